@@ -1,0 +1,17 @@
+"""What finetuning does to a vision transformer's invariances.
+
+`open_results` reads what a job computed. The command line is `stir-ray`.
+"""
+
+from typing import Any
+
+__all__ = ["open_results"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a worker needs no xarray, a reader of results no torch."""
+    if name == "open_results":
+        from stir_ray.results import open_results
+
+        return open_results
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Images and labels, from what ships with a package or lies on disk."""

@@ -1,0 +1,254 @@
+"""Tasks on a Ray cluster, or on all cores or GPUs of this machine. The one module that knows Ray."""
+
+import heapq
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Generic, Self
+
+# Ray reads these on import or start. Under `uv run` Ray would start every worker through uv and
+# upload the working directory, lakes and all.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Without it Ray hides the GPUs from workers that ask for none of them, and warns that it does.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+if not os.environ.get("RAY_ADDRESS"):
+    # A Ray of this machine alone: nothing of it listens on the network, and its token is said for
+    # explicitly, since Ray would use one anyway and warn about it.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from stir_ray.execution.executor import Item, Outcome, Work, attempt
+from stir_ray.execution.policy import Failure, describe, retry_delay, worker_died
+
+_AHEAD = 2
+"""Tasks given to a worker at once: the next one is there when it ends the last."""
+_MEMORY_PER_WORKER = 2 * 2**30
+"""Bytes of host memory that a worker on a CPU needs for torch, a small model and its images."""
+_POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many workers, and what each gets.
+
+    Attributes:
+        workers: processes; None for one per GPU share, or else one per core.
+        threads: CPU threads of each; None for the cores divided among the workers.
+        gpus: GPUs of each, where the cluster has GPUs.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    gpus: float = 1.0
+
+
+class _Actor:
+    """A worker process. It keeps what `make_worker` made from task to task."""
+
+    def __init__(self, make_worker: Callable[[int], Work], threads: int) -> None:
+        self._make_worker, self._threads = make_worker, threads
+        self._work: Work | None = None
+
+    def run(self, task: Any) -> tuple[Failure | None, float, str]:
+        if self._work is None:
+            try:
+                self._work = self._make_worker(self._threads)
+            except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
+                return describe(error), 0.0, ""
+        return attempt(self._work, task)
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A handle on an actor and how many tasks it has."""
+
+    handle: Any
+    load: int = 0
+
+
+@dataclass(order=True)
+class _Waiting(Generic[Item]):
+    """A task that waits for another attempt."""
+
+    due: float
+    order: int
+    attempt: int = field(compare=False)
+    task: Item = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Running(Generic[Item]):
+    """A task that a worker has."""
+
+    task: Item
+    attempt: int
+    worker: _Worker
+
+
+class RayExecutor:
+    """Long-lived actors that keep their model, fed from a bounded window.
+
+    The driver holds tasks and outcomes, never tensors. Actors are never restarted by Ray: this
+    loop replaces them, so that attempts are counted and classified in one place.
+    """
+
+    def __init__(self, make_worker: Callable[[int], Work], pool: Pool | None = None) -> None:
+        """Nothing starts before the first task.
+
+        Args:
+            make_worker: called in each worker's process with its number of CPU threads.
+            pool: workers and their share of the machine.
+        """
+        self._make_worker = make_worker
+        self._pool = pool or Pool()
+        self._workers: list[_Worker] = []
+        self._started_ray = False
+
+    @property
+    def workers(self) -> int:
+        """See `Executor.workers`; 0 before the first task."""
+        return len(self._workers)
+
+    def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
+        """See `Executor.run`."""
+        fresh = iter(tasks)
+        first = next(fresh, None)
+        if first is None:
+            return
+        self._start()
+        fresh = itertools.chain([first], fresh)
+        waiting: list[_Waiting[Item]] = []
+        running: dict[ray.ObjectRef, _Running[Item]] = {}
+        order = itertools.count()
+        while True:
+            self._fill(fresh, waiting, running)
+            if not running and not waiting:
+                return
+            for ref in self._ended(running, waiting):
+                ended = running.pop(ref)
+                ended.worker.load -= 1
+                failure, seconds, node = self._result(ref, ended.worker)
+                delay = None if failure is None else retry_delay(failure, ended.attempt)
+                if delay is None:
+                    yield Outcome(ended.task, failure, seconds, node, ended.attempt)
+                else:
+                    due = time.monotonic() + delay
+                    again = _Waiting(due, next(order), ended.attempt + 1, ended.task)
+                    heapq.heappush(waiting, again)
+
+    def _fill(
+        self,
+        fresh: Iterator[Item],
+        waiting: list[_Waiting[Item]],
+        running: dict[ray.ObjectRef, _Running[Item]],
+    ) -> None:
+        """Give tasks to the least loaded workers until the window is full."""
+        while (worker := min(self._workers, key=lambda one: one.load)).load < _AHEAD:
+            if waiting and waiting[0].due <= time.monotonic():
+                again = heapq.heappop(waiting)
+                task, number = again.task, again.attempt
+            else:
+                try:
+                    task, number = next(fresh), 1
+                except StopIteration:
+                    return
+            worker.load += 1
+            running[worker.handle.run.remote(task)] = _Running(task, number, worker)
+
+    def _ended(
+        self,
+        running: dict[ray.ObjectRef, _Running[Item]],
+        waiting: list[_Waiting[Item]],
+    ) -> list[ray.ObjectRef]:
+        """Calls that ended; waits a little if none has."""
+        if not running:
+            time.sleep(max(0.0, waiting[0].due - time.monotonic()))
+            return []
+        done, _ = ray.wait(list(running), num_returns=1, timeout=_POLL_S, fetch_local=False)
+        if done and len(running) > 1:
+            done, _ = ray.wait(
+                list(running), num_returns=len(running), timeout=0, fetch_local=False
+            )
+        return done
+
+    def _result(self, ref: ray.ObjectRef, worker: _Worker) -> tuple[Failure | None, float, str]:
+        try:
+            return ray.get(ref)
+        except RayActorError as error:
+            self._replace(worker)
+            return worker_died(error), 0.0, ""
+        except RayTaskError as error:
+            # Raised outside the task's own code: its arguments or result could not be pickled.
+            return describe(error), 0.0, ""
+
+    def _replace(self, worker: _Worker) -> None:
+        """A new worker in place of a dead one, once for all the calls that died with it."""
+        if worker in self._workers:
+            self._workers[self._workers.index(worker)] = _Worker(self._actor())
+
+    def _start(self) -> None:
+        if self._workers:
+            return
+        if not ray.is_initialized():
+            _connect()
+            self._started_ray = True
+        self._count, self._threads, self._gpus = _shares(self._pool, ray.cluster_resources())
+        self._workers = [_Worker(self._actor()) for _ in range(self._count)]
+
+    def _actor(self) -> Any:
+        options: Any = ray.remote(_Actor)
+        return options.options(
+            num_cpus=self._threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
+        ).remote(self._make_worker, self._threads)
+
+    def __enter__(self) -> Self:
+        """Nothing starts before the first task."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the workers, and Ray itself if it was started here."""
+        for worker in self._workers:
+            ray.kill(worker.handle)
+        self._workers = []
+        if self._started_ray:
+            ray.shutdown()
+            self._started_ray = False
+
+
+def _connect() -> None:
+    """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here."""
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level="warning")
+    else:
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="warning",
+        )
+
+
+def _shares(pool: Pool, resources: dict[str, float]) -> tuple[int, int, float]:
+    """Workers, CPU threads of each, GPUs of each."""
+    cores, gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
+    on_gpu = gpus > 0 and pool.gpus > 0
+    if pool.workers:
+        workers = pool.workers
+    elif on_gpu:
+        workers = max(1, int(gpus / pool.gpus))
+    else:
+        fitting = int(resources.get("memory", float("inf")) // _MEMORY_PER_WORKER)
+        workers = max(1, min(cores // (pool.threads or 1), fitting))
+    threads = pool.threads or max(1, cores // workers)
+    return workers, threads, pool.gpus if on_gpu else 0.0

@@ -1,0 +1,124 @@
+"""Reading job files: YAML, overrides, and errors that say what, where, expected and remedy."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from stir_ray.errors import JobError
+from stir_ray.job import Job
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML in which a key may stand once: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key in keys[:place]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key `{key}` stands there twice",
+                    problem_mark=node.value[place][0].start_mark,
+                )
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
+    """The validated job of a file.
+
+    Args:
+        path: a YAML file.
+        overrides: `a.b.c=value` each; the value is YAML, and missing levels are made.
+
+    Raises:
+        JobError: if the file is missing, is no YAML mapping, or says something that cannot be run.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise JobError(f"{path}: cannot be read ({reason}); give the path of a job file") from None
+    said = _parse(text, str(path))
+    if not isinstance(said, dict):
+        raise JobError(f"{path}: expected `key: value` lines, got {type(said).__name__}")
+    for override in overrides:
+        _override(said, override)
+    return validated(said, str(path))
+
+
+def validated(said: Mapping[str, Any], path: str) -> Job:
+    """The job that a mapping describes; `path` is named in the error."""
+    try:
+        return Job.model_validate(said)
+    except ValidationError as error:
+        first, *others = error.errors(include_url=False)
+        more = f" (and {len(others)} more)" if others else ""
+        raise JobError(f"{path}: {_explained(first)}{more}") from None
+
+
+def schema_text() -> str:
+    """The JSON Schema of a job file, as it stands in `jobs/schema.json`."""
+    schema = Job.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise JobError(f"{where}:{line} {problem}; expected YAML") from None
+
+
+def _override(said: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not all(path.split(".")):
+        raise JobError(f"--set {override}: expected a.b.c=value")
+    *parents, last = path.split(".")
+    level = said
+    for key in parents:
+        inner = level.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise JobError(f"--set {override}: `{key}` holds a value, not further keys")
+        level = inner
+    level[last] = _parse(text, f"--set {override}")
+
+
+def _explained(error: Any) -> str:
+    """One pydantic error as: key, value, what was expected, what to do."""
+    # Union members stand in the location as their tag, which no job file contains.
+    place = [part for part in error["loc"] if not str(part).startswith("<")]
+    key = ".".join(str(part) for part in place) or "the file"
+    kind, message = error["type"], error["msg"]
+    if kind == "extra_forbidden":
+        return f"unknown key `{key}`{_did_you_mean(str(place[-1]))}"
+    if kind == "missing":
+        return f"the key `{key}` is missing; `stir-ray schema` says what it takes"
+    message = message.removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"`{key}: {_shortened(error['input'])}`: {message}"
+
+
+def _did_you_mean(key: str) -> str:
+    known = {name for model in _models() for name in model.model_fields}
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else "; `stir-ray schema` lists the keys"
+
+
+def _models() -> list[type[BaseModel]]:
+    import stir_ray.job as job
+
+    values = vars(job).values()
+    return [item for item in values if isinstance(item, type) and issubclass(item, BaseModel)]
+
+
+def _shortened(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

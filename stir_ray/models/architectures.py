@@ -1,0 +1,145 @@
+"""timm models by description: built without weights, and what can be said of them before use."""
+
+import inspect
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from stir_ray.errors import ModelError
+from stir_ray.job import Architecture
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model is, before any image is computed with it.
+
+    Attributes:
+        depth: number of blocks whose output `forward_intermediates` gives.
+        input_shape: channels, height, width.
+        has_class_token: whether tokens other than patches come first.
+        parameters: number of weights, classifier left out.
+        flops: of one image's forward pass up to each block; a multiply-add counts as 2.
+    """
+
+    depth: int
+    input_shape: tuple[int, int, int]
+    has_class_token: bool
+    parameters: int
+    flops: tuple[float, ...]
+
+
+def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Module:
+    """The model with the random weights of `seed`; the global random state is left alone.
+
+    Raises:
+        ModelError: if timm has no such model, refuses the arguments, or gives no block outputs.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            model = timm.create_model(
+                architecture.timm, pretrained=False, num_classes=classes, **architecture.arguments
+            )
+        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"timm cannot build `{architecture.timm}` with {architecture.arguments}: {reason}"
+            ) from None
+    if not hasattr(model, "forward_intermediates"):
+        raise ModelError(f"`{architecture.timm}` has no block outputs (`forward_intermediates`)")
+    return model
+
+
+def describe(architecture: Architecture) -> Card:
+    """The card of a model, found on torch's meta device: no weights, no arithmetic.
+
+    Raises:
+        ModelError: as `build`, or if mean and std do not fit the channels.
+    """
+    with torch.device("meta"):
+        model = build(architecture, classes=0).eval()
+    shape = _input_shape(model, architecture)
+    mean, std = normalisation(architecture, model)
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) not in (1, shape[0]):
+            raise ModelError(
+                f"`{architecture.timm}`: {name} has {len(values)} values for {shape[0]} channels"
+            )
+    image = torch.empty(1, *shape, device="meta")
+    depth = len(intermediates(model, image, up_to=None))
+    return Card(
+        depth=depth,
+        input_shape=shape,
+        has_class_token=getattr(model, "num_prefix_tokens", 0) > 0,
+        parameters=sum(tensor.numel() for tensor in model.parameters()),
+        flops=tuple(_forward_flops(model, image, block) for block in range(1, depth + 1)),
+    )
+
+
+def normalisation(
+    architecture: Architecture, model: nn.Module
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std per channel: the job's, or else those timm's weights were trained with."""
+    config = model.pretrained_cfg or {}
+    channels = architecture.arguments.get("in_chans", 3)
+    mean = architecture.mean or tuple(config.get("mean", (0.5,)))
+    std = architecture.std or tuple(config.get("std", (0.5,)))
+    if channels == 1:
+        # timm's values are for three channels; a grey image takes the first.
+        return mean[:1], std[:1]
+    return mean, std
+
+
+def intermediates(
+    model: nn.Module, images: torch.Tensor, *, up_to: int | None
+) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Patch tokens and prefix tokens after blocks, before any final norm.
+
+    Args:
+        model: a timm model with `forward_intermediates`.
+        images: normalised images.
+        up_to: the one block wanted, from 1, after which the forward pass stops; None for all.
+
+    Returns:
+        Per block wanted: patch tokens (image, token, unit) and prefix tokens, or None.
+    """
+    with_prefix = _takes_prefix(model)
+    extra = {"return_prefix_tokens": True, "output_fmt": "NLC"} if with_prefix else {}
+    found = model.forward_intermediates(  # pyright: ignore[reportCallIssue] - timm's own method
+        images,
+        indices=None if up_to is None else [up_to - 1],
+        stop_early=True,
+        intermediates_only=True,
+        **extra,
+    )
+    # Without prefix tokens (pooled transformers, ConvNets) timm returns bare tensors.
+    pairs = [item if isinstance(item, tuple) else (item, None) for item in found]
+    return [(patches if with_prefix else _as_tokens(patches), prefix) for patches, prefix in pairs]
+
+
+def _as_tokens(feature_map: torch.Tensor) -> torch.Tensor:
+    return feature_map.flatten(2).transpose(1, 2)
+
+
+def _takes_prefix(model: nn.Module) -> bool:
+    taken = inspect.signature(model.forward_intermediates).parameters  # pyright: ignore
+    return "return_prefix_tokens" in taken
+
+
+def _input_shape(model: nn.Module, architecture: Architecture) -> tuple[int, int, int]:
+    channels = int(architecture.arguments.get("in_chans", 3))
+    embedding = getattr(model, "patch_embed", None)
+    size = getattr(embedding, "img_size", None) or (model.pretrained_cfg or {}).get("input_size")
+    if not size:
+        raise ModelError(f"`{architecture.timm}`: input size unknown; give `img_size`")
+    return channels, int(size[-2]), int(size[-1])
+
+
+def _forward_flops(model: nn.Module, image: torch.Tensor, block: int) -> float:
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        intermediates(model, image, up_to=block)
+    return float(counter.get_total_flops())

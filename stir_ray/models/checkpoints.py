@@ -1,0 +1,124 @@
+"""Checkpoints: safetensors files to frozen models, and the digest that is a model's identity."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from stir_ray.errors import ModelError
+from stir_ray.identity import bytes_digest, canonical_json
+from stir_ray.job import Architecture
+from stir_ray.models.architectures import build, normalisation
+
+
+@dataclass(frozen=True)
+class FrozenModel:
+    """A model that is only looked through: evaluation mode, no gradients of its weights.
+
+    Attributes:
+        module: the timm model.
+        mean: shape (1, channel, 1, 1), subtracted from images in [0, 1].
+        std: of the same shape, divided by afterwards.
+    """
+
+    module: nn.Module
+    mean: Tensor
+    std: Tensor
+
+
+def freeze(module: nn.Module, architecture: Architecture, device: torch.device) -> FrozenModel:
+    """The module on `device`, ready to be looked through."""
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+        for values in normalisation(architecture, module)
+    )
+    return FrozenModel(module.to(device).eval().requires_grad_(False), mean, std)
+
+
+def encode(state: Mapping[str, Tensor]) -> bytes:
+    """A state dict as a safetensors file."""
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
+
+
+def decode(content: bytes, where: str) -> dict[str, Tensor]:
+    """The state dict of a safetensors file.
+
+    Raises:
+        ModelError: if it is truncated or no safetensors file, or holds NaN or infinity.
+    """
+    try:
+        state = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{where}: not a whole safetensors file ({error})") from None
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{where}: tensor `{name}` holds NaN or infinity")
+    return state
+
+
+def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) -> nn.Module:
+    """The architecture with these weights; its classifier is as wide as the file's.
+
+    Raises:
+        ModelError: naming the tensors that are missing, unknown or of another shape.
+    """
+    head = _classifier(architecture)
+    width = next((len(tensor) for name, tensor in state.items() if name == f"{head}.weight"), 0)
+    model = build(architecture, classes=width)
+    expected = model.state_dict()
+    problems = [
+        *(f"{name} is missing" for name in expected if name not in state),
+        *(f"{name} is unknown" for name in state if name not in expected),
+        *(
+            f"{name} is {tuple(state[name].shape)}, expected {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ),
+    ]
+    if problems:
+        shown = "; ".join(problems[:3])
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise ModelError(f"{where}: does not fit `{architecture.timm}`: {shown}{more}")
+    model.load_state_dict(dict(state))
+    return model
+
+
+def digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
+    """What a model *is* as far as its blocks see an image.
+
+    The classifier is left out: it comes after every block, so a pretrained model with a new
+    classifier is still that model, and shares its inversions.
+    """
+    head = _classifier(architecture)
+    kept = sorted(name for name in state if not name.startswith(f"{head}."))
+    described = canonical_json(architecture.model_dump(mode="json")).encode()
+
+    def pieces(name: str) -> tuple[bytes, bytes]:
+        tensor = state[name].detach().cpu().contiguous()
+        shape = canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode()
+        return shape, tensor.flatten().view(torch.uint8).numpy().tobytes()
+
+    return bytes_digest([described, *(piece for name in kept for piece in pieces(name))])
+
+
+def download(name: str) -> dict[str, Tensor]:
+    """The weights that timm's hub has under `name`.
+
+    Raises:
+        ModelError: if timm knows no such weights or they cannot be fetched.
+    """
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"timm weights `{name}` cannot be had: {reason[:300]}") from None
+
+
+def _classifier(architecture: Architecture) -> str:
+    name = timm.get_pretrained_cfg(architecture.timm.split(":")[-1], allow_unregistered=True)
+    classifier = getattr(name, "classifier", None) or "head"
+    return classifier if isinstance(classifier, str) else classifier[0]

@@ -1,0 +1,114 @@
+"""Centred kernel alignment (CKA) of two sets of features of the same images.
+
+Kornblith et al. 2019; unbiased HSIC from Song et al. 2012. Everything is in float64 whatever the
+features came in: with the outlier features of late transformer blocks, float32 Gram matrices are
+wrong in the third digit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    Features = Float[Tensor, "image unit"]
+    Gram = Float[Tensor, "image image"]
+
+SMALLEST_SAMPLE = 4
+"""Images that the unbiased estimator needs: it divides by n − 3."""
+
+
+def linear_gram(features: Features) -> Gram:
+    """Inner products of the centred features, in float64.
+
+    Centring the features changes no score, biased or unbiased. Done after the product it would
+    cancel large common offsets too late.
+
+    Raises:
+        ValueError: for features that are not finite, or fewer than 4 images.
+    """
+    n = len(features)
+    if n < SMALLEST_SAMPLE:
+        raise ValueError(f"CKA needs at least {SMALLEST_SAMPLE} images, got {n}")
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features are not finite: CKA is undefined")
+    centred = features.to(torch.float64)
+    centred = centred - centred.mean(dim=0, keepdim=True)
+    return centred @ centred.T
+
+
+def rbf_gram(features: Features, *, bandwidth: float = 1.0) -> Gram:
+    """exp(−d² / 2σ²) of the distances between images, in float64.
+
+    Args:
+        features: one row per image.
+        bandwidth: σ as a fraction of the median distance over all ordered pairs of images, an
+            image with itself included, as in the code of Kornblith et al. 2019.
+
+    Raises:
+        ValueError: as `linear_gram`, or if the median distance is 0.
+    """
+    inner = linear_gram(features)
+    squares = inner.diagonal()
+    # Rounding can leave a tiny negative where two images have the same features.
+    distances = (squares[:, None] + squares[None, :] - 2 * inner).clamp_min(0)
+    median = distances.median()
+    if not median > 0:
+        raise ValueError("more than half of the image pairs have equal features: no RBF bandwidth")
+    return torch.exp(-distances / (2 * bandwidth**2 * median))
+
+
+def hsic_biased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741 - K and L, as in the papers
+    """Gretton et al. 2005: tr(KHLH) / (n − 1)²."""
+    n = len(k)
+    return (_centred(k) * _centred(l)).sum() / (n - 1) ** 2
+
+
+def hsic_unbiased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741
+    """Song et al. 2012, equation 5. Can be negative; its mean over samples is the true HSIC."""
+    n = len(k)
+    if n < SMALLEST_SAMPLE:
+        raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images, got {n}")
+    k, l = _without_diagonal(k), _without_diagonal(l)  # noqa: E741
+    paired = (k * l).sum()
+    means = k.sum() * l.sum() / ((n - 1) * (n - 2))
+    crossed = 2 * (k.sum(dim=0) @ l.sum(dim=0)) / (n - 2)
+    return (paired + means - crossed) / (n * (n - 3))
+
+
+def cka_biased(k: Gram, l: Gram) -> float:  # noqa: E741
+    """HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) with biased HSIC: in [0, 1], 1 for equal geometry.
+
+    Near 1 for *independent* features too when they have many more units than there are images.
+
+    Raises:
+        ValueError: if one of the two has the same features for all images.
+    """
+    return _aligned(hsic_biased(k, l), hsic_biased(k, k), hsic_biased(l, l))
+
+
+def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
+    """The same ratio with unbiased HSIC: at most about 1, about 0 for independent features.
+
+    Raises:
+        ValueError: for fewer than 4 images, or if one of the two has no positive HSIC with itself.
+    """
+    return _aligned(hsic_unbiased(k, l), hsic_unbiased(k, k), hsic_unbiased(l, l))
+
+
+def _aligned(crossed: Tensor, own_k: Tensor, own_l: Tensor) -> float:
+    if not (own_k > 0 and own_l > 0):
+        raise ValueError("features do not vary over the images: CKA is undefined")
+    return float(crossed / torch.sqrt(own_k * own_l))
+
+
+def _centred(gram: Gram) -> Gram:
+    return gram - gram.mean(dim=0, keepdim=True) - gram.mean(dim=1, keepdim=True) + gram.mean()
+
+
+def _without_diagonal(gram: Gram) -> Gram:
+    return gram - torch.diag(gram.diagonal())

@@ -1,0 +1,1 @@
+"""From a job to its tasks: pure, lazy, and by content."""

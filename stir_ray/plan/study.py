@@ -1,0 +1,86 @@
+"""The measurements of a job whose models and images are known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stir_ray.errors import JobError
+from stir_ray.job import Job
+from stir_ray.plan.tasks import Checkpoint, Compare, Invert, Question, Role
+
+
+@dataclass(frozen=True)
+class Study:
+    """A job whose models and images are known: everything needed to plan its measurements.
+
+    Attributes:
+        question: what is asked of every model.
+        pretrained: the model that finetuning started from.
+        compared: finetuned and from-scratch checkpoints, by role, in epoch order.
+        seeds: one inversion each.
+        keep: images kept per inversion of a compared model; None for all.
+    """
+
+    question: Question
+    pretrained: Checkpoint
+    compared: dict[Role, tuple[Checkpoint, ...]]
+    seeds: tuple[int, ...]
+    keep: int | None
+
+    def inversions(self) -> Iterator[Invert]:
+        """Every inversion once, those of the pretrained model first.
+
+        A model looks at its own inversions, and the pretrained model at everyone's.
+        """
+        pretrained = self.pretrained
+        yield from self._of(pretrained, (pretrained,), None)
+        for checkpoint in self._others():
+            yield from self._of(checkpoint, (checkpoint, pretrained), self.keep)
+
+    def comparisons(self) -> Iterator[Compare]:
+        """Every compared checkpoint looks at the pretrained model's inversions."""
+        for checkpoint in self._others():
+            for seed in self.seeds:
+                yield Compare(self.question, self.pretrained, checkpoint, seed)
+
+    def _others(self) -> Iterator[Checkpoint]:
+        """Compared checkpoints, equal weights once and never the pretrained ones.
+
+        Epoch 0 of a finetuning is the pretrained model, and shares its parts.
+        """
+        seen = {self.pretrained.weights}
+        for checkpoint in (one for several in self.compared.values() for one in several):
+            if checkpoint.weights not in seen:
+                seen.add(checkpoint.weights)
+                yield checkpoint
+
+    def _of(
+        self, reference: Checkpoint, targets: tuple[Checkpoint, ...], keep: int | None
+    ) -> Iterator[Invert]:
+        for seed in self.seeds:
+            # Deepest first: the longest tasks of a checkpoint must not be its last.
+            for layer in reversed(self.question.layers):
+                yield Invert(self.question, reference, layer, seed, targets, keep)
+
+
+def layers_of(job: Job, depth: int) -> tuple[int, ...]:
+    """The layers that a job asks about.
+
+    Raises:
+        JobError: if one goes past the last block.
+    """
+    if job.layers == "all":
+        return tuple(range(1, depth + 1))
+    beyond = [layer for layer in job.layers if layer > depth]
+    if beyond:
+        raise JobError(
+            f"`layers: {beyond[0]}` goes past the last block of the model ({depth}); "
+            f"use 1 to {depth}"
+        )
+    return job.layers
+
+
+def kept_images(job: Job) -> int | None:
+    """Images kept of each finetuned inversion: a number, or None for all."""
+    if isinstance(job.keep_images, str):
+        return None if job.keep_images == "all" else 0
+    return min(job.keep_images.sample, job.images.count)

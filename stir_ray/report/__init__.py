@@ -1,0 +1,1 @@
+"""What a job found, for a person: figures of its results."""

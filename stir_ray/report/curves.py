@@ -1,0 +1,147 @@
+"""Learning, forgetting and CKA divergence as curves: over layers and over epochs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+
+from stir_ray.report import style
+from stir_ray.report.readings import (
+    Curve,
+    Numbers,
+    accuracy,
+    last_epochs,
+    metric_curve,
+    metric_over_epochs,
+)
+
+METRIC_WORDS = {
+    "learning": "Learning: invariances of the trained model\nthat the pretrained one does not share",
+    "forgetting": "Forgetting: invariances of the pretrained\nmodel that the trained one does not share",
+}
+
+
+def draw_curve(axes: Axes, curve: Curve, *, label: str, **line: Any) -> None:
+    """A line through the layers, with a band of one standard deviation if there are seeds."""
+    axes.plot(curve.layers, curve.mean, label=label, **line)
+    if np.isfinite(curve.std).any():
+        low, high = curve.mean - curve.std, curve.mean + curve.std
+        axes.fill_between(
+            curve.layers, low, high, color=line["color"], alpha=style.BAND_ALPHA, linewidth=0
+        )
+
+
+@style.paper
+def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+    """Learning and forgetting by layer after the last epoch (Figs. 1 and 2 of the paper)."""
+    figure = Figure(figsize=(style.PAGE, 2.75), layout="constrained")
+    style.title(figure, "What training has learned and forgotten, layer by layer")
+    panels = figure.subplots(1, 2, sharey=True)
+    curves = []
+    for axes, metric in zip(panels, ("learning", "forgetting"), strict=True):
+        axes.set_title(METRIC_WORDS[metric])
+        for model, epoch in last_epochs(results).items():
+            curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
+            label = style.model_at(model, epoch)
+            draw_curve(axes, curve, label=label, **style.model_line(model))
+            curves.append(curve)
+        style.by_layer(axes, curves[-1].layers)
+        style.zero_line(axes)
+    panels[0].set_ylabel(f"difference of STIR\n({estimator} CKA, −1 to 1)")
+    style.legend_below(figure, panels[:1], note=sample_note(results, curves))
+    return figure
+
+
+@style.paper
+def divergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+    """CKA divergence beside forgetting, by layer after the last epoch (Fig. 3 of the paper)."""
+    last = last_epochs(results)
+    width = style.COLUMN if len(last) == 1 else style.PAGE
+    figure = Figure(figsize=(width, 2.75), layout="constrained")
+    style.title(figure, "What is forgotten, and what CKA on real images sees of it")
+    panels = figure.subplots(1, len(last), sharey=True, squeeze=False)[0]
+    curves = []
+    for axes, (model, epoch) in zip(panels, last.items(), strict=True):
+        axes.set_title(style.model_at(model, epoch))
+        for metric, look in _DIVERGENCE_LOOKS.items():
+            curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
+            draw_curve(axes, curve, **look, **style.model_line(model))
+            curves.append(curve)
+        style.by_layer(axes, curves[-1].layers)
+        style.zero_line(axes)
+    panels[0].set_ylabel(f"difference of STIR or CKA\n({estimator} CKA, −1 to 1)")
+    style.legend_below(figure, panels[:1], note=sample_note(results, curves))
+    return figure
+
+
+_DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
+    "forgetting": {"label": "forgetting (inverted images)"},
+    "cka_divergence": {
+        "label": "CKA divergence (real images)",
+        "linestyle": "--",
+        "markerfacecolor": "white",
+    },
+}
+
+
+def sample_note(results: xr.Dataset, curves: Sequence[Curve]) -> str:
+    """Of how many images and seeds the curves are, and what their band is."""
+    images = results["images"].max().fillna(0).item()
+    seeds = max((curve.seeds for curve in curves), default=0)
+    sample = f"{images:.0f} images, one seed of the inversions."
+    if seeds > 1:
+        sample = f"{images:.0f} images, mean of {seeds} seeds of the inversions; band: ± 1 std."
+    gaps = any(np.isnan(curve.mean).any() for curve in curves)
+    return f"{sample} Gaps: not computed." if gaps else sample
+
+
+@style.paper
+def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "biased") -> Figure:
+    """Learning and forgetting of each layer over the epochs, with accuracy (Fig. 5)."""
+    epochs, layers, _ = metric_over_epochs(results, "learning", model=model, estimator=estimator)
+    trained, fractions = accuracy(results, model)
+    name = style.MODEL_NAMES[model]
+    figure = Figure(figsize=(style.COLUMN, 4.4), layout="constrained")
+    style.title(figure, f"Learning and forgetting while the {name} model is trained")
+    panels = figure.subplots(
+        3 if trained else 2, 1, sharex=True, height_ratios=[3, 3, 1.6][: 3 if trained else 2]
+    )
+    for axes, metric in zip(panels, ("learning", "forgetting"), strict=False):
+        axes.set_title(metric.capitalize())
+        axes.set_ylabel("difference of STIR")
+        style.zero_line(axes)
+        values = metric_over_epochs(results, metric, model=model, estimator=estimator)[2]
+        _lines_by_layer(axes, epochs, values)
+    if trained:
+        _accuracy_panel(panels[2], trained, fractions)
+    style.by_epoch(panels[-1], sorted({*epochs, *trained}))
+    _layer_bar(figure, panels[:2], layers)
+    return figure
+
+
+def _lines_by_layer(axes: Axes, epochs: list[int], values: Numbers) -> None:
+    colours = style.layer_colours(values.shape[1])
+    marker = "o" if len(epochs) <= 20 else ""
+    for place, of_layer in enumerate(values.T):
+        axes.plot(epochs, of_layer, color=colours(place), marker=marker, markersize=2)
+
+
+def _accuracy_panel(axes: Axes, epochs: list[int], fractions: Numbers) -> None:
+    axes.set_title("Accuracy on clean held-out images")
+    axes.plot(epochs, 100 * fractions, color="black", marker="o", markersize=2)
+    axes.set_ylabel("accuracy (%)")
+
+
+def _layer_bar(figure: Figure, panels: Sequence[Axes], layers: list[int]) -> None:
+    colours = style.layer_colours(len(layers))
+    norm = BoundaryNorm(np.arange(len(layers) + 1) - 0.5, len(layers))
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=panels, label="layer", aspect=35)
+    bar.set_ticks(range(len(layers)), labels=[str(layer) for layer in layers])
+    bar.ax.tick_params(which="both", length=0)
+    bar.outline.set_visible(False)
+    bar.ax.invert_yaxis()

@@ -1,0 +1,147 @@
+"""Whether the numbers can be trusted: residuals, self-STIR and the baselines of STIR."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stir_ray.plan.tasks import PRETRAINED
+from stir_ray.report import style
+from stir_ray.report.curves import draw_curve, sample_note
+from stir_ray.report.readings import Curve, inversion_curve, last_epochs, score_curve
+
+SELF_STIR_GOAL = 0.99
+"""What a converged inversion is expected to reach in the eyes of the inverted model itself."""
+
+_SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A model whose own layers were inverted, and where it stands in the results."""
+
+    model: str
+    label: str
+    place: dict[str, Any]
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Of its line."""
+        return {"label": self.label, **style.model_line(self.model)}
+
+
+def inverted_models(results: xr.Dataset) -> Iterator[Inverted]:
+    """The pretrained model and the last checkpoint of each compared one."""
+    last = last_epochs(results)
+    for model, epoch in list(last.items())[:1]:
+        # Its inversions are the same beside whatever it is compared with.
+        place = {"model": model, "epoch": epoch, "direction": "pt|pt"}
+        yield Inverted(PRETRAINED, style.MODEL_NAMES[PRETRAINED], place)
+    for model, epoch in last.items():
+        place = {"model": model, "epoch": epoch, "direction": "ft|ft"}
+        yield Inverted(model, style.model_at(model, epoch), place)
+
+
+@style.paper
+def convergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+    """Residuals, images that did not converge and self-STIR, by inverted layer and model."""
+    figure = Figure(figsize=(style.PAGE, 2.75), layout="constrained")
+    style.title(figure, "How closely the inverted images look like the originals to their own model")
+    residuals, unconverged, own = figure.subplots(1, 3)
+    curves = []
+    for inverted in inverted_models(results):
+        _residual_band(residuals, results, inverted)
+        _unconverged_line(unconverged, results, inverted)
+        score = f"stir{_SUFFIXES[estimator]}"
+        curves.append(score_curve(results, score, **inverted.place))
+        draw_curve(own, curves[-1], **inverted.look)
+    _name_axes(residuals, unconverged, own, estimator)
+    for axes in (residuals, unconverged, own):
+        style.by_layer(axes, curves[0].layers, name="inverted layer")
+    style.legend_below(figure, [residuals], note=sample_note(results, curves))
+    return figure
+
+
+def _residual_band(axes: Axes, results: xr.Dataset, inverted: Inverted) -> None:
+    low, median, high = (
+        inversion_curve(results, f"residual_{name}", **inverted.place)
+        for name in ("q05", "median", "q95")
+    )
+    axes.plot(median.layers, median.mean, **inverted.look)
+    colour = style.MODEL_COLOURS[inverted.model]
+    axes.fill_between(median.layers, low.mean, high.mean, color=colour, alpha=0.1, linewidth=0)
+    # The bands of the models lie on each other: their edges tell them apart.
+    for edge in (low, high):
+        axes.plot(edge.layers, edge.mean, color=colour, linewidth=0.5)
+
+
+def _unconverged_line(axes: Axes, results: xr.Dataset, inverted: Inverted) -> None:
+    above = inversion_curve(results, "unconverged", **inverted.place)
+    of_all = inversion_curve(results, "images", **inverted.place)
+    axes.plot(above.layers, 100 * above.mean / of_all.mean, **inverted.look)
+
+
+def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) -> None:
+    residuals.set_title("Residual: median of the images\nand 5 to 95 % of them")
+    residuals.set_ylabel("relative L2 distance (0 is perfect)")
+    residuals.set_ylim(bottom=0)
+    unconverged.set_title("Images above the job's\nresidual limit")
+    unconverged.set_ylabel("images (%)")
+    unconverged.set_ylim(0, max(1.0, unconverged.get_ylim()[1]))
+    own.set_title("Self-STIR: the inverted model\nlooking at its own inversions")
+    own.set_ylabel(f"STIR ({estimator} CKA, 1 is perfect)")
+    own.axhline(SELF_STIR_GOAL, linestyle=":", **style.REFERENCE_LINE)
+    own.annotate(
+        f"converged: {SELF_STIR_GOAL} or more",
+        (0.02, SELF_STIR_GOAL),
+        xycoords=("axes fraction", "data"),
+        va="top",
+        size=6.5,
+        color=style.REFERENCE_LINE["color"],
+    )
+    own.set_ylim(min(0.975, own.get_ylim()[0]), 1.0015)
+
+
+@style.paper
+def baselines_figure(results: xr.Dataset) -> Figure:
+    """STIR(ft | pt) by layer between what it can be at best and what it is by chance."""
+    last = last_epochs(results)
+    figure = Figure(figsize=(style.PAGE, 0.9 + 1.8 * len(last)), layout="constrained")
+    style.title(figure, "What the trained model shares, between self-STIR and chance")
+    grid = figure.subplots(len(last), 2, sharex=True, sharey=True, squeeze=False)
+    curves: list[Curve] = []
+    for row, (model, epoch) in zip(grid, last.items(), strict=True):
+        for axes, estimator in zip(row, _SUFFIXES, strict=True):
+            axes.set_title(f"{style.model_at(model, epoch)}: {estimator} CKA")
+            curves += _stir_and_baselines(axes, results, model, epoch, estimator)
+            style.zero_line(axes)
+        row[0].set_ylabel("STIR (1 is full agreement)")
+    for axes in grid[-1]:
+        style.by_layer(axes, curves[0].layers)
+    style.legend_below(figure, grid.flat, note=sample_note(results, curves), ncols=3)
+    return figure
+
+
+def _stir_and_baselines(
+    axes: Axes, results: xr.Dataset, model: str, epoch: int, estimator: str
+) -> list[Curve]:
+    lines = {
+        "self-STIR": ("stir", "pt|pt", style.model_line(PRETRAINED)),
+        f"STIR({style.MODEL_NAMES[model]} | pretrained)": ("stir", "ft|pt", style.model_line(model)),
+        "STIR of the noise start": ("noise_stir", "ft|pt", _NOISE),
+        "STIR of other images": ("shuffled_stir", "ft|pt", _SHUFFLED),
+    }
+    curves = []
+    for label, (score, direction, look) in lines.items():
+        name = f"{score}{_SUFFIXES[estimator]}"
+        curve = score_curve(results, name, model=model, epoch=epoch, direction=direction)
+        draw_curve(axes, curve, label=label, **look)
+        curves.append(curve)
+    return curves
+
+
+_NOISE: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
+_SHUFFLED: dict[str, Any] = {"color": "#777777", "marker": "+", "linestyle": ":"}

@@ -1,0 +1,35 @@
+"""Every figure that a job's results allow, to be drawn only if somebody wants it."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
+from stir_ray.report.diagnostics import baselines_figure, convergence_figure
+from stir_ray.report.matrices import flow_figure, matrices_figure
+from stir_ray.report.readings import epochs_of, last_epochs
+
+Maker = Callable[[], Figure]
+
+
+def all_figures(results: xr.Dataset) -> Iterator[tuple[str, Maker]]:
+    """File stem and maker of each figure, in reading order; nothing is drawn yet.
+
+    A stem always names the same figure, whatever else the results hold. Results without a single
+    number have no figures.
+    """
+    last = last_epochs(results)
+    if not last:
+        return
+    yield "1-learning-forgetting-by-layer", partial(learning_forgetting_figure, results)
+    yield "2-cka-divergence-by-layer", partial(divergence_figure, results)
+    for model, epoch in last.items():
+        name = model.replace("_", "-")
+        yield f"3-flow-{name}", partial(flow_figure, results, model=model, epoch=epoch)
+        if len(epochs_of(results, model)) > 1:
+            yield f"4-epochs-{name}", partial(epochs_figure, results, model=model)
+        yield f"5-matrices-{name}", partial(matrices_figure, results, model=model, epoch=epoch)
+    yield "6-convergence-by-layer", partial(convergence_figure, results)
+    yield "7-stir-and-baselines-by-layer", partial(baselines_figure, results)

@@ -1,0 +1,103 @@
+"""The figures of a job, drawn where they are not current and stored beside its results."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stir_ray.job import Job
+from stir_ray.lake.layout import figure_folder, figure_key, result_folder
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import PRETRAINED, Checkpoint, Part
+from stir_ray.report.figures import all_figures
+from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer, gallery_figure
+from stir_ray.report.save import is_current, save
+from stir_ray.results import open_results
+
+_SHOWN = 8
+"""Images in the gallery."""
+_FORMATS = ("png", "svg")
+
+
+def write_figures(job: Job, study: Study, lake: Lake, inputs: str) -> str:
+    """Draw every figure of a job that is not there or was drawn from other results.
+
+    Args:
+        job: whose results are drawn.
+        study: its models and images.
+        lake: that holds them.
+        inputs: digest of what the results were made from.
+
+    Returns:
+        The folder or URL of the figures.
+    """
+    for stem, make in _figures(job, study, lake, inputs):
+        for file, content in save(make(), stem, inputs=inputs).items():
+            lake.objects.put(figure_key(job.name, file), content)
+    return lake.objects.location(figure_folder(job.name))
+
+
+def _figures(
+    job: Job, study: Study, lake: Lake, inputs: str
+) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Figures to be drawn: file stem and maker."""
+    results = open_results(lake.objects.location(result_folder(job.name)))
+    drawn = lake.objects.sizes(figure_folder(job.name))
+
+    def is_drawn(stem: str) -> bool:
+        keys = [figure_key(job.name, f"{stem}.{kind}") for kind in _FORMATS]
+        return all(key in drawn and is_current(lake.objects.get(key), inputs) for key in keys)
+
+    gallery = ("8-gallery", lambda: gallery_figure(_gallery(study, lake)))
+    for stem, make in (*all_figures(results), gallery):
+        if not is_drawn(stem):
+            yield stem, make
+
+
+def _gallery(study: Study, lake: Lake) -> Gallery:
+    """The first images, and what the pretrained and the last finetuned model made of them."""
+    image_set = lake.read(IMAGE_SETS, study.question.image_part.id).slice(0, _SHOWN)
+    shape = [image_set[name][0].as_py() for name in ("channels", "height", "width")]
+    pixels = [np.frombuffer(image.as_py(), np.float32) for image in image_set["image"]]
+    originals = np.stack(pixels).reshape(-1, *shape)
+    panel = partial(_panel, study=study, lake=lake, originals=originals)
+    last = [(one[-1], study.keep) for one in study.compared.values() if one and study.keep != 0]
+    shown = [(study.pretrained, None), *last[:1]]
+    return Gallery(originals, tuple(panel(checkpoint, keep) for checkpoint, keep in shown))
+
+
+def _panel(
+    checkpoint: Checkpoint,
+    keep: int | None,
+    *,
+    study: Study,
+    lake: Lake,
+    originals: NDArray[np.float32],
+) -> GalleryPanel:
+    """One model's inversions with the first seed; what is not stored is missing."""
+    question, seed = study.question, study.seeds[0]
+    layers = []
+    for layer in question.layers:
+        kept = _read(lake, question.images(checkpoint, layer, seed, keep))
+        record = _read(lake, question.inversion(checkpoint, layer, seed))
+        images = np.full(originals.shape, np.nan, np.float32)
+        residuals = np.full(len(originals), np.nan)
+        if kept is not None and record is not None:
+            stored = kept["image"].combine_chunks()
+            assert isinstance(stored, pa.FixedShapeTensorArray)
+            found = stored.to_numpy_ndarray()[: len(originals)]
+            images[: len(found)] = found
+            residuals[: len(found)] = record["residual"].to_numpy()[: len(found)]
+        layers.append(InvertedLayer(layer, images, residuals))
+    title = "Pretrained" if checkpoint.role == PRETRAINED else checkpoint.label.capitalize()
+    return GalleryPanel(f"{title} model inverted", tuple(layers))
+
+
+def _read(lake: Lake, part: Part) -> pa.Table | None:
+    schema = IMAGES if part.table == IMAGES.name else INVERSIONS
+    return lake.read(schema, part.id) if lake.has(schema, part.id) else None

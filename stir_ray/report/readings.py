@@ -1,0 +1,150 @@
+"""What the figures read from a job's results: curves over layers and matrices of layers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stir_ray.plan.tasks import FINETUNED, FROM_SCRATCH
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One value per layer, averaged over seeds.
+
+    Attributes:
+        layers: numbers of the blocks, from 1.
+        mean: NaN where it is missing.
+        std: over seeds, with n - 1; NaN where there are fewer than two.
+        seeds: the largest number of seeds behind a point.
+    """
+
+    layers: list[int]
+    mean: Numbers
+    std: Numbers
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One value per pair of layers; NaN where it is missing."""
+
+    rows: list[int]
+    columns: list[int]
+    values: Numbers
+
+
+def compared_models(results: xr.Dataset) -> list[str]:
+    """The models of which there is any result, the finetuned one first."""
+    there = set(results["model"].values.tolist())
+    return [m for m in (FINETUNED, FROM_SCRATCH) if m in there and epochs_of(results, m)]
+
+
+def epochs_of(results: xr.Dataset, model: str) -> list[int]:
+    """The epochs of a model of which there is any result, in order."""
+    known = results["stir"].sel(model=model).notnull()
+    of_epoch = known.any([dim for dim in known.dims if dim != "epoch"])
+    return [int(epoch) for epoch in np.sort(results["epoch"].values[of_epoch.values])]
+
+
+def last_epochs(results: xr.Dataset) -> dict[str, int]:
+    """The last epoch of each compared model."""
+    return {model: epochs_of(results, model)[-1] for model in compared_models(results)}
+
+
+def metric_curve(
+    results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str
+) -> Curve:
+    """The diagonal of a metric's matrix: the same layer on both sides."""
+    chosen = _metric(results, metric).sel(model=model, epoch=epoch, estimator=estimator)
+    layers, diagonal = _diagonal(chosen, "row_layer", "column_layer")
+    seeds = diagonal["seeds"].values
+    # The table says 0 where there is one seed, which is not a spread of 0.
+    std = np.where(seeds > 1, diagonal["std"].values, np.nan)
+    return Curve(layers, diagonal["mean"].values, std, _most(seeds))
+
+
+def score_curve(
+    results: xr.Dataset, score: str, *, model: str, epoch: int, direction: str
+) -> Curve:
+    """A score where the layer that looks is the layer that was inverted."""
+    chosen = results[[score]].sel(model=model, epoch=epoch, direction=direction)
+    layers, diagonal = _diagonal(chosen, "reference_layer", "target_layer")
+    return _over_seeds(layers, diagonal[score])
+
+
+def inversion_curve(
+    results: xr.Dataset, column: str, *, model: str, epoch: int, direction: str
+) -> Curve:
+    """A column that belongs to the inversion alone, e.g. `residual_median`."""
+    values = results[column].sel(model=model, epoch=epoch, direction=direction)
+    layers = [int(layer) for layer in values["reference_layer"].values]
+    return _over_seeds(layers, values.rename(reference_layer="layer"))
+
+
+def matrix(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> Matrix:
+    """A metric for all pairs of layers."""
+    cells = _metric(results, metric)["mean"]
+    cells = cells.sel(model=model, epoch=epoch, estimator=estimator)
+    cells = cells.transpose("row_layer", "column_layer")
+    rows, columns = (cells[axis].values.tolist() for axis in cells.dims)
+    return Matrix(rows, columns, cells.values)
+
+
+def metric_over_epochs(
+    results: xr.Dataset, metric: str, *, model: str, estimator: str
+) -> tuple[list[int], list[int], Numbers]:
+    """Epochs, layers and the diagonal of a metric at each of them: (epoch, layer)."""
+    epochs = epochs_of(results, model)
+    chosen = _metric(results, metric).sel(model=model, estimator=estimator, epoch=epochs)
+    layers, diagonal = _diagonal(chosen, "row_layer", "column_layer")
+    return epochs, layers, diagonal["mean"].transpose("epoch", "layer").values
+
+
+def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:
+    """Epochs and test accuracy of a model, both empty if its training is not known."""
+    if model not in results["trained_model"].values.tolist():
+        return [], np.empty(0)
+    known = results["test_accuracy"].sel(trained_model=model).dropna("training_epoch")
+    return known["training_epoch"].values.tolist(), known.values.astype(np.float64)
+
+
+def _metric(results: xr.Dataset, metric: str) -> xr.Dataset:
+    """Mean, std and seeds of a metric; all NaN if no cell of it is known yet."""
+    names = {metric: "mean", f"{metric}_std": "std", f"{metric}_seeds": "seeds"}
+    if metric in results:
+        return results[list(names)].rename(names)
+    layers = results["target_layer"].values
+    axes = {
+        "model": results["model"].values,
+        "epoch": results["epoch"].values,
+        "estimator": ["biased", "unbiased"],
+        "row_layer": layers,
+        "column_layer": layers,
+    }
+    unknown = xr.DataArray(np.nan, coords=axes, dims=list(axes))
+    return xr.Dataset(dict.fromkeys(names.values(), unknown))
+
+
+def _diagonal(cells: xr.Dataset, first: str, second: str) -> tuple[list[int], xr.Dataset]:
+    layers = sorted(set(cells[first].values.tolist()) & set(cells[second].values.tolist()))
+    same = xr.DataArray(np.array(layers, dtype=np.int64), dims="layer")
+    return layers, cells.sel({first: same, second: same})
+
+
+def _over_seeds(layers: list[int], by_seed: xr.DataArray) -> Curve:
+    by_seed = by_seed.transpose("layer", "seed").astype(np.float64)
+    seeds = by_seed.count("seed").values
+    std = np.full(len(layers), np.nan)
+    # A deviation with n - 1 exists from two seeds on.
+    several = seeds > 1
+    std[several] = by_seed[several].std("seed", ddof=1).values
+    return Curve(layers, by_seed.mean("seed").values, std, _most(seeds))
+
+
+def _most(seeds: NDArray) -> int:
+    known = seeds[np.isfinite(seeds)]
+    return int(known.max()) if known.size else 0

@@ -1,0 +1,95 @@
+"""The results of a job as arrays with named dimensions."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import xarray as xr
+
+from stir_ray.errors import LakeError
+from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, TableSchema
+from stir_ray.lake.tables import Lake, open_lake
+
+_PER_INVERSION = (
+    "residual_q05",
+    "residual_median",
+    "residual_q95",
+    "residual_max",
+    "unconverged",
+    "images",
+)
+"""Columns of the results that do not depend on the model that looks."""
+
+
+def open_results(path: str) -> xr.Dataset:
+    """Everything a job computed, by name.
+
+    Args:
+        path: the job's folder or URL in its lake, e.g. `lake/jobs/digits`.
+
+    Returns:
+        A dataset in which what is missing is NaN. Its variables and their dimensions:
+
+        - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
+          target_layer). Direction `ft|pt` is STIR(ft | pt): pt inverted, ft looking.
+        - `residual_median`, …, `images`: the same without target_layer.
+        - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
+          `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
+          column_layer); the same with `_std` and `_seeds` appended are their standard deviation
+          and number of seeds.
+        - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
+
+        The attribute `meaning` of a variable says what it is.
+
+    Raises:
+        LakeError: if there are no results.
+        CorruptPart: if a table is not as it was written.
+    """
+    lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
+    results = _table(lake, RESULTS)
+    keys = list(RESULTS.key)
+    frame = results.to_pandas().set_index(keys)
+    scores = xr.Dataset.from_dataframe(frame.drop(columns=list(_PER_INVERSION)))
+    inversions = frame.groupby(level=keys[:-1])[list(_PER_INVERSION)].first()
+    merged = xr.merge(
+        [
+            scores,
+            xr.Dataset.from_dataframe(inversions),
+            _matrices(_table(lake, MATRICES)),
+            _history(_table(lake, HISTORY)),
+        ],
+        join="outer",
+    )
+    for schema in (RESULTS, MATRICES, HISTORY):
+        for column in schema.columns:
+            if column.name in merged.variables:
+                merged[column.name].attrs["meaning"] = column.meaning
+    return merged
+
+
+def _table(lake: Lake, schema: TableSchema) -> pa.Table:
+    key = f"{schema.name}.parquet"
+    try:
+        return lake.read_object(schema, key)
+    except FileNotFoundError:
+        raise LakeError(
+            f"{lake.objects.location(key)}: no results; give a job's folder (<lake>/jobs/<name>) "
+            "and run the job first"
+        ) from None
+
+
+def _matrices(table: pa.Table) -> xr.Dataset:
+    frame: pd.DataFrame = table.to_pandas()
+    keys = [name for name in MATRICES.key if name != "metric"]
+    named = {"mean": "", "std": "_std", "seeds": "_seeds"}
+    arrays = {}
+    for metric, rows in frame.groupby("metric"):
+        cells = xr.Dataset.from_dataframe(rows.drop(columns="metric").set_index(keys))
+        for column, suffix in named.items():
+            arrays[f"{metric}{suffix}"] = cells[column].astype(np.float64)
+    return xr.Dataset(arrays).transpose("model", "estimator", "epoch", ...)
+
+
+def _history(table: pa.Table) -> xr.Dataset:
+    frame = table.to_pandas().drop(columns="weights")
+    frame = frame.rename(columns={"model": "trained_model", "epoch": "training_epoch"})
+    return xr.Dataset.from_dataframe(frame.set_index(["trained_model", "training_epoch"]))

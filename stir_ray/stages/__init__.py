@@ -1,0 +1,1 @@
+"""Where numerics, models, data and lake meet: one module per stage of a run."""

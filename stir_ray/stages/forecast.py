@@ -1,0 +1,132 @@
+"""What a job would do now: tasks by stage, done and to do, and what is left costs."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+from stir_ray.errors import InputError
+from stir_ray.execution.executor import SerialExecutor
+from stir_ray.job import Job
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.cost import Cost, Scale, cost
+from stir_ray.plan.models import inspections
+from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import Task, Train, is_done, remaining
+from stir_ray.stages.compute import Stored
+from stir_ray.stages.study import model_card, read_study, trainings, version_of_file
+from stir_ray.stages.work import WorkerSettings, make_worker
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """One stage: tasks planned and done, and the cost of those that are left."""
+
+    stage: str
+    planned: int
+    done: int
+    left: Cost
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A job and where its inspections are: in its lake, or in memory if it has not begun."""
+
+    job: Job
+    lake: Lake
+    facts: Lake
+
+    def study(self) -> Study:
+        """The job's study, as far as it is known."""
+        return read_study(self.job, self.facts)
+
+
+def known_to_lake(job: Job, lake: Lake) -> Inspected | None:
+    """The job, if its inspections are in its lake; None if it has not begun."""
+    stored = Stored(lake)
+    tasks = inspections(job, version_of_file)
+    return Inspected(job, lake, lake) if all(is_done(task, stored) for task in tasks) else None
+
+
+def inspected(job: Job, lake: Lake) -> Inspected:
+    """Inspect a job without writing to its lake; what the lake knows already is used.
+
+    Raises:
+        InputError: if something about job, models or images must be mended.
+    """
+    known = known_to_lake(job, lake)
+    if known:
+        return known
+    facts = open_lake(f"memory://inspected/{uuid4().hex}")
+    settings = WorkerSettings(facts.objects.url, job.name, job.execution.batch_size)
+    with SerialExecutor(lambda threads: make_worker(settings, threads)) as executor:
+        for outcome in executor.run(inspections(job, version_of_file)):
+            if outcome.failure:
+                raise InputError(outcome.failure.message)
+    return Inspected(job, lake, facts)
+
+
+def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]:
+    """All stages of a job, in the order in which they run."""
+    study = inspected.study()
+    yield "inspect", inspections(inspected.job, version_of_file)
+    yield "train", trainings(inspected.job, inspected.facts)
+    yield "invert", study.inversions()
+    yield "compare", study.comparisons()
+
+
+def missing_tasks(inspected: Inspected) -> Iterator[Task]:
+    """Tasks of all stages of which some part is not in the lake."""
+    stored = Stored(inspected.lake)
+    for _, tasks in tasks_by_stage(inspected):
+        yield from remaining(tasks, stored)
+
+
+def progress(inspected: Inspected) -> list[StageForecast]:
+    """Every stage of a job: planned and done, its cost left at 0. Needs the lake alone."""
+    return _by_stage(inspected, lambda _: Cost())
+
+
+def forecast(inspected: Inspected) -> list[StageForecast]:
+    """Every stage of a job with the cost of what is left."""
+    scale = _scale(inspected)
+    return _by_stage(inspected, lambda task: cost(task, scale))
+
+
+def _by_stage(inspected: Inspected, price: Callable[[Task], Cost]) -> list[StageForecast]:
+    stored = Stored(inspected.lake)
+    stages = []
+    for stage, tasks in tasks_by_stage(inspected):
+        planned, done, left = 0, 0, Cost()
+        for task in tasks:
+            planned += 1
+            if is_done(task, stored):
+                done += 1
+            else:
+                left += price(task)
+        stages.append(StageForecast(stage, planned, done, left))
+    return stages
+
+
+def _scale(inspected: Inspected) -> Scale:
+    card = model_card(inspected.job, inspected.facts)
+    return Scale(
+        flops=card["flops"],
+        images=inspected.job.images.count,
+        pixels=card["channels"] * card["height"] * card["width"],
+        parameters=card["parameters"],
+        training_images={
+            task.name: _count(task, inspected.lake)
+            for task in trainings(inspected.job, inspected.facts)
+        },
+    )
+
+
+def _count(task: Train, lake: Lake) -> int:
+    """Images of a training set; none are counted once the training is done."""
+    if task.id in Stored(lake)["trainings"]:
+        return 0
+    # Inside the function: only a plan that still has to train needs the dataset.
+    from stir_ray.data import sources
+
+    assert task.training.data is not None
+    return len(sources.load(task.training.data, "train").ids)

@@ -1,0 +1,63 @@
+"""Before anything is computed: the images into the lake, and what the models are.
+
+Everything a person can have got wrong about images and models is found here.
+"""
+
+from stir_ray.data import sources
+from stir_ray.lake.schemas import IMAGE_SETS, MODELS
+from stir_ray.lake.tables import build
+from stir_ray.models import architectures, checkpoints
+from stir_ray.plan.tasks import GatherImages, InspectModel
+from stir_ray.stages.workbench import Workbench
+
+
+def gather_images(task: GatherImages, bench: Workbench) -> None:
+    """Store the images of a job, with their digest in the footer.
+
+    Raises:
+        DataError: if the source is missing or has too few images.
+    """
+    chosen = sources.load(task.data, task.selection.split).first(task.selection.count)
+    channels, height, width = chosen.images.shape[1:]
+    table = build(
+        IMAGE_SETS,
+        {
+            "image_id": list(chosen.ids),
+            "label": chosen.labels.tolist(),
+            "image": [image.numpy().tobytes() for image in chosen.images],
+            "channels": channels,
+            "height": height,
+            "width": width,
+        },
+    )
+    bench.write(task.outputs[0], table, digest=chosen.digest())
+
+
+def inspect_model(task: InspectModel, bench: Workbench) -> None:
+    """Store a model's card; weights are read, fitted and digested if there are any.
+
+    Raises:
+        ModelError: if the model cannot be built or its weights do not fit.
+    """
+    card = architectures.describe(task.architecture)
+    digest = ""
+    if task.weights:
+        state = bench.read_weights(task.weights)
+        checkpoints.load(state, task.architecture, task.weights)
+        digest = checkpoints.digest(state, task.architecture)
+    channels, height, width = card.input_shape
+    table = build(
+        MODELS,
+        {
+            "weights": digest,
+            "location": task.weights,
+            "depth": card.depth,
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "has_class_token": card.has_class_token,
+            "parameters": card.parameters,
+            "flops": [list(card.flops)],
+        },
+    )
+    bench.write(task.outputs[0], table)

@@ -1,0 +1,99 @@
+"""Invert one layer of a model, and show the result to models while it is at hand."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stir_ray.lake.schemas import IMAGES, INVERSIONS
+from stir_ray.lake.tables import build
+from stir_ray.models.representations import representation
+from stir_ray.numerics.inversion import invert, relative_residual
+from stir_ray.plan.tasks import Invert
+from stir_ray.stages.compare import compare_layer
+from stir_ray.stages.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class _Inverted:
+    """Images as they are stored, and how good they are: all of it per image."""
+
+    images: Tensor
+    residual: Tensor
+    start_residual: Tensor
+
+
+def invert_layer(task: Invert, bench: Workbench) -> None:
+    """Make whatever part of the task is missing, inverting only if one of them needs it.
+
+    Each part is stored as soon as it is known, so that a death loses none before it.
+    """
+    missing = {part for part in task.outputs if not bench.is_stored(part)}
+    at_hand = task.keep is None and task.images_part not in missing
+    if at_hand and task.inversion_part not in missing:
+        images = bench.inverted(task.images_part)
+    else:
+        inverted = _inverted(task, bench)
+        images = inverted.images
+        if task.keep != 0 and task.images_part in missing:
+            _store_images(task, bench, images)
+        if task.inversion_part in missing:
+            _store_record(task, bench, inverted)
+    for comparison in task.comparisons:
+        if comparison.part in missing:
+            compare_layer(comparison, images, bench)
+
+
+def _inverted(task: Invert, bench: Workbench) -> _Inverted:
+    model = bench.model(task.reference)
+    represent = representation(model, layer=task.layer, kind=task.question.representation)
+    image_set = bench.image_set(task.question)
+    noise = bench.noise(task.question, task.seed)
+
+    def one_batch(batch: slice) -> _Inverted:
+        real = image_set.images[batch]
+        found = invert(represent, images=real, start=noise[batch], settings=task.question.settings)
+        # The lake holds float16. Rounding first makes the stored image the one that is measured,
+        # so that every number can be had again from the lake.
+        stored = found.images.half().float()
+        residual = relative_residual(represent, images=real, inverted=stored)
+        return _Inverted(stored, residual, found.start_residual)
+
+    batches = [one_batch(batch) for batch in bench.batches(len(image_set.ids))]
+    return _Inverted(
+        torch.cat([batch.images for batch in batches]),
+        torch.cat([batch.residual for batch in batches]),
+        torch.cat([batch.start_residual for batch in batches]),
+    )
+
+
+def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
+    kept = images[: task.keep].cpu().numpy()
+    image_ids = bench.image_set(task.question).ids[: len(kept)]
+    table = build(
+        IMAGES,
+        {
+            "reference": task.reference.weights,
+            "reference_layer": task.layer,
+            "seed": task.seed,
+            "image_id": list(image_ids),
+            "image": kept.astype(np.float16),
+        },
+    )
+    bench.write(task.images_part, table)
+
+
+def _store_record(task: Invert, bench: Workbench, inverted: _Inverted) -> None:
+    table = build(
+        INVERSIONS,
+        {
+            "reference": task.reference.weights,
+            "reference_layer": task.layer,
+            "seed": task.seed,
+            "image_id": list(bench.image_set(task.question).ids),
+            "residual": inverted.residual.double().tolist(),
+            "start_residual": inverted.start_residual.double().tolist(),
+        },
+    )
+    bench.write(task.inversion_part, table)

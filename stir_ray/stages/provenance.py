@@ -1,0 +1,56 @@
+"""Who computed a part: code, packages, machine."""
+
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import stir_ray
+from stir_ray.identity import bytes_digest
+
+_PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
+
+
+@cache
+def _constant() -> dict[str, Any]:
+    return {
+        "version": metadata.version("stir_ray"),
+        "code": _code_digest(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "host": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _code_digest() -> str:
+    """Of the package's own source, which says more than a version number during development."""
+    folder = Path(str(stir_ray.__file__)).parent
+
+    def sources() -> Iterator[bytes]:
+        for path in sorted(folder.rglob("*.py")):
+            yield str(path.relative_to(folder)).encode()
+            yield path.read_bytes()
+
+    return bytes_digest(sources())
+
+
+def provenance(*, job: str, task: str, device: str, seconds: float) -> dict[str, Any]:
+    """What stands in a part's footer beside its checksum.
+
+    Args:
+        job: name of the job that first asked for the part.
+        task: in words.
+        device: that it was computed on.
+        seconds: that its task had taken when the part was written.
+    """
+    return {
+        **_constant(),
+        "job": job,
+        "task": task,
+        "device": device,
+        "seconds": round(seconds, 3),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

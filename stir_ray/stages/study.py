@@ -1,0 +1,172 @@
+"""What the lake knows of a job: its models, images and trainings, so that it can be planned."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from stir_ray.errors import DataError, JobError, ModelError
+from stir_ray.job import CheckpointFinetuning, Data, Digits, Job, TrainedFinetuning, TrainedModel
+from stir_ray.lake.objects import file_version
+from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
+from stir_ray.lake.tables import Lake, provenance
+from stir_ray.plan.models import (
+    finetunings,
+    independent_trainings,
+    inspect_finetuned,
+    inspect_pretrained,
+)
+from stir_ray.plan.study import Study, kept_images, layers_of
+from stir_ray.plan.tasks import (
+    FINETUNED,
+    FROM_SCRATCH,
+    PRETRAINED,
+    Checkpoint,
+    GatherImages,
+    InspectModel,
+    Question,
+    Role,
+    Train,
+)
+
+
+def version_of_file(path: str) -> str:
+    """What changes when a checkpoint file does.
+
+    Raises:
+        ModelError: if there is no such file.
+    """
+    try:
+        return file_version(path)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"checkpoint {path}: {error or 'no such file'}") from None
+
+
+def read_study(job: Job, lake: Lake) -> Study:
+    """Everything needed to plan a job's measurements.
+
+    Weights that are not trained yet stand there under a placeholder, so that a plan can be made
+    of a job that has not begun.
+
+    Args:
+        job: whose inspections are in the lake.
+        lake: that holds them.
+
+    Raises:
+        JobError, DataError: if layers, representation or images do not fit the model.
+        FileNotFoundError: if the job was not inspected yet.
+    """
+    card = model_card(job, lake)
+    layers = layers_of(job, card["depth"])
+    if job.representation == "cls" and not card["has_class_token"]:
+        raise JobError("`representation: cls`: the model has no class token; use `patch_mean`")
+    gather = GatherImages(job.data, job.images)
+    image_set = lake.read(IMAGE_SETS, gather.outputs[0].id)
+    shape = _shape(card)
+    _fits("data", _shape(image_set.slice(0, 1).to_pylist()[0]), shape)
+    for name, data in _training_data(job):
+        _fits(name, _shape_of(data), shape)
+    pretrained = _pretrained(job, lake)
+    return Study(
+        question=Question(
+            image_set=provenance(image_set)["digest"],
+            image_part=gather.outputs[0],
+            representation=job.representation,
+            settings=job.inversion.settings(),
+            layers=layers,
+        ),
+        pretrained=pretrained,
+        compared=dict(_compared(job, lake, pretrained)),
+        seeds=job.seeds,
+        keep=kept_images(job),
+    )
+
+
+def model_card(job: Job, lake: Lake) -> dict:
+    """The card of the job's architecture, as a row of the table `models`."""
+    return _card(inspect_pretrained(job, version_of_file), lake)
+
+
+def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
+    """The checkpoints of a training, from epoch 0; placeholders if it has not ended."""
+    try:
+        rows = lake.read(TRAININGS, task.id).to_pylist()
+    except FileNotFoundError:
+        first = task.start.weights if task.start else f"untrained:{task.id}:0"
+        weights = [first, *(f"untrained:{task.id}:{n + 1}" for n in range(task.training.epochs))]
+        rows = [
+            {"epoch": epoch, "weights": of_epoch, "location": ""}
+            for epoch, of_epoch in enumerate(weights)
+        ]
+    return tuple(
+        Checkpoint(task.name, row["epoch"], row["weights"], row["location"], task.architecture)
+        for row in rows
+    )
+
+
+def trainings(job: Job, lake: Lake) -> Iterator[Train]:
+    """Every training of the job, those that others start from first."""
+    yield from independent_trainings(job)
+    yield from finetunings(job, _pretrained(job, lake))
+
+
+def training_history(task: Train, lake: Lake) -> pa.Table:
+    """Losses and accuracy by epoch of a finished training."""
+    return lake.read(TRAININGS, task.id)
+
+
+def _pretrained(job: Job, lake: Lake) -> Checkpoint:
+    if isinstance(job.pretrained, TrainedModel):
+        (task,) = (task for task in independent_trainings(job) if task.name == PRETRAINED)
+        return trained_checkpoints(task, lake)[-1]
+    return _inspected(inspect_pretrained(job, version_of_file), PRETRAINED, 0, lake)
+
+
+def _compared(
+    job: Job, lake: Lake, pretrained: Checkpoint
+) -> Iterator[tuple[Role, tuple[Checkpoint, ...]]]:
+    if isinstance(job.finetuned, CheckpointFinetuning):
+        tasks = inspect_finetuned(job, job.finetuned, version_of_file)
+        numbered = zip(job.finetuned.epochs, tasks, strict=True)
+        yield FINETUNED, tuple(_inspected(task, FINETUNED, n, lake) for n, task in numbered)
+    for task in finetunings(job, pretrained):
+        yield FINETUNED, trained_checkpoints(task, lake)
+    for task in independent_trainings(job):
+        if task.name == FROM_SCRATCH:
+            # Only the trained model is a baseline; how it got there shares nothing with pt.
+            yield FROM_SCRATCH, trained_checkpoints(task, lake)[-1:]
+
+
+def _inspected(task: InspectModel, role: Role, epoch: int, lake: Lake) -> Checkpoint:
+    card = _card(task, lake)
+    return Checkpoint(role, epoch, card["weights"], card["location"], task.architecture)
+
+
+def _card(task: InspectModel, lake: Lake) -> dict:
+    return lake.read(MODELS, task.outputs[0].id).to_pylist()[0]
+
+
+def _shape(row: dict) -> tuple[int, int, int]:
+    return row["channels"], row["height"], row["width"]
+
+
+def _shape_of(data: Data) -> tuple[int, int, int]:
+    channels = 1 if isinstance(data, Digits) else data.channels
+    return channels, data.size, data.size
+
+
+def _training_data(job: Job) -> Iterator[tuple[str, Data]]:
+    if isinstance(job.pretrained, TrainedModel):
+        yield "pretrained.train.data", job.pretrained.train.data or job.data
+    if isinstance(job.finetuned, TrainedFinetuning):
+        yield "finetuned.train.data", job.finetuned.train.data or job.data
+    if job.from_scratch:
+        yield "from_scratch.train.data", job.from_scratch.train.data or job.data
+
+
+def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int]) -> None:
+    if images != model:
+        said, expected = (" x ".join(str(side) for side in shape) for shape in (images, model))
+        raise DataError(
+            f"`{name}`: images are {said} (channels x height x width), the model takes {expected}; "
+            "change `size` there or `img_size` and `in_chans` of the architecture"
+        )

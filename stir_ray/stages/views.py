@@ -1,0 +1,54 @@
+"""What a model makes of images, layer by layer, reduced to Gram matrices and compared by CKA."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stir_ray.identity import derive_seed
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.representations import all_representations
+from stir_ray.numerics.similarity import cka_biased, cka_unbiased, linear_gram
+
+View = list[Tensor]
+"""One float64 Gram matrix (image, image) per layer, of all images of a study together."""
+
+
+def view(
+    model: FrozenModel,
+    images: Tensor,
+    *,
+    layers: Sequence[int],
+    kind: str,
+    batches: Sequence[slice],
+) -> View:
+    """Gram matrices of what `layers` make of the images.
+
+    The forward pass goes batch by batch; a Gram matrix is always that of all images, since a mean
+    of CKAs over batches is another quantity.
+    """
+    parts = [all_representations(model, images[b], layers=layers, kind=kind) for b in batches]
+    return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
+
+
+def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
+    """Biased and unbiased CKA of two Gram matrices, under the names of their columns."""
+    return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
+
+
+def baselines(real: View, noise: View, *, seed: int) -> list[dict[str, float]]:
+    """Per layer, STIR of the noise start and of images paired with others.
+
+    The pairing is drawn from the seed and pairs no image with itself.
+    """
+    count = len(real[0])
+    generator = torch.Generator().manual_seed(derive_seed("shuffled", seed, count))
+    order = torch.randperm(count, generator=generator).to(real[0].device)
+    # Along a random cycle of all images none meets itself.
+    partner = torch.empty_like(order)
+    partner[order] = order.roll(1)
+    return [
+        scores("noise_stir", gram, of_noise)
+        | scores("shuffled_stir", gram, gram[partner][:, partner])
+        for gram, of_noise in zip(real, noise, strict=True)
+    ]

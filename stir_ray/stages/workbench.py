@@ -1,0 +1,193 @@
+"""What a worker keeps between tasks: its lake, models, images, and what models made of them."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from stir_ray.errors import ModelError
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.models import checkpoints
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.numerics.noise import noise_start
+from stir_ray.plan.tasks import Checkpoint, Part, Question
+from stir_ray.stages import views
+from stir_ray.stages.provenance import provenance
+from stir_ray.stages.work import WorkerSettings
+
+_SCHEMAS = {schema.name: schema for schema in PART_TABLES}
+_MODELS_KEPT = 3
+_VIEWS_KEPT = 8
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images that a job inverts: float32 (image, channel, height, width), and their ids."""
+
+    images: Tensor
+    ids: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+class _Recent:
+    """The few most recently used values of a function."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._kept: OrderedDict[object, Any] = OrderedDict()
+
+    def get(self, key: object, make: Callable[[], Kept]) -> Kept:
+        if key not in self._kept:
+            self._kept[key] = make()
+            while len(self._kept) > self._size:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+class Workbench:
+    """The tools of one worker. Nothing in here changes a result; it only saves time."""
+
+    def __init__(self, settings: WorkerSettings, threads: int) -> None:
+        """Set torch's threads and choose the device: a GPU if there is one."""
+        torch.set_num_threads(threads)
+        self.settings = settings
+        self.lake: Lake = open_lake(settings.lake)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._models = _Recent(_MODELS_KEPT)
+        self._image_sets = _Recent(1)
+        self._views = _Recent(_VIEWS_KEPT)
+        self._began = time.monotonic()
+        self._task = ""
+
+    def begin(self, label: str) -> None:
+        """Start the clock of a task."""
+        self._began, self._task = time.monotonic(), label
+
+    def is_stored(self, part: Part) -> bool:
+        """Whether the lake has the part now."""
+        return self.lake.has(_SCHEMAS[part.table], part.id)
+
+    def write(self, part: Part, table: pa.Table, **more: Any) -> None:
+        """Store a part with its provenance, and `more` of it."""
+        made = provenance(
+            job=self.settings.job,
+            task=self._task,
+            device=self.device_name,
+            seconds=time.monotonic() - self._began,
+        )
+        self.lake.write(_SCHEMAS[part.table], part.id, table, **made, **more)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU's name, or `cpu`."""
+        return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+
+    def model(self, checkpoint: Checkpoint) -> FrozenModel:
+        """The checkpoint's model on the device."""
+        return self._models.get(checkpoint.weights, lambda: self._loaded(checkpoint))
+
+    def image_set(self, question: Question) -> ImageSet:
+        """The images that are asked about, on the device."""
+        return self._image_sets.get(question.image_part, lambda: self._gathered(question))
+
+    def inverted(self, part: Part) -> Tensor:
+        """Stored inverted images on the device, float32.
+
+        Raises:
+            FileNotFoundError: if they are not stored.
+        """
+        column = self.lake.read(IMAGES, part.id).column("image").combine_chunks()
+        assert isinstance(column, pa.FixedShapeTensorArray)
+        pixels = column.to_numpy_ndarray().astype(np.float32)
+        return torch.from_numpy(pixels).to(self.device)
+
+    def noise(self, question: Question, seed: int) -> Tensor:
+        """The noise start of every image, on the device."""
+        images = self.image_set(question)
+        return noise_start(images.ids, seed=seed, shape=images.shape).to(self.device)
+
+    def batches(self, count: int) -> list[slice]:
+        """The images of each forward pass."""
+        size = self.settings.batch_size or count
+        return [slice(first, first + size) for first in range(0, count, size)]
+
+    def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
+        """What every layer of a model makes of images."""
+        return views.view(
+            self.model(checkpoint),
+            images,
+            layers=question.layers,
+            kind=question.representation,
+            batches=self.batches(len(images)),
+        )
+
+    def real_view(self, checkpoint: Checkpoint, question: Question) -> views.View:
+        """What a model makes of the real images; computed once and reused."""
+        return self._views.get(
+            ("real", checkpoint.weights, question),
+            lambda: self.view(checkpoint, question, self.image_set(question).images),
+        )
+
+    def baselines(
+        self, checkpoint: Checkpoint, question: Question, seed: int
+    ) -> Sequence[dict[str, float]]:
+        """Per layer, what STIR would be if nothing were shared; computed once and reused."""
+
+        def compute() -> Sequence[dict[str, float]]:
+            noise = self.view(checkpoint, question, self.noise(question, seed))
+            return views.baselines(self.real_view(checkpoint, question), noise, seed=seed)
+
+        return self._views.get(("baselines", checkpoint.weights, question, seed), compute)
+
+    def read_weights(self, location: str) -> dict[str, Tensor]:
+        """The state dict at a lake key, path, URL or timm name.
+
+        Raises:
+            ModelError: if there is none or it is damaged.
+        """
+        if location.startswith("timm:"):
+            return checkpoints.download(location.removeprefix("timm:"))
+        try:
+            if location.startswith("checkpoints/"):
+                content = self.lake.objects.get(location)
+            else:
+                with fsspec.open(location, "rb") as file:
+                    content = file.read()  # pyright: ignore[reportAttributeAccessIssue]
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"checkpoint {location}: cannot be read ({reason})") from None
+        return checkpoints.decode(content, location)
+
+    def _loaded(self, checkpoint: Checkpoint) -> FrozenModel:
+        state = self.read_weights(checkpoint.location)
+        found = checkpoints.digest(state, checkpoint.architecture)
+        if found != checkpoint.weights:
+            raise ModelError(
+                f"checkpoint {checkpoint.location}: its weights changed since it was inspected"
+            )
+        module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
+        return checkpoints.freeze(module, checkpoint.architecture, self.device)
+
+    def _gathered(self, question: Question) -> ImageSet:
+        table = self.lake.read(IMAGE_SETS, question.image_part.id)
+        shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]
+        pixels = np.stack(
+            [np.frombuffer(cell.as_py(), np.float32).reshape(shape) for cell in table["image"]]
+        )
+        images = torch.from_numpy(pixels).to(self.device)
+        return ImageSet(images, tuple(table.column("image_id").to_pylist()))

@@ -1,0 +1,1 @@
+"""Laws that the package keeps; the folders mirror it."""

@@ -1,0 +1,100 @@
+"""Slow and obvious: the definitions, written down without a thought for speed or rounding."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import permutations
+from typing import TYPE_CHECKING
+
+import torch
+
+from stir_ray.numerics.settings import Schedule, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from stir_ray.numerics.settings import InversionSettings
+
+    Exact = list[list[Fraction]]
+
+
+def gram(features: Tensor) -> Exact:
+    """Inner products of the rows as they are, in exact arithmetic: nothing can cancel."""
+    rows = [[Fraction(value) for value in row] for row in features.double().tolist()]
+    return [[_dot(a, b) for b in rows] for a in rows]
+
+
+def hsic_biased(k: Exact, l: Exact) -> Fraction:  # noqa: E741 - K and L, as in the papers
+    """tr(K H L H) / (n − 1)² with H = 1 − 1/n spelled out: Gretton et al. 2005."""
+    n = len(k)
+    h = [[Fraction(i == j) - Fraction(1, n) for j in range(n)] for i in range(n)]
+    product = _times(_times(k, h), _times(l, h))
+    return sum((product[i][i] for i in range(n)), Fraction(0)) / (n - 1) ** 2
+
+
+def hsic_unbiased(k: Exact, l: Exact) -> Fraction:  # noqa: E741
+    """The mean of k_ij (l_ij + l_qr − 2 l_iq) over distinct i, j, q, r: Song et al. 2012, eq. 4."""
+    n = len(k)
+    terms = [
+        k[i][j] * (l[i][j] + l[q][r] - 2 * l[i][q]) for i, j, q, r in permutations(range(n), 4)
+    ]
+    return sum(terms, Fraction(0)) / len(terms)
+
+
+def cka(hsic: Callable[[Exact, Exact], Fraction], x: Tensor, y: Tensor) -> float:
+    """HSIC(X, Y) / √(HSIC(X, X) · HSIC(Y, Y)), rounded once, at the end."""
+    k, l = gram(x), gram(y)  # noqa: E741
+    return float(hsic(k, l)) / math.sqrt(hsic(k, k) * hsic(l, l))
+
+
+def invert_one_by_one(
+    representation: Callable[[Tensor], Tensor],
+    *,
+    images: Tensor,
+    start: Tensor,
+    settings: InversionSettings,
+) -> Tensor:
+    """The inverted images, each found in a loop of its own."""
+    pairs = zip(images, start, strict=True)
+    return torch.stack([_invert_one(representation, image, at, settings) for image, at in pairs])
+
+
+def _invert_one(
+    representation: Callable[[Tensor], Tensor],
+    image: Tensor,
+    start: Tensor,
+    settings: InversionSettings,
+) -> Tensor:
+    wanted = representation(image[None])[0].detach()
+
+    def residual(candidate: Tensor) -> Tensor:
+        return (representation(candidate[None])[0] - wanted).norm() / wanted.norm()
+
+    iterates, mean, square = [start], torch.zeros_like(start), torch.zeros_like(start)
+    for t in range(settings.iterations):
+        at = iterates[-1].clone().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(residual(at), at)
+        rate = settings.step_size
+        if settings.schedule is Schedule.COSINE:
+            rate *= (1 + math.cos(math.pi * t / settings.iterations)) / 2
+        if settings.update is Update.ADAM:  # Kingma and Ba 2015, algorithm 1
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            scale = (square / (1 - 0.999 ** (t + 1))).sqrt() + 1e-10
+            step = mean / (1 - 0.9 ** (t + 1)) / scale
+        else:
+            step = gradient / gradient.norm()
+        iterates.append((at.detach() - rate * step).clamp(0, 1))
+    with torch.no_grad():
+        return min(iterates, key=lambda iterate: float(residual(iterate)))
+
+
+def _dot(a: list[Fraction], b: list[Fraction]) -> Fraction:
+    return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+
+
+def _times(a: Exact, b: Exact) -> Exact:
+    return [[_dot(row, list(column)) for column in zip(*b, strict=True)] for row in a]

@@ -1,0 +1,1 @@
+"""Drivers: each is a study from beginning to end, and reads as one."""

@@ -1,0 +1,31 @@
+"""Inspect and train the models of a job: `python -m workflows.finetune JOB`."""
+
+from stir_ray.job import Job
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.models import finetunings, independent_trainings, inspections
+from stir_ray.report.progress import watcher
+from stir_ray.stages.compute import Computation, Tally
+from stir_ray.stages.study import read_study, version_of_file
+from workflows.executors import executor_for
+
+
+def run(job: Job, *, serial: bool = False) -> Tally:
+    """Train what the lake misses of a job's models; arguments and errors as `invariance.run`."""
+    lake = open_lake(job.lake)
+    lake.objects.check()
+    with executor_for(job, serial=serial) as executor:
+        computation = Computation(
+            lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
+        )
+        train_everything(job, lake, computation)
+    return computation.tally
+
+
+def train_everything(job: Job, lake: Lake, computation: Computation) -> None:
+    """Inspect images and models, then train: first what starts from random weights."""
+    computation.run("inspect", lambda: inspections(job, version_of_file))
+    # Everything that does not fit shows here, before anything is computed.
+    read_study(job, lake)
+    computation.run("train", lambda: independent_trainings(job))
+    pretrained = read_study(job, lake).pretrained
+    computation.run("finetune", lambda: finetunings(job, pretrained))
