@@ -3,7 +3,10 @@
 `open_results` reads what a job computed. The command line is `stir-ray`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stir_ray.results import open_results
 
 __all__ = ["open_results"]
 

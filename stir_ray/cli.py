@@ -2,13 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from stir_ray.errors import LakeError, StirRayError, TasksFailed
 from stir_ray.job_files import read_job, schema_text
@@ -28,13 +27,31 @@ from stir_ray.stages.reduce import reduce_job
 from workflows import finetune as finetuning
 from workflows import invariance
 
+INTERRUPTED = 130
+
+
+class Verbs(TyperGroup):
+    """Errors of ours are one line and their own exit code, whatever the verb."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the verb that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except StirRayError as error:
+            print(f"stir-ray: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("stir-ray: interrupted; run again to go on", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="What finetuning does to a vision transformer's invariances.",
 )
-INTERRUPTED = 130
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
 Overrides = Annotated[
@@ -127,7 +144,7 @@ def report(job: JobFile, sets: Overrides = None) -> None:
     known = _begun(job, sets)
     study = known.study()
     reduced = reduce_job(known.job, study, known.lake)
-    print(write_figures(known.job, study, known.lake, reduced.inputs))
+    print(write_figures(known.job, study, known.lake, reduced))
 
 
 @app.command()
@@ -179,24 +196,11 @@ def _begun(path: Path, sets: list[str] | None) -> Inspected:
     return known
 
 
-def main() -> NoReturn:
-    """Run a verb; errors of ours are one line and their own exit code."""
+def main() -> None:
+    """Run a verb."""
+    # A scheduler that ends a job sends SIGTERM; it stops as cleanly as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    sys.exit(_exit_code(lambda: app(standalone_mode=False)))
-
-
-def _exit_code(verb: Callable[[], Any]) -> int:
-    try:
-        return verb() or 0
-    except StirRayError as error:
-        print(f"stir-ray: {error}", file=sys.stderr)
-        return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("stir-ray: interrupted; run again to go on", file=sys.stderr)
-        return INTERRUPTED
+    app()
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -141,6 +141,21 @@ class Selection(_Value):
     """How many; the unbiased estimator needs at least 4, and the paper uses 500."""
 
 
+_NOT_ARCHITECTURE = {
+    "cache_dir",
+    "checkpoint_path",
+    "exportable",
+    "features_only",
+    "no_jit",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "scriptable",
+}
+"""Arguments of `timm.create_model` that say something else than what the model is."""
+
+
 class Architecture(_Value):
     """A timm model without weights."""
 
@@ -152,6 +167,14 @@ class Architecture(_Value):
     """Subtracted from images in [0, 1], per channel; timm's own value if not given."""
     std: tuple[PositiveFloat, ...] | None = None
     """Divided by afterwards, per channel; timm's own value if not given."""
+
+    @model_validator(mode="after")
+    def _no_weights(self) -> "Architecture":
+        # `checkpoint_path` would make timm unpickle a file, which can run code.
+        odd = sorted(_NOT_ARCHITECTURE & set(self.arguments))
+        if odd:
+            raise ValueError(f"`{odd[0]}` is no argument of an architecture; leave it out")
+        return self
 
 
 class Training(_Value):

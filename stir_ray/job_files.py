@@ -113,7 +113,7 @@ def _did_you_mean(key: str) -> str:
 
 
 def _models() -> list[type[BaseModel]]:
-    import stir_ray.job as job
+    from stir_ray import job
 
     values = vars(job).values()
     return [item for item in values if isinstance(item, type) and issubclass(item, BaseModel)]

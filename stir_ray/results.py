@@ -8,6 +8,7 @@ import xarray as xr
 from stir_ray.errors import LakeError
 from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, TableSchema
 from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.stages.matrices import DIRECTIONS, METRICS
 
 _PER_INVERSION = (
     "residual_q05",
@@ -41,19 +42,16 @@ def open_results(path: str) -> xr.Dataset:
         The attribute `meaning` of a variable says what it is.
 
     Raises:
-        LakeError: if there are no results.
+        LakeError: if there are no results, or no number in them yet.
         CorruptPart: if a table is not as it was written.
     """
     lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
     results = _table(lake, RESULTS)
-    keys = list(RESULTS.key)
-    frame = results.to_pandas().set_index(keys)
-    scores = xr.Dataset.from_dataframe(frame.drop(columns=list(_PER_INVERSION)))
-    inversions = frame.groupby(level=keys[:-1])[list(_PER_INVERSION)].first()
+    if results.num_rows == 0:
+        raise LakeError(f"{lake.objects.location()}: no cell of this job has a number yet")
     merged = xr.merge(
         [
-            scores,
-            xr.Dataset.from_dataframe(inversions),
+            _scores(results.to_pandas()),
             _matrices(_table(lake, MATRICES)),
             _history(_table(lake, HISTORY)),
         ],
@@ -77,13 +75,25 @@ def _table(lake: Lake, schema: TableSchema) -> pa.Table:
         ) from None
 
 
+def _scores(frame: pd.DataFrame) -> xr.Dataset:
+    keys = list(RESULTS.key)
+    indexed = frame.set_index(keys)
+    scores = xr.Dataset.from_dataframe(indexed.drop(columns=list(_PER_INVERSION)))
+    inversions = indexed.groupby(level=keys[:-1])[list(_PER_INVERSION)].first()
+    both = xr.merge([scores, xr.Dataset.from_dataframe(inversions)], join="outer")
+    every = both.reindex(direction=list(DIRECTIONS))
+    return every.transpose("model", "direction", "epoch", "seed", "reference_layer", ...)
+
+
 def _matrices(table: pa.Table) -> xr.Dataset:
     frame: pd.DataFrame = table.to_pandas()
     keys = [name for name in MATRICES.key if name != "metric"]
     named = {"mean": "", "std": "_std", "seeds": "_seeds"}
+    places = frame[keys].drop_duplicates().set_index(keys).index
     arrays = {}
-    for metric, rows in frame.groupby("metric"):
-        cells = xr.Dataset.from_dataframe(rows.drop(columns="metric").set_index(keys))
+    for metric in METRICS:
+        rows = frame[frame["metric"] == metric].drop(columns="metric").set_index(keys)
+        cells = xr.Dataset.from_dataframe(rows.reindex(places))
         for column, suffix in named.items():
             arrays[f"{metric}{suffix}"] = cells[column].astype(np.float64)
     return xr.Dataset(arrays).transpose("model", "estimator", "epoch", ...)

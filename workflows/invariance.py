@@ -50,5 +50,5 @@ def run(job: Job, *, serial: bool = False) -> Summary:
         computation.run("invert", study.inversions)
         computation.run("compare", study.comparisons)
     reduced = reduce_job(job, study, lake)
-    figures = write_figures(job, study, lake, reduced.inputs)
+    figures = write_figures(job, study, lake, reduced)
     return Summary(computation.tally, reduced, figures)

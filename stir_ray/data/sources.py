@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ def _digits(data: Digits, split: Split) -> Dataset:
     # Inside the function: scikit-learn takes seconds to import, and only this source needs it.
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     targets = np.asarray(bunch.target)
     nth_of_class = np.zeros(len(targets), dtype=np.int64)
     for number in range(10):

@@ -87,17 +87,14 @@ class SerialExecutor:
     def _outcome(self, task: Item) -> Outcome[Item]:
         attempt = 1
         while True:
-            failure, seconds, node = self._attempt(task)
+            if self._work is None:
+                self._work = self._make_worker(self._threads)
+            failure, seconds, node = once(self._work, task)
             delay = None if failure is None else retry_delay(failure, attempt)
             if delay is None:
                 return Outcome(task, failure, seconds, node, attempt)
             time.sleep(delay)
             attempt += 1
-
-    def _attempt(self, task: Item) -> tuple[Failure | None, float, str]:
-        if self._work is None:
-            self._work = self._make_worker(self._threads)
-        return attempt(self._work, task)
 
     def __enter__(self) -> Self:
         """Nothing to start."""
@@ -113,7 +110,7 @@ class SerialExecutor:
         self._work = None
 
 
-def attempt(work: Work, task: object) -> tuple[Failure | None, float, str]:
+def once(work: Work[Item], task: Item) -> tuple[Failure | None, float, str]:
     """Do the work once: what went wrong if anything, seconds taken, and where."""
     began = time.monotonic()
     failure = None

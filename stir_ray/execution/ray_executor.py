@@ -1,10 +1,11 @@
-"""Tasks on a Ray cluster, or on all cores or GPUs of this machine. The one module that knows Ray."""
+"""Tasks on a Ray cluster, or on this machine's cores or GPUs. The one module that knows Ray."""
 
 import heapq
 import itertools
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, Self
@@ -24,7 +25,7 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from stir_ray.execution.executor import Item, Outcome, Work, attempt
+from stir_ray.execution.executor import Item, Outcome, Work, once
 from stir_ray.execution.policy import Failure, describe, retry_delay, worker_died
 
 _AHEAD = 2
@@ -48,6 +49,20 @@ class Pool:
     threads: int | None = None
     gpus: float = 1.0
 
+    def shares(self, resources: Mapping[str, float]) -> tuple[int, int, float]:
+        """Workers, CPU threads of each, GPUs of each."""
+        cores, gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
+        on_gpu = gpus > 0 and self.gpus > 0
+        if self.workers:
+            workers = self.workers
+        elif on_gpu:
+            workers = max(1, int(gpus / self.gpus))
+        else:
+            fitting = int(resources.get("memory", float("inf")) // _MEMORY_PER_WORKER)
+            workers = max(1, min(cores // (self.threads or 1), fitting))
+        threads = self.threads or max(1, cores // workers)
+        return workers, threads, self.gpus if on_gpu else 0.0
+
 
 class _Actor:
     """A worker process. It keeps what `make_worker` made from task to task."""
@@ -62,7 +77,7 @@ class _Actor:
                 self._work = self._make_worker(self._threads)
             except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
                 return describe(error), 0.0, ""
-        return attempt(self._work, task)
+        return once(self._work, task)
 
 
 @dataclass(eq=False)
@@ -197,9 +212,9 @@ class RayExecutor:
         if self._workers:
             return
         if not ray.is_initialized():
-            _connect()
+            connect()
             self._started_ray = True
-        self._count, self._threads, self._gpus = _shares(self._pool, ray.cluster_resources())
+        self._count, self._threads, self._gpus = self._pool.shares(ray.cluster_resources())
         self._workers = [_Worker(self._actor()) for _ in range(self._count)]
 
     def _actor(self) -> Any:
@@ -227,28 +242,13 @@ class RayExecutor:
             self._started_ray = False
 
 
-def _connect() -> None:
+def connect() -> None:
     """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here."""
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level="warning")
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         ray.init(
             include_dashboard=False,
             log_to_driver=False,
-            logging_level="warning",
+            logging_level=logging.WARNING,
         )
-
-
-def _shares(pool: Pool, resources: dict[str, float]) -> tuple[int, int, float]:
-    """Workers, CPU threads of each, GPUs of each."""
-    cores, gpus = max(1, int(resources.get("CPU", 1))), resources.get("GPU", 0.0)
-    on_gpu = gpus > 0 and pool.gpus > 0
-    if pool.workers:
-        workers = pool.workers
-    elif on_gpu:
-        workers = max(1, int(gpus / pool.gpus))
-    else:
-        fitting = int(resources.get("memory", float("inf")) // _MEMORY_PER_WORKER)
-        workers = max(1, min(cores // (pool.threads or 1), fitting))
-    threads = pool.threads or max(1, cores // workers)
-    return workers, threads, pool.gpus if on_gpu else 0.0

@@ -1,7 +1,9 @@
 """timm models by description: built without weights, and what can be said of them before use."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import timm
 import torch
@@ -37,11 +39,12 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
     Raises:
         ModelError: if timm has no such model, refuses the arguments, or gives no block outputs.
     """
+    arguments: dict[str, Any] = dict(architecture.arguments)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         try:
             model = timm.create_model(
-                architecture.timm, pretrained=False, num_classes=classes, **architecture.arguments
+                architecture.timm, pretrained=False, num_classes=classes, **arguments
             )
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             reason = " ".join(str(error).split())
@@ -83,7 +86,7 @@ def normalisation(
     architecture: Architecture, model: nn.Module
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and std per channel: the job's, or else those timm's weights were trained with."""
-    config = model.pretrained_cfg or {}
+    config = _config(model)
     channels = architecture.arguments.get("in_chans", 3)
     mean = architecture.mean or tuple(config.get("mean", (0.5,)))
     std = architecture.std or tuple(config.get("std", (0.5,)))
@@ -108,7 +111,7 @@ def intermediates(
     """
     with_prefix = _takes_prefix(model)
     extra = {"return_prefix_tokens": True, "output_fmt": "NLC"} if with_prefix else {}
-    found = model.forward_intermediates(  # pyright: ignore[reportCallIssue] - timm's own method
+    found = _intermediates_of(model)(
         images,
         indices=None if up_to is None else [up_to - 1],
         stop_early=True,
@@ -124,15 +127,25 @@ def _as_tokens(feature_map: torch.Tensor) -> torch.Tensor:
     return feature_map.flatten(2).transpose(1, 2)
 
 
+def _intermediates_of(model: nn.Module) -> Callable[..., Any]:
+    # timm's own method, of which torch's types know nothing.
+    return cast("Callable[..., Any]", model.forward_intermediates)
+
+
+def _config(model: nn.Module) -> dict[str, Any]:
+    """What timm says of the weights that go with the architecture."""
+    return cast("dict[str, Any] | None", model.pretrained_cfg) or {}
+
+
 def _takes_prefix(model: nn.Module) -> bool:
-    taken = inspect.signature(model.forward_intermediates).parameters  # pyright: ignore
+    taken = inspect.signature(_intermediates_of(model)).parameters
     return "return_prefix_tokens" in taken
 
 
 def _input_shape(model: nn.Module, architecture: Architecture) -> tuple[int, int, int]:
     channels = int(architecture.arguments.get("in_chans", 3))
     embedding = getattr(model, "patch_embed", None)
-    size = getattr(embedding, "img_size", None) or (model.pretrained_cfg or {}).get("input_size")
+    size = getattr(embedding, "img_size", None) or _config(model).get("input_size")
     if not size:
         raise ModelError(f"`{architecture.timm}`: input size unknown; give `img_size`")
     return channels, int(size[-2]), int(size[-1])

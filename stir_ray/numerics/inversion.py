@@ -59,16 +59,17 @@ def invert(
         The best of the `settings.iterations + 1` iterates of every image, start and end included.
 
     Raises:
-        ValueError: when `images` and `start` differ in shape, or a reference image is represented
-            by zeros, so that its relative residual is undefined.
+        ValueError: when `images` and `start` differ in shape, or the representation of a reference
+            image is 0 or not finite, so that its relative residual is undefined.
+        FloatingPointError: when the representation of every iterate of an image is not finite.
     """
     if images.shape != start.shape:
         raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
     with torch.no_grad():
         target = representation(images)
     scale = torch.linalg.vector_norm(target, dim=1)
-    if not bool((scale > 0).all()):
-        raise ValueError("a reference image is represented by zeros or NaN: no relative residual")
+    if not bool((torch.isfinite(scale) & (scale > 0)).all()):
+        raise ValueError("a reference image is represented by zeros, NaN or infinity: no residual")
 
     def residual(candidate: Images) -> PerImage:
         return torch.linalg.vector_norm(representation(candidate) - target, dim=1) / scale
@@ -90,6 +91,8 @@ def invert(
             current = step.move(current, gradient, size).clamp_(0.0, 1.0)
     with torch.no_grad():
         best, best_residual = _better(best, best_residual, current, residual(current))
+    if not bool(torch.isfinite(best_residual).all()):
+        raise FloatingPointError("the representation of an inverted image is not finite")
     return Inversion(images=best, residual=best_residual, start_residual=start_residual)
 
 

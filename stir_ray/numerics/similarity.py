@@ -7,6 +7,7 @@ wrong in the third digit.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,15 +30,19 @@ def linear_gram(features: Features) -> Gram:
     cancel large common offsets too late.
 
     Raises:
-        ValueError: for features that are not finite, or fewer than 4 images.
+        ValueError: for features that are not finite or equal for all images, or fewer than 4
+            images.
     """
     n = len(features)
     if n < SMALLEST_SAMPLE:
         raise ValueError(f"CKA needs at least {SMALLEST_SAMPLE} images, got {n}")
     if not bool(torch.isfinite(features).all()):
         raise ValueError("features are not finite: CKA is undefined")
-    centred = features.to(torch.float64)
-    centred = centred - centred.mean(dim=0, keepdim=True)
+    exact = features.to(torch.float64)
+    centred = exact - exact.mean(dim=0, keepdim=True)
+    # Equal features leave the rounding of their mean, which would pass for a signal.
+    if centred.abs().max() <= 64 * torch.finfo(torch.float64).eps * exact.abs().max():
+        raise ValueError("features do not vary over the images: CKA is undefined")
     return centred @ centred.T
 
 
@@ -86,13 +91,13 @@ def cka_biased(k: Gram, l: Gram) -> float:  # noqa: E741
     Near 1 for *independent* features too when they have many more units than there are images.
 
     Raises:
-        ValueError: if one of the two has the same features for all images.
+        ValueError: if one of the two has no positive HSIC with itself.
     """
     return _aligned(hsic_biased(k, l), hsic_biased(k, k), hsic_biased(l, l))
 
 
 def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
-    """The same ratio with unbiased HSIC: at most about 1, about 0 for independent features.
+    """The same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features.
 
     Raises:
         ValueError: for fewer than 4 images, or if one of the two has no positive HSIC with itself.
@@ -101,9 +106,10 @@ def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
 
 
 def _aligned(crossed: Tensor, own_k: Tensor, own_l: Tensor) -> float:
-    if not (own_k > 0 and own_l > 0):
-        raise ValueError("features do not vary over the images: CKA is undefined")
-    return float(crossed / torch.sqrt(own_k * own_l))
+    aligned = float(crossed / (torch.sqrt(own_k) * torch.sqrt(own_l)))
+    if not (own_k > 0 and own_l > 0 and math.isfinite(aligned)):
+        raise ValueError("one of the two has no finite positive HSIC with itself: no CKA")
+    return aligned
 
 
 def _centred(gram: Gram) -> Gram:

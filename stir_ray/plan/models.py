@@ -6,6 +6,7 @@ from stir_ray.job import (
     Architecture,
     CheckpointFinetuning,
     CheckpointModel,
+    Data,
     Job,
     TrainedFinetuning,
     TrainedModel,
@@ -67,18 +68,22 @@ def independent_trainings(job: Job) -> Iterator[Train]:
     """Trainings that start from random weights."""
     architecture = architecture_of(job)
     if isinstance(job.pretrained, TrainedModel):
-        yield Train(PRETRAINED, architecture, _with_data(job.pretrained.train, job))
+        yield Train(
+            PRETRAINED, architecture, job.pretrained.train, _data(job.pretrained.train, job)
+        )
     if job.from_scratch is not None:
-        yield Train(FROM_SCRATCH, architecture, _with_data(job.from_scratch.train, job))
+        yield Train(
+            FROM_SCRATCH, architecture, job.from_scratch.train, _data(job.from_scratch.train, job)
+        )
 
 
 def finetunings(job: Job, pretrained: Checkpoint) -> Iterator[Train]:
     """Trainings that start from the pretrained model."""
     if isinstance(job.finetuned, TrainedFinetuning):
-        training = _with_data(job.finetuned.train, job)
-        yield Train(FINETUNED, architecture_of(job), training, start=pretrained)
+        training = job.finetuned.train
+        data = _data(training, job)
+        yield Train(FINETUNED, architecture_of(job), training, data, start=pretrained)
 
 
-def _with_data(training: Training, job: Job) -> Training:
-    """The training with the job's own dataset filled in, so that its id says what it saw."""
-    return training if training.data else training.model_copy(update={"data": job.data})
+def _data(training: Training, job: Job) -> Data:
+    return training.data or job.data

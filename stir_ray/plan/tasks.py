@@ -95,7 +95,8 @@ class Train:
     Attributes:
         name: `pretrained`, `finetuned` or `from_scratch`; not part of the id.
         architecture: of the model.
-        training: settings, its data filled in.
+        training: settings.
+        data: the dataset trained and tested on.
         start: weights to start from; None for random ones.
     """
 
@@ -103,6 +104,7 @@ class Train:
     name: Role
     architecture: Architecture
     training: Training
+    data: Data
     start: "Checkpoint | None" = None
 
     @cached_property
@@ -112,7 +114,8 @@ class Train:
             _part(
                 "trainings",
                 architecture=self.architecture.model_dump(mode="json"),
-                training=self.training.model_dump(mode="json"),
+                training=self.training.model_dump(mode="json", exclude={"data"}),
+                data=self.data.model_dump(mode="json"),
                 start=self.start.weights if self.start else None,
             ),
         )

@@ -20,9 +20,9 @@ from stir_ray.report.readings import (
     metric_over_epochs,
 )
 
-METRIC_WORDS = {
-    "learning": "Learning: invariances of the trained model\nthat the pretrained one does not share",
-    "forgetting": "Forgetting: invariances of the pretrained\nmodel that the trained one does not share",
+_METRIC_TITLES = {
+    "learning": "Learning: invariances of the trained model\nthat the pretrained one lacks",
+    "forgetting": "Forgetting: invariances of the pretrained\nmodel that the trained one lacks",
 }
 
 
@@ -44,7 +44,7 @@ def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased"
     panels = figure.subplots(1, 2, sharey=True)
     curves = []
     for axes, metric in zip(panels, ("learning", "forgetting"), strict=True):
-        axes.set_title(METRIC_WORDS[metric])
+        axes.set_title(_METRIC_TITLES[metric])
         for model, epoch in last_epochs(results).items():
             curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
             label = style.model_at(model, epoch)
@@ -63,7 +63,7 @@ def divergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figu
     last = last_epochs(results)
     width = style.COLUMN if len(last) == 1 else style.PAGE
     figure = Figure(figsize=(width, 2.75), layout="constrained")
-    style.title(figure, "What is forgotten, and what CKA on real images sees of it")
+    style.title(figure, "Forgetting, and how much of it CKA sees")
     panels = figure.subplots(1, len(last), sharey=True, squeeze=False)[0]
     curves = []
     for axes, (model, epoch) in zip(panels, last.items(), strict=True):
@@ -80,9 +80,9 @@ def divergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figu
 
 
 _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
-    "forgetting": {"label": "forgetting (inverted images)"},
+    "forgetting": {"label": "forgetting"},
     "cka_divergence": {
-        "label": "CKA divergence (real images)",
+        "label": "CKA divergence",
         "linestyle": "--",
         "markerfacecolor": "white",
     },

@@ -49,7 +49,7 @@ def inverted_models(results: xr.Dataset) -> Iterator[Inverted]:
 def convergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
     """Residuals, images that did not converge and self-STIR, by inverted layer and model."""
     figure = Figure(figsize=(style.PAGE, 2.75), layout="constrained")
-    style.title(figure, "How closely the inverted images look like the originals to their own model")
+    style.title(figure, "How well inverted images pass for the originals with their own model")
     residuals, unconverged, own = figure.subplots(1, 3)
     curves = []
     for inverted in inverted_models(results):
@@ -85,7 +85,7 @@ def _unconverged_line(axes: Axes, results: xr.Dataset, inverted: Inverted) -> No
 
 
 def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) -> None:
-    residuals.set_title("Residual: median of the images\nand 5 to 95 % of them")
+    residuals.set_title("Residual: median of the images\nand band of 5 to 95 % of them")
     residuals.set_ylabel("relative L2 distance (0 is perfect)")
     residuals.set_ylim(bottom=0)
     unconverged.set_title("Images above the job's\nresidual limit")
@@ -121,23 +121,25 @@ def baselines_figure(results: xr.Dataset) -> Figure:
         row[0].set_ylabel("STIR (1 is full agreement)")
     for axes in grid[-1]:
         style.by_layer(axes, curves[0].layers)
-    style.legend_below(figure, grid.flat, note=sample_note(results, curves), ncols=3)
+    ncols = 4 if len(last) == 1 else 3
+    style.legend_below(figure, grid.flat, note=sample_note(results, curves), ncols=ncols)
     return figure
 
 
 def _stir_and_baselines(
     axes: Axes, results: xr.Dataset, model: str, epoch: int, estimator: str
 ) -> list[Curve]:
+    name = style.MODEL_NAMES[model]
     lines = {
         "self-STIR": ("stir", "pt|pt", style.model_line(PRETRAINED)),
-        f"STIR({style.MODEL_NAMES[model]} | pretrained)": ("stir", "ft|pt", style.model_line(model)),
+        f"STIR({name} | pretrained)": ("stir", "ft|pt", style.model_line(model)),
         "STIR of the noise start": ("noise_stir", "ft|pt", _NOISE),
         "STIR of other images": ("shuffled_stir", "ft|pt", _SHUFFLED),
     }
     curves = []
     for label, (score, direction, look) in lines.items():
-        name = f"{score}{_SUFFIXES[estimator]}"
-        curve = score_curve(results, name, model=model, epoch=epoch, direction=direction)
+        column = f"{score}{_SUFFIXES[estimator]}"
+        curve = score_curve(results, column, model=model, epoch=epoch, direction=direction)
         draw_curve(axes, curve, label=label, **look)
         curves.append(curve)
     return curves

@@ -54,7 +54,7 @@ def heatmap(axes: Axes, values: Matrix, *, limit: float) -> QuadMesh:
 def _number(axes: Axes, values: Matrix) -> None:
     for axis, layers in ((axes.xaxis, values.columns), (axes.yaxis, values.rows)):
         shown = style.thinned(layers, most=12)
-        axis.set_ticks([layers.index(layer) + 0.5 for layer in shown], labels=shown)
+        axis.set_ticks([layers.index(layer) + 0.5 for layer in shown], labels=map(str, shown))
 
 
 def _frame_diagonal(axes: Axes, values: Matrix) -> None:
@@ -120,7 +120,7 @@ def heatmaps(
         scale: what the colours and numbers mean.
         triangles: whether to name what lies left and right of the diagonal.
     """
-    figure = Figure(figsize=(style.PAGE, 3.75 if triangles else 3.55), layout="constrained")
+    figure = Figure(figsize=(style.PAGE, 3.65 if triangles else 3.5), layout="constrained")
     style.title(figure, title)
     row = figure.subplots(1, len(panels))
     row[0].set_ylabel(rows)
@@ -139,9 +139,9 @@ def heatmaps(
 
 
 def _name_triangles(axes: Axes) -> None:
-    place: Mapping[str, Any] = {"transform": axes.transAxes, "va": "bottom", "size": 6.5}
-    axes.text(0.0, 1.015, "◣ compression", ha="left", **place)
-    axes.text(1.0, 1.015, "expansion ◥", ha="right", **place)
+    place: Mapping[str, Any] = {"transform": axes.transAxes, "va": "bottom", "size": 6}
+    axes.text(0.0, 1.015, "◣ > 0: compression", ha="left", **place)
+    axes.text(1.0, 1.015, "expansion: > 0 ◥", ha="right", **place)
 
 
 @style.paper

@@ -67,8 +67,9 @@ class Bar:
     def ended(self, outcome: Outcome[Any]) -> None:
         """Move the bar."""
         self._failed += outcome.failure is not None
-        note = {"note": f"{self._failed} failed"} if self._failed else {}
-        self._progress.update(self._bar, advance=1, **note)
+        self._progress.advance(self._bar)
+        if self._failed:
+            self._progress.update(self._bar, note=f"{self._failed} failed")
 
     def end(self) -> None:
         """Leave the line as it is."""

@@ -11,38 +11,40 @@ from numpy.typing import NDArray
 from stir_ray.job import Job
 from stir_ray.lake.layout import figure_folder, figure_key, result_folder
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS
-from stir_ray.lake.tables import Lake
+from stir_ray.lake.tables import Lake, images_of
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import PRETRAINED, Checkpoint, Part
 from stir_ray.report.figures import all_figures
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer, gallery_figure
 from stir_ray.report.save import is_current, save
 from stir_ray.results import open_results
+from stir_ray.stages.reduce import Reduced
 
 _SHOWN = 8
 """Images in the gallery."""
 _FORMATS = ("png", "svg")
 
 
-def write_figures(job: Job, study: Study, lake: Lake, inputs: str) -> str:
+def write_figures(job: Job, study: Study, lake: Lake, reduced: Reduced) -> str:
     """Draw every figure of a job that is not there or was drawn from other results.
 
     Args:
         job: whose results are drawn.
         study: its models and images.
         lake: that holds them.
-        inputs: digest of what the results were made from.
+        reduced: what the results were made from; without a single number nothing is drawn.
 
     Returns:
         The folder or URL of the figures.
     """
-    for stem, make in _figures(job, study, lake, inputs):
-        for file, content in save(make(), stem, inputs=inputs).items():
+    undrawn = _undrawn(job, study, lake, reduced.inputs) if reduced.present else ()
+    for stem, make in undrawn:
+        for file, content in save(make(), stem, inputs=reduced.inputs).items():
             lake.objects.put(figure_key(job.name, file), content)
     return lake.objects.location(figure_folder(job.name))
 
 
-def _figures(
+def _undrawn(
     job: Job, study: Study, lake: Lake, inputs: str
 ) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Figures to be drawn: file stem and maker."""
@@ -88,14 +90,13 @@ def _panel(
         images = np.full(originals.shape, np.nan, np.float32)
         residuals = np.full(len(originals), np.nan)
         if kept is not None and record is not None:
-            stored = kept["image"].combine_chunks()
-            assert isinstance(stored, pa.FixedShapeTensorArray)
-            found = stored.to_numpy_ndarray()[: len(originals)]
+            found = images_of(kept)[: len(originals)]
             images[: len(found)] = found
             residuals[: len(found)] = record["residual"].to_numpy()[: len(found)]
         layers.append(InvertedLayer(layer, images, residuals))
-    title = "Pretrained" if checkpoint.role == PRETRAINED else checkpoint.label.capitalize()
-    return GalleryPanel(f"{title} model inverted", tuple(layers))
+    epoch = "" if checkpoint.role == PRETRAINED else f", epoch {checkpoint.epoch}"
+    name = checkpoint.role.replace("_", " ").capitalize()
+    return GalleryPanel(f"{name} model{epoch}", tuple(layers))
 
 
 def _read(lake: Lake, part: Part) -> pa.Table | None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stir_ray.plan.tasks import FINETUNED, FROM_SCRATCH
 
 Numbers = NDArray[np.float64]
+_DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ def last_epochs(results: xr.Dataset) -> dict[str, int]:
     return {model: epochs_of(results, model)[-1] for model in compared_models(results)}
 
 
+def layers_of(results: xr.Dataset) -> list[int]:
+    """Every layer that was inverted or looked, in order."""
+    both = (results[axis].values.tolist() for axis in ("reference_layer", "target_layer"))
+    return sorted({int(layer) for axis in both for layer in axis})
+
+
 def metric_curve(
     results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str
 ) -> Curve:
@@ -71,8 +78,8 @@ def score_curve(
     results: xr.Dataset, score: str, *, model: str, epoch: int, direction: str
 ) -> Curve:
     """A score where the layer that looks is the layer that was inverted."""
-    chosen = results[[score]].sel(model=model, epoch=epoch, direction=direction)
-    layers, diagonal = _diagonal(chosen, "reference_layer", "target_layer")
+    chosen = _scores(results, score).sel(model=model, epoch=epoch, direction=direction)
+    layers, diagonal = _diagonal(chosen.to_dataset(name=score), "reference_layer", "target_layer")
     return _over_seeds(layers, diagonal[score])
 
 
@@ -80,9 +87,8 @@ def inversion_curve(
     results: xr.Dataset, column: str, *, model: str, epoch: int, direction: str
 ) -> Curve:
     """A column that belongs to the inversion alone, e.g. `residual_median`."""
-    values = results[column].sel(model=model, epoch=epoch, direction=direction)
-    layers = [int(layer) for layer in values["reference_layer"].values]
-    return _over_seeds(layers, values.rename(reference_layer="layer"))
+    values = _scores(results, column).sel(model=model, epoch=epoch, direction=direction)
+    return _over_seeds(layers_of(results), values.rename(reference_layer="layer"))
 
 
 def matrix(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> Matrix:
@@ -112,25 +118,27 @@ def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:
     return known["training_epoch"].values.tolist(), known.values.astype(np.float64)
 
 
+def _scores(results: xr.Dataset, column: str) -> xr.DataArray:
+    """A column of the results with every direction and layer, NaN where nothing is known yet."""
+    scores = results[column].reindex(direction=list(_DIRECTIONS))
+    layers = layers_of(results)
+    return scores.reindex({axis: layers for axis in scores.dims if str(axis).endswith("_layer")})
+
+
 def _metric(results: xr.Dataset, metric: str) -> xr.Dataset:
-    """Mean, std and seeds of a metric; all NaN if no cell of it is known yet."""
+    """Mean, std and seeds of a metric for every pair of layers, NaN where nothing is known yet."""
     names = {metric: "mean", f"{metric}_std": "std", f"{metric}_seeds": "seeds"}
+    layers = layers_of(results)
     if metric in results:
-        return results[list(names)].rename(names)
-    layers = results["target_layer"].values
-    axes = {
-        "model": results["model"].values,
-        "epoch": results["epoch"].values,
-        "estimator": ["biased", "unbiased"],
-        "row_layer": layers,
-        "column_layer": layers,
-    }
+        return results[list(names)].rename(names).reindex(row_layer=layers, column_layer=layers)
+    axes = {name: results[name].values for name in ("model", "estimator", "epoch")}
+    axes |= {"row_layer": layers, "column_layer": layers}
     unknown = xr.DataArray(np.nan, coords=axes, dims=list(axes))
     return xr.Dataset(dict.fromkeys(names.values(), unknown))
 
 
 def _diagonal(cells: xr.Dataset, first: str, second: str) -> tuple[list[int], xr.Dataset]:
-    layers = sorted(set(cells[first].values.tolist()) & set(cells[second].values.tolist()))
+    layers = cells[first].values.tolist()
     same = xr.DataArray(np.array(layers, dtype=np.int64), dims="layer")
     return layers, cells.sel({first: same, second: same})
 

@@ -12,7 +12,7 @@ from functools import wraps
 from textwrap import fill
 from typing import Any, ParamSpec
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap, Normalize
@@ -34,7 +34,7 @@ BAND_ALPHA = 0.2
 MISSING = {"facecolor": "#DDDDDD", "edgecolor": "#999999", "hatch": "/////", "linewidth": 0.0}
 REFERENCE_LINE = {"color": "#777777", "linewidth": 0.7}
 
-_RC: dict[str, Any] = {
+_RC: dict[Any, Any] = {
     # It comes with matplotlib, so that a figure is the same on every machine.
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -76,7 +76,7 @@ _Arguments = ParamSpec("_Arguments")
 @contextmanager
 def drawing() -> Iterator[None]:
     """While inside, matplotlib has our settings and no other thread of ours draws."""
-    with _turn, matplotlib.rc_context(_RC):
+    with _turn, mpl.rc_context(_RC):
         yield
 
 
@@ -103,13 +103,13 @@ def model_line(model: str) -> dict[str, Any]:
 
 def layer_colours(count: int) -> ListedColormap:
     """One colour per layer from shallow (dark) to deep (light), none too pale for white paper."""
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, count))
+    shades = mpl.colormaps["viridis"](np.linspace(0.0, 0.9, count))
     return ListedColormap([tuple(shade) for shade in shades])
 
 
 def signed_colours(limit: float) -> tuple[Colormap, Normalize]:
     """Blue below 0, white at 0, red above, the same distance to both ends."""
-    return matplotlib.colormaps["RdBu_r"], Normalize(-limit, limit)
+    return mpl.colormaps["RdBu_r"], Normalize(-limit, limit)
 
 
 def title(figure: Figure, text: str) -> None:
@@ -123,6 +123,8 @@ def by_layer(axes: Axes, layers: Sequence[int], *, name: str = "layer") -> None:
     shown = thinned(layers, most=12)
     axes.set_xticks(shown, [str(layer) for layer in shown])
     axes.set_xlabel(f"{name} (transformer block)")
+    margin = max(0.5, 0.04 * (layers[-1] - layers[0]))
+    axes.set_xlim(layers[0] - margin, layers[-1] + margin)
 
 
 def by_epoch(axes: Axes, epochs: Sequence[int]) -> None:

@@ -24,7 +24,7 @@ def of_results(job: Job, reduced: Reduced) -> str:
     """How complete the results are, and where."""
     objects = Objects(job.lake)
     lines = [
-        f"{reduced.cells - reduced.missing} of {reduced.cells} cells have a number.",
+        f"{reduced.present} of {reduced.cells} cells have a number.",
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in RESULT_TABLES),
     ]
     return "\n".join(lines)

@@ -128,5 +128,4 @@ def _count(task: Train, lake: Lake) -> int:
     # Inside the function: only a plan that still has to train needs the dataset.
     from stir_ray.data import sources
 
-    assert task.training.data is not None
-    return len(sources.load(task.training.data, "train").ids)
+    return len(sources.load(task.data, "train").ids)

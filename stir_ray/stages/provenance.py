@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import stir_ray
 from stir_ray.identity import bytes_digest
 
 _PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
@@ -27,7 +26,7 @@ def _constant() -> dict[str, Any]:
 
 def _code_digest() -> str:
     """Of the package's own source, which says more than a version number during development."""
-    folder = Path(str(stir_ray.__file__)).parent
+    folder = Path(__file__).parents[1]
 
     def sources() -> Iterator[bytes]:
         for path in sorted(folder.rglob("*.py")):

@@ -19,13 +19,12 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, build, encode, provenance
-from stir_ray.numerics import metrics
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint, Comparison, Role, Train
+from stir_ray.stages.matrices import FT_FT, FT_PT, PT_FT, PT_PT, matrices
 from stir_ray.stages.study import training_history, trainings
 
 _RECIPE = 1
-PT_PT, FT_PT, FT_FT, PT_FT = "pt|pt", "ft|pt", "ft|ft", "pt|ft"
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,11 @@ class Reduced:
     cells: int
     missing: int
 
+    @property
+    def present(self) -> int:
+        """Places that have a number."""
+        return self.cells - self.missing
+
 
 def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
     """Write a job's results, unless those in the lake are of just these parts already."""
@@ -79,7 +83,7 @@ def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
         for cell in places
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
-    histories = {task.name: task for task in _finished(job, lake)}
+    histories: dict[Role, Train] = {task.name: task for task in _finished(job, lake)}
     inputs = content_id(
         "results",
         recipe=_RECIPE,
@@ -94,7 +98,7 @@ def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
     if not all(_is_current(lake, job, schema, inputs) for schema in (RESULTS, MATRICES, HISTORY)):
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
-        _write(lake, job, MATRICES, _matrices(results, job, study.question.layers), inputs)
+        _write(lake, job, MATRICES, matrices(results, job, study.question.layers), inputs)
         _write(lake, job, HISTORY, _history(histories, lake), inputs)
     return reduced
 
@@ -156,85 +160,6 @@ def _placed(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]
 
 
 _NAMES = {column.name for column in RESULTS.columns}
-
-
-def _matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
-    frame = results.to_pandas()
-    tables = [
-        _metric_table(str(model), int(str(epoch)), metric, estimator, layers, values)
-        for (model, epoch), of_epoch in frame.groupby(["model", "epoch"], sort=False)
-        for estimator, suffix in (("biased", ""), ("unbiased", "_unbiased"))
-        for metric, values in _metrics(of_epoch, suffix, job, layers).items()
-    ]
-    return pa.concat_tables(tables) if tables else MATRICES.arrow().empty_table()
-
-
-def _metrics(of_epoch, suffix: str, job: Job, layers: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Every metric as an array (seed, row layer, column layer); NaN where a number is missing."""
-
-    def array(column: str, direction: str) -> np.ndarray:
-        rows = of_epoch[of_epoch["direction"] == direction]
-        found = np.full((len(job.seeds), len(layers), len(layers)), np.nan)
-        seed, target, reference = (
-            [order.index(value) for value in rows[name]]
-            for order, name in (
-                (job.seeds, "seed"),
-                (layers, "target_layer"),
-                (layers, "reference_layer"),
-            )
-        )
-        found[seed, target, reference] = rows[column + suffix]
-        return found
-
-    def own(direction: str) -> np.ndarray:
-        measured = array("stir", direction)
-        return metrics.with_self_stir_one(measured) if job.assume_self_stir_one else measured
-
-    pt_given_pt, ft_given_pt = own(PT_PT), array("stir", FT_PT)
-    flow = metrics.invariance_flow(ft_given_pt=ft_given_pt)
-    control = metrics.flow_control(pt_given_pt=pt_given_pt)
-    return {
-        "forgetting": metrics.forgetting(pt_given_pt=pt_given_pt, ft_given_pt=ft_given_pt),
-        "learning": metrics.learning(ft_given_ft=own(FT_FT), pt_given_ft=array("stir", PT_FT)),
-        "cka_divergence": metrics.cka_divergence(
-            pt_with_pt=array("cka", PT_PT), ft_with_pt=array("cka", FT_PT)
-        ),
-        "flow": flow,
-        "flow_control": control,
-        "flow_beyond_control": flow - control,
-    }
-
-
-def _metric_table(
-    model: str,
-    epoch: int,
-    metric: str,
-    estimator: str,
-    layers: tuple[int, ...],
-    values: np.ndarray,
-) -> pa.Table:
-    present = np.isfinite(values)
-    seeds = present.sum(axis=0)
-    row, column = np.nonzero(seeds)
-    count = seeds[row, column]
-    of_cell = np.where(present, values, 0.0)[:, row, column]
-    mean = of_cell.sum(axis=0) / count
-    squares = np.where(present[:, row, column], (of_cell - mean) ** 2, 0.0).sum(axis=0)
-    numbers = np.asarray(layers)
-    return build(
-        MATRICES,
-        {
-            "model": model,
-            "epoch": epoch,
-            "metric": metric,
-            "estimator": estimator,
-            "row_layer": numbers[row],
-            "column_layer": numbers[column],
-            "mean": mean,
-            "std": np.sqrt(squares / np.maximum(count - 1, 1)),
-            "seeds": count,
-        },
-    )
 
 
 def _history(histories: Mapping[Role, Train], lake: Lake) -> pa.Table:

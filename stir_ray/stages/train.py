@@ -20,10 +20,8 @@ def train_model(task: Train, bench: Workbench) -> None:
 
     The record is written last: it says that all checkpoints are there.
     """
-    data = task.training.data
-    assert data is not None, "plan.with_data fills it in"
-    train_set, classes = _labelled(data, "train", bench.device)
-    test_set, _ = _labelled(data, "test", bench.device)
+    train_set, classes = _labelled(task.data, "train", bench.device)
+    test_set, _ = _labelled(task.data, "test", bench.device)
     module = _start(task, bench, classes)
     model = checkpoints.freeze(module, task.architecture, bench.device)
     epochs = training.train(

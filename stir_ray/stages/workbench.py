@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stir_ray.errors import ModelError
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.noise import noise_start
@@ -111,10 +111,8 @@ class Workbench:
         Raises:
             FileNotFoundError: if they are not stored.
         """
-        column = self.lake.read(IMAGES, part.id).column("image").combine_chunks()
-        assert isinstance(column, pa.FixedShapeTensorArray)
-        pixels = column.to_numpy_ndarray().astype(np.float32)
-        return torch.from_numpy(pixels).to(self.device)
+        pixels = images_of(self.lake.read(IMAGES, part.id))
+        return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
 
     def noise(self, question: Question, seed: int) -> Tensor:
         """The noise start of every image, on the device."""

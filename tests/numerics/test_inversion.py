@@ -202,3 +202,17 @@ def test_an_image_that_is_represented_by_nothing_is_refused(
 def test_a_start_of_another_shape_is_refused(images: Tensor, start: Tensor) -> None:
     with pytest.raises(ValueError, match="shape"):
         invert(lambda x: x.flatten(1), images=images, start=start[:1], settings=DEFAULT)
+
+
+@pytest.mark.parametrize("weight", [float("inf"), float("nan")])
+def test_a_reference_image_without_a_finite_representation_is_refused(weight: float) -> None:
+    images = torch.full((5, 1, 7, 3), 0.5)
+    with pytest.raises(ValueError, match="no residual"):
+        invert(lambda x: weight * x.flatten(1), images=images, start=images, settings=DEFAULT)
+
+
+def test_an_inversion_whose_iterates_have_no_representation_fails() -> None:
+    images = torch.full((5, 1, 7, 3), 0.5)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        # Real at the images, imaginary at the start and wherever a step could lead from it.
+        invert(lambda x: x.flatten(1).sqrt(), images=images, start=-images, settings=DEFAULT)

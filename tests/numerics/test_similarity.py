@@ -175,10 +175,24 @@ def test_features_with_a_hole_are_refused(gram: Gram, hole: float) -> None:
         gram(holed)
 
 
-@EITHER_CKA
-def test_features_that_are_the_same_for_all_images_are_refused(cka: Cka) -> None:
-    varied, constant = features(1, 11, 7), features(2, 1, 7).float().expand(11, 7)
+@EITHER_GRAM
+@pytest.mark.parametrize("images", [7, 14, 46])
+def test_features_that_are_the_same_for_all_images_are_refused(gram: Gram, images: int) -> None:
+    # Some numbers of images round their mean, so that equal features differ by a hair from it.
+    constant = features(2, 1, 7).expand(images, 7)
     with pytest.raises(ValueError, match="do not vary"):
-        cka(linear_gram(varied), linear_gram(constant))
+        gram(constant)
+
+
+def test_most_images_with_equal_features_leave_no_rbf_bandwidth() -> None:
+    nearly_constant = features(2, 1, 7).repeat(11, 1)
+    nearly_constant[3] += 1
     with pytest.raises(ValueError, match="no RBF bandwidth"):
-        rbf_gram(constant)
+        rbf_gram(nearly_constant)
+
+
+@EITHER_CKA
+def test_features_whose_hsic_overflows_score_no_nan(cka: Cka) -> None:
+    huge = linear_gram(1e90 * features(1, 13, 5))
+    with pytest.raises(ValueError, match="no finite positive HSIC"):
+        cka(huge, huge)

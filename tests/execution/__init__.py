@@ -1,0 +1,1 @@
+"""Tests of the executors and their policy."""

@@ -1,0 +1,149 @@
+"""What every executor keeps, run for the serial one and for Ray."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stir_ray.execution.executor import Executor, SerialExecutor
+from stir_ray.execution.policy import FailureClass
+from stir_ray.execution.ray_executor import Pool, RayExecutor
+from tests.execution.work import Chore, WorkerMaker, executions, processes
+
+
+class ExecutorContract:
+    """Laws of `Executor.run`."""
+
+    def test_every_task_runs_once_and_has_one_outcome(
+        self, executor: Executor, ledger: Path
+    ) -> None:
+        chores = [Chore(number) for number in range(23)]
+        outcomes = list(executor.run(chores))
+        assert sorted(outcome.task.number for outcome in outcomes) == list(range(23))
+        assert all(outcome.failure is None and outcome.attempt == 1 for outcome in outcomes)
+        assert executions(ledger) == dict.fromkeys(range(23), 1)
+
+    def test_a_failed_task_stops_no_other(self, executor: Executor) -> None:
+        chores = [Chore(number, "fail" if number == 3 else "count") for number in range(7)]
+        failures = {o.task.number: o.failure for o in executor.run(chores) if o.failure}
+        assert set(failures) == {3}
+        assert failures[3].message == "chore 3 cannot be done"
+        assert failures[3].failure_class is FailureClass.DETERMINISTIC
+        assert "chore 3 cannot be done" in failures[3].traceback
+
+    def test_what_would_fail_again_is_tried_once(self, executor: Executor, ledger: Path) -> None:
+        list(executor.run([Chore(5, "fail"), Chore(6, "mend")]))
+        assert executions(ledger) == {5: 1, 6: 1}
+
+    def test_storage_is_tried_again_until_it_is_there(
+        self, executor: Executor, ledger: Path
+    ) -> None:
+        (outcome,) = executor.run([Chore(2, "storage twice")])
+        assert (outcome.failure, outcome.attempt) == (None, 3)
+        assert executions(ledger) == {2: 3}
+
+    def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
+        drawn = []
+
+        def endless() -> Iterator[Chore]:
+            number = 0
+            while True:
+                drawn.append(number)
+                yield Chore(number)
+                number += 1
+
+        outcomes = executor.run(endless())
+        ended = [next(outcomes) for _ in range(11)]
+        # At most two tasks per worker ahead of those that ended.
+        assert len(drawn) <= len(ended) + 2 * executor.workers
+        outcomes.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+
+    def test_no_tasks_start_nothing(self, executor: Executor, ledger: Path) -> None:
+        assert list(executor.run([])) == []
+        assert not ledger.exists()
+
+    def test_workers_live_from_run_to_run(self, executor: Executor, ledger: Path) -> None:
+        list(executor.run([Chore(number) for number in range(13)]))
+        before = processes(ledger)
+        list(executor.run([Chore(number) for number in range(13)]))
+        assert processes(ledger) == before
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+class TestSerial(ExecutorContract):
+    """In this process."""
+
+    @pytest.fixture
+    def executor(self, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Executor]:
+        monkeypatch.setattr(time, "sleep", lambda _: None)
+        with SerialExecutor(WorkerMaker(ledger), threads=1) as executor:
+            yield executor
+
+    def test_it_runs_here(self, executor: Executor, ledger: Path) -> None:
+        list(executor.run([Chore(1)]))
+        assert processes(ledger) == {os.getpid()}
+
+
+class TestRay(ExecutorContract):
+    """On two processes of a Ray of this machine."""
+
+    @pytest.fixture
+    def executor(self, ledger: Path, local_ray: None) -> Iterator[Executor]:
+        with RayExecutor(WorkerMaker(ledger), Pool(workers=2, threads=1)) as executor:
+            yield executor
+
+    def test_all_workers_work(self, executor: Executor, ledger: Path) -> None:
+        list(executor.run([Chore(number, "slow") for number in range(7)]))
+        assert len(processes(ledger)) == 2
+        assert os.getpid() not in processes(ledger)
+
+    def test_the_tasks_of_a_dead_worker_run_again(self, executor: Executor, ledger: Path) -> None:
+        chores = [Chore(number, "die once" if number == 4 else "count") for number in range(13)]
+        outcomes = list(executor.run(chores))
+        assert sorted(outcome.task.number for outcome in outcomes) == list(range(13))
+        assert all(outcome.failure is None for outcome in outcomes)
+        assert executions(ledger)[4] == 2
+        # Only what the dead worker had in hand ran again: the fatal task and the one behind it.
+        assert sum(executions(ledger).values()) <= 13 + 2
+
+
+@pytest.mark.parametrize(
+    ("pool", "resources", "expected"),
+    [
+        (Pool(), {"CPU": 2.0, "memory": 2**35}, (2, 1, 0.0)),
+        (Pool(threads=3), {"CPU": 7.0, "memory": 2**35}, (2, 3, 0.0)),
+        (Pool(workers=5), {"CPU": 12.0, "memory": 2**35}, (5, 2, 0.0)),
+        (Pool(), {"CPU": 64.0, "memory": 5 * 2**30}, (2, 32, 0.0)),
+        (Pool(), {"CPU": 16.0, "GPU": 8.0, "memory": 2**40}, (8, 2, 1.0)),
+        (Pool(gpus=0.5), {"CPU": 16.0, "GPU": 2.0, "memory": 2**40}, (4, 4, 0.5)),
+        (Pool(gpus=0), {"CPU": 4.0, "GPU": 2.0, "memory": 2**40}, (4, 1, 0.0)),
+    ],
+)
+def test_the_machine_is_shared_out(
+    pool: Pool, resources: dict[str, float], expected: tuple[int, int, float]
+) -> None:
+    assert pool.shares(resources) == expected
+
+
+def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
+    local_ray: None, unusable: Callable[[int], Callable[[Chore], None]]
+) -> None:
+    with RayExecutor(unusable, Pool(workers=1, threads=1)) as executor:
+        (outcome,) = executor.run([Chore(3)])
+    assert outcome.failure
+    assert outcome.failure.message == "no such device"
+
+
+@pytest.fixture
+def unusable() -> Callable[[int], Callable[[Chore], None]]:
+    return _unusable
+
+
+def _unusable(threads: int) -> Callable[[Chore], None]:
+    raise ValueError("no such device")

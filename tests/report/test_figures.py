@@ -1,0 +1,173 @@
+"""What holds for every figure of a job."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
+from stir_ray.report.diagnostics import baselines_figure, convergence_figure
+from stir_ray.report.figures import all_figures
+from tests.report.synthetic import DIRECTIONS, Shape, matrices, stir, synthetic_results
+
+SHAPE = Shape()
+EXISTING = replace(SHAPE, seeds=(3,), history=False, scratch_epoch=None)
+"""Checkpoints that were trained elsewhere, of which nothing is known, and one seed."""
+ONE_CELL = Shape(layers=(4,), epochs=(1,), seeds=(0,), scratch_epoch=None)
+NO_LEARNING = replace(
+    SHAPE,
+    without=frozenset(
+        (model, direction, layer)
+        for model in ("finetuned", "from_scratch")
+        for direction in ("ft|ft", "pt|ft")
+        for layer in SHAPE.layers
+    ),
+)
+NO_LAYER_3 = replace(
+    SHAPE,
+    without=frozenset(
+        (model, direction, 3) for model in ("finetuned", "from_scratch") for direction in DIRECTIONS
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    return synthetic_results(tmp_path_factory.mktemp("lake"), SHAPE)
+
+
+def line(axes: Axes, label: str) -> Line2D:
+    (found,) = [one for one in axes.lines if str(one.get_label()).startswith(label)]
+    return found
+
+
+def drawn(figure: Figure) -> str:
+    """The texts of a figure, after it was drawn once."""
+    figure.draw_without_rendering()
+    texts = figure.findobj(Text)
+    return " ".join(text.get_text() for text in texts if isinstance(text, Text))
+
+
+@pytest.mark.parametrize("shape", [EXISTING, ONE_CELL, NO_LEARNING, NO_LAYER_3])
+def test_every_figure_draws_whatever_is_missing(shape: Shape, tmp_path: Path) -> None:
+    figures = dict(all_figures(synthetic_results(tmp_path, shape)))
+    assert len(figures) >= 6
+    for make in figures.values():
+        make().draw_without_rendering()
+
+
+def test_a_stem_does_not_depend_on_what_else_there_is(results: xr.Dataset, tmp_path: Path) -> None:
+    fewer = {stem for stem, _ in all_figures(synthetic_results(tmp_path, EXISTING))}
+    more = [stem for stem, _ in all_figures(results)]
+    assert fewer == {stem for stem in more if "scratch" not in stem}
+    assert len(set(more)) == len(more)
+
+
+def test_one_epoch_has_no_figure_over_epochs(tmp_path: Path) -> None:
+    stems = [stem for stem, _ in all_figures(synthetic_results(tmp_path, ONE_CELL))]
+    assert not any("epochs" in stem for stem in stems)
+
+
+def test_drawing_leaves_the_settings_of_others_alone(results: xr.Dataset) -> None:
+    before = dict(mpl.rcParams)
+    learning_forgetting_figure(results)
+    assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(("model", "epoch"), [("finetuned", 2), ("from scratch", 4)])
+def test_curves_are_the_diagonals_of_the_last_epoch(
+    results: xr.Dataset, model: str, epoch: int
+) -> None:
+    figure = learning_forgetting_figure(results)
+    metrics = matrices(SHAPE, model.replace(" ", "_"), epoch, "biased")
+    for axes, metric in zip(figure.axes, ("learning", "forgetting"), strict=True):
+        curve = line(axes, f"{model}, epoch {epoch}")
+        assert tuple(np.asarray(curve.get_xdata())) == SHAPE.layers
+        expected = np.diagonal(metrics[metric].mean(axis=0))
+        np.testing.assert_allclose(np.asarray(curve.get_ydata()), expected, atol=1e-12)
+
+
+def test_the_band_is_one_standard_deviation_over_seeds(results: xr.Dataset) -> None:
+    forgetting = learning_forgetting_figure(results).axes[1]
+    vertices = np.asarray(forgetting.collections[0].get_paths()[0].vertices)
+    values = np.diagonal(
+        matrices(SHAPE, "finetuned", 2, "biased")["forgetting"], axis1=-2, axis2=-1
+    )
+    for place, layer in enumerate(SHAPE.layers):
+        ends = vertices[np.isclose(vertices[:, 0], layer), 1]
+        mean, std = values[:, place].mean(), values[:, place].std(ddof=1)
+        np.testing.assert_allclose([ends.min(), ends.max()], [mean - std, mean + std], atol=1e-12)
+
+
+def test_one_seed_has_no_band(tmp_path: Path) -> None:
+    results = synthetic_results(tmp_path, EXISTING)
+    for figure in (learning_forgetting_figure(results), divergence_figure(results)):
+        assert not any(axes.collections for axes in figure.axes)
+        assert "one seed" in drawn(figure)
+
+
+def test_a_missing_point_is_a_gap_and_said_to_be_one(tmp_path: Path) -> None:
+    figure = learning_forgetting_figure(synthetic_results(tmp_path, NO_LAYER_3))
+    curve = np.asarray(line(figure.axes[1], "finetuned").get_ydata(), dtype=float)
+    assert np.isnan(curve).tolist() == [layer == 3 for layer in SHAPE.layers]
+    assert "Gaps: not computed" in drawn(figure)
+
+
+def test_forgetting_and_cka_divergence_stand_in_one_panel(results: xr.Dataset) -> None:
+    axes = divergence_figure(results).axes[0]
+    metrics = matrices(SHAPE, "finetuned", 2, "biased")
+    for metric, label in (("forgetting", "forgetting"), ("cka_divergence", "CKA divergence")):
+        expected = np.diagonal(metrics[metric].mean(axis=0))
+        shown = np.asarray(line(axes, label).get_ydata())
+        np.testing.assert_allclose(shown, expected, atol=1e-12)
+
+
+def test_each_layer_has_a_line_over_the_epochs_of_its_model(results: xr.Dataset) -> None:
+    figure = epochs_figure(results, model="finetuned", estimator="unbiased")
+    for axes, metric in zip(figure.axes, ("learning", "forgetting"), strict=False):
+        lines = [one for one in axes.lines if len(np.asarray(one.get_xdata())) == 3]
+        shown = np.array([np.asarray(one.get_ydata()) for one in lines])
+        expected = [
+            np.diagonal(matrices(SHAPE, "finetuned", epoch, "unbiased")[metric].mean(axis=0))
+            for epoch in SHAPE.epochs
+        ]
+        np.testing.assert_allclose(shown, np.transpose(expected), atol=1e-12)
+        assert tuple(np.asarray(lines[0].get_xdata())) == SHAPE.epochs
+
+
+def test_accuracy_is_shown_where_it_is_known(results: xr.Dataset, tmp_path: Path) -> None:
+    assert "accuracy" in drawn(epochs_figure(results, model="finetuned"))
+    unknown = synthetic_results(tmp_path, EXISTING)
+    assert "accuracy" not in drawn(epochs_figure(unknown, model="finetuned"))
+
+
+def test_self_stir_is_what_each_model_sees_in_its_own_inversions(results: xr.Dataset) -> None:
+    own = convergence_figure(results).axes[2]
+    places = {"pretrained": ("finetuned", 2, "pt|pt"), "from scratch": ("from_scratch", 4, "ft|ft")}
+    for label, (model, epoch, direction) in places.items():
+        seeds = [stir(SHAPE, model, epoch, direction, seed) for seed in SHAPE.seeds]
+        expected = np.diagonal(np.mean(seeds, axis=0))
+        shown = np.asarray(line(own, label).get_ydata())
+        np.testing.assert_allclose(shown, expected, atol=1e-12)
+
+
+def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
+    results: xr.Dataset,
+) -> None:
+    panels = baselines_figure(results).axes
+    noise = [np.asarray(line(axes, "STIR of the noise start").get_ydata()) for axes in panels]
+    np.testing.assert_allclose(noise[0], 0.305 + 0.02 * np.arange(5), atol=1e-12)
+    np.testing.assert_allclose(noise[1], 0.025 - 0.01 * np.arange(5), atol=1e-12)
+    for axes, (model, epoch) in zip(
+        panels[::2], (("finetuned", 2), ("from_scratch", 4)), strict=True
+    ):
+        seeds = [stir(SHAPE, model, epoch, "ft|pt", seed) for seed in SHAPE.seeds]
+        shown = np.asarray(line(axes, f"STIR({model.replace('_', ' ')}").get_ydata())
+        np.testing.assert_allclose(shown, np.diagonal(np.mean(seeds, axis=0)), atol=1e-12)

@@ -1,0 +1,1 @@
+"""Tests of the stages, on a job small enough to run in seconds."""

@@ -1,0 +1,148 @@
+"""A job from beginning to end: complete, resumed by subtraction, the same however it was run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stir_ray import open_results
+from stir_ray.job import Job
+from stir_ray.lake.layout import result_key
+from stir_ray.lake.schemas import (
+    COMPARISONS,
+    IMAGE_SETS,
+    IMAGES,
+    INVERSIONS,
+    MODELS,
+    RESULTS,
+    TRAININGS,
+    TableSchema,
+)
+from stir_ray.lake.tables import open_lake
+from stir_ray.stages.reduce import reduce_job
+from stir_ray.stages.study import read_study
+from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
+from workflows import finetune, invariance
+
+STORED = [
+    pytest.param(schema, id=schema.name)
+    for schema in (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS)
+]
+# Pretrained and from scratch, and each epoch of the finetuning; its epoch 0 is the pretrained one.
+MODELS_INVERTED = 2 + EPOCHS
+
+
+def test_a_job_makes_every_part_once(finished: Path) -> None:
+    lake = open_lake(str(finished))
+    inversions = MODELS_INVERTED * LAYERS * SEEDS
+    # A model looks at its own inversions, and pretrained and compared ones look at each other's.
+    comparisons = (1 + 3 * (MODELS_INVERTED - 1)) * LAYERS * SEEDS
+    assert len(lake.stored(INVERSIONS)) == len(lake.stored(IMAGES)) == inversions
+    assert len(lake.stored(COMPARISONS)) == comparisons
+    assert len(lake.stored(TRAININGS)) == 3
+
+
+def test_a_finished_job_starts_no_task(finished_copy: Callable[[], Job]) -> None:
+    summary = invariance.run(finished_copy(), serial=True)
+    assert summary.tally.tasks == 0
+    assert summary.reduced.missing == 0
+
+
+@pytest.mark.parametrize("schema", STORED)
+def test_a_deleted_part_is_all_that_is_computed_again(
+    finished_copy: Callable[[], Job], schema: TableSchema
+) -> None:
+    job = finished_copy()
+    lake = open_lake(job.lake)
+    before = _written(job)
+    part_id = min(lake.stored(schema))
+    lost = lake.read(schema, part_id)
+    key = f"parts/{schema.name}/{part_id}.parquet"
+    lake.objects.delete(key)
+    summary = invariance.run(job, serial=True)
+    assert summary.tally.tasks == 1
+    # Bitwise: one process, as many threads, the same batch.
+    assert lake.read(schema, part_id).equals(lost)
+    after = _written(job)
+    changed = {name for name in after if after[name] != before.get(name)}
+    # A training stores its checkpoints again before its record.
+    assert {name for name in changed if not name.startswith("checkpoints")} == {key}
+
+
+def _written(job: Job) -> dict[str, int]:
+    """Parts and checkpoints by key, with the time they were written."""
+    root = Path(job.lake)
+    files = [path for top in ("parts", "checkpoints") for path in (root / top).rglob("*.*")]
+    return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
+
+
+def test_ray_makes_bitwise_the_same_results(
+    finished: Path, tmp_path: Path, local_ray: None
+) -> None:
+    invariance.run(small_job(tmp_path))
+    here, there = (open_lake(str(lake)) for lake in (finished, tmp_path))
+    key = result_key("small", RESULTS.name)
+    assert here.read_object(RESULTS, key).equals(there.read_object(RESULTS, key))
+
+
+def test_the_batch_size_changes_no_score_by_more_than_rounding(
+    finished: Path, tmp_path: Path
+) -> None:
+    job = small_job(tmp_path, execution={"threads_per_worker": 1, "batch_size": 5})
+    invariance.run(job, serial=True)
+    whole, parts = (open_results(str(lake / "jobs" / "small")) for lake in (finished, tmp_path))
+    # Products of other sizes round differently, and each step of an inversion builds on the last.
+    np.testing.assert_allclose(parts["stir"], whole["stir"], atol=1e-3)
+
+
+def test_results_have_every_place_and_epoch_0_is_the_pretrained_model(finished: Path) -> None:
+    results = open_results(str(finished / "jobs" / "small"))
+    finetuned = results.sel(model="finetuned", epoch=[0, 1, 2])
+    assert finetuned["stir"].shape == (4, 3, SEEDS, LAYERS, LAYERS)
+    assert finetuned["stir"].notnull().all()
+    assert (finetuned["images"] == COUNT).all()
+    for metric in ("learning", "forgetting", "cka_divergence"):
+        # The same parts on both sides of the difference.
+        assert (finetuned[metric].sel(epoch=0) == 0).all()
+    assert results["forgetting"].sel(model="from_scratch", epoch=1).notnull().all()
+    assert results["test_accuracy"].sel(trained_model="finetuned", training_epoch=2).notnull()
+
+
+def test_a_cell_without_a_part_is_missing_and_never_zero(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    lake = open_lake(job.lake)
+    study = read_study(job, lake)
+    task = next(iter(study.comparisons()))
+    lost = task.comparisons[1]
+    lake.objects.delete(f"parts/comparisons/{lost.part.id}.parquet")
+    reduced = reduce_job(job, study, lake)
+    assert reduced.missing == 1
+    results = open_results(f"{job.lake}/jobs/small")
+    at = {"model": "finetuned", "direction": "ft|pt", "epoch": task.target.epoch}
+    of_layer = results["stir"].sel(**at, reference_layer=lost.layer)
+    assert of_layer.sel(seed=task.seed).isnull().all()
+    assert of_layer.drop_sel(seed=task.seed).notnull().all()
+    spread = results["forgetting_seeds"].sel(model="finetuned", epoch=task.target.epoch)
+    assert (spread.sel(column_layer=lost.layer) == SEEDS - 1).all()
+    assert (spread.drop_sel(column_layer=lost.layer) == SEEDS).all()
+
+
+def test_finetuning_alone_trains_and_measures_nothing(tmp_path: Path) -> None:
+    job = small_job(tmp_path, finetuned={"train": {"epochs": 1}})
+    tally = finetune.run(job, serial=True)
+    lake = open_lake(job.lake)
+    assert dict(tally.ran) == {"inspect": 2, "train": 3}
+    assert len(lake.stored(TRAININGS)) == 3
+    assert not lake.stored(INVERSIONS)
+    assert len(lake.objects.sizes("checkpoints")) == 2 + 2 + 2
+
+
+def test_two_jobs_share_the_inversions_of_their_pretrained_model(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    other = job.model_copy(update={"name": "other", "from_scratch": None, "seeds": (0,)})
+    assert invariance.run(other, serial=True).tally.tasks == 0
