@@ -1,10 +1,16 @@
 """What holds for every test."""
 
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from stir_ray.job import Job
+from tests.small_job import small_job
+from workflows import invariance
 
 # No deadline: the cores are shared. Derandomised: a run tells of the change, not of the dice.
 settings.register_profile("laws", deadline=None, derandomize=True, database=None, max_examples=25)
@@ -21,3 +27,24 @@ def local_ray() -> Iterator[None]:
         ray_executor.connect()
     yield
     ray_executor.ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lake of a finished small job. Not to be changed."""
+    lake = tmp_path_factory.mktemp("finished")
+    summary = invariance.run(small_job(lake), serial=True)
+    assert not summary.tally.failures
+    return lake
+
+
+@pytest.fixture
+def finished_copy(finished: Path, tmp_path: Path) -> Callable[[], Job]:
+    """The small job on a finished lake of its own."""
+
+    def copy() -> Job:
+        lake = tmp_path / "lake"
+        shutil.copytree(finished, lake)
+        return small_job(lake)
+
+    return copy

@@ -1,0 +1,207 @@
+"""The command line as a person meets it: verbs, exit codes, one clear line."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from typer.testing import CliRunner
+
+from stir_ray.cli import app
+from stir_ray.job import Architecture, Job
+from stir_ray.job_files import schema_text
+from stir_ray.models.architectures import build
+from tests.small_job import ARCHITECTURE, small_job
+
+
+def stir_ray(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the small job to a file, with top-level keys changed."""
+
+    def write(**changed: Any) -> Path:
+        said = small_job(tmp_path / "fresh").model_dump(mode="json", exclude_none=True) | changed
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(said))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def of_finished(finished_copy: Callable[[], Job], tmp_path: Path) -> Path:
+    """A job file whose lake is finished."""
+    path = tmp_path / "finished.yaml"
+    path.write_text(yaml.safe_dump(finished_copy().model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def test_a_run_names_results_and_figures(of_finished: Path) -> None:
+    code, said, _ = stir_ray("run", of_finished, "--serial")
+    assert code == 0
+    folder = Path(said.split("Figures: ")[1].strip())
+    kinds = {path.suffix for path in folder.iterdir()}
+    assert kinds == {".png", ".svg"}
+    assert len({path.stem for path in folder.iterdir()}) >= 8
+    for table in ("results", "matrices", "history"):
+        assert (folder.parent / f"{table}.parquet").is_file()
+        assert str(folder.parent / f"{table}.parquet") in said
+
+
+def test_a_plan_counts_what_is_left(written: Callable[..., Path], of_finished: Path) -> None:
+    code, said, _ = stir_ray("plan", written(), "--json")
+    stages = {stage["stage"]: stage for stage in json.loads(said)}
+    assert code == 0
+    assert {name: (stage["planned"], stage["done"]) for name, stage in stages.items()} == {
+        "inspect": (2, 0),
+        "train": (3, 0),
+        "invert": (24, 0),
+        "compare": (6, 0),
+    }
+    assert all(stages[name]["left"]["flops"] > 0 for name in ("train", "invert", "compare"))
+    assert not (written().parent / "fresh").exists()
+    _, said, _ = stir_ray("plan", of_finished, "--json")
+    assert all(stage["planned"] == stage["done"] for stage in json.loads(said))
+    assert all(stage["left"]["flops"] == 0 for stage in json.loads(said))
+
+
+def test_status_needs_the_lake_alone(of_finished: Path) -> None:
+    script = (
+        "import sys\n"
+        "for name in ('torch', 'timm', 'ray', 'sklearn', 'torchvision'): sys.modules[name] = None\n"
+        "from stir_ray.cli import main\n"
+        f"sys.argv = ['stir-ray', 'status', {str(of_finished)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "invert" in done.stdout
+
+
+def test_status_before_the_first_run_says_so(written: Callable[..., Path]) -> None:
+    code, _, error = stir_ray("status", written())
+    assert code == 2
+    assert "nothing of this job is there" in error
+
+
+def test_verify_says_what_is_right_and_wrong(of_finished: Path, tmp_path: Path) -> None:
+    code, said, _ = stir_ray("verify", of_finished)
+    assert (code, "0 are not" in said) == (0, True)
+    part = min((tmp_path / "lake").glob("parts/images/*"))
+    part.write_bytes(part.read_bytes()[:99])
+    code, said, _ = stir_ray("verify", of_finished)
+    assert code == 3
+    assert part.name in said
+    assert stir_ray("verify", of_finished, "--repair")[0] == 0
+    assert not part.exists()
+
+
+def test_reduce_and_report_work_from_the_lake(of_finished: Path) -> None:
+    assert stir_ray("reduce", of_finished)[0] == 0
+    code, said, _ = stir_ray("report", of_finished)
+    assert code == 0
+    assert Path(said.strip()).is_dir()
+
+
+def test_schema_is_that_of_the_job_file() -> None:
+    assert stir_ray("schema")[:2] == (0, schema_text())
+
+
+def test_every_verb_has_help_with_an_example() -> None:
+    for verb in app.registered_commands:
+        assert verb.callback
+        name = verb.callback.__name__
+        code, said, _ = stir_ray(name, "--help")
+        assert code == 0
+        assert f"Example: stir-ray {name}" in said
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    return {"source": "folder", "path": str(path), "size": 16, "channels": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"sedes": [1]}, ["unknown key `sedes`", "did you mean `seeds`"]),
+        ({"seeds": "many"}, ["`seeds", "many", "expected a list"]),
+        ({"layers": [2, 4]}, ["`layers: 4`", "last block", "use 1 to 3"]),
+        ({"images": {"count": 3}}, ["`images.count: 3`", "greater than or equal to 4"]),
+        ({"images": {"count": 5000}}, ["images.count: 5000", "but the split has"]),
+        ({"data": {"source": "digits", "size": 24}}, ["1 x 24 x 24", "1 x 16 x 16", "`size`"]),
+        ({"data": _folder(Path("/no/such"))}, ["no folder /no/such/test", "<class>"]),
+        (
+            {"pretrained": {"architecture": ARCHITECTURE, "checkpoint": "/no/such.safetensors"}},
+            ["checkpoint /no/such.safetensors"],
+        ),
+        (
+            {"pretrained": {"architecture": {"timm": "vit_nope"}, "train": {"epochs": 1}}},
+            ["vit_nope", "Unknown model"],
+        ),
+        ({"representation": "cls", "pretrained": {"architecture": {**ARCHITECTURE, "arguments": {
+            **ARCHITECTURE["arguments"], "class_token": False, "global_pool": "avg"}},
+            "train": {"epochs": 1}}}, ["`representation: cls`", "no class token"]),
+        ({"lake": "/proc/lake"}, ["lake /proc/lake", "cannot be written"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_is_computed(
+    written: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], expected: list[str]
+) -> None:
+    code, _, error = stir_ray("run", written(**changed), "--serial")
+    last = error.strip().splitlines()[-1]
+    assert code == 2
+    assert last.startswith("stir-ray: ")
+    assert [part for part in expected if part not in last] == []
+    assert not list((tmp_path / "fresh").glob("parts/trainings/*"))
+    assert not list((tmp_path / "fresh").glob("checkpoints/*"))
+
+
+def test_a_checkpoint_that_does_not_fit_names_its_tensors(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    state = build(Architecture(**ARCHITECTURE), classes=3).state_dict()
+    state["blocks.1.attn.qkv.weight"] = torch.zeros(5, 7)
+    del state["pos_embed"]
+    path = tmp_path / "bad.safetensors"
+    safetensors.torch.save_file(state, path)
+    source = {"architecture": ARCHITECTURE, "checkpoint": str(path)}
+    code, _, error = stir_ray("run", written(pretrained=source), "--serial")
+    last = error.strip().splitlines()[-1]
+    assert code == 2
+    for part in (str(path), "blocks.1.attn.qkv.weight is (5, 7), expected (48, 16)", "pos_embed"):
+        assert part in last
+
+
+def test_checkpoints_of_ones_own_are_studied_like_trained_ones(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    for epoch in (0, 3, 7):
+        model = build(Architecture(**ARCHITECTURE), classes=3, seed=epoch)
+        safetensors.torch.save_file(model.state_dict(), tmp_path / f"e{epoch}.safetensors")
+    job = written(
+        pretrained={
+            "architecture": ARCHITECTURE,
+            "checkpoint": str(tmp_path / "e0.safetensors"),
+        },
+        finetuned={"checkpoints": str(tmp_path / "e{epoch}.safetensors"), "epochs": [3, 7]},
+    )
+    text = yaml.safe_load(job.read_text())
+    del text["from_scratch"]
+    job.write_text(yaml.safe_dump(text))
+    code, said, error = stir_ray("run", job, "--serial")
+    assert code == 0, error
+    # Two epochs, four directions, two seeds, three layers.
+    assert "48 of 48 cells" in said

@@ -1,0 +1,72 @@
+"""The job that ships as the default, whole, as its README line runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+from stir_ray import open_results
+
+JOB = Path(__file__).parents[1] / "jobs" / "digits.yaml"
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake in which the job was run from nothing."""
+    folder = tmp_path_factory.mktemp("digits")
+    _run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(lake: Path) -> xr.Dataset:
+    return open_results(str(lake / "jobs" / "digits"))
+
+
+def _run(lake: Path) -> str:
+    command = [sys.executable, "-m", "stir_ray.cli", "run", str(JOB), "--set", f"lake={lake}"]
+    # A Ray of its own: that of the other tests may be there.
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=1500
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1600)
+class TestDigits:
+    """What the job promises."""
+
+    def test_the_models_have_learned_their_digits(self, results: xr.Dataset) -> None:
+        accuracy = results["test_accuracy"]
+        assert accuracy.sel(trained_model="pretrained").max("training_epoch") >= 0.95
+        assert accuracy.sel(trained_model="finetuned", training_epoch=8) >= 0.90
+        assert accuracy.sel(trained_model="from_scratch").max("training_epoch") >= 0.90
+
+    def test_every_cell_of_every_epoch_has_a_number(self, results: xr.Dataset) -> None:
+        finetuned = results["stir"].sel(model="finetuned", epoch=range(9))
+        assert finetuned.shape == (4, 9, 2, 12, 12)
+        assert finetuned.notnull().all()
+        assert (results["images"].sel(model="finetuned", epoch=8) == 64).all()
+
+    def test_every_layer_of_every_model_converges(self, results: xr.Dataset) -> None:
+        own = results["stir"].sel(direction=["pt|pt", "ft|ft"])
+        diagonal = own.where(results["reference_layer"] == results["target_layer"])
+        assert diagonal.min() >= 0.99
+        of_own = results["residual_median"].sel(direction=["pt|pt", "ft|ft"], reference_layer=1)
+        assert of_own.max() <= 0.10
+
+    def test_a_second_run_starts_no_task(self, lake: Path) -> None:
+        assert "No task ran" in _run(lake)
+
+    def test_a_deleted_part_is_all_that_is_computed_again(self, lake: Path) -> None:
+        parts = lake / "parts" / "comparisons"
+        part = min(parts.iterdir())
+        part.unlink()
+        assert "Tasks run: 1 " in _run(lake)
+        assert part.exists()
