@@ -1,0 +1,1 @@
+"""The Parquet lake: whole, self-describing parts on any fsspec file system. Never imports torch."""

@@ -1,0 +1,212 @@
+"""Every column of every table, declared once with its type and meaning."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+IMAGE = "image"
+"""A column type that the first image decides: a float16 tensor (channel, height, width)."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, Arrow type (or `IMAGE`) and what it means."""
+
+    name: str
+    type: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """One table: a part or result of it has exactly these columns, without nulls.
+
+    Attributes:
+        name: also its folder in the lake.
+        columns: in the order in which they are stored.
+        key: the columns that tell one row from another within a part or result.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+
+    def arrow(self, image_shape: tuple[int, ...] = ()) -> pa.Schema:
+        """The Arrow schema; every field carries its meaning."""
+        return pa.schema([_field(column, image_shape) for column in self.columns])
+
+
+def _field(column: Column, image_shape: tuple[int, ...]) -> pa.Field:
+    kind = column.type
+    if kind == IMAGE:
+        kind = pa.fixed_shape_tensor(pa.float16(), image_shape)
+    return pa.field(column.name, kind, nullable=False, metadata={"meaning": column.meaning})
+
+
+_TEXT, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+
+_LAYER_PAIR = (
+    Column("reference_layer", _INT, "block of the inverted model, from 1"),
+    Column("target_layer", _INT, "block of the model that looks, from 1"),
+)
+_SCORES = (
+    Column("stir", _FLOAT, "STIR: biased linear CKA of the target's view of images and inverted "
+           "images; 1 is full agreement"),
+    Column("stir_unbiased", _FLOAT, "the same with unbiased HSIC; about 0 for unrelated views"),
+    Column("cka", _FLOAT, "biased linear CKA of target and reference on the images themselves"),
+    Column("cka_unbiased", _FLOAT, "the same with unbiased HSIC"),
+    Column("noise_stir", _FLOAT, "baseline: STIR if nothing were optimised (inverted images = "
+           "noise start)"),
+    Column("noise_stir_unbiased", _FLOAT, "the same with unbiased HSIC"),
+    Column("shuffled_stir", _FLOAT, "null: STIR if the inverted images were other real images"),
+    Column("shuffled_stir_unbiased", _FLOAT, "the same with unbiased HSIC"),
+)  # fmt: skip
+
+IMAGE_SETS = TableSchema(
+    "image_sets",
+    (
+        Column("image_id", _INT, "place of the image in its dataset; its noise is drawn by it"),
+        Column("label", _INT, "class, from 0"),
+        Column("image", pa.binary(), "float32 values in [0, 1], channel by row by column"),
+        Column("channels", _INT, "of every image of the set"),
+        Column("height", _INT, "pixels"),
+        Column("width", _INT, "pixels"),
+    ),
+    key=("image_id",),
+)
+
+MODELS = TableSchema(
+    "models",
+    (
+        Column("weights", _TEXT, "digest of architecture and block weights; empty if untrained"),
+        Column("location", _TEXT, "where the weights are read from; empty if untrained"),
+        Column("depth", _INT, "number of blocks whose output can be inverted"),
+        Column("channels", _INT, "of an input image"),
+        Column("height", _INT, "of an input image, pixels"),
+        Column("width", _INT, "of an input image, pixels"),
+        Column("has_class_token", pa.bool_(), "whether the representation `cls` exists"),
+        Column("parameters", _INT, "number of weights, classifier left out"),
+        Column("flops", pa.list_(_FLOAT), "of one image's forward pass up to each block"),
+    ),
+    key=("weights",),
+)
+
+TRAININGS = TableSchema(
+    "trainings",
+    (
+        Column("epoch", _INT, "0 is before the first step"),
+        Column("weights", _TEXT, "digest of architecture and block weights"),
+        Column("location", _TEXT, "key of the checkpoint in the lake"),
+        Column("train_loss", _FLOAT, "mean cross-entropy of the epoch; of epoch 0, `test_loss`"),
+        Column("test_loss", _FLOAT, "mean cross-entropy on the held-out images"),
+        Column("test_accuracy", _FLOAT, "fraction of the held-out images classified rightly"),
+    ),
+    key=("epoch",),
+)
+
+INVERSIONS = TableSchema(
+    "inversions",
+    (
+        Column("reference", _TEXT, "digest of the inverted model's weights"),
+        Column("reference_layer", _INT, "block that was inverted, from 1"),
+        Column("seed", _INT, "of the noise start"),
+        Column("image_id", _INT, "place of the image in its dataset"),
+        Column("residual", _FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
+        Column("start_residual", _FLOAT, "the same of the noise start"),
+    ),
+    key=("image_id",),
+)
+
+IMAGES = TableSchema(
+    "images",
+    (
+        Column("reference", _TEXT, "digest of the inverted model's weights"),
+        Column("reference_layer", _INT, "block that was inverted, from 1"),
+        Column("seed", _INT, "of the noise start"),
+        Column("image_id", _INT, "place of the image in its dataset"),
+        Column("image", IMAGE, "the inverted image, values in [0, 1]"),
+    ),
+    key=("image_id",),
+)
+
+COMPARISONS = TableSchema(
+    "comparisons",
+    (
+        Column("reference", _TEXT, "digest of the inverted model's weights"),
+        Column("target", _TEXT, "digest of the weights of the model that looks"),
+        *_LAYER_PAIR,
+        Column("seed", _INT, "of the noise start"),
+        Column("images", _INT, "number of images"),
+        *_SCORES,
+    ),
+    key=("reference_layer", "target_layer"),
+)
+
+RESULTS = TableSchema(
+    "results",
+    (
+        Column("model", _TEXT, "what is compared with the pretrained model: `finetuned` or "
+               "`from_scratch`"),
+        Column("epoch", _INT, "of that model's training"),
+        Column("direction", _TEXT, "target|reference: `ft|pt` is STIR(ft | pt); `pt` the "
+               "pretrained model, `ft` the compared one"),
+        Column("seed", _INT, "of the noise start"),
+        *_LAYER_PAIR,
+        Column("images", _INT, "number of images"),
+        *_SCORES,
+        Column("residual_q05", _FLOAT, "5 % quantile over images of the inversion's residual"),
+        Column("residual_median", _FLOAT, "median over images of the inversion's residual"),
+        Column("residual_q95", _FLOAT, "95 % quantile over images of the inversion's residual"),
+        Column("residual_max", _FLOAT, "largest residual of any image"),
+        Column("unconverged", _INT, "images whose residual is above the job's residual_limit"),
+    ),
+    key=("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
+)  # fmt: skip
+
+MATRICES = TableSchema(
+    "matrices",
+    (
+        Column("model", _TEXT, "what is compared with the pretrained model"),
+        Column("epoch", _INT, "of that model's training"),
+        Column("metric", _TEXT, "learning, forgetting, cka_divergence, flow, flow_control or "
+               "flow_beyond_control"),
+        Column("estimator", _TEXT, "HSIC estimator: biased or unbiased"),
+        Column("row_layer", _INT, "flow: pt layer; else: layer of the model that looks"),
+        Column("column_layer", _INT, "flow: ft layer; else: layer of the inverted model"),
+        Column("mean", _FLOAT, "over seeds"),
+        Column("std", _FLOAT, "over seeds, with n - 1; 0 for a single seed"),
+        Column("seeds", _INT, "number of seeds averaged"),
+    ),
+    key=("model", "epoch", "metric", "estimator", "row_layer", "column_layer"),
+)  # fmt: skip
+
+HISTORY = TableSchema(
+    "history",
+    (
+        Column("model", _TEXT, "`pretrained`, `finetuned` or `from_scratch`"),
+        *(column for column in TRAININGS.columns if column.name != "location"),
+    ),
+    key=("model", "epoch"),
+)
+
+FAILURES = TableSchema(
+    "failures",
+    (
+        Column("task", _TEXT, "id of the task"),
+        Column("stage", _TEXT, "of the task"),
+        Column("label", _TEXT, "the task in words"),
+        Column("failure_class", _TEXT, "infrastructure, storage, memory, hung, setup or "
+               "deterministic"),
+        Column("fingerprint", _TEXT, "equal for failures at the same place of the code"),
+        Column("message", _TEXT, "what the exception said"),
+        Column("traceback", _TEXT, "its last lines"),
+        Column("node", _TEXT, "where it ran"),
+        Column("attempt", _INT, "counted from 1"),
+        Column("time", pa.timestamp("us", tz="UTC"), "when it failed"),
+    ),
+    key=("task",),
+)  # fmt: skip
+
+PART_TABLES = (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, FAILURES)
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY)

@@ -1,0 +1,166 @@
+"""Parts and results: Arrow tables encoded as whole Parquet objects that can vouch for themselves.
+
+The footer of each object holds its provenance and a seal, the SHA-256 of all its other bytes, so
+that a part is its own receipt: if it is there and its seal agrees, the work is done.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stir_ray.errors import CorruptPart
+from stir_ray.lake.layout import parse_part_key, part_key, table_folder
+from stir_ray.lake.objects import Objects
+from stir_ray.lake.schemas import IMAGE, TableSchema
+
+_PROVENANCE, _SEAL = b"stir_ray.provenance", b"stir_ray.seal"
+_UNSEALED = b"sha256:" + 64 * b"0"
+"""Stands in the footer while the bytes are hashed, and is then replaced by their hash."""
+
+
+def build(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
+    """A table from one sequence or scalar per column; scalars are repeated.
+
+    Raises:
+        ValueError: if the columns are not exactly the declared ones or their lengths differ.
+        pyarrow.ArrowInvalid: if a value does not fit its declared type.
+    """
+    declared = [column.name for column in schema.columns]
+    if set(columns) != set(declared):
+        odd = sorted(set(columns) ^ set(declared))
+        raise ValueError(f"table {schema.name}: columns missing or unknown: {', '.join(odd)}")
+    lengths = {len(values) for values in columns.values() if _is_sequence(values)}
+    if len(lengths) > 1:
+        raise ValueError(f"table {schema.name}: columns of different lengths {sorted(lengths)}")
+    rows = lengths.pop() if lengths else 1
+    images = [columns[column.name] for column in schema.columns if column.type == IMAGE]
+    arrow = schema.arrow(images[0].shape[1:] if images else ())
+    arrays = [_array(columns[field.name], field.type, rows) for field in arrow]
+    return pa.Table.from_arrays(arrays, schema=arrow)
+
+
+def _is_sequence(values: object) -> bool:
+    return isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
+
+
+def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
+    if isinstance(kind, pa.FixedShapeTensorType):
+        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values, np.float16))
+    return pa.array(values if _is_sequence(values) else [values] * rows, type=kind)
+
+
+def images_of(table: pa.Table) -> NDArray[np.float16]:
+    """The column `image` of a table of images: (image, channel, height, width)."""
+    column = table.column("image").combine_chunks()
+    if not isinstance(column, pa.FixedShapeTensorArray):
+        raise TypeError(f"the column `image` holds {column.type}, not image tensors")
+    return column.to_numpy_ndarray()
+
+
+def encode(table: pa.Table, provenance: Mapping[str, Any]) -> bytes:
+    """The Parquet bytes of a table, with its provenance and a seal over every byte of it."""
+    footer = {_PROVENANCE: json.dumps(dict(provenance)).encode(), _SEAL: _UNSEALED}
+    buffer = io.BytesIO()
+    # Dictionaries and statistics of pixels cost space and say nothing.
+    plain: Any = [field.name for field in table.schema if not _is_pixels(field.type)]
+    pq.write_table(
+        table.replace_schema_metadata(footer),
+        buffer,
+        compression="zstd",
+        use_dictionary=plain,
+        write_statistics=plain,
+    )
+    content = buffer.getvalue()
+    return content.replace(_UNSEALED, _seal(content), 1)
+
+
+def _is_pixels(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_binary(kind)
+
+
+def _seal(unsealed: bytes) -> bytes:
+    return b"sha256:" + hashlib.sha256(unsealed).hexdigest().encode()
+
+
+def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
+    """The table of Parquet bytes, checked against its seal and its schema.
+
+    Raises:
+        CorruptPart: if a byte is not as it was written, or it is another table.
+    """
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        footer = file.metadata.metadata or {}
+        seal = footer.get(_SEAL, b"")
+        if not seal or seal != _seal(content.replace(seal, _UNSEALED, 1)):
+            raise CorruptPart(f"{where}: its bytes do not match its seal")
+        table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptPart(f"{where}: not readable as Parquet ({_one_line(error)})") from error
+    tensors = [kind for kind in table.schema.types if isinstance(kind, pa.FixedShapeTensorType)]
+    expected = schema.arrow(tuple(tensors[0].shape) if tensors else ())
+    if not table.schema.equals(expected, check_metadata=False):
+        raise CorruptPart(f"{where}: its columns are not those of table {schema.name}")
+    return table
+
+
+def provenance(table: pa.Table) -> dict[str, Any]:
+    """Who computed a decoded table, where, when and from what."""
+    return json.loads((table.schema.metadata or {}).get(_PROVENANCE, b"{}"))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+class Lake:
+    """Parts by table and content id, and results by key, in one place."""
+
+    def __init__(self, objects: Objects) -> None:
+        """Over the objects of one folder or URL."""
+        self.objects = objects
+
+    def stored(self, schema: TableSchema) -> frozenset[str]:
+        """Ids of all parts of a table: one listing."""
+        keys = self.objects.sizes(table_folder(schema.name))
+        parsed = (parse_part_key(key) for key in keys)
+        return frozenset(named[1] for named in parsed if named)
+
+    def has(self, schema: TableSchema, part_id: str) -> bool:
+        """Whether one part is there now."""
+        return self.objects.exists(part_key(schema.name, part_id))
+
+    def write(self, schema: TableSchema, part_id: str, table: pa.Table, **made: Any) -> None:
+        """Store a part; `made` is its provenance."""
+        self.objects.put(part_key(schema.name, part_id), encode(table, made))
+
+    def read(self, schema: TableSchema, part_id: str) -> pa.Table:
+        """One part.
+
+        Raises:
+            FileNotFoundError: if it is not there.
+            CorruptPart: if it is not as it was written.
+        """
+        return self.read_object(schema, part_key(schema.name, part_id))
+
+    def read_parts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
+        """Several parts, in order; errors as `read`."""
+        keys = [part_key(schema.name, part_id) for part_id in part_ids]
+        contents = self.objects.get_many(keys)
+        return [decode(content, schema, key) for key, content in zip(keys, contents, strict=True)]
+
+    def read_object(self, schema: TableSchema, key: str) -> pa.Table:
+        """A table by its key; errors as `read`."""
+        return decode(self.objects.get(key), schema, self.objects.location(key))
+
+
+def open_lake(url: str) -> Lake:
+    """The lake at a folder or URL; nothing is read or written yet."""
+    return Lake(Objects(url))

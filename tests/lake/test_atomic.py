@@ -1,0 +1,93 @@
+"""A put that is cut short leaves the object as it was, on disks as on object stores."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stir_ray.lake.objects import Objects
+
+OLD, NEW = b"old" * 1009, b"the new one" * 997
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=type)
+@pytest.mark.parametrize("there", [True, False], ids=["replacing", "first"])
+def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, there: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise error
+
+    objects = Objects(str(tmp_path))
+    if there:
+        objects.put("folder/key", OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(type(error)):
+            objects.put("folder/key", NEW)
+    assert objects.exists("folder/key") == there
+    assert len(list((tmp_path / "folder").iterdir())) == there
+    if there:
+        assert objects.get("folder/key") == OLD
+    objects.put("folder/key", NEW)
+    assert objects.get("folder/key") == NEW
+
+
+def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path: Path) -> None:
+    objects = Objects(str(tmp_path))
+    objects.put("folder/key", OLD)
+    code = (
+        "import os, signal, sys\n"
+        "from stir_ray.lake.objects import Objects\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Objects(sys.argv[1]).put('folder/key', b'half' * 997)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert objects.sizes("") == {"folder/key": len(OLD)}
+    assert objects.get("folder/key") == OLD
+
+
+WRITER = """
+import sys
+from stir_ray.lake.objects import Objects
+
+objects = Objects(sys.argv[1])
+first = int(sys.argv[2])
+for number in range(first, 10**9):
+    objects.put("folder/key", bytes([number % 251]) * (50_021 + number % 251))
+    if number == first:
+        print("written", flush=True)
+"""
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether it is one of the writer's versions, of which each has its own byte and length."""
+    return content == bytes([content[0]]) * (50_021 + content[0])
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_object(tmp_path: Path) -> None:
+    objects = Objects(str(tmp_path))
+    moments = random.Random(5)  # noqa: S311 - moments, not secrets
+    for kill in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), str(kill)], stdout=subprocess.PIPE
+        )
+        with writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"written\n"
+            # Read while it writes, too: no reader ever sees a part.
+            end = time.monotonic() + moments.uniform(0, 0.05)
+            while time.monotonic() < end:
+                assert is_whole(objects.get("folder/key"))
+            writer.kill()
+        content = objects.get("folder/key")
+        assert is_whole(content)
+        assert objects.sizes("folder") == {"folder/key": len(content)}

@@ -1,0 +1,91 @@
+"""Laws of keys: what is built is parsed, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stir_ray.identity import content_id
+from stir_ray.lake.layout import (
+    checkpoint_key,
+    figure_key,
+    parse_part_key,
+    part_key,
+    result_key,
+    table_folder,
+)
+from stir_ray.lake.schemas import PART_TABLES
+
+TABLES = st.from_regex(r"[a-z_]+", fullmatch=True)
+IDS = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")
+
+
+@given(table=TABLES, part_id=IDS)
+def test_parsing_a_key_is_the_inverse_of_building_it(table: str, part_id: str) -> None:
+    key = part_key(table, part_id)
+    assert parse_part_key(key) == (table, part_id)
+    assert key.startswith(f"{table_folder(table)}/")
+
+
+@given(table=TABLES, part_id=IDS, place=st.integers(0, 60), text=st.text(max_size=2))
+def test_what_parses_is_what_builds_the_key(
+    table: str, part_id: str, place: int, text: str
+) -> None:
+    key = part_key(table, part_id)
+    altered = key[:place] + text + key[place + 1 :]
+    parsed = parse_part_key(altered)
+    assert parsed is None or part_key(*parsed) == altered
+
+
+@pytest.mark.parametrize("schema", PART_TABLES, ids=lambda schema: schema.name)
+def test_the_parts_of_every_table_have_keys(schema: object) -> None:
+    name = getattr(schema, "name", "")
+    part_id = content_id(name, recipe=1, seed=7)
+    assert parse_part_key(part_key(name, part_id)) == (name, part_id)
+
+
+ID = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        checkpoint_key(ID, 7),
+        result_key("digits", "results"),
+        figure_key("digits", "learning.png"),
+        f"/parts/images/{ID}.parquet",
+        f"lake/parts/images/{ID}.parquet",
+        f"parts/{ID}.parquet",
+        f"parts/images/more/{ID}.parquet",
+        f"parts/images/{ID}.parquet\n",
+        f"parts/images/{ID}.parquet.crc",
+        f"parts/images/.draft-{ID}",
+        f"parts/images/{ID}.PARQUET",
+        f"parts/images/{ID.upper()}.parquet",
+        f"parts/images/{ID[1:]}.parquet",
+        f"parts/images/{ID}0.parquet",
+        f"parts/images/{ID}",
+        f"parts/Images/{ID}.parquet",
+    ],
+)
+def test_other_keys_are_no_parts(key: str) -> None:
+    assert parse_part_key(key) is None
+
+
+@given(ids=st.lists(IDS, min_size=2, max_size=2, unique=True), epoch=st.integers(0, 10**6))
+def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
+    one, other = ids
+    keys = [
+        part_key("images", one),
+        part_key("images", other),
+        part_key("inversions", one),
+        checkpoint_key(one, epoch),
+        checkpoint_key(one, epoch + 1),
+        checkpoint_key(other, epoch),
+        result_key(one, "results"),
+        result_key(one, "matrices"),
+        result_key(other, "results"),
+    ]
+    assert len(set(keys)) == len(keys)

@@ -1,0 +1,106 @@
+"""The stores of objects that tests can reach keep the contract, and bad places are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from stir_ray.errors import LakeError
+from stir_ray.lake.objects import Objects, file_version
+from tests.lake.contract import ObjectsContract
+
+
+class TestLocalFolder(ObjectsContract):
+    """A folder that is not there yet."""
+
+    @pytest.fixture
+    def objects(self, tmp_path: Path) -> Objects:
+        """Objects below a folder that the first put makes."""
+        return Objects(str(tmp_path / "not yet" / "lake"))
+
+
+class TestFileUrl(ObjectsContract):
+    """The same as a URL."""
+
+    @pytest.fixture
+    def objects(self, tmp_path: Path) -> Objects:
+        """Objects below a `file://` URL."""
+        return Objects(f"file://{tmp_path}/lake/")
+
+
+class TestMemory(ObjectsContract):
+    """A store that is no file system, as object stores are none."""
+
+    @pytest.fixture
+    def objects(self) -> Iterator[Objects]:
+        """Objects below a prefix of their own: memory is shared by the whole process."""
+        url = f"memory://{uuid4().hex}/lake"
+        yield Objects(url)
+        memory = fsspec.filesystem("memory")
+        for path in memory.find(url):
+            memory.rm_file(path)
+
+
+def test_a_relative_lake_stays_where_it_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers start in other folders than the driver.
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    objects = Objects("./lake")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    objects.put("key", b"x")
+    assert (tmp_path / "lake" / "key").read_bytes() == b"x"
+    assert Path(objects.url).is_absolute()
+
+
+@pytest.mark.parametrize("below", ["file", "file/lake"])
+def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    objects = Objects(str(tmp_path / below))
+    with pytest.raises(LakeError) as caught:
+        objects.check()
+    message = str(caught.value)
+    assert message.startswith(f"lake {tmp_path / below}: cannot be written")
+    assert "Not a directory" in message
+    assert "\n" not in message
+    assert (tmp_path / "file").read_bytes() == b"in the way"
+
+
+@pytest.mark.parametrize(
+    ("verb", "does"),
+    [("put", lambda *_: None), ("get", lambda *_: b"other"), ("sizes", lambda *_: {})],
+    ids=["forgets", "garbles", "hides"],
+)
+def test_a_store_that_does_not_keep_its_word_fails_its_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, does: Callable
+) -> None:
+    monkeypatch.setattr(Objects, verb, does)
+    with pytest.raises(LakeError) as caught:
+        Objects(str(tmp_path)).check()
+    assert f"lake {tmp_path}: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["nope://bucket/prefix", "no-such-protocol://x"])
+def test_an_unknown_protocol_is_told_in_one_line(url: str) -> None:
+    with pytest.raises(LakeError) as caught:
+        Objects(url)
+    assert url in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_has_another_version_once_it_was_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(b"seven b")
+    first = file_version(str(file))
+    assert file_version(f"file://{file}") == first
+    file.write_bytes(b"eleven byte")
+    assert file_version(str(file)) != first
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        file_version(str(file))

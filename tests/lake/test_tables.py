@@ -1,0 +1,176 @@
+"""Laws of tables: what is written is read back, and says what it means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stir_ray.lake.layout import part_key
+from stir_ray.lake.schemas import (
+    COMPARISONS,
+    IMAGES,
+    INVERSIONS,
+    PART_TABLES,
+    RESULT_TABLES,
+    TableSchema,
+)
+from stir_ray.lake.tables import Lake, build, checksum, decode, encode, open_lake, provenance
+from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
+
+TABLES = (*PART_TABLES, *RESULT_TABLES)
+every_table = pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.name)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake."""
+    return open_lake(str(tmp_path / "lake"))
+
+
+@every_table
+@settings(max_examples=11, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObject) -> None:
+    columns = data.draw(columns_of(schema))
+    table = decode(encode(build(schema, columns), {}), schema, "here")
+    assert same(read_back(table), columns)
+
+
+@every_table
+def test_a_table_without_rows_is_a_table(schema: TableSchema) -> None:
+    if schema is IMAGES:
+        pytest.skip("whether images are kept at all is said by the part being there")
+    empty: dict[str, list[object]] = {column.name: [] for column in schema.columns}
+    assert decode(encode(build(schema, empty), {}), schema, "here").num_rows == 0
+
+
+@every_table
+def test_every_column_carries_its_meaning_into_the_file(
+    schema: TableSchema, tmp_path: Path
+) -> None:
+    file = tmp_path / "part.parquet"
+    file.write_bytes(encode(build(schema, example(schema)), {}))
+    stored = pq.read_schema(file)
+    assert stored.names == [column.name for column in schema.columns]
+    for field, column in zip(stored, schema.columns, strict=True):
+        assert field.metadata[b"meaning"].decode() == column.meaning
+        assert len(column.meaning) > 3
+        assert not field.nullable
+
+
+@every_table
+def test_the_key_columns_are_columns(schema: TableSchema) -> None:
+    assert set(schema.key) <= {column.name for column in schema.columns}
+
+
+@every_table
+@pytest.mark.parametrize("change", ["missing", "unknown", "renamed"])
+def test_only_the_declared_columns_make_a_table(schema: TableSchema, change: str) -> None:
+    columns = example(schema)
+    name = schema.columns[1].name
+    if change != "unknown":
+        columns.pop(name)
+    if change != "missing":
+        columns["colour"] = [1, 2, 3]
+    with pytest.raises(ValueError, match=schema.name) as caught:
+        build(schema, columns)
+    assert (name in str(caught.value)) == (change != "unknown")
+    assert ("colour" in str(caught.value)) == (change != "missing")
+
+
+def test_columns_of_unequal_length_make_no_table() -> None:
+    with pytest.raises(ValueError, match=r"comparisons.*lengths \[3, 5\]"):
+        build(COMPARISONS, example(COMPARISONS, 3) | {"cka": [0.5] * 5})
+
+
+def test_a_scalar_stands_for_a_whole_column() -> None:
+    spelled_out = example(INVERSIONS, 5) | {"seed": [7] * 5, "reference": ["abc"] * 5}
+    short = spelled_out | {"seed": 7, "reference": "abc"}
+    assert build(INVERSIONS, short).equals(build(INVERSIONS, spelled_out))
+    scalars = {name: values[0] for name, values in example(INVERSIONS).items()}
+    assert build(INVERSIONS, scalars).num_rows == 1
+
+
+@pytest.mark.parametrize("value", ["text", 2.5, [None, 1, 2], 2**63])
+def test_a_value_of_another_type_never_reaches_the_lake(value: object) -> None:
+    # OverflowError is Python's own for an integer past 64 bits.
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)):
+        encode(build(INVERSIONS, example(INVERSIONS) | {"image_id": value}), {})
+
+
+@every_table
+def test_the_checksum_is_of_the_values_however_they_are_chunked(schema: TableSchema) -> None:
+    whole = build(schema, example(schema, 5))
+    chunked = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
+    again = decode(encode(chunked, {"job": "other"}), schema, "here")
+    assert checksum(chunked) == checksum(whole) == checksum(again)
+    assert same(read_back(again), read_back(whole))
+
+
+@every_table
+def test_the_checksum_tells_every_value_and_its_place(schema: TableSchema) -> None:
+    table = build(schema, example(schema, 3))
+    sums = {checksum(table), checksum(table.take([1, 0, 2])), checksum(table.slice(0, 2))}
+    for place, name in enumerate(table.column_names):
+        turned = table.set_column(place, table.schema.field(name), table[name].take([1, 0, 2]))
+        sums.add(checksum(turned))
+    assert len(sums) == 3 + table.num_columns
+
+
+def test_provenance_comes_back_with_the_table(lake: Lake) -> None:
+    made = {"job": "digits", "seconds": 3.5, "versions": {"torch": "2.11"}, "attempt": 2}
+    lake.write(INVERSIONS, "0" * 32, build(INVERSIONS, example(INVERSIONS)), **made)
+    assert provenance(lake.read(INVERSIONS, "0" * 32)) == made
+
+
+def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:
+    assert lake.stored(INVERSIONS) == frozenset()
+    table = build(INVERSIONS, example(INVERSIONS))
+    ids = [f"{number:032x}" for number in (3, 5, 2**127)]
+    for part_id in ids:
+        lake.write(INVERSIONS, part_id, table)
+    lake.write(COMPARISONS, "7" * 32, build(COMPARISONS, example(COMPARISONS)))
+    for foreign in ("readme.txt", "x.parquet", f"more/{'8' * 32}.parquet", f"{'9' * 32}.csv"):
+        lake.objects.put(f"parts/inversions/{foreign}", b"not ours")
+    assert lake.stored(INVERSIONS) == frozenset(ids)
+    assert lake.stored(COMPARISONS) == {"7" * 32}
+    assert lake.has(INVERSIONS, ids[0])
+    assert not lake.has(COMPARISONS, ids[0])
+
+
+def test_several_parts_come_in_the_order_asked_for(lake: Lake) -> None:
+    ids = [f"{number:032x}" for number in range(7)]
+    for number, part_id in enumerate(ids):
+        columns = example(INVERSIONS) | {"seed": number}
+        lake.write(INVERSIONS, part_id, build(INVERSIONS, columns))
+    asked = [ids[5], ids[2], ids[3]]
+    found = [table["seed"][0].as_py() for table in lake.read_parts(INVERSIONS, asked)]
+    assert found == [5, 2, 3]
+    with pytest.raises(FileNotFoundError):
+        lake.read_parts(INVERSIONS, [ids[0], "f" * 32])
+
+
+@every_table
+def test_a_part_opens_in_pandas_polars_and_duckdb(lake: Lake, schema: TableSchema) -> None:
+    columns = example(schema, 5)
+    lake.write(schema, "0" * 32, build(schema, columns))
+    path = lake.objects.location(part_key(schema.name, "0" * 32))
+    names = [column.name for column in schema.columns]
+    plain = schema.key[-1]
+    by_pandas, by_polars = pd.read_parquet(path), pl.read_parquet(path)
+    by_duckdb = duckdb.sql(f"select * from '{path}'")  # noqa: S608 - a path of our own
+    assert list(by_pandas) == by_polars.columns == by_duckdb.columns == names
+    assert by_pandas[plain].tolist() == by_polars[plain].to_list() == columns[plain]
+    assert [row[names.index(plain)] for row in by_duckdb.fetchall()] == columns[plain]
+    if schema is IMAGES:
+        pixels = np.array([np.array(image) for image in by_pandas["image"]])
+        assert (pixels.reshape(5, *IMAGE_SHAPE) == columns["image"]).all()

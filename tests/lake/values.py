@@ -1,0 +1,92 @@
+"""Values that fit the declared columns of any table."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+
+from stir_ray.lake.schemas import IMAGE, Column, TableSchema
+
+IMAGE_SHAPE = (2, 3, 5)
+"""Of the images of examples: channels, height, width."""
+
+_UTC = datetime.UTC
+_FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+_BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    pa.string(): st.text(max_size=7),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): _FLOATS,
+    pa.bool_(): st.booleans(),
+    pa.binary(): st.binary(max_size=11),
+    pa.list_(pa.float64()): st.lists(_FLOATS, max_size=5),
+    pa.timestamp("us", tz="UTC"): st.datetimes(timezones=st.just(_UTC)),
+}
+
+
+def columns_of(schema: TableSchema) -> st.SearchStrategy[dict[str, Any]]:
+    """Columns of one to five rows."""
+    return st.integers(1, 5).flatmap(
+        lambda rows: st.fixed_dictionaries(
+            {column.name: _values(column, rows) for column in schema.columns}
+        )
+    )
+
+
+def _values(column: Column, rows: int) -> st.SearchStrategy[Any]:
+    if column.type == IMAGE:
+        return st.integers(0, 2**32).map(lambda seed: some_images(rows, seed=seed))
+    return st.lists(_BY_TYPE[column.type], min_size=rows, max_size=rows)
+
+
+def some_images(rows: int, *, seed: int) -> np.ndarray:
+    """Noise in half precision."""
+    return np.random.default_rng(seed).random((rows, *IMAGE_SHAPE)).astype(np.float16)
+
+
+def read_back(table: pa.Table) -> dict[str, Any]:
+    """The columns of a table as plain values; images as one array."""
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        array = table[name].combine_chunks()
+        tensors = isinstance(array, pa.FixedShapeTensorArray)
+        columns[name] = array.to_numpy_ndarray() if tensors else array.to_pylist()
+    return columns
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether columns hold the same values; NaN is the same as NaN."""
+    return list(one) == list(other) and all(_same(one[name], other[name]) for name in one)
+
+
+def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    if isinstance(one, np.ndarray):
+        return one.shape == np.shape(other) and bool((one == other).all())
+    # repr tells -0.0 from 0.0 and 1 from True, and calls all NaN alike.
+    return repr(list(one)) == repr(list(other))
+
+
+def example(schema: TableSchema, rows: int = 3) -> dict[str, Any]:
+    """The same columns every time, all their values different."""
+    return {column.name: _plain(column, rows, place) for place, column in enumerate(schema.columns)}
+
+
+def _plain(column: Column, rows: int, place: int) -> Any:
+    if column.type == IMAGE:
+        return some_images(rows, seed=place)
+    numbers = range(place, place + 13 * rows, 13)
+    start = datetime.datetime(2024, 2, 29, tzinfo=_UTC)
+    made = {
+        pa.string(): lambda number: f"text {number}",
+        pa.int64(): lambda number: number,
+        pa.float64(): lambda number: number / 7,
+        pa.bool_(): lambda number: number % 2 == 0,
+        pa.binary(): lambda number: bytes([number]) * 7,
+        pa.list_(pa.float64()): lambda number: [number / 3, number / 11],
+        pa.timestamp("us", tz="UTC"): lambda number: start + datetime.timedelta(seconds=number),
+    }[column.type]
+    return [made(number) for number in numbers]
