@@ -26,7 +26,9 @@ from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedu
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def _spelled_out(value: object) -> object:
@@ -55,7 +57,7 @@ def _by_key(*keys: str) -> Discriminator:
     """Tell members apart by the key that only one of them has."""
 
     def tag(value: Any) -> str | None:
-        present = value if isinstance(value, dict) else type(value).model_fields
+        present = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
         return next((f"<{key}>" for key in keys if key in present), None)
 
     return _told_apart(tag, "expected one of the keys " + ", ".join(f"`{key}`" for key in keys))

@@ -67,6 +67,8 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("data.classes", [5], ["data.classes", "at least 2"]),
         ("data.path", "images", ["unknown key `data.path`"]),
         ("finetuned", {"checkpoints": "a.pt", "epochs": [1]}, ["finetuned", "a.pt", "{epoch}"]),
+        ("finetuned", None, ["`finetuned: null`", "`train`", "`checkpoints`"]),
+        ("pretrained", "vit", ['`pretrained: "vit"`', "`train`", "`checkpoint`", "`timm`"]),
         ("finetuned", {}, ["`finetuned: {}`", "`train`", "`checkpoints`"]),
         ("pretrained", {}, ["`pretrained: {}`", "`train`", "`checkpoint`", "`timm`"]),
         ("pretrained", {"architecture": ARCHITECTURE}, ["`train`", "`checkpoint`", "`timm`"]),
@@ -81,7 +83,18 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("representation", "pixels", ["representation", "pixels", "'tokens'", "'patch_mean'"]),
         ("inversion.preset", "papers", ["inversion.preset", "papers", "'default' or 'paper'"]),
         ("inversion.iterations", 0, ["`inversion.iterations: 0`", "greater than 0"]),
-        ("inversion.step_size", float("nan"), ["inversion.step_size", "greater than 0"]),
+        ("inversion.step_size", float("nan"), ["`inversion.step_size: NaN`", "finite"]),
+        ("inversion.step_size", float("inf"), ["`inversion.step_size: Infinity`", "finite"]),
+        (
+            "pretrained",
+            {"architecture": ARCHITECTURE | {"mean": [float("nan")]}, "checkpoint": "a"},
+            ["`pretrained.architecture.mean.0: NaN`", "finite"],
+        ),
+        (
+            "pretrained",
+            {"architecture": ARCHITECTURE | {"arguments": {"pretrained": True}}, "checkpoint": "a"},
+            ["pretrained.architecture", "`pretrained` is no argument of an architecture"],
+        ),
         ("execution.workers", 0, ["`execution.workers: 0`", "greater than 0"]),
     ],
 )
@@ -89,7 +102,7 @@ def test_a_mistake_is_told_by_file_key_value_and_expectation(
     tmp_path: Path, place: str, value: object, parts: list[str]
 ) -> None:
     path = tmp_path / "job.yaml"
-    text = json.dumps(with_value(place, value)).replace("NaN", ".nan")
+    text = json.dumps(with_value(place, value)).replace("NaN", ".nan").replace("Infinity", ".inf")
     path.write_text(text, encoding="utf-8")
     message = complaint(path)
     missing = [part for part in parts if part not in message]

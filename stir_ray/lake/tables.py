@@ -102,7 +102,7 @@ def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
         if not seal or seal != _seal(content.replace(seal, _UNSEALED, 1)):
             raise CorruptPart(f"{where}: its bytes do not match its seal")
         table = file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise CorruptPart(f"{where}: not readable as Parquet ({_one_line(error)})") from error
     tensors = [kind for kind in table.schema.types if isinstance(kind, pa.FixedShapeTensorType)]
     expected = schema.arrow(tuple(tensors[0].shape) if tensors else ())

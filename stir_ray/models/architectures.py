@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
+from stir_ray.models.patches import with_patch_projection
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
             ) from None
     if not hasattr(model, "forward_intermediates"):
         raise ModelError(f"`{architecture.timm}` has no block outputs (`forward_intermediates`)")
-    return model
+    return with_patch_projection(model)
 
 
 def describe(architecture: Architecture) -> Card:

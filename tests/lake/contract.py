@@ -1,5 +1,4 @@
 """What every store of objects must do. Inherit, and give the fixture `objects`."""
-# ruff: noqa: D102 - the name of a test is its law
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from stir_ray.errors import CorruptPart
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
-from stir_ray.lake.tables import Lake, build, decode, encode, open_lake
+from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import example, read_back, same
 
 MADE = {"job": "digits", "node": "node-7"}
@@ -32,31 +32,20 @@ def lake_with_a_broken_part(tmp_path: Path) -> Lake:
     return lake
 
 
-def values_end(content: bytes) -> int:
-    """Where the pages end and the Parquet footer begins."""
-    return len(content) - 8 - int.from_bytes(content[-8:-4], "little")
-
-
-def unnoticed(schema: TableSchema, positions: range) -> list[int]:
-    """Bytes that can be flipped so that other values are read, without an error that says so."""
-    content = part(schema)
-    expected = example(schema)
-    found = []
-    for position in positions:
+@pytest.mark.parametrize("schema", [INVERSIONS, IMAGES], ids=lambda schema: schema.name)
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(schema: TableSchema) -> None:
+    content, expected = part(schema), example(schema)
+    unnoticed = []
+    for position in range(len(content)):
         flipped = bytearray(content)
         flipped[position] ^= 1 << (position % 8)
         try:
             table = decode(bytes(flipped), schema, WHERE)
         except CorruptPart:
             continue
-        if not same(read_back(table), expected):
-            found.append(position)
-    return found
-
-
-@pytest.mark.parametrize("schema", [INVERSIONS, IMAGES], ids=lambda schema: schema.name)
-def test_a_flipped_bit_among_the_values_is_noticed_or_changes_nothing(schema: TableSchema) -> None:
-    assert unnoticed(schema, range(values_end(part(schema)))) == []
+        if not (same(read_back(table), expected) and provenance(table) == MADE):
+            unnoticed.append(position)
+    assert unnoticed == []
 
 
 @pytest.mark.parametrize("schema", [COMPARISONS, IMAGES], ids=lambda schema: schema.name)
@@ -81,50 +70,33 @@ def test_a_part_of_another_table_is_noticed() -> None:
 
 
 def rewritten(table: pa.Table) -> bytes:
-    """The bytes that another program would write of a table."""
+    """The bytes that another program writes of a table that it has read, footer and all."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
     return buffer.getvalue()
 
 
-def test_columns_in_another_order_or_of_another_type_are_noticed() -> None:
-    table = decode(part(INVERSIONS), INVERSIONS, WHERE)
-    names = table.column_names
-    place = names.index("seed")
-    odd = [
-        table.select([*names[1:], names[0]]),
-        table.select(names[:-1]),
-        table.set_column(place, "seed", table["seed"].cast(pa.int32())),
-    ]
-    for other in odd:
-        with pytest.raises(CorruptPart, match="columns"):
-            decode(rewritten(other), INVERSIONS, WHERE)
-
-
 @pytest.mark.parametrize("name", ["residual", "reference", "image_id"])
 def test_a_value_changed_by_another_program_is_noticed(name: str) -> None:
     table = decode(part(INVERSIONS), INVERSIONS, WHERE)
-    assert same(
-        read_back(decode(rewritten(table), INVERSIONS, WHERE)), example(INVERSIONS)
-    )  # The same values in other bytes are the same part.
-    field = table.schema.field(name)
     other = pa.array(["x", "y", "z"]) if name == "reference" else pc.add(table[name], 1)
-    changed = table.set_column(table.column_names.index(name), field, other)
-    with pytest.raises(CorruptPart, match="checksum"):
+    place = table.column_names.index(name)
+    changed = table.set_column(place, table.schema.field(name), other)
+    with pytest.raises(CorruptPart, match=WHERE):
         decode(rewritten(changed), INVERSIONS, WHERE)
 
 
 def test_rows_that_are_missing_or_stand_elsewhere_are_noticed() -> None:
     table = decode(part(INVERSIONS), INVERSIONS, WHERE)
     for other in (table.slice(0, 2), table.take([2, 0, 1]), table.slice(0, 0)):
-        with pytest.raises(CorruptPart, match="checksum"):
+        with pytest.raises(CorruptPart, match=WHERE):
             decode(rewritten(other), INVERSIONS, WHERE)
 
 
-def test_a_table_that_never_had_a_checksum_is_no_part() -> None:
-    bare = build(INVERSIONS, example(INVERSIONS))
+def test_a_table_that_was_never_a_part_is_none() -> None:
+    foreign = build(INVERSIONS, example(INVERSIONS))
     with pytest.raises(CorruptPart, match=WHERE):
-        decode(rewritten(bare), INVERSIONS, WHERE)
+        decode(rewritten(foreign), INVERSIONS, WHERE)
 
 
 def test_a_corrupt_part_is_told_with_its_place(lake_with_a_broken_part: Lake) -> None:

@@ -23,7 +23,7 @@ from stir_ray.lake.schemas import (
     RESULT_TABLES,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake, build, checksum, decode, encode, open_lake, provenance
+from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
 
 TABLES = (*PART_TABLES, *RESULT_TABLES)
@@ -45,10 +45,8 @@ def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObj
     assert same(read_back(table), columns)
 
 
-@every_table
+@pytest.mark.parametrize("schema", [INVERSIONS, *RESULT_TABLES], ids=lambda schema: schema.name)
 def test_a_table_without_rows_is_a_table(schema: TableSchema) -> None:
-    if schema is IMAGES:
-        pytest.skip("whether images are kept at all is said by the part being there")
     empty: dict[str, list[object]] = {column.name: [] for column in schema.columns}
     assert decode(encode(build(schema, empty), {}), schema, "here").num_rows == 0
 
@@ -100,7 +98,7 @@ def test_a_scalar_stands_for_a_whole_column() -> None:
     assert build(INVERSIONS, scalars).num_rows == 1
 
 
-@pytest.mark.parametrize("value", ["text", 2.5, [None, 1, 2], 2**63])
+@pytest.mark.parametrize("value", ["text", [None, 1, 2], 2**63])
 def test_a_value_of_another_type_never_reaches_the_lake(value: object) -> None:
     # OverflowError is Python's own for an integer past 64 bits.
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)):
@@ -108,22 +106,11 @@ def test_a_value_of_another_type_never_reaches_the_lake(value: object) -> None:
 
 
 @every_table
-def test_the_checksum_is_of_the_values_however_they_are_chunked(schema: TableSchema) -> None:
+def test_how_a_table_is_chunked_changes_no_value(schema: TableSchema) -> None:
     whole = build(schema, example(schema, 5))
     chunked = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
     again = decode(encode(chunked, {"job": "other"}), schema, "here")
-    assert checksum(chunked) == checksum(whole) == checksum(again)
-    assert same(read_back(again), read_back(whole))
-
-
-@every_table
-def test_the_checksum_tells_every_value_and_its_place(schema: TableSchema) -> None:
-    table = build(schema, example(schema, 3))
-    sums = {checksum(table), checksum(table.take([1, 0, 2])), checksum(table.slice(0, 2))}
-    for place, name in enumerate(table.column_names):
-        turned = table.set_column(place, table.schema.field(name), table[name].take([1, 0, 2]))
-        sums.add(checksum(turned))
-    assert len(sums) == 3 + table.num_columns
+    assert again.equals(whole)
 
 
 def test_provenance_comes_back_with_the_table(lake: Lake) -> None:
@@ -166,11 +153,14 @@ def test_a_part_opens_in_pandas_polars_and_duckdb(lake: Lake, schema: TableSchem
     path = lake.objects.location(part_key(schema.name, "0" * 32))
     names = [column.name for column in schema.columns]
     plain = schema.key[-1]
-    by_pandas, by_polars = pd.read_parquet(path), pl.read_parquet(path)
-    by_duckdb = duckdb.sql(f"select * from '{path}'")  # noqa: S608 - a path of our own
+    by_pandas, by_polars, by_duckdb = (
+        pd.read_parquet(path),
+        pl.read_parquet(path),
+        duckdb.read_parquet(path),
+    )
     assert list(by_pandas) == by_polars.columns == by_duckdb.columns == names
     assert by_pandas[plain].tolist() == by_polars[plain].to_list() == columns[plain]
-    assert [row[names.index(plain)] for row in by_duckdb.fetchall()] == columns[plain]
+    assert by_duckdb.select(plain).fetchall() == [(value,) for value in columns[plain]]
     if schema is IMAGES:
         pixels = np.array([np.array(image) for image in by_pandas["image"]])
         assert (pixels.reshape(5, *IMAGE_SHAPE) == columns["image"]).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +15,7 @@ from stir_ray.lake.schemas import IMAGE, Column, TableSchema
 IMAGE_SHAPE = (2, 3, 5)
 """Of the images of examples: channels, height, width."""
 
-_UTC = datetime.UTC
+_UTC = dt.UTC
 _FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     pa.string(): st.text(max_size=7),
@@ -60,14 +60,18 @@ def read_back(table: pa.Table) -> dict[str, Any]:
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether columns hold the same values; NaN is the same as NaN."""
-    return list(one) == list(other) and all(_same(one[name], other[name]) for name in one)
+    return set(one) == set(other) and all(_same(one[name], other[name]) for name in one)
 
 
 def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
     if isinstance(one, np.ndarray):
         return one.shape == np.shape(other) and bool((one == other).all())
-    # repr tells -0.0 from 0.0 and 1 from True, and calls all NaN alike.
-    return repr(list(one)) == repr(list(other))
+    # repr tells -0.0 from 0.0 and 1 from True, and calls all NaN alike; a moment has many of them.
+    texts, others = (
+        [value.isoformat() if isinstance(value, dt.datetime) else repr(value) for value in values]
+        for values in (one, other)
+    )
+    return texts == others
 
 
 def example(schema: TableSchema, rows: int = 3) -> dict[str, Any]:
@@ -79,7 +83,7 @@ def _plain(column: Column, rows: int, place: int) -> Any:
     if column.type == IMAGE:
         return some_images(rows, seed=place)
     numbers = range(place, place + 13 * rows, 13)
-    start = datetime.datetime(2024, 2, 29, tzinfo=_UTC)
+    start = dt.datetime(2024, 2, 29, tzinfo=_UTC)
     made = {
         pa.string(): lambda number: f"text {number}",
         pa.int64(): lambda number: number,
@@ -87,6 +91,6 @@ def _plain(column: Column, rows: int, place: int) -> Any:
         pa.bool_(): lambda number: number % 2 == 0,
         pa.binary(): lambda number: bytes([number]) * 7,
         pa.list_(pa.float64()): lambda number: [number / 3, number / 11],
-        pa.timestamp("us", tz="UTC"): lambda number: start + datetime.timedelta(seconds=number),
+        pa.timestamp("us", tz="UTC"): lambda number: start + dt.timedelta(seconds=number),
     }[column.type]
     return [made(number) for number in numbers]

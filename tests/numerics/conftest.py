@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stir_ray.numerics.noise import noise_start
-from tests.models import IMAGE, perturbed, tiny_vit
+from tests.tiny_models import IMAGE, perturbed, tiny_vit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
 from stir_ray.numerics.similarity import cka_biased, linear_gram
 from tests import oracles
-from tests.models import LAYERS, representation
+from tests.tiny_models import LAYERS, representation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

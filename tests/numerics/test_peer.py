@@ -21,7 +21,7 @@ with warnings.catch_warnings():
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import PAPER
 from stir_ray.numerics.similarity import cka_biased, linear_gram
-from tests.models import representation
+from tests.tiny_models import representation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

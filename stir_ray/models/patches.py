@@ -1,0 +1,46 @@
+"""The patch embedding as a matrix product."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PatchProjection(nn.Module):
+    """A convolution whose kernel is as large as its stride, computed as one matrix product.
+
+    The same numbers up to rounding, from the same parameters under the same names. What changes is
+    the gradient with respect to the image, which an inversion needs at every step: as a convolution
+    it took more time than the first transformer block.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        """Take over the convolution's parameters."""
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.patch = convolution.kernel_size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(image, channel, height, width) to (image, unit, row of patches, column of patches)."""
+        count, channels, height, width = images.shape
+        rows, columns = height // self.patch[0], width // self.patch[1]
+        # Pixels beyond the last whole patch are left out, as the convolution does.
+        whole = images[:, :, : rows * self.patch[0], : columns * self.patch[1]]
+        pixels = whole.reshape(count, channels, rows, self.patch[0], columns, self.patch[1])
+        patches = pixels.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        units = functional.linear(patches, self.weight.flatten(1), self.bias)
+        return units.permute(0, 3, 1, 2)
+
+
+def with_patch_projection(model: nn.Module) -> nn.Module:
+    """The model, its patch embedding a matrix product where it is a plain convolution."""
+    embedding = getattr(model, "patch_embed", None)
+    convolution = getattr(embedding, "proj", None)
+    if isinstance(embedding, nn.Module) and isinstance(convolution, nn.Conv2d):
+        plain = (
+            convolution.kernel_size == convolution.stride
+            and convolution.padding == (0, 0)
+            and convolution.dilation == (1, 1)
+            and convolution.groups == 1
+        )
+        if plain:
+            embedding.register_module("proj", PatchProjection(convolution))
+    return model
