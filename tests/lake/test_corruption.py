@@ -6,7 +6,6 @@ import io
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -79,7 +78,7 @@ def rewritten(table: pa.Table) -> bytes:
 @pytest.mark.parametrize("name", ["residual", "reference", "image_id"])
 def test_a_value_changed_by_another_program_is_noticed(name: str) -> None:
     table = decode(part(INVERSIONS), INVERSIONS, WHERE)
-    other = pa.array(["x", "y", "z"]) if name == "reference" else pc.add(table[name], 1)
+    other = table[name].take([1, 1, 2])
     place = table.column_names.index(name)
     changed = table.set_column(place, table.schema.field(name), other)
     with pytest.raises(CorruptPart, match=WHERE):

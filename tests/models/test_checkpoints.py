@@ -1,0 +1,173 @@
+"""Laws of checkpoints: whole files only, and a digest that is the model as its blocks see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from stir_ray.errors import ModelError
+from stir_ray.job import Architecture
+from stir_ray.models.architectures import build
+from stir_ray.models.checkpoints import decode, digest, encode, freeze, load
+from tests.models.tiny import CPU, UNITS, VIT, images, vit
+
+State = dict[str, Tensor]
+WHERE = "s3://bucket/epoch=3.safetensors"
+RESNET = Architecture(timm="resnet18", arguments={"in_chans": 1})
+
+
+def weights(architecture: Architecture = VIT, *, classes: int = 3, seed: int = 5) -> State:
+    """The random weights of a seed."""
+    return dict(build(architecture, classes=classes, seed=seed).state_dict())
+
+
+@pytest.mark.parametrize("architecture", [VIT, RESNET], ids=["vit", "resnet"])
+def test_weights_are_read_as_they_were_written(architecture: Architecture) -> None:
+    state = weights(architecture)
+    found = decode(encode(state), WHERE)
+    assert set(found) == set(state)
+    assert all(torch.equal(found[name], state[name]) for name in state)
+    assert all(found[name].dtype == state[name].dtype for name in state)
+    assert digest(found, architecture) == digest(state, architecture)
+
+
+def test_a_transposed_tensor_is_written_as_it_is_seen() -> None:
+    state = {"weight": torch.arange(15.0).reshape(3, 5).T}
+    assert torch.equal(decode(encode(state), WHERE)["weight"], state["weight"])
+
+
+@pytest.mark.parametrize("classes", [0, 3, 7])
+def test_a_loaded_model_computes_what_the_saved_one_did(classes: int) -> None:
+    model = build(VIT, classes=classes, seed=5).eval()
+    loaded = load(decode(encode(model.state_dict()), WHERE), VIT, WHERE).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(images(5)), model(images(5)))
+
+
+NAMES = sorted(weights())
+CLASSIFIER = {"head.weight", "head.bias"}
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - CLASSIFIER))
+def test_every_tensor_of_the_backbone_is_part_of_the_digest(name: str) -> None:
+    state = weights()
+    # The last bit of the last number, and nothing else.
+    changed = state[name].clone()
+    last = changed.view(torch.int32).flatten()[-1:]
+    last ^= 1
+    assert (changed != state[name]).sum() == 1
+    assert digest(state | {name: changed}, VIT) != digest(state, VIT)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classifier"),
+    [(VIT, "head"), (RESNET, "fc")],
+    ids=["vit", "resnet"],
+)
+def test_the_classifier_is_no_part_of_the_digest(
+    architecture: Architecture, classifier: str
+) -> None:
+    state = weights(architecture)
+    backbone = {name: value for name, value in state.items() if classifier not in name}
+    assert len(backbone) == len(state) - 2
+    wider = {f"{classifier}.weight": torch.ones(7, 5), f"{classifier}.bias": torch.ones(7)}
+    assert digest(backbone, architecture) == digest(state, architecture)
+    assert digest(backbone | wider, architecture) == digest(state, architecture)
+
+
+def without(state: State, name: str) -> State:
+    """The state without one tensor."""
+    return {key: value for key, value in state.items() if key != name}
+
+
+NORM = "blocks.1.norm1.weight"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: without(state, NORM),
+        lambda state: without(state, NORM) | {"blocks.9.norm1.weight": state[NORM]},
+        lambda state: state | {NORM: state[NORM].double()},
+        lambda state: state | {NORM: state[NORM].reshape(4, 4)},
+        lambda state: state | {NORM: torch.zeros(UNITS)},
+    ],
+    ids=["absence", "name", "type", "shape", "value"],
+)
+def test_names_types_shapes_and_values_are_part_of_the_digest(
+    change: Callable[[State], State],
+) -> None:
+    state = weights()
+    assert digest(change(state), VIT) != digest(state, VIT)
+
+
+def test_the_architecture_is_part_of_the_digest_and_the_order_of_names_is_not() -> None:
+    state = weights()
+    backwards = dict(reversed(state.items()))
+    assert digest(backwards, VIT) == digest(state, VIT)
+    # One head more sees another image with the same weights.
+    others = [vit(num_heads=4), VIT.model_copy(update={"mean": (0.3,)})]
+    assert len({digest(state, VIT), *(digest(state, other) for other in others)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda state: without(state, NORM), [f"{NORM} is missing"]),
+        (lambda state: state | {"extra": torch.ones(3)}, ["extra is unknown"]),
+        (lambda state: state | {NORM: torch.ones(5)}, [NORM, "(5,)", "expected (16,)"]),
+        (lambda state: without(state, "head.bias"), ["head.bias is missing"]),
+        (lambda state: without(state, "head.weight"), ["head.bias is unknown"]),
+        (lambda _: {}, ["cls_token is missing", "more"]),
+    ],
+    ids=["missing", "unknown", "shape", "no bias", "no weight", "empty"],
+)
+def test_tensors_that_do_not_fit_are_named(
+    change: Callable[[State], State], parts: list[str]
+) -> None:
+    with pytest.raises(ModelError) as caught:
+        load(change(weights()), VIT, WHERE)
+    message = str(caught.value)
+    assert message.startswith(f"{WHERE}: does not fit `vit_tiny_patch16_224`: ")
+    assert "\n" not in message
+    assert all(part in message for part in parts), message
+
+
+def test_weights_of_another_architecture_are_refused() -> None:
+    with pytest.raises(ModelError, match="does not fit"):
+        load(weights(vit(depth=2)), VIT, WHERE)
+    with pytest.raises(ModelError, match="does not fit"):
+        load(weights(), vit(depth=2), WHERE)
+
+
+def test_a_truncated_file_is_refused() -> None:
+    content = encode(weights())
+    for length in [*range(0, len(content), 997), *range(len(content) - 5, len(content))]:
+        with pytest.raises(ModelError, match=WHERE) as caught:
+            decode(content[:length], WHERE)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle", b"<Error/>" * 13, b"\0" * 64])
+def test_what_is_no_safetensors_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelError, match=f"{WHERE}: not a whole safetensors file"):
+        decode(content, WHERE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_model_that_diverged_is_refused_by_the_name_of_its_tensor(value: float) -> None:
+    state = weights()
+    state[NORM] = state[NORM].clone()
+    state[NORM][11] = value
+    with pytest.raises(ModelError, match=rf"{WHERE}: tensor `{NORM}` holds NaN or infinity"):
+        decode(encode(state), WHERE)
+
+
+def test_a_frozen_model_neither_learns_nor_drops() -> None:
+    model = freeze(build(vit(drop_rate=0.5), classes=3), VIT, CPU)
+    assert not model.module.training
+    assert not any(weight.requires_grad for weight in model.module.parameters())
+    assert model.mean.shape == model.std.shape == (1, 1, 1, 1)

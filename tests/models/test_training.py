@@ -1,0 +1,155 @@
+"""Laws of training: it learns, it repeats itself bit by bit, and it starts where it was told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from stir_ray.job import Training
+from stir_ray.models.architectures import build
+from stir_ray.models.checkpoints import digest, freeze
+from stir_ray.models.training import Epoch, LabelledImages, evaluate, train, with_new_classifier
+from tests.models.tiny import CPU, UNITS, VIT, images
+
+
+def labelled(count: int, *, seed: int) -> LabelledImages:
+    """Noise, brighter in the upper, the middle or the lower part: three classes."""
+    labels = torch.arange(count) % 3
+    pixels = 0.5 * images(count, seed=seed)
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        image[:, 5 * label : 5 * label + 5] += 0.5
+    return LabelledImages(pixels, labels)
+
+
+TRAIN_SET, TEST_SET = labelled(31, seed=3), labelled(17, seed=5)
+
+
+def run(*, shuffle_seed: int = 7, weights_seed: int = 5, **changed: Any) -> list[Epoch]:
+    """Every epoch of a short training; 31 images in batches of 7 leave a smaller last one."""
+    said = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "learning_rate": 0.01} | changed
+    model = freeze(build(VIT, classes=3, seed=weights_seed), VIT, CPU)
+    epochs = train(
+        model, Training(**said), train_set=TRAIN_SET, test_set=TEST_SET, shuffle_seed=shuffle_seed
+    )
+    return list(epochs)
+
+
+def same(one: Epoch, other: Epoch) -> bool:
+    """Whether the weights are equal bit by bit."""
+    return all(torch.equal(one.state[name], other.state[name]) for name in one.state)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.03), ("adam", 0.01), ("adamw", 0.01)])
+def test_training_learns(optimizer: str, rate: float) -> None:
+    first, *_, last = run(optimizer=optimizer, learning_rate=rate, epochs=7)
+    # Chance is log 3 = 1.1 and a third; the classes are told apart by one patch row.
+    assert first.test_loss > 1
+    assert last.train_loss < 0.5 * first.train_loss
+    assert last.test_loss < 0.5 * first.test_loss
+    assert last.test_accuracy > 0.9 > 0.6 > first.test_accuracy
+
+
+def test_the_epoch_before_training_comes_first_with_the_weights_it_starts_from() -> None:
+    started = build(VIT, classes=3, seed=5).state_dict()
+    epochs = run(epochs=3)
+    assert [epoch.number for epoch in epochs] == [0, 1, 2, 3]
+    assert all(torch.equal(epochs[0].state[name], started[name]) for name in started)
+    assert epochs[0].train_loss == epochs[0].test_loss
+
+
+def test_every_epoch_keeps_its_own_weights() -> None:
+    epochs = run(epochs=3)
+    assert len({digest(epoch.state, VIT) for epoch in epochs}) == 4
+
+
+def test_a_training_repeats_itself_bit_by_bit() -> None:
+    torch.manual_seed(11)
+    one = run()
+    torch.manual_seed(13)
+    other = run()
+    assert all(same(*pair) for pair in zip(one, other, strict=True))
+    assert [epoch.test_loss for epoch in one] == [epoch.test_loss for epoch in other]
+
+
+def test_the_order_of_the_images_and_the_first_weights_matter() -> None:
+    last = run()[-1]
+    assert not same(run(shuffle_seed=11)[-1], last)
+    assert not same(run(weights_seed=7)[-1], last)
+
+
+def test_the_order_of_the_images_is_drawn_anew_every_epoch() -> None:
+    # With a rate of almost nothing the loss of an epoch hardly depends on the order, so look at
+    # the batches: an image that is seen in one batch with the same others twice would show.
+    orders: list[list[int]] = []
+    model = freeze(build(VIT, classes=3), VIT, CPU)
+    means = TRAIN_SET.images.mean(dim=(1, 2, 3)).tolist()
+
+    def note(_: object, inputs: tuple[torch.Tensor]) -> None:
+        if model.module.training:
+            seen = (inputs[0] * model.std + model.mean).mean(dim=(1, 2, 3)).tolist()
+            gaps = [[abs(one - mean) for mean in means] for one in seen]
+            orders[-1].extend(gap.index(min(gap)) for gap in gaps)
+
+    model.module.register_forward_pre_hook(note)
+    settings = Training(epochs=2, batch_size=7)
+    for _ in train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, shuffle_seed=3):
+        orders.append([])
+    first, second, _ = orders
+    assert sorted(first) == sorted(second) == list(range(31))
+    assert first != second
+
+
+def test_a_loss_that_is_no_number_ends_the_training() -> None:
+    with pytest.raises(FloatingPointError, match="epoch 1.*learning rate"):
+        run(optimizer="sgd", learning_rate=1e30)
+
+
+def test_warming_up_starts_slower() -> None:
+    def moved(warmup_epochs: int) -> float:
+        first, second, *_ = run(optimizer="sgd", momentum=0, warmup_epochs=warmup_epochs)
+        return float((second.state["head.weight"] - first.state["head.weight"]).norm())
+
+    assert moved(2) < 0.7 * moved(0)
+
+
+def test_evaluating_is_the_mean_over_images_and_changes_nothing() -> None:
+    model = freeze(build(VIT, classes=3, seed=5), VIT, CPU)
+    before = {name: value.clone() for name, value in model.module.state_dict().items()}
+    loss, accuracy = evaluate(model, TEST_SET)
+    with torch.no_grad():
+        chances = model.module((TEST_SET.images - 0.5) / 0.5).softmax(dim=1)
+    of_truth = chances[torch.arange(17), TEST_SET.labels]
+    assert loss == pytest.approx(float(-of_truth.log().mean()), rel=1e-5)
+    right = (chances.argmax(dim=1) == TEST_SET.labels).sum()
+    assert accuracy == pytest.approx(int(right) / 17)
+    after = model.module.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_new_classifier_keeps_the_backbone() -> None:
+    old = build(VIT, classes=3, seed=5)
+    before = {name: value.clone() for name, value in old.state_dict().items()}
+    after = with_new_classifier(old, classes=7, seed=11).state_dict()
+    assert set(after) == set(before)
+    kept = [name for name in before if not name.startswith("head.")]
+    assert all(torch.equal(after[name], before[name]) for name in kept)
+    assert after["head.weight"].shape == (7, UNITS)
+    assert digest(after, VIT) == digest(before, VIT)
+
+
+def test_the_seed_alone_decides_a_new_classifier() -> None:
+    def classifier(seed: int) -> torch.Tensor:
+        return with_new_classifier(build(VIT, classes=3), classes=7, seed=seed).state_dict()[
+            "head.weight"
+        ]
+
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    one = classifier(5)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(13)
+    assert torch.equal(classifier(5), one)
+    assert not torch.equal(classifier(7), one)
+    assert bool((one != 0).any())

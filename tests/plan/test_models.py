@@ -1,0 +1,106 @@
+"""Laws of what comes before measuring: inspections and trainings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stir_ray.plan.models import (
+    architecture_of,
+    finetunings,
+    independent_trainings,
+    inspect_pretrained,
+    inspections,
+)
+from stir_ray.plan.tasks import GatherImages, InspectModel, Train
+from tests.plan.examples import PRETRAINED, job
+
+CHECKPOINT = {"architecture": {"timm": "resnet18"}, "checkpoint": "s3://bucket/pt"}
+EPOCHS_ON_DISK = {"checkpoints": "s3://bucket/{epoch}/{epoch}.safetensors", "epochs": [2, 7]}
+
+
+def version(path: str) -> str:
+    """A stand-in that says which file was asked about."""
+    return f"version of {path}"
+
+
+def trainings(**changed: Any) -> dict[str, Train]:
+    """Every training of a job, by name."""
+    asked = job(**changed)
+    tasks = [*independent_trainings(asked), *finetunings(asked, PRETRAINED)]
+    return {task.name: task for task in tasks}
+
+
+def test_a_job_that_trains_everything_inspects_images_and_architecture() -> None:
+    gather, model = inspections(job(), version)
+    assert isinstance(gather, GatherImages)
+    assert isinstance(model, InspectModel)
+    assert (model.weights, model.version) == ("", "")
+
+
+def test_every_checkpoint_on_disk_is_inspected_with_its_version() -> None:
+    asked = job(pretrained=CHECKPOINT, finetuned=EPOCHS_ON_DISK)
+    found = [task for task in inspections(asked, version) if isinstance(task, InspectModel)]
+    paths = ["s3://bucket/pt", "s3://bucket/2/2.safetensors", "s3://bucket/7/7.safetensors"]
+    assert [task.weights for task in found] == paths
+    assert [task.version for task in found] == [version(path) for path in paths]
+    assert len({task.label for task in found}) == 3
+    assert {task.architecture.timm for task in found} == {"resnet18"}
+
+
+def test_weights_by_timms_name_have_no_file_to_ask_about() -> None:
+    def refuse(path: str) -> str:
+        raise AssertionError(path)
+
+    task = inspect_pretrained(job(pretrained={"timm": "resnet18.a1_in1k"}), refuse)
+    untrained = inspect_pretrained(job(), refuse)
+    assert task.architecture.timm == "resnet18.a1_in1k"
+    assert task.weights
+    assert task.outputs != untrained.outputs
+
+
+def test_name_lake_and_machines_of_a_job_change_no_id() -> None:
+    other = job(name="other", lake="s3://bucket", execution={"workers": 7, "batch_size": 3})
+    ids = [task.outputs for task in inspections(job(), version)]
+    assert [task.outputs for task in inspections(other, version)] == ids
+    assert [task.id for task in independent_trainings(other)] == [
+        task.id for task in independent_trainings(job())
+    ]
+
+
+def test_only_the_finetuning_starts_from_the_pretrained_model() -> None:
+    starts = {name: task.start for name, task in trainings().items()}
+    assert starts == {"pretrained": None, "from_scratch": None, "finetuned": PRETRAINED}
+
+
+def test_what_exists_already_is_not_trained() -> None:
+    assert set(trainings(pretrained=CHECKPOINT)) == {"finetuned", "from_scratch"}
+    assert set(trainings(from_scratch=None)) == {"pretrained", "finetuned"}
+    assert set(trainings(finetuned=EPOCHS_ON_DISK)) == {"pretrained", "from_scratch"}
+
+
+def test_a_training_sees_its_own_data_or_else_that_of_the_job() -> None:
+    tasks = trainings()
+    assert tasks["pretrained"].data.model_dump()["classes"] == (0, 2)
+    assert tasks["finetuned"].data == tasks["from_scratch"].data == job().data
+
+
+@pytest.mark.parametrize("name", ["finetuned", "from_scratch"])
+def test_data_spelled_out_or_left_to_the_job_is_the_same_training(name: str) -> None:
+    asked = job()
+    said = asked.model_dump(mode="json")[name]
+    said["train"]["data"] = asked.data.model_dump(mode="json")
+    assert trainings(**{name: said})[name].id == trainings()[name].id
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "expected"),
+    [(CHECKPOINT, "resnet18"), ({"timm": "resnet18.a1_in1k"}, "resnet18.a1_in1k")],
+)
+def test_all_models_share_the_architecture_of_the_pretrained_one(
+    pretrained: dict[str, Any], expected: str
+) -> None:
+    assert architecture_of(job(pretrained=pretrained)).timm == expected
+    tasks = trainings(pretrained=pretrained)
+    assert {task.architecture.timm for task in tasks.values()} == {expected}

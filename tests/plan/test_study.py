@@ -1,0 +1,155 @@
+"""Laws of the plan: every question once, the longest first, nothing that is known already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stir_ray.errors import JobError
+from stir_ray.plan.study import Study, kept_images, layers_of
+from stir_ray.plan.tasks import Compare, Invert, remaining
+from tests.plan.examples import (
+    EPOCHS,
+    FINETUNED,
+    LAYERS,
+    PRETRAINED,
+    QUESTION,
+    SEEDS,
+    STUDY,
+    checkpoint,
+    job,
+    stored_by,
+    with_compared,
+)
+
+DIGESTS = st.sampled_from(["pt", "a", "b", "c"])
+
+
+def inverted(study: Study) -> list[tuple[str, int, int]]:
+    """Weights, seed and layer of every inversion, in order."""
+    return [(task.reference.weights, task.seed, task.layer) for task in study.inversions()]
+
+
+@given(weights=st.lists(DIGESTS, max_size=7))
+def test_weights_are_inverted_once_per_seed_and_layer(weights: list[str]) -> None:
+    study = with_compared(weights)
+    distinct = {"pt", *weights}
+    found = inverted(study)
+    assert len(found) == len(set(found)) == len(distinct) * len(SEEDS) * len(LAYERS)
+    assert {weight for weight, _, _ in found} == distinct
+    assert len(list(study.comparisons())) == (len(distinct) - 1) * len(SEEDS)
+
+
+@given(weights=st.lists(DIGESTS, max_size=7))
+def test_every_view_that_a_matrix_needs_is_made_by_exactly_one_task(weights: list[str]) -> None:
+    study = with_compared(weights)
+    tasks = [*study.inversions(), *study.comparisons()]
+    views = [
+        (one.reference.weights, one.target.weights, one.layer, one.seed)
+        for task in tasks
+        for one in task.comparisons
+    ]
+    pairs = {("pt", "pt")}
+    for weight in set(weights):
+        pairs |= {("pt", weight), (weight, "pt"), (weight, weight)}
+    expected = {(*pair, layer, seed) for pair in pairs for layer in LAYERS for seed in SEEDS}
+    assert len(views) == len(expected)
+    assert set(views) == expected
+
+
+def test_an_epoch_zero_with_the_pretrained_weights_adds_no_task() -> None:
+    with_zero = replace(STUDY, compared={"finetuned": (checkpoint("pt", epoch=0), *FINETUNED)})
+    assert list(with_zero.inversions()) == list(STUDY.inversions())
+    assert list(with_zero.comparisons()) == list(STUDY.comparisons())
+
+
+def test_equal_weights_of_two_roles_are_inverted_once() -> None:
+    scratch = (checkpoint("ft 2", "from_scratch"), checkpoint("fs", "from_scratch"))
+    both = replace(STUDY, compared={"finetuned": FINETUNED, "from_scratch": scratch})
+    more = [*both.inversions(), *both.comparisons()]
+    tasks = [*STUDY.inversions(), *STUDY.comparisons()]
+    assert len(more) - len(tasks) == len(SEEDS) * len(LAYERS) + len(SEEDS)
+
+
+def test_the_pretrained_model_comes_first_then_the_epochs_in_order() -> None:
+    weights = [weight for weight, _, _ in inverted(STUDY)]
+    expected = ["pt", *(f"ft {epoch}" for epoch in EPOCHS)]
+    assert list(dict.fromkeys(weights)) == expected
+    # A worker keeps its model: nothing of it comes back later.
+    assert weights == sorted(weights, key=expected.index)
+
+
+def test_the_deepest_layer_of_a_model_and_seed_comes_first() -> None:
+    layers = [layer for _, _, layer in inverted(STUDY)]
+    deepest_first = sorted(LAYERS, reverse=True)
+    assert layers == deepest_first * (len(SEEDS) * (1 + len(EPOCHS)))
+
+
+def test_all_images_of_the_pretrained_model_are_kept_and_of_others_what_was_asked() -> None:
+    # Every later epoch looks at those of the pretrained model.
+    kept = {(task.reference.weights, task.keep) for task in STUDY.inversions()}
+    assert kept == {("pt", None), *((f"ft {epoch}", 2) for epoch in EPOCHS)}
+    whole = {task.images_part for task in STUDY.inversions() if task.keep is None}
+    assert {one.images for task in STUDY.comparisons() for one in task.comparisons} == whole
+
+
+def test_a_second_study_repeats_nothing_of_the_pretrained_model() -> None:
+    done = stored_by([*STUDY.inversions(), *STUDY.comparisons()])
+    other = with_compared(["pt", "new 1", "new 2"])
+    left = list(remaining(other.inversions(), done))
+    assert {task.reference.weights for task in left if isinstance(task, Invert)} == {
+        "new 1",
+        "new 2",
+    }
+
+
+def test_one_epoch_more_is_one_epoch_of_work() -> None:
+    done = stored_by([*STUDY.inversions(), *STUDY.comparisons()])
+    longer = replace(STUDY, compared={"finetuned": (*FINETUNED, checkpoint("ft 4", epoch=4))})
+    left = list(remaining([*longer.inversions(), *longer.comparisons()], done))
+    assert len(left) == len(SEEDS) * len(LAYERS) + len(SEEDS)
+
+
+def test_one_seed_more_is_one_seed_of_work() -> None:
+    done = stored_by([*STUDY.inversions(), *STUDY.comparisons()])
+    wider = replace(STUDY, seeds=(*SEEDS, 11))
+    left = list(remaining([*wider.inversions(), *wider.comparisons()], done))
+    assert all(task.seed == 11 for task in left if isinstance(task, Invert | Compare))
+    assert len(left) == len(LAYERS) * (1 + len(EPOCHS)) + len(EPOCHS)
+
+
+def test_the_plan_is_the_same_every_time_and_starts_at_once() -> None:
+    assert list(STUDY.inversions()) == list(STUDY.inversions())
+    first = next(iter(replace(STUDY, seeds=tuple(range(10**6))).inversions()))
+    assert first == Invert(QUESTION, PRETRAINED, LAYERS[-1], 0, (PRETRAINED,), None)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("all", (1, 2, 3, 4, 5)), ("2-4", (2, 3, 4)), ([5, 1], (1, 5)), ([3], (3,))],
+)
+def test_layers_are_counted_from_one_to_the_last_block(
+    said: Any, expected: tuple[int, ...]
+) -> None:
+    assert layers_of(job(layers=said), depth=5) == expected
+
+
+def test_a_layer_past_the_last_block_is_told_with_the_last_block() -> None:
+    with pytest.raises(JobError) as caught:
+        layers_of(job(layers=[2, 7, 6]), depth=5)
+    message = str(caught.value)
+    assert "`layers: 6`" in message
+    assert "1 to 5" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("none", 0), ("all", None), ({"sample": 3}, 3), ({"sample": 11}, 11), ({"sample": 13}, 11)],
+)
+def test_no_more_images_are_kept_than_there_are(said: Any, kept: int | None) -> None:
+    assert kept_images(job(keep_images=said)) == kept

@@ -1,0 +1,182 @@
+"""Laws of ids: everything that a result depends on is part of them, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from stir_ray.job import Architecture, Digits, ImageFolder, Selection
+from stir_ray.numerics.settings import InversionSettings, Schedule, Update
+from stir_ray.plan.tasks import (
+    Comparison,
+    GatherImages,
+    InspectModel,
+    Invert,
+    Part,
+    Task,
+)
+from tests.plan.examples import (
+    ARCHITECTURE,
+    DATA,
+    FINETUNED,
+    PRETRAINED,
+    QUESTION,
+    TRAIN,
+    checkpoint,
+)
+
+INVERT = Invert(QUESTION, PRETRAINED, 3, 7, (PRETRAINED, FINETUNED[0]), keep=2)
+COMPARISON = Comparison(QUESTION, PRETRAINED, FINETUNED[0], 3, 7)
+GATHER = GatherImages(DATA, Selection(count=11))
+INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
+
+
+def asking(**changed: Any) -> Callable[[Any], Any]:
+    """The same task of another question."""
+    return lambda task: replace(task, question=replace(QUESTION, **changed))
+
+
+def being(**changed: Any) -> Callable[[Any], Any]:
+    """The same task, some of its own fields changed."""
+    return lambda task: replace(task, **changed)
+
+
+def settings(**changed: Any) -> InversionSettings:
+    """The settings of the example, some of them changed."""
+    return replace(QUESTION.settings, **changed)
+
+
+MATTERS_TO_AN_INVERSION = {
+    "seed": being(seed=8),
+    "layer": being(layer=4),
+    "reference weights": being(reference=checkpoint("other")),
+    "image set": asking(image_set="other digest"),
+    "representation": asking(representation="cls"),
+    "iterations": asking(settings=settings(iterations=19)),
+    "step size": asking(settings=settings(step_size=0.3)),
+    "update": asking(settings=settings(update=Update.NORMALISED_GRADIENT)),
+    "schedule": asking(settings=settings(schedule=Schedule.CONSTANT)),
+}
+MATTERS_TO_A_COMPARISON = MATTERS_TO_AN_INVERSION | {
+    "target weights": being(target=checkpoint("other")),
+    "target for reference": being(reference=FINETUNED[0], target=PRETRAINED),
+    "layers asked about": asking(layers=(1, 2, 3)),
+}
+moved = replace(PRETRAINED, location="s3://elsewhere", role="finetuned", epoch=5)
+MATTERS_TO_NEITHER = {
+    "place of the images": asking(image_part=Part("image_sets", "f" * 32)),
+    "place, role and epoch of the reference": being(reference=moved),
+}
+
+
+def cases(changes: dict[str, Any]) -> pytest.MarkDecorator:
+    """One case per change, named by it."""
+    return pytest.mark.parametrize("change", changes.values(), ids=changes)
+
+
+@cases(MATTERS_TO_AN_INVERSION)
+def test_what_changes_an_image_changes_the_id_of_its_inversion(change: Callable) -> None:
+    changed = change(INVERT)
+    assert changed.inversion_part.id != INVERT.inversion_part.id
+    assert changed.images_part.id != INVERT.images_part.id
+    assert not set(changed.outputs) & set(INVERT.outputs)
+
+
+@cases(MATTERS_TO_A_COMPARISON)
+def test_what_changes_a_score_changes_the_id_of_its_comparison(change: Callable) -> None:
+    assert change(COMPARISON).part.id != COMPARISON.part.id
+
+
+@cases(MATTERS_TO_NEITHER)
+def test_who_where_and_under_which_name_changes_no_id(change: Callable) -> None:
+    assert change(INVERT).outputs == INVERT.outputs
+    assert change(COMPARISON).part == COMPARISON.part
+
+
+def test_layers_asked_about_and_targets_change_no_inverted_image() -> None:
+    for changed in (asking(layers=(3,))(INVERT), being(targets=(FINETUNED[1],))(INVERT)):
+        assert changed.inversion_part == INVERT.inversion_part
+        assert changed.images_part == INVERT.images_part
+
+
+def test_how_many_images_are_kept_changes_the_kept_images_alone() -> None:
+    outputs = {keep: replace(INVERT, keep=keep).outputs for keep in (0, 2, 3, None)}
+    images = {keep: [p for p in parts if p.table == "images"] for keep, parts in outputs.items()}
+    others = [[p for p in parts if p.table != "images"] for parts in outputs.values()]
+    assert [len(parts) for parts in images.values()] == [0, 1, 1, 1]
+    assert len({parts[0].id for parts in images.values() if parts}) == 3
+    assert all(parts == others[0] for parts in others)
+
+
+def test_a_comparison_finds_the_parts_of_its_inversion() -> None:
+    task = replace(INVERT, keep=None)
+    by_hand = Comparison(QUESTION, PRETRAINED, FINETUNED[0], INVERT.layer, INVERT.seed)
+    assert by_hand.inversion == task.inversion_part
+    assert by_hand.images == task.images_part
+    assert by_hand.part in task.outputs
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"architecture": Architecture(timm="vit_tiny_patch16_224", arguments={"depth": 7})},
+        {"architecture": ARCHITECTURE.model_copy(update={"mean": (0.3,)})},
+        *(
+            {"training": TRAIN.training.model_copy(update={name: value})}
+            for name, value in {
+                "epochs": 5,
+                "batch_size": 7,
+                "optimizer": "adam",
+                "learning_rate": 0.3,
+                "momentum": 0.3,
+                "weight_decay": 0.3,
+                "warmup_epochs": 1,
+                "seed": 5,
+            }.items()
+        ),
+        {"data": DATA.model_copy(update={"size": 11})},
+        {"data": DATA.model_copy(update={"classes": (3, 5)})},
+        {"start": FINETUNED[0]},
+        {"start": None},
+    ],
+    ids=repr,
+)
+def test_what_changes_the_weights_changes_the_id_of_a_training(changed: dict[str, Any]) -> None:
+    assert replace(TRAIN, **changed).id != TRAIN.id
+
+
+def test_what_a_training_is_for_and_where_it_starts_from_changes_no_id() -> None:
+    assert replace(TRAIN, name="from_scratch").id == TRAIN.id
+    assert replace(TRAIN, start=moved).id == TRAIN.id
+    with_data = TRAIN.training.model_copy(update={"data": DATA})
+    assert replace(TRAIN, training=with_data).id == TRAIN.id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        GatherImages(DATA, Selection(count=13)),
+        GatherImages(DATA, Selection(count=11, split="train")),
+        GatherImages(DATA.model_copy(update={"size": 11}), GATHER.selection),
+        GatherImages(Digits(source="digits", classes=(3, 5)), GATHER.selection),
+        GatherImages(ImageFolder(source="folder", path="x", size=8), GATHER.selection),
+        replace(INSPECT, architecture=Architecture(timm="resnet18")),
+        replace(INSPECT, weights="other"),
+        replace(INSPECT, version="version 4"),
+    ],
+    ids=repr,
+)
+def test_another_inspection_has_another_id(other: Task) -> None:
+    assert not set(other.outputs) & {*GATHER.outputs, *INSPECT.outputs}
+
+
+def test_a_model_is_inspected_once_under_whatever_name() -> None:
+    assert replace(INSPECT, name="finetuned epoch 3").outputs == INSPECT.outputs
+
+
+def test_equal_content_of_different_tables_has_different_ids() -> None:
+    ids = [part.id for part in replace(INVERT, keep=None).outputs]
+    assert len(set(ids)) == len(ids) == 4
