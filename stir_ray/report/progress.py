@@ -58,11 +58,11 @@ class Bar:
         self._failed = 0
 
     def begin(self, stage: str, *, planned: int, done: int) -> None:
-        """Show a new line; a stage with nothing left shows as full."""
+        """Show a new line, which begins with what is in the lake already."""
         note = f"{done} were there" if done else ""
         self._failed = 0
         self._progress.start()
-        self._bar = self._progress.add_task(stage, total=planned - done, note=note)
+        self._bar = self._progress.add_task(stage, total=planned, completed=done, note=note)
 
     def ended(self, outcome: Outcome[Any]) -> None:
         """Move the bar."""

@@ -14,7 +14,7 @@ SWIN = Architecture(
     timm="swin_tiny_patch4_window7_224",
     arguments={"img_size": 32, "window_size": 2, "in_chans": 1, "embed_dim": 24},
 )
-NON_SQUARE = Architecture(timm="resnet18", arguments={"in_chans": 1})
+RESNET = Architecture(timm="resnet18", arguments={"in_chans": 1})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_the_card_of_a_transformer_is_what_arithmetic_says() -> None:
     assert card.flops == expected
 
 
-@pytest.mark.parametrize("architecture", [VIT, SWIN, NON_SQUARE], ids=["vit", "swin", "resnet"])
+@pytest.mark.parametrize("architecture", [VIT, SWIN, RESNET], ids=["vit", "swin", "resnet"])
 def test_operations_grow_from_block_to_block(architecture: Architecture) -> None:
     flops = describe(architecture).flops
     assert list(flops) == sorted(set(flops))
@@ -86,8 +86,8 @@ def test_the_seed_alone_decides_the_weights() -> None:
         (vit(colour="blue"), ["vit_tiny_patch16_224", "colour"]),
         (vit(depth="three"), ["vit_tiny_patch16_224", "three"]),
         (vit(num_heads=3), ["num_heads"]),
-        (VIT.model_copy(update={"mean": (0.1, 0.2)}), ["mean", "2 values for 1 channels"]),
-        (VIT.model_copy(update={"std": (1.0,) * 5}), ["std", "5 values for 1 channels"]),
+        (vit(in_chans=3).model_copy(update={"mean": (0.1, 0.2)}), ["mean", "2 values", "3"]),
+        (vit(in_chans=3).model_copy(update={"std": (1.0,) * 5}), ["std", "5 values", "3"]),
     ],
     ids=["name", "tag", "argument", "type", "heads", "mean", "std"],
 )
