@@ -78,11 +78,7 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     print(summary.of_tasks(done.tally.ran))
     print(summary.of_results(said, done.reduced))
     print(f"Figures: {done.figures}")
-    if done.tally.failures or done.reduced.missing:
-        raise TasksFailed(
-            f"{len(done.tally.failures)} tasks failed, {done.reduced.missing} of "
-            f"{done.reduced.cells} cells are missing; run again to retry them"
-        )
+    done.nothing_missing()
 
 
 @app.command()
@@ -166,11 +162,14 @@ def verify(
             right += 1
             continue
         wrong.append(seen)
-        print(f"{seen.key}: {seen.problem}")
-        if repair:
+        removed = repair and seen.is_damage
+        if removed:
             lake.objects.delete(seen.key)
-    print(f"{right} objects are right, {len(wrong)} are not{' and were removed' * repair}")
-    if wrong and not repair:
+        print(f"{seen.key}: {seen.problem}{' (removed)' if removed else ''}")
+    damaged = sum(seen.is_damage for seen in wrong)
+    foreign = len(wrong) - damaged
+    print(f"{right} objects are right, {damaged} are damaged, {foreign} do not belong here")
+    if damaged and not repair:
         raise TasksFailed("`stir-ray verify --repair` removes them; the next run computes them")
 
 

@@ -7,7 +7,8 @@
     │   ├── ModelError        the model: no such architecture, a checkpoint that does not fit
     │   └── LakeError         the lake: cannot be reached, read or written
     ├── MissingPart           3: a part that a task builds on is not in the lake
-    ├── CorruptPart           3: a stored part is not what its own checksum says
+    ├── CorruptPart           3: a stored part is not what its own seal says
+    │   └── OtherSchema       3: it is whole, but of another table or another version of it
     ├── TasksFailed           3: the run ended and some tasks have no part
     └── RunStopped            4: too many tasks failed alike, so the run was stopped
 
@@ -54,6 +55,10 @@ class CorruptPart(StirRayError):
     """A stored part cannot be read back as it was written."""
 
     exit_code = 3
+
+
+class OtherSchema(CorruptPart):
+    """A stored part is whole, but has other columns than its table has now."""
 
 
 class TasksFailed(StirRayError):

@@ -85,7 +85,7 @@ def _word_or(other: str, *words: str) -> Discriminator:
 
 
 Numbers = Annotated[
-    tuple[NonNegativeInt, ...],
+    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
     BeforeValidator(_spelled_out, json_schema_input_type=list[NonNegativeInt] | str),
     AfterValidator(_distinct),
     Field(min_length=1),
@@ -239,12 +239,14 @@ class CheckpointFinetuning(_Value):
     checkpoints: str
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
     epochs: Numbers
-    """Which epochs: a list, or `1-100`."""
+    """Which epochs: a list in ascending order, or `1-100`."""
 
     @model_validator(mode="after")
     def _names_the_epoch(self) -> "CheckpointFinetuning":
         if "{epoch}" not in self.checkpoints:
             raise ValueError("`checkpoints` must contain {epoch}, which stands for its number")
+        if list(self.epochs) != sorted(self.epochs):
+            raise ValueError("`epochs` must ascend")
         return self
 
 
@@ -318,7 +320,7 @@ class Execution(_Value):
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""
     stop_after_alike: PositiveInt = 5
-    """Tasks that may fail in the same way before the run stops itself."""
+    """If as many tasks of a stage as this end first and all fail alike, the run stops itself."""
 
 
 class Job(_Value):
@@ -327,7 +329,7 @@ class Job(_Value):
     schema_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Names the folder of results in the lake."""
-    lake: str
+    lake: Annotated[str, Field(min_length=1)]
     """Folder or URL (`s3://bucket/prefix`) of everything computed."""
     data: Data
     """The dataset of the task that is finetuned for."""

@@ -24,7 +24,7 @@ def local_ray() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, on import and start
-        ray_executor.connect()
+        ray_executor.connect(cores=2)
     yield
     ray_executor.ray.shutdown()
 

@@ -99,7 +99,7 @@ def test_status_before_the_first_run_says_so(written: Callable[..., Path]) -> No
 
 def test_verify_says_what_is_right_and_wrong(of_finished: Path, tmp_path: Path) -> None:
     code, said, _ = stir_ray("verify", of_finished)
-    assert (code, "0 are not" in said) == (0, True)
+    assert (code, "0 are damaged" in said) == (0, True)
     part = min((tmp_path / "lake").glob("parts/images/*"))
     part.write_bytes(part.read_bytes()[:99])
     code, said, _ = stir_ray("verify", of_finished)
@@ -142,10 +142,10 @@ def _folder(path: Path) -> dict[str, Any]:
         ({"images": {"count": 3}}, ["`images.count: 3`", "greater than or equal to 4"]),
         ({"images": {"count": 5000}}, ["images.count: 5000", "but the split has"]),
         ({"data": {"source": "digits", "size": 24}}, ["1 x 24 x 24", "1 x 16 x 16", "`size`"]),
-        ({"data": _folder(Path("/no/such"))}, ["no folder /no/such/test", "<class>"]),
+        ({"data": _folder(Path("/no/such"))}, ["/no/such: cannot be read"]),
         (
             {"pretrained": {"architecture": ARCHITECTURE, "checkpoint": "/no/such.safetensors"}},
-            ["checkpoint /no/such.safetensors"],
+            ["/no/such.safetensors: cannot be read"],
         ),
         (
             {"pretrained": {"architecture": {"timm": "vit_nope"}, "train": {"epochs": 1}}},
@@ -154,6 +154,11 @@ def _folder(path: Path) -> dict[str, Any]:
         ({"representation": "cls", "pretrained": {"architecture": {**ARCHITECTURE, "arguments": {
             **ARCHITECTURE["arguments"], "class_token": False, "global_pool": "avg"}},
             "train": {"epochs": 1}}}, ["`representation: cls`", "no class token"]),
+        (
+            {"pretrained": {"architecture": {**ARCHITECTURE, "arguments": {"depth": 0}},
+             "train": {"epochs": 1}}},
+            ["vit_tiny_patch16_224", "depth"],
+        ),
         ({"lake": "/proc/lake"}, ["lake /proc/lake", "cannot be written"]),
     ],
 )  # fmt: skip

@@ -1,12 +1,13 @@
-"""Inspect and train the models of a job: `python -m workflows.finetune JOB`."""
+"""Inspect and train the models of a job: `python -m workflows.finetune JOB [A.B=VALUE ...]`."""
 
+from stir_ray.errors import InputError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.report.progress import watcher
 from stir_ray.stages.compute import Computation, Tally
 from stir_ray.stages.study import read_study, version_of_file
-from workflows.executors import executor_for
+from workflows.executors import as_program, executor_for
 
 
 def run(job: Job, *, serial: bool = False) -> Tally:
@@ -24,8 +25,15 @@ def run(job: Job, *, serial: bool = False) -> Tally:
 def train_everything(job: Job, lake: Lake, computation: Computation) -> None:
     """Inspect images and models, then train: first what starts from random weights."""
     computation.run("inspect", lambda: inspections(job, version_of_file))
+    computation.tally.nothing_failed(InputError)
     # Everything that does not fit shows here, before anything is computed.
     read_study(job, lake)
-    computation.run("train", lambda: independent_trainings(job))
+    computation.run("train", lambda: independent_trainings(job, version_of_file))
     pretrained = read_study(job, lake).pretrained
-    computation.run("finetune", lambda: finetunings(job, pretrained))
+    if not pretrained.is_trained:
+        computation.tally.nothing_failed(TasksFailed)
+    computation.run("finetune", lambda: finetunings(job, pretrained, version_of_file))
+
+
+if __name__ == "__main__":
+    as_program(lambda job: run(job).nothing_failed(TasksFailed))

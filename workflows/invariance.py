@@ -1,7 +1,8 @@
-"""From a job to matrices of every epoch: `python -m workflows.invariance JOB`."""
+"""From a job to matrices of every epoch: `python -m workflows.invariance JOB [A.B=VALUE ...]`."""
 
 from dataclasses import dataclass
 
+from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
 from stir_ray.lake.tables import open_lake
 from stir_ray.report.progress import watcher
@@ -9,7 +10,7 @@ from stir_ray.report.publish import write_figures
 from stir_ray.stages.compute import Computation, Tally
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.study import read_study
-from workflows.executors import executor_for
+from workflows.executors import as_program, executor_for
 from workflows.finetune import train_everything
 
 
@@ -26,6 +27,19 @@ class Summary:
     tally: Tally
     reduced: Reduced
     figures: str
+
+    def nothing_missing(self) -> None:
+        """Go on only if all is computed.
+
+        Raises:
+            TasksFailed: saying what is not.
+        """
+        failed, missing = len(self.tally.failures), self.reduced.missing
+        if failed or missing:
+            raise TasksFailed(
+                f"{failed} tasks failed, {missing} of {self.reduced.cells} cells are missing; "
+                "`stir-ray status` says why, and running again retries"
+            )
 
 
 def run(job: Job, *, serial: bool = False) -> Summary:
@@ -46,9 +60,13 @@ def run(job: Job, *, serial: bool = False) -> Summary:
             lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
         )
         train_everything(job, lake, computation)
-        study = read_study(job, lake)
+        study = read_study(job, lake).trained()
         computation.run("invert", study.inversions)
         computation.run("compare", study.comparisons)
     reduced = reduce_job(job, study, lake)
     figures = write_figures(job, study, lake, reduced)
     return Summary(computation.tally, reduced, figures)
+
+
+if __name__ == "__main__":
+    as_program(lambda job: run(job).nothing_missing())

@@ -27,7 +27,7 @@ class Dataset:
     Attributes:
         images: float32 (image, channel, height, width) in [0, 1].
         labels: int64 (image), from 0.
-        ids: the place of each image in the whole source; the same image always has the same.
+        ids: the place of each image in its source; of a folder: in its split.
     """
 
     images: Tensor
@@ -92,9 +92,17 @@ def _folder(data: ImageFolder, split: Split) -> Dataset:
         found = datasets.ImageFolder(str(root), transform=_to_tensor(data))
     except FileNotFoundError as error:
         raise DataError(f"data.path: {root} holds no images: {error}") from None
-    pairs = [found[index] for index in range(len(found))]
+    classes = sorted(path.name for path in (Path(data.path) / "train").glob("*/")) or found.classes
+    unknown = sorted(set(found.classes) - set(classes))
+    if unknown:
+        raise DataError(f"data.path: class {unknown[0]} of {root} is not in {data.path}/train")
+    try:
+        pairs = [found[index] for index in range(len(found))]
+    except OSError as error:
+        raise DataError(f"data.path: an image in {root} cannot be read: {error}") from None
     images = torch.stack([image for image, _ in pairs])
-    labels = torch.tensor([label for _, label in pairs])
+    # The same class has the same label in every split, also where one lacks some classes.
+    labels = torch.tensor([classes.index(found.classes[label]) for _, label in pairs])
     return Dataset(images, labels, tuple(range(len(pairs))))
 
 

@@ -2,13 +2,12 @@
 
 import hashlib
 import traceback
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from stir_ray.errors import InputError
+from stir_ray.errors import InputError, MissingPart
 
 
 class FailureClass(StrEnum):
@@ -20,6 +19,8 @@ class FailureClass(StrEnum):
     """Something outside could not be reached in time."""
     MEMORY = "memory"
     """The device or the machine ran out of memory."""
+    DEPENDENCY = "dependency"
+    """A part that it builds on is missing, since the task that makes it failed."""
     SETUP = "setup"
     """The person must mend something; every other task would fail too."""
     DETERMINISTIC = "deterministic"
@@ -48,6 +49,7 @@ _ATTEMPTS = {
     FailureClass.INFRASTRUCTURE: 20,
     FailureClass.STORAGE: 8,
     FailureClass.MEMORY: 1,
+    FailureClass.DEPENDENCY: 1,
     FailureClass.SETUP: 1,
     FailureClass.DETERMINISTIC: 1,
 }
@@ -74,8 +76,10 @@ def worker_died(error: BaseException) -> Failure:
 
 def classify(error: BaseException) -> FailureClass:
     """The class of an exception raised by a task."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | PermissionError):
         return FailureClass.SETUP
+    if isinstance(error, MissingPart):
+        return FailureClass.DEPENDENCY
     # By name: the driver and this room do without torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return FailureClass.MEMORY
@@ -98,10 +102,17 @@ def retry_delay(failure: Failure, attempt: int) -> float | None:
     return min(2.0 ** (attempt - 1), _LONGEST_WAIT_S)
 
 
-def alike(failures: Iterable[Failure]) -> int:
-    """How many of the failures have the most common fingerprint."""
-    counts = Counter(failure.fingerprint for failure in failures)
-    return max(counts.values(), default=0)
+def should_stop(first_ended: Sequence[Failure | None], limit: int) -> bool:
+    """Whether the first tasks of a stage all failed alike, so that the others would too.
+
+    Args:
+        first_ended: of the tasks that ended first, in order, their failure or None.
+        limit: how many it takes.
+    """
+    first = first_ended[:limit]
+    failures = [failure for failure in first if failure is not None]
+    counted = [one for one in failures if one.failure_class is not FailureClass.DEPENDENCY]
+    return len(counted) == limit and len({one.fingerprint for one in counted}) == 1
 
 
 def _fingerprint(error: BaseException) -> str:

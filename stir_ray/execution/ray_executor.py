@@ -4,6 +4,7 @@ import heapq
 import itertools
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,8 +24,9 @@ if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
+from stir_ray.errors import InputError
 from stir_ray.execution.executor import Item, Outcome, Work, once
 from stir_ray.execution.policy import Failure, describe, retry_delay, worker_died
 
@@ -58,7 +60,8 @@ class Pool:
         elif on_gpu:
             workers = max(1, int(gpus / self.gpus))
         else:
-            fitting = int(resources.get("memory", float("inf")) // _MEMORY_PER_WORKER)
+            memory = resources.get("memory", cores * _MEMORY_PER_WORKER)
+            fitting = int(memory // _MEMORY_PER_WORKER)
             workers = max(1, min(cores // (self.threads or 1), fitting))
         threads = self.threads or max(1, cores // workers)
         return workers, threads, self.gpus if on_gpu else 0.0
@@ -196,16 +199,19 @@ class RayExecutor:
     def _result(self, ref: ray.ObjectRef, worker: _Worker) -> tuple[Failure | None, float, str]:
         try:
             return ray.get(ref)
-        except RayActorError as error:
-            self._replace(worker)
-            return worker_died(error), 0.0, ""
         except RayTaskError as error:
             # Raised outside the task's own code: its arguments or result could not be pickled.
             return describe(error), 0.0, ""
+        except RayError as error:
+            # A dead or unreachable actor, a lost object, a node out of memory: all the same to us.
+            self._replace(worker)
+            return worker_died(error), 0.0, ""
 
     def _replace(self, worker: _Worker) -> None:
         """A new worker in place of a dead one, once for all the calls that died with it."""
         if worker in self._workers:
+            # Perhaps it only cannot be reached; alive, it would keep its share of the machine.
+            ray.kill(worker.handle)
             self._workers[self._workers.index(worker)] = _Worker(self._actor())
 
     def _start(self) -> None:
@@ -215,6 +221,13 @@ class RayExecutor:
             connect()
             self._started_ray = True
         self._count, self._threads, self._gpus = self._pool.shares(ray.cluster_resources())
+        room = _fitting(self._threads, self._gpus)
+        if room < self._count:
+            # Without room an actor would wait for ever, and its tasks with it.
+            raise InputError(
+                f"`execution`: {self._count} workers with {self._threads} CPU threads and "
+                f"{self._gpus:g} GPUs each do not fit; the cluster has room for {room}"
+            )
         self._workers = [_Worker(self._actor()) for _ in range(self._count)]
 
     def _actor(self) -> Any:
@@ -242,13 +255,33 @@ class RayExecutor:
             self._started_ray = False
 
 
-def connect() -> None:
-    """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here."""
+def _fitting(threads: int, gpus: float) -> int:
+    """Workers of this share for which the nodes of the cluster have room."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+    def on_node(resources: Mapping[str, float]) -> int:
+        by_cores = resources.get("CPU", 0.0) // threads
+        return int(min(by_cores, resources.get("GPU", 0.0) // gpus) if gpus else by_cores)
+
+    return sum(on_node(resources) for resources in alive)
+
+
+def connect(cores: int | None = None) -> None:
+    """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here.
+
+    Args:
+        cores: of this machine that a Ray started here may use; all of them if not given.
+    """
+    # Ray puts its own handler of SIGTERM in place of the caller's.
+    handler = signal.getsignal(signal.SIGTERM)
     if os.environ.get("RAY_ADDRESS"):
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         ray.init(
+            num_cpus=cores,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)

@@ -9,8 +9,13 @@ checks/<random>                     written and removed to see that a lake works
 
 import re
 
-from stir_ray.identity import ID_DIGITS
+from stir_ray.identity import ID_DIGITS, bytes_digest
 
+CHECKPOINTS = "checkpoints"
+"""The folder of all trained weights."""
+_CHECKPOINT = re.compile(
+    rf"{CHECKPOINTS}/[0-9a-f]{{{ID_DIGITS}}}/\d+-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})\.safetensors"
+)
 _PART = re.compile(rf"parts/(?P<table>[a-z_]+)/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.parquet")
 
 
@@ -30,9 +35,19 @@ def parse_part_key(key: str) -> tuple[str, str] | None:
     return (match["table"], match["id"]) if match else None
 
 
-def checkpoint_key(training_id: str, epoch: int) -> str:
-    """The key of the weights after an epoch of a training run; epoch 0 is before it."""
-    return f"checkpoints/{training_id}/{epoch}.safetensors"
+def checkpoint_key(training_id: str, epoch: int, content: bytes) -> str:
+    """The key of the weights after an epoch of a training run; epoch 0 is before it.
+
+    Named by its bytes, so that training again, which may round differently, never replaces the
+    weights that a finished run recorded.
+    """
+    return f"{CHECKPOINTS}/{training_id}/{epoch}-{bytes_digest([content])}.safetensors"
+
+
+def parse_checkpoint_key(key: str) -> str | None:
+    """The digest of the bytes that a checkpoint's key promises, or None for any other key."""
+    match = _CHECKPOINT.fullmatch(key)
+    return match["digest"] if match else None
 
 
 def result_folder(job: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError
+from stir_ray.identity import bytes_digest
 
 _DRAFT = ".draft-"
 _READERS = 16
@@ -137,14 +138,24 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def file_version(url: str) -> str:
-    """What changes when the file at a path or URL does; found without reading it.
+    """What changes when the file or folder at a path or URL does; found without reading it.
 
     Raises:
         FileNotFoundError: if there is none.
         OSError: if it cannot be reached.
     """
     protocol = get_protocol(url)
-    info = fsspec.filesystem(protocol, **_options(protocol)).info(url)
+    files: Any = fsspec.filesystem(protocol, **_options(protocol))
+    info = files.info(url)
+    if info["type"] != "directory":
+        return _stamps(info)
+    found = files.find(url, detail=True)
+    root = str(info["name"])
+    lines = [f"{str(path).removeprefix(root)} {_stamps(found[path])}" for path in sorted(found)]
+    return bytes_digest(line.encode() for line in lines)
+
+
+def _stamps(info: Mapping[str, Any]) -> str:
     stamps = (info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified"))
     return " ".join(str(stamp) for stamp in stamps if stamp is not None)
 

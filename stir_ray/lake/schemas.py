@@ -97,7 +97,7 @@ TRAININGS = TableSchema(
     (
         Column("epoch", _INT, "0 is before the first step"),
         Column("weights", _TEXT, "digest of architecture and block weights"),
-        Column("location", _TEXT, "key of the checkpoint in the lake"),
+        Column("location", _TEXT, "of the checkpoint; `lake:` and its key"),
         Column("train_loss", _FLOAT, "mean cross-entropy of the epoch; of epoch 0, `test_loss`"),
         Column("test_loss", _FLOAT, "mean cross-entropy on the held-out images"),
         Column("test_accuracy", _FLOAT, "fraction of the held-out images classified rightly"),
@@ -175,7 +175,7 @@ MATRICES = TableSchema(
         Column("row_layer", _INT, "flow: pt layer; else: layer of the model that looks"),
         Column("column_layer", _INT, "flow: ft layer; else: layer of the inverted model"),
         Column("mean", _FLOAT, "over seeds"),
-        Column("std", _FLOAT, "over seeds, with n - 1; 0 for a single seed"),
+        Column("std", _FLOAT, "over seeds, with n - 1; NaN for a single seed"),
         Column("seeds", _INT, "number of seeds averaged"),
     ),
     key=("model", "epoch", "metric", "estimator", "row_layer", "column_layer"),
@@ -196,7 +196,7 @@ FAILURES = TableSchema(
         Column("task", _TEXT, "id of the task"),
         Column("stage", _TEXT, "of the task"),
         Column("label", _TEXT, "the task in words"),
-        Column("failure_class", _TEXT, "infrastructure, storage, memory, hung, setup or "
+        Column("failure_class", _TEXT, "infrastructure, storage, memory, dependency or "
                "deterministic"),
         Column("fingerprint", _TEXT, "equal for failures at the same place of the code"),
         Column("message", _TEXT, "what the exception said"),

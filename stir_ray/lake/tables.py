@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptPart, OtherSchema
 from stir_ray.lake.layout import parse_part_key, part_key, table_folder
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import IMAGE, TableSchema
@@ -93,7 +93,8 @@ def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
     """The table of Parquet bytes, checked against its seal and its schema.
 
     Raises:
-        CorruptPart: if a byte is not as it was written, or it is another table.
+        CorruptPart: if a byte is not as it was written.
+        OtherSchema: if it is whole and has other columns.
     """
     try:
         file = pq.ParquetFile(io.BytesIO(content))
@@ -107,7 +108,7 @@ def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
     tensors = [kind for kind in table.schema.types if isinstance(kind, pa.FixedShapeTensorType)]
     expected = schema.arrow(tuple(tensors[0].shape) if tensors else ())
     if not table.schema.equals(expected, check_metadata=False):
-        raise CorruptPart(f"{where}: its columns are not those of table {schema.name}")
+        raise OtherSchema(f"{where}: its columns are not those of table {schema.name}")
     return table
 
 
@@ -139,7 +140,8 @@ class Lake:
 
     def write(self, schema: TableSchema, part_id: str, table: pa.Table, **made: Any) -> None:
         """Store a part; `made` is its provenance."""
-        self.objects.put(part_key(schema.name, part_id), encode(table, made))
+        key = part_key(schema.name, part_id)
+        self.objects.put(key, encode(table, {**made, "part": key}))
 
     def read(self, schema: TableSchema, part_id: str) -> pa.Table:
         """One part.
@@ -148,17 +150,26 @@ class Lake:
             FileNotFoundError: if it is not there.
             CorruptPart: if it is not as it was written.
         """
-        return self.read_object(schema, part_key(schema.name, part_id))
+        key = part_key(schema.name, part_id)
+        return _own(key, self.read_object(schema, key))
 
     def read_parts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
         """Several parts, in order; errors as `read`."""
         keys = [part_key(schema.name, part_id) for part_id in part_ids]
         contents = self.objects.get_many(keys)
-        return [decode(content, schema, key) for key, content in zip(keys, contents, strict=True)]
+        found = zip(keys, contents, strict=True)
+        return [_own(key, decode(content, schema, key)) for key, content in found]
 
     def read_object(self, schema: TableSchema, key: str) -> pa.Table:
         """A table by its key; errors as `read`."""
         return decode(self.objects.get(key), schema, self.objects.location(key))
+
+
+def _own(key: str, table: pa.Table) -> pa.Table:
+    """The table, if it was written as the part of this key."""
+    if provenance(table).get("part") != key:
+        raise CorruptPart(f"{key}: holds another part")
+    return table
 
 
 def open_lake(url: str) -> Lake:

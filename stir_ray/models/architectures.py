@@ -22,7 +22,7 @@ class Card:
     Attributes:
         depth: number of blocks whose output `forward_intermediates` gives.
         input_shape: channels, height, width.
-        has_class_token: whether tokens other than patches come first.
+        has_class_token: whether the first token is a class token.
         parameters: number of weights, classifier left out.
         flops: of one image's forward pass up to each block; a multiply-add counts as 2.
     """
@@ -47,8 +47,8 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
             model = timm.create_model(
                 architecture.timm, pretrained=False, num_classes=classes, **arguments
             )
-        except (RuntimeError, TypeError, ValueError, AssertionError) as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # noqa: BLE001 - whatever timm says of a description
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(
                 f"timm cannot build `{architecture.timm}` with {architecture.arguments}: {reason}"
             ) from None
@@ -73,11 +73,17 @@ def describe(architecture: Architecture) -> Card:
                 f"`{architecture.timm}`: {name} has {len(values)} values for {shape[0]} channels"
             )
     image = torch.empty(1, *shape, device="meta")
-    depth = len(intermediates(model, image, up_to=None))
+    try:
+        depth = len(intermediates(model, image, up_to=None))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(
+            f"`{architecture.timm}` with {architecture.arguments} gives no block outputs: {reason}"
+        ) from error
     return Card(
         depth=depth,
         input_shape=shape,
-        has_class_token=getattr(model, "num_prefix_tokens", 0) > 0,
+        has_class_token=getattr(model, "cls_token", None) is not None,
         parameters=sum(tensor.numel() for tensor in model.parameters()),
         flops=tuple(_forward_flops(model, image, block) for block in range(1, depth + 1)),
     )

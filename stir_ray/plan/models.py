@@ -1,12 +1,14 @@
 """What a job needs before it can be measured: inspections and trainings."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from stir_ray.job import (
     Architecture,
     CheckpointFinetuning,
     CheckpointModel,
     Data,
+    ImageFolder,
     Job,
     TrainedFinetuning,
     TrainedModel,
@@ -19,8 +21,12 @@ from stir_ray.plan.tasks import (
     Checkpoint,
     GatherImages,
     InspectModel,
+    Role,
     Train,
 )
+
+Version = Callable[[str], str]
+"""Of a file or folder, by path or URL: what changes when its content does."""
 
 
 def architecture_of(job: Job) -> Architecture:
@@ -31,20 +37,25 @@ def architecture_of(job: Job) -> Architecture:
     return Architecture(timm=source.timm)
 
 
-def inspections(job: Job, version: Callable[[str], str]) -> Iterator[GatherImages | InspectModel]:
+def inspections(job: Job, version: Version) -> Iterator[GatherImages | InspectModel]:
     """What must be known before anything is planned.
 
     Args:
         job: the job.
-        version: of a file, by path or URL; changes when the file does.
+        version: of a file or folder, by path or URL; changes when its content does.
     """
-    yield GatherImages(job.data, job.images)
+    yield gather_images(job, version)
     yield inspect_pretrained(job, version)
     if isinstance(job.finetuned, CheckpointFinetuning):
         yield from inspect_finetuned(job, job.finetuned, version)
 
 
-def inspect_pretrained(job: Job, version: Callable[[str], str]) -> InspectModel:
+def gather_images(job: Job, version: Version) -> GatherImages:
+    """The gathering of the images that are inverted."""
+    return GatherImages(job.data, job.images, _version_of(job.data, version))
+
+
+def inspect_pretrained(job: Job, version: Version) -> InspectModel:
     """The inspection of the pretrained model."""
     source, architecture = job.pretrained, architecture_of(job)
     if isinstance(source, CheckpointModel):
@@ -55,7 +66,7 @@ def inspect_pretrained(job: Job, version: Callable[[str], str]) -> InspectModel:
 
 
 def inspect_finetuned(
-    job: Job, source: CheckpointFinetuning, version: Callable[[str], str]
+    job: Job, source: CheckpointFinetuning, version: Version
 ) -> Iterator[InspectModel]:
     """The inspections of a finetuning that exists already, in epoch order."""
     for epoch in source.epochs:
@@ -64,26 +75,24 @@ def inspect_finetuned(
         yield InspectModel(name, architecture_of(job), path, version(path))
 
 
-def independent_trainings(job: Job) -> Iterator[Train]:
+def independent_trainings(job: Job, version: Version) -> Iterator[Train]:
     """Trainings that start from random weights."""
-    architecture = architecture_of(job)
     if isinstance(job.pretrained, TrainedModel):
-        yield Train(
-            PRETRAINED, architecture, job.pretrained.train, _data(job.pretrained.train, job)
-        )
+        yield _training(PRETRAINED, job, job.pretrained.train, version)
     if job.from_scratch is not None:
-        yield Train(
-            FROM_SCRATCH, architecture, job.from_scratch.train, _data(job.from_scratch.train, job)
-        )
+        yield _training(FROM_SCRATCH, job, job.from_scratch.train, version)
 
 
-def finetunings(job: Job, pretrained: Checkpoint) -> Iterator[Train]:
+def finetunings(job: Job, pretrained: Checkpoint, version: Version) -> Iterator[Train]:
     """Trainings that start from the pretrained model."""
     if isinstance(job.finetuned, TrainedFinetuning):
-        training = job.finetuned.train
-        data = _data(training, job)
-        yield Train(FINETUNED, architecture_of(job), training, data, start=pretrained)
+        yield replace(_training(FINETUNED, job, job.finetuned.train, version), start=pretrained)
 
 
-def _data(training: Training, job: Job) -> Data:
-    return training.data or job.data
+def _training(name: Role, job: Job, training: Training, version: Version) -> Train:
+    data = training.data or job.data
+    return Train(name, architecture_of(job), training, data, _version_of(data, version))
+
+
+def _version_of(data: Data, version: Version) -> str:
+    return version(data.path) if isinstance(data, ImageFolder) else ""

@@ -1,7 +1,7 @@
 """The measurements of a job whose models and images are known."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
@@ -25,6 +25,14 @@ class Study:
     compared: dict[Role, tuple[Checkpoint, ...]]
     seeds: tuple[int, ...]
     keep: int | None
+
+    def trained(self) -> "Study":
+        """The same without checkpoints that are only planned: their training failed."""
+        compared = {
+            role: tuple(one for one in checkpoints if one.is_trained)
+            for role, checkpoints in self.compared.items()
+        }
+        return replace(self, compared={role: ones for role, ones in compared.items() if ones})
 
     def inversions(self) -> Iterator[Invert]:
         """Every inversion once, those of the pretrained model first.

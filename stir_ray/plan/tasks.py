@@ -24,6 +24,10 @@ RECIPES = {
 }
 
 PRETRAINED, FINETUNED, FROM_SCRATCH = "pretrained", "finetuned", "from_scratch"
+UNTRAINED = "untrained:"
+"""Begins what stands for the weights of a training that has not ended."""
+LAKE = "lake:"
+"""Begins a location that is a key of the lake, and not a path or URL."""
 Role = Literal["pretrained", "finetuned", "from_scratch"]
 
 
@@ -39,19 +43,32 @@ def _part(table: str, **content: object) -> Part:
     return Part(table, content_id(table, recipe=RECIPES[table], **content))
 
 
+def _content_of(data: Data) -> dict[str, object]:
+    """What a dataset is: where its files lie is left out, their version says what they are."""
+    return data.model_dump(mode="json", exclude={"path"})
+
+
 @dataclass(frozen=True)
 class GatherImages:
-    """Put the images of a job into the lake, where every worker finds them."""
+    """Put the images of a job into the lake, where every worker finds them.
+
+    Attributes:
+        data: the dataset.
+        selection: which of its images.
+        version: of files that the dataset is made of, so that changed files are gathered again.
+    """
 
     stage: ClassVar[str] = "inspect"
     data: Data
     selection: Selection
+    version: str = ""
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
         """The image set."""
-        dumped = self.data.model_dump(mode="json")
-        return (_part("image_sets", data=dumped, selection=self.selection.model_dump(mode="json")),)
+        selection = self.selection.model_dump(mode="json")
+        content = {"data": _content_of(self.data), "version": self.version}
+        return (_part("image_sets", selection=selection, **content),)
 
     @property
     def label(self) -> str:
@@ -97,6 +114,7 @@ class Train:
         architecture: of the model.
         training: settings.
         data: the dataset trained and tested on.
+        version: of files that the dataset is made of.
         start: weights to start from; None for random ones.
     """
 
@@ -105,6 +123,7 @@ class Train:
     architecture: Architecture
     training: Training
     data: Data
+    version: str = ""
     start: "Checkpoint | None" = None
 
     @cached_property
@@ -115,7 +134,8 @@ class Train:
                 "trainings",
                 architecture=self.architecture.model_dump(mode="json"),
                 training=self.training.model_dump(mode="json", exclude={"data"}),
-                data=self.data.model_dump(mode="json"),
+                data=_content_of(self.data),
+                version=self.version,
                 start=self.start.weights if self.start else None,
             ),
         )
@@ -148,6 +168,11 @@ class Checkpoint:
     weights: str
     location: str
     architecture: Architecture
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights, and not only the plan of training them."""
+        return not self.weights.startswith(UNTRAINED)
 
     @property
     def label(self) -> str:

@@ -28,7 +28,8 @@ def compare_models(task: Compare, bench: Workbench) -> None:
             absent.append(str(comparison.layer))
     if absent:
         raise MissingPart(
-            f"{task.label}: inverted images of layer {', '.join(absent)} are not in the lake"
+            f"inverted images of layer {', '.join(absent)} are not in the lake; see why their "
+            "inversion failed"
         )
 
 

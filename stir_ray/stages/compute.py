@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from stir_ray.errors import InputError, RunStopped
+from stir_ray.errors import InputError, RunStopped, StirRayError
 from stir_ray.execution.executor import Executor, Outcome
-from stir_ray.execution.policy import Failure, FailureClass, alike
+from stir_ray.execution.policy import Failure, FailureClass, should_stop
 from stir_ray.identity import content_id
 from stir_ray.lake.schemas import FAILURES, PART_TABLES
 from stir_ray.lake.tables import Lake, build
@@ -58,6 +58,15 @@ class Tally:
         """Tasks that ran, whether they succeeded or not."""
         return sum(self.ran.values())
 
+    def nothing_failed(self, otherwise: type[StirRayError]) -> None:
+        """Go on only if no task failed: what follows builds on all of them.
+
+        Raises:
+            StirRayError: of the class `otherwise`, saying what the last failure said.
+        """
+        if self.failures:
+            raise otherwise(self.failures[-1].message)
+
 
 class Computation:
     """Runs the missing tasks of stage after stage."""
@@ -71,7 +80,7 @@ class Computation:
             lake: where parts are looked for and failures are recorded.
             executor: that runs the tasks.
             watcher: that is told.
-            stop_after_alike: tasks that may fail in the same way before the run stops.
+            stop_after_alike: the first tasks of a stage that must fail alike to stop the run.
         """
         self._lake, self._executor, self._watcher = lake, executor, watcher
         self._stop_after_alike = stop_after_alike
@@ -89,14 +98,18 @@ class Computation:
             RunStopped: when too many tasks have failed alike.
         """
         stored = Stored(self._lake)
+        first_ended: list[Failure | None] = []
         states = [is_done(task, stored) for task in tasks()]
         self._watcher.begin(stage, planned=len(states), done=sum(states))
         try:
             for outcome in self._executor.run(remaining(tasks(), stored)):
                 self.tally.ran[outcome.task.stage] += 1
                 self._watcher.ended(outcome)
+                if len(first_ended) < self._stop_after_alike:
+                    first_ended.append(outcome.failure)
                 if outcome.failure:
                     self._failed(outcome, outcome.failure)
+                    self._stop_if_hopeless(first_ended, outcome)
         finally:
             self._watcher.end()
 
@@ -105,10 +118,12 @@ class Computation:
             raise InputError(failure.message)
         record_failure(self._lake, outcome, failure)
         self.tally.failures.append(failure)
-        if alike(self.tally.failures) >= self._stop_after_alike:
+
+    def _stop_if_hopeless(self, first_ended: list[Failure | None], outcome: Outcome[Task]) -> None:
+        if should_stop(first_ended, self._stop_after_alike) and outcome.failure:
             raise RunStopped(
-                f"{self._stop_after_alike} tasks failed alike, the last one: "
-                f"{outcome.task.label}: {failure.message}; mend the cause and run again"
+                f"the first {self._stop_after_alike} tasks failed alike, one of them: "
+                f"{outcome.task.label}: {outcome.failure.message}; mend the cause and run again"
             )
 
 

@@ -110,6 +110,6 @@ def _over_seeds(values: np.ndarray, layers: np.ndarray) -> dict[str, np.ndarray]
         "row_layer": layers[row],
         "column_layer": layers[column],
         "mean": mean,
-        "std": np.sqrt(squares / np.maximum(count - 1, 1)),
+        "std": np.sqrt(np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)),
         "seeds": count,
     }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from stir_ray.errors import CorruptPart
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
@@ -110,9 +111,10 @@ def _finished(job: Job, lake: Lake) -> Iterator[Train]:
 
 def _is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
     key = result_key(job.name, schema.name)
-    if not lake.objects.exists(key):
+    try:
+        return provenance(lake.read_object(schema, key)).get("inputs") == inputs
+    except (FileNotFoundError, CorruptPart):
         return False
-    return provenance(lake.read_object(schema, key)).get("inputs") == inputs
 
 
 def _write(lake: Lake, job: Job, schema: TableSchema, table: pa.Table, inputs: str) -> None:

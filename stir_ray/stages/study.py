@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from stir_ray.errors import DataError, JobError, ModelError
+from stir_ray.errors import DataError, InputError, JobError
 from stir_ray.job import CheckpointFinetuning, Data, Digits, Job, TrainedFinetuning, TrainedModel
 from stir_ray.lake.objects import file_version
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.models import (
     finetunings,
+    gather_images,
     independent_trainings,
     inspect_finetuned,
     inspect_pretrained,
@@ -20,8 +21,8 @@ from stir_ray.plan.tasks import (
     FINETUNED,
     FROM_SCRATCH,
     PRETRAINED,
+    UNTRAINED,
     Checkpoint,
-    GatherImages,
     InspectModel,
     Question,
     Role,
@@ -30,15 +31,15 @@ from stir_ray.plan.tasks import (
 
 
 def version_of_file(path: str) -> str:
-    """What changes when a checkpoint file does.
+    """What changes when a checkpoint file, or a folder of images, does.
 
     Raises:
-        ModelError: if there is no such file.
+        InputError: if there is none.
     """
     try:
         return file_version(path)
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"checkpoint {path}: {error or 'no such file'}") from None
+        raise InputError(f"{path}: cannot be read ({error or 'no such file'})") from None
 
 
 def read_study(job: Job, lake: Lake) -> Study:
@@ -59,7 +60,7 @@ def read_study(job: Job, lake: Lake) -> Study:
     layers = layers_of(job, card["depth"])
     if job.representation == "cls" and not card["has_class_token"]:
         raise JobError("`representation: cls`: the model has no class token; use `patch_mean`")
-    gather = GatherImages(job.data, job.images)
+    gather = gather_images(job, version_of_file)
     image_set = lake.read(IMAGE_SETS, gather.outputs[0].id)
     shape = _shape(card)
     _fits("data", _shape(image_set.slice(0, 1).to_pylist()[0]), shape)
@@ -91,8 +92,8 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
     try:
         rows = lake.read(TRAININGS, task.id).to_pylist()
     except FileNotFoundError:
-        first = task.start.weights if task.start else f"untrained:{task.id}:0"
-        weights = [first, *(f"untrained:{task.id}:{n + 1}" for n in range(task.training.epochs))]
+        first = task.start.weights if task.start else f"{UNTRAINED}{task.id}:0"
+        weights = [first, *(f"{UNTRAINED}{task.id}:{n + 1}" for n in range(task.training.epochs))]
         rows = [
             {"epoch": epoch, "weights": of_epoch, "location": ""}
             for epoch, of_epoch in enumerate(weights)
@@ -105,8 +106,8 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
 
 def trainings(job: Job, lake: Lake) -> Iterator[Train]:
     """Every training of the job, those that others start from first."""
-    yield from independent_trainings(job)
-    yield from finetunings(job, _pretrained(job, lake))
+    yield from independent_trainings(job, version_of_file)
+    yield from finetunings(job, _pretrained(job, lake), version_of_file)
 
 
 def training_history(task: Train, lake: Lake) -> pa.Table:
@@ -116,7 +117,9 @@ def training_history(task: Train, lake: Lake) -> pa.Table:
 
 def _pretrained(job: Job, lake: Lake) -> Checkpoint:
     if isinstance(job.pretrained, TrainedModel):
-        (task,) = (task for task in independent_trainings(job) if task.name == PRETRAINED)
+        (task,) = (
+            task for task in independent_trainings(job, version_of_file) if task.name == PRETRAINED
+        )
         return trained_checkpoints(task, lake)[-1]
     return _inspected(inspect_pretrained(job, version_of_file), PRETRAINED, 0, lake)
 
@@ -128,9 +131,9 @@ def _compared(
         tasks = inspect_finetuned(job, job.finetuned, version_of_file)
         numbered = zip(job.finetuned.epochs, tasks, strict=True)
         yield FINETUNED, tuple(_inspected(task, FINETUNED, n, lake) for n, task in numbered)
-    for task in finetunings(job, pretrained):
+    for task in finetunings(job, pretrained, version_of_file):
         yield FINETUNED, trained_checkpoints(task, lake)
-    for task in independent_trainings(job):
+    for task in independent_trainings(job, version_of_file):
         if task.name == FROM_SCRATCH:
             # Only the trained model is a baseline; how it got there shares nothing with pt.
             yield FROM_SCRATCH, trained_checkpoints(task, lake)[-1:]

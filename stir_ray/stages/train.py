@@ -11,7 +11,7 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints, training
 from stir_ray.models.training import Epoch, LabelledImages
-from stir_ray.plan.tasks import Train
+from stir_ray.plan.tasks import LAKE, Train
 from stir_ray.stages.workbench import Workbench
 
 
@@ -54,12 +54,13 @@ def _labelled(data: Data, split: sources.Split, device: torch.device) -> tuple[L
 
 def _stored(task: Train, epoch: Epoch, bench: Workbench) -> dict[str, object]:
     """Store an epoch's checkpoint; its row of the record."""
-    key = checkpoint_key(task.id, epoch.number)
-    bench.lake.objects.put(key, checkpoints.encode(epoch.state))
+    content = checkpoints.encode(epoch.state)
+    key = checkpoint_key(task.id, epoch.number, content)
+    bench.lake.objects.put(key, content)
     return {
         "epoch": epoch.number,
         "weights": checkpoints.digest(epoch.state, task.architecture),
-        "location": key,
+        "location": f"{LAKE}{key}",
         "train_loss": epoch.train_loss,
         "test_loss": epoch.test_loss,
         "test_accuracy": epoch.test_accuracy,

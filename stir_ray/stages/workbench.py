@@ -18,7 +18,7 @@ from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.noise import noise_start
-from stir_ray.plan.tasks import Checkpoint, Part, Question
+from stir_ray.plan.tasks import LAKE, Checkpoint, Part, Question
 from stir_ray.stages import views
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.work import WorkerSettings
@@ -65,6 +65,8 @@ class Workbench:
     def __init__(self, settings: WorkerSettings, threads: int) -> None:
         """Set torch's threads and choose the device: a GPU if there is one."""
         torch.set_num_threads(threads)
+        # Products of convolutions too are in full precision, wherever a representation is measured.
+        torch.backends.cudnn.allow_tf32 = False
         self.settings = settings
         self.lake: Lake = open_lake(settings.lake)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -161,8 +163,8 @@ class Workbench:
         if location.startswith("timm:"):
             return checkpoints.download(location.removeprefix("timm:"))
         try:
-            if location.startswith("checkpoints/"):
-                content = self.lake.objects.get(location)
+            if location.startswith(LAKE):
+                content = self.lake.objects.get(location.removeprefix(LAKE))
             else:
                 with fsspec.open(location, "rb") as file:
                     content = file.read()  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stir_ray.errors import InputError
 from stir_ray.execution.executor import Executor, SerialExecutor
 from stir_ray.execution.policy import FailureClass
 from stir_ray.execution.ray_executor import Pool, RayExecutor
@@ -138,6 +139,17 @@ def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
         (outcome,) = executor.run([Chore(3)])
     assert outcome.failure
     assert outcome.failure.message == "no such device"
+
+
+@pytest.mark.parametrize("pool", [Pool(workers=5, threads=1), Pool(workers=1, threads=3)])
+def test_workers_for_which_there_is_no_room_are_refused(
+    local_ray: None, ledger: Path, pool: Pool
+) -> None:
+    with (
+        RayExecutor(WorkerMaker(ledger), pool) as executor,
+        pytest.raises(InputError, match="do not fit; the cluster has room for"),
+    ):
+        list(executor.run([Chore(1)]))
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.errors import CorruptPart, JobError, LakeError
+from stir_ray.errors import CorruptPart, JobError, LakeError, MissingPart
 from stir_ray.execution.policy import (
     Failure,
     FailureClass,
-    alike,
     describe,
     retry_delay,
+    should_stop,
 )
 
 
@@ -35,6 +35,8 @@ def raised(error: Exception) -> Exception:
         (MemoryError(), FailureClass.MEMORY),
         (ConnectionResetError("x"), FailureClass.STORAGE),
         (TimeoutError("x"), FailureClass.STORAGE),
+        (PermissionError("x"), FailureClass.SETUP),
+        (MissingPart("x"), FailureClass.DEPENDENCY),
         (FileNotFoundError("x"), FailureClass.DETERMINISTIC),
         (CorruptPart("x"), FailureClass.DETERMINISTIC),
         (FloatingPointError("NaN"), FailureClass.DETERMINISTIC),
@@ -70,7 +72,23 @@ def test_only_what_may_pass_is_tried_again() -> None:
     assert again == {FailureClass.INFRASTRUCTURE, FailureClass.STORAGE}
 
 
-@given(st.lists(st.sampled_from("abc")))
-def test_alike_counts_the_most_common_fingerprint(fingerprints: list[str]) -> None:
-    failures = [failure(FailureClass.DETERMINISTIC, one) for one in fingerprints]
-    assert alike(failures) == max((fingerprints.count(one) for one in fingerprints), default=0)
+A, B = (failure(FailureClass.DETERMINISTIC, name) for name in "ab")
+BLOCKED = failure(FailureClass.DEPENDENCY)
+
+
+@pytest.mark.parametrize(
+    ("first_ended", "stops"),
+    [
+        ([], False),
+        ([A, A], False),
+        ([A, A, A], True),
+        ([A, A, A, None], True),
+        ([A, None, A, A, A], False),
+        ([A, B, A, A], False),
+        ([BLOCKED, BLOCKED, BLOCKED], False),
+    ],
+)
+def test_a_stage_stops_only_if_its_first_tasks_all_fail_alike(
+    first_ended: list[Failure | None], stops: bool
+) -> None:
+    assert should_stop(first_ended, 3) is stops

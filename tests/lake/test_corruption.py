@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptPart, OtherSchema
+from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
 from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import example, read_back, same
@@ -63,9 +64,21 @@ def test_what_is_no_parquet_is_told_in_one_line(content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_part_of_another_table_is_noticed() -> None:
-    with pytest.raises(CorruptPart, match=f"{WHERE}.*columns.*{RESULTS.name}"):
+def test_a_part_of_another_table_or_of_another_version_of_it_is_told_from_a_broken_one() -> None:
+    with pytest.raises(OtherSchema, match=f"{WHERE}.*columns.*{RESULTS.name}"):
         decode(part(INVERSIONS), RESULTS, WHERE)
+
+
+def test_a_part_under_the_id_of_another_is_noticed(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    right, wrong = "3" * 32, "5" * 32
+    lake.write(INVERSIONS, right, build(INVERSIONS, example(INVERSIONS)))
+    lake.objects.put(part_key("inversions", wrong), lake.objects.get(part_key("inversions", right)))
+    assert lake.read(INVERSIONS, right).num_rows == 3
+    with pytest.raises(CorruptPart, match=wrong):
+        lake.read(INVERSIONS, wrong)
+    with pytest.raises(CorruptPart, match=wrong):
+        lake.read_parts(INVERSIONS, [right, wrong])
 
 
 def rewritten(table: pa.Table) -> bytes:

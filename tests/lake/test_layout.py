@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.identity import content_id
+from stir_ray.identity import bytes_digest, content_id
 from stir_ray.lake.layout import (
     checkpoint_key,
     figure_key,
+    parse_checkpoint_key,
     parse_part_key,
     part_key,
     result_key,
@@ -52,7 +53,7 @@ ID = "0123456789abcdef" * 2
     "key",
     [
         "",
-        checkpoint_key(ID, 7),
+        checkpoint_key(ID, 7, b"weights"),
         result_key("digits", "results"),
         figure_key("digits", "learning.png"),
         f"/parts/images/{ID}.parquet",
@@ -74,6 +75,33 @@ def test_other_keys_are_no_parts(key: str) -> None:
     assert parse_part_key(key) is None
 
 
+@given(training=IDS, epoch=st.integers(0, 10**6), content=st.binary(max_size=7))
+def test_the_key_of_a_checkpoint_promises_its_bytes(
+    training: str, epoch: int, content: bytes
+) -> None:
+    # Weights trained again may round differently, and must not replace recorded ones.
+    key = checkpoint_key(training, epoch, content)
+    assert parse_checkpoint_key(key) == bytes_digest([content])
+    assert checkpoint_key(training, epoch, content + b"!") != key
+    assert parse_part_key(key) is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        part_key("trainings", ID),
+        f"checkpoints/{ID}/7.safetensors",
+        f"checkpoints/{ID}/7-{ID}",
+        f"checkpoints/{ID}/7-{ID}.safetensors\n",
+        f"checkpoints/{ID}/seven-{ID}.safetensors",
+        f"checkpoints/{ID}/.draft-{ID}",
+    ],
+)
+def test_other_keys_are_no_checkpoints(key: str) -> None:
+    assert parse_checkpoint_key(key) is None
+
+
 @given(ids=st.lists(IDS, min_size=2, max_size=2, unique=True), epoch=st.integers(0, 10**6))
 def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
     one, other = ids
@@ -81,9 +109,10 @@ def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
         part_key("images", one),
         part_key("images", other),
         part_key("inversions", one),
-        checkpoint_key(one, epoch),
-        checkpoint_key(one, epoch + 1),
-        checkpoint_key(other, epoch),
+        checkpoint_key(one, epoch, b"weights"),
+        checkpoint_key(one, epoch, b"others"),
+        checkpoint_key(one, epoch + 1, b"weights"),
+        checkpoint_key(other, epoch, b"weights"),
         result_key(one, "results"),
         result_key(one, "matrices"),
         result_key(other, "results"),

@@ -116,7 +116,7 @@ def test_how_a_table_is_chunked_changes_no_value(schema: TableSchema) -> None:
 def test_provenance_comes_back_with_the_table(lake: Lake) -> None:
     made = {"job": "digits", "seconds": 3.5, "versions": {"torch": "2.11"}, "attempt": 2}
     lake.write(INVERSIONS, "0" * 32, build(INVERSIONS, example(INVERSIONS)), **made)
-    assert provenance(lake.read(INVERSIONS, "0" * 32)) == made
+    assert made.items() <= provenance(lake.read(INVERSIONS, "0" * 32)).items()
 
 
 def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:

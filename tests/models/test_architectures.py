@@ -32,6 +32,12 @@ def test_a_card_says_what_a_forward_pass_does(architecture: Architecture) -> Non
     assert card.parameters == sum(weight.numel() for weight in model.parameters())
 
 
+def test_a_register_is_no_class_token() -> None:
+    assert describe(vit(reg_tokens=2)).has_class_token
+    registers = vit(reg_tokens=2, class_token=False, global_pool="avg")
+    assert not describe(registers).has_class_token
+
+
 def test_the_card_of_a_transformer_is_what_arithmetic_says() -> None:
     card = describe(VIT)
     assert (card.depth, card.input_shape) == (DEPTH, SHAPE)
@@ -86,10 +92,12 @@ def test_the_seed_alone_decides_the_weights() -> None:
         (vit(colour="blue"), ["vit_tiny_patch16_224", "colour"]),
         (vit(depth="three"), ["vit_tiny_patch16_224", "three"]),
         (vit(num_heads=3), ["num_heads"]),
+        (vit(patch_size=0), ["vit_tiny_patch16_224", "zero"]),
+        (vit(patch_size=32), ["vit_tiny_patch16_224", "32"]),
         (vit(in_chans=3).model_copy(update={"mean": (0.1, 0.2)}), ["mean", "2 values", "3"]),
         (vit(in_chans=3).model_copy(update={"std": (1.0,) * 5}), ["std", "5 values", "3"]),
     ],
-    ids=["name", "tag", "argument", "type", "heads", "mean", "std"],
+    ids=["name", "tag", "argument", "type", "heads", "no patch", "large patch", "mean", "std"],
 )
 def test_what_timm_cannot_build_is_told_in_one_line(
     architecture: Architecture, parts: list[str]

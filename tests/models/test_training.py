@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -102,12 +103,25 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
         run(optimizer="sgd", learning_rate=1e30)
 
 
-def test_warming_up_starts_slower() -> None:
-    def moved(warmup_epochs: int) -> float:
-        first, second, *_ = run(optimizer="sgd", warmup_epochs=warmup_epochs)
-        return float((second.state["head.weight"] - first.state["head.weight"]).norm())
+def steps(**changed: Any) -> list[float]:
+    """How far the classifier's weights move in every epoch."""
+    weights = [
+        epoch.state["head.weight"] for epoch in run(optimizer="sgd", momentum=0.1, **changed)
+    ]
+    return [float((one - other).norm()) for one, other in itertools.pairwise(weights)]
 
-    assert moved(2) < 0.7 * moved(0)
+
+def test_the_steps_get_smaller_towards_the_end() -> None:
+    moved = steps(epochs=5, learning_rate=0.01)
+    assert moved == sorted(moved, reverse=True)
+    assert moved[-1] < 0.2 * moved[0]
+
+
+def test_warming_up_starts_with_small_steps() -> None:
+    cold = steps(epochs=5, learning_rate=0.01)
+    warm = steps(epochs=5, learning_rate=0.01, warmup_epochs=2)
+    assert warm[0] < 0.7 * cold[0]
+    assert warm[0] < warm[1]
 
 
 def test_evaluating_is_the_mean_over_images_and_changes_nothing() -> None:

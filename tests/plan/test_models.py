@@ -28,7 +28,7 @@ def version(path: str) -> str:
 def trainings(**changed: Any) -> dict[str, Train]:
     """Every training of a job, by name."""
     asked = job(**changed)
-    tasks = [*independent_trainings(asked), *finetunings(asked, PRETRAINED)]
+    tasks = [*independent_trainings(asked, version), *finetunings(asked, PRETRAINED, version)]
     return {task.name: task for task in tasks}
 
 
@@ -64,8 +64,8 @@ def test_name_lake_and_machines_of_a_job_change_no_id() -> None:
     other = job(name="other", lake="s3://bucket", execution={"workers": 7, "batch_size": 3})
     ids = [task.outputs for task in inspections(job(), version)]
     assert [task.outputs for task in inspections(other, version)] == ids
-    assert [task.id for task in independent_trainings(other)] == [
-        task.id for task in independent_trainings(job())
+    assert [task.id for task in independent_trainings(other, version)] == [
+        task.id for task in independent_trainings(job(), version)
     ]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.plan.study import Study, kept_images, layers_of
-from stir_ray.plan.tasks import Compare, Invert, remaining
+from stir_ray.plan.tasks import UNTRAINED, Compare, Invert, remaining
 from tests.plan.examples import (
     EPOCHS,
     FINETUNED,
@@ -120,6 +120,14 @@ def test_one_seed_more_is_one_seed_of_work() -> None:
     left = list(remaining([*wider.inversions(), *wider.comparisons()], done))
     assert all(task.seed == 11 for task in left if isinstance(task, Invert | Compare))
     assert len(left) == len(LAYERS) * (1 + len(EPOCHS)) + len(EPOCHS)
+
+
+def test_what_was_never_trained_is_left_out_and_nothing_else_changes() -> None:
+    planned = tuple(checkpoint(f"{UNTRAINED}x:{epoch}", "from_scratch") for epoch in (0, 1))
+    both = replace(STUDY, compared={"finetuned": FINETUNED, "from_scratch": planned})
+    assert both.trained() == STUDY == STUDY.trained()
+    partly = replace(STUDY, compared={"finetuned": (*FINETUNED, *planned)})
+    assert partly.trained() == STUDY
 
 
 def test_the_plan_is_the_same_every_time_and_starts_at_once() -> None:

@@ -51,12 +51,17 @@ def test_a_killed_driver_leaves_whole_parts_and_the_next_run_ends_the_same(
     assert lake.read_object(RESULTS, key).equals(undisturbed)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_can_go_on(tmp_path: Path, stop: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [(signal.SIGINT, ["--serial"]), (signal.SIGTERM, ["--serial"]), (signal.SIGTERM, [])],
+)
+def test_an_interrupted_run_says_so_and_can_go_on(
+    tmp_path: Path, stop: signal.Signals, options: list[str]
+) -> None:
     job_file = tmp_path / "small.yaml"
     job_file.write_text(small_job(tmp_path / "lake").model_dump_json(exclude_none=True))
     lake = open_lake(str(tmp_path / "lake"))
-    command = [sys.executable, "-m", "stir_ray.cli", "run", str(job_file), "--serial"]
+    command = [sys.executable, "-m", "stir_ray.cli", "run", str(job_file), *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None and len(lake.objects.sizes("parts")) < 7:
             time.sleep(0.01)

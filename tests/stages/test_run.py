@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from stir_ray import open_results
-from stir_ray.job import Job
+from stir_ray.errors import TasksFailed
+from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
     COMPARISONS,
@@ -20,9 +21,12 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import open_lake
+from stir_ray.plan.tasks import Invert
+from stir_ray.stages import invert
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.study import read_study
-from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
+from stir_ray.stages.workbench import Workbench
+from tests.small_job import ARCHITECTURE, COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import finetune, invariance
 
 STORED = [
@@ -128,6 +132,44 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
     spread = results["forgetting_seeds"].sel(model="finetuned", epoch=task.target.epoch)
     assert (spread.sel(column_layer=lost.layer) == SEEDS - 1).all()
     assert (spread.drop_sel(column_layer=lost.layer) == SEEDS).all()
+
+
+def test_a_failed_training_says_what_failed(tmp_path: Path) -> None:
+    wild = {"train": {"epochs": 1, "learning_rate": 1e30}}
+    job = small_job(tmp_path, pretrained={"architecture": ARCHITECTURE, **wild})
+    with pytest.raises(TasksFailed, match="lower the learning rate"):
+        invariance.run(job, serial=True)
+
+
+def test_a_failed_finetuning_leaves_the_rest_of_the_study(
+    finished_copy: Callable[[], Job],
+) -> None:
+    wild = Training(epochs=1, learning_rate=1e30)
+    job = finished_copy().model_copy(update={"finetuned": TrainedFinetuning(train=wild)})
+    summary = invariance.run(job, serial=True)
+    assert dict(summary.tally.ran) == {"train": 1}
+    results = open_results(f"{job.lake}/jobs/small")
+    assert results["model"].values.tolist() == ["from_scratch"]
+    with pytest.raises(TasksFailed, match="1 tasks failed"):
+        summary.nothing_missing()
+
+
+def test_a_layer_that_cannot_be_inverted_leaves_the_others(
+    finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = invert.invert_layer
+
+    def invert_layer(task: Invert, bench: Workbench) -> None:
+        if task.layer == 2:
+            raise FloatingPointError("no such layer today")
+        really(task, bench)
+
+    monkeypatch.setattr("stir_ray.stages.invert.invert_layer", invert_layer)
+    job = finished_copy().model_copy(update={"seeds": (5,)})
+    summary = invariance.run(job, serial=True)
+    results = open_results(f"{job.lake}/jobs/small")["stir"].sel(seed=5)
+    assert summary.reduced.missing == summary.reduced.cells / 3
+    assert set(results["reference_layer"].values.tolist()) == {1, 3}
 
 
 def test_finetuning_alone_trains_and_measures_nothing(tmp_path: Path) -> None:

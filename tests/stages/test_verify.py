@@ -57,11 +57,33 @@ def test_a_damaged_part_is_named(
 
 def test_a_truncated_checkpoint_is_named(finished_copy: Callable[[], Job]) -> None:
     lake = finished_copy().lake
-    checkpoint = first(lake, "checkpoints/*/1.safetensors")
+    checkpoint = first(lake, "checkpoints/*/1-*.safetensors")
     _truncate(checkpoint)
-    ((key, problem),) = findings(lake).items()
-    assert key == str(checkpoint.relative_to(lake))
-    assert "safetensors" in problem
+    found = findings(lake)
+    assert "its bytes" in found.pop(str(checkpoint.relative_to(lake)))
+    # And so is the record of the training, which would keep it from being trained again.
+    ((record, problem),) = found.items()
+    assert record.startswith("parts/trainings/")
+    assert checkpoint.name in problem
+
+
+def test_a_damaged_checkpoint_is_trained_again(finished_copy: Callable[[], Job]) -> None:
+    job = finished_copy()
+    _flip(first(job.lake, "checkpoints/*/1-*.safetensors"))
+    lake = open_lake(job.lake)
+    for key in findings(job.lake):
+        lake.objects.delete(key)
+    summary = invariance.run(job, serial=True)
+    # The same weights again: nothing that was measured on them is measured again.
+    assert dict(summary.tally.ran) == {"train": 1}
+    assert findings(job.lake) == {}
+
+
+def test_a_part_under_the_name_of_another_is_named(finished_copy: Callable[[], Job]) -> None:
+    lake = finished_copy().lake
+    one, other = sorted(Path(lake).glob("parts/comparisons/*"))[:2]
+    other.write_bytes(one.read_bytes())
+    assert "another part" in findings(lake)[f"parts/comparisons/{other.name}"]
 
 
 def test_a_foreign_file_and_a_part_of_another_table_are_named(
