@@ -19,9 +19,15 @@ class PatchProjection(nn.Module):
         self.patch = convolution.kernel_size
 
     def forward(self, images: Tensor) -> Tensor:
-        """(image, channel, height, width) to (image, unit, row of patches, column of patches)."""
+        """(image, channel, height, width) to (image, unit, row of patches, column of patches).
+
+        Raises:
+            ValueError: if an image is smaller than a patch.
+        """
         count, channels, height, width = images.shape
         rows, columns = height // self.patch[0], width // self.patch[1]
+        if not rows * columns:
+            raise ValueError(f"a patch of {self.patch} does not fit {height} x {width} pixels")
         # Pixels beyond the last whole patch are left out, as the convolution does.
         whole = images[:, :, : rows * self.patch[0], : columns * self.patch[1]]
         pixels = whole.reshape(count, channels, rows, self.patch[0], columns, self.patch[1])

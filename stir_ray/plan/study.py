@@ -27,12 +27,13 @@ class Study:
     keep: int | None
 
     def trained(self) -> "Study":
-        """The same without checkpoints that are only planned: their training failed."""
+        """The same without models whose training has not ended: it failed."""
         compared = {
-            role: tuple(one for one in checkpoints if one.is_trained)
+            role: checkpoints
             for role, checkpoints in self.compared.items()
+            if all(one.is_trained for one in checkpoints)
         }
-        return replace(self, compared={role: ones for role, ones in compared.items() if ones})
+        return replace(self, compared=compared)
 
     def inversions(self) -> Iterator[Invert]:
         """Every inversion once, those of the pretrained model first.

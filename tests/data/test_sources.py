@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,4 +177,26 @@ def test_a_folder_without_images_is_told(tmp_path: Path, below: str) -> None:
     with pytest.raises(DataError) as caught:
         load(images_in(tmp_path), "test")
     assert str(tmp_path / "test") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_has_the_same_label_in_a_split_that_lacks_another(folder: Path) -> None:
+    shutil.rmtree(folder / "test" / "ant")
+    dataset = load(images_in(folder), "test")
+    assert dataset.labels.tolist() == [1]
+    blue = torch.tensor([COLOURS["bee"]]) / 255
+    torch.testing.assert_close(dataset.images.mean(dim=(2, 3)), blue)
+
+
+def test_a_class_that_is_never_trained_on_is_told(folder: Path) -> None:
+    (folder / "test" / "cat").mkdir()
+    Image.new("L", (7, 7)).save(folder / "test" / "cat" / "0.png")
+    with pytest.raises(DataError, match=r"data\.path: class cat .* is not in .*/train"):
+        load(images_in(folder), "test")
+
+
+def test_an_image_that_cannot_be_read_is_named(folder: Path) -> None:
+    (folder / "test" / "bee" / "broken.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"data\.path: .*broken\.png") as caught:
+        load(images_in(folder), "test")
     assert "\n" not in str(caught.value)

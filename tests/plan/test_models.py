@@ -49,6 +49,20 @@ def test_every_checkpoint_on_disk_is_inspected_with_its_version() -> None:
     assert {task.architecture.timm for task in found} == {"resnet18"}
 
 
+def test_a_folder_of_images_is_gathered_and_trained_on_by_its_version() -> None:
+    folder = {"source": "folder", "path": "images", "size": 8}
+    gather, _ = inspections(job(data=folder), version)
+    assert isinstance(gather, GatherImages)
+    assert gather.version == version("images")
+    versions = {name: task.version for name, task in trainings(data=folder).items()}
+    # The pretrained model is trained on digits, which ship with a package.
+    assert versions == {
+        "pretrained": "",
+        "finetuned": version("images"),
+        "from_scratch": version("images"),
+    }
+
+
 def test_weights_by_timms_name_have_no_file_to_ask_about() -> None:
     def refuse(path: str) -> str:
         raise AssertionError(path)

@@ -139,6 +139,7 @@ def test_a_comparison_finds_the_parts_of_its_inversion() -> None:
         ),
         {"data": DATA.model_copy(update={"size": 11})},
         {"data": DATA.model_copy(update={"classes": (3, 5)})},
+        {"version": "other files"},
         {"start": FINETUNED[0]},
         {"start": None},
     ],
@@ -162,6 +163,7 @@ def test_what_a_training_is_for_and_where_it_starts_from_changes_no_id() -> None
         GatherImages(DATA, Selection(count=11, split="train")),
         GatherImages(DATA.model_copy(update={"size": 11}), GATHER.selection),
         GatherImages(Digits(source="digits", classes=(3, 5)), GATHER.selection),
+        replace(GATHER, version="other files"),
         GatherImages(ImageFolder(source="folder", path="x", size=8), GATHER.selection),
         replace(INSPECT, architecture=Architecture(timm="resnet18")),
         replace(INSPECT, weights="other"),
@@ -171,6 +173,14 @@ def test_what_a_training_is_for_and_where_it_starts_from_changes_no_id() -> None
 )
 def test_another_inspection_has_another_id(other: Task) -> None:
     assert not set(other.outputs) & {*GATHER.outputs, *INSPECT.outputs}
+
+
+def test_images_are_what_their_version_says_and_not_where_they_lie() -> None:
+    here, there = (ImageFolder(source="folder", path=path, size=8) for path in ("x", "s3://y"))
+    gathers = [GatherImages(place, GATHER.selection, "version 3") for place in (here, there)]
+    assert gathers[0].outputs == gathers[1].outputs
+    assert replace(TRAIN, data=here, version="3").id == replace(TRAIN, data=there, version="3").id
+    assert replace(TRAIN, data=here, version="3").id != replace(TRAIN, data=here, version="5").id
 
 
 def test_a_model_is_inspected_once_under_whatever_name() -> None:
