@@ -189,9 +189,10 @@ class Training(_Value):
     epochs: PositiveInt
     batch_size: PositiveInt = 32
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """As timm has them: `sgd` is with Nesterov momentum."""
     learning_rate: PositiveFloat = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD, and the first decay rate of Adam."""
+    """Of SGD, above 0; Adam keeps its own decay rates."""
     weight_decay: NonNegativeFloat = 1e-4
     warmup_epochs: NonNegativeInt = 0
     """Epochs over which the learning rate rises linearly before it falls along a cosine."""
@@ -199,7 +200,9 @@ class Training(_Value):
     """Of the initial weights and of the order of the images."""
 
     @model_validator(mode="after")
-    def _warms_up_in_time(self) -> "Training":
+    def _can_be_run(self) -> "Training":
+        if self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("momentum of sgd must be above 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be below epochs ({self.epochs})")
         return self

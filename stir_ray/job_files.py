@@ -75,6 +75,8 @@ def _parse(text: str, where: str) -> Any:
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
         raise JobError(f"{where}:{line} {problem}; expected YAML") from None
+    except ValueError as error:  # such as the date 2024-13-45
+        raise JobError(f"{where}: {error}; put text in quotes") from None
 
 
 def _override(said: dict[str, Any], override: str) -> None:

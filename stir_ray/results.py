@@ -7,7 +7,7 @@ import xarray as xr
 
 from stir_ray.errors import LakeError
 from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, TableSchema
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.tables import Lake, open_lake, provenance
 from stir_ray.stages.matrices import DIRECTIONS, METRICS
 
 _PER_INVERSION = (
@@ -42,18 +42,23 @@ def open_results(path: str) -> xr.Dataset:
         The attribute `meaning` of a variable says what it is.
 
     Raises:
-        LakeError: if there are no results, or no number in them yet.
+        LakeError: if there are no results, no number in them yet, or they are half rewritten.
         CorruptPart: if a table is not as it was written.
     """
     lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
-    results = _table(lake, RESULTS)
+    results, matrices, history = (_table(lake, one) for one in (RESULTS, MATRICES, HISTORY))
+    made_from = {provenance(one).get("inputs") for one in (results, matrices, history)}
+    if len(made_from) > 1:
+        raise LakeError(
+            f"{lake.objects.location()}: its tables are of different runs; `stir-ray reduce` first"
+        )
     if results.num_rows == 0:
         raise LakeError(f"{lake.objects.location()}: no cell of this job has a number yet")
     merged = xr.merge(
         [
             _scores(results.to_pandas()),
-            _matrices(_table(lake, MATRICES)),
-            _history(_table(lake, HISTORY)),
+            _matrices(matrices),
+            _history(history),
         ],
         join="outer",
     )

@@ -76,6 +76,12 @@ def test_a_plan_counts_what_is_left(written: Callable[..., Path], of_finished: P
     assert all(stage["left"]["flops"] == 0 for stage in json.loads(said))
 
 
+def test_a_plan_of_other_images_knows_what_is_trained(of_finished: Path) -> None:
+    _, said, _ = stir_ray("plan", of_finished, "--json", "--set", "images.count=7")
+    stages = {stage["stage"]: (stage["planned"], stage["done"]) for stage in json.loads(said)}
+    assert stages == {"inspect": (2, 1), "train": (3, 3), "invert": (24, 0), "compare": (6, 0)}
+
+
 def test_status_needs_the_lake_alone(of_finished: Path) -> None:
     script = (
         "import sys\n"

@@ -93,11 +93,11 @@ def train(
             optimizer.step()
             total += float(batch_loss.detach()) * len(batch)
         mean_loss = total / len(train_set.labels)
-        if not math.isfinite(mean_loss):
-            raise FloatingPointError(
-                f"the training loss of epoch {number} is {mean_loss}; lower the learning rate"
-            )
         loss, accuracy = evaluate(model, test_set)
+        if not (math.isfinite(mean_loss) and math.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss of epoch {number} is {mean_loss}; lower the learning rate"
+            )
         yield Epoch(number, mean_loss, loss, accuracy, _copied(module))
 
 

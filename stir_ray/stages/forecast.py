@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
+import pyarrow as pa
+
 from stir_ray.errors import InputError
 from stir_ray.execution.executor import SerialExecutor
 from stir_ray.job import Job
+from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.cost import Cost, Scale, cost
 from stir_ray.plan.models import inspections
@@ -40,6 +43,20 @@ class Inspected:
         return read_study(self.job, self.facts)
 
 
+class _Overlay(Lake):
+    """A lake that reads from another what it does not have."""
+
+    def __init__(self, first: Lake, second: Lake) -> None:
+        super().__init__(first.objects)
+        self._second = second
+
+    def read(self, schema: TableSchema, part_id: str) -> pa.Table:
+        try:
+            return super().read(schema, part_id)
+        except FileNotFoundError:
+            return self._second.read(schema, part_id)
+
+
 def known_to_lake(job: Job, lake: Lake) -> Inspected | None:
     """The job, if its inspections are in its lake; None if it has not begun."""
     stored = Stored(lake)
@@ -62,7 +79,7 @@ def inspected(job: Job, lake: Lake) -> Inspected:
         for outcome in executor.run(inspections(job, version_of_file)):
             if outcome.failure:
                 raise InputError(outcome.failure.message)
-    return Inspected(job, lake, facts)
+    return Inspected(job, lake, _Overlay(facts, lake))
 
 
 def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]:

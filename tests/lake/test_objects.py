@@ -104,3 +104,28 @@ def test_a_file_has_another_version_once_it_was_written_anew(tmp_path: Path) -> 
     file.unlink()
     with pytest.raises(FileNotFoundError):
         file_version(str(file))
+
+
+def test_a_folder_has_another_version_once_any_file_of_it_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "1").write_bytes(b"seven b")
+    (folder / "2").write_bytes(b"eleven byte")
+    first = file_version(str(folder))
+    assert file_version(f"file://{folder}") == first
+    seen = {first}
+    (folder / "train" / "1").write_bytes(b"thirteen byte")
+    seen.add(file_version(str(folder)))
+    (folder / "train" / "1").rename(folder / "train" / "3")
+    seen.add(file_version(str(folder)))
+    (folder / "2").unlink()
+    seen.add(file_version(str(folder)))
+    assert len(seen) == 4
+
+
+def test_a_folder_that_moved_as_it_was_has_the_same_version(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "1").write_bytes(b"seven b")
+    before = file_version(str(tmp_path / "here"))
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert file_version(str(tmp_path / "there")) == before

@@ -93,10 +93,11 @@ def test_the_seed_alone_decides_the_weights() -> None:
         (vit(depth="three"), ["vit_tiny_patch16_224", "three"]),
         (vit(num_heads=3), ["num_heads"]),
         (vit(patch_size=0), ["vit_tiny_patch16_224", "zero"]),
+        (vit(patch_size=32), ["vit_tiny_patch16_224", "32"]),
         (vit(in_chans=3).model_copy(update={"mean": (0.1, 0.2)}), ["mean", "2 values", "3"]),
         (vit(in_chans=3).model_copy(update={"std": (1.0,) * 5}), ["std", "5 values", "3"]),
     ],
-    ids=["name", "tag", "argument", "type", "heads", "no patch", "mean", "std"],
+    ids=["name", "tag", "argument", "type", "heads", "no patch", "large patch", "mean", "std"],
 )
 def test_what_timm_cannot_build_is_told_in_one_line(
     architecture: Architecture, parts: list[str]
