@@ -32,9 +32,10 @@ def test_every_verb_and_option_of_a_shown_command_exists(command: str) -> None:
 
 
 def test_the_architecture_section_names_every_room() -> None:
-    section = README.split("## Architecture")[1]
+    tree = README.split("## Architecture")[1]
+    drawn = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, re.MULTILINE))
     rooms = {path.name for path in (ROOT / "stir_ray").iterdir() if path.name[0] not in "._"}
-    assert [room for room in sorted(rooms) if room.removesuffix(".py") not in section] == []
+    assert {room if room.endswith(".py") else f"{room}/" for room in rooms} == drawn
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

@@ -7,9 +7,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.plan.tasks import FINETUNED, FROM_SCRATCH
+from stir_ray.stages.matrices import DIRECTIONS
 
 Numbers = NDArray[np.float64]
-_DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:
 
 def _scores(results: xr.Dataset, column: str) -> xr.DataArray:
     """A column of the results with every direction and layer, NaN where nothing is known yet."""
-    scores = results[column].reindex(direction=list(_DIRECTIONS))
+    scores = results[column].reindex(direction=list(DIRECTIONS))
     layers = layers_of(results)
     return scores.reindex({axis: layers for axis in scores.dims if str(axis).endswith("_layer")})
 
