@@ -10,7 +10,8 @@
     ├── CorruptPart           3: a stored part is not what its own seal says
     │   └── OtherSchema       3: it is whole, but of another table or another version of it
     ├── TasksFailed           3: the run ended and some tasks have no part
-    └── RunStopped            4: too many tasks failed alike, so the run was stopped
+    ├── RunStopped            4: too many tasks failed alike, so the run was stopped
+    └── LakeAway              4: the lake did not answer for minutes; what was computed is kept
 
 A message says what is wrong, where, what was expected and what to do about it. Each error is built
 from its message alone, so that it survives pickling between a worker and the driver.
@@ -69,5 +70,14 @@ class TasksFailed(StirRayError):
 
 class RunStopped(StirRayError):
     """The run stopped itself because tasks kept failing in the same way."""
+
+    exit_code = 4
+
+
+class LakeAway(StirRayError):
+    """The lake, or another place that is read, gave no answer for as long as one may wait for it.
+
+    Nothing has to be mended in the job: the same command goes on once the place is back.
+    """
 
     exit_code = 4

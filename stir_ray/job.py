@@ -311,6 +311,22 @@ KeptImages = Annotated[
 ]
 
 
+class TimeLimits(_Value):
+    """Seconds that one task of a stage may take before its worker is killed and it runs elsewhere.
+
+    Null sets no limit. A task in the driver's own process (`--serial`) cannot be killed.
+    """
+
+    inspect: PositiveFloat | None = 3600
+    train: PositiveFloat | None = None
+    invert: PositiveFloat | None = 3600
+    compare: PositiveFloat | None = 3600
+
+    def of(self, stage: str) -> float | None:
+        """The limit of a stage, by its name."""
+        return getattr(self, stage)
+
+
 class Execution(_Value):
     """How the work is spread over machines; changes no result beyond the rounding of sums."""
 
@@ -324,6 +340,10 @@ class Execution(_Value):
     """Images per forward pass; all at once if not given."""
     stop_after_alike: PositiveInt = 5
     """If as many tasks of a stage as this end first and all fail alike, the run stops itself."""
+    time_limits_s: TimeLimits = TimeLimits()
+    """Per stage; a task that takes longer is killed and tried once more on another node."""
+    storage_patience_s: NonNegativeFloat = 300
+    """How long a lake that gives no answer is asked again before a task, or the run, gives up."""
 
 
 class Job(_Value):
