@@ -10,7 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from stir_ray.errors import LakeError, StirRayError, TasksFailed
-from stir_ray.job_files import read_job, schema_text
+from stir_ray.job.files import read_job, schema_text
 from stir_ray.lake.tables import open_lake
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures

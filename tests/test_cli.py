@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.job import Architecture, Job
-from stir_ray.job_files import schema_text
+from stir_ray.job.files import schema_text
 from stir_ray.models.architectures import build
 from tests.small_job import ARCHITECTURE, small_job
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stir_ray.errors import JobError
-from stir_ray.job_files import read_job
+from stir_ray.job.files import read_job
 from tests.test_job_files import SMALLEST
 
 ARCHITECTURE = {"timm": "resnet18"}
@@ -61,6 +61,7 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [-1], ["seeds", "-1", "0"]),
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),
+        ("lake", "ftp://me:hunter2@host/lake", ["`lake: ", "me:...@host", "a password stands"]),
         ("images.count", 3, ["`images.count: 3`", "4"]),
         ("images.split", "validation", ["images.split", "validation", "'train' or 'test'"]),
         ("data.source", "cifar", ["cifar", "`source: digits`", "`source: folder`"]),

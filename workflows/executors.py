@@ -8,7 +8,7 @@ from typing import NoReturn
 from stir_ray.errors import StirRayError
 from stir_ray.execution.executor import Executor, SerialExecutor
 from stir_ray.job import Job
-from stir_ray.job_files import read_job
+from stir_ray.job.files import read_job
 from stir_ray.lake.objects import Objects
 from stir_ray.stages.work import WorkerSettings, make_worker
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,4 +124,6 @@ def _models() -> list[type[BaseModel]]:
 
 def _shortened(value: object) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
+    # A password that stands where it must not must not be printed either.
+    text = re.sub(r"(://[^/@\s:]*:)[^/@\s]*@", r"\1...@", text)
     return text if len(text) <= 60 else text[:57] + "..."

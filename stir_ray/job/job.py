@@ -1,0 +1,49 @@
+"""The job file itself."""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from stir_ray.job.data import Data, Selection
+from stir_ray.job.grammar import Numbers, Value
+from stir_ray.job.models import Finetuned, FromScratch, Pretrained
+from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
+
+
+def _without_secrets(url: str) -> str:
+    if "://" in url and urlsplit(url).password is not None:
+        raise ValueError("a password stands in it; keep it in the machine's environment or role")
+    return url
+
+
+class Job(Value):
+    """One study: a pretrained model, what became of it, and the images to ask with."""
+
+    schema_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    """Names the folder of results in the lake."""
+    lake: Annotated[str, Field(min_length=1), AfterValidator(_without_secrets)]
+    """Folder or URL (`s3://bucket/prefix`) of everything computed."""
+    data: Data
+    """The dataset of the task that is finetuned for."""
+    images: Selection = Selection()
+    """Which of its images are inverted."""
+    pretrained: Pretrained
+    finetuned: Finetuned
+    from_scratch: FromScratch | None = None
+    layers: Layers = "all"
+    """Blocks counted from 1: `all`, a list, or `1-6`."""
+    representation: Literal["tokens", "token_mean", "cls", "patch_mean"] = "tokens"
+    """Of the residual stream after a block: all tokens side by side, their mean, the class token,
+    or the mean of the patch tokens."""
+    seeds: Numbers = (0, 1, 2)
+    """One noise start per seed."""
+    inversion: InversionChoice = InversionChoice()
+    assume_self_stir_one: bool = False
+    """Take STIR of a model on its own inversions as 1 on the diagonal, as the paper does, instead
+    of what was measured. Changes the matrices only."""
+    keep_images: KeptImages = Sample(sample=8)
+    """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
+    kept: every epoch looks at them."""
+    execution: Execution = Execution()

@@ -1,0 +1,144 @@
+"""The models of a job: trained by it, or checkpoints that exist already."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
+
+from stir_ray.job.data import Data
+from stir_ray.job.grammar import Numbers, Value, by_key
+
+_NOT_ARCHITECTURE = {
+    "cache_dir",
+    "checkpoint_path",
+    "exportable",
+    "features_only",
+    "no_jit",
+    "num_classes",
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "scriptable",
+}
+"""Arguments of `timm.create_model` that say something else than what the model is."""
+
+
+class Architecture(Value):
+    """A timm model without weights."""
+
+    timm: str
+    """The name by which timm creates it, e.g. `vit_base_patch32_224`."""
+    arguments: dict[str, bool | int | float | str] = Field(default={})
+    """Further arguments of `timm.create_model`, e.g. `img_size`, `depth`."""
+    mean: tuple[float, ...] | None = None
+    """Subtracted from images in [0, 1], per channel; timm's own value if not given."""
+    std: tuple[PositiveFloat, ...] | None = None
+    """Divided by afterwards, per channel; timm's own value if not given."""
+
+    @model_validator(mode="after")
+    def _no_weights(self) -> "Architecture":
+        # `checkpoint_path` would make timm unpickle a file, which can run code.
+        odd = sorted(_NOT_ARCHITECTURE & set(self.arguments))
+        if odd:
+            raise ValueError(f"`{odd[0]}` is no argument of an architecture; leave it out")
+        return self
+
+
+class Training(Value):
+    """One training run; a checkpoint is kept after every epoch, and one before the first."""
+
+    task: Literal["classification"] = "classification"
+    """Cross-entropy on the labels of the dataset."""
+    data: Data | None = None
+    """The dataset trained on; the job's own `data` if not given."""
+    epochs: PositiveInt
+    batch_size: PositiveInt = 32
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """As timm has them: `sgd` is with Nesterov momentum."""
+    learning_rate: PositiveFloat = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD, above 0; Adam keeps its own decay rates."""
+    weight_decay: NonNegativeFloat = 1e-4
+    warmup_epochs: NonNegativeInt = 0
+    """Epochs over which the learning rate rises linearly before it falls along a cosine."""
+    seed: NonNegativeInt = 0
+    """Of the initial weights and of the order of the images."""
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> "Training":
+        if self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("momentum of sgd must be above 0")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs must be below epochs ({self.epochs})")
+        return self
+
+
+class TrainedModel(Value):
+    """Trained by this job from random weights; the last epoch is the model."""
+
+    architecture: Architecture
+    train: Training
+
+
+class TimmModel(Value):
+    """Weights that timm downloads from its hub, e.g. `vit_base_patch32_224.augreg_in1k`."""
+
+    timm: str
+    """Architecture and weights by timm's name for them."""
+
+
+class CheckpointModel(Value):
+    """Weights of one's own."""
+
+    architecture: Architecture
+    checkpoint: str
+    """Path or URL of a safetensors file with the architecture's state dict."""
+
+
+class TrainedFinetuning(Value):
+    """Finetuned by this job from the pretrained model, with a new classifier."""
+
+    train: Training
+
+
+class CheckpointFinetuning(Value):
+    """A finetuning that exists already: one file per epoch."""
+
+    checkpoints: str
+    """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
+    epochs: Numbers
+    """Which epochs: a list in ascending order, or `1-100`."""
+
+    @model_validator(mode="after")
+    def _names_the_epoch(self) -> "CheckpointFinetuning":
+        if "{epoch}" not in self.checkpoints:
+            raise ValueError("`checkpoints` must contain {epoch}, which stands for its number")
+        if list(self.epochs) != sorted(self.epochs):
+            raise ValueError("`epochs` must ascend")
+        return self
+
+
+class FromScratch(Value):
+    """The paper's baseline: the same architecture trained on the task from random weights."""
+
+    train: Training
+
+
+Pretrained = Annotated[
+    Annotated[TrainedModel, Tag("<train>")]
+    | Annotated[CheckpointModel, Tag("<checkpoint>")]
+    | Annotated[TimmModel, Tag("<timm>")],
+    by_key("train", "checkpoint", "timm"),
+]
+Finetuned = Annotated[
+    Annotated[TrainedFinetuning, Tag("<train>")]
+    | Annotated[CheckpointFinetuning, Tag("<checkpoints>")],
+    by_key("train", "checkpoints"),
+]

@@ -1,0 +1,82 @@
+"""How a job inverts, what it keeps, and how its work is spread over machines."""
+
+from typing import Annotated, Literal
+
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+
+from stir_ray.job.grammar import LayerNumbers, Value, word_or
+from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
+
+
+class InversionChoice(Value):
+    """How images are inverted: a preset, and what differs from it."""
+
+    preset: Literal["default", "paper"] = "default"
+    """`default` converges in every layer; `paper` is the update of the publication."""
+    iterations: PositiveInt | None = None
+    step_size: PositiveFloat | None = None
+    update: Update | None = None
+    schedule: Schedule | None = None
+    residual_limit: PositiveFloat = 0.5
+    """Images whose residual ends above it are counted as unconverged. Changes no image."""
+
+    def settings(self) -> InversionSettings:
+        """The preset with this choice's own values in place of its."""
+        base = DEFAULT if self.preset == "default" else PAPER
+        return InversionSettings(
+            update=self.update or base.update,
+            step_size=self.step_size or base.step_size,
+            schedule=self.schedule or base.schedule,
+            iterations=self.iterations or base.iterations,
+        )
+
+
+class Sample(Value):
+    """Keep the first few images of every inversion, enough for a gallery."""
+
+    sample: PositiveInt
+
+
+Layers = Annotated[
+    Annotated[Literal["all"], Tag("<word>")] | Annotated[LayerNumbers, Tag("<other>")],
+    word_or("layer numbers", "all"),
+]
+KeptImages = Annotated[
+    Annotated[Literal["none", "all"], Tag("<word>")] | Annotated[Sample, Tag("<other>")],
+    word_or("`{sample: n}`", "none", "all"),
+]
+
+
+class TimeLimits(Value):
+    """Seconds that one task of a stage may take before its worker is killed and it runs elsewhere.
+
+    Null sets no limit. A task in the driver's own process (`--serial`) cannot be killed.
+    """
+
+    inspect: PositiveFloat | None = 3600
+    train: PositiveFloat | None = None
+    invert: PositiveFloat | None = 3600
+    compare: PositiveFloat | None = 3600
+
+    def of(self, stage: str) -> float | None:
+        """The limit of a stage, by its name."""
+        return getattr(self, stage)
+
+
+class Execution(Value):
+    """How the work is spread over machines; changes no result beyond the rounding of sums."""
+
+    workers: PositiveInt | None = None
+    """Processes; one per GPU, or else one per core, if not given."""
+    threads_per_worker: PositiveInt | None = None
+    """CPU threads of each; the cores divided among the workers if not given."""
+    gpus_per_worker: NonNegativeFloat = 1
+    """GPUs of each, where there are GPUs; a fraction lets workers share one."""
+    batch_size: PositiveInt | None = None
+    """Images per forward pass; all at once if not given."""
+    stop_after_alike: PositiveInt = 5
+    """If as many tasks of a stage as this end first and all fail alike, the run stops itself."""
+    time_limits_s: TimeLimits = TimeLimits()
+    """Per stage; a task that takes longer is killed and tried once more on another node."""
+    storage_patience_s: NonNegativeFloat = 300
+    """How long a lake that gives no answer is asked again before a task, or the run, gives up."""
