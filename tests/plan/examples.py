@@ -8,7 +8,7 @@ from typing import Any
 
 from stir_ray.identity import content_id
 from stir_ray.job import Architecture, Digits, Job, Training
-from stir_ray.job_files import validated
+from stir_ray.job.files import validated
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint, Part, Question, Role, Task, Train
