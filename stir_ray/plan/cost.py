@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stir_ray.plan.tasks import Compare, GatherImages, InspectModel, Invert, Task, Train
+from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.tasks import Task
 
 _RECORD_BYTES = 8_000
 """Measured size of a part of numbers: its footer, and the names and meanings of its columns."""

@@ -14,16 +14,8 @@ from stir_ray.job import (
     TrainedModel,
     Training,
 )
-from stir_ray.plan.tasks import (
-    FINETUNED,
-    FROM_SCRATCH,
-    PRETRAINED,
-    Checkpoint,
-    GatherImages,
-    InspectModel,
-    Role,
-    Train,
-)
+from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, Checkpoint, Role
+from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 
 Version = Callable[[str], str]
 """Of a file or folder, by path or URL: what changes when its content does."""

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stir_ray.plan.tasks import PRETRAINED
+from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
 from stir_ray.report.curves import draw_curve, sample_note
 from stir_ray.report.readings import Curve, inversion_curve, last_epochs, score_curve

@@ -12,8 +12,9 @@ from stir_ray.job import Job
 from stir_ray.lake.layout import figure_folder, figure_key, result_folder
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS
 from stir_ray.lake.tables import Lake, images_of
+from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
+from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import PRETRAINED, Checkpoint, Part
 from stir_ray.report.figures import all_figures
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer, gallery_figure
 from stir_ray.report.save import is_current, save

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from stir_ray.plan.tasks import FINETUNED, FROM_SCRATCH
+from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH
 from stir_ray.stages.matrices import DIRECTIONS
 
 Numbers = NDArray[np.float64]

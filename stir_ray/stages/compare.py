@@ -7,7 +7,7 @@ from torch import Tensor
 from stir_ray.errors import MissingPart
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
-from stir_ray.plan.tasks import Compare, Comparison
+from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.stages.views import scores
 from stir_ray.stages.workbench import Workbench
 

@@ -13,8 +13,9 @@ from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.cost import Cost, Scale, cost
 from stir_ray.plan.models import inspections
+from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Task, Train, is_done, remaining
+from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.study import model_card, read_study, trainings, version_of_file
 from stir_ray.stages.work import WorkerSettings, make_worker

@@ -7,7 +7,7 @@ from stir_ray.data import sources
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints
-from stir_ray.plan.tasks import GatherImages, InspectModel
+from stir_ray.plan.preparation import GatherImages, InspectModel
 from stir_ray.stages.workbench import Workbench
 
 

@@ -10,7 +10,7 @@ from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.lake.tables import build
 from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
-from stir_ray.plan.tasks import Invert
+from stir_ray.plan.measurement import Invert
 from stir_ray.stages.compare import compare_layer
 from stir_ray.stages.workbench import Workbench
 

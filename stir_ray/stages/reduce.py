@@ -20,8 +20,10 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, build, encode, provenance
+from stir_ray.plan.checkpoints import Checkpoint, Role
+from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Checkpoint, Comparison, Role, Train
 from stir_ray.stages.matrices import FT_FT, FT_PT, PT_FT, PT_PT, matrices
 from stir_ray.stages.study import training_history, trainings
 

@@ -9,6 +9,15 @@ from stir_ray.job import CheckpointFinetuning, Data, Digits, Job, TrainedFinetun
 from stir_ray.lake.objects import file_version
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.tables import Lake, provenance
+from stir_ray.plan.checkpoints import (
+    FINETUNED,
+    FROM_SCRATCH,
+    PRETRAINED,
+    UNTRAINED,
+    Checkpoint,
+    Role,
+)
+from stir_ray.plan.measurement import Question
 from stir_ray.plan.models import (
     finetunings,
     gather_images,
@@ -16,18 +25,8 @@ from stir_ray.plan.models import (
     inspect_finetuned,
     inspect_pretrained,
 )
+from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.study import Study, kept_images, layers_of
-from stir_ray.plan.tasks import (
-    FINETUNED,
-    FROM_SCRATCH,
-    PRETRAINED,
-    UNTRAINED,
-    Checkpoint,
-    InspectModel,
-    Question,
-    Role,
-    Train,
-)
 
 
 def version_of_file(path: str) -> str:

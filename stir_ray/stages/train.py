@@ -11,7 +11,8 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints, training
 from stir_ray.models.training import Epoch, LabelledImages
-from stir_ray.plan.tasks import LAKE, Train
+from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.preparation import Train
 from stir_ray.stages.workbench import Workbench
 
 

@@ -11,7 +11,7 @@ from stir_ray.identity import bytes_digest
 from stir_ray.lake.layout import CHECKPOINTS, parse_checkpoint_key, parse_part_key, table_folder
 from stir_ray.lake.schemas import PART_TABLES, TRAININGS, TableSchema
 from stir_ray.lake.tables import Lake, images_of
-from stir_ray.plan.tasks import LAKE
+from stir_ray.plan.checkpoints import LAKE
 
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = ("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy")

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stir_ray.plan.tasks import Compare, GatherImages, InspectModel, Invert, Task, Train
+from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.tasks import Task
 
 if TYPE_CHECKING:
     from stir_ray.stages.workbench import Workbench

@@ -18,7 +18,9 @@ from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.noise import noise_start
-from stir_ray.plan.tasks import LAKE, Checkpoint, Part, Question
+from stir_ray.plan.checkpoints import LAKE, Checkpoint
+from stir_ray.plan.measurement import Question
+from stir_ray.plan.parts import Part
 from stir_ray.stages import views
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.work import WorkerSettings

@@ -10,8 +10,12 @@ from stir_ray.identity import content_id
 from stir_ray.job import Architecture, Digits, Job, Training
 from stir_ray.job.files import validated
 from stir_ray.numerics.settings import InversionSettings
+from stir_ray.plan.checkpoints import Checkpoint, Role
+from stir_ray.plan.measurement import Question
+from stir_ray.plan.parts import Part
+from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Checkpoint, Part, Question, Role, Task, Train
+from stir_ray.plan.tasks import Task
 
 LAYERS, SEEDS, EPOCHS = (1, 2, 3, 4, 5), (3, 7), (1, 2, 3)
 

@@ -9,7 +9,8 @@ import pytest
 
 from stir_ray.job import Selection
 from stir_ray.plan.cost import Cost, Scale, cost
-from stir_ray.plan.tasks import Compare, GatherImages, InspectModel, Invert
+from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.preparation import GatherImages, InspectModel
 from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, QUESTION, TRAIN
 
 SCALE = Scale(

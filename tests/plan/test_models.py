@@ -13,7 +13,7 @@ from stir_ray.plan.models import (
     inspect_pretrained,
     inspections,
 )
-from stir_ray.plan.tasks import GatherImages, InspectModel, Train
+from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from tests.plan.examples import PRETRAINED, job
 
 CHECKPOINT = {"architecture": {"timm": "resnet18"}, "checkpoint": "s3://bucket/pt"}

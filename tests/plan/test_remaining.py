@@ -10,16 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.job import Selection
-from stir_ray.plan.tasks import (
-    Checkpoint,
-    GatherImages,
-    InspectModel,
-    Invert,
-    Part,
-    Task,
-    is_done,
-    remaining,
-)
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import Invert
+from stir_ray.plan.parts import Part
+from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.tasks import Task, is_done, remaining
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,

@@ -10,14 +10,10 @@ import pytest
 
 from stir_ray.job import Architecture, Digits, ImageFolder, Selection
 from stir_ray.numerics.settings import InversionSettings, Schedule, Update
-from stir_ray.plan.tasks import (
-    Comparison,
-    GatherImages,
-    InspectModel,
-    Invert,
-    Part,
-    Task,
-)
+from stir_ray.plan.measurement import Comparison, Invert
+from stir_ray.plan.parts import Part
+from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.tasks import Task
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,

@@ -21,7 +21,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import open_lake
-from stir_ray.plan.tasks import Invert
+from stir_ray.plan.measurement import Invert
 from stir_ray.stages import invert
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.study import read_study

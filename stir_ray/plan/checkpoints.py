@@ -1,0 +1,42 @@
+"""Weights as a plan knows them: what they are, and where a worker finds them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stir_ray.job import Architecture
+
+PRETRAINED, FINETUNED, FROM_SCRATCH = "pretrained", "finetuned", "from_scratch"
+UNTRAINED = "untrained:"
+"""Begins what stands for the weights of a training that has not ended."""
+LAKE = "lake:"
+"""Begins a location that is a key of the lake, and not a path or URL."""
+Role = Literal["pretrained", "finetuned", "from_scratch"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that a worker can load.
+
+    Attributes:
+        role: what the model is in the study.
+        epoch: of its training; 0 where there was none.
+        weights: digest, which is the model's identity.
+        location: lake key, path, URL or timm name; where, not what.
+        architecture: to load them into.
+    """
+
+    role: Role
+    epoch: int
+    weights: str
+    location: str
+    architecture: Architecture
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights, and not only the plan of training them."""
+        return not self.weights.startswith(UNTRAINED)
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return self.role if self.role == PRETRAINED else f"{self.role} epoch {self.epoch}"

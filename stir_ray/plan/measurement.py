@@ -1,0 +1,163 @@
+"""Tasks that measure: invert a layer of a model, and show the result to models."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+from stir_ray.numerics.settings import InversionSettings
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.parts import Part, part
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every model: everything a measurement depends on besides model and seed.
+
+    Attributes:
+        image_set: digest of the images.
+        image_part: where the image set lies.
+        representation: what of a layer is looked at.
+        settings: of the inversion.
+        layers: all layers asked about, from 1.
+    """
+
+    image_set: str
+    image_part: Part
+    representation: str
+    settings: InversionSettings
+    layers: tuple[int, ...]
+
+    def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
+        """The record of one inversion: residuals per image."""
+        return part("inversions", **self.of_inversion(reference, layer, seed))
+
+    def images(self, reference: Checkpoint, layer: int, seed: int, keep: int | None) -> Part:
+        """The inverted images: the first `keep`, or all for None."""
+        return part("images", keep=keep, **self.of_inversion(reference, layer, seed))
+
+    def of_inversion(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
+        """What an inversion depends on."""
+        return {
+            "reference": reference.weights,
+            "layer": layer,
+            "seed": seed,
+            "images": self.image_set,
+            "representation": self.representation,
+            "inversion": self.settings,
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How all layers of one model see the inversions of one layer of another, or of itself.
+
+    Attributes:
+        question: what is asked.
+        reference: the model that was inverted.
+        target: the model that looks.
+        layer: the inverted block of the reference, from 1.
+        seed: of the noise start.
+    """
+
+    question: Question
+    reference: Checkpoint
+    target: Checkpoint
+    layer: int
+    seed: int
+
+    @cached_property
+    def part(self) -> Part:
+        """Of the scores."""
+        question = self.question
+        inverted = question.of_inversion(self.reference, self.layer, self.seed)
+        return part("comparisons", target=self.target.weights, layers=question.layers, **inverted)
+
+    @property
+    def inversion(self) -> Part:
+        """Of the residuals of the inversions that are looked at."""
+        return self.question.inversion(self.reference, self.layer, self.seed)
+
+    @property
+    def images(self) -> Part:
+        """Of all the inverted images, where they are kept whole."""
+        return self.question.images(self.reference, self.layer, self.seed, None)
+
+
+@dataclass(frozen=True)
+class Invert:
+    """Invert one layer of a model with one seed, and look at the result while it is at hand.
+
+    Attributes:
+        question: what is asked.
+        reference: the model that is inverted.
+        layer: its block, from 1.
+        seed: of the noise start.
+        targets: the models that look at once.
+        keep: images to store: a number of them, 0 for none, None for all.
+    """
+
+    stage: ClassVar[str] = "invert"
+    question: Question
+    reference: Checkpoint
+    layer: int
+    seed: int
+    targets: tuple[Checkpoint, ...]
+    keep: int | None
+
+    @cached_property
+    def outputs(self) -> tuple[Part, ...]:
+        """Residuals, kept images, and a comparison per target."""
+        kept = () if self.keep == 0 else (self.images_part,)
+        return (self.inversion_part, *kept, *(one.part for one in self.comparisons))
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """One per target."""
+        return tuple(
+            Comparison(self.question, self.reference, target, self.layer, self.seed)
+            for target in self.targets
+        )
+
+    @property
+    def inversion_part(self) -> Part:
+        """Of the residuals."""
+        return self.question.inversion(self.reference, self.layer, self.seed)
+
+    @property
+    def images_part(self) -> Part:
+        """Of the kept images."""
+        return self.question.images(self.reference, self.layer, self.seed, self.keep)
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"invert {self.reference.label}, layer {self.layer}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Show a model the stored inversions of another one, all layers of one seed."""
+
+    stage: ClassVar[str] = "compare"
+    question: Question
+    reference: Checkpoint
+    target: Checkpoint
+    seed: int
+
+    @cached_property
+    def outputs(self) -> tuple[Part, ...]:
+        """A comparison per inverted layer."""
+        return tuple(one.part for one in self.comparisons)
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """One per inverted layer, in the order of the layers."""
+        return tuple(
+            Comparison(self.question, self.reference, self.target, layer, self.seed)
+            for layer in self.question.layers
+        )
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"show {self.reference.label} to {self.target.label}, seed {self.seed}"
