@@ -1,7 +1,7 @@
 """Supervised training of a classifier, an epoch at a time, with timm's optimisers and schedules."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from stir_ray.job import Training
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.microbatches import MicroBatches
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def train(
     train_set: LabelledImages,
     test_set: LabelledImages,
     shuffle_seed: int,
+    micro: MicroBatches,
 ) -> Iterator[Epoch]:
     """Train the model's weights in place and yield every epoch, the one before training first.
 
@@ -57,6 +59,7 @@ def train(
         train_set: on the model's device.
         test_set: held out, on the model's device.
         shuffle_seed: of the order of the images, which is drawn anew every epoch.
+        micro: images that go through the model at once; gradients of a batch are added up.
 
     Raises:
         FloatingPointError: if the loss stops being finite.
@@ -78,7 +81,7 @@ def train(
         t_in_epochs=False,
     )
     order = torch.Generator().manual_seed(shuffle_seed)
-    loss, accuracy = evaluate(model, test_set)
+    loss, accuracy = evaluate(model, test_set, micro)
     yield Epoch(0, loss, loss, accuracy, _copied(module))
     for number in range(1, settings.epochs + 1):
         module.train()
@@ -86,14 +89,12 @@ def train(
         batches = torch.randperm(len(train_set.labels), generator=order).split(settings.batch_size)
         for step, batch in enumerate(batches):
             schedule.step_update((number - 1) * steps_per_epoch + step)
-            logits = _logits(model, train_set.images[batch])
-            batch_loss = functional.cross_entropy(logits, train_set.labels[batch])
-            optimizer.zero_grad()
-            batch_loss.backward()
+            images = LabelledImages(train_set.images[batch], train_set.labels[batch])
+            batch_loss = micro.all_or_none(len(batch), _gradient(model, images))
             optimizer.step()
-            total += float(batch_loss.detach()) * len(batch)
+            total += batch_loss * len(batch)
         mean_loss = total / len(train_set.labels)
-        loss, accuracy = evaluate(model, test_set)
+        loss, accuracy = evaluate(model, test_set, micro)
         if not (math.isfinite(mean_loss) and math.isfinite(loss)):
             raise FloatingPointError(
                 f"the loss of epoch {number} is {mean_loss}; lower the learning rate"
@@ -101,14 +102,34 @@ def train(
         yield Epoch(number, mean_loss, loss, accuracy, _copied(module))
 
 
-def evaluate(model: FrozenModel, images: LabelledImages) -> tuple[float, float]:
+def evaluate(
+    model: FrozenModel, images: LabelledImages, micro: MicroBatches
+) -> tuple[float, float]:
     """Mean cross-entropy, and the fraction classified rightly."""
     model.module.eval()
     with torch.no_grad():
-        logits = _logits(model, images.images)
+        count = len(images.labels)
+        logits = torch.cat(micro.each(count, lambda part: _logits(model, images.images[part])))
         loss = functional.cross_entropy(logits, images.labels)
         right = (logits.argmax(dim=1) == images.labels).float().mean()
     return float(loss), float(right)
+
+
+def _gradient(model: FrozenModel, images: LabelledImages) -> Callable[[list[slice]], float]:
+    """A function that leaves the gradient of the mean loss in the weights; the mean loss."""
+
+    def of(slices: list[slice]) -> float:
+        model.module.zero_grad()
+        mean = 0.0
+        for part in slices:
+            logits = _logits(model, images.images[part])
+            loss = functional.cross_entropy(logits, images.labels[part])
+            share = len(logits) / len(images.labels)
+            (loss * share).backward()
+            mean += float(loss.detach()) * share
+        return mean
+
+    return of
 
 
 def with_new_classifier(module: nn.Module, *, classes: int, seed: int) -> nn.Module:

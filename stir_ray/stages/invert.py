@@ -60,7 +60,7 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
         residual = relative_residual(represent, images=real, inverted=stored)
         return _Inverted(stored, residual, found.start_residual)
 
-    batches = [one_batch(batch) for batch in bench.batches(len(image_set.ids))]
+    batches = bench.micro.each(len(image_set.ids), one_batch)
     return _Inverted(
         torch.cat([batch.images for batch in batches]),
         torch.cat([batch.residual for batch in batches]),

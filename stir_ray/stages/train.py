@@ -31,6 +31,7 @@ def train_model(task: Train, bench: Workbench) -> None:
         train_set=train_set,
         test_set=test_set,
         shuffle_seed=derive_seed("shuffle", task.training.seed),
+        micro=bench.micro,
     )
     rows = [_stored(task, epoch, bench) for epoch in epochs]
     columns = {name: [row[name] for row in rows] for name in rows[0]}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from stir_ray.identity import derive_seed
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
 from stir_ray.numerics.similarity import cka_biased, cka_unbiased, linear_gram
 
@@ -20,14 +21,17 @@ def view(
     *,
     layers: Sequence[int],
     kind: str,
-    batches: Sequence[slice],
+    micro: MicroBatches,
 ) -> View:
     """Gram matrices of what `layers` make of the images.
 
     The forward pass goes batch by batch; a Gram matrix is always that of all images, since a mean
     of CKAs over batches is another quantity.
     """
-    parts = [all_representations(model, images[b], layers=layers, kind=kind) for b in batches]
+    parts = micro.each(
+        len(images),
+        lambda part: all_representations(model, images[part], layers=layers, kind=kind),
+    )
     return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
 
 

@@ -17,6 +17,7 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
@@ -77,10 +78,18 @@ class Workbench:
         self._views = _Recent(_VIEWS_KEPT)
         self._began = time.monotonic()
         self._task = ""
+        self.micro = MicroBatches()
 
-    def begin(self, label: str) -> None:
-        """Start the clock of a task."""
+    def begin(self, label: str, *, out_of_memory: int = 0) -> None:
+        """Start the clock of a task, and with as many images at once as should fit.
+
+        Args:
+            label: the task in words.
+            out_of_memory: earlier attempts at it for which memory did not suffice.
+        """
         self._began, self._task = time.monotonic(), label
+        # Anew for every task: what fits depends on the layer, and a result on the task alone.
+        self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
 
     def is_stored(self, part: Part) -> bool:
         """Whether the lake has the part now."""
@@ -123,11 +132,6 @@ class Workbench:
         images = self.image_set(question)
         return noise_start(images.ids, seed=seed, shape=images.shape).to(self.device)
 
-    def batches(self, count: int) -> list[slice]:
-        """The images of each forward pass."""
-        size = self.settings.batch_size or count
-        return [slice(first, first + size) for first in range(0, count, size)]
-
     def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
         """What every layer of a model makes of images."""
         return views.view(
@@ -135,7 +139,7 @@ class Workbench:
             images,
             layers=question.layers,
             kind=question.representation,
-            batches=self.batches(len(images)),
+            micro=self.micro,
         )
 
     def real_view(self, checkpoint: Checkpoint, question: Question) -> views.View:

@@ -11,6 +11,7 @@ import torch
 from stir_ray.job import Training
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import digest, freeze
+from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.training import Epoch, LabelledImages, evaluate, train, with_new_classifier
 from tests.models.tiny import CPU, UNITS, VIT, images
 
@@ -27,12 +28,19 @@ def labelled(count: int, *, seed: int) -> LabelledImages:
 TRAIN_SET, TEST_SET = labelled(31, seed=3), labelled(17, seed=5)
 
 
-def run(*, shuffle_seed: int = 7, weights_seed: int = 5, **changed: Any) -> list[Epoch]:
+def run(
+    *, shuffle_seed: int = 7, weights_seed: int = 5, at_once: int | None = None, **changed: Any
+) -> list[Epoch]:
     """Every epoch of a short training; 31 images in batches of 7 leave a smaller last one."""
     said = {"epochs": 3, "batch_size": 7, "optimizer": "adamw", "learning_rate": 0.01} | changed
     model = freeze(build(VIT, classes=3, seed=weights_seed), VIT, CPU)
     epochs = train(
-        model, Training(**said), train_set=TRAIN_SET, test_set=TEST_SET, shuffle_seed=shuffle_seed
+        model,
+        Training(**said),
+        train_set=TRAIN_SET,
+        test_set=TEST_SET,
+        shuffle_seed=shuffle_seed,
+        micro=MicroBatches(at_once),
     )
     return list(epochs)
 
@@ -92,7 +100,8 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
     model.module.register_forward_pre_hook(note)
     settings = Training(epochs=2, batch_size=7)
-    list(train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, shuffle_seed=3))
+    sets = {"train_set": TRAIN_SET, "test_set": TEST_SET}
+    list(train(model, settings, **sets, shuffle_seed=3, micro=MicroBatches()))
     first, second = seen[:31], seen[31:]
     assert sorted(first) == sorted(second) == list(range(31))
     assert first not in (second, list(range(31)))
@@ -127,7 +136,7 @@ def test_warming_up_starts_with_small_steps() -> None:
 def test_evaluating_is_the_mean_over_images_and_changes_nothing() -> None:
     model = freeze(build(VIT, classes=3, seed=5), VIT, CPU)
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    loss, accuracy = evaluate(model, TEST_SET)
+    loss, accuracy = evaluate(model, TEST_SET, MicroBatches())
     with torch.no_grad():
         chances = model.module((TEST_SET.images - 0.5) / 0.5).softmax(dim=1)
     of_truth = chances[torch.arange(17), TEST_SET.labels]
@@ -163,3 +172,36 @@ def test_the_seed_alone_decides_a_new_classifier() -> None:
     assert torch.equal(classifier(5), one)
     assert not torch.equal(classifier(7), one)
     assert bool((one != 0).any())
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_fewer_images_at_once_change_weights_by_rounding_alone(at_once: int) -> None:
+    # SGD: Adam's first steps are signs, in which rounding of a gradient near 0 is a whole step.
+    sgd = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 2}
+    whole, parts = run(**sgd), run(**sgd, at_once=at_once)
+    for name, weights in whole[-1].state.items():
+        torch.testing.assert_close(parts[-1].state[name], weights, rtol=1e-4, atol=1e-5)
+    assert parts[-1].train_loss == pytest.approx(whole[-1].train_loss, rel=1e-4)
+    assert parts[-1].test_loss == pytest.approx(whole[-1].test_loss, rel=1e-4)
+    assert not same(whole[-1], run(**sgd, batch_size=at_once)[-1])
+
+
+def test_memory_that_ends_within_a_step_leaves_no_half_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = run(epochs=1, optimizer="sgd", learning_rate=0.1)
+    backward = torch.Tensor.backward
+    steps = []
+
+    def without_memory(loss: torch.Tensor) -> None:
+        backward(loss)
+        steps.append(loss)
+        if len(steps) in (3, 5):
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.Tensor, "backward", without_memory)
+    parts = run(epochs=1, optimizer="sgd", learning_rate=0.1)
+    # The third batch of 7 is tried whole and in halves before its quarters fit; so are the others.
+    assert len(steps) == 2 + (1 + 2 + 4) + 4 + 3
+    for name, weights in whole[-1].state.items():
+        torch.testing.assert_close(parts[-1].state[name], weights, rtol=1e-4, atol=1e-5)
