@@ -3,15 +3,37 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
-from stir_ray.execution.policy import Failure, describe, retry_delay
+from stir_ray.errors import RunStopped
+from stir_ray.execution.policy import Failure, FailureClass, describe, retry_delay, spoils_worker
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What work is told of how often its task was tried.
+
+    Attributes:
+        number: from 1.
+        out_of_memory: how many of the attempts before ended for want of memory; the work should
+            hold less at once this time.
+    """
+
+    number: int = 1
+    out_of_memory: int = 0
+
+    @classmethod
+    def after(cls, failures: Sequence[Failure]) -> Self:
+        """The attempt that follows failed ones."""
+        short = sum(failure.failure_class is FailureClass.MEMORY for failure in failures)
+        return cls(len(failures) + 1, short)
+
 
 Item = TypeVar("Item")
-Work = Callable[[Item], None]
+Work = Callable[[Item, Attempt], None]
 """What a worker does with a task. It returns nothing: results go where the task says."""
 
 
@@ -25,6 +47,7 @@ class Outcome(Generic[Item]):
         seconds: that its last attempt took.
         node: name of the machine.
         attempt: number of its last attempt, from 1.
+        failures: of all attempts that failed, oldest first.
     """
 
     task: Item
@@ -32,6 +55,7 @@ class Outcome(Generic[Item]):
     seconds: float
     node: str
     attempt: int
+    failures: tuple[Failure, ...] = ()
 
 
 class Executor(Protocol):
@@ -64,7 +88,10 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """One task after the other, in this process."""
+    """One task after the other, in this process.
+
+    It knows no time limits: nobody is left who could end a task that hangs.
+    """
 
     workers = 1
 
@@ -80,21 +107,33 @@ class SerialExecutor:
         self._work: Work | None = None
 
     def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
-        """See `Executor.run`."""
+        """See `Executor.run`.
+
+        Raises:
+            RunStopped: after a failure that leaves this process unfit for any other task.
+        """
         for task in tasks:
-            yield self._outcome(task)
+            outcome = self._outcome(task)
+            yield outcome
+            if outcome.failure and spoils_worker(outcome.failure):
+                raise RunStopped(
+                    f"this process cannot go on: {outcome.failure.message}; run again, "
+                    "which starts a new one"
+                )
 
     def _outcome(self, task: Item) -> Outcome[Item]:
-        attempt = 1
+        failures: tuple[Failure, ...] = ()
         while True:
             if self._work is None:
                 self._work = self._make_worker(self._threads)
-            failure, seconds, node = once(self._work, task)
-            delay = None if failure is None else retry_delay(failure, attempt)
+            attempt = Attempt.after(failures)
+            failure, seconds, node = once(self._work, task, attempt)
+            failures += (failure,) if failure else ()
+            again = failure is not None and not spoils_worker(failure)
+            delay = retry_delay(failures) if again else None
             if delay is None:
-                return Outcome(task, failure, seconds, node, attempt)
+                return Outcome(task, failure, seconds, node, attempt.number, failures)
             time.sleep(delay)
-            attempt += 1
 
     def __enter__(self) -> Self:
         """Nothing to start."""
@@ -110,12 +149,12 @@ class SerialExecutor:
         self._work = None
 
 
-def once(work: Work[Item], task: Item) -> tuple[Failure | None, float, str]:
+def once(work: Work[Item], task: Item, attempt: Attempt) -> tuple[Failure | None, float, str]:
     """Do the work once: what went wrong if anything, seconds taken, and where."""
     began = time.monotonic()
     failure = None
     try:
-        work(task)
+        work(task, attempt)
     except Exception as error:  # noqa: BLE001 - whatever a task raises is its outcome
         failure = describe(error)
     return failure, time.monotonic() - began, socket.gethostname()

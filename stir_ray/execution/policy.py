@@ -1,5 +1,6 @@
 """What to do about a failure: pure functions of what is known about it."""
 
+import errno
 import hashlib
 import traceback
 from collections.abc import Sequence
@@ -7,18 +8,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from stir_ray.errors import InputError, MissingPart
+from stir_ray.errors import InputError, LakeAway, MissingPart
 
 
 class FailureClass(StrEnum):
     """Why a task failed, as far as it decides what to do next."""
 
     INFRASTRUCTURE = "infrastructure"
-    """A worker or its machine died."""
+    """A worker or its machine died, or its device can no longer be used."""
     STORAGE = "storage"
     """Something outside could not be reached in time."""
     MEMORY = "memory"
     """The device or the machine ran out of memory."""
+    HUNG = "hung"
+    """It took longer than it may."""
     DEPENDENCY = "dependency"
     """A part that it builds on is missing, since the task that makes it failed."""
     SETUP = "setup"
@@ -47,13 +50,20 @@ class Failure:
 _TRACEBACK_LINES = 30
 _ATTEMPTS = {
     FailureClass.INFRASTRUCTURE: 20,
-    FailureClass.STORAGE: 8,
-    FailureClass.MEMORY: 1,
+    # The lake has been asked again for minutes before it counts as away.
+    FailureClass.STORAGE: 3,
+    FailureClass.MEMORY: 4,
+    FailureClass.HUNG: 2,
     FailureClass.DEPENDENCY: 1,
     FailureClass.SETUP: 1,
     FailureClass.DETERMINISTIC: 1,
 }
+"""How often a task may fail in each class; preemptions do not use up what an honest failure has."""
 _LONGEST_WAIT_S = 60.0
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+# By name and text: the driver and this room do without torch.
+_DEVICE_ERRORS = ("CUDA error:", "HIP error:")
+_DEVICE_SHORT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def describe(error: BaseException) -> Failure:
@@ -69,37 +79,55 @@ def describe(error: BaseException) -> Failure:
 
 
 def worker_died(error: BaseException) -> Failure:
-    """The failure of a task whose worker is gone."""
+    """The failure of a task whose worker is gone, by what is said of its death."""
+    # Only a node that watches its memory says so; a bare SIGKILL may as well be a preemption.
+    short = _is_out_of_memory(error)
+    kind = FailureClass.MEMORY if short else FailureClass.INFRASTRUCTURE
     message = " ".join(str(error).split()) or type(error).__name__
-    return Failure(FailureClass.INFRASTRUCTURE, type(error).__name__, message, "")
+    return Failure(kind, type(error).__name__, message, "")
+
+
+def hung(limit_s: float) -> Failure:
+    """The failure of a task that was not done within its time limit."""
+    message = f"not done within its time limit of {limit_s:g} s"
+    return Failure(FailureClass.HUNG, "Hung", message, "")
 
 
 def classify(error: BaseException) -> FailureClass:
     """The class of an exception raised by a task."""
-    if isinstance(error, InputError | PermissionError):
-        return FailureClass.SETUP
+    if _is_out_of_memory(error):
+        return FailureClass.MEMORY
+    if _is_of_device(error):
+        # An assertion in a kernel is about the numbers that it was given.
+        by_numbers = "device-side assert" in str(error)
+        return FailureClass.DETERMINISTIC if by_numbers else FailureClass.INFRASTRUCTURE
     if isinstance(error, MissingPart):
         return FailureClass.DEPENDENCY
-    # By name: the driver and this room do without torch.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return FailureClass.MEMORY
-    if isinstance(error, FileNotFoundError):
-        return FailureClass.DETERMINISTIC
-    if isinstance(error, OSError):
-        return FailureClass.STORAGE
-    return FailureClass.DETERMINISTIC
+    if _is_for_the_person(error):
+        return FailureClass.SETUP
+    return FailureClass.STORAGE if _is_of_storage(error) else FailureClass.DETERMINISTIC
 
 
-def retry_delay(failure: Failure, attempt: int) -> float | None:
+def spoils_worker(failure: Failure) -> bool:
+    """Whether whatever the same process does next would fail too.
+
+    After an error on a GPU that is not about memory, every later call of the process repeats it.
+    """
+    of_device = any(sign in failure.message for sign in _DEVICE_ERRORS)
+    return of_device or failure.failure_class is FailureClass.INFRASTRUCTURE
+
+
+def retry_delay(failures: Sequence[Failure]) -> float | None:
     """Seconds to wait before another attempt; None to give up.
 
+    Each class of failure is counted by itself.
+
     Args:
-        failure: of the attempt that just ended.
-        attempt: its number, from 1.
+        failures: of all attempts at the task so far, oldest first; at least one.
     """
-    if attempt >= _ATTEMPTS[failure.failure_class]:
-        return None
-    return min(2.0 ** (attempt - 1), _LONGEST_WAIT_S)
+    kind = failures[-1].failure_class
+    times = sum(failure.failure_class is kind for failure in failures)
+    return None if times >= _ATTEMPTS[kind] else min(2.0 ** (times - 1), _LONGEST_WAIT_S)
 
 
 def should_stop(first_ended: Sequence[Failure | None], limit: int) -> bool:
@@ -121,3 +149,26 @@ def _fingerprint(error: BaseException) -> str:
     place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
     text = f"{type(error).__name__} {place}"
     return f"{type(error).__name__}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _is_of_device(error: BaseException) -> bool:
+    said = any(sign in str(error) for sign in _DEVICE_ERRORS)
+    return type(error).__name__ == "AcceleratorError" or (isinstance(error, RuntimeError) and said)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return _is_of_device(error) and any(sign in str(error) for sign in _DEVICE_SHORT_OF_MEMORY)
+
+
+def _is_for_the_person(error: BaseException) -> bool:
+    full = isinstance(error, OSError) and error.errno in _DISK_FULL
+    return full or isinstance(error, InputError | PermissionError)
+
+
+def _is_of_storage(error: BaseException) -> bool:
+    # Client libraries have time-outs of their own, which are no `TimeoutError`.
+    timed_out = any("Timeout" in kind.__name__ for kind in type(error).__mro__)
+    away = isinstance(error, LakeAway | OSError) and not isinstance(error, FileNotFoundError)
+    return timed_out or away

@@ -27,7 +27,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from stir_ray.errors import InputError
-from stir_ray.execution.executor import Item, Outcome, Work, once
+from stir_ray.execution.executor import Attempt, Item, Outcome, Work, once
 from stir_ray.execution.policy import Failure, describe, retry_delay, worker_died
 
 _AHEAD = 2
@@ -74,13 +74,13 @@ class _Actor:
         self._make_worker, self._threads = make_worker, threads
         self._work: Work | None = None
 
-    def run(self, task: Any) -> tuple[Failure | None, float, str]:
+    def run(self, task: Any, attempt: Attempt) -> tuple[Failure | None, float, str]:
         if self._work is None:
             try:
                 self._work = self._make_worker(self._threads)
             except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
                 return describe(error), 0.0, ""
-        return once(self._work, task)
+        return once(self._work, task, attempt)
 
 
 @dataclass(eq=False)
@@ -97,7 +97,7 @@ class _Waiting(Generic[Item]):
 
     due: float
     order: int
-    attempt: int = field(compare=False)
+    failures: tuple[Failure, ...] = field(compare=False)
     task: Item = field(compare=False)
 
 
@@ -106,7 +106,7 @@ class _Running(Generic[Item]):
     """A task that a worker has."""
 
     task: Item
-    attempt: int
+    failures: tuple[Failure, ...]
     worker: _Worker
 
 
@@ -153,13 +153,14 @@ class RayExecutor:
                 ended = running.pop(ref)
                 ended.worker.load -= 1
                 failure, seconds, node = self._result(ref, ended.worker)
-                delay = None if failure is None else retry_delay(failure, ended.attempt)
+                failures = ended.failures + ((failure,) if failure else ())
+                delay = retry_delay(failures) if failure else None
                 if delay is None:
-                    yield Outcome(ended.task, failure, seconds, node, ended.attempt)
+                    number = Attempt.after(ended.failures).number
+                    yield Outcome(ended.task, failure, seconds, node, number, failures)
                 else:
                     due = time.monotonic() + delay
-                    again = _Waiting(due, next(order), ended.attempt + 1, ended.task)
-                    heapq.heappush(waiting, again)
+                    heapq.heappush(waiting, _Waiting(due, next(order), failures, ended.task))
 
     def _fill(
         self,
@@ -171,14 +172,15 @@ class RayExecutor:
         while (worker := min(self._workers, key=lambda one: one.load)).load < _AHEAD:
             if waiting and waiting[0].due <= time.monotonic():
                 again = heapq.heappop(waiting)
-                task, number = again.task, again.attempt
+                task, failures = again.task, again.failures
             else:
                 try:
-                    task, number = next(fresh), 1
+                    task, failures = next(fresh), ()
                 except StopIteration:
                     return
             worker.load += 1
-            running[worker.handle.run.remote(task)] = _Running(task, number, worker)
+            call = worker.handle.run.remote(task, Attempt.after(failures))
+            running[call] = _Running(task, failures, worker)
 
     def _ended(
         self,

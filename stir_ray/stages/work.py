@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from stir_ray.execution.executor import Attempt
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.tasks import Task
@@ -28,7 +29,7 @@ class WorkerSettings:
     batch_size: int | None
 
 
-def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task], None]:
+def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task, Attempt], None]:
     """A worker: built once in its process, then called with task after task.
 
     Args:
@@ -41,7 +42,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task], None
     return partial(_work, Workbench(settings, threads))
 
 
-def _work(bench: "Workbench", task: Task) -> None:
+def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:  # noqa: ARG001
     from stir_ray.stages.compare import compare_models
     from stir_ray.stages.inspect import gather_images, inspect_model
     from stir_ray.stages.invert import invert_layer

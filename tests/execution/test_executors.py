@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import InputError
-from stir_ray.execution.executor import Executor, SerialExecutor
+from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, Work
 from stir_ray.execution.policy import FailureClass
 from stir_ray.execution.ray_executor import Pool, RayExecutor
-from tests.execution.work import Chore, WorkerMaker, executions, processes
+from tests.execution.work import Chore, WorkerMaker, executions, processes, told
 
 
 class ExecutorContract:
@@ -44,6 +44,21 @@ class ExecutorContract:
         (outcome,) = executor.run([Chore(2, "storage twice")])
         assert (outcome.failure, outcome.attempt) == (None, 3)
         assert executions(ledger) == {2: 3}
+
+    def test_storage_that_stays_away_is_given_up_after_three_attempts(
+        self, executor: Executor, ledger: Path
+    ) -> None:
+        (outcome,) = executor.run([Chore(2, "storage is away")])
+        assert (outcome.attempt, executions(ledger)) == (3, {2: 3})
+        assert [failure.failure_class for failure in outcome.failures] == [FailureClass.STORAGE] * 3
+        assert outcome.failure == outcome.failures[-1]
+
+    def test_work_is_told_how_often_it_ran_out_of_memory(
+        self, executor: Executor, ledger: Path
+    ) -> None:
+        (outcome,) = executor.run([Chore(7, "large")])
+        assert (outcome.failure, outcome.attempt, len(outcome.failures)) == (None, 3, 2)
+        assert told(ledger) == [(7, Attempt(1, 0)), (7, Attempt(2, 1)), (7, Attempt(3, 2))]
 
     def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
         drawn = []
@@ -133,7 +148,7 @@ def test_the_machine_is_shared_out(
 
 
 def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
-    local_ray: None, unusable: Callable[[int], Callable[[Chore], None]]
+    local_ray: None, unusable: Callable[[int], Work]
 ) -> None:
     with RayExecutor(unusable, Pool(workers=1, threads=1)) as executor:
         (outcome,) = executor.run([Chore(3)])
@@ -153,9 +168,9 @@ def test_workers_for_which_there_is_no_room_are_refused(
 
 
 @pytest.fixture
-def unusable() -> Callable[[int], Callable[[Chore], None]]:
+def unusable() -> Callable[[int], Work]:
     return _unusable
 
 
-def _unusable(threads: int) -> Callable[[Chore], None]:
+def _unusable(threads: int) -> Work:
     raise ValueError("no such device")

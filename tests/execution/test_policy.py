@@ -1,21 +1,34 @@
 """Policy: pure functions of what is known about a failure."""
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.errors import CorruptPart, JobError, LakeError, MissingPart
+from stir_ray.errors import CorruptPart, JobError, LakeAway, LakeError, MissingPart
 from stir_ray.execution.policy import (
     Failure,
     FailureClass,
     describe,
+    hung,
     retry_delay,
     should_stop,
+    spoils_worker,
+    worker_died,
 )
 
 
 class OutOfMemoryError(RuntimeError):
+    """Named as torch and Ray name theirs."""
+
+
+class AcceleratorError(RuntimeError):
     """Named as torch names its own."""
+
+
+class ReadTimeoutError(Exception):
+    """Named as client libraries of the web name theirs."""
 
 
 def raised(error: Exception) -> Exception:
@@ -33,7 +46,17 @@ def raised(error: Exception) -> Exception:
         (LakeError("x"), FailureClass.SETUP),
         (OutOfMemoryError("CUDA"), FailureClass.MEMORY),
         (MemoryError(), FailureClass.MEMORY),
+        (RuntimeError("CUDA error: out of memory"), FailureClass.MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), FailureClass.MEMORY),
+        (AcceleratorError("CUDA error: an illegal access"), FailureClass.INFRASTRUCTURE),
+        (RuntimeError("CUDA error: unspecified launch failure"), FailureClass.INFRASTRUCTURE),
+        (AcceleratorError("CUDA error: device-side assert"), FailureClass.DETERMINISTIC),
         (ConnectionResetError("x"), FailureClass.STORAGE),
+        (LakeAway("x"), FailureClass.STORAGE),
+        (ReadTimeoutError("x"), FailureClass.STORAGE),
+        (OSError(errno.EIO, "x"), FailureClass.STORAGE),
+        (OSError(errno.ENOSPC, "x"), FailureClass.SETUP),
+        (OSError(errno.EDQUOT, "x"), FailureClass.SETUP),
         (TimeoutError("x"), FailureClass.STORAGE),
         (PermissionError("x"), FailureClass.SETUP),
         (MissingPart("x"), FailureClass.DEPENDENCY),
@@ -58,18 +81,64 @@ def failure(kind: FailureClass, fingerprint: str = "x") -> Failure:
     return Failure(kind, fingerprint, "message", "")
 
 
+@pytest.mark.parametrize(
+    ("error", "spoils"),
+    [
+        (AcceleratorError("CUDA error: an illegal access"), True),
+        (AcceleratorError("CUDA error: device-side assert"), True),
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), False),
+        (ValueError("x"), False),
+        (LakeAway("x"), False),
+    ],
+)
+def test_an_error_of_the_device_spoils_its_process(error: Exception, spoils: bool) -> None:
+    assert spoils_worker(describe(raised(error))) is spoils
+
+
+def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
+    assert worker_died(OutOfMemoryError("x")).failure_class is FailureClass.MEMORY
+    assert worker_died(RuntimeError("x")).failure_class is FailureClass.INFRASTRUCTURE
+
+
+ATTEMPTS = {
+    FailureClass.INFRASTRUCTURE: 20,
+    FailureClass.STORAGE: 3,
+    FailureClass.MEMORY: 4,
+    FailureClass.HUNG: 2,
+    FailureClass.DEPENDENCY: 1,
+    FailureClass.SETUP: 1,
+    FailureClass.DETERMINISTIC: 1,
+}
+"""As the README promises."""
+
+
+@pytest.mark.parametrize("kind", FailureClass)
+def test_every_class_has_its_number_of_attempts(kind: FailureClass) -> None:
+    allowed = ATTEMPTS[kind]
+    delays = [retry_delay([failure(kind)] * times) for times in range(1, allowed + 1)]
+    assert delays[-1] is None
+    assert None not in delays[:-1]
+
+
+@given(st.lists(st.sampled_from(list(FailureClass))), st.sampled_from(list(FailureClass)))
+def test_each_class_is_counted_by_itself(before: list[FailureClass], latest: FailureClass) -> None:
+    failures = [failure(kind) for kind in [*before, latest]]
+    alike = [one for one in failures if one.failure_class is latest]
+    assert retry_delay(failures) == retry_delay(alike)
+
+
 @given(st.sampled_from(list(FailureClass)), st.integers(1, 50))
-def test_waiting_grows_and_ends(kind: FailureClass, attempt: int) -> None:
-    now, later = (retry_delay(failure(kind), n) for n in (attempt, attempt + 1))
+def test_waiting_grows_and_ends(kind: FailureClass, times: int) -> None:
+    now, later = (retry_delay([failure(kind)] * n) for n in (times, times + 1))
     if now is None:
         assert later is None
     else:
-        assert later is None or later >= now
+        assert later is None or now <= later <= 60
 
 
-def test_only_what_may_pass_is_tried_again() -> None:
-    again = {kind for kind in FailureClass if retry_delay(failure(kind), 1) is not None}
-    assert again == {FailureClass.INFRASTRUCTURE, FailureClass.STORAGE}
+def test_a_hung_task_is_told_its_limit() -> None:
+    assert hung(90).failure_class is FailureClass.HUNG
+    assert "90 s" in hung(90).message
 
 
 A, B = (failure(FailureClass.DETERMINISTIC, name) for name in "ab")
