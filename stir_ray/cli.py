@@ -15,6 +15,7 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures
 from stir_ray.stages import verify as verification
+from stir_ray.stages.asked import look
 from stir_ray.stages.forecast import (
     Inspected,
     forecast,
@@ -104,7 +105,7 @@ def plan(
     Example: stir-ray plan jobs/digits.yaml
     """
     said = read_job(job, sets or ())
-    stages = forecast(inspected(said, open_lake(said.lake)))
+    stages = forecast(inspected(look(said), open_lake(said.lake)))
     print(tables.plan_json(stages)) if as_json else Console().print(tables.plan_table(stages))
 
 
@@ -128,7 +129,7 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     Example: stir-ray reduce jobs/digits.yaml
     """
     known = _begun(job, sets)
-    print(summary.of_results(known.job, reduce_job(known.job, known.study(), known.lake)))
+    print(summary.of_results(known.job, reduce_job(known.asked, known.study(), known.lake)))
 
 
 @app.command()
@@ -139,7 +140,7 @@ def report(job: JobFile, sets: Overrides = None) -> None:
     """
     known = _begun(job, sets)
     study = known.study()
-    reduced = reduce_job(known.job, study, known.lake)
+    reduced = reduce_job(known.asked, study, known.lake)
     print(write_figures(known.job, study, known.lake, reduced))
 
 
@@ -186,7 +187,7 @@ def _begun(path: Path, sets: list[str] | None) -> Inspected:
     """A job of which the lake knows models and images; needs neither torch nor the datasets."""
     job = read_job(path, sets or ())
     lake = open_lake(job.lake)
-    known = known_to_lake(job, lake)
+    known = known_to_lake(look(job), lake)
     if known is None:
         raise LakeError(
             f"lake {lake.objects.location()}: nothing of this job is there; "

@@ -3,36 +3,39 @@
 from stir_ray.errors import InputError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.report.progress import watcher
+from stir_ray.stages.asked import look
 from stir_ray.stages.compute import Computation, Tally
-from stir_ray.stages.study import read_study, version_of_file
+from stir_ray.stages.study import read_study
 from workflows.executors import as_program, executor_for
 
 
 def run(job: Job, *, serial: bool = False) -> Tally:
     """Train what the lake misses of a job's models; arguments and errors as `invariance.run`."""
-    lake = open_lake(job.lake)
+    asked, lake = look(job), open_lake(job.lake)
     lake.objects.check()
     with executor_for(job, serial=serial) as executor:
         computation = Computation(
             lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
         )
-        train_everything(job, lake, computation)
+        train_everything(asked, lake, computation)
     return computation.tally
 
 
-def train_everything(job: Job, lake: Lake, computation: Computation) -> None:
+def train_everything(asked: Asked, lake: Lake, computation: Computation) -> None:
     """Inspect images and models, then train: first what starts from random weights."""
-    computation.run("inspect", lambda: inspections(job, version_of_file))
+    job, version = asked.job, asked.version
+    computation.run("inspect", lambda: inspections(job, version))
     computation.tally.nothing_failed(InputError)
     # Everything that does not fit shows here, before anything is computed.
-    read_study(job, lake)
-    computation.run("train", lambda: independent_trainings(job, version_of_file))
-    pretrained = read_study(job, lake).pretrained
+    read_study(asked, lake)
+    computation.run("train", lambda: independent_trainings(job, version))
+    pretrained = read_study(asked, lake).pretrained
     if not pretrained.is_trained:
         computation.tally.nothing_failed(TasksFailed)
-    computation.run("finetune", lambda: finetunings(job, pretrained, version_of_file))
+    computation.run("finetune", lambda: finetunings(job, pretrained, version))
 
 
 if __name__ == "__main__":

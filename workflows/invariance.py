@@ -7,6 +7,7 @@ from stir_ray.job import Job
 from stir_ray.lake.tables import open_lake
 from stir_ray.report.progress import watcher
 from stir_ray.report.publish import write_figures
+from stir_ray.stages.asked import look
 from stir_ray.stages.compute import Computation, Tally
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.study import read_study
@@ -53,17 +54,17 @@ def run(job: Job, *, serial: bool = False) -> Summary:
         InputError: if something about job, models, images or lake must be mended first.
         RunStopped: if too many tasks failed alike.
     """
-    lake = open_lake(job.lake)
+    asked, lake = look(job), open_lake(job.lake)
     lake.objects.check()
     with executor_for(job, serial=serial) as executor:
         computation = Computation(
             lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
         )
-        train_everything(job, lake, computation)
-        study = read_study(job, lake).trained()
+        train_everything(asked, lake, computation)
+        study = read_study(asked, lake).trained()
         computation.run("invert", study.inversions)
         computation.run("compare", study.comparisons)
-    reduced = reduce_job(job, study, lake)
+    reduced = reduce_job(asked, study, lake)
     figures = write_figures(job, study, lake, reduced)
     return Summary(computation.tally, reduced, figures)
 

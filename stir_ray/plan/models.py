@@ -62,9 +62,24 @@ def inspect_finetuned(
 ) -> Iterator[InspectModel]:
     """The inspections of a finetuning that exists already, in epoch order."""
     for epoch in source.epochs:
-        path = source.checkpoints.replace("{epoch}", str(epoch))
+        path = checkpoint_of_epoch(source, epoch)
         name = f"{FINETUNED} epoch {epoch}"
         yield InspectModel(name, architecture_of(job), path, version(path))
+
+
+def checkpoint_of_epoch(source: CheckpointFinetuning, epoch: int) -> str:
+    """Path or URL of an epoch's checkpoint."""
+    return source.checkpoints.replace("{epoch}", str(epoch))
+
+
+def training_data(job: Job) -> Iterator[tuple[str, Data]]:
+    """The dataset of every training of the job, by its place in the job file."""
+    if isinstance(job.pretrained, TrainedModel):
+        yield "pretrained.train.data", job.pretrained.train.data or job.data
+    if isinstance(job.finetuned, TrainedFinetuning):
+        yield "finetuned.train.data", job.finetuned.train.data or job.data
+    if job.from_scratch:
+        yield "from_scratch.train.data", job.from_scratch.train.data or job.data
 
 
 def independent_trainings(job: Job, version: Version) -> Iterator[Train]:

@@ -11,13 +11,14 @@ from stir_ray.execution.executor import SerialExecutor
 from stir_ray.job import Job
 from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.cost import Cost, Scale, cost
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
-from stir_ray.stages.study import model_card, read_study, trainings, version_of_file
+from stir_ray.stages.study import model_card, read_study, trainings
 from stir_ray.stages.work import WorkerSettings, make_worker
 
 
@@ -35,13 +36,18 @@ class StageForecast:
 class Inspected:
     """A job and where its inspections are: in its lake, or in memory if it has not begun."""
 
-    job: Job
+    asked: Asked
     lake: Lake
     facts: Lake
 
+    @property
+    def job(self) -> Job:
+        """The job itself."""
+        return self.asked.job
+
     def study(self) -> Study:
         """The job's study, as far as it is known."""
-        return read_study(self.job, self.facts)
+        return read_study(self.asked, self.facts)
 
 
 class _Overlay(Lake):
@@ -58,36 +64,37 @@ class _Overlay(Lake):
             return self._second.read(schema, part_id)
 
 
-def known_to_lake(job: Job, lake: Lake) -> Inspected | None:
+def known_to_lake(asked: Asked, lake: Lake) -> Inspected | None:
     """The job, if its inspections are in its lake; None if it has not begun."""
     stored = Stored(lake)
-    tasks = inspections(job, version_of_file)
-    return Inspected(job, lake, lake) if all(is_done(task, stored) for task in tasks) else None
+    tasks = inspections(asked.job, asked.version)
+    return Inspected(asked, lake, lake) if all(is_done(task, stored) for task in tasks) else None
 
 
-def inspected(job: Job, lake: Lake) -> Inspected:
+def inspected(asked: Asked, lake: Lake) -> Inspected:
     """Inspect a job without writing to its lake; what the lake knows already is used.
 
     Raises:
         InputError: if something about job, models or images must be mended.
     """
-    known = known_to_lake(job, lake)
+    known = known_to_lake(asked, lake)
     if known:
         return known
+    job = asked.job
     facts = open_lake(f"memory://inspected/{uuid4().hex}")
     settings = WorkerSettings(facts.objects.url, job.name, job.execution.batch_size)
     with SerialExecutor(lambda threads: make_worker(settings, threads)) as executor:
-        for outcome in executor.run(inspections(job, version_of_file)):
+        for outcome in executor.run(inspections(job, asked.version)):
             if outcome.failure:
                 raise InputError(outcome.failure.message)
-    return Inspected(job, lake, _Overlay(facts, lake))
+    return Inspected(asked, lake, _Overlay(facts, lake))
 
 
 def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]:
     """All stages of a job, in the order in which they run."""
     study = inspected.study()
-    yield "inspect", inspections(inspected.job, version_of_file)
-    yield "train", trainings(inspected.job, inspected.facts)
+    yield "inspect", inspections(inspected.job, inspected.asked.version)
+    yield "train", trainings(inspected.asked, inspected.facts)
     yield "invert", study.inversions()
     yield "compare", study.comparisons()
 
@@ -126,7 +133,7 @@ def _by_stage(inspected: Inspected, price: Callable[[Task], Cost]) -> list[Stage
 
 
 def _scale(inspected: Inspected) -> Scale:
-    card = model_card(inspected.job, inspected.facts)
+    card = model_card(inspected.asked, inspected.facts)
     return Scale(
         flops=card["flops"],
         images=inspected.job.images.count,
@@ -134,7 +141,7 @@ def _scale(inspected: Inspected) -> Scale:
         parameters=card["parameters"],
         training_images={
             task.name: _count(task, inspected.lake)
-            for task in trainings(inspected.job, inspected.facts)
+            for task in trainings(inspected.asked, inspected.facts)
         },
     )
 

@@ -20,6 +20,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, build, encode, provenance
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.preparation import Train
@@ -77,8 +78,9 @@ class Reduced:
         return self.cells - self.missing
 
 
-def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
+def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
     """Write a job's results, unless those in the lake are of just these parts already."""
+    job = asked.job
     compared, inverted = lake.stored(COMPARISONS), lake.stored(INVERSIONS)
     places = list(cells(study))
     present = [
@@ -86,7 +88,7 @@ def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
         for cell in places
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
-    histories: dict[Role, Train] = {task.name: task for task in _finished(job, lake)}
+    histories: dict[Role, Train] = {task.name: task for task in _finished(asked, lake)}
     inputs = content_id(
         "results",
         recipe=_RECIPE,
@@ -106,9 +108,9 @@ def reduce_job(job: Job, study: Study, lake: Lake) -> Reduced:
     return reduced
 
 
-def _finished(job: Job, lake: Lake) -> Iterator[Train]:
+def _finished(asked: Asked, lake: Lake) -> Iterator[Train]:
     recorded = lake.stored(TRAININGS)
-    return (task for task in trainings(job, lake) if task.id in recorded)
+    return (task for task in trainings(asked, lake) if task.id in recorded)
 
 
 def _is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:

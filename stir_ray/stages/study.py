@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from stir_ray.errors import DataError, InputError, JobError
-from stir_ray.job import CheckpointFinetuning, Data, Digits, Job, TrainedFinetuning, TrainedModel
-from stir_ray.lake.objects import file_version
+from stir_ray.errors import DataError, JobError
+from stir_ray.job import CheckpointFinetuning, Data, Digits, TrainedModel
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.tables import Lake, provenance
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import (
     FINETUNED,
     FROM_SCRATCH,
@@ -24,48 +24,37 @@ from stir_ray.plan.models import (
     independent_trainings,
     inspect_finetuned,
     inspect_pretrained,
+    training_data,
 )
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.study import Study, kept_images, layers_of
 
 
-def version_of_file(path: str) -> str:
-    """What changes when a checkpoint file, or a folder of images, does.
-
-    Raises:
-        InputError: if there is none.
-    """
-    try:
-        return file_version(path)
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{path}: cannot be read ({error or 'no such file'})") from None
-
-
-def read_study(job: Job, lake: Lake) -> Study:
+def read_study(asked: Asked, lake: Lake) -> Study:
     """Everything needed to plan a job's measurements.
 
     Weights that are not trained yet stand there under a placeholder, so that a plan can be made
     of a job that has not begun.
 
     Args:
-        job: whose inspections are in the lake.
+        asked: a job whose inspections are in the lake.
         lake: that holds them.
 
     Raises:
         JobError, DataError: if layers, representation or images do not fit the model.
         FileNotFoundError: if the job was not inspected yet.
     """
-    card = model_card(job, lake)
+    job, card = asked.job, model_card(asked, lake)
     layers = layers_of(job, card["depth"])
     if job.representation == "cls" and not card["has_class_token"]:
         raise JobError("`representation: cls`: the model has no class token; use `patch_mean`")
-    gather = gather_images(job, version_of_file)
+    gather = gather_images(job, asked.version)
     image_set = lake.read(IMAGE_SETS, gather.outputs[0].id)
     shape = _shape(card)
     _fits("data", _shape(image_set.slice(0, 1).to_pylist()[0]), shape)
-    for name, data in _training_data(job):
+    for name, data in training_data(job):
         _fits(name, _shape_of(data), shape)
-    pretrained = _pretrained(job, lake)
+    pretrained = _pretrained(asked, lake)
     return Study(
         question=Question(
             image_set=provenance(image_set)["digest"],
@@ -75,15 +64,15 @@ def read_study(job: Job, lake: Lake) -> Study:
             layers=layers,
         ),
         pretrained=pretrained,
-        compared=dict(_compared(job, lake, pretrained)),
+        compared=dict(_compared(asked, lake, pretrained)),
         seeds=job.seeds,
         keep=kept_images(job),
     )
 
 
-def model_card(job: Job, lake: Lake) -> dict:
+def model_card(asked: Asked, lake: Lake) -> dict:
     """The card of the job's architecture, as a row of the table `models`."""
-    return _card(inspect_pretrained(job, version_of_file), lake)
+    return _card(inspect_pretrained(asked.job, asked.version), lake)
 
 
 def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
@@ -103,10 +92,10 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
     )
 
 
-def trainings(job: Job, lake: Lake) -> Iterator[Train]:
+def trainings(asked: Asked, lake: Lake) -> Iterator[Train]:
     """Every training of the job, those that others start from first."""
-    yield from independent_trainings(job, version_of_file)
-    yield from finetunings(job, _pretrained(job, lake), version_of_file)
+    yield from independent_trainings(asked.job, asked.version)
+    yield from finetunings(asked.job, _pretrained(asked, lake), asked.version)
 
 
 def training_history(task: Train, lake: Lake) -> pa.Table:
@@ -114,25 +103,25 @@ def training_history(task: Train, lake: Lake) -> pa.Table:
     return lake.read(TRAININGS, task.id)
 
 
-def _pretrained(job: Job, lake: Lake) -> Checkpoint:
-    if isinstance(job.pretrained, TrainedModel):
-        (task,) = (
-            task for task in independent_trainings(job, version_of_file) if task.name == PRETRAINED
-        )
+def _pretrained(asked: Asked, lake: Lake) -> Checkpoint:
+    if isinstance(asked.job.pretrained, TrainedModel):
+        alone = independent_trainings(asked.job, asked.version)
+        (task,) = (task for task in alone if task.name == PRETRAINED)
         return trained_checkpoints(task, lake)[-1]
-    return _inspected(inspect_pretrained(job, version_of_file), PRETRAINED, 0, lake)
+    return _inspected(inspect_pretrained(asked.job, asked.version), PRETRAINED, 0, lake)
 
 
 def _compared(
-    job: Job, lake: Lake, pretrained: Checkpoint
+    asked: Asked, lake: Lake, pretrained: Checkpoint
 ) -> Iterator[tuple[Role, tuple[Checkpoint, ...]]]:
+    job = asked.job
     if isinstance(job.finetuned, CheckpointFinetuning):
-        tasks = inspect_finetuned(job, job.finetuned, version_of_file)
+        tasks = inspect_finetuned(job, job.finetuned, asked.version)
         numbered = zip(job.finetuned.epochs, tasks, strict=True)
         yield FINETUNED, tuple(_inspected(task, FINETUNED, n, lake) for n, task in numbered)
-    for task in finetunings(job, pretrained, version_of_file):
+    for task in finetunings(job, pretrained, asked.version):
         yield FINETUNED, trained_checkpoints(task, lake)
-    for task in independent_trainings(job, version_of_file):
+    for task in independent_trainings(job, asked.version):
         if task.name == FROM_SCRATCH:
             # Only the trained model is a baseline; how it got there shares nothing with pt.
             yield FROM_SCRATCH, trained_checkpoints(task, lake)[-1:]
@@ -154,15 +143,6 @@ def _shape(row: dict) -> tuple[int, int, int]:
 def _shape_of(data: Data) -> tuple[int, int, int]:
     channels = 1 if isinstance(data, Digits) else data.channels
     return channels, data.size, data.size
-
-
-def _training_data(job: Job) -> Iterator[tuple[str, Data]]:
-    if isinstance(job.pretrained, TrainedModel):
-        yield "pretrained.train.data", job.pretrained.train.data or job.data
-    if isinstance(job.finetuned, TrainedFinetuning):
-        yield "finetuned.train.data", job.finetuned.train.data or job.data
-    if job.from_scratch:
-        yield "from_scratch.train.data", job.from_scratch.train.data or job.data
 
 
 def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int]) -> None:

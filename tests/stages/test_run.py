@@ -23,6 +23,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import invert
+from stir_ray.stages.asked import look
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.study import read_study
 from stir_ray.stages.workbench import Workbench
@@ -118,11 +119,11 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
 ) -> None:
     job = finished_copy()
     lake = open_lake(job.lake)
-    study = read_study(job, lake)
+    study = read_study(look(job), lake)
     task = next(iter(study.comparisons()))
     lost = task.comparisons[1]
     lake.objects.delete(f"parts/comparisons/{lost.part.id}.parquet")
-    reduced = reduce_job(job, study, lake)
+    reduced = reduce_job(look(job), study, lake)
     assert reduced.missing == 1
     results = open_results(f"{job.lake}/jobs/small")
     at = {"model": "finetuned", "direction": "ft|pt", "epoch": task.target.epoch}

@@ -1,0 +1,58 @@
+"""What a person asked for: a job, and the versions of the files that it reads.
+
+With its lake that is all it takes to plan the job, also when the files themselves are gone.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from stir_ray.identity import content_id
+from stir_ray.job import CheckpointFinetuning, CheckpointModel, ImageFolder, Job
+from stir_ray.plan.models import checkpoint_of_epoch, training_data
+
+_RECIPE = 1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job, and what its files were when it was asked for.
+
+    Attributes:
+        job: the job.
+        versions: of every file and folder it reads, by path or URL.
+    """
+
+    job: Job
+    versions: Mapping[str, str]
+
+    def version(self, path: str) -> str:
+        """Of a file or folder of the job."""
+        return self.versions[path]
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The job without its place and its machines, which are no part of what is asked."""
+        return self.job.model_dump(mode="json", exclude={"lake", "execution"})
+
+    @cached_property
+    def id(self) -> str:
+        """Equal for equal wishes."""
+        return content_id("asked", recipe=_RECIPE, job=self.said, versions=dict(self.versions))
+
+
+def files_of(job: Job) -> tuple[str, ...]:
+    """Paths and URLs of the files and folders that a job reads, each once."""
+    return tuple(dict.fromkeys(_files(job)))
+
+
+def _files(job: Job) -> Iterator[str]:
+    if isinstance(job.pretrained, CheckpointModel):
+        yield job.pretrained.checkpoint
+    if isinstance(job.finetuned, CheckpointFinetuning):
+        for epoch in job.finetuned.epochs:
+            yield checkpoint_of_epoch(job.finetuned, epoch)
+    for data in (job.data, *(data for _, data in training_data(job))):
+        if isinstance(data, ImageFolder):
+            yield data.path
