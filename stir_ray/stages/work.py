@@ -42,13 +42,13 @@ def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task, Attem
     return partial(_work, Workbench(settings, threads))
 
 
-def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:  # noqa: ARG001
+def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:
     from stir_ray.stages.compare import compare_models
     from stir_ray.stages.inspect import gather_images, inspect_model
     from stir_ray.stages.invert import invert_layer
     from stir_ray.stages.train import train_model
 
-    bench.begin(task.label)
+    bench.begin(task.label, out_of_memory=attempt.out_of_memory)
     match task:
         case GatherImages():
             gather_images(task, bench)

@@ -1,0 +1,85 @@
+"""`stir-ray` in a process of its own, with every execution of a task noted on disk."""
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Imported once, before processes are forked: each of these costs seconds.
+import stir_ray.stages.workbench  # noqa: F401
+from stir_ray import cli
+from stir_ray.execution.executor import Attempt
+from stir_ray.lake.objects import Objects
+from stir_ray.plan.tasks import Task
+from stir_ray.stages import work
+from workflows import executors
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and what is to happen to it.
+
+    Attributes:
+        arguments: of `stir-ray`.
+        ledger: where executions are noted.
+        said: where everything it prints goes.
+        environment: put over that of the process.
+        die_before_put: number of the part that is encoded and not stored any more; 0 for none.
+    """
+
+    arguments: Sequence[str]
+    ledger: Path
+    said: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    die_before_put: int = 0
+
+
+def main(command: Command) -> None:
+    """Be that command line."""
+    os.environ.update(command.environment)
+    with command.said.open("w") as said:
+        os.dup2(said.fileno(), sys.stdout.fileno())
+        os.dup2(said.fileno(), sys.stderr.fileno())
+    executors.make_worker = functools.partial(make_worker, command.ledger)
+    if command.die_before_put:
+        _die_before_put(command.die_before_put)
+    sys.argv = ["stir-ray", *command.arguments]
+    cli.main()
+
+
+def make_worker(
+    ledger: Path, settings: work.WorkerSettings, threads: int
+) -> Callable[[Task, Attempt], None]:
+    """The worker of the real run, made in whatever process it works."""
+    return functools.partial(_noted, ledger, work.make_worker(settings, threads))
+
+
+def _noted(ledger: Path, do: Callable[[Task, Attempt], None], task: Task, attempt: Attempt) -> None:
+    _note(ledger, task, "begin")
+    do(task, attempt)
+    _note(ledger, task, "end")
+
+
+def _note(ledger: Path, task: Task, event: str) -> None:
+    line = json.dumps({"event": event, "task": task.label, "pid": os.getpid()}) + "\n"
+    # One write of a short line: several processes append to the same file.
+    with ledger.open("a") as file:
+        file.write(line)
+
+
+def _die_before_put(number: int) -> None:
+    """SIGKILL this process with a part encoded and not yet stored."""
+    really, puts = Objects.put, 0
+
+    def put(self: Objects, key: str, content: bytes) -> None:
+        nonlocal puts
+        puts += key.startswith(("parts/", "checkpoints/"))
+        if puts == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        really(self, key, content)
+
+    Objects.put = put

@@ -1,0 +1,79 @@
+"""Whatever dies, the lake holds whole parts, and the next run computes exactly what is missing."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.laws import nothing_lost
+from tests.faults.runs import Scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A lake in a folder that is not there yet."""
+    return Scene(tmp_path, str(tmp_path / "lake"))
+
+
+def inversions(scene: Scene) -> int:
+    """How many inversions were begun."""
+    return sum(count for task, count in scene.times().items() if task.startswith("invert"))
+
+
+def test_a_driver_killed_again_and_again_loses_only_what_it_had_in_hand(
+    scene: Scene, finished: Path
+) -> None:
+    moments = random.Random(7)  # noqa: S311 - moments, not secrets
+    # While it inspects, trains, inverts, and compares.
+    begun = (2, 4, 17, 31)
+    for count in begun:
+        with scene.started("--serial") as run:
+            run.until(lambda count=count: scene.times().total() >= count)
+            time.sleep(moments.uniform(0, 0.05))
+            run.send(signal.SIGKILL)
+        assert not scene.findings()
+    assert scene.run("--serial").code == 0
+    nothing_lost(scene, finished, at_most=len(begun))
+
+
+@pytest.mark.parametrize("put", [1, 7, 23, 40])
+def test_a_driver_that_dies_between_encoding_and_storing_loses_that_task_alone(
+    scene: Scene, finished: Path, put: int
+) -> None:
+    assert scene.run("--serial", die_before_put=put).code == -signal.SIGKILL
+    assert scene.run("--serial").code == 0
+    nothing_lost(scene, finished, at_most=1)
+    assert scene.times().total() == len(scene.times()) + 1
+
+
+@pytest.mark.parametrize(
+    ("stop", "options"),
+    [(signal.SIGINT, ["--serial"]), (signal.SIGTERM, ["--serial"]), (signal.SIGTERM, [])],
+)
+def test_an_interrupted_run_says_so_and_can_go_on(
+    scene: Scene, finished: Path, stop: signal.Signals, options: list[str]
+) -> None:
+    with scene.started(*options) as run:
+        run.until(lambda: inversions(scene) >= 5)
+        run.send(stop)
+        ended = run.ended()
+    assert ended.code == 130
+    assert ended.last_line == "stir-ray: interrupted; run again to go on"
+    assert scene.run("--serial").code == 0
+    # Two workers, each with one task in hand.
+    nothing_lost(scene, finished, at_most=2)
+
+
+def test_a_worker_killed_within_an_inversion_is_replaced_and_its_task_runs_again(
+    scene: Scene, finished: Path
+) -> None:
+    with scene.started() as run:
+        run.until(lambda: inversions(scene) >= 5)
+        killed = scene.executions()[-1]
+        os.kill(killed.pid, signal.SIGKILL)
+        assert run.ended().code == 0
+    nothing_lost(scene, finished, at_most=1)
+    assert scene.times()[killed.task] == 2
