@@ -21,41 +21,14 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.lake.tables import Lake, build, encode, provenance
 from stir_ray.plan.asked import Asked
-from stir_ray.plan.checkpoints import Checkpoint, Role
-from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.checkpoints import Role
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
-from stir_ray.stages.matrices import FT_FT, FT_PT, PT_FT, PT_PT, matrices
+from stir_ray.stages.cells import Cell, cells
+from stir_ray.stages.matrices import matrices
 from stir_ray.stages.study import training_history, trainings
 
 _RECIPE = 1
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A comparison and its place in the results."""
-
-    model: Role
-    epoch: int
-    direction: str
-    comparison: Comparison
-
-
-def cells(study: Study) -> Iterator[Cell]:
-    """Every place in the results. Places of equal models share their comparison."""
-    pt = study.pretrained
-    for role, checkpoints in study.compared.items():
-        for ft in checkpoints:
-            for direction, reference, target in _directions(pt, ft):
-                for seed in study.seeds:
-                    for layer in study.question.layers:
-                        comparison = Comparison(study.question, reference, target, layer, seed)
-                        yield Cell(role, ft.epoch, direction, comparison)
-
-
-def _directions(pt: Checkpoint, ft: Checkpoint) -> tuple[tuple[str, Checkpoint, Checkpoint], ...]:
-    """Name, reference (inverted) and target (looks)."""
-    return ((PT_PT, pt, pt), (FT_PT, pt, ft), (FT_FT, ft, ft), (PT_FT, ft, pt))
 
 
 @dataclass(frozen=True)
@@ -131,24 +104,23 @@ def _results(present: list[Cell], job: Job, lake: Lake) -> pa.Table:
     inversion_ids = sorted({cell.comparison.inversion.id for cell in present})
     limit = job.inversion.residual_limit
     compared = dict(zip(comparison_ids, lake.read_parts(COMPARISONS, comparison_ids), strict=True))
-    residuals = {
-        part_id: _quantiles(table["residual"].to_numpy(), limit)
-        for part_id, table in zip(
-            inversion_ids, lake.read_parts(INVERSIONS, inversion_ids), strict=True
-        )
-    }
+    inverted = zip(inversion_ids, lake.read_parts(INVERSIONS, inversion_ids), strict=True)
+    quantiles = {part_id: residual_columns(table, limit) for part_id, table in inverted}
     tables = [
-        _placed(
-            cell,
-            compared[cell.comparison.part.id],
-            residuals[cell.comparison.inversion.id],
-        )
+        rows_of(cell, compared[cell.comparison.part.id], quantiles[cell.comparison.inversion.id])
         for cell in present
     ]
     return pa.concat_tables(tables) if tables else RESULTS.arrow().empty_table()
 
 
-def _quantiles(residual: np.ndarray, limit: float) -> dict[str, float | int]:
+def residual_columns(inverted: pa.Table, limit: float) -> dict[str, float | int]:
+    """How good an inversion is, under the names of the columns of the results.
+
+    Args:
+        inverted: a part of the table `inversions`.
+        limit: the residual above which an image counts as unconverged.
+    """
+    residual = inverted["residual"].to_numpy()
     low, median, high = np.quantile(residual, [0.05, 0.5, 0.95])
     return {
         "residual_q05": low,
@@ -159,7 +131,8 @@ def _quantiles(residual: np.ndarray, limit: float) -> dict[str, float | int]:
     }
 
 
-def _placed(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]) -> pa.Table:
+def rows_of(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]) -> pa.Table:
+    """The rows of the results that a comparison is, in the place of a cell."""
     shared = {name: compared[name].to_pylist() for name in compared.column_names if name in _NAMES}
     place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
     return build(RESULTS, {**shared, **place, **residuals})

@@ -1,0 +1,17 @@
+"""Values in words, short enough for one line."""
+
+from collections.abc import Iterable
+
+
+def spelled(values: Iterable[int] | Iterable[str]) -> str:
+    """Distinct values in order; three or more numbers in a row as `1-12`."""
+    runs: list[list] = []
+    for value in sorted(set(values)):
+        if runs and isinstance(value, int) and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(one) for one in run)
+        for run in runs
+    )
