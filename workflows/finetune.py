@@ -6,8 +6,8 @@ from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.report.progress import watcher
-from stir_ray.stages.asked import look
-from stir_ray.stages.compute import Computation, Tally
+from stir_ray.stages.asked import look, record
+from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.study import read_study
 from workflows.executors import as_program, executor_for
 
@@ -17,20 +17,19 @@ def run(job: Job, *, serial: bool = False) -> Tally:
     asked, lake = look(job), open_lake(job.lake)
     lake.objects.check()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(
-            lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
-        )
+        computation = Computation(job, lake, executor, watcher(), Everything())
         train_everything(asked, lake, computation)
     return computation.tally
 
 
 def train_everything(asked: Asked, lake: Lake, computation: Computation) -> None:
-    """Inspect images and models, then train: first what starts from random weights."""
+    """Inspect images and models, record the job, then train: first from random weights."""
     job, version = asked.job, asked.version
     computation.run("inspect", lambda: inspections(job, version))
     computation.tally.nothing_failed(InputError)
     # Everything that does not fit shows here, before anything is computed.
     read_study(asked, lake)
+    record(asked, lake)
     computation.run("train", lambda: independent_trainings(job, version))
     pretrained = read_study(asked, lake).pretrained
     if not pretrained.is_trained:

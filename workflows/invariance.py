@@ -4,12 +4,17 @@ from dataclasses import dataclass
 
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
-from stir_ray.lake.tables import open_lake
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.asked import Asked
+from stir_ray.plan.failed import Choice, chosen
 from stir_ray.report.progress import watcher
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.asked import look
-from stir_ray.stages.compute import Computation, Tally
+from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
+from stir_ray.stages.failures import failed_tasks
+from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.reduce import Reduced, reduce_job
+from stir_ray.stages.retry import Retry
 from stir_ray.stages.study import read_study
 from workflows.executors import as_program, executor_for
 from workflows.finetune import train_everything
@@ -39,8 +44,23 @@ class Summary:
         if failed or missing:
             raise TasksFailed(
                 f"{failed} tasks failed, {missing} of {self.reduced.cells} cells are missing; "
-                "`stir-ray status` says why, and running again retries"
+                "`stir-ray failures` says why and what to do"
             )
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What running failed tasks again came to.
+
+    Attributes:
+        failed: tasks that had failed.
+        chosen: those of them that were run again.
+        summary: of all that ran, what waited for them included.
+    """
+
+    failed: int
+    chosen: int
+    summary: Summary
 
 
 def run(job: Job, *, serial: bool = False) -> Summary:
@@ -55,11 +75,34 @@ def run(job: Job, *, serial: bool = False) -> Summary:
         RunStopped: if too many tasks failed alike.
     """
     asked, lake = look(job), open_lake(job.lake)
+    return _compute(asked, lake, Everything(), serial=serial)
+
+
+def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
+    """Run failed tasks again and what waited for them, reduce and draw; None if none failed.
+
+    Args:
+        job: whose tasks failed.
+        choice: which of them to run again.
+        serial: in this process, without Ray.
+
+    Raises:
+        InputError: as `run`, or if tasks failed and none of them is chosen.
+        RunStopped: if too many tasks failed alike.
+    """
+    asked, lake = look(job), open_lake(job.lake)
+    failed = failed_tasks(missing_tasks(asked, lake), lake)
+    if not failed:
+        return None
+    again = chosen(failed, choice)
+    return Retried(len(failed), len(again), _compute(asked, lake, Retry(again), serial=serial))
+
+
+def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summary:
+    job = asked.job
     lake.objects.check()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(
-            lake, executor, watcher(), stop_after_alike=job.execution.stop_after_alike
-        )
+        computation = Computation(job, lake, executor, watcher(), wanted)
         train_everything(asked, lake, computation)
         study = read_study(asked, lake).trained()
         computation.run("invert", study.inversions)

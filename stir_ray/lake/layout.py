@@ -1,27 +1,38 @@
 """The key grammar: where everything lies in a lake. Keys are built and parsed here alone.
 
 parts/<table>/<id>.parquet          one part, named by its content id
-checkpoints/<training id>/<epoch>.safetensors
+checkpoints/<training id>/<epoch>-<digest>.safetensors
 jobs/<job>/<table>.parquet          results of one job
+jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
-checks/<random>                     written and removed to see that a lake works
+check-<random>/object               written and removed to see that a lake works
 """
 
 import re
+import uuid
 
 from stir_ray.identity import ID_DIGITS, bytes_digest
 
 CHECKPOINTS = "checkpoints"
 """The folder of all trained weights."""
+JOBS = "jobs"
+"""The folder of what belongs to one job each."""
+PARTS = "parts"
+"""The folder of all parts."""
 _CHECKPOINT = re.compile(
-    rf"{CHECKPOINTS}/[0-9a-f]{{{ID_DIGITS}}}/\d+-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})\.safetensors"
+    rf"{CHECKPOINTS}/(?P<training>[0-9a-f]{{{ID_DIGITS}}})/\d+"
+    rf"-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})\.safetensors"
 )
-_PART = re.compile(rf"parts/(?P<table>[a-z_]+)/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.parquet")
+_JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]*)"
+_ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
+_RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
+_FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
+_PART = re.compile(rf"{PARTS}/(?P<table>[a-z_]+)/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.parquet")
 
 
 def table_folder(table: str) -> str:
     """The folder of all parts of a table."""
-    return f"parts/{table}"
+    return f"{PARTS}/{table}"
 
 
 def part_key(table: str, part_id: str) -> str:
@@ -50,14 +61,55 @@ def parse_checkpoint_key(key: str) -> str | None:
     return match["digest"] if match else None
 
 
+def training_of(checkpoint: str) -> str | None:
+    """The id of the training that a checkpoint's key is of, or None for any other key."""
+    match = _CHECKPOINT.fullmatch(checkpoint)
+    return match["training"] if match else None
+
+
+def is_costly(key: str) -> bool:
+    """Whether the object took long to compute, so that it is worth keeping while the lake is away.
+
+    Parts and checkpoints are; all that lies under `jobs/` is made from them in seconds.
+    """
+    return key.startswith((f"{PARTS}/", f"{CHECKPOINTS}/"))
+
+
+def check_key() -> str:
+    """A key, in a folder of its own, that nothing else uses."""
+    return f"check-{uuid.uuid4().hex}/object"
+
+
 def result_folder(job: str) -> str:
     """The folder of a job's results."""
-    return f"jobs/{job}"
+    return f"{JOBS}/{job}"
 
 
 def result_key(job: str, table: str) -> str:
     """The key of a table of a job's results."""
     return f"{result_folder(job)}/{table}.parquet"
+
+
+def parse_result_key(key: str) -> tuple[str, str] | None:
+    """Job and table of a result's key, or None for any other key."""
+    match = _RESULT.fullmatch(key)
+    return (match["job"], match["table"]) if match else None
+
+
+def asked_folder(job: str) -> str:
+    """The folder of all that was asked for under a job's name."""
+    return f"{result_folder(job)}/asked"
+
+
+def asked_key(job: str, asked_id: str) -> str:
+    """The key of a job as it was asked for once."""
+    return f"{asked_folder(job)}/{asked_id}.json"
+
+
+def parse_asked_key(key: str) -> tuple[str, str] | None:
+    """Job and content id of what was asked for, or None for any other key."""
+    match = _ASKED.fullmatch(key)
+    return (match["job"], match["id"]) if match else None
 
 
 def figure_folder(job: str) -> str:
@@ -68,3 +120,9 @@ def figure_folder(job: str) -> str:
 def figure_key(job: str, file: str) -> str:
     """The key of a figure file."""
     return f"{figure_folder(job)}/{file}"
+
+
+def parse_figure_key(key: str) -> tuple[str, str] | None:
+    """Job and file of a figure's key, or None for any other key."""
+    match = _FIGURE.fullmatch(key)
+    return (match["job"], match["file"]) if match else None

@@ -196,13 +196,14 @@ FAILURES = TableSchema(
         Column("task", _TEXT, "id of the task"),
         Column("stage", _TEXT, "of the task"),
         Column("label", _TEXT, "the task in words"),
-        Column("failure_class", _TEXT, "infrastructure, storage, memory, dependency or "
-               "deterministic"),
+        Column("failure_class", _TEXT, "infrastructure, storage, memory, hung, dependency, setup "
+               "or deterministic"),
         Column("fingerprint", _TEXT, "equal for failures at the same place of the code"),
         Column("message", _TEXT, "what the exception said"),
         Column("traceback", _TEXT, "its last lines"),
         Column("node", _TEXT, "where it ran"),
         Column("attempt", _INT, "counted from 1"),
+        Column("seconds", _FLOAT, "that this attempt took"),
         Column("time", pa.timestamp("us", tz="UTC"), "when it failed"),
     ),
     key=("task",),

@@ -5,10 +5,16 @@ What remains to be done is what is planned minus what is stored, so running is r
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from stir_ray.identity import content_id
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 
 Task = GatherImages | InspectModel | Train | Invert | Compare
+
+
+def task_id(task: Task) -> str:
+    """The id of a task: that of all it makes."""
+    return content_id("failures", recipe=1, parts=[part.id for part in task.outputs])
 
 
 def remaining(tasks: Iterable[Task], stored: Mapping[str, frozenset[str]]) -> Iterator[Task]:

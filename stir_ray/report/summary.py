@@ -1,15 +1,13 @@
 """What a person reads at the end."""
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import RESULT_TABLES
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.tasks import Task
-from stir_ray.stages.compute import failed
+from stir_ray.plan.failed import FailedTask
+from stir_ray.report.failures import groups
 from stir_ray.stages.reduce import Reduced
 
 
@@ -30,13 +28,11 @@ def of_results(job: Job, reduced: Reduced) -> str:
     return "\n".join(lines)
 
 
-def of_failures(tasks: Iterable[Task], lake: Lake) -> Iterator[str]:
-    """Failures of tasks that are not done, grouped by class and fingerprint, with an example."""
-    groups: Counter[tuple[str, str]] = Counter()
-    example: dict[tuple[str, str], str] = defaultdict(str)
-    for record in failed(tasks, lake):
-        kind = record["failure_class"], record["fingerprint"]
-        groups[kind] += 1
-        example[kind] = f"{record['label']}: {record['message']}"
-    for kind, count in groups.most_common():
-        yield f"{count} failed, {kind[0]} ({kind[1]}), e.g. {example[kind]}"
+def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:
+    """A line per kind of failure, with an example; the most frequent first."""
+    for group in groups(failed):
+        example = group[0]
+        yield (
+            f"{len(group)} failed, {example.failure_class} ({example.fingerprint}), "
+            f"e.g. {example.task.label}: {example.message}"
+        )

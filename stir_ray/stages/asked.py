@@ -1,10 +1,52 @@
-"""Which versions of its files a job means: looked at once, at the beginning of a command."""
+"""What was asked for: looked at when a command begins, and recorded in the lake.
 
-from stir_ray.errors import InputError
+With its record a job can be planned from the lake alone, and the lake knows what it is still
+needed for.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from stir_ray.errors import CorruptPart, InputError, JobError, LakeAway, OtherSchema
 from stir_ray.job import Job
+from stir_ray.lake.layout import JOBS, asked_folder, asked_key, parse_asked_key
 from stir_ray.lake.objects import file_version
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked, files_of
 from stir_ray.stages.several import several
+
+_FORMAT = 1
+"""Of a record; another number is of another version of stir_ray."""
+_PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]*@")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A job as it was asked for once.
+
+    Attributes:
+        key: of the record in the lake.
+        asked: the job and the versions of its files, in the lake that the record lies in.
+        time: when it was first asked for, in ISO 8601.
+    """
+
+    key: str
+    asked: Asked
+    time: str
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A job, and those of its files that could not be read and are taken as recorded."""
+
+    asked: Asked
+    lost: tuple[str, ...]
 
 
 def look(job: Job) -> Asked:
@@ -17,8 +59,116 @@ def look(job: Job) -> Asked:
     return Asked(job, dict(zip(paths, several(_version, paths), strict=True)))
 
 
+def recall(job: Job, lake: Lake) -> Recalled:
+    """The job with its files as they are now, or else as they were when it was last asked for.
+
+    Raises:
+        InputError: if a file can neither be read nor was recorded.
+    """
+    paths = files_of(job)
+    found = dict(zip(paths, several(_version_or_error, paths), strict=True))
+    lost = {path: error for path, error in found.items() if isinstance(error, Exception)}
+    recorded = _last_versions(job.name, lake) if lost else {}
+    for path, error in lost.items():
+        if path not in recorded:
+            raise error
+    versions = {path: recorded[path] if path in lost else str(found[path]) for path in paths}
+    return Recalled(Asked(job, versions), tuple(lost))
+
+
+def record(asked: Asked, lake: Lake) -> None:
+    """Let the lake know that a job is asked for; a record that is there already stays.
+
+    Raises:
+        JobError: if a password would be written down.
+    """
+    _refuse_passwords(asked.said)
+    key = asked_key(asked.job.name, asked.id)
+    try:
+        read_record(key, lake)
+    except (FileNotFoundError, CorruptPart):
+        said = {
+            "format": _FORMAT,
+            "first_asked": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "job": asked.said,
+            "versions": dict(asked.versions),
+        }
+        text = json.dumps(said, indent=2, ensure_ascii=False, sort_keys=True)
+        lake.objects.put(key, text.encode())
+
+
+def record_keys(lake: Lake) -> list[str]:
+    """The keys of all records of a lake."""
+    return sorted(key for key in lake.objects.sizes(JOBS) if parse_asked_key(key))
+
+
+def read_record(key: str, lake: Lake) -> Record:
+    """What was asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such record.
+        CorruptPart: if it is not as it was written.
+        OtherSchema: if another version of stir_ray wrote it.
+    """
+    content = lake.objects.get(key)
+    name, asked_id = parse_asked_key(key) or ("", "")
+    try:
+        said = json.loads(content)
+        written_as = said["format"]
+        job = {**said["job"], "lake": lake.objects.url}
+        versions, time = said["versions"], str(said["first_asked"])
+    except (ValueError, KeyError, TypeError):
+        raise CorruptPart(f"{key}: not a record of a job") from None
+    if written_as != _FORMAT:
+        raise OtherSchema(f"{key}: written by another version of stir_ray")
+    try:
+        asked = Asked(Job.model_validate(job), versions)
+        is_right = (asked.id, asked.job.name) == (asked_id, name)
+    except ValidationError:
+        raise OtherSchema(f"{key}: a job of another version of stir_ray") from None
+    except TypeError:
+        is_right = False
+    if not is_right:
+        raise CorruptPart(f"{key}: says something else than it is named by")
+    return Record(key, asked, time)
+
+
+def _last_versions(name: str, lake: Lake) -> dict[str, str]:
+    """Of every file that was ever read under a job's name, as it was recorded last."""
+    keys = [key for key in lake.objects.sizes(asked_folder(name)) if parse_asked_key(key)]
+    versions: dict[str, str] = {}
+    for one in sorted(_readable(keys, lake), key=lambda one: one.time):
+        versions |= one.asked.versions
+    return versions
+
+
+def _readable(keys: Iterable[str], lake: Lake) -> Iterator[Record]:
+    for key in keys:
+        try:
+            yield read_record(key, lake)
+        except CorruptPart:
+            continue
+
+
 def _version(path: str) -> str:
     try:
         return file_version(path)
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"{path}: cannot be read ({error or 'no such file'})") from None
+
+
+def _version_or_error(path: str) -> str | InputError | LakeAway:
+    try:
+        return _version(path)
+    except (InputError, LakeAway) as error:
+        return error
+
+
+def _refuse_passwords(said: Any, place: str = "") -> None:
+    if isinstance(said, dict):
+        for key, value in said.items():
+            _refuse_passwords(value, f"{place}.{key}".lstrip("."))
+    elif isinstance(said, str) and _PASSWORD.search(said):
+        raise JobError(
+            f"`{place}`: a password stands in it; keep it in the machine's environment or role"
+        )

@@ -3,16 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Protocol
 
 from stir_ray.errors import InputError, RunStopped, StirRayError
 from stir_ray.execution.executor import Executor, Outcome
 from stir_ray.execution.policy import Failure, FailureClass, should_stop
-from stir_ray.identity import content_id
-from stir_ray.lake.schemas import FAILURES, PART_TABLES
-from stir_ray.lake.tables import Lake, build
+from stir_ray.job import Job
+from stir_ray.lake.schemas import PART_TABLES
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.tasks import Task, is_done, remaining
+from stir_ray.stages.failures import record_failure
 
 
 class Stored(dict[str, frozenset[str]]):
@@ -68,22 +68,47 @@ class Tally:
             raise otherwise(self.failures[-1].message)
 
 
+class Wanted(Protocol):
+    """Which of the missing tasks are run: asked stage by stage, and told of successes."""
+
+    def includes(self, task: Task) -> bool:
+        """Whether the task is run if it misses a part."""
+        ...
+
+    def succeeded(self, task: Task) -> None:
+        """A task was run and is done."""
+        ...
+
+
+class Everything:
+    """All of them."""
+
+    def includes(self, task: Task) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
+
+    def succeeded(self, task: Task) -> None:
+        """Changes nothing."""
+
+
 class Computation:
     """Runs the missing tasks of stage after stage."""
 
     def __init__(
-        self, lake: Lake, executor: Executor, watcher: Watcher, *, stop_after_alike: int
+        self, job: Job, lake: Lake, executor: Executor, watcher: Watcher, wanted: Wanted
     ) -> None:
         """On a lake, with an executor, telling a watcher.
 
         Args:
+            job: that the tasks are of.
             lake: where parts are looked for and failures are recorded.
             executor: that runs the tasks.
             watcher: that is told.
-            stop_after_alike: the first tasks of a stage that must fail alike to stop the run.
+            wanted: which of the missing tasks are run.
         """
-        self._lake, self._executor, self._watcher = lake, executor, watcher
-        self._stop_after_alike = stop_after_alike
+        self._job, self._lake = job, lake
+        self._executor, self._watcher, self._wanted = executor, watcher, wanted
+        self._stop_after_alike = job.execution.stop_after_alike
         self.tally = Tally()
 
     def run(self, stage: str, tasks: Callable[[], Iterable[Task]]) -> None:
@@ -99,10 +124,10 @@ class Computation:
         """
         stored = Stored(self._lake)
         first_ended: list[Failure | None] = []
-        states = [is_done(task, stored) for task in tasks()]
+        states = [is_done(task, stored) for task in self._of(tasks)]
         self._watcher.begin(stage, planned=len(states), done=sum(states))
         try:
-            for outcome in self._executor.run(remaining(tasks(), stored)):
+            for outcome in self._executor.run(remaining(self._of(tasks), stored)):
                 self.tally.ran[outcome.task.stage] += 1
                 self._watcher.ended(outcome)
                 if len(first_ended) < self._stop_after_alike:
@@ -110,13 +135,18 @@ class Computation:
                 if outcome.failure:
                     self._failed(outcome, outcome.failure)
                     self._stop_if_hopeless(first_ended, outcome)
+                else:
+                    self._wanted.succeeded(outcome.task)
         finally:
             self._watcher.end()
 
+    def _of(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
+        return (task for task in tasks() if self._wanted.includes(task))
+
     def _failed(self, outcome: Outcome[Task], failure: Failure) -> None:
+        record_failure(self._lake, outcome, failure, job=self._job.name)
         if failure.failure_class is FailureClass.SETUP:
             raise InputError(failure.message)
-        record_failure(self._lake, outcome, failure)
         self.tally.failures.append(failure)
 
     def _stop_if_hopeless(self, first_ended: list[Failure | None], outcome: Outcome[Task]) -> None:
@@ -125,38 +155,3 @@ class Computation:
                 f"the first {self._stop_after_alike} tasks failed alike, one of them: "
                 f"{outcome.task.label}: {outcome.failure.message}; mend the cause and run again"
             )
-
-
-def failure_id(task: Task) -> str:
-    """Names the record of a task's failure. It counts only while the task is not done."""
-    return content_id("failures", recipe=1, parts=[part.id for part in task.outputs])
-
-
-def record_failure(lake: Lake, outcome: Outcome[Task], failure: Failure) -> None:
-    """Put a task's last failure into the lake."""
-    task_id = failure_id(outcome.task)
-    table = build(
-        FAILURES,
-        {
-            "task": task_id,
-            "stage": outcome.task.stage,
-            "label": outcome.task.label,
-            "failure_class": failure.failure_class.value,
-            "fingerprint": failure.fingerprint,
-            "message": failure.message,
-            "traceback": failure.traceback,
-            "node": outcome.node,
-            "attempt": outcome.attempt,
-            "time": datetime.now(UTC),
-        },
-    )
-    lake.write(FAILURES, task_id, table)
-
-
-def failed(tasks: Iterable[Task], lake: Lake) -> Iterator[dict]:
-    """The failure records of those tasks that are still not done, as rows."""
-    recorded = lake.stored(FAILURES)
-    ids = (failure_id(task) for task in tasks)
-    for task_id in ids:
-        if task_id in recorded:
-            yield lake.read(FAILURES, task_id).to_pylist()[0]

@@ -99,11 +99,14 @@ def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]
     yield "compare", study.comparisons()
 
 
-def missing_tasks(inspected: Inspected) -> Iterator[Task]:
-    """Tasks of all stages of which some part is not in the lake."""
-    stored = Stored(inspected.lake)
-    for _, tasks in tasks_by_stage(inspected):
-        yield from remaining(tasks, stored)
+def missing_tasks(asked: Asked, lake: Lake) -> Iterator[Task]:
+    """Tasks of which some part is not in the lake, of all stages that can be planned yet."""
+    stored = Stored(lake)
+    yield from remaining(inspections(asked.job, asked.version), stored)
+    known = known_to_lake(asked, lake)
+    for stage, tasks in tasks_by_stage(known) if known else ():
+        if stage != "inspect":
+            yield from remaining(tasks, stored)
 
 
 def progress(inspected: Inspected) -> list[StageForecast]:

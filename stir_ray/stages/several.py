@@ -5,16 +5,19 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-_AT_ONCE = 16
-_GIVEN_OUT = 4 * _AT_ONCE
-"""So that a million items are neither waited for at the first error nor all held at once."""
+AT_ONCE = 16
+"""What an object store needs to be fast, and harmless on a disk."""
+_ROUNDS = 4
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def several(find: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+def several(
+    find: Callable[[Item], Found], items: Iterable[Item], *, at_once: int = AT_ONCE
+) -> Iterator[Found]:
     """What is found for each item, in their order."""
     waiting = iter(items)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        while given := list(islice(waiting, _GIVEN_OUT)):
-            yield from pool.map(find, given)
+    with ThreadPoolExecutor(at_once) as pool:
+        # In portions: a million items are neither waited for after an error nor all held.
+        while portion := list(islice(waiting, _ROUNDS * at_once)):
+            yield from pool.map(find, portion)

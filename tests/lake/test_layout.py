@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 
 from stir_ray.identity import bytes_digest, content_id
 from stir_ray.lake.layout import (
+    asked_key,
     checkpoint_key,
     figure_key,
+    parse_asked_key,
     parse_checkpoint_key,
+    parse_figure_key,
     parse_part_key,
+    parse_result_key,
     part_key,
     result_key,
     table_folder,
+    training_of,
 )
 from stir_ray.lake.schemas import PART_TABLES
 
@@ -82,6 +87,7 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
     # Weights trained again may round differently, and must not replace recorded ones.
     key = checkpoint_key(training, epoch, content)
     assert parse_checkpoint_key(key) == bytes_digest([content])
+    assert training_of(key) == training
     assert checkpoint_key(training, epoch, content + b"!") != key
     assert parse_part_key(key) is None
 
@@ -100,6 +106,25 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
 )
 def test_other_keys_are_no_checkpoints(key: str) -> None:
     assert parse_checkpoint_key(key) is None
+    assert training_of(key) is None
+
+
+JOBS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True)
+FILES = st.from_regex(r"[a-z0-9-]+\.(png|svg)", fullmatch=True)
+
+
+@given(job=JOBS, table=TABLES, asked=IDS, file=FILES)
+def test_what_lies_in_the_folder_of_a_job_is_told_apart(
+    job: str, table: str, asked: str, file: str
+) -> None:
+    keys = [result_key(job, table), asked_key(job, asked), figure_key(job, file)]
+    expected = [(job, table), (job, asked), (job, file)]
+    parsers = [parse_result_key, parse_asked_key, parse_figure_key]
+    for parse, own, said in zip(parsers, keys, expected, strict=True):
+        assert parse(own) == said
+        assert [parse(key) for key in keys if key != own] == [None, None]
+        assert parse(f"{own}\n") is parse(f"lake/{own}") is None
+        assert parse_part_key(own) is parse_checkpoint_key(own) is None
 
 
 @given(ids=st.lists(IDS, min_size=2, max_size=2, unique=True), epoch=st.integers(0, 10**6))
@@ -115,6 +140,8 @@ def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
         checkpoint_key(other, epoch, b"weights"),
         result_key(one, "results"),
         result_key(one, "matrices"),
+        asked_key(one, other),
+        asked_key(other, one),
         result_key(other, "results"),
     ]
     assert len(set(keys)) == len(keys)

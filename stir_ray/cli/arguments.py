@@ -1,0 +1,59 @@
+"""What the verbs take, and the job that they are about."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stir_ray.errors import LakeError
+from stir_ray.job.files import read_job
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.asked import Asked
+from stir_ray.stages.asked import recall
+from stir_ray.stages.forecast import Inspected, known_to_lake
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="A.B=VALUE", help="Override a value of the job file; repeatable."
+    ),
+]
+Serial = Annotated[
+    bool, typer.Option("--serial", help="One task after the other in this process, without Ray.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+def words_of(path: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
+    """What names the same job in another command."""
+    return (str(path), *(word for one in sets or () for word in ("--set", one)))
+
+
+def recalled(path: Path, sets: Sequence[str] | None) -> tuple[Asked, Lake]:
+    """The job of a file and its lake, also where the files that the job reads are gone."""
+    job = read_job(path, sets or ())
+    lake = open_lake(job.lake)
+    found = recall(job, lake)
+    for gone in found.lost[:1]:
+        more = f" and {len(found.lost) - 1} more" if len(found.lost) > 1 else ""
+        print(f"stir-ray: {gone}{more} cannot be read; taken as recorded last", file=sys.stderr)
+    return found.asked, lake
+
+
+def begun(path: Path, sets: Sequence[str] | None) -> Inspected:
+    """A job of which the lake knows models and images; needs neither torch nor the datasets.
+
+    Raises:
+        LakeError: if the job was not run yet.
+    """
+    asked, lake = recalled(path, sets)
+    known = known_to_lake(asked, lake)
+    if known is None:
+        raise LakeError(
+            f"lake {lake.objects.location()}: nothing of this job is there; "
+            f"`stir-ray run {path}` first"
+        )
+    return known

@@ -1,0 +1,123 @@
+"""Verbs for when something failed or is no longer needed."""
+
+from typing import Annotated
+
+import typer
+
+from stir_ray.cli.arguments import (
+    AsJson,
+    JobFile,
+    Overrides,
+    Serial,
+    recalled,
+    words_of,
+)
+from stir_ray.errors import TasksFailed
+from stir_ray.job.files import read_job
+from stir_ray.plan.failed import Choice
+from stir_ray.report import summary
+from stir_ray.report.failures import failure_lines, failures_json
+from stir_ray.stages import verify as verification
+from stir_ray.stages.failures import failed_tasks
+from stir_ray.stages.forecast import missing_tasks
+from workflows import invariance
+
+
+def failures(
+    job: JobFile,
+    sets: Overrides = None,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where each example failed in the code.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what failed, kind by kind, and what to do about each.
+
+    Example: stir-ray failures jobs/digits.yaml --traceback
+    """
+    asked, lake = recalled(job, sets)
+    failed = failed_tasks(missing_tasks(asked, lake), lake)
+    words = words_of(job, sets)
+    if as_json:
+        print(failures_json(failed, words))
+        return
+    for line in failure_lines(failed, words, traceback=traceback):
+        print(line)
+    if not failed:
+        print("No task of this job failed.")
+
+
+def retry(  # noqa: PLR0917 - typer makes an option of each
+    job: JobFile,
+    sets: Overrides = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Of this class, e.g. memory.")
+    ] = None,
+    fingerprint: Annotated[
+        list[str] | None, typer.Option(help="Failed alike, as `failures` names it.")
+    ] = None,
+    epoch: Annotated[list[int] | None, typer.Option(help="Of a model at this epoch.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Of this noise start.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Of this inverted layer.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Of this id, or the one that begins so.")
+    ] = None,
+    serial: Serial = False,
+) -> None:
+    """Run failed tasks again, and what waited for them; then matrices and figures.
+
+    Options choose among the failed tasks: one that is given twice takes either value, and different
+    ones must all fit. What builds on a task that succeeds now is run too, chosen or not.
+
+    Example: stir-ray retry jobs/digits.yaml --class memory --layer 11 --layer 12
+    """
+    said = read_job(job, sets or ())
+    choice = Choice(
+        classes=frozenset(classes or ()),
+        fingerprints=frozenset(fingerprint or ()),
+        epochs=frozenset(epoch or ()),
+        seeds=frozenset(seed or ()),
+        layers=frozenset(layer or ()),
+        tasks=frozenset(task or ()),
+    )
+    done = invariance.retry(said, choice, serial=serial)
+    if done is None:
+        print("No task of this job failed; `stir-ray run` computes what is missing.")
+        return
+    print(f"{done.chosen} of {done.failed} failed tasks chosen.")
+    print(summary.of_tasks(done.summary.tally.ran))
+    print(summary.of_results(said, done.summary.reduced))
+    print(f"Figures: {done.summary.figures}")
+    done.summary.nothing_missing()
+
+
+def verify(
+    job: JobFile,
+    sets: Overrides = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what is bad; the next run computes it again.")
+    ] = False,
+) -> None:
+    """Read everything in a job's lake and report what is not as it was written or planned.
+
+    Example: stir-ray verify jobs/digits.yaml
+    """
+    _, lake = recalled(job, sets)
+    right, wrong = 0, []
+    for seen in verification.verify(lake):
+        if isinstance(seen, str):
+            right += 1
+            continue
+        wrong.append(seen)
+        removed = repair and seen.is_damage
+        if removed:
+            lake.objects.delete(seen.key)
+        print(f"{seen.key}: {seen.problem}{' (removed)' if removed else ''}")
+    damaged = [seen for seen in wrong if seen.is_damage]
+    foreign = len(wrong) - len(damaged)
+    print(f"{right} objects are right, {len(damaged)} are damaged, {foreign} do not belong here")
+    if damaged and not repair:
+        raise TasksFailed(
+            "`stir-ray verify --repair` removes them, and the next run computes them; verify again "
+            "after it"
+        )

@@ -1,0 +1,86 @@
+"""Records of failures: put into the lake when a task ends without a part, and read from there.
+
+A record counts while its task is planned and not done. Nothing ever takes it back: a task that
+succeeds later has all its parts, and is then no longer asked about.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from stir_ray.errors import CorruptPart
+from stir_ray.execution.executor import Outcome
+from stir_ray.execution.policy import Failure
+from stir_ray.lake.schemas import FAILURES
+from stir_ray.lake.tables import Lake, build
+from stir_ray.plan.failed import FailedTask
+from stir_ray.plan.tasks import Task, task_id
+from stir_ray.stages.several import several
+
+UNREADABLE = "unreadable"
+"""In place of class and fingerprint, where there is a record that cannot be read."""
+
+
+def record_failure(lake: Lake, outcome: Outcome[Task], failure: Failure, *, job: str) -> None:
+    """Put a task's last failure into the lake."""
+    failed = task_id(outcome.task)
+    table = build(
+        FAILURES,
+        {
+            "task": failed,
+            "stage": outcome.task.stage,
+            "label": outcome.task.label,
+            "failure_class": failure.failure_class.value,
+            "fingerprint": failure.fingerprint,
+            "message": failure.message,
+            "traceback": failure.traceback,
+            "node": outcome.node,
+            "attempt": outcome.attempt,
+            "seconds": outcome.seconds,
+            "time": datetime.now(UTC),
+        },
+    )
+    lake.write(FAILURES, failed, table, job=job)
+
+
+def failed_tasks(tasks: Iterable[Task], lake: Lake) -> tuple[FailedTask, ...]:
+    """Those of the tasks that have a record of a failure, in their order.
+
+    Args:
+        tasks: that are planned and not done.
+        lake: that holds the records.
+    """
+    recorded = lake.stored(FAILURES)
+    by_id = {task_id(task): task for task in tasks}
+    found = [(failed, task) for failed, task in by_id.items() if failed in recorded]
+
+    def read(one: tuple[str, Task]) -> FailedTask | None:
+        failed, task = one
+        record = _record(lake, failed)
+        return FailedTask(task, failed, **record) if record else None
+
+    return tuple(one for one in several(read, found) if one)
+
+
+def _record(lake: Lake, failed: str) -> dict[str, Any] | None:
+    """What a record says; a damaged one still says that the task failed."""
+    try:
+        row = lake.read(FAILURES, failed).to_pylist()[0]
+    except FileNotFoundError:  # removed since it was listed
+        return None
+    except CorruptPart as error:
+        return _unreadable(str(error))
+    return {name: value for name, value in row.items() if name not in ("task", "stage", "label")}
+
+
+def _unreadable(why: str) -> dict[str, Any]:
+    return {
+        "failure_class": UNREADABLE,
+        "fingerprint": UNREADABLE,
+        "message": f"its record cannot be read: {why}",
+        "traceback": "",
+        "node": "",
+        "attempt": 0,
+        "seconds": 0.0,
+        "time": datetime.fromtimestamp(0, UTC),
+    }

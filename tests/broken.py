@@ -1,0 +1,105 @@
+"""A lake in which something failed: what is broken, and the command line to meet it with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from stir_ray.cli import app
+from stir_ray.job import Job
+from stir_ray.lake.layout import part_key
+from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.study import Study
+from stir_ray.stages import compare, invert
+from stir_ray.stages.asked import look
+from stir_ray.stages.study import read_study
+from stir_ray.stages.workbench import Workbench
+
+
+def stir_ray(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def job_file(job: Job, folder: Path) -> Path:
+    """A file that says the job."""
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def study_of(job: Job) -> tuple[Study, Lake]:
+    """What the job's lake knows of it."""
+    lake = open_lake(job.lake)
+    return read_study(look(job), lake), lake
+
+
+def is_broken(task: Invert) -> bool:
+    """Layer 2 of the pretrained model, both seeds; layer 3 of one finetuned epoch, one seed."""
+    if task.reference.role == "pretrained":
+        return task.layer == 2
+    return (task.reference.role, task.reference.epoch, task.layer, task.seed) == (
+        "finetuned", 1, 3, 1,
+    )  # fmt: skip
+
+
+def lose(job: Job) -> int:
+    """Remove what the broken tasks made, and all that was made of it; how many tasks made it."""
+    study, lake = study_of(job)
+    lost = [task for task in study.inversions() if is_broken(task)]
+    keys = {part_key(part.table, part.id) for task in lost for part in task.outputs}
+    waiting = 0
+    for task in study.comparisons():
+        builds = [one.part for one in task.comparisons if one.layer == 2]
+        keys |= {part_key(part.table, part.id) for part in builds}
+        waiting += bool(builds)
+    for key in keys:
+        lake.objects.delete(key)
+    return len(lost) + waiting
+
+
+class Labels(list[str]):
+    """Labels of the tasks that were run, in order."""
+
+
+@contextmanager
+def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
+    """What is inverted and compared meanwhile; broken tasks fail, idle ones make nothing."""
+    really_invert, really_compare = invert.invert_layer, compare.compare_models
+    ran = Labels()
+
+    def invert_layer(task: Invert, bench: Workbench) -> None:
+        ran.append(task.label)
+        if broken and is_broken(task) and task.reference.role == "pretrained":
+            raise FloatingPointError(f"seed {task.seed} diverged")
+        if broken and is_broken(task):
+            raise ValueError("no such layer today")
+        if not idle:
+            really_invert(task, bench)
+
+    def compare_models(task: Compare, bench: Workbench) -> None:
+        ran.append(task.label)
+        if not idle:
+            really_compare(task, bench)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(invert, "invert_layer", invert_layer)
+        patch.setattr(compare, "compare_models", compare_models)
+        yield ran
+
+
+def without_figures(patch: pytest.MonkeyPatch) -> None:
+    """They take longer than all the rest."""
+
+    def none(*_: Any) -> str:
+        return "nowhere"
+
+    patch.setattr("workflows.invariance.write_figures", none)

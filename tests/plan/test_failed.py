@@ -1,0 +1,157 @@
+"""Laws of choosing among failed tasks, and of what builds on what."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stir_ray.errors import InputError
+from stir_ray.job import Selection
+from stir_ray.plan.checkpoints import FROM_SCRATCH
+from stir_ray.plan.dependencies import made_by, needed_by
+from stir_ray.plan.failed import Choice, FailedTask, chosen
+from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.tasks import task_id
+from stir_ray.plan.words import spelled
+from tests.plan.examples import (
+    ARCHITECTURE,
+    DATA,
+    LAYERS,
+    SEEDS,
+    STUDY,
+    TRAIN,
+    TRAINING,
+    checkpoint,
+)
+
+KINDS = [("memory", "OutOfMemoryError-1"), ("deterministic", "ValueError-2"), ("hung", "Hung")]
+INSPECT = [GatherImages(DATA, Selection(count=7)), InspectModel("pretrained", ARCHITECTURE)]
+PRETRAIN = replace(TRAIN, name="pretrained", start=None)
+SCRATCH = checkpoint("scratch", FROM_SCRATCH, 3)
+WITH_SCRATCH = replace(STUDY, compared={**STUDY.compared, FROM_SCRATCH: (SCRATCH,)})
+OTHER_SEED = TRAINING.model_copy(update={"seed": 13})
+SCRATCH_TRAIN = replace(PRETRAIN, name=FROM_SCRATCH, training=OTHER_SEED)
+TRAININGS = [PRETRAIN, TRAIN, SCRATCH_TRAIN]
+INVERT, COMPARE = list(WITH_SCRATCH.inversions()), list(WITH_SCRATCH.comparisons())
+TASKS = [*INSPECT, *TRAININGS, *INVERT, *COMPARE]
+FAILED = tuple(
+    FailedTask(task, task_id(task), *KINDS[place % 3], "", "", "", 1, 0.0, datetime.now(UTC))
+    for place, task in enumerate(TASKS)
+)
+CHOICES = st.builds(
+    Choice,
+    classes=st.frozensets(st.sampled_from([kind for kind, _ in KINDS]), max_size=2),
+    fingerprints=st.frozensets(st.sampled_from([mark for _, mark in KINDS]), max_size=2),
+    epochs=st.frozensets(st.integers(0, 4), max_size=3),
+    seeds=st.frozensets(st.sampled_from(SEEDS), max_size=2),
+    layers=st.frozensets(st.sampled_from(LAYERS), max_size=3),
+    tasks=st.frozensets(st.sampled_from([one.id[:9] for one in FAILED]), max_size=5),
+)
+NAMES = [field.name for field in fields(Choice)]
+
+
+def matching(choice: Choice) -> set[str]:
+    """Ids of the failed tasks that match."""
+    return {one.id for one in FAILED if choice.matches(one)}
+
+
+def test_asking_nothing_matches_everything() -> None:
+    assert matching(Choice()) == {one.id for one in FAILED}
+
+
+@given(choice=CHOICES)
+def test_options_are_combined_by_and(choice: Choice) -> None:
+    alone = [matching(Choice(**{name: getattr(choice, name)})) for name in NAMES]
+    assert matching(choice) == set.intersection(*alone)
+
+
+@given(choice=CHOICES, name=st.sampled_from(NAMES))
+def test_values_of_one_option_are_combined_by_or(choice: Choice, name: str) -> None:
+    values = getattr(choice, name)
+    each = [matching(replace(choice, **{name: frozenset({value})})) for value in values]
+    assert not values or matching(choice) == set().union(*each)
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (Choice(seeds=frozenset(SEEDS)), len(INVERT) + len(COMPARE)),
+        (Choice(layers=frozenset(LAYERS)), len(INVERT) + len(COMPARE)),
+        # The inversions of the pretrained model, its training and the inspections are of none.
+        (Choice(epochs=frozenset(range(9))), len(TASKS) - len(INSPECT) - 1 - 2 * len(LAYERS)),
+        (Choice(epochs=frozenset({1}), layers=frozenset({2})), 2 * 2),
+        (Choice(tasks=frozenset({FAILED[3].id})), 1),
+    ],
+)
+def test_a_task_without_a_value_is_not_chosen_by_it(choice: Choice, expected: int) -> None:
+    assert len(matching(choice)) == expected
+
+
+@given(choice=CHOICES)
+def test_something_is_chosen_or_it_is_said_what_there_is(choice: Choice) -> None:
+    if matching(choice):
+        assert {one.id for one in chosen(FAILED, choice)} == matching(choice)
+    else:
+        with pytest.raises(InputError, match=f"{len(FAILED)} failed, of classes"):
+            chosen(FAILED, choice)
+
+
+def test_the_beginning_of_an_id_names_one_task_or_none() -> None:
+    twin = replace(FAILED[1], id=FAILED[0].id[:8] + FAILED[1].id[8:])
+    with pytest.raises(InputError, match="begins the ids of 2 failed tasks"):
+        chosen((FAILED[0], twin), Choice(tasks=frozenset({FAILED[0].id[:8]})))
+    (found,) = chosen((FAILED[0], twin), Choice(tasks=frozenset({FAILED[0].id[:9]})))
+    assert found == FAILED[0]
+    with pytest.raises(InputError, match="at least 6 digits"):
+        chosen(FAILED, Choice(tasks=frozenset({FAILED[0].id[:5]})))
+
+
+def builders(task: Any) -> set[str]:
+    """Labels of the tasks that build on what a task makes."""
+    made = made_by(task)
+    return {other.label for other in TASKS if not made.isdisjoint(needed_by(other))}
+
+
+def labels(*tasks: Any) -> set[str]:
+    """In words."""
+    return {task.label for task in tasks}
+
+
+def test_everything_builds_on_inspections() -> None:
+    for task in INSPECT:
+        assert builders(task) == labels(*TRAININGS, *INVERT, *COMPARE)
+
+
+def test_a_model_that_is_trained_serves_what_looks_at_it_or_starts_from_it() -> None:
+    of_scratch = {one.label for one in [*INVERT, *COMPARE] if "scratch" in one.label}
+    assert builders(SCRATCH_TRAIN) == of_scratch
+    of_finetuned = {one.label for one in [*INVERT, *COMPARE] if "finetuned" in one.label}
+    assert builders(TRAIN) == of_finetuned
+    # The pretrained model looks at every inversion.
+    assert builders(PRETRAIN) == labels(TRAIN, *INVERT, *COMPARE)
+
+
+def test_images_of_the_pretrained_model_serve_every_comparison_of_their_seed() -> None:
+    for task in INVERT:
+        of_seed = labels(*(one for one in COMPARE if one.seed == task.seed))
+        is_kept = task.reference == STUDY.pretrained
+        assert builders(task) == (of_seed if is_kept else set())
+
+
+def test_nothing_builds_on_itself_or_in_a_circle() -> None:
+    for place, task in enumerate(TASKS):
+        assert builders(task) <= labels(*TASKS[place + 1 :])
+
+
+@given(values=st.sets(st.integers(0, 40), min_size=1))
+def test_numbers_are_spelled_in_order_and_all_of_them(values: set[int]) -> None:
+    read: list[int] = []
+    for run in spelled(values).split(", "):
+        first, _, last = run.partition("-")
+        read += range(int(first), int(last or first) + 1)
+    assert read == sorted(values)

@@ -1,0 +1,230 @@
+"""What a person does when something failed, as they meet it: failures, retry, explain."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stir_ray.job import Job
+from stir_ray.lake.layout import result_key
+from stir_ray.lake.schemas import FAILURES, RESULTS
+from stir_ray.lake.tables import open_lake
+from tests.broken import job_file, lose, stir_ray, watched, without_figures
+from tests.small_job import small_job
+
+FT1 = "finetuned epoch 1"
+SHOWN = [
+    f"show pretrained to {name}, seed {seed}"
+    for name in (FT1, "finetuned epoch 2", "from_scratch epoch 1")
+    for seed in (0, 1)
+]
+OF_PT = ["invert pretrained, layer 2, seed 0", "invert pretrained, layer 2, seed 1"]
+OF_FT = f"invert {FT1}, layer 3, seed 1"
+
+
+@pytest.fixture(autouse=True)
+def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_figures(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def broken_lake(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake of which a run has just failed in part. Not to be changed."""
+    folder = tmp_path_factory.mktemp("broken")
+    shutil.copytree(finished, folder / "lake")
+    job = small_job(folder / "lake")
+    tasks = lose(job)
+    with pytest.MonkeyPatch.context() as patch, watched(broken=True) as ran:
+        without_figures(patch)
+        code, _, error = stir_ray("run", job_file(job, folder), "--serial")
+    assert code == 3, error
+    assert len(ran) == tasks == len(OF_PT) + 1 + len(SHOWN)
+    return folder / "lake"
+
+
+@pytest.fixture
+def broken(broken_lake: Path, tmp_path: Path) -> Path:
+    """A job file whose lake has failures, and of which something is missing."""
+    shutil.copytree(broken_lake, tmp_path / "lake")
+    return job_file(small_job(tmp_path / "lake"), tmp_path)
+
+
+def test_failures_are_told_kind_by_kind_with_an_example_and_what_to_do(broken: Path) -> None:
+    code, said, _ = stir_ray("failures", broken)
+    kinds = re.findall(r"^(\d+) x (\w+) \((\w+)-", said, re.MULTILINE)
+    assert code == 0
+    assert kinds == [
+        ("6", "dependency", "MissingPart"),
+        ("2", "deterministic", "FloatingPointError"),
+        ("1", "deterministic", "ValueError"),
+    ]
+    assert f"{OF_PT[0]}: seed 0 diverged" in said
+    assert "invert_layer" not in said
+    _, long, _ = stir_ray("failures", broken, "--traceback")
+    assert "in invert_layer" in long
+    commands = re.findall(r"(stir-ray retry .*)", said)
+    for command, expected in zip(commands, ([*OF_PT, OF_FT], OF_PT, [OF_FT]), strict=True):
+        with watched(idle=True) as ran:
+            stir_ray(*shlex.split(command)[1:], "--serial")
+        assert [label for label in ran if label.startswith("invert")] == expected
+
+
+def test_failures_for_scripts_are_an_object_per_task(broken: Path) -> None:
+    _, said, _ = stir_ray("failures", broken, "--json")
+    failed = json.loads(said)
+    assert sorted(one["label"] for one in failed) == sorted([*OF_PT, OF_FT, *SHOWN])
+    for one in failed:
+        assert one["attempt"] == 1
+        assert one["node"]
+        assert one["message"] in one["traceback"]
+    with watched(idle=True) as ran:
+        stir_ray(*shlex.split(failed[0]["retry"])[1:], "--serial")
+    assert ran[0] == failed[0]["label"]
+
+
+def test_status_keeps_to_a_line_per_kind(broken: Path) -> None:
+    code, said, _ = stir_ray("status", broken)
+    lines = [line for line in said.splitlines() if " failed, " in line]
+    assert code == 0
+    assert [line.split(" ", 1)[0] for line in lines] == ["6", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("", [*OF_PT, OF_FT, *SHOWN]),
+        ("--class deterministic", [*OF_PT, OF_FT, *SHOWN]),
+        # What waited for an image of the pretrained model follows, whether chosen or not.
+        ("--class deterministic --seed 0", [OF_PT[0], *SHOWN[::2]]),
+        ("--class dependency", SHOWN),
+        ("--class dependency --seed 1", SHOWN[1::2]),
+        ("--seed 1 --layer 3", [OF_FT, *SHOWN[1::2]]),
+        # The pretrained model is of no epoch, and nothing waits for a finetuned one's inversion.
+        ("--epoch 1 --layer 3 --class deterministic", [OF_FT]),
+        ("--epoch 1", [OF_FT, *SHOWN[:2], *SHOWN[4:]]),
+        ("--epoch 2", SHOWN[2:4]),
+        ("--epoch 2 --epoch 1 --seed 0", [SHOWN[0], SHOWN[2], SHOWN[4]]),
+    ],
+)
+def test_a_retry_runs_what_matches_and_what_waited_for_it(
+    broken: Path, options: str, expected: list[str]
+) -> None:
+    with watched(idle=True) as ran:
+        code, said, error = stir_ray("retry", broken, *options.split(), "--serial")
+    assert sorted(ran) == sorted(expected), error
+    # Nothing was made, so cells are still missing.
+    assert code == 3
+    assert "failed tasks chosen" in said
+
+
+def test_a_retry_mends_and_ends_as_if_nothing_had_failed(broken: Path, finished: Path) -> None:
+    with watched() as ran:
+        code, said, _ = stir_ray("retry", broken, "--layer", 2, "--serial")
+    assert code == 3
+    assert ran == [*OF_PT, *SHOWN]
+    assert "8 of 9 failed tasks chosen" in said
+    _, said, _ = stir_ray("failures", broken)
+    # The records of the others stay in the lake, and are not counted any more.
+    assert re.findall(r"^(\d+) x", said, re.MULTILINE) == ["1"]
+    with watched() as ran:
+        code, said, _ = stir_ray("retry", broken, "--serial")
+    assert (code, ran) == (0, [OF_FT])
+    assert stir_ray("failures", broken)[1] == "No task of this job failed.\n"
+    assert "failed" not in stir_ray("status", broken)[1]
+    lakes = [open_lake(str(lake)) for lake in (broken.parent / "lake", finished)]
+    mended, undisturbed = (
+        lake.read_object(RESULTS, result_key("small", RESULTS.name)) for lake in lakes
+    )
+    assert mended.equals(undisturbed)
+    assert len(lakes[0].stored(FAILURES)) == 9
+
+
+def test_a_task_is_chosen_by_the_beginning_of_its_id(broken: Path) -> None:
+    failed = json.loads(stir_ray("failures", broken, "--json")[1])
+    (one,) = (failure for failure in failed if failure["label"] == OF_FT)
+    with watched(idle=True) as ran:
+        stir_ray("retry", broken, "--task", one["task"][:6], "--serial")
+    assert ran == [OF_FT]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--layer 7", ["no failed task matches", "9 failed", "layers 1-3", "seeds 0, 1"]),
+        ("--class memory", ["classes dependency, deterministic", "epochs 1, 2"]),
+        ("--epoch 1 --fingerprint none", ["no failed task matches"]),
+        ("--task 123", ["--task 123", "at least 6 digits"]),
+        ("--task 123456789", ["no failed task has this id", "stir-ray failures"]),
+    ],
+)
+def test_a_choice_of_nothing_says_what_there_is(
+    broken: Path, options: str, expected: list[str]
+) -> None:
+    with watched() as ran:
+        code, _, error = stir_ray("retry", broken, *options.split(), "--serial")
+    assert code == 2
+    assert len(error.strip().splitlines()) == 1
+    assert [part for part in expected if part not in error] == []
+    assert not ran
+
+
+def test_where_nothing_failed_there_is_nothing_to_retry(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    path = job_file(finished_copy(), tmp_path)
+    with watched() as ran:
+        code, said, _ = stir_ray("retry", path, "--layer", 7, "--serial")
+    assert (code, ran) == (0, [])
+    assert "No task of this job failed" in said
+    assert stir_ray("failures", path, "--json")[1] == "[]\n"
+
+
+def test_after_a_training_is_mended_all_that_waited_for_it_is_computed(
+    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = job_file(finished_copy(), tmp_path)
+    sets = ["--set", "finetuned.train.seed=7", "--set", "finetuned.train.epochs=1"]
+    sets += ["--set", "seeds=[0]", "--set", "from_scratch=null"]
+
+    def train_model(*_: object) -> None:
+        raise RuntimeError("no training today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stir_ray.stages.train.train_model", train_model)
+        assert stir_ray("run", path, *sets, "--serial")[0] == 3
+    (failed,) = json.loads(stir_ray("failures", path, *sets, "--json")[1])
+    assert failed["label"] == "train finetuned"
+    with watched() as ran:
+        code, said, error = stir_ray(*shlex.split(failed["retry"])[1:], "--serial")
+    assert code == 0, error
+    assert sorted(ran) == sorted(
+        [*(f"invert {FT1}, layer {layer}, seed 0" for layer in (1, 2, 3)), SHOWN[0]]
+    )
+    assert "24 of 24 cells" in said
+
+
+def test_what_the_person_must_mend_is_on_record_too(
+    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = job_file(finished_copy(), tmp_path)
+
+    def gather_images(*_: object) -> None:
+        raise PermissionError("the images are not yours")
+
+    again = ["--set", "images.count=7", "--set", "seeds=[0]"]
+    with monkeypatch.context() as patch:
+        patch.setattr("stir_ray.stages.inspect.gather_images", gather_images)
+        code, _, error = stir_ray("run", path, *again, "--serial")
+    assert (code, "not yours" in error) == (2, True)
+    _, said, _ = stir_ray("failures", path, *again)
+    assert "1 x setup (PermissionError" in said
+    assert f"stir-ray run {path} --set images.count=7" in said
+    with watched(idle=True):
+        stir_ray("retry", path, *again, "--serial")
+    assert "No task" in stir_ray("failures", path, *again)[1]
