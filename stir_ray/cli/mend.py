@@ -102,14 +102,14 @@ def verify(
 
     Example: stir-ray verify jobs/digits.yaml
     """
-    _, lake = recalled(job, sets)
+    asked, lake = recalled(job, sets)
     right, wrong = 0, []
-    for seen in verification.verify(lake):
+    for seen in verification.verify(lake, asked):
         if isinstance(seen, str):
             right += 1
             continue
         wrong.append(seen)
-        removed = repair and seen.is_damage
+        removed = repair and seen.may_be_removed
         if removed:
             lake.objects.delete(seen.key)
         print(f"{seen.key}: {seen.problem}{' (removed)' if removed else ''}")
@@ -121,3 +121,6 @@ def verify(
             "`stir-ray verify --repair` removes them, and the next run computes them; verify again "
             "after it"
         )
+    left = [seen for seen in damaged if not seen.may_be_removed]
+    if left:
+        raise TasksFailed(f"{left[0].key}: stays until its job is run again")

@@ -1,21 +1,35 @@
-"""Read everything a lake holds and say what is not as it was written."""
+"""Read everything a lake holds and say what is not as it was written, or not as it was planned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-import pyarrow as pa
-
-from stir_ray.errors import CorruptPart, LakeError, OtherSchema
+from stir_ray.errors import CorruptPart, LakeError, OtherSchema, StirRayError
 from stir_ray.identity import bytes_digest
-from stir_ray.lake.layout import CHECKPOINTS, parse_checkpoint_key, parse_part_key, table_folder
-from stir_ray.lake.schemas import PART_TABLES, TRAININGS, TableSchema
-from stir_ray.lake.tables import Lake, images_of
+from stir_ray.lake.layout import (
+    CHECKPOINTS,
+    JOBS,
+    PARTS,
+    parse_asked_key,
+    parse_checkpoint_key,
+    parse_figure_key,
+    parse_part_key,
+    parse_result_key,
+)
+from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import LAKE
+from stir_ray.stages.asked import read_record, record_keys
+from stir_ray.stages.forecast import known_to_lake
+from stir_ray.stages.promises import Promise, promises
+from stir_ray.stages.several import AT_ONCE, several
+from stir_ray.stages.values import odd_values
 
-_ROUNDING = 1e-9
-_BETWEEN_0_AND_1 = ("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy")
-_NOT_NEGATIVE = ("residual", "start_residual", "train_loss", "test_loss")
+_BYTES_AT_ONCE = 2**30
+"""Held in memory, about: checkpoints of large models are read fewer at a time."""
+_PART_TABLES = {schema.name: schema for schema in PART_TABLES}
+_RESULT_TABLES = {schema.name: schema for schema in RESULT_TABLES}
 
 
 @dataclass(frozen=True)
@@ -25,54 +39,111 @@ class Finding:
     Attributes:
         key: of the object.
         problem: why.
-        is_damage: whether computing it again mends it. What is whole but foreign is somebody's.
+        is_damage: whether making it again mends it. What is whole but foreign is somebody's.
     """
 
     key: str
     problem: str
     is_damage: bool = True
 
+    @property
+    def may_be_removed(self) -> bool:
+        """Whether the next run makes just this again if it is gone.
 
-def verify(lake: Lake) -> Iterator[Finding | str]:
-    """Read every part and checkpoint.
+        A damaged record of a job stays until the job is run again: without it, all that the job
+        needs would pass for what nobody needs.
+        """
+        return self.is_damage and parse_asked_key(self.key) is None
 
-    Yields:
-        The key of an object that is right, or a finding about one that is not.
+
+Seen = Finding | str
+"""A finding, or the key of an object that is right."""
+
+
+def verify(lake: Lake, *also: Asked) -> Iterator[Seen]:
+    """Read every object of a lake but figures, whose bytes nothing vouches for.
+
+    Parts are held against the plan of every job that can be planned, which takes its models,
+    images and trainings: where one of these is damaged, there is more to see once it is mended.
+
+    Args:
+        lake: to read.
+        also: jobs that parts must agree with, besides those that the lake has a record of.
 
     Raises:
         LakeError: if there is nothing to read.
     """
-    keys = {schema: lake.objects.sizes(table_folder(schema.name)) for schema in PART_TABLES}
-    checkpoints = lake.objects.sizes(CHECKPOINTS)
-    if not any(keys.values()) and not checkpoints:
+    parts, checkpoints, of_jobs = (lake.objects.sizes(top) for top in (PARTS, CHECKPOINTS, JOBS))
+    if not parts and not checkpoints:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
     whole = set()
-    for key in sorted(checkpoints):
-        finding = _of_checkpoint(lake, key)
-        yield finding or key
-        if finding is None:
-            whole.add(key)
-    for schema, of_table in keys.items():
-        for key in sorted(of_table):
-            yield _of_part(lake, schema, key, whole) or key
+    for seen in _read(partial(_of_checkpoint, lake), checkpoints):
+        if isinstance(seen, str):
+            whole.add(seen)
+        yield seen
+    planned = dict(_promises(lake, also))
+    yield from _read(lambda key: _of_part(lake, key, planned.get(key), whole), parts)
+    vouched = {key: size for key, size in of_jobs.items() if not parse_figure_key(key)}
+    yield from _read(partial(_of_job, lake), vouched)
 
 
-def _of_part(lake: Lake, schema: TableSchema, key: str, checkpoints: set[str]) -> Finding | None:
-    named = parse_part_key(key)
-    if named is None:
+def problem_of(lake: Lake, key: str, promise: Promise | None) -> Finding | None:
+    """What is wrong with a part, if anything.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+    """
+    table, part_id = parse_part_key(key) or ("", "")
+    if table not in _PART_TABLES:
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
-    try:
-        table = lake.read(schema, named[1])
-    except OtherSchema as error:
-        return Finding(key, str(error), is_damage=False)
-    except CorruptPart as error:
-        return Finding(key, str(error))
-    problem = next(_odd_values(schema, table), None)
-    if problem is None and schema is TRAININGS:
-        locations = (str(place) for place in table["location"].to_pylist())
-        lost = [place for place in locations if place.removeprefix(LAKE) not in checkpoints]
-        problem = f"its checkpoint {lost[0]} is missing or damaged" if lost else None
-    return Finding(key, problem) if problem else None
+    schema = _PART_TABLES[table]
+    return _of_table(schema, key, lambda: lake.read(schema, part_id), promise)
+
+
+def _read(find: Callable[[str], Finding | None], sizes: Mapping[str, int]) -> Iterator[Seen]:
+    """Look at objects, several at a time, in the order of their keys."""
+    largest = max(sizes.values(), default=0)
+    at_once = max(1, min(AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
+
+    def seen(key: str) -> Seen | None:
+        try:
+            return find(key) or key
+        except FileNotFoundError:  # removed since it was listed
+            return None
+
+    yield from (one for one in several(seen, sorted(sizes), at_once=at_once) if one)
+
+
+def _promises(lake: Lake, also: Iterable[Asked]) -> Iterator[tuple[str, Promise]]:
+    """Of all parts of all jobs, as far as they can be planned."""
+    for asked in (*_recorded(lake), *also):
+        try:
+            known = known_to_lake(asked, lake)
+            yield from promises(known) if known else ()
+        except (StirRayError, FileNotFoundError):
+            # What its plan needs is damaged or gone; it is found by itself.
+            continue
+
+
+def _recorded(lake: Lake) -> Iterator[Asked]:
+    for key in record_keys(lake):
+        try:
+            yield read_record(key, lake).asked
+        except (CorruptPart, FileNotFoundError):
+            continue
+
+
+def _of_part(
+    lake: Lake, key: str, promise: Promise | None, checkpoints: set[str]
+) -> Finding | None:
+    finding = problem_of(lake, key, promise)
+    table, part_id = parse_part_key(key) or ("", "")
+    if finding is None and table == TRAININGS.name:
+        recorded = lake.read(TRAININGS, part_id)["location"].to_pylist()
+        lost = [place for place in recorded if place.removeprefix(LAKE) not in checkpoints]
+        if lost:
+            return Finding(key, f"its checkpoint {lost[0]} is missing or damaged")
+    return finding
 
 
 def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
@@ -84,26 +155,31 @@ def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
     return None
 
 
-def _odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
-    if table.num_rows == 0:
-        yield "no rows"
-        return
-    keys = table.select(list(schema.key))
-    if keys.group_by(list(schema.key)).aggregate([]).num_rows != table.num_rows:
-        yield f"rows with equal {', '.join(schema.key)}"
-    for name in table.column_names:
-        column = table[name]
-        if isinstance(column.type, pa.FixedShapeTensorType):
-            if not np.isfinite(images_of(table)).all():
-                yield f"`{name}` holds NaN or infinity"
-            continue
-        if not pa.types.is_floating(column.type):
-            continue
-        values = column.to_numpy()
-        low, high = values.min(), values.max()
-        if not np.isfinite(values).all():
-            yield f"`{name}` holds NaN or infinity"
-        elif name in _BETWEEN_0_AND_1 and not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
-            yield f"`{name}` goes from {low} to {high}; it must stay in [0, 1]"
-        elif name in _NOT_NEGATIVE and low < 0:
-            yield f"`{name}` is negative: {low}"
+def _of_job(lake: Lake, key: str) -> Finding | None:
+    """Results and records."""
+    _, table = parse_result_key(key) or ("", "")
+    if table in _RESULT_TABLES:
+        schema = _RESULT_TABLES[table]
+        return _of_table(schema, key, lambda: lake.read_object(schema, key), None)
+    if parse_asked_key(key):
+        try:
+            read_record(key, lake)
+        except OtherSchema as error:
+            return Finding(key, str(error), is_damage=False)
+        except CorruptPart as error:
+            return Finding(key, f"{error}; a run of its job writes it again")
+        return None
+    return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
+
+
+def _of_table(
+    schema: TableSchema, key: str, read: Callable[[], object], promise: Promise | None
+) -> Finding | None:
+    try:
+        table = read()
+    except OtherSchema as error:
+        return Finding(key, str(error), is_damage=False)
+    except CorruptPart as error:
+        return Finding(key, str(error))
+    problem = next(odd_values(schema, table), None) or (promise(table) if promise else None)
+    return Finding(key, problem) if problem else None

@@ -1,0 +1,107 @@
+"""What a plan says of the content of its parts, beyond that they are whole.
+
+A seal vouches for bytes and not for their meaning: a part that was computed of another model, or
+copied from another lake, would pass for the planned one.
+"""
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from stir_ray.lake.layout import part_key, training_of
+from stir_ray.lake.schemas import IMAGE_SETS
+from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.measurement import Compare, Comparison, Invert
+from stir_ray.plan.parts import Part
+from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.tasks import Task
+from stir_ray.stages.forecast import Inspected, tasks_by_stage
+
+Promise = Callable[[pa.Table], str | None]
+"""What of a table is not as planned, or None."""
+
+
+def promises(known: Inspected) -> Iterator[tuple[str, Promise]]:
+    """Of every part that a job plans, by its key."""
+    image_set = known.lake.read(IMAGE_SETS, known.study().question.image_part.id)
+    image_ids = tuple(image_set["image_id"].to_pylist())
+    for _, tasks in tasks_by_stage(known):
+        for task in tasks:
+            for part, promise in _of_task(task, image_ids):
+                yield part_key(part.table, part.id), promise
+
+
+def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:
+    match task:
+        case GatherImages():
+            yield task.outputs[0], _rows(task.selection.count)
+        case InspectModel():
+            yield task.outputs[0], _columns(location=(task.weights,))
+        case Train():
+            yield task.outputs[0], _training(task)
+        case Invert():
+            inverted = {
+                "reference": task.reference.weights,
+                "reference_layer": task.layer,
+                "seed": task.seed,
+            }
+            yield task.inversion_part, _columns(image_id=image_ids, **inverted)
+            if task.keep != 0:
+                yield task.images_part, _columns(image_id=image_ids[: task.keep], **inverted)
+            yield from _of_comparisons(task.comparisons, len(image_ids))
+        case Compare():
+            yield from _of_comparisons(task.comparisons, len(image_ids))
+
+
+def _of_comparisons(
+    comparisons: tuple[Comparison, ...], images: int
+) -> Iterator[tuple[Part, Promise]]:
+    for one in comparisons:
+        yield (
+            one.part,
+            _columns(
+                reference=one.reference.weights,
+                target=one.target.weights,
+                reference_layer=one.layer,
+                target_layer=one.question.layers,
+                seed=one.seed,
+                images=images,
+            ),
+        )
+
+
+def _columns(**planned: object) -> Promise:
+    """Columns hold one value throughout, or exactly the values of a tuple."""
+
+    def odd(table: pa.Table) -> str | None:
+        for name, value in planned.items():
+            found = table[name].to_pylist()
+            if isinstance(value, tuple) and found != list(value):
+                return f"`{name}` is not as planned"
+            if not isinstance(value, tuple) and set(found) != {value}:
+                return f"`{name}` is {found[0]}, and {value} was planned"
+        return None
+
+    return odd
+
+
+def _rows(planned: int) -> Promise:
+    def odd(table: pa.Table) -> str | None:
+        found = table.num_rows
+        return None if found == planned else f"has {found} rows, and {planned} were planned"
+
+    return odd
+
+
+def _training(task: Train) -> Promise:
+    def odd(table: pa.Table) -> str | None:
+        if table["epoch"].to_pylist() != list(range(task.training.epochs + 1)):
+            return "`epoch` is not as planned"
+        if task.start and table["weights"][0].as_py() != task.start.weights:
+            return "`weights` of epoch 0 are not those that it was to start from"
+        keys = [place.removeprefix(LAKE) for place in table["location"].to_pylist()]
+        if {training_of(key) for key in keys} != {task.id}:
+            return "`location` is of another training"
+        return None
+
+    return odd

@@ -1,0 +1,65 @@
+"""Values that a table cannot hold, whoever computed it."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+
+from stir_ray.identity import bytes_digest
+from stir_ray.lake.schemas import IMAGE_SETS, MATRICES, RESULT_TABLES, TableSchema
+from stir_ray.lake.tables import images_of, provenance
+
+_ROUNDING = 1e-9
+_BETWEEN_0_AND_1 = ("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy")
+_NOT_NEGATIVE = ("residual", "start_residual", "train_loss", "test_loss", "std")
+
+
+def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
+    """What is wrong with the values of a table that is whole."""
+    if table.num_rows == 0:
+        # Results of a job that has no number yet are empty; a part never is.
+        if schema not in RESULT_TABLES:
+            yield "no rows"
+        return
+    keys = table.select(list(schema.key))
+    if keys.group_by(list(schema.key)).aggregate([]).num_rows != table.num_rows:
+        yield f"rows with equal {', '.join(schema.key)}"
+    for name in table.column_names:
+        column = table[name]
+        if isinstance(column.type, pa.FixedShapeTensorType):
+            if not np.isfinite(images_of(table)).all():
+                yield f"`{name}` holds NaN or infinity"
+        elif pa.types.is_floating(column.type):
+            yield from _odd_numbers(name, _numbers(schema, table, name))
+    if schema is IMAGE_SETS and _digest(table) != provenance(table).get("digest"):
+        yield "its images are not those of its digest"
+
+
+def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
+    values = table[name].to_numpy()
+    if schema is MATRICES and name == "std":
+        return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
+    return values
+
+
+def _odd_numbers(name: str, values: np.ndarray) -> Iterator[str]:
+    if values.size == 0:
+        return
+    low, high = values.min(), values.max()
+    if not np.isfinite(values).all():
+        yield f"`{name}` holds NaN or infinity"
+    elif name in _BETWEEN_0_AND_1 and not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
+        yield f"`{name}` goes from {low} to {high}; it must stay in [0, 1]"
+    elif name.endswith("_unbiased") and not -1 - _ROUNDING <= low <= high <= 1 + _ROUNDING:
+        # Unbiased HSIC is an inner product too (of U-centred matrices), so its ratio is bounded.
+        yield f"`{name}` goes from {low} to {high}; it must stay in [-1, 1]"
+    elif name.startswith(_NOT_NEGATIVE) and low < 0:
+        yield f"`{name}` is negative: {low}"
+
+
+def _digest(table: pa.Table) -> str:
+    """What the images are, as whoever gathered them said it: ids, shape and pixels."""
+    ids = table["image_id"].to_numpy()
+    shape = [len(ids), *(table[name][0].as_py() for name in ("channels", "height", "width"))]
+    pixels = b"".join(table["image"].to_pylist())
+    return bytes_digest([ids.tobytes(), np.array(shape, dtype=np.int64).tobytes(), pixels])
