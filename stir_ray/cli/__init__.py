@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
-from stir_ray.cli.mend import failures, retry, verify
+from stir_ray.cli.mend import explain, failures, retry, verify
 from stir_ray.errors import StirRayError
 
 INTERRUPTED = 130
@@ -37,7 +37,7 @@ app = typer.Typer(
     help="What finetuning does to a vision transformer's invariances.",
 )
 for _verb in (
-    *(run, plan, status, failures, retry, finetune),
+    *(run, plan, status, failures, retry, explain, finetune),
     *(reduce, report, verify, schema),
 ):
     app.command()(_verb)

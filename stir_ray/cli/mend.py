@@ -9,6 +9,7 @@ from stir_ray.cli.arguments import (
     JobFile,
     Overrides,
     Serial,
+    begun,
     recalled,
     words_of,
 )
@@ -16,7 +17,9 @@ from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job
 from stir_ray.plan.failed import Choice
 from stir_ray.report import summary
+from stir_ray.report.explanation import explanation_json, explanation_lines
 from stir_ray.report.failures import failure_lines, failures_json
+from stir_ray.stages import explain as explanation
 from stir_ray.stages import verify as verification
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
@@ -89,6 +92,34 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     print(summary.of_results(said, done.summary.reduced))
     print(f"Figures: {done.summary.figures}")
     done.summary.nothing_missing()
+
+
+def explain(
+    job: JobFile,
+    cell: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CELL",
+            help='Columns of results.parquet: "ft|pt epoch=8 seed=0 reference_layer=3 '
+            'target_layer=5"; `model=from_scratch` if it is not the finetuned one.',
+        ),
+    ],
+    sets: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where one number of the results comes from, or why it is missing and what computes it.
+
+    Example: stir-ray explain jobs/digits.yaml "ft|pt epoch=8 seed=0 reference_layer=3
+    target_layer=5"
+    """
+    known = begun(job, sets)
+    explained = explanation.explain(known, " ".join(cell).split())
+    words = words_of(job, sets)
+    if as_json:
+        print(explanation_json(explained, words))
+        return
+    for line in explanation_lines(explained, words):
+        print(line)
 
 
 def verify(
