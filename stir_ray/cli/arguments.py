@@ -49,7 +49,11 @@ def begun(path: Path, sets: Sequence[str] | None) -> Inspected:
     Raises:
         LakeError: if the job was not run yet.
     """
-    asked, lake = recalled(path, sets)
+    return started(*recalled(path, sets), path)
+
+
+def started(asked: Asked, lake: Lake, path: Path) -> Inspected:
+    """The same of a job that was looked at; errors as `begun`."""
     known = known_to_lake(asked, lake)
     if known is None:
         raise LakeError(

@@ -70,7 +70,7 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     Example: stir-ray reduce jobs/digits.yaml
     """
     known = begun(job, sets)
-    print(summary.of_results(known.job, reduce_job(known.asked, known.study(), known.lake)))
+    print(summary.of_results(known.job, reduce_job(known.asked, known.study, known.lake)))
 
 
 def report(job: JobFile, sets: Overrides = None) -> None:
@@ -79,7 +79,7 @@ def report(job: JobFile, sets: Overrides = None) -> None:
     Example: stir-ray report jobs/digits.yaml
     """
     known = begun(job, sets)
-    study = known.study()
+    study = known.study
     reduced = reduce_job(known.asked, study, known.lake)
     print(write_figures(known.job, study, known.lake, reduced))
 

@@ -11,6 +11,7 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
     recalled,
+    started,
     words_of,
 )
 from stir_ray.errors import TasksFailed
@@ -40,6 +41,8 @@ def failures(
     """
     asked, lake = recalled(job, sets)
     failed = failed_tasks(missing_tasks(asked, lake), lake)
+    if not failed:
+        started(asked, lake, job)
     words = words_of(job, sets)
     if as_json:
         print(failures_json(failed, words))

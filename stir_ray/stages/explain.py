@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stir_ray.lake.layout import part_key
-from stir_ray.lake.schemas import COMPARISONS, INVERSIONS, PART_TABLES, RESULTS
-from stir_ray.lake.tables import provenance
+from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, PART_TABLES, RESULTS
+from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.dependencies import made_by, needed_by, needed_by_comparison
 from stir_ray.plan.failed import FailedTask
@@ -18,7 +18,7 @@ from stir_ray.plan.tasks import Task, task_id
 from stir_ray.stages.cells import Cell, find_cell
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import Inspected, missing_tasks
-from stir_ray.stages.promises import promises
+from stir_ray.stages.promises import Promise, promises_of
 from stir_ray.stages.reduce import residual_columns, rows_of
 from stir_ray.stages.verify import problem_of
 
@@ -92,13 +92,14 @@ def explain(known: Inspected, words: Iterable[str]) -> Explanation:
     Raises:
         InputError: if the job has no such number.
     """
-    study = known.study()
+    study = known.study
     cell, layer = find_cell(words, study)
     comparison = cell.comparison
-    wanted = _parts(comparison, study)
-    states = tuple(_states(known, comparison, wanted))
+    inverted = _made_by(comparison, study)
+    states = tuple(_states(known, comparison, inverted))
+    wanted = comparison.part, inverted.inversion_part, inverted.images_part
     pairs = zip(wanted, states, strict=True)
-    lacks = {part for part, state in pairs if part and state.state in (MISSING, UNNAMED)}
+    lacks = {part for part, state in pairs if state.state in (MISSING, UNNAMED)}
     return Explanation(
         place=_place(cell, layer),
         numbers=_numbers(known, cell, layer, states),
@@ -121,38 +122,41 @@ def _place(cell: Cell, layer: int) -> dict[str, str | int]:
     }
 
 
-def _parts(comparison: Comparison, study: Study) -> tuple[Part, Part, Part | None]:
-    """The scores, the residuals and the images, None if they are not kept."""
+def _made_by(comparison: Comparison, study: Study) -> Invert:
+    """The task that inverts what is compared, as far as its parts matter here."""
     of_pretrained = comparison.reference.weights == study.pretrained.weights
     keep = None if of_pretrained else study.keep
     place = comparison.reference, comparison.layer, comparison.seed
-    images = None if keep == 0 else comparison.question.images(*place, keep)
-    return comparison.part, comparison.inversion, images
+    return Invert(comparison.question, *place, targets=(comparison.target,), keep=keep)
 
 
-def _states(
-    known: Inspected, comparison: Comparison, wanted: Iterable[Part | None]
-) -> Iterator[PartState]:
-    planned = dict(promises(known))
-    for part in wanted:
-        if part is None:
-            yield PartState("images", "", NOT_KEPT)
-            continue
-        models = [comparison.reference, *([comparison.target] if part == comparison.part else [])]
-        if not all(model.is_trained for model in models):
-            yield PartState(part.table, "", UNNAMED)
-            continue
-        key = part_key(part.table, part.id)
-        try:
-            finding = problem_of(known.lake, key, planned.get(key))
-        except FileNotFoundError:
-            yield PartState(part.table, key, MISSING)
-            continue
-        if finding:
-            yield PartState(part.table, key, DAMAGED, finding.problem)
-        else:
-            table = known.lake.read(_SCHEMAS[part.table], part.id)
-            yield PartState(part.table, key, RIGHT, made=provenance(table))
+def _states(known: Inspected, comparison: Comparison, inverted: Invert) -> Iterator[PartState]:
+    """Of the scores, the residuals and the images."""
+    promised = dict(promises_of([inverted], known))
+    models = comparison.reference, comparison.target
+    yield _state(known.lake, comparison.part, models, promised)
+    yield _state(known.lake, inverted.inversion_part, models[:1], promised)
+    if inverted.keep == 0:
+        yield PartState(IMAGES.name, "", NOT_KEPT)
+    else:
+        yield _state(known.lake, inverted.images_part, models[:1], promised)
+
+
+def _state(
+    lake: Lake, part: Part, models: Iterable[Checkpoint], promised: Mapping[str, Promise]
+) -> PartState:
+    if not all(model.is_trained for model in models):
+        return PartState(part.table, "", UNNAMED)
+    key = part_key(part.table, part.id)
+    try:
+        finding = problem_of(lake, key, promised[key])
+    except FileNotFoundError:
+        return PartState(part.table, key, MISSING)
+    if finding:
+        return PartState(part.table, key, DAMAGED, finding.problem)
+    return PartState(
+        part.table, key, RIGHT, made=provenance(lake.read(_SCHEMAS[part.table], part.id))
+    )
 
 
 def _numbers(

@@ -51,15 +51,17 @@ def failed_tasks(tasks: Iterable[Task], lake: Lake) -> tuple[FailedTask, ...]:
         lake: that holds the records.
     """
     recorded = lake.stored(FAILURES)
-    by_id = {task_id(task): task for task in tasks}
-    found = [(failed, task) for failed, task in by_id.items() if failed in recorded]
+    if not recorded:
+        return ()
+    named = ((task_id(task), task) for task in tasks)
+    found = {failed: task for failed, task in named if failed in recorded}
 
     def read(one: tuple[str, Task]) -> FailedTask | None:
         failed, task = one
         record = _record(lake, failed)
         return FailedTask(task, failed, **record) if record else None
 
-    return tuple(one for one in several(read, found) if one)
+    return tuple(one for one in several(read, found.items()) if one)
 
 
 def _record(lake: Lake, failed: str) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from uuid import uuid4
 
 import pyarrow as pa
@@ -45,6 +46,7 @@ class Inspected:
         """The job itself."""
         return self.asked.job
 
+    @cached_property
     def study(self) -> Study:
         """The job's study, as far as it is known."""
         return read_study(self.asked, self.facts)
@@ -92,7 +94,7 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
 
 def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]:
     """All stages of a job, in the order in which they run."""
-    study = inspected.study()
+    study = inspected.study
     yield "inspect", inspections(inspected.job, inspected.asked.version)
     yield "train", trainings(inspected.asked, inspected.facts)
     yield "invert", study.inversions()

@@ -4,7 +4,7 @@ A seal vouches for bytes and not for their meaning: a part that was computed of 
 copied from another lake, would pass for the planned one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
@@ -23,12 +23,17 @@ Promise = Callable[[pa.Table], str | None]
 
 def promises(known: Inspected) -> Iterator[tuple[str, Promise]]:
     """Of every part that a job plans, by its key."""
-    image_set = known.lake.read(IMAGE_SETS, known.study().question.image_part.id)
+    every = (task for _, tasks in tasks_by_stage(known) for task in tasks)
+    yield from promises_of(every, known)
+
+
+def promises_of(tasks: Iterable[Task], known: Inspected) -> Iterator[tuple[str, Promise]]:
+    """Of every part that tasks of a job make, by its key."""
+    image_set = known.lake.read(IMAGE_SETS, known.study.question.image_part.id)
     image_ids = tuple(image_set["image_id"].to_pylist())
-    for _, tasks in tasks_by_stage(known):
-        for task in tasks:
-            for part, promise in _of_task(task, image_ids):
-                yield part_key(part.table, part.id), promise
+    for task in tasks:
+        for part, promise in _of_task(task, image_ids):
+            yield part_key(part.table, part.id), promise
 
 
 def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:

@@ -28,6 +28,7 @@ from stir_ray.plan.models import (
 )
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.study import Study, kept_images, layers_of
+from stir_ray.stages.several import several
 
 
 def read_study(asked: Asked, lake: Lake) -> Study:
@@ -118,7 +119,8 @@ def _compared(
     if isinstance(job.finetuned, CheckpointFinetuning):
         tasks = inspect_finetuned(job, job.finetuned, asked.version)
         numbered = zip(job.finetuned.epochs, tasks, strict=True)
-        yield FINETUNED, tuple(_inspected(task, FINETUNED, n, lake) for n, task in numbered)
+        read = several(lambda one: _inspected(one[1], FINETUNED, one[0], lake), numbered)
+        yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
         yield FINETUNED, trained_checkpoints(task, lake)
     for task in independent_trainings(job, asked.version):

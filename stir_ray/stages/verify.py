@@ -116,7 +116,8 @@ def _read(find: Callable[[str], Finding | None], sizes: Mapping[str, int]) -> It
 
 def _promises(lake: Lake, also: Iterable[Asked]) -> Iterator[tuple[str, Promise]]:
     """Of all parts of all jobs, as far as they can be planned."""
-    for asked in (*_recorded(lake), *also):
+    every = {asked.id: asked for asked in (*_recorded(lake), *also)}
+    for asked in every.values():
         try:
             known = known_to_lake(asked, lake)
             yield from promises(known) if known else ()
