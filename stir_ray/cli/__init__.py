@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
-from stir_ray.cli.mend import explain, failures, retry, verify
+from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.errors import StirRayError
 
 INTERRUPTED = 130
@@ -38,7 +38,7 @@ app = typer.Typer(
 )
 for _verb in (
     *(run, plan, status, failures, retry, explain, finetune),
-    *(reduce, report, verify, schema),
+    *(reduce, report, verify, gc, schema),
 ):
     app.command()(_verb)
 

@@ -1,8 +1,10 @@
 """Verbs for when something failed or is no longer needed."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from stir_ray.cli.arguments import (
     AsJson,
@@ -14,16 +16,19 @@ from stir_ray.cli.arguments import (
     started,
     words_of,
 )
-from stir_ray.errors import TasksFailed
+from stir_ray.errors import InputError, TasksFailed
 from stir_ray.job.files import read_job
+from stir_ray.lake.tables import open_lake
 from stir_ray.plan.failed import Choice
 from stir_ray.report import summary
 from stir_ray.report.explanation import explanation_json, explanation_lines
 from stir_ray.report.failures import failure_lines, failures_json
+from stir_ray.report.unused import left_alone, unused_table
 from stir_ray.stages import explain as explanation
 from stir_ray.stages import verify as verification
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
+from stir_ray.stages.unused import remove, unused
 from workflows import invariance
 
 
@@ -158,3 +163,34 @@ def verify(
     left = [seen for seen in damaged if not seen.may_be_removed]
     if left:
         raise TasksFailed(f"{left[0].key}: stays until its job is run again")
+
+
+def gc(
+    job: Annotated[
+        Path | None, typer.Argument(metavar="[JOB]", help="A job file that names the lake.")
+    ] = None,
+    lake: Annotated[
+        str | None, typer.Option(help="The lake itself, where there is no job file.")
+    ] = None,
+    sets: Overrides = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+) -> None:
+    """List what no job needs that was ever run in a lake; `--yes` removes it.
+
+    Deleting the folder `jobs/<name>` of a lake gives all jobs of this name up. What is younger than
+    an hour stays, and so does everything that stir-ray did not write.
+
+    Example: stir-ray gc jobs/digits.yaml
+    """
+    if (job is None) == (lake is None):
+        raise InputError("give a job file, or a lake by `--lake`")
+    opened = open_lake(lake or read_job(job or "", sets or ()).lake)
+    surplus = unused(opened)
+    Console().print(unused_table(surplus))
+    for line in left_alone(surplus):
+        print(line)
+    if yes:
+        remove(surplus, opened)
+        print(f"Removed {len(surplus.unused)} objects.")
+    elif surplus.unused:
+        print("Nothing is removed without `--yes`.")

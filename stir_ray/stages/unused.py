@@ -1,0 +1,196 @@
+"""What a lake holds that no recorded job needs any more.
+
+Objects are listed before the records are read, and a job is recorded before anything is computed
+for it. So what is listed was written for a job whose record is read, or for none that is left. The
+rest is caution: what is young stays, and so does what nobody can judge yet.
+"""
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from stir_ray.errors import LakeError, StirRayError
+from stir_ray.lake.layout import (
+    CHECKPOINTS,
+    JOBS,
+    PARTS,
+    parse_asked_key,
+    parse_part_key,
+    parse_result_key,
+    training_of,
+)
+from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.preparation import Train
+from stir_ray.plan.tasks import is_done, task_id
+from stir_ray.stages.asked import read_record
+from stir_ray.stages.compute import Stored
+from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
+from stir_ray.stages.several import several
+from stir_ray.stages.study import trained_checkpoints
+
+DRAFTS = "drafts"
+"""In place of a table: what killed writers left."""
+_YOUNG_S = 3600.0
+_TABLES = {schema.name for schema in PART_TABLES}
+_AFTER_TRAINING = {INVERSIONS.name, IMAGES.name, COMPARISONS.name, FAILURES.name}
+_AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
+
+
+@dataclass(frozen=True)
+class Unused:
+    """An object that no job needs: its key, what it is one of, and its bytes."""
+
+    key: str
+    table: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """What may be removed from a lake, and what is left alone.
+
+    Attributes:
+        unused: what may be removed.
+        young: objects that look unused and are too young to be judged.
+        undecided: records of jobs whose models are not all trained, with the tables that hold what
+            they may need once they are; nothing of these tables is unused.
+    """
+
+    unused: tuple[Unused, ...]
+    young: int
+    undecided: dict[str, frozenset[str]]
+
+
+@dataclass
+class _Needed:
+    """Ids by table that recorded jobs refer to, the keys of their checkpoints, and the undecided.
+
+    `checkpoints` has the ended trainings alone: of the others every file is kept.
+    """
+
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    checkpoints: dict[str, set[str]] = field(default_factory=dict)
+    undecided: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+def unused(lake: Lake) -> Surplus:
+    """What no recorded job needs; foreign objects are not ours to judge.
+
+    Raises:
+        LakeError: if it is not known what some job needs.
+    """
+    listed = lake.objects.sizes(PARTS) | lake.objects.sizes(CHECKPOINTS)
+    needed = _needed(lake)
+    kept = frozenset().union(*needed.undecided.values())
+    found = [
+        Unused(key, table, listed[key])
+        for key in sorted(listed)
+        if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
+    ]
+    ages = _ages(lake) if found else {}
+    old = [one for one in found if ages.get(one.key, 0.0) > _YOUNG_S]
+    drafts = [
+        Unused(draft.key, DRAFTS, draft.size)
+        for draft in lake.objects.drafts()
+        if draft.age_s > _YOUNG_S
+    ]
+    return Surplus((*old, *drafts), len(found) - len(old), needed.undecided)
+
+
+def remove(surplus: Surplus, lake: Lake) -> None:
+    """Remove what is unused, several objects at a time."""
+    # The record of a training goes before its checkpoints: a death between the two leaves files
+    # that nobody names, and not a record that names nothing.
+    parts = [one.key for one in surplus.unused if one.table != CHECKPOINTS]
+    checkpoints = [one.key for one in surplus.unused if one.table == CHECKPOINTS]
+    for keys in (parts, checkpoints):
+        for _ in several(lake.objects.delete, keys):
+            pass
+
+
+def _table_of(key: str) -> str | None:
+    """What an object is one of; None if it is foreign."""
+    named = parse_part_key(key)
+    if named:
+        return named[0] if named[0] in _TABLES else None
+    return CHECKPOINTS if training_of(key) else None
+
+
+def _is_needed(key: str, needed: _Needed) -> bool:
+    named, training = parse_part_key(key), training_of(key)
+    if named:
+        return named[1] in needed.ids[named[0]]
+    # Of a training that has not ended any file may be the one that its record will name.
+    of_ended = needed.checkpoints.get(training or "")
+    return training in needed.ids[TRAININGS.name] if of_ended is None else key in of_ended
+
+
+def _needed(lake: Lake) -> _Needed:
+    keys = lake.objects.sizes(JOBS)
+    records = [key for key in keys if parse_asked_key(key)]
+    recorded = {named[0] for key in records if (named := parse_asked_key(key))}
+    with_results = {named[0] for key in keys if (named := parse_result_key(key))}
+    for job in sorted(with_results - recorded):
+        raise LakeError(
+            f"{JOBS}/{job}: has results and no record of what the job needs; run it again, which "
+            "starts no task, or delete the folder to give it up"
+        )
+    needed, stored = _Needed(), Stored(lake)
+    for key in sorted(records):
+        _add(needed, key, _planned(key, lake), stored)
+    return needed
+
+
+def _planned(key: str, lake: Lake) -> Inspected:
+    """The job of a record, which can be planned."""
+    why = "its inspections are not in the lake"
+    try:
+        known = known_to_lake(read_record(key, lake).asked, lake)
+        if known:
+            _ = known.study  # read here, where an error names the record
+            return known
+    except (StirRayError, FileNotFoundError) as error:
+        why = str(error)
+    raise LakeError(
+        f"{key}: what this job needs is not known ({why}); run it again, or delete this record to "
+        "give it up"
+    )
+
+
+def _add(needed: _Needed, key: str, known: Inspected, stored: Stored) -> None:
+    for _, tasks in tasks_by_stage(known):
+        for task in tasks:
+            for part in task.outputs:
+                needed.ids[part.table].add(part.id)
+            if not is_done(task, stored):
+                needed.ids[FAILURES.name].add(task_id(task))
+            if isinstance(task, Train) and task.id in stored[TRAININGS.name]:
+                places = (one.location for one in trained_checkpoints(task, known.lake))
+                needed.checkpoints[task.id] = {place.removeprefix(LAKE) for place in places}
+    study = known.study
+    if not study.pretrained.is_trained:
+        needed.undecided[key] = frozenset(_AFTER_PRETRAINING)
+    elif study.trained().compared.keys() != study.compared.keys():
+        needed.undecided[key] = frozenset(_AFTER_TRAINING)
+
+
+def _ages(lake: Lake) -> dict[str, float]:
+    """Seconds since each object was written, by the clock of its store."""
+    files, root = url_to_fs(lake.objects.url, use_listings_cache=False)
+    now = time.time()
+    found: dict[str, Any] = {}
+    for top in (PARTS, CHECKPOINTS):
+        found |= files.find(f"{root}/{top}", detail=True)
+    start = len(root.rstrip("/")) + 1
+    return {path[start:]: now - _written(info) for path, info in found.items()}
+
+
+def _written(info: dict[str, Any]) -> float:
+    when = info.get("mtime") or info.get("LastModified") or info.get("created")
+    return when.timestamp() if isinstance(when, datetime) else float(when or time.time())
