@@ -16,6 +16,8 @@ from workflows import invariance
 settings.register_profile("laws", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.load_profile("laws")
 
+pytest_plugins = ["tests.stores.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:

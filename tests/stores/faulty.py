@@ -1,0 +1,226 @@
+"""A way to a store on which things go wrong at given rates, or all of them at once.
+
+    with FaultyProxy(store.endpoint, rates={"slow_down": 0.1, "cut_answer": 0.1}, seed=3) as proxy:
+        environment = store.behind(proxy.url).environment()
+        ...                       # a job, here or in another process
+        proxy.away = True         # the store is gone
+        proxy.away = False        # and back
+        assert proxy.counts["slow_down"] > 0
+
+The proxy runs in threads of the process that makes it. It passes `Host` and all other headers on
+as they came, so that signatures stay valid.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+Fault = Literal[
+    "slow_down",  # 503 SlowDown instead of the store's answer
+    "internal_error",  # 500 InternalError instead of it
+    "expired",  # 403 ExpiredToken instead of it
+    "denied",  # 403 AccessDenied instead of it
+    "cut_request",  # the connection ends in the middle of what the client sends
+    "cut_answer",  # it ends in the middle of the answer, which the store has given
+    "garbled",  # a byte of what the client sends changes on the way
+    "truncated",  # the answer is shorter than the object, and says so itself
+    "delay",  # the answer comes `delay_s` late
+    "hang",  # nothing is read or answered until the client leaves
+]
+_ERRORS = {
+    "slow_down": (503, "SlowDown", "Please reduce your request rate."),
+    "internal_error": (500, "InternalError", "We encountered an internal error."),
+    "expired": (403, "ExpiredToken", "The provided token has expired."),
+    "denied": (403, "AccessDenied", "Access Denied"),
+}
+_OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+"""Headers that are not passed on."""
+
+
+class FaultyProxy:
+    """An HTTP server in front of another one.
+
+    May be changed while it runs: `rates`, `delay_s`, `away`, `expired_keys`, `spares`.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        rates: Mapping[Fault, float] | None = None,
+        seed: int = 0,
+        delay_s: float = 0.2,
+    ) -> None:
+        """A way to the server at `endpoint`.
+
+        Args:
+            endpoint: as `http://127.0.0.1:9000`.
+            rates: share of requests that a fault strikes; their sum is at most 1.
+            seed: of the draws, which are made in the order in which requests arrive.
+            delay_s: how late a delayed answer comes.
+        """
+        self.rates: dict[Fault, float] = dict(rates or {})
+        self.delay_s = delay_s
+        self.away = False
+        """While it is set, every connection is closed without a word."""
+        self.expired_keys: set[str] = set()
+        """Access keys whose requests are answered by ExpiredToken."""
+        self.spares: Callable[[str, str], bool] = lambda _method, _path: False
+        """Whether a request, by method and path, meets neither rates nor `strike`."""
+        self.counts: Counter[str] = Counter()
+        """How many `requests` came, how many of each method, and how often each fault struck."""
+        self._upstream = urlsplit(endpoint).netloc
+        self._next: deque[Fault | None] = deque()
+        self._draws = random.Random(seed)  # noqa: S311 - faults, not secrets
+        self._lock = threading.Lock()
+        self._server = _Server(self)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.away = True  # ends what hangs
+        self._server.shutdown()
+        self._server.server_close()
+
+    def strike(self, *faults: Fault | None) -> None:
+        """Let the next requests meet these faults, one each; None is a request left in peace."""
+        with self._lock:
+            self._next.extend(faults)
+
+    def meet(self, method: str, path: str, authorization: str) -> Fault | Literal["away"] | None:
+        """Count a request and decide what happens to it."""
+        with self._lock:
+            fault = self._fault(method, path, authorization)
+            self.counts.update(["requests", method, *([fault] if fault else [])])
+            return fault
+
+    def _fault(self, method: str, path: str, authorization: str) -> Fault | Literal["away"] | None:
+        if self.away:
+            return "away"
+        if any(f"Credential={key}/" in authorization for key in self.expired_keys):
+            return "expired"
+        if self.spares(method, path):
+            return None
+        if self._next:
+            return self._next.popleft()
+        draw = self._draws.random()
+        for fault, rate in self.rates.items():
+            draw -= rate
+            if draw < 0:
+                return fault
+        return None
+
+    def forward(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The store's own answer: status, headers and body."""
+        connection = http.client.HTTPConnection(self._upstream, timeout=60)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                if name.lower() not in {"connection", "expect", "content-length"}:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.putheader("Connection", "close")
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, proxy: FaultyProxy) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.proxy = proxy
+
+    def handle_error(self, *_: object) -> None:
+        """Clients leave in the middle: that is what is tested."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def _answer(self) -> None:
+        size = int(self.headers.get("Content-Length", 0))
+        fault = self.server.proxy.meet(
+            self.command, self.path, self.headers.get("Authorization", "")
+        )
+        if fault == "hang":
+            while not self.server.proxy.away:
+                time.sleep(0.05)
+        if fault == "cut_request":
+            self.rfile.read(size // 2)
+        if fault in ("away", "hang", "cut_request"):
+            self._hang_up()
+        elif fault in _ERRORS:
+            self.rfile.read(size)
+            self._say(*_error(fault))
+        else:
+            self._forward(fault, self.rfile.read(size))
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - asked for by name
+
+    def _forward(self, fault: str | None, body: bytes) -> None:
+        proxy = self.server.proxy
+        if fault == "delay":
+            time.sleep(proxy.delay_s)
+        if fault == "garbled" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        headers = dict(self.headers.items())
+        status, found, content = proxy.forward(self.command, self.path, headers, body)
+        if fault == "truncated" and status == 200:
+            content = content[: len(content) // 2]
+        self._say(status, found, content, cut=fault == "cut_answer")
+
+    def _say(
+        self, status: int, headers: list[tuple[str, str]], body: bytes, *, cut: bool = False
+    ) -> None:
+        if cut and not body:
+            self._hang_up()
+            return
+        sizes = [value for name, value in headers if name.lower() == "content-length"]
+        # The answer to a HEAD gives the size of a body that it does not have.
+        size = sizes[0] if self.command == "HEAD" and sizes else str(len(body))
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in _OF_ONE_CONNECTION:
+                self.send_header(name, value)
+        self.send_header("Content-Length", size)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
+        """Tests count faults instead of reading a log."""
+
+
+def _error(fault: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    status, code, message = _ERRORS[fault]
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return status, [("Content-Type", "application/xml")], body.encode()
