@@ -1,33 +1,51 @@
 """Whole objects under one folder or URL: an object is absent or complete, never half of itself."""
 
-import os
-import uuid
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import fsspec
 from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
-from stir_ray.errors import LakeError
-from stir_ray.identity import bytes_digest
+from stir_ray.errors import LakeAway, LakeError
+from stir_ray.lake.connection import connect, fetch, look, store
+from stir_ray.lake.files import file_version  # noqa: F401 - until its readers ask there
+from stir_ray.lake.layout import check_key, is_costly
+from stir_ray.lake.local import Draft, drafts, is_draft, write_whole
+from stir_ray.lake.outbox import Outbox
+from stir_ray.lake.patience import PATIENCE_S, Errand
+from stir_ray.lake.troubles import Kind, trouble, without_secrets
 
-_DRAFT = ".draft-"
+_CHECK_PATIENCE_S = 5.0
+"""At the start somebody is waiting, and a wrong address is likelier than an outage."""
 _READERS = 16
 """Reads in flight at once: what an object store needs to be fast, and harmless on a disk."""
+_S = TypeVar("_S")
+_T = TypeVar("_T")
 
 
 class Objects:
     """Reads and writes whole objects by key below `url`.
 
-    A key is a relative path with `/`. Only the URL is pickled: a worker builds its own connection,
-    with its own credentials.
+    A key is a relative path with `/`. Only URL and patience are pickled: a worker builds its own
+    connection, with its own credentials.
+
+    Every method outlives passing troubles of the store, and raises otherwise
+
+    - LakeError, if a person must mend something: bucket, permission, credentials, address, disk;
+    - LakeAway, if the trouble lasted longer than the patience.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
         """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …).
+
+        Args:
+            url: where the objects lie.
+            patience_s: for how long to ask a store in trouble again; 0 asks once.
 
         Raises:
             LakeError: if fsspec knows no such protocol or its package is missing.
@@ -35,24 +53,26 @@ class Objects:
         protocol = get_protocol(url)
         self._local = protocol in ("file", "local")
         self.url = str(Path(strip_protocol(url)).absolute()) if self._local else url.rstrip("/")
+        self.patience_s = patience_s
         try:
-            self._fs: Any = fsspec.filesystem(protocol, **_options(protocol))
-        except (ValueError, ImportError) as error:
-            raise LakeError(f"lake {url}: {error}; give a folder or a URL fsspec knows") from None
+            self._connection = connect(protocol)
+        except LakeError as error:
+            raise LakeError(f"lake {url}: {error}") from None
         self._root = strip_protocol(self.url).rstrip("/")
+        # A local lake that takes no bytes is no reason to write them beside it.
+        self._outbox = None if self._local or protocol == "memory" else Outbox(self.url)
 
-    def __reduce__(self) -> tuple[type["Objects"], tuple[str]]:
-        """Ship the URL alone."""
-        return Objects, (self.url,)
+    def __reduce__(self) -> tuple[type["Objects"], tuple[str, float]]:
+        """Ship URL and patience alone."""
+        return Objects, (self.url, self.patience_s)
 
     def put(self, key: str, content: bytes) -> None:
-        """Store `content` under `key`, replacing what is there. Readers see all of it or none."""
-        if self._local:
-            _put_local(Path(self._path(key)), content)
-        else:
-            # One PUT, which object stores make visible at once; never a stream that an exception
-            # would publish half-written.
-            self._fs.pipe_file(self._path(key), content)
+        """Store `content` under `key`, replacing what is there. Readers see all of it or none.
+
+        What was expensive to compute is kept in this machine's outbox while the store is in
+        trouble, and stays there if this raises.
+        """
+        self._store(key, content, lambda: self._keep(key, content))
 
     def get(self, key: str) -> bytes:
         """The object's bytes.
@@ -60,121 +80,162 @@ class Objects:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return self._fs.cat_file(self._path(key))
+        return self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
 
-    def get_many(self, keys: list[str]) -> Iterator[bytes]:
+    def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
         """The objects' bytes in the order of `keys`, read several at a time."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            yield from pool.map(self.get, keys)
+        return in_order(self.get, keys)
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
-        return bool(self._fs.exists(self._path(key)))
+        try:
+            found = self._ask(f"look for {key}", lambda files: look(files, self._path(key)))
+        except FileNotFoundError:
+            return False
+        return found["type"] == "file"
 
     def delete(self, key: str) -> None:
         """Remove the object; absent already is well too."""
-        try:
-            self._fs.rm_file(self._path(key))
-        except FileNotFoundError:
-            return
+        with contextlib.suppress(FileNotFoundError):
+            self._ask(f"remove {key}", lambda files: files.rm_file(self._path(key)))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes by key of all objects below `folder`, in one listing; drafts are left out."""
-        try:
-            found = self._fs.find(self._path(folder), detail=True)
-        except FileNotFoundError:
-            return {}
-        start = len(self._root) + 1
-        entries = ((str(path)[start:], info["size"]) for path, info in found.items())
-        return {key: size for key, size in entries if _DRAFT not in key.rsplit("/", 1)[-1]}
+        found = self._files_below(folder)
+        return {key: info["size"] for key, info in found.items() if not is_draft(key)}
+
+    def drafts(self) -> list[Draft]:
+        """What killed writers left in a local lake, oldest first; `delete` removes it by key.
+
+        An object store has none: it forgets an upload that was cut short.
+        """
+        return list(drafts(self._files_below(""))) if self._local else []
+
+    def is_kept(self, key: str) -> bool:
+        """Whether this machine's outbox holds the object, so that it can still be delivered."""
+        return self._outbox is not None and self._outbox.has(key)
+
+    def deliver(self) -> list[str]:
+        """Store what this machine's outbox keeps for this lake, oldest first; their keys.
+
+        Several processes may deliver at once: storing an object twice changes nothing.
+        """
+        delivered = []
+        for key in self._outbox.keys() if self._outbox else ():
+            content = self._outbox.read(key) if self._outbox else None
+            if content is not None:
+                self._store(key, content, self._kept)
+                delivered.append(key)
+        return delivered
 
     def location(self, key: str = "") -> str:
         """The path or URL of a key, for a person or another program."""
         return f"{self.url}/{key}" if key else self.url
 
     def check(self) -> None:
-        """Write, list, read and remove one small object.
+        """Write, list, read and remove one small object, with little patience.
 
         Raises:
-            LakeError: naming the step that failed and why.
+            LakeError: naming what does not work, why, and what to do.
+            LakeAway: if the store answers, but is in trouble.
         """
-        key, content = f"checks/{uuid.uuid4().hex}", b"stir_ray"
-        step = "written"
         try:
-            self.put(key, content)
-            step = "listed"
-            listed = key in self.sizes("checks")
-            step = "read"
-            reads_back = self.get(key) == content
-            step = "cleaned"
-            self.delete(key)
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            Objects(self.url, min(self.patience_s, _CHECK_PATIENCE_S)).try_out()
+        except LakeAway as error:
+            cause = error.__cause__
+            if cause is not None and (found := trouble(cause)).kind is Kind.UNREACHABLE:
+                raise LakeError(
+                    f"{self._place}: cannot be reached ({found.reason}); {found.remedy}"
+                ) from cause
+            raise
+
+    def try_out(self) -> None:
+        """Write, list, read and remove one small object, with all patience; errors as `check`."""
+        key, content = check_key(), b"stir_ray"
+        folder = key.rsplit("/", 1)[0]
+        self.put(key, content)
+        try:
+            is_right = key in self.sizes(folder) and self.get(key) == content
+        except FileNotFoundError:
+            is_right = False
+        self.delete(key)
+        if self._local:
+            with contextlib.suppress(OSError):
+                Path(self._path(folder)).rmdir()
+        if not is_right:
             raise LakeError(
-                f"lake {self.url}: cannot be {step} ({reason}); check that the place exists and "
-                "that you may write there"
-            ) from error
-        if not (listed and reads_back):
-            raise LakeError(f"lake {self.url}: an object just written is not there or differs")
+                f"{self._place}: an object just written is not there or differs; use a store "
+                "that shows what was written at once"
+            )
+
+    @property
+    def _place(self) -> str:
+        return f"lake {without_secrets(self.url)}"
+
+    def _ask(
+        self,
+        verb: str,
+        request: Callable[[Any], _T],
+        rescue: Callable[[], str] = lambda: "",
+    ) -> _T:
+        return self._connection.ask(Errand(self._place, verb, self.patience_s), request, rescue)
+
+    def _store(self, key: str, content: bytes, rescue: Callable[[], str]) -> None:
+        def request(files: Any) -> None:
+            if self._local:
+                write_whole(Path(self._path(key)), content)
+            else:
+                store(files, self._path(key), content)
+
+        try:
+            self._ask(f"write {key}", request, rescue)
+        except FileNotFoundError as error:
+            # Several stores say no more when the bucket is missing.
+            raise LakeError(f"{self._place}: cannot write {key}, the place is not there") from error
+        if self._outbox:
+            self._outbox.drop(key)
+
+    def _keep(self, key: str, content: bytes) -> str:
+        is_kept = self._outbox and is_costly(key) and self._outbox.keep(key, content)
+        return self._kept() if is_kept else ""
+
+    def _kept(self) -> str:
+        return f"its bytes are kept in {self._outbox.folder}" if self._outbox else ""
+
+    def _files_below(self, folder: str) -> dict[str, Any]:
+        # By default a local folder that cannot be read counts as empty.
+        loudly = {"on_error": _unless_gone} if self._local else {}
+        try:
+            found = self._ask(
+                f"list {folder}".rstrip(),
+                lambda files: files.find(self._path(folder), detail=True, **loudly),
+            )
+        except FileNotFoundError:
+            return {}
+        start = len(self._root) + 1
+        entries = ((str(path)[start:], info) for path, info in found.items())
+        # Consoles of object stores mark folders by empty objects.
+        return {key: info for key, info in entries if key and not key.endswith("/")}
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
 
-def _options(protocol: str) -> dict[str, Any]:
-    """Explicit client settings: the defaults cache listings and give up too early."""
-    if protocol not in ("s3", "s3a"):
-        return {"use_listings_cache": False}
-    config: dict[str, Any] = {
-        "retries": {"mode": "standard", "total_max_attempts": 8},
-        "connect_timeout": 10,
-        "read_timeout": 60,
-    }
-    if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-        # S3-compatible stores do not send the checksums that botocore asks of AWS by default.
-        config["request_checksum_calculation"] = "when_required"
-        config["response_checksum_validation"] = "when_required"
-    return {"use_listings_cache": False, "config_kwargs": config}
+def _unless_gone(error: OSError) -> None:
+    """Let pass only that a folder was removed while it was listed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
-def file_version(url: str) -> str:
-    """What changes when the file or folder at a path or URL does; found without reading it.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        OSError: if it cannot be reached.
-    """
-    protocol = get_protocol(url)
-    files: Any = fsspec.filesystem(protocol, **_options(protocol))
-    info = files.info(url)
-    if info["type"] != "directory":
-        return _stamps(info)
-    found = files.find(url, detail=True)
-    root = str(info["name"])
-    lines = [f"{str(path).removeprefix(root)} {_stamps(found[path])}" for path in sorted(found)]
-    return bytes_digest(line.encode() for line in lines)
-
-
-def _stamps(info: Mapping[str, Any]) -> str:
-    stamps = (info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified"))
-    return " ".join(str(stamp) for stamp in stamps if stamp is not None)
-
-
-def _put_local(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{_DRAFT}{uuid.uuid4().hex}")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    # Without this the rename itself may be lost with the power.
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def in_order(read: Callable[[_S], _T], wanted: Iterable[_S]) -> Iterator[_T]:
+    """What `read` gives for each, in order; some are read ahead, and never many are held."""
+    rest = iter(wanted)
+    with ThreadPoolExecutor(_READERS) as pool:
+        ahead = deque(pool.submit(read, one) for one in islice(rest, _READERS))
+        try:
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(read, one) for one in islice(rest, 1))
+        finally:
+            for late in ahead:
+                late.cancel()

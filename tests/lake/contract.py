@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fsspec.core import url_to_fs
 
 from stir_ray.lake.objects import Objects
 
+ODD_KEYS = (
+    "a b/c+d",
+    "100%/%2F",
+    "é/ß/日本",
+    "q?x=1&y=2",
+    "#/;,=@:",
+    "[*]",
+    "..dots../...",
+    "x.draft-7",
+    "k" * 200,
+)
 CONTENTS = {"empty": b"", "one": b"\n", "text": b"\r\n\x1a", "all bytes": bytes(range(256)) * 397}
 
 
 class ObjectsContract:
     """Laws of whole objects by key, wherever they lie."""
+
+    readers_see_whole_objects = True
+    """Also while they are being replaced."""
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
     def test_an_object_is_read_as_it_was_written(self, objects: Objects, content: bytes) -> None:
@@ -34,6 +50,22 @@ class ObjectsContract:
             assert not objects.exists(absent)
             with pytest.raises(FileNotFoundError):
                 objects.get(absent)
+
+    def test_a_folder_is_no_object(self, objects: Objects) -> None:
+        objects.put("folder/deeper/key", b"x")
+        for folder in ("folder", "folder/deeper"):
+            assert not objects.exists(folder)
+            with pytest.raises(FileNotFoundError):
+                objects.get(folder)
+
+    @pytest.mark.parametrize("key", ODD_KEYS)
+    def test_a_key_may_be_any_relative_path(self, objects: Objects, key: str) -> None:
+        objects.put(f"odd/{key}", b"content")
+        assert objects.get(f"odd/{key}") == b"content"
+        assert objects.exists(f"odd/{key}")
+        assert objects.sizes("odd") == {f"odd/{key}": 7}
+        objects.delete(f"odd/{key}")
+        assert objects.sizes("odd") == {}
 
     def test_an_object_exists_from_put_to_delete(self, objects: Objects) -> None:
         assert not objects.exists("folder/key")
@@ -77,15 +109,50 @@ class ObjectsContract:
             objects.put(key, key.encode())
         backwards = [*reversed(keys), keys[3]]
         assert list(objects.get_many(backwards)) == [key.encode() for key in backwards]
-        with pytest.raises(FileNotFoundError):
-            list(objects.get_many([*keys, "many/absent"]))
+        assert list(objects.get_many([])) == []
 
-    def test_only_the_url_travels_to_a_worker(self, objects: Objects) -> None:
+    def test_one_absent_object_of_many_is_told_after_those_before_it(
+        self, objects: Objects
+    ) -> None:
+        keys = [f"many/{number}" for number in range(53)]
+        for key in keys[:5]:
+            objects.put(key, key.encode())
+        contents = objects.get_many(keys)
+        assert [next(contents) for _ in range(5)] == [key.encode() for key in keys[:5]]
+        with pytest.raises(FileNotFoundError, match=r"many/5\b"):
+            next(contents)
+
+    def test_writers_of_the_same_key_leave_one_whole_object(self, objects: Objects) -> None:
+        contents = [bytes([number]) * (50_021 + number) for number in range(11)]
+        with ThreadPoolExecutor(len(contents)) as writers:
+            writes = [
+                writers.submit(objects.put, "folder/key", content)
+                for content in random.Random(3).choices(contents, k=37)  # noqa: S311 - no secret
+            ]
+            while not all(write.done() for write in writes):
+                if self.readers_see_whole_objects and objects.exists("folder/key"):
+                    assert objects.get("folder/key") in contents
+            assert {write.result() for write in writes} == {None}
+        assert objects.get("folder/key") in contents
+        assert set(objects.sizes("")) == {"folder/key"}
+
+    def test_only_url_and_patience_travel_to_a_worker(self, objects: Objects) -> None:
         objects.put("key", b"content")
         shipped = pickle.dumps(objects)
-        texts = {text for _, text, _ in pickletools.genops(shipped) if isinstance(text, str)}
+        values = [value for _, value, _ in pickletools.genops(shipped)]
+        texts = {value for value in values if isinstance(value, str)}
         assert texts == {"stir_ray.lake.objects", "Objects", objects.url}
-        assert pickle.loads(shipped).get("key") == b"content"  # noqa: S301 - made above
+        assert [value for value in values if isinstance(value, float)] == [objects.patience_s]
+        arrived = pickle.loads(shipped)  # noqa: S301 - made above
+        assert arrived.patience_s == objects.patience_s
+        assert arrived.get("key") == b"content"
+
+    @pytest.mark.slow
+    def test_a_large_object_is_read_as_it_was_written(self, objects: Objects) -> None:
+        content = random.Random(7).randbytes(120_000_007)  # noqa: S311 - no secret
+        objects.put("large", content)
+        assert objects.sizes("") == {"large": len(content)}
+        assert objects.get("large") == content
 
     def test_another_program_finds_an_object_at_its_location(self, objects: Objects) -> None:
         objects.put("folder/key", b"content")
@@ -99,3 +166,4 @@ class ObjectsContract:
         objects.put("key", b"x")
         objects.check()
         assert objects.sizes("") == {"key": 1}
+        assert not objects.drafts()

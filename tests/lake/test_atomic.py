@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -12,25 +13,39 @@ from pathlib import Path
 
 import pytest
 
+from stir_ray.errors import LakeAway, LakeError
 from stir_ray.lake.objects import Objects
 
 OLD, NEW = b"old" * 1009, b"the new one" * 997
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=type)
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), LakeError),
+        (OSError(errno.EIO, "Input/output error"), LakeAway),
+        (TypeError("a mistake"), TypeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=["disk full", "disk away", "our mistake", "interrupted"],
+)
 @pytest.mark.parametrize("there", [True, False], ids=["replacing", "first"])
 def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, there: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    told: type[BaseException],
+    there: bool,
 ) -> None:
     def fail(_: int) -> None:
         raise error
 
-    objects = Objects(str(tmp_path))
+    objects = Objects(str(tmp_path), patience_s=0)
     if there:
         objects.put("folder/key", OLD)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(told):
             objects.put("folder/key", NEW)
     assert objects.exists("folder/key") == there
     assert len(list((tmp_path / "folder").iterdir())) == there
@@ -52,6 +67,14 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert objects.sizes("") == {"folder/key": len(OLD)}
+    assert objects.get("folder/key") == OLD
+    (draft,) = objects.drafts()
+    assert draft.size == len(b"half" * 997)
+    assert 0 <= draft.age_s < 60
+    os.utime(tmp_path / draft.key, (time.time() - 7000, time.time() - 7000))
+    assert 7000 <= objects.drafts()[0].age_s < 7060
+    objects.delete(draft.key)
+    assert objects.drafts() == []
     assert objects.get("folder/key") == OLD
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from stir_ray.identity import bytes_digest, content_id
 from stir_ray.lake.layout import (
     asked_key,
+    check_key,
     checkpoint_key,
     figure_key,
+    is_costly,
     parse_asked_key,
     parse_checkpoint_key,
     parse_figure_key,
@@ -125,6 +127,13 @@ def test_what_lies_in_the_folder_of_a_job_is_told_apart(
         assert [parse(key) for key in keys if key != own] == [None, None]
         assert parse(f"{own}\n") is parse(f"lake/{own}") is None
         assert parse_part_key(own) is parse_checkpoint_key(own) is None
+
+
+def test_parts_and_checkpoints_alone_are_costly() -> None:
+    assert is_costly(part_key("images", ID))
+    assert is_costly(checkpoint_key(ID, 7, b"weights"))
+    for key in (result_key("parts", "results"), figure_key("checkpoints", "x.png"), check_key()):
+        assert not is_costly(key)
 
 
 @given(ids=st.lists(IDS, min_size=2, max_size=2, unique=True), epoch=st.integers(0, 10**6))

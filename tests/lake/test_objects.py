@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,9 +14,11 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from stir_ray.errors import LakeError
-from stir_ray.lake.objects import Objects, file_version
+from stir_ray.errors import LakeAway, LakeError
+from stir_ray.lake.files import file_version
+from stir_ray.lake.objects import Objects, in_order
 from tests.lake.contract import ObjectsContract
+from tests.stores.servers import S3Store
 
 
 class TestLocalFolder(ObjectsContract):
@@ -45,6 +52,105 @@ class TestMemory(ObjectsContract):
             memory.rm_file(path)
 
 
+class TestRclone(ObjectsContract):
+    """A store in a process of its own, which checks signatures and digests."""
+
+    readers_see_whole_objects = False  # Its files are rewritten in place.
+
+    @pytest.fixture
+    def objects(self, s3_store: S3Store) -> Objects:
+        """Objects below a prefix of a new bucket."""
+        return Objects(f"s3://{s3_store.bucket()}/a prefix/lake", 7.0)
+
+
+class TestBucketAlone(TestRclone):
+    """A lake that fills a whole bucket."""
+
+    @pytest.fixture
+    def objects(self, s3_store: S3Store) -> Objects:
+        """Objects at the root of a new bucket."""
+        return Objects(f"s3://{s3_store.bucket()}/", 7.0)
+
+
+class TestMoto(ObjectsContract):
+    """Another reading of what S3 is."""
+
+    @pytest.fixture
+    def objects(self, moto_store: S3Store, reach: Callable[[S3Store], None]) -> Objects:
+        """Objects below a prefix of a new bucket."""
+        reach(moto_store)
+        return Objects(f"s3://{moto_store.bucket()}/lake", 7.0)
+
+
+def test_a_check_of_a_local_lake_leaves_no_folder(tmp_path: Path) -> None:
+    Objects(str(tmp_path / "lake")).check()
+    assert list((tmp_path / "lake").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path) -> None:
+    objects = Objects(str(tmp_path))
+    objects.put("parts/images/key", b"x")
+    (tmp_path / "parts/images").chmod(0)
+    with pytest.raises(LakeError, match="Permission denied"):
+        objects.sizes("parts")
+    (tmp_path / "parts/images").chmod(0o700)
+
+
+def test_a_folder_that_cannot_be_listed_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    objects = Objects(str(tmp_path), patience_s=0)
+    objects.put("parts/images/key", b"x")
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(LakeAway, match="Input/output error"):
+        objects.sizes("parts")
+
+
+def test_what_is_read_ahead_has_a_bound() -> None:
+    begun = []
+    read = in_order(lambda one: begun.append(one) or one, range(10_007))
+    assert [next(read) for _ in range(7)] == list(range(7))
+    assert len(begun) < 100
+    assert list(read) == list(range(7, 10_007))
+
+
+def test_an_error_ends_what_is_read_ahead() -> None:
+    begun = []
+
+    def fail(one: int) -> int:
+        begun.append(one)
+        time.sleep(0.01)
+        raise FileNotFoundError
+
+    with pytest.raises(FileNotFoundError):
+        list(in_order(fail, range(10_007)))
+    assert len(begun) < 100
+
+
+@pytest.mark.parametrize("where", ["local", "rclone"])
+def test_processes_that_write_the_same_key_leave_one_whole_object(
+    tmp_path: Path, s3_store: S3Store, where: str
+) -> None:
+    url = str(tmp_path / "lake") if where == "local" else f"s3://{s3_store.bucket()}/lake"
+    code = (
+        "import sys; from stir_ray.lake.objects import Objects\n"
+        "for n in range(29): Objects(sys.argv[1]).put('key', sys.argv[2].encode() * (50_021 + n))"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, url, letter], stderr=subprocess.PIPE)
+        for letter in "xyz"
+    ]
+    for writer in writers:
+        assert writer.communicate()[1] == b""
+    content = Objects(url).get("key")
+    assert content == content[:1] * (50_021 + 28)
+    assert Objects(url).sizes("") == {"key": len(content)}
+
+
 def test_a_relative_lake_stays_where_it_was_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,7 +171,7 @@ def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below
     with pytest.raises(LakeError) as caught:
         objects.check()
     message = str(caught.value)
-    assert message.startswith(f"lake {tmp_path / below}: cannot be written")
+    assert message.startswith(f"lake {tmp_path / below}: cannot write ")
     assert "Not a directory" in message
     assert "\n" not in message
     assert (tmp_path / "file").read_bytes() == b"in the way"

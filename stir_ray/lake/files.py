@@ -1,0 +1,60 @@
+"""Files that are not of a lake: checkpoints and images wherever fsspec finds them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from fsspec.core import strip_protocol
+from fsspec.utils import get_protocol
+
+from stir_ray.errors import LakeError
+from stir_ray.identity import bytes_digest
+from stir_ray.lake.connection import connect, fetch, look
+from stir_ray.lake.patience import PATIENCE_S, Errand
+from stir_ray.lake.troubles import without_secrets
+
+_T = TypeVar("_T")
+
+
+def read_file(url: str, patience_s: float = PATIENCE_S) -> bytes:
+    """The bytes of the file at a path or URL.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        LakeError: if a person must mend something before it can be read.
+        LakeAway: if the place it lies at was in trouble for longer than the patience.
+    """
+    return _ask(url, patience_s, fetch)
+
+
+def file_version(url: str, patience_s: float = PATIENCE_S) -> str:
+    """What changes when the file or folder at a path or URL does; found without reading it.
+
+    Raises:
+        FileNotFoundError, LakeError, LakeAway: as `read_file`.
+    """
+    return _ask(url, patience_s, _version)
+
+
+def _version(files: Any, path: str) -> str:
+    info = look(files, path)
+    if info["type"] != "directory":
+        return _stamps(info)
+    found = files.find(path, detail=True)
+    root = str(info["name"])
+    lines = [f"{str(path).removeprefix(root)} {_stamps(found[path])}" for path in sorted(found)]
+    return bytes_digest(line.encode() for line in lines)
+
+
+def _stamps(info: Mapping[str, Any]) -> str:
+    stamps = (info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified"))
+    return " ".join(str(stamp) for stamp in stamps if stamp is not None)
+
+
+def _ask(url: str, patience_s: float, request: Callable[[Any, str], _T]) -> _T:
+    place = without_secrets(url)
+    try:
+        connection = connect(get_protocol(url))
+    except LakeError as error:
+        raise LakeError(f"{place}: {error}") from None
+    path = strip_protocol(url)
+    return connection.ask(Errand(place, "read it", patience_s), lambda files: request(files, path))

@@ -1,0 +1,104 @@
+"""Files that are not of a lake, on S3 and on the web."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from stir_ray.errors import LakeAway, LakeError
+from stir_ray.lake.files import file_version, read_file
+from stir_ray.lake.objects import Objects
+from tests.stores.faulty import FaultyProxy
+from tests.stores.servers import S3Store, free_port
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Tests do not read it."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[FaultyProxy]:
+    """A web server over the folder `web`, and the faulty way to it."""
+    (tmp_path / "web").mkdir()
+    handler = partial(_Quiet, directory=str(tmp_path / "web"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        with FaultyProxy(f"http://127.0.0.1:{server.server_address[1]}") as proxy:
+            yield proxy
+        server.shutdown()
+
+
+def test_a_file_on_the_web_is_read_through_faults(web: FaultyProxy, tmp_path: Path) -> None:
+    (tmp_path / "web" / "weights").write_bytes(b"weights" * 997)
+    url = f"{web.url}/weights"
+    first = file_version(url, 10)
+    web.strike("slow_down", "cut_answer", "internal_error", "cut_request")
+    assert read_file(url, 10) == b"weights" * 997
+    web.strike("slow_down", "slow_down", "cut_answer", "cut_answer")
+    assert file_version(url, 10) == first
+    (tmp_path / "web" / "weights").write_bytes(b"other")
+    assert file_version(url, 10) != first
+    assert web.counts["slow_down"] == 3
+
+
+def test_a_file_that_is_not_on_the_web_is_told_at_once(web: FaultyProxy) -> None:
+    for ask in (read_file, file_version):
+        with pytest.raises(FileNotFoundError):
+            ask(f"{web.url}/absent")
+
+
+def test_a_web_server_that_is_away_or_refuses_is_told(web: FaultyProxy, tmp_path: Path) -> None:
+    (tmp_path / "web" / "weights").write_bytes(b"x")
+    url = f"{web.url}/weights?X-Amz-Signature=5ec7e7"
+    web.rates = {"denied": 1.0}
+    for ask in (read_file, file_version):
+        with pytest.raises(LakeError) as refused:
+            ask(url)
+        assert "5ec7e7" not in str(refused.value)
+    web.away = True
+    for ask in (read_file, file_version):
+        with pytest.raises(LakeAway) as caught:
+            ask(url, 0.5)
+        assert "5ec7e7" not in str(caught.value)
+        assert f"{web.url}/weights" in str(caught.value)
+    with pytest.raises(LakeAway):
+        read_file(f"http://127.0.0.1:{free_port()}/weights", 0.5)
+
+
+def test_a_file_on_s3_is_read_through_faults(
+    faulty: Callable[..., FaultyProxy], rclone_store: S3Store
+) -> None:
+    proxy = faulty()
+    objects = Objects(f"s3://{rclone_store.bucket()}/weights")
+    objects.put("7.safetensors", b"weights")
+    url = objects.location("7.safetensors")
+    proxy.strike("expired", "internal_error", "cut_answer")
+    assert read_file(url, 10) == b"weights"
+    first = file_version(url, 10)
+    proxy.strike("expired", "expired", "internal_error")
+    assert file_version(url, 10) == first
+    whole = file_version(objects.location(), 10)
+    objects.put("7.safetensors", b"other weights")
+    assert file_version(url) != first
+    assert file_version(objects.location()) != whole
+    for ask in (read_file, file_version):
+        with pytest.raises(FileNotFoundError):
+            ask(objects.location("8.safetensors"))
+        with pytest.raises(LakeError, match="NoSuchBucket"):
+            ask("s3://no-such-bucket/8.safetensors")
+
+
+def test_a_local_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"weights")
+    assert read_file(str(tmp_path / "weights")) == b"weights"
+    assert read_file(f"file://{tmp_path}/weights") == b"weights"
+    with pytest.raises(FileNotFoundError):
+        read_file(str(tmp_path / "absent"))
+    with pytest.raises(LakeError, match="nope"):
+        read_file("nope://weights")
