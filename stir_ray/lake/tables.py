@@ -7,8 +7,8 @@ that a part is its own receipt: if it is there and its seal agrees, the work is 
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stir_ray.errors import CorruptPart, OtherSchema
-from stir_ray.lake.layout import parse_part_key, part_key, table_folder
-from stir_ray.lake.objects import Objects
+from stir_ray.identity import bytes_digest
+from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, part_key, table_folder
+from stir_ray.lake.objects import Objects, in_order
+from stir_ray.lake.patience import PATIENCE_S
 from stir_ray.lake.schemas import IMAGE, TableSchema
 
 _PROVENANCE, _SEAL = b"stir_ray.provenance", b"stir_ray.seal"
 _UNSEALED = b"sha256:" + 64 * b"0"
 """Stands in the footer while the bytes are hashed, and is then replaced by their hash."""
+
+_READS = 4
+"""Of an object whose bytes are not what they say."""
+_T = TypeVar("_T")
 
 
 def build(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
@@ -122,7 +128,11 @@ def _one_line(error: BaseException) -> str:
 
 
 class Lake:
-    """Parts by table and content id, and results by key, in one place."""
+    """Parts by table and content id, results by key, checkpoints by content, in one place.
+
+    Bytes that are not what they say are read again a few times: mostly the transfer was cut short
+    or garbled, and the object itself is right.
+    """
 
     def __init__(self, objects: Objects) -> None:
         """Over the objects of one folder or URL."""
@@ -151,18 +161,43 @@ class Lake:
             CorruptPart: if it is not as it was written.
         """
         key = part_key(schema.name, part_id)
-        return _own(key, self.read_object(schema, key))
+        return self._read(key, lambda content, where: _own(key, decode(content, schema, where)))
 
     def read_parts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
-        """Several parts, in order; errors as `read`."""
-        keys = [part_key(schema.name, part_id) for part_id in part_ids]
-        contents = self.objects.get_many(keys)
-        found = zip(keys, contents, strict=True)
-        return [_own(key, decode(content, schema, key)) for key, content in found]
+        """Several parts, in order, read several at a time; errors as `read`."""
+        return list(in_order(lambda part_id: self.read(schema, part_id), part_ids))
 
     def read_object(self, schema: TableSchema, key: str) -> pa.Table:
         """A table by its key; errors as `read`."""
-        return decode(self.objects.get(key), schema, self.objects.location(key))
+        return self._read(key, lambda content, where: decode(content, schema, where))
+
+    def read_checkpoint(self, key: str) -> bytes:
+        """The bytes of a checkpoint, which are those that its key promises; errors as `read`.
+
+        Raises:
+            ValueError: if the key is none of a checkpoint.
+        """
+        promised = parse_checkpoint_key(key)
+        if promised is None:
+            raise ValueError(f"{key}: not the key of a checkpoint of a lake")
+
+        def named(content: bytes, where: str) -> bytes:
+            if bytes_digest([content]) != promised:
+                raise CorruptPart(f"{where}: its bytes are not those it was named by")
+            return content
+
+        return self._read(key, named)
+
+    def _read(self, key: str, checked: Callable[[bytes, str], _T]) -> _T:
+        where = self.objects.location(key)
+        for _ in range(_READS - 1):
+            try:
+                return checked(self.objects.get(key), where)
+            except OtherSchema:
+                raise
+            except CorruptPart:
+                continue
+        return checked(self.objects.get(key), where)
 
 
 def _own(key: str, table: pa.Table) -> pa.Table:
@@ -172,6 +207,6 @@ def _own(key: str, table: pa.Table) -> pa.Table:
     return table
 
 
-def open_lake(url: str) -> Lake:
-    """The lake at a folder or URL; nothing is read or written yet."""
-    return Lake(Objects(url))
+def open_lake(url: str, patience_s: float = PATIENCE_S) -> Lake:
+    """The lake at a folder or URL; nothing is read or written yet. Patience as of `Objects`."""
+    return Lake(Objects(url, patience_s))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stir_ray.errors import CorruptPart, OtherSchema
-from stir_ray.lake.layout import part_key
+from stir_ray.lake.layout import checkpoint_key, part_key
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
 from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import example, read_back, same
@@ -117,3 +117,32 @@ def test_a_corrupt_part_is_told_with_its_place(lake_with_a_broken_part: Lake) ->
         lake.read(INVERSIONS, "0" * 32)
     with pytest.raises(CorruptPart, match=f"inversions/{'0' * 32}"):
         lake.read_parts(INVERSIONS, ["0" * 32])
+
+
+def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    key = checkpoint_key("3" * 32, 7, b"weights")
+    with pytest.raises(FileNotFoundError):
+        lake.read_checkpoint(key)
+    lake.objects.put(key, b"weights")
+    assert lake.read_checkpoint(key) == b"weights"
+    for damaged in (b"weight", b"", b"weights!", b"wreights"):
+        lake.objects.put(key, damaged)
+        with pytest.raises(CorruptPart, match=key):
+            lake.read_checkpoint(key)
+    for other in (part_key("images", "3" * 32), f"checkpoints/{'3' * 32}/7.safetensors"):
+        with pytest.raises(ValueError, match=other):
+            lake.read_checkpoint(other)
+
+
+def test_a_part_of_another_schema_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = open_lake(str(tmp_path))
+    lake.write(INVERSIONS, "3" * 32, build(INVERSIONS, example(INVERSIONS)))
+    read: list[str] = []
+    get = lake.objects.get
+    monkeypatch.setattr(lake.objects, "get", lambda key: read.append(key) or get(key))
+    with pytest.raises(OtherSchema):
+        lake.read_object(COMPARISONS, part_key("inversions", "3" * 32))
+    assert len(read) == 1

@@ -1,0 +1,373 @@
+"""A store on which things go wrong: every object is right in the end."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stir_ray.errors import CorruptPart, LakeAway, LakeError
+from stir_ray.lake.layout import checkpoint_key, part_key
+from stir_ray.lake.objects import Objects
+from stir_ray.lake.schemas import COMPARISONS, INVERSIONS
+from stir_ray.lake.tables import Lake, build
+from tests.lake.values import example, read_back, same
+from tests.stores.faulty import Fault, FaultyProxy
+from tests.stores.servers import (
+    KEY,
+    OTHER_KEY,
+    OTHER_SECRET,
+    SECRET,
+    S3Store,
+    free_port,
+)
+
+Faulty = Callable[..., FaultyProxy]
+CONTENT = random.Random(5).randbytes(30_011)  # noqa: S311 - no secret
+MENDED: tuple[Fault, ...] = (
+    "slow_down", "internal_error", "expired", "cut_request", "cut_answer", "delay", "garbled",
+)  # fmt: skip
+"""Faults after which the same request succeeds."""
+TIMES: dict[Fault, int] = {"slow_down": 4, "internal_error": 4, "cut_request": 7, "cut_answer": 7}
+"""How often a fault must strike before the client itself gives up and our patience begins."""
+THRICE: tuple[Fault, ...] = ("truncated",) * 3
+
+
+def key_of(number: int) -> str:
+    """The key of a part."""
+    return part_key("inversions", f"{number:032x}")
+
+
+def outbox_of(objects: Objects, tmp_path: Path) -> list[str]:
+    """The keys of what is kept on this machine."""
+    return sorted(
+        path.relative_to(tmp_path / "outbox").as_posix().split("/", 1)[1]
+        for path in (tmp_path / "outbox").rglob("*")
+        if path.is_file()
+    )
+
+
+@pytest.mark.parametrize("fault", MENDED)
+def test_every_request_outlives_each_fault(
+    faulty: Faulty, rclone_store: S3Store, tmp_path: Path, fault: Fault
+) -> None:
+    proxy, bucket = faulty(), rclone_store.bucket()
+    objects = Objects(f"s3://{bucket}/lake", 20.0)
+    faults: list[Fault] = [fault] * TIMES.get(fault, 2)
+    proxy.strike(*faults)
+    objects.put(key_of(1), CONTENT)
+    with rclone_store.client() as client:
+        stored = client.get_object(Bucket=bucket, Key=f"lake/{key_of(1)}")["Body"].read()
+    assert stored == CONTENT
+    proxy.strike(fault)
+    assert objects.get(key_of(1)) == CONTENT
+    proxy.strike(fault)
+    assert objects.exists(key_of(1))
+    proxy.strike(fault)
+    assert objects.sizes("parts") == {key_of(1): len(CONTENT)}
+    proxy.strike(fault)
+    objects.delete(key_of(1))
+    assert objects.sizes("parts") == {}
+    assert proxy.counts[fault] == len(faults) + 4
+    assert outbox_of(objects, tmp_path) == []
+
+
+def test_many_requests_outlive_a_mixture_of_faults(
+    faulty: Faulty, rclone_store: S3Store, tmp_path: Path
+) -> None:
+    proxy = faulty({**dict.fromkeys(MENDED, 0.04), "expired": 0.02}, seed=11)
+    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 30.0)
+    contents = {key_of(number): CONTENT[: 97 * number] for number in range(53)}
+    with ThreadPoolExecutor(16) as writers:
+        list(writers.map(objects.put, contents, contents.values()))
+    assert list(objects.get_many(contents)) == list(contents.values())
+    assert objects.sizes("parts") == {key: len(content) for key, content in contents.items()}
+    assert all(proxy.counts[fault] for fault in MENDED)
+    assert outbox_of(objects, tmp_path) == []
+
+
+def test_two_clients_of_the_same_seed_meet_the_same_faults(rclone_store: S3Store) -> None:
+    met = []
+    for _ in range(2):
+        proxy = FaultyProxy(rclone_store.endpoint, rates={"delay": 0.3, "expired": 0.2}, seed=7)
+        with proxy:
+            met.append([proxy.meet("GET", "/", "") for _ in range(500)])
+    assert met[0] == met[1]
+    assert 0.25 < met[0].count("delay") / 500 < 0.35
+    assert 0.15 < met[0].count("expired") / 500 < 0.25
+
+
+def test_bytes_garbled_on_the_way_are_never_stored(faulty: Faulty, rclone_store: S3Store) -> None:
+    proxy = faulty({"garbled": 1.0})
+    objects = Objects(f"s3://{rclone_store.bucket()}/lake", patience_s=2.0)
+    with pytest.raises(LakeError, match=r"BadDigest.*Content-MD5"):
+        objects.put(key_of(1), CONTENT)
+    assert proxy.counts["garbled"] > 1
+    proxy.rates = {}
+    assert objects.sizes("") == {}
+
+
+@pytest.fixture
+def lake(faulty: Faulty, rclone_store: S3Store) -> tuple[Lake, FaultyProxy]:
+    """A lake with one part and one checkpoint, and the way to it."""
+    proxy = faulty()
+    lake = Lake(Objects(f"s3://{rclone_store.bucket()}/lake", 20.0))
+    lake.write(INVERSIONS, "1" * 32, build(INVERSIONS, example(INVERSIONS)))
+    lake.objects.put(CHECKPOINT, CONTENT)
+    return lake, proxy
+
+
+CHECKPOINT = checkpoint_key("7" * 32, 3, CONTENT)
+
+
+def test_a_transfer_that_says_it_is_whole_and_is_not_is_read_again(
+    lake: tuple[Lake, FaultyProxy],
+) -> None:
+    reader, proxy = lake
+    proxy.strike(*THRICE)
+    assert same(read_back(reader.read(INVERSIONS, "1" * 32)), example(INVERSIONS))
+    proxy.strike(*THRICE)
+    (part,) = reader.read_parts(INVERSIONS, ["1" * 32])
+    assert same(read_back(part), example(INVERSIONS))
+    proxy.strike(*THRICE)
+    assert reader.read_checkpoint(CHECKPOINT) == CONTENT
+    assert proxy.counts["truncated"] == 9
+
+
+def test_an_object_that_is_damaged_itself_is_told_quickly(lake: tuple[Lake, FaultyProxy]) -> None:
+    reader, proxy = lake
+    key = part_key("inversions", "1" * 32)
+    reader.objects.put(key, reader.objects.get(key)[:-1])
+    reader.objects.put(CHECKPOINT, CONTENT[:-1])
+    before, started = proxy.counts["GET"], time.monotonic()
+    with pytest.raises(CorruptPart, match="1" * 32):
+        reader.read(INVERSIONS, "1" * 32)
+    with pytest.raises(CorruptPart, match=CHECKPOINT):
+        reader.read_checkpoint(CHECKPOINT)
+    assert time.monotonic() - started < 5
+    assert proxy.counts["GET"] - before == 8
+
+
+def test_an_object_is_moved_by_one_request(lake: tuple[Lake, FaultyProxy]) -> None:
+    reader, proxy = lake
+    proxy.counts.clear()
+    reader.objects.put("parts/x", CONTENT)
+    assert reader.objects.get("parts/x") == CONTENT
+    assert reader.stored(COMPARISONS) == frozenset()
+    proxy.counts.pop("HEAD", None)  # s3fs looks whether a folder without objects is an object.
+    assert proxy.counts["PUT"] == proxy.counts["requests"] - proxy.counts["GET"] - 1 == 1
+
+
+@pytest.mark.slow
+def test_a_large_object_is_moved_by_one_request(lake: tuple[Lake, FaultyProxy]) -> None:
+    reader, proxy = lake
+    content = CONTENT * 5003
+    proxy.counts.clear()
+    reader.objects.put("parts/x", content)
+    assert reader.objects.get("parts/x") == content
+    assert proxy.counts == {"requests": 2, "PUT": 1, "GET": 1}
+
+
+@pytest.mark.slow
+def test_an_upload_that_hangs_is_given_up_and_made_again(lake: tuple[Lake, FaultyProxy]) -> None:
+    reader, proxy = lake
+    content = CONTENT * 997  # more than the system buffers
+    proxy.strike("hang")
+    started = time.monotonic()
+    reader.objects.put("parts/x", content)
+    assert 60 < time.monotonic() - started < 120
+    assert reader.objects.get("parts/x") == content
+
+
+@contextmanager
+def later(seconds: float, act: Callable[[], object]) -> Iterator[None]:
+    """Do something else after a while."""
+    timer = threading.Timer(seconds, act)
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_an_outage_shorter_than_the_patience_is_outlived(
+    lake: tuple[Lake, FaultyProxy], tmp_path: Path
+) -> None:
+    reader, proxy = lake
+    proxy.away = True
+    with later(2.0, lambda: setattr(proxy, "away", False)):
+        started = time.monotonic()
+        reader.objects.put(key_of(3), CONTENT)
+        assert time.monotonic() - started >= 2
+    assert reader.objects.get(key_of(3)) == CONTENT
+    assert outbox_of(reader.objects, tmp_path) == []
+
+
+def test_a_lasting_outage_is_told_in_time_and_what_was_computed_is_delivered_later(
+    faulty: Faulty, rclone_store: S3Store, tmp_path: Path
+) -> None:
+    proxy = faulty()
+    url = f"s3://{rclone_store.bucket()}/lake"
+    objects = Objects(url, patience_s=1.5)
+    costly = {key_of(5): CONTENT, CHECKPOINT: CONTENT, key_of(2): b""}
+    proxy.away = True
+    for key, content in costly.items():
+        started = time.monotonic()
+        with pytest.raises(LakeAway) as caught:
+            objects.put(key, content)
+        assert 1.5 <= time.monotonic() - started < 8
+        assert str(tmp_path / "outbox") in str(caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(LakeAway) as caught:
+        Objects(url, patience_s=0).put("jobs/digits/results.parquet", CONTENT)
+    assert "outbox" not in str(caught.value)
+    assert outbox_of(objects, tmp_path) == sorted(costly)
+    kept = [path for path in (tmp_path / "outbox").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    with pytest.raises(LakeAway):
+        Objects(url, patience_s=0).deliver()
+    assert outbox_of(objects, tmp_path) == sorted(costly)
+    proxy.away = False
+    assert Objects("s3://other/lake").deliver() == []
+    assert Objects(url).deliver() == list(costly)
+    assert outbox_of(objects, tmp_path) == []
+    assert {key: objects.get(key) for key in costly} == costly
+    assert objects.deliver() == []
+
+
+def use_credentials_file(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> Callable[[str, str], object]:
+    """Let clients find their keys in a file alone; returns what writes it."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    return lambda key, secret: file.write_text(
+        f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+    )
+
+
+def test_credentials_that_expire_and_are_renewed_are_taken_up(
+    faulty: Faulty,
+    rclone_store: S3Store,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    proxy = faulty()
+    renew = use_credentials_file(monkeypatch, tmp_path / "credentials")
+    renew(KEY, SECRET)
+    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 20.0)
+    objects.put(key_of(1), CONTENT)
+    proxy.expired_keys = {KEY}
+    with later(1.0, lambda: renew(OTHER_KEY, OTHER_SECRET)), ThreadPoolExecutor(3) as asking:
+        # A HEAD is refused without a word of why.
+        seen = asking.submit(objects.exists, key_of(1))
+        written = asking.submit(objects.put, key_of(2), CONTENT)
+        read = asking.submit(objects.get, key_of(1))
+        assert (seen.result(), written.result(), read.result()) == (True, None, CONTENT)
+    assert proxy.counts["expired"] >= 4
+    assert outbox_of(objects, tmp_path) == []
+
+
+def test_credentials_that_stay_expired_are_told_and_what_was_computed_is_kept(
+    faulty: Faulty, rclone_store: S3Store, tmp_path: Path
+) -> None:
+    proxy = faulty()
+    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 0.5)
+    proxy.expired_keys = {KEY}
+    with pytest.raises(LakeError, match=r"ExpiredToken.*renew the credentials") as caught:
+        objects.put(key_of(1), CONTENT)
+    assert str(tmp_path / "outbox") in str(caught.value)
+    assert outbox_of(objects, tmp_path) == [key_of(1)]
+    with pytest.raises(LakeError, match="ExpiredToken"):
+        objects.exists(key_of(1))
+    proxy.expired_keys = set()
+    assert objects.deliver() == [key_of(1)]
+
+
+def test_a_look_that_is_not_allowed_is_told_at_once(faulty: Faulty, rclone_store: S3Store) -> None:
+    # To a HEAD it looks like an expired token.
+    faulty({"denied": 1.0})
+    started = time.monotonic()
+    with pytest.raises(LakeError, match=r"AccessDenied.*allow"):
+        Objects(f"s3://{rclone_store.bucket()}/lake", 60.0).exists(key_of(1))
+    assert time.monotonic() - started < 5
+
+
+def test_keys_that_were_refused_may_be_mended_in_the_same_process(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mend = use_credentials_file(monkeypatch, tmp_path / "credentials")
+    mend(KEY, "a wrong secret")
+    url = f"s3://{s3_store.bucket()}/lake"
+    with pytest.raises(LakeError, match="SignatureDoesNotMatch"):
+        Objects(url).check()
+    mend(KEY, SECRET)
+    Objects(url).check()
+
+
+def test_a_bucket_that_is_not_there_is_neither_an_absent_object_nor_an_empty_lake(
+    s3_store: S3Store,
+) -> None:
+    objects = Objects("s3://no-such-bucket/lake")
+    for ask in (objects.exists, objects.get, objects.sizes, objects.delete):
+        with pytest.raises(LakeError, match=r"NoSuchBucket.*create the bucket"):
+            ask("parts")
+
+
+WRONG: dict[str, tuple[dict[str, str], str]] = {
+    "secret": ({"AWS_SECRET_ACCESS_KEY": "wrong-secret"}, "SignatureDoesNotMatch.*AWS_SECRET"),
+    "key": ({"AWS_ACCESS_KEY_ID": "nobody"}, "InvalidAccessKeyId.*AWS_ACCESS_KEY_ID"),
+    "no key": ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "AWS_PROFILE"),
+    "profile": ({"AWS_PROFILE": "nobody"}, "nobody.*AWS_PROFILE"),
+    "address": ({"AWS_ENDPOINT_URL": "nonsense"}, "Invalid endpoint.*AWS_ENDPOINT_URL"),
+    "port": ({"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}"}, "AWS_ENDPOINT_URL"),
+    "host": ({"AWS_ENDPOINT_URL": "http://no.such.host.invalid"}, "AWS_ENDPOINT_URL"),
+}
+
+
+@pytest.mark.parametrize(("environment", "told"), WRONG.values(), ids=WRONG)
+def test_a_wrong_account_or_address_is_told_at_the_start_in_one_line(
+    s3_store: S3Store,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    told: str,
+) -> None:
+    objects_url = f"s3://{s3_store.bucket()}/lake"
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(LakeError, match=told) as caught:
+        Objects(objects_url, patience_s=0.5).check()
+    assert str(caught.value).startswith(f"lake {objects_url}: ")
+    assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "wrong-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bucket", ["no-such-bucket", "Not_a!bucket"])
+def test_a_wrong_bucket_is_told_at_the_start_in_one_line(s3_store: S3Store, bucket: str) -> None:
+    with pytest.raises(LakeError, match=f"lake s3://{bucket}/lake: .*bucket") as caught:
+        Objects(f"s3://{bucket}/lake").check()
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_waits_minutes_at_the_start_for_an_address_where_nothing_is(
+    s3_store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    with pytest.raises(LakeError, match="cannot be reached"):
+        Objects("s3://bucket/lake").check()
+    assert time.monotonic() - started < 15
+
+
+def test_a_store_in_trouble_at_the_start_is_no_mistake_of_the_user(
+    faulty: Faulty, rclone_store: S3Store
+) -> None:
+    faulty({"internal_error": 1.0})
+    with pytest.raises(LakeAway, match=r"InternalError.*run again"):
+        Objects(f"s3://{rclone_store.bucket()}/lake", 0.5).check()
