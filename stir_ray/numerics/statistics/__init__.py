@@ -1,0 +1,57 @@
+"""Whether what finetuning did to the layers goes with robustness over the epochs.
+
+`screen` tries every hypothesis of Merlin et al. 2023. The r and p of a correlation over 100 epochs
+of one training describe that one training: the epochs are no independent draws, and only another
+training would be.
+"""
+
+from stir_ray.numerics.statistics.autocorrelation import (
+    effective_sample,
+    effective_sample_of_all_lags,
+    lag_one,
+)
+from stir_ray.numerics.statistics.correlation import (
+    Correlation,
+    of_differences,
+    over_prefixes,
+    partial,
+    pearson,
+    significance,
+    spearman,
+    without_each,
+    without_first,
+)
+from stir_ray.numerics.statistics.hypotheses import (
+    Aggregate,
+    Hypothesis,
+    hypotheses,
+    layer_sets,
+    learning_and_forgetting,
+)
+from stir_ray.numerics.statistics.screening import Screening, screen
+from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
+
+__all__ = [
+    "Aggregate",
+    "Correlation",
+    "Hypothesis",
+    "Screening",
+    "effective_sample",
+    "effective_sample_of_all_lags",
+    "family_wise_p",
+    "hypotheses",
+    "lag_one",
+    "layer_sets",
+    "learning_and_forgetting",
+    "of_differences",
+    "over_prefixes",
+    "partial",
+    "pearson",
+    "screen",
+    "shift_p",
+    "shifted",
+    "significance",
+    "spearman",
+    "without_each",
+    "without_first",
+]

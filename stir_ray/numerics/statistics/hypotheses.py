@@ -1,0 +1,118 @@
+"""Hypotheses of what in the layers' curves follows robustness: Merlin et al. 2023, section 6.
+
+A hypothesis sums up some layers of a curve in one number per epoch. The first n and the last n
+layers, n = 1..11 of 12, make 22 sets of layers; four aggregates of each make 88 hypotheses for one
+curve, and 352 for the four that learning and forgetting make.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+
+    Curve = Float[NDArray, "*batch epoch layer"]
+    Summary = Float[NDArray, "*batch epoch"]
+
+
+class Aggregate(StrEnum):
+    """How the values of several layers become one."""
+
+    MEAN = "mean"
+    STD = "std"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A summary of the layers that may follow robustness over the epochs.
+
+    Attributes:
+        aggregate: what is taken over the layers.
+        curve: the name of what is taken, e.g. `learning + forgetting`.
+        layers: numbers of the blocks, ascending.
+    """
+
+    aggregate: Aggregate
+    curve: str
+    layers: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """As a person would say it: `std of forgetting over layers 2-12`."""
+        first, last = self.layers[0], self.layers[-1]
+        if first == last:
+            return f"{self.aggregate} of {self.curve} over layer {first}"
+        return f"{self.aggregate} of {self.curve} over layers {first}-{last}"
+
+    def summary(self, curves: Mapping[str, Curve], *, layers: Sequence[int]) -> Summary:
+        """Its value at each epoch; NaN where it is undefined or a layer of it is unknown.
+
+        Args:
+            curves: the values of all layers, by name.
+            layers: the numbers of those layers, in the order of the last axis.
+        """
+        chosen = [layers.index(layer) for layer in self.layers]
+        return _AGGREGATES[self.aggregate](curves[self.curve][..., chosen])
+
+
+def layer_sets(layers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """The first n and the last n of the layers, for n from 1 to all but one.
+
+    Raises:
+        ValueError: for layers that do not ascend.
+    """
+    ordered = tuple(layers)
+    if list(ordered) != sorted(set(ordered)):
+        raise ValueError(f"layers must ascend, each named once, got {list(ordered)}")
+    sizes = range(1, len(ordered))
+    return (*(ordered[:n] for n in sizes), *(ordered[-n:] for n in sizes))
+
+
+def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothesis, ...]:
+    """Every aggregate over every set of layers, of every curve named."""
+    sets = layer_sets(layers)
+    return tuple(
+        Hypothesis(aggregate, curve, chosen)
+        for curve in curves
+        for chosen in sets
+        for aggregate in Aggregate
+    )
+
+
+def learning_and_forgetting(*, learning: Curve, forgetting: Curve) -> dict[str, Curve]:
+    """The four curves that the two make, by name: their sum, their difference and each alone."""
+    return {
+        "learning + forgetting": learning + forgetting,
+        "learning − forgetting": learning - forgetting,
+        "learning": learning,
+        "forgetting": forgetting,
+    }
+
+
+def _std(values: Curve) -> Summary:
+    """The standard deviation with n − 1, undefined (NaN) for one layer.
+
+    The paper does not say which it takes, and no correlation can tell: for a given set of layers
+    the two differ by a constant factor. Of one layer, n gives 0 in all epochs and n − 1 nothing;
+    either way there is no correlation.
+    """
+    if values.shape[-1] == 1:
+        return np.full(values.shape[:-1], np.nan)
+    return values.std(axis=-1, ddof=1)
+
+
+_AGGREGATES = {
+    Aggregate.MEAN: lambda values: values.mean(axis=-1),
+    Aggregate.STD: _std,
+    Aggregate.MIN: lambda values: values.min(axis=-1),
+    Aggregate.MAX: lambda values: values.max(axis=-1),
+}
