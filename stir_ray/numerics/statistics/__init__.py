@@ -1,8 +1,8 @@
 """Whether what finetuning did to the layers goes with robustness over the epochs.
 
-`screen` tries every hypothesis of Merlin et al. 2023. The r and p of a correlation over 100 epochs
-of one training describe that one training: the epochs are no independent draws, and only another
-training would be.
+`screen` tries every hypothesis of Merlin et al. 2023; `bootstrap` puts an interval around any
+number. The r and p of a correlation over 100 epochs of one training describe that one training:
+the epochs are no independent draws, and only another training would be.
 """
 
 from stir_ray.numerics.statistics.autocorrelation import (
@@ -10,6 +10,7 @@ from stir_ray.numerics.statistics.autocorrelation import (
     effective_sample_of_all_lags,
     lag_one,
 )
+from stir_ray.numerics.statistics.bootstrap import Interval, Sample, bootstrap
 from stir_ray.numerics.statistics.correlation import (
     Correlation,
     of_differences,
@@ -35,7 +36,10 @@ __all__ = [
     "Aggregate",
     "Correlation",
     "Hypothesis",
+    "Interval",
+    "Sample",
     "Screening",
+    "bootstrap",
     "effective_sample",
     "effective_sample_of_all_lags",
     "family_wise_p",
