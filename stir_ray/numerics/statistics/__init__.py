@@ -1,8 +1,9 @@
 """Whether what finetuning did to the layers goes with robustness over the epochs.
 
-`screen` tries every hypothesis of Merlin et al. 2023; `bootstrap` puts an interval around any
-number. The r and p of a correlation over 100 epochs of one training describe that one training:
-the epochs are no independent draws, and only another training would be.
+`screen` tries every hypothesis of Merlin et al. 2023; `examine` looks at one of them in the ways
+that the paper does not, and `verdict` says in words what came of it. `bootstrap` puts an interval
+around any number. The r and p of a correlation over 100 epochs of one training describe that one
+training: the epochs are no independent draws, and only another training would be.
 """
 
 from stir_ray.numerics.statistics.autocorrelation import (
@@ -22,6 +23,7 @@ from stir_ray.numerics.statistics.correlation import (
     without_each,
     without_first,
 )
+from stir_ray.numerics.statistics.evidence import Evidence, Later, examine
 from stir_ray.numerics.statistics.hypotheses import (
     Aggregate,
     Hypothesis,
@@ -31,17 +33,22 @@ from stir_ray.numerics.statistics.hypotheses import (
 )
 from stir_ray.numerics.statistics.screening import Screening, screen
 from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
+from stir_ray.numerics.statistics.verdict import Thresholds, verdict
 
 __all__ = [
     "Aggregate",
     "Correlation",
+    "Evidence",
     "Hypothesis",
     "Interval",
+    "Later",
     "Sample",
     "Screening",
+    "Thresholds",
     "bootstrap",
     "effective_sample",
     "effective_sample_of_all_lags",
+    "examine",
     "family_wise_p",
     "hypotheses",
     "lag_one",
@@ -56,6 +63,7 @@ __all__ = [
     "shifted",
     "significance",
     "spearman",
+    "verdict",
     "without_each",
     "without_first",
 ]

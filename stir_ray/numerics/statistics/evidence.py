@@ -1,0 +1,126 @@
+"""Whether a correlation over epochs holds when it is looked at in other ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stir_ray.numerics.statistics import correlation
+from stir_ray.numerics.statistics.autocorrelation import effective_sample
+from stir_ray.numerics.statistics.shifts import shift_p, shifted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+
+    from stir_ray.numerics.statistics.correlation import Correlation
+
+    Summary = Float[NDArray, "epoch"]
+    Accuracy = Float[NDArray, "severity epoch"]
+    PerEpoch = Float[NDArray, "epoch"]
+
+
+@dataclass(frozen=True)
+class Later:
+    """The correlation of what follows the first epochs.
+
+    Attributes:
+        dropped: how many epochs were left out at the beginning.
+        pearson: averaged over severities.
+        shift_p: as in `Evidence`, of the epochs that are left.
+    """
+
+    dropped: int
+    pearson: Correlation
+    shift_p: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One hypothesis, looked at in several ways; by severity or else averaged over severities.
+
+    Attributes:
+        epochs: the numbers of the epochs, in order.
+        by_severity: Pearson's r with the accuracy at each severity alone.
+        pearson: its average, as the paper reports it.
+        spearman: of the ranks: no epoch counts more than another.
+        differences: of the steps from epoch to epoch: no common trend.
+        given_clean: of what the clean accuracy leaves of both; None where it was not given.
+        effective_epochs: independent epochs that the series are worth, from 0 to all of them, with
+            the accuracy averaged over severities.
+        effective_p: of Pearson's r among so many; NaN where they are 2 or fewer.
+        shift_p: share of the shifts round the ring that correlate as strongly.
+        later: without the first epochs.
+        without_each: Pearson's r without the first epoch alone, the second alone, and so on.
+    """
+
+    epochs: tuple[int, ...]
+    by_severity: Correlation
+    pearson: Correlation
+    spearman: Correlation
+    differences: Correlation
+    given_clean: Correlation | None
+    effective_epochs: float
+    effective_p: float
+    shift_p: float
+    later: tuple[Later, ...]
+    without_each: PerEpoch
+
+
+def examine(
+    summary: Summary,
+    accuracy: Accuracy,
+    *,
+    clean: Summary | None = None,
+    epochs: Sequence[int] | None = None,
+    dropped: Sequence[int] = (1, 2, 3, 5),
+) -> Evidence:
+    """Every look at one summary of the layers against accuracy.
+
+    Args:
+        summary: one value per epoch.
+        accuracy: per severity, without the clean one.
+        clean: accuracy without corruption at the same epochs.
+        epochs: their numbers; 1, 2, .. by default.
+        dropped: how many first epochs to leave out; what leaves fewer than 3 is not tried.
+
+    Raises:
+        ValueError: for fewer than 5 epochs, or unequal numbers of them.
+    """
+    n = len(summary)
+    if n < 5:
+        raise ValueError(f"looking twice at a correlation needs at least 5 epochs, got {n}")
+    numbers = tuple(range(1, n + 1) if epochs is None else epochs)
+    if len(numbers) != n:
+        raise ValueError(f"{len(numbers)} numbers of epochs for {n} epochs")
+    by_severity = correlation.pearson(summary, accuracy)
+    found = by_severity.averaged()
+    effective = effective_sample(summary, accuracy.mean(axis=0))
+    return Evidence(
+        epochs=numbers,
+        by_severity=by_severity,
+        pearson=found,
+        spearman=correlation.spearman(summary, accuracy).averaged(),
+        differences=correlation.of_differences(summary, accuracy).averaged(),
+        given_clean=None if clean is None else _given(summary, accuracy, clean),
+        effective_epochs=float(effective),
+        effective_p=float(correlation.significance(found.r, effective)),
+        shift_p=_shift_p(summary, accuracy),
+        later=tuple(_later(summary, accuracy, k) for k in sorted(dropped) if n - k >= 3),
+        without_each=correlation.without_each(summary, accuracy).mean(axis=-1),
+    )
+
+
+def _given(summary: Summary, accuracy: Accuracy, clean: Summary) -> Correlation:
+    return correlation.partial(summary, accuracy, given=clean).averaged()
+
+
+def _later(summary: Summary, accuracy: Accuracy, dropped: int) -> Later:
+    found = correlation.without_first(summary, accuracy, dropped=dropped).averaged()
+    return Later(dropped, found, _shift_p(summary[dropped:], accuracy[:, dropped:]))
+
+
+def _shift_p(summary: Summary, accuracy: Accuracy) -> float:
+    return float(shift_p(shifted(summary, accuracy)))
