@@ -2,11 +2,11 @@
 
 from stir_ray.errors import InputError, TasksFailed
 from stir_ray.job import Job
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.report.progress import watcher
-from stir_ray.stages.asked import look, record
+from stir_ray.stages.asked import lake_of, look, record
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.study import read_study
 from workflows.executors import as_program, executor_for
@@ -14,8 +14,9 @@ from workflows.executors import as_program, executor_for
 
 def run(job: Job, *, serial: bool = False) -> Tally:
     """Train what the lake misses of a job's models; arguments and errors as `invariance.run`."""
-    asked, lake = look(job), open_lake(job.lake)
+    asked, lake = look(job), lake_of(job)
     lake.objects.check()
+    lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
         computation = Computation(job, lake, executor, watcher(), Everything())
         train_everything(asked, lake, computation)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.failed import Choice, chosen
 from stir_ray.report.progress import watcher
 from stir_ray.report.publish import write_figures
-from stir_ray.stages.asked import look
+from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
@@ -74,7 +74,7 @@ def run(job: Job, *, serial: bool = False) -> Summary:
         InputError: if something about job, models, images or lake must be mended first.
         RunStopped: if too many tasks failed alike.
     """
-    asked, lake = look(job), open_lake(job.lake)
+    asked, lake = look(job), lake_of(job)
     return _compute(asked, lake, Everything(), serial=serial)
 
 
@@ -90,7 +90,7 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
         InputError: as `run`, or if tasks failed and none of them is chosen.
         RunStopped: if too many tasks failed alike.
     """
-    asked, lake = look(job), open_lake(job.lake)
+    asked, lake = look(job), lake_of(job)
     failed = failed_tasks(missing_tasks(asked, lake), lake)
     if not failed:
         return None
@@ -101,6 +101,7 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
 def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summary:
     job = asked.job
     lake.objects.check()
+    lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
         computation = Computation(job, lake, executor, watcher(), wanted)
         train_everything(asked, lake, computation)

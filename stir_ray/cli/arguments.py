@@ -9,9 +9,9 @@ import typer
 
 from stir_ray.errors import LakeError
 from stir_ray.job.files import read_job
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
-from stir_ray.stages.asked import recall
+from stir_ray.stages.asked import lake_of, recall
 from stir_ray.stages.forecast import Inspected, known_to_lake
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
@@ -35,7 +35,7 @@ def words_of(path: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
 def recalled(path: Path, sets: Sequence[str] | None) -> tuple[Asked, Lake]:
     """The job of a file and its lake, also where the files that the job reads are gone."""
     job = read_job(path, sets or ())
-    lake = open_lake(job.lake)
+    lake = lake_of(job)
     found = recall(job, lake)
     for gone in found.lost[:1]:
         more = f" and {len(found.lost) - 1} more" if len(found.lost) > 1 else ""

@@ -5,10 +5,9 @@ from rich.console import Console
 from stir_ray.cli.arguments import AsJson, JobFile, Overrides, Serial, begun
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, schema_text
-from stir_ray.lake.tables import open_lake
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures
-from stir_ray.stages.asked import look
+from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import forecast, inspected, missing_tasks, progress
 from stir_ray.stages.reduce import reduce_job
@@ -48,7 +47,7 @@ def plan(job: JobFile, sets: Overrides = None, as_json: AsJson = False) -> None:
     Example: stir-ray plan jobs/digits.yaml
     """
     said = read_job(job, sets or ())
-    stages = forecast(inspected(look(said), open_lake(said.lake)))
+    stages = forecast(inspected(look(said), lake_of(said)))
     print(tables.plan_json(stages)) if as_json else Console().print(tables.plan_table(stages))
 
 

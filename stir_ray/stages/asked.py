@@ -17,7 +17,7 @@ from stir_ray.errors import CorruptPart, InputError, JobError, LakeAway, OtherSc
 from stir_ray.job import Job
 from stir_ray.lake.layout import JOBS, asked_folder, asked_key, parse_asked_key
 from stir_ray.lake.objects import file_version
-from stir_ray.lake.tables import Lake
+from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked, files_of
 from stir_ray.stages.several import several
 
@@ -47,6 +47,11 @@ class Recalled:
 
     asked: Asked
     lost: tuple[str, ...]
+
+
+def lake_of(job: Job) -> Lake:
+    """The lake that a job names, asked again in trouble for as long as the job says."""
+    return open_lake(job.lake, job.execution.storage_patience_s)
 
 
 def look(job: Job) -> Asked:

@@ -84,7 +84,10 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
         return known
     job = asked.job
     facts = open_lake(f"memory://inspected/{uuid4().hex}")
-    settings = WorkerSettings(facts.objects.url, job.name, job.execution.batch_size)
+    wanted = job.execution
+    settings = WorkerSettings(
+        facts.objects.url, job.name, wanted.batch_size, wanted.storage_patience_s
+    )
     with SerialExecutor(lambda threads: make_worker(settings, threads)) as executor:
         for outcome in executor.run(inspections(job, asked.version)):
             if outcome.failure:

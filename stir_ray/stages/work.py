@@ -22,11 +22,13 @@ class WorkerSettings:
         lake: folder or URL.
         job: name, for provenance.
         batch_size: images per forward pass; None for all at once.
+        storage_patience_s: for how long a store in trouble is asked again.
     """
 
     lake: str
     job: str
     batch_size: int | None
+    storage_patience_s: float
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task, Attempt], None]:
@@ -60,3 +62,4 @@ def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:
             invert_layer(task, bench)
         case Compare():
             compare_models(task, bench)
+    bench.end()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from stir_ray.errors import ModelError
+from stir_ray.errors import LakeAway, LakeError, MissingPart, ModelError
+from stir_ray.lake.files import read_file
+from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
@@ -71,13 +72,15 @@ class Workbench:
         # Products of convolutions too are in full precision, wherever a representation is measured.
         torch.backends.cudnn.allow_tf32 = False
         self.settings = settings
-        self.lake: Lake = open_lake(settings.lake)
+        self.lake = open_lake(settings.lake, settings.storage_patience_s)
+        self._hurried = open_lake(settings.lake, 0.0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
         self._began = time.monotonic()
         self._task = ""
+        self._away: LakeAway | None = None
         self.micro = MicroBatches()
 
     def begin(self, label: str, *, out_of_memory: int = 0) -> None:
@@ -87,23 +90,53 @@ class Workbench:
             label: the task in words.
             out_of_memory: earlier attempts at it for which memory did not suffice.
         """
-        self._began, self._task = time.monotonic(), label
+        self._began, self._task, self._away = time.monotonic(), label, None
+        # First what an attempt before, perhaps of another process, could not store.
+        self.lake.objects.deliver()
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
+
+    def end(self) -> None:
+        """The task is done.
+
+        Raises:
+            LakeAway: if some of what it made is on this machine's disk and not in the lake.
+        """
+        if self._away:
+            raise self._away
 
     def is_stored(self, part: Part) -> bool:
         """Whether the lake has the part now."""
         return self.lake.has(_SCHEMAS[part.table], part.id)
 
     def write(self, part: Part, table: pa.Table, **more: Any) -> None:
-        """Store a part with its provenance, and `more` of it."""
+        """Store a part, as `store` does, with its provenance and `more` of it."""
         made = provenance(
             job=self.settings.job,
             task=self._task,
             device=self.device_name,
             seconds=time.monotonic() - self._began,
         )
-        self.lake.write(_SCHEMAS[part.table], part.id, table, **made, **more)
+        schema = _SCHEMAS[part.table]
+        key = part_key(part.table, part.id)
+        self.store(key, lambda lake: lake.write(schema, part.id, table, **made, **more))
+
+    def store(self, key: str, put: Callable[[Lake], None]) -> None:
+        """Put an object into the lake, or onto this machine's disk if the lake is away.
+
+        In the second case the task goes on, so that all it computes is kept, and fails at its
+        `end`.
+
+        Raises:
+            LakeAway: if this machine did not keep it either.
+        """
+        try:
+            # Who has waited in vain once does not wait for each of a task's objects.
+            put(self._hurried if self._away else self.lake)
+        except LakeAway as error:
+            if not self.lake.objects.is_kept(key):
+                raise
+            self._away = error
 
     @property
     def device_name(self) -> str:
@@ -165,19 +198,25 @@ class Workbench:
 
         Raises:
             ModelError: if there is none or it is damaged.
+            MissingPart, CorruptPart: the same of a checkpoint in the lake, which can be made again.
         """
         if location.startswith("timm:"):
             return checkpoints.download(location.removeprefix("timm:"))
+        if location.startswith(LAKE):
+            return checkpoints.decode(self._own_checkpoint(location), location)
         try:
-            if location.startswith(LAKE):
-                content = self.lake.objects.get(location.removeprefix(LAKE))
-            else:
-                with fsspec.open(location, "rb") as file:
-                    content = file.read()  # pyright: ignore[reportAttributeAccessIssue]
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"checkpoint {location}: cannot be read ({reason})") from None
+            content = read_file(location, self.settings.storage_patience_s)
+        except (FileNotFoundError, LakeError) as error:
+            raise ModelError(f"checkpoint {location}: cannot be read ({error})") from None
         return checkpoints.decode(content, location)
+
+    def _own_checkpoint(self, location: str) -> bytes:
+        try:
+            return self.lake.read_checkpoint(location.removeprefix(LAKE))
+        except FileNotFoundError:
+            raise MissingPart(
+                f"checkpoint {location}: not in the lake; `stir-ray verify --repair` and run again"
+            ) from None
 
     def _loaded(self, checkpoint: Checkpoint) -> FrozenModel:
         state = self.read_weights(checkpoint.location)

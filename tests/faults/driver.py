@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 # Imported once, before processes are forked: each of these costs seconds.
@@ -27,19 +27,20 @@ class Command:
         arguments: of `stir-ray`.
         ledger: where executions are noted.
         said: where everything it prints goes.
-        environment: put over that of the process.
+        environment: all of it; the process is forked from one that may be older than this test.
         die_before_put: number of the part that is encoded and not stored any more; 0 for none.
     """
 
     arguments: Sequence[str]
     ledger: Path
     said: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    die_before_put: int = 0
+    environment: Mapping[str, str]
+    die_before_put: int
 
 
 def main(command: Command) -> None:
     """Be that command line."""
+    os.environ.clear()
     os.environ.update(command.environment)
     with command.said.open("w") as said:
         os.dup2(said.fileno(), sys.stdout.fileno())

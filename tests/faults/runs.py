@@ -6,9 +6,9 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from stir_ray.job import Job
@@ -92,7 +92,6 @@ class Scene:
 
     folder: Path
     lake: str
-    environment: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Lake:
         """The lake."""
@@ -117,7 +116,7 @@ class Scene:
                 arguments=(verb, str(job_file), *options),
                 ledger=self.folder / "ledger",
                 said=said,
-                environment=self.environment,
+                environment=dict(os.environ),
                 die_before_put=die_before_put,
             )
         )

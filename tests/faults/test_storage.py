@@ -1,0 +1,99 @@
+"""A bucket on which requests fail, and one that is gone for a while: no result is lost or wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.laws import nothing_lost
+from tests.faults.runs import Scene
+from tests.small_job import small_job
+from tests.stores.faulty import FaultyProxy
+from tests.stores.servers import S3Store
+
+# One request in five, of every kind that a store in trouble shows.
+TWENTY_PERCENT = {
+    "slow_down": 0.04,
+    "internal_error": 0.04,
+    "expired": 0.02,
+    "cut_request": 0.02,
+    "cut_answer": 0.02,
+    "garbled": 0.02,
+    "truncated": 0.02,
+    "delay": 0.02,
+}
+IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_patience_s": 2}
+
+
+@pytest.fixture
+def on_s3(rclone_store: S3Store, tmp_path: Path) -> Callable[[], Scene]:
+    """A scene whose lake is a prefix of a new bucket, as the environment leads to it."""
+
+    def scene() -> Scene:
+        return Scene(tmp_path, f"s3://{rclone_store.bucket()}/lake")
+
+    return scene
+
+
+def test_a_job_ends_right_though_every_fifth_request_fails(
+    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path
+) -> None:
+    proxy = faulty(TWENTY_PERCENT, seed=11)
+    scene = on_s3()
+    ended = scene.run()
+    assert ended.code == 0, ended.said
+    struck = sum(proxy.counts[fault] for fault in TWENTY_PERCENT)
+    assert struck > 0.15 * proxy.counts["requests"]
+    assert all(proxy.counts[fault] for fault in TWENTY_PERCENT)
+    proxy.rates = {}
+    # The store was asked again, and nothing computed again.
+    nothing_lost(scene, finished, at_most=0)
+
+
+def kept(folder: Path) -> list[Path]:
+    """What lies on the local disk for want of a store."""
+    return [path for path in (folder / "outbox").rglob("*.parquet") if path.is_file()]
+
+
+def test_what_was_computed_outlives_a_store_that_takes_nothing(
+    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path, tmp_path: Path
+) -> None:
+    proxy = faulty()
+    scene = on_s3()
+    job = small_job(scene.lake, execution=IMPATIENT)
+    with scene.started("--serial", job=job) as run:
+        run.until(lambda: scene.times().total() >= 12)
+        proxy.rates, proxy.spares = {"slow_down": 1.0}, lambda method, _: method != "PUT"
+        ended = run.ended()
+    assert ended.code == 4
+    assert ended.last_line.startswith(f"stir-ray: lake {scene.lake}: cannot write")
+    assert "SlowDown" in ended.last_line
+    assert ended.last_line.endswith("run again once it answers")
+    assert kept(tmp_path)
+    proxy.rates = {}
+    before = len(scene.executions())
+    assert scene.run("--serial", job=job).code == 0
+    assert not kept(tmp_path)
+    assert scene.executions()[before].task != scene.executions()[before - 1].task
+    nothing_lost(scene, finished, at_most=3)
+
+
+def test_workers_that_lose_their_store_stop_the_run_and_the_next_one_goes_on(
+    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path
+) -> None:
+    proxy = faulty()
+    scene = on_s3()
+    job = small_job(scene.lake, execution=IMPATIENT)
+    with scene.started(job=job) as run:
+        run.until(lambda: scene.times().total() >= 12)
+        proxy.away = True
+        ended = run.ended()
+    assert ended.code == 4
+    assert "run again once it answers" in ended.last_line
+    proxy.away = False
+    done = {one.task for one in scene.executions() if one.ended}
+    assert scene.run(job=job).code == 0
+    assert scene.is_as_undisturbed(finished)
+    assert not scene.findings()
+    # What had ended was not begun again.
+    assert all(scene.times()[task] == 1 for task in done)
