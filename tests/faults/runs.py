@@ -52,13 +52,17 @@ class Run:
         """Send it a signal."""
         os.kill(self._process.pid or 0, sent)
 
-    def until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something is so, while it is at work."""
+    def until(self, is_so: Callable[[], bool], *, may_end: bool = False) -> None:
+        """Wait until something is so, while it is at work; it must not end before."""
         end = time.monotonic() + _PATIENCE_S
-        while self._process.is_alive() and not is_so():
+        while self.is_alive() and not is_so():
             assert time.monotonic() < end, "nothing happens"
             time.sleep(0.005)
-        assert self._process.is_alive(), f"it ended first: {self._said()}"
+        assert may_end or self.is_alive(), f"it ended first: {self._said()}"
+
+    def is_alive(self) -> bool:
+        """Whether it is still at work."""
+        return self._process.is_alive()
 
     def ended(self) -> Ended:
         """Wait for its end."""
@@ -125,9 +129,11 @@ class Scene:
         finally:
             run.close()
 
-    def run(self, *options: str, job: Job | None = None, die_before_put: int = 0) -> Ended:
-        """A run from its beginning to its end."""
-        with self.started(*options, job=job, die_before_put=die_before_put) as run:
+    def run(
+        self, *options: str, verb: str = "run", job: Job | None = None, die_before_put: int = 0
+    ) -> Ended:
+        """A command from its beginning to its end."""
+        with self.started(*options, verb=verb, job=job, die_before_put=die_before_put) as run:
             return run.ended()
 
     def executions(self) -> list[Execution]:

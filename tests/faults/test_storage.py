@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.laws import nothing_lost
+from tests.faults.laws import TASKS, nothing_lost
 from tests.faults.runs import Scene
 from tests.small_job import small_job
 from tests.stores.faulty import FaultyProxy
@@ -97,3 +97,18 @@ def test_workers_that_lose_their_store_stop_the_run_and_the_next_one_goes_on(
     assert not scene.findings()
     # What had ended was not begun again.
     assert all(scene.times()[task] == 1 for task in done)
+
+
+def test_two_drivers_on_one_lake_at_once_end_with_the_same_right_lake(
+    on_s3: Callable[[], Scene], s3_store: S3Store, finished: Path
+) -> None:
+    scene = on_s3()
+    with scene.started("--serial") as one, scene.started("--serial") as other:
+        ended = [run.ended() for run in (one, other)]
+    assert [how.code for how in ended] == [0, 0], [how.said for how in ended]
+    assert scene.is_as_undisturbed(finished)
+    assert not scene.findings()
+    times = scene.times()
+    assert len(times) == sum(TASKS.values())
+    # Time may be lost, and no more than all of it: neither did a task more than once.
+    assert max(times.values()) == 2
