@@ -22,13 +22,13 @@ pytest_plugins = ["tests.stores.fixtures"]
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One Ray of this machine for all tests: it takes seconds to start."""
-    from stir_ray.execution import ray_executor
+    from stir_ray.execution import ray_cluster
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, on import and start
-        ray_executor.connect(cores=2)
+        ray_cluster.connect(cores=2)
     yield
-    ray_executor.ray.shutdown()
+    ray_cluster.ray.shutdown()
 
 
 @pytest.fixture(scope="session")

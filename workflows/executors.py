@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from stir_ray.errors import StirRayError
 from stir_ray.execution.executor import Executor, SerialExecutor
+from stir_ray.execution.pool import Pool
 from stir_ray.job import Job
 from stir_ray.job.files import read_job
 from stir_ray.lake.objects import Objects
@@ -31,7 +32,7 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
     worker = partial(make_worker, WorkerSettings(lake, job.name, wanted.batch_size))
     if serial:
         return SerialExecutor(worker, threads=wanted.threads_per_worker)
-    from stir_ray.execution.ray_executor import Pool, RayExecutor
+    from stir_ray.execution.ray_executor import RayExecutor
 
     pool = Pool(wanted.workers, wanted.threads_per_worker, wanted.gpus_per_worker)
-    return RayExecutor(worker, pool)
+    return RayExecutor(worker, pool, time_limit=lambda task: wanted.time_limits_s.of(task.stage))

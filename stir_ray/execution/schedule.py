@@ -69,8 +69,9 @@ class Schedule(Generic[Item, Worker]):
         self._delayed: list[tuple[float, int, Trial[Item]]] = []
         self._order = itertools.count()
         self._queues: dict[Worker, _Queue[Item]] = {}
-        # So that finding who has room costs the same for any number of workers.
+        # These two so that finding who has room or is late need not go through all workers.
         self._by_load: list[dict[Worker, None]] = [{} for _ in range(AHEAD + 1)]
+        self._none_overdue_before = math.inf
         self._nodes: Counter[str] = Counter()
 
     def add(self, worker: Worker, node: str) -> None:
@@ -92,6 +93,9 @@ class Schedule(Generic[Item, Worker]):
                 if trial:
                     self._put(worker, trial, now)
                     return worker, trial
+                if not self._due:
+                    # Nor is there a fresh one.
+                    return None
         return None
 
     def ended(self, worker: Worker, failure: Failure | None, now: float) -> Trial[Item] | None:
@@ -119,6 +123,10 @@ class Schedule(Generic[Item, Worker]):
 
     def overdue(self, now: float) -> list[tuple[Worker, Failure]]:
         """Workers whose task is past its time limit, and what has failed with that."""
+        if now < self._none_overdue_before:
+            return []
+        deadlines = (queue.deadline for queue in self._queues.values())
+        self._none_overdue_before = min(deadlines, default=math.inf)
         return [
             (worker, hung(queue.limit_s))
             for worker, queue in self._queues.items()
@@ -130,10 +138,9 @@ class Schedule(Generic[Item, Worker]):
         return self._queues[worker].began
 
     def changes_at(self) -> float:
-        """When, at the earliest, a task falls due or is overdue though nothing else happens."""
-        deadlines = (queue.deadline for queue in self._queues.values())
+        """Before this no task falls due or is overdue, if nothing else happens."""
         first_due = self._delayed[0][0] if self._delayed else math.inf
-        return min(first_due, min(deadlines, default=math.inf))
+        return min(first_due, self._none_overdue_before)
 
     def is_over(self) -> bool:
         """Whether every task has ended."""
@@ -173,6 +180,7 @@ class Schedule(Generic[Item, Worker]):
         queue = self._queues[worker]
         limit_s = self._time_limit(queue.trials[0].task) if queue.trials else None
         queue.began, queue.limit_s = now, math.inf if limit_s is None else limit_s
+        self._none_overdue_before = min(self._none_overdue_before, queue.deadline)
 
     def _charge(self, trial: Trial[Item], failure: Failure, now: float) -> Trial[Item] | None:
         failed = replace(trial, failures=(*trial.failures, failure))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import InputError
+from stir_ray.errors import InputError, RunStopped
 from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, Work
 from stir_ray.execution.policy import FailureClass
-from stir_ray.execution.ray_executor import Pool, RayExecutor
-from tests.execution.work import Chore, WorkerMaker, executions, processes, told
+from stir_ray.execution.pool import Pool
+from stir_ray.execution.ray_executor import RayExecutor
+from tests.execution.work import Chore, Unloadable, WorkerMaker, executions, ledger_of, processes
 
 
 class ExecutorContract:
@@ -58,7 +59,8 @@ class ExecutorContract:
     ) -> None:
         (outcome,) = executor.run([Chore(7, "large")])
         assert (outcome.failure, outcome.attempt, len(outcome.failures)) == (None, 3, 2)
-        assert told(ledger) == [(7, Attempt(1, 0)), (7, Attempt(2, 1)), (7, Attempt(3, 2))]
+        told = [one.attempt for one in ledger_of(ledger)]
+        assert told == [Attempt(1, 0), Attempt(2, 1), Attempt(3, 2)]
 
     def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
         drawn = []
@@ -101,6 +103,15 @@ class TestSerial(ExecutorContract):
         with SerialExecutor(WorkerMaker(ledger), threads=1) as executor:
             yield executor
 
+    def test_a_process_that_can_do_nothing_more_ends_the_run(
+        self, executor: Executor, ledger: Path
+    ) -> None:
+        outcomes = executor.run([Chore(5, "poison once"), Chore(6)])
+        assert next(outcomes).failure
+        with pytest.raises(RunStopped, match="illegal memory access"):
+            next(outcomes)
+        assert executions(ledger) == {5: 1}
+
     def test_it_runs_here(self, executor: Executor, ledger: Path) -> None:
         list(executor.run([Chore(1)]))
         assert processes(ledger) == {os.getpid()}
@@ -119,32 +130,75 @@ class TestRay(ExecutorContract):
         assert len(processes(ledger)) == 2
         assert os.getpid() not in processes(ledger)
 
-    def test_the_tasks_of_a_dead_worker_run_again(self, executor: Executor, ledger: Path) -> None:
+    def test_only_the_task_in_hand_of_a_dead_worker_runs_again(
+        self, executor: Executor, ledger: Path
+    ) -> None:
         chores = [Chore(number, "die once" if number == 4 else "count") for number in range(13)]
+        outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
+        assert all(outcome.failure is None for outcome in outcomes.values())
+        assert executions(ledger) == {number: 2 if number == 4 else 1 for number in range(13)}
+        (death,) = outcomes[4].failures
+        assert death.failure_class is FailureClass.INFRASTRUCTURE
+        assert [outcomes[number].attempt for number in (3, 4, 5, 6)] == [1, 2, 1, 1]
+
+    def test_a_spoiled_process_does_nothing_more(self, executor: Executor, ledger: Path) -> None:
+        chores = [Chore(number, "poison once" if number == 2 else "slow") for number in range(7)]
         outcomes = list(executor.run(chores))
-        assert sorted(outcome.task.number for outcome in outcomes) == list(range(13))
         assert all(outcome.failure is None for outcome in outcomes)
-        assert executions(ledger)[4] == 2
-        # Only what the dead worker had in hand ran again: the fatal task and the one behind it.
-        assert sum(executions(ledger).values()) <= 13 + 2
+        assert executions(ledger) == {number: 2 if number == 2 else 1 for number in range(7)}
+        first, again = (one for one in ledger_of(ledger) if one.number == 2)
+        done_by_spoiled = [one for one in ledger_of(ledger) if one.process == first.process]
+        assert done_by_spoiled[-1] == first
+        assert again.process != first.process
+
+    def test_a_run_that_is_left_leaves_nothing_to_wait_for(self, executor: Executor) -> None:
+        outcomes = executor.run([Chore(1), Chore(2, "hang"), Chore(3, "hang"), Chore(4)])
+        next(outcomes)
+        outcomes.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+        assert [outcome.failure for outcome in executor.run([Chore(5)])] == [None]
 
 
-@pytest.mark.parametrize(
-    ("pool", "resources", "expected"),
-    [
-        (Pool(), {"CPU": 2.0, "memory": 2**35}, (2, 1, 0.0)),
-        (Pool(threads=3), {"CPU": 7.0, "memory": 2**35}, (2, 3, 0.0)),
-        (Pool(workers=5), {"CPU": 12.0, "memory": 2**35}, (5, 2, 0.0)),
-        (Pool(), {"CPU": 64.0, "memory": 5 * 2**30}, (2, 32, 0.0)),
-        (Pool(), {"CPU": 16.0, "GPU": 8.0, "memory": 2**40}, (8, 2, 1.0)),
-        (Pool(gpus=0.5), {"CPU": 16.0, "GPU": 2.0, "memory": 2**40}, (4, 4, 0.5)),
-        (Pool(gpus=0), {"CPU": 4.0, "GPU": 2.0, "memory": 2**40}, (4, 1, 0.0)),
-    ],
-)
-def test_the_machine_is_shared_out(
-    pool: Pool, resources: dict[str, float], expected: tuple[int, int, float]
-) -> None:
-    assert pool.shares(resources) == expected
+def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path) -> None:
+    chores = [Chore(number, "hang once" if number == 1 else "count") for number in range(7)]
+    limited = RayExecutor(
+        WorkerMaker(ledger),
+        Pool(workers=2, threads=1),
+        time_limit=lambda chore: 2.0 if chore.number == 1 else None,
+    )
+    with limited as executor:
+        outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
+    assert all(outcome.failure is None for outcome in outcomes.values())
+    (late,) = outcomes[1].failures
+    assert late.failure_class is FailureClass.HUNG
+    assert executions(ledger) == {number: 2 if number == 1 else 1 for number in range(7)}
+    first, again = (one.process for one in ledger_of(ledger) if one.number == 1)
+    assert first != again
+
+
+def test_a_task_that_hangs_again_is_given_up(local_ray: None, ledger: Path) -> None:
+    pool = Pool(workers=1, threads=1)
+    with RayExecutor(WorkerMaker(ledger), pool, time_limit=lambda _: 1.0) as executor:
+        outcomes = {o.task.number: o for o in executor.run([Chore(1, "hang"), Chore(2)])}
+    assert outcomes[2].attempt == 1
+    assert outcomes[1].attempt == 2
+    assert [one.failure_class for one in outcomes[1].failures] == [FailureClass.HUNG] * 2
+    assert outcomes[1].seconds >= 1
+
+
+def test_the_time_behind_another_task_is_not_counted(local_ray: None, ledger: Path) -> None:
+    pool = Pool(workers=1, threads=1)
+    with RayExecutor(WorkerMaker(ledger), pool, time_limit=lambda _: 1.8) as executor:
+        outcomes = list(executor.run([Chore(number, "second") for number in range(3)]))
+    assert [outcome.failures for outcome in outcomes] == [(), (), ()]
+
+
+def test_workers_that_never_come_up_stop_the_run(local_ray: None) -> None:
+    with (
+        RayExecutor(Unloadable(), Pool(workers=2, threads=1)) as executor,
+        pytest.raises(RunStopped, match="no module for this worker") as stopped,
+    ):
+        list(executor.run([Chore(1)]))
+    assert "\n" not in str(stopped.value)
 
 
 def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
@@ -162,7 +216,7 @@ def test_workers_for_which_there_is_no_room_are_refused(
 ) -> None:
     with (
         RayExecutor(WorkerMaker(ledger), pool) as executor,
-        pytest.raises(InputError, match="do not fit; the cluster has room for"),
+        pytest.raises(InputError, match="do not fit; this machine has room for"),
     ):
         list(executor.run([Chore(1)]))
 

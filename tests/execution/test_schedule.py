@@ -114,8 +114,8 @@ def test_the_clock_of_a_task_starts_when_it_is_first_in_its_queue() -> None:
     give_all(schedule, now=3.0)
     assert (schedule.began("a"), schedule.changes_at()) == (3.0, 10.0)
     schedule.ended("a", None, now=9.0)
-    assert (schedule.began("a"), schedule.changes_at()) == (9.0, 16.0)
     assert schedule.overdue(15.9) == []
+    assert (schedule.began("a"), schedule.changes_at()) == (9.0, 16.0)
     ((worker, late),) = schedule.overdue(16.0)
     assert (worker, late.failure_class) == ("a", FailureClass.HUNG)
     schedule.ended("a", None, now=16.0)

@@ -21,30 +21,53 @@ class Chore:
 
 @dataclass(frozen=True)
 class CountingWorker:
-    """Notes every execution as a line of a file, with the process that did it."""
+    """Notes every execution as a line of a file, with the node and process that did it."""
 
     ledger: Path
     threads: int
 
     def __call__(self, chore: Chore, attempt: Attempt) -> None:
         """Do the chore."""
+        # Ray starts one raylet per node, also where many nodes are one machine.
+        node = os.environ.get("RAY_RAYLET_PID", "0")
+        words = (chore.number, attempt.number, attempt.out_of_memory, os.getpid(), node)
         with self.ledger.open("a") as file:
-            file.write(f"{chore.number} {os.getpid()} {attempt.number} {attempt.out_of_memory}\n")
-        match chore.kind:
-            case "fail":
-                raise ValueError(f"chore {chore.number} cannot be done")
-            case "mend":
-                raise JobError("mend the job")
-            case "storage twice" if attempt.number <= 2:
-                raise ConnectionError("storage is away")
-            case "storage is away":
-                raise LakeAway("storage is away")
-            case "large" if attempt.out_of_memory < 2:
-                raise MemoryError("too much at once")
-            case "die once" if attempt.number == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "slow":
-                time.sleep(0.2)
+            print(*words, file=file)
+        _take_time(chore, attempt)
+        _fail(chore, attempt)
+
+
+def _take_time(chore: Chore, attempt: Attempt) -> None:
+    match chore.kind:
+        case "slow":
+            time.sleep(0.2)
+        case "die once":
+            # What was said of the chore before must be out, or it dies with the process.
+            time.sleep(0.5)
+        case "second":
+            time.sleep(1)
+        case "hang":
+            time.sleep(600)
+        case "hang once" if attempt.number == 1:
+            time.sleep(600)
+
+
+def _fail(chore: Chore, attempt: Attempt) -> None:
+    match chore.kind:
+        case "fail":
+            raise ValueError(f"chore {chore.number} cannot be done")
+        case "mend":
+            raise JobError("mend the job")
+        case "storage twice" if attempt.number <= 2:
+            raise ConnectionError("storage is away")
+        case "storage is away":
+            raise LakeAway("storage is away")
+        case "large" if attempt.out_of_memory < 2:
+            raise MemoryError("too much at once")
+        case "poison once" if attempt.number == 1:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case "die once" if attempt.number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class WorkerMaker:
@@ -59,18 +82,47 @@ class WorkerMaker:
         return CountingWorker(self._ledger, threads)
 
 
-def executions(ledger: Path) -> Counter[int]:
+class Unloadable(WorkerMaker):
+    """Cannot be read where it arrives, as if the code there were another."""
+
+    def __init__(self) -> None:
+        """Needs no ledger."""
+        super().__init__(Path())
+
+    def __reduce__(self) -> tuple:
+        """Read back by a function that fails."""
+        return _no_module, ()
+
+
+def _no_module() -> None:
+    raise ModuleNotFoundError("no module for this worker")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One line of the ledger."""
+
+    number: int
+    attempt: Attempt
+    process: int
+    node: int
+
+
+def ledger_of(path: Path) -> list[Execution]:
+    """Every execution, in the order in which they began."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [[int(word) for word in line.split()] for line in lines]
+    return [
+        Execution(number, Attempt(attempt, out_of_memory), process, node)
+        for number, attempt, out_of_memory, process, node in rows
+    ]
+
+
+def executions(path: Path) -> Counter[int]:
     """How often each chore was begun."""
-    lines = ledger.read_text().splitlines() if ledger.exists() else []
-    return Counter(int(line.split()[0]) for line in lines)
+    return Counter(one.number for one in ledger_of(path))
 
 
-def told(ledger: Path) -> list[tuple[int, Attempt]]:
-    """Every chore begun and what it was told, in the order of beginning."""
-    lines = [[int(word) for word in line.split()] for line in ledger.read_text().splitlines()]
-    return [(number, Attempt(*attempt)) for number, _, *attempt in lines]
-
-
-def processes(ledger: Path) -> set[int]:
+def processes(path: Path) -> set[int]:
     """The processes that did chores."""
-    return {int(line.split()[1]) for line in ledger.read_text().splitlines()}
+    return {one.process for one in ledger_of(path)}

@@ -1,0 +1,65 @@
+"""How many workers run at once, and what share of the machines each gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+_MEMORY_PER_WORKER = 2 * 2**30
+"""Bytes of host memory that a worker on a CPU needs for torch, a small model and its images."""
+
+Node = Mapping[str, float]
+"""What a node has: `CPU`, `GPU`, `memory` in bytes."""
+
+
+class Shares(NamedTuple):
+    """Workers, and the CPU threads and GPUs of each."""
+
+    workers: int
+    threads: int
+    gpus: float
+
+    def __str__(self) -> str:
+        """Of one worker, for people."""
+        return f"{self.threads} CPU threads and {self.gpus:g} GPUs"
+
+    def room(self, nodes: Sequence[Node]) -> int:
+        """Workers of this share that the nodes can hold."""
+        return sum(self._on(node) for node in nodes)
+
+    def _on(self, node: Node) -> int:
+        by_cores = node.get("CPU", 0.0) // self.threads
+        return int(min(by_cores, node.get("GPU", 0.0) // self.gpus) if self.gpus else by_cores)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many workers, and what each gets, as far as a person wants to say.
+
+    Attributes:
+        workers: processes; None for one per GPU share, or else one per core.
+        threads: CPU threads of each; None for the cores divided among the workers.
+        gpus: GPUs of each, where there are GPUs.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    gpus: float = 1.0
+
+    def shares(self, nodes: Sequence[Node]) -> Shares:
+        """What it comes to on these nodes. Not all workers may fit if their number is given."""
+        gpus = self.gpus if any(node.get("GPU") for node in nodes) else 0.0
+        least = Shares(1, self.threads or 1, gpus)
+        workers = self.workers or max(1, sum(_at_ease(node, least) for node in nodes))
+        # As many threads as leave room for all workers: cores of a node without GPU help nobody.
+        cores = int(sum(node.get("CPU", 0.0) for node in nodes))
+        candidates = (Shares(workers, n, gpus) for n in range(cores // workers, 1, -1))
+        threads = next((one.threads for one in candidates if one.room(nodes) >= workers), 1)
+        return Shares(workers, self.threads or threads, gpus)
+
+
+def _at_ease(node: Node, shares: Shares) -> int:
+    """Workers that a node can hold, with memory enough; a GPU brings its own."""
+    fitting = shares.room([node])
+    if shares.gpus or "memory" not in node:
+        return fitting
+    return min(fitting, int(node["memory"] // _MEMORY_PER_WORKER))

@@ -1,0 +1,55 @@
+"""The Ray that workers run on: a cluster, or one started here. Comes before any import of ray."""
+
+import logging
+import os
+import signal
+
+# Ray reads these on import or start. Under `uv run` Ray would start every worker through uv and
+# upload the working directory, lakes and all.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Without it Ray hides the GPUs from workers that ask for none of them, and warns that it does.
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+if not os.environ.get("RAY_ADDRESS"):
+    # A Ray of this machine alone: nothing of it listens on the network, and its token is said for
+    # explicitly, since Ray would use one anyway and warn about it.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+
+from stir_ray.execution.pool import Node
+
+
+def nodes_may_come() -> bool:
+    """Whether this is a cluster, which may grow or replace what it lost."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def nodes() -> list[Node]:
+    """What each node that is alive has."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def connect(cores: int | None = None) -> None:
+    """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here.
+
+    A signal that is to end a run must raise KeyboardInterrupt: while Ray waits, it passes on no
+    other exception of a handler as it is.
+
+    Args:
+        cores: of this machine that a Ray started here may use; all of them if not given.
+    """
+    # Ray puts its own handler of SIGTERM in place of the caller's.
+    handler = signal.getsignal(signal.SIGTERM)
+    if nodes_may_come():
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        ray.init(
+            num_cpus=cores,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
