@@ -186,7 +186,7 @@ def gc(
         raise InputError("give a job file, or a lake by `--lake`")
     opened = open_lake(lake or read_job(job or "", sets or ()).lake)
     surplus = unused(opened)
-    Console().print(unused_table(surplus))
+    Console().print(unused_table(surplus) if surplus.unused else "Nothing is unused.")
     for line in left_alone(surplus):
         print(line)
     if yes:

@@ -115,7 +115,8 @@ def _made(made: Mapping[str, Any]) -> str:
 
 
 def _waiting(waiting: Waiting) -> Iterator[str]:
-    name = f"{waiting.task.label} (task {waiting.id or 'named once its model is trained'})"
+    known_as = f"task {waiting.id}" if waiting.id else "named once its model is trained"
+    name = f"{waiting.task.label} ({known_as})"
     if waiting.failure is None:
         yield f"  {'not tried yet' if waiting.is_cause else 'waits'}: {name}"
         return
