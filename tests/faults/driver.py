@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 # Imported once, before processes are forked: each of these costs seconds.
 import stir_ray.stages.workbench  # noqa: F401
@@ -29,6 +31,7 @@ class Command:
         said: where everything it prints goes.
         environment: all of it; the process is forked from one that may be older than this test.
         die_before_put: number of the part that is encoded and not stored any more; 0 for none.
+        nodes: of a cluster of this machine, of which the last dies at SIGUSR1; 0 for no cluster.
     """
 
     arguments: Sequence[str]
@@ -36,6 +39,7 @@ class Command:
     said: Path
     environment: Mapping[str, str]
     die_before_put: int
+    nodes: int
 
 
 def main(command: Command) -> None:
@@ -49,7 +53,25 @@ def main(command: Command) -> None:
     if command.die_before_put:
         _die_before_put(command.die_before_put)
     sys.argv = ["stir-ray", *command.arguments]
-    cli.main()
+    with _cluster(command.nodes) if command.nodes else nullcontext():
+        cli.main()
+
+
+@contextmanager
+def _cluster(nodes: int) -> Iterator[None]:
+    # Inside the function: a process that has imported Ray is not to be forked.
+    from tests.execution.on_cluster import machines
+
+    with machines() as here:
+        names = [f"node {number}" for number in range(nodes)]
+        for name in names:
+            here.add(name)
+
+        def kill(*_: object) -> None:
+            Thread(target=here.kill, args=(names[-1],)).start()
+
+        signal.signal(signal.SIGUSR1, kill)
+        yield
 
 
 def make_worker(

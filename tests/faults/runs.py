@@ -107,7 +107,12 @@ class Scene:
 
     @contextmanager
     def started(
-        self, *options: str, verb: str = "run", job: Job | None = None, die_before_put: int = 0
+        self,
+        *options: str,
+        verb: str = "run",
+        job: Job | None = None,
+        die_before_put: int = 0,
+        nodes: int = 0,
     ) -> Iterator[Run]:
         """A run at work; killed at the latest when the context ends."""
         number = len(list(self.folder.glob("said-*")))
@@ -122,6 +127,7 @@ class Scene:
                 said=said,
                 environment=dict(os.environ),
                 die_before_put=die_before_put,
+                nodes=nodes,
             )
         )
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.execution.test_cluster import ON_A_CLUSTER
 from tests.faults.laws import nothing_lost
 from tests.faults.runs import Scene
 
@@ -77,3 +78,16 @@ def test_a_worker_killed_within_an_inversion_is_replaced_and_its_task_runs_again
         assert run.ended().code == 0
     nothing_lost(scene, finished, at_most=1)
     assert scene.times()[killed.task] == 2
+
+
+def test_a_node_that_dies_takes_only_what_it_was_at_with_it(
+    scene: Scene, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in ON_A_CLUSTER.items():
+        monkeypatch.setenv(name, value)
+    with scene.started(nodes=2) as run:
+        run.until(lambda: inversions(scene) >= 5)
+        run.send(signal.SIGUSR1)
+        ended = run.ended()
+    assert ended.code == 0, ended.said
+    nothing_lost(scene, finished, at_most=1)
