@@ -29,7 +29,8 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
     wanted = job.execution
     # Workers may have another working directory, so they get the lake's full path.
     lake = Objects(job.lake).url
-    worker = partial(make_worker, WorkerSettings(lake, job.name, wanted.batch_size))
+    settings = WorkerSettings(lake, job.name, wanted.batch_size, wanted.storage_patience_s)
+    worker = partial(make_worker, settings)
     if serial:
         return SerialExecutor(worker, threads=wanted.threads_per_worker)
     from stir_ray.execution.ray_executor import RayExecutor
