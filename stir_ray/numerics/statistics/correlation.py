@@ -110,8 +110,9 @@ def significance(r: ArrayLike, samples: ArrayLike) -> PerPair:
     """
     r, freedom = np.broadcast_arrays(np.asarray(r, float), np.asarray(samples, float) - 2)
     said = np.where(freedom > 0, freedom, np.nan)
-    # The tail of t as an incomplete beta function: no division by 1 − r² where r is 1.
-    return special.betainc(said / 2, 0.5, (1 - r) * (1 + r))
+    with np.errstate(divide="ignore"):
+        t = np.abs(r) * np.sqrt(said / ((1 - r) * (1 + r)))
+    return 2 * special.stdtr(said, -t)
 
 
 def unit(series: Series) -> Series:
