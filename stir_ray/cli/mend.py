@@ -26,6 +26,7 @@ from stir_ray.report.failures import failure_lines, failures_json
 from stir_ray.report.unused import left_alone, unused_table
 from stir_ray.stages import explain as explanation
 from stir_ray.stages import verify as verification
+from stir_ray.stages.asked import lake_of
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.unused import remove, unused
@@ -184,7 +185,7 @@ def gc(
     """
     if (job is None) == (lake is None):
         raise InputError("give a job file, or a lake by `--lake`")
-    opened = open_lake(lake or read_job(job or "", sets or ()).lake)
+    opened = open_lake(lake) if lake else lake_of(read_job(job or "", sets or ()))
     surplus = unused(opened)
     Console().print(unused_table(surplus) if surplus.unused else "Nothing is unused.")
     for line in left_alone(surplus):

@@ -5,15 +5,20 @@ for it. So what is listed was written for a job whose record is read, or for non
 rest is caution: what is young stays, and so does what nobody can judge yet.
 """
 
+import contextlib
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from fsspec.core import url_to_fs
+from fsspec.core import strip_protocol
+from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StirRayError
+from stir_ray.lake.connection import connect
 from stir_ray.lake.layout import (
     CHECKPOINTS,
     JOBS,
@@ -23,8 +28,10 @@ from stir_ray.lake.layout import (
     parse_result_key,
     training_of,
 )
+from stir_ray.lake.patience import Errand
 from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
 from stir_ray.lake.tables import Lake
+from stir_ray.lake.troubles import without_secrets
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import is_done, task_id
@@ -36,7 +43,8 @@ from stir_ray.stages.study import trained_checkpoints
 
 DRAFTS = "drafts"
 """In place of a table: what killed writers left."""
-_YOUNG_S = 3600.0
+YOUNG_S = 3600.0
+"""For so long somebody may just be writing what will refer to an object."""
 _TABLES = {schema.name for schema in PART_TABLES}
 _AFTER_TRAINING = {INVERSIONS.name, IMAGES.name, COMPARISONS.name, FAILURES.name}
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
@@ -79,13 +87,19 @@ class _Needed:
     undecided: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
-def unused(lake: Lake) -> Surplus:
+def unused(lake: Lake, *, young_s: float = YOUNG_S) -> Surplus:
     """What no recorded job needs; foreign objects are not ours to judge.
 
+    Args:
+        lake: to look through.
+        young_s: what was written less long ago is left alone, and so is what has no time.
+
     Raises:
-        LakeError: if it is not known what some job needs.
+        LakeError: if there is nothing at all, or it is not known what some job needs.
     """
     listed = lake.objects.sizes(PARTS) | lake.objects.sizes(CHECKPOINTS)
+    if not listed:
+        raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
     needed = _needed(lake)
     kept = frozenset().union(*needed.undecided.values())
     found = [
@@ -94,11 +108,11 @@ def unused(lake: Lake) -> Surplus:
         if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
     ]
     ages = _ages(lake) if found else {}
-    old = [one for one in found if ages.get(one.key, 0.0) > _YOUNG_S]
+    old = [one for one in found if one.key in ages and ages[one.key] > young_s]
     drafts = [
         Unused(draft.key, DRAFTS, draft.size)
         for draft in lake.objects.drafts()
-        if draft.age_s > _YOUNG_S
+        if draft.age_s > young_s
     ]
     return Surplus((*old, *drafts), len(found) - len(old), needed.undecided)
 
@@ -182,15 +196,22 @@ def _add(needed: _Needed, key: str, known: Inspected, stored: Stored) -> None:
 
 def _ages(lake: Lake) -> dict[str, float]:
     """Seconds since each object was written, by the clock of its store."""
-    files, root = url_to_fs(lake.objects.url, use_listings_cache=False)
-    now = time.time()
+    place, root = lake.objects, strip_protocol(lake.objects.url).rstrip("/")
+    errand = Errand(f"lake {without_secrets(place.url)}", "list it", place.patience_s)
+    connection, now = connect(get_protocol(place.url)), time.time()
     found: dict[str, Any] = {}
     for top in (PARTS, CHECKPOINTS):
-        found |= files.find(f"{root}/{top}", detail=True)
-    start = len(root.rstrip("/")) + 1
-    return {path[start:]: now - _written(info) for path, info in found.items()}
+        folder = f"{root}/{top}"
+        with contextlib.suppress(FileNotFoundError):
+            found |= connection.ask(errand, partial(_find, folder=folder))
+    written = {path: _written(info) for path, info in found.items()}
+    return {path[len(root) + 1 :]: now - then for path, then in written.items() if then}
 
 
-def _written(info: dict[str, Any]) -> float:
+def _find(files: Any, folder: str) -> dict[str, Any]:
+    return files.find(folder, detail=True)
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
     when = info.get("mtime") or info.get("LastModified") or info.get("created")
-    return when.timestamp() if isinstance(when, datetime) else float(when or time.time())
+    return when.timestamp() if isinstance(when, datetime) else when

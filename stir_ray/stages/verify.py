@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from stir_ray.errors import CorruptPart, LakeError, OtherSchema, StirRayError
-from stir_ray.identity import bytes_digest
 from stir_ray.lake.layout import (
     CHECKPOINTS,
     JOBS,
@@ -148,10 +147,11 @@ def _of_part(
 
 
 def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
-    promised = parse_checkpoint_key(key)
-    if promised is None:
+    if parse_checkpoint_key(key) is None:
         return Finding(key, "not a checkpoint of ours", is_damage=False)
-    if bytes_digest([lake.objects.get(key)]) != promised:
+    try:
+        lake.read_checkpoint(key)
+    except CorruptPart:
         return Finding(key, "its bytes are not those it was named by")
     return None
 
@@ -179,7 +179,8 @@ def _of_table(
     try:
         table = read()
     except OtherSchema as error:
-        return Finding(key, str(error), is_damage=False)
+        perhaps = "if no other version of stir_ray uses this lake, remove it by hand"
+        return Finding(key, f"{error}; {perhaps}", is_damage=False)
     except CorruptPart as error:
         return Finding(key, str(error))
     problem = next(odd_values(schema, table), None) or (promise(table) if promise else None)

@@ -16,9 +16,10 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.tables import open_lake
 from stir_ray.stages.asked import look
 from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
-from stir_ray.stages.unused import Unused, unused
+from stir_ray.stages.unused import Unused, remove, unused
 from tests.broken import job_file, lose, stir_ray, watched, without_figures
 from tests.small_job import small_job
+from tests.stores.servers import S3Store
 
 SUBSET = ["--set", "seeds=[0]", "--set", "from_scratch=null"]
 
@@ -244,7 +245,22 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     assert stir_ray("failures", path)[1].startswith("1 x deterministic (ValueError")
 
 
+def test_an_object_store_tells_how_old_its_objects_are(s3_store: S3Store) -> None:
+    lake = open_lake(f"s3://{s3_store.bucket()}/lake")
+    key = part_key("images", "0123456789abcdef" * 2)
+    lake.objects.put(key, b"of nobody")
+    surplus = unused(lake)
+    assert (surplus.unused, surplus.young) == ((), 1)
+    # Its clock may be a little ahead.
+    (found,) = unused(lake, young_s=-60).unused
+    assert found == Unused(key, "images", 9)
+    remove(unused(lake, young_s=-60), lake)
+    assert lake.objects.sizes("parts") == {}
+
+
 def test_a_lake_is_named_by_a_job_or_by_itself(path: Path, tmp_path: Path) -> None:
     assert stir_ray("gc")[0] == 2
     assert stir_ray("gc", path, "--lake", tmp_path / "lake")[0] == 2
     assert stir_ray("gc", "--lake", tmp_path / "lake")[0] == 0
+    code, _, error = stir_ray("gc", "--lake", tmp_path / "leak")
+    assert (code, "is it the right place?" in error) == (2, True)
