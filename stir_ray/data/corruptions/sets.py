@@ -1,0 +1,78 @@
+"""Datasets under one corruption: made anew from clean images, or read from a release."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stir_ray.data.corruptions.catalogue import SMALLEST, corrupt
+from stir_ray.data.corruptions.pixels import LEVELS
+from stir_ray.data.sources import Dataset
+from stir_ray.errors import DataError
+from stir_ray.identity import derive_seed
+
+Origin = Literal["released", "regenerated"]
+"""The files of Hendrycks and Dietterich, or images made here: other noise, frost without
+photographs, and accuracies that are close and not the same. Every result says which."""
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """Images of one corruption at one severity.
+
+    Attributes:
+        name: of the corruption.
+        severity: 1 to 5.
+        origin: where they come from.
+        dataset: an id is that of the clean image; in a release: its row in the test split.
+    """
+
+    name: str
+    severity: int
+    origin: Origin
+    dataset: Dataset
+
+
+def regenerated(clean: Dataset, name: str, severity: int) -> Corrupted:
+    """Clean images after a corruption; each image's noise is drawn by its own id.
+
+    Raises:
+        DataError: if the images have not three channels or too few pixels.
+    """
+    channels, height, width = clean.images.shape[1:]
+    if channels != 3 or min(height, width) < SMALLEST:
+        raise DataError(
+            f"data: {name} needs images of 3 channels and at least {SMALLEST} by {SMALLEST} "
+            f"pixels, got {channels} of {height} by {width}"
+        )
+    # Rounding gives back exactly the levels of images that were read from 8 bits and not resized.
+    levels = (clean.images * LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    corrupted = np.empty_like(levels)
+    for row, image_id in enumerate(clean.ids):
+        corrupted[row] = corrupt(levels[row], name, severity, image_id)
+    dataset = Dataset(to_images(corrupted), clean.labels, clean.ids)
+    return Corrupted(name, severity, "regenerated", dataset)
+
+
+def to_images(levels: NDArray[np.uint8]) -> Tensor:
+    """(image, height, width, 3) of levels as the images of a `Dataset`."""
+    return torch.from_numpy(levels).permute(0, 3, 1, 2).float().div(LEVELS).contiguous()
+
+
+def chosen(count: int, *, among: int, seed: int) -> tuple[int, ...]:
+    """Ids of `count` images out of 0 to `among` − 1, ascending, drawn without replacement.
+
+    Meant to be the same for every corruption and severity, so that what differs between two of
+    them is not which images they are of. Fewer images of a seed are among the more of it.
+
+    Raises:
+        DataError: if there are not as many, or none is asked for.
+    """
+    if not 0 < count <= among:
+        raise DataError(f"images per severity: {count} asked for; expected 1 to {among}")
+    seed_of_order = derive_seed("images per severity", seed)
+    order = np.random.Generator(np.random.Philox(key=seed_of_order)).permutation(among)
+    return tuple(sorted(order[:count].tolist()))
