@@ -38,7 +38,7 @@ class Failure:
         failure_class: decides about another attempt.
         fingerprint: equal for failures of one kind at one place of the code.
         message: what the exception said, on one line.
-        traceback: its last lines.
+        traceback: its last lines; of a worker that died, what is known of its death.
     """
 
     failure_class: FailureClass
@@ -83,8 +83,10 @@ def worker_died(error: BaseException) -> Failure:
     # Only a node that watches its memory says so; a bare SIGKILL may as well be a preemption.
     short = _is_out_of_memory(error)
     kind = FailureClass.MEMORY if short else FailureClass.INFRASTRUCTURE
-    message = " ".join(str(error).split()) or type(error).__name__
-    return Failure(kind, type(error).__name__, message, "")
+    # What is said fills pages; its first line is what happened.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    report = "\n".join(lines[:_TRACEBACK_LINES])
+    return Failure(kind, type(error).__name__, lines[0], report)
 
 
 def hung(limit_s: float) -> Failure:

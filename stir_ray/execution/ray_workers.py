@@ -17,7 +17,7 @@ from stir_ray.execution.pool import Pool, Shares
 # isort: split
 # After `ray_cluster`, which sets what Ray reads when it is imported.
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 _POLL_S = 1.0
@@ -266,7 +266,9 @@ class Crew:
         self._failed_starts += 1
         long = now - self._alone_since >= _FAILING_S
         if not self.up and long and self._failed_starts >= _FAILED_STARTS:
-            reason = str(error).strip().splitlines()[-1].strip()
+            # An actor's death ends with its cause; what ends a process from outside begins with it.
+            place = -1 if isinstance(error, RayActorError) else 0
+            reason = str(error).strip().splitlines()[place].strip()
             raise RunStopped(
                 f"no worker comes up: {self._failed_starts} died while starting, the last one of "
                 f"`{reason}`; see that the nodes have the same code and packages as the driver"

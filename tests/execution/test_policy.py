@@ -97,7 +97,9 @@ def test_an_error_of_the_device_spoils_its_process(error: Exception, spoils: boo
 
 def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
     assert worker_died(OutOfMemoryError("x")).failure_class is FailureClass.MEMORY
-    assert worker_died(RuntimeError("x")).failure_class is FailureClass.INFRASTRUCTURE
+    died = worker_died(RuntimeError("It died.\n\tpid: 7\nMore about it"))
+    assert died.failure_class is FailureClass.INFRASTRUCTURE
+    assert (died.message, "pid: 7" in died.traceback) == ("It died.", True)
 
 
 ATTEMPTS = {
