@@ -228,3 +228,24 @@ def test_what_the_person_must_mend_is_on_record_too(
     with watched(idle=True):
         stir_ray("retry", path, *again, "--serial")
     assert "No task" in stir_ray("failures", path, *again)[1]
+
+
+def test_a_retry_without_the_pretrained_model_says_what_trains_it(
+    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = job_file(finished_copy(), tmp_path)
+    sets = ["--set", "pretrained.train.seed=7", "--set", "from_scratch.train.seed=7"]
+
+    def train_model(*_: object) -> None:
+        raise RuntimeError("no training today")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stir_ray.stages.train.train_model", train_model)
+        assert stir_ray("run", path, *sets, "--serial")[0] == 3
+    failed = json.loads(stir_ray("failures", path, *sets, "--json")[1])
+    (alone,) = (one for one in failed if one["label"] == "train from_scratch")
+    with watched() as ran:
+        code, _, error = stir_ray(*shlex.split(alone["retry"])[1:], "--serial")
+    assert (code, ran) == (3, [])
+    assert "pretrained model is not trained" in error
+    assert "stir-ray run" in error

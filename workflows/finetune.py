@@ -35,6 +35,10 @@ def train_everything(asked: Asked, lake: Lake, computation: Computation) -> None
     pretrained = read_study(asked, lake).pretrained
     if not pretrained.is_trained:
         computation.tally.nothing_failed(TasksFailed)
+        raise TasksFailed(
+            "the pretrained model is not trained, and nothing can be computed without it; "
+            "`stir-ray run JOB` trains it, and so does `stir-ray retry JOB` if it failed"
+        )
     computation.run("finetune", lambda: finetunings(job, pretrained, version))
 
 

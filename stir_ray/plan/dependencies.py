@@ -46,6 +46,20 @@ def needed_by_comparison(comparison: Comparison) -> frozenset[str]:
     return _of(comparison.reference, comparison.target) | {comparison.images.id}
 
 
+def models_are_trained(task: Task) -> bool:
+    """Whether there are weights of every model that a task looks at; its id depends on them."""
+    match task:
+        case Invert():
+            models = (task.reference, *task.targets)
+        case Compare():
+            models = (task.reference, task.target)
+        case Train():
+            models = (task.start,) if task.start else ()
+        case _:
+            models = ()
+    return all(model.is_trained for model in models)
+
+
 def _of(*checkpoints: Checkpoint) -> frozenset[str]:
     # In one job a role is one training, if it is one at all.
     return frozenset({INSPECTED, *(checkpoint.role for checkpoint in checkpoints)})

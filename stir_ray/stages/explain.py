@@ -8,11 +8,15 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, PART_TABLES, RESULTS
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.dependencies import made_by, needed_by, needed_by_comparison
+from stir_ray.plan.dependencies import (
+    made_by,
+    models_are_trained,
+    needed_by,
+    needed_by_comparison,
+)
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.parts import Part
-from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, task_id
 from stir_ray.stages.cells import Cell, find_cell
@@ -203,18 +207,6 @@ def _waits(known: Inspected, comparison: Comparison, lacks: set[Part]) -> Iterat
     }
     in_plan_order = [(its_id, found[its_id]) for its_id in map(task_id, missing) if its_id in found]
     for its_id, (task, is_cause) in in_plan_order:
-        yield Waiting(task, its_id if _is_named(task) else "", failures.get(its_id), is_cause)
-
-
-def _is_named(task: Task) -> bool:
-    """Whether the id of a task is known: it depends on weights."""
-    match task:
-        case Invert():
-            models = (task.reference, *task.targets)
-        case Compare():
-            models = (task.reference, task.target)
-        case Train():
-            models = (task.start,) if task.start else ()
-        case _:
-            models = ()
-    return all(model.is_trained for model in models)
+        yield Waiting(
+            task, its_id if models_are_trained(task) else "", failures.get(its_id), is_cause
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stir_ray.plan.dependencies import made_by, needed_by
+from stir_ray.plan.dependencies import made_by, models_are_trained, needed_by
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.preparation import GatherImages, InspectModel
 from stir_ray.plan.tasks import Task, task_id
@@ -32,5 +32,7 @@ class Retry:
             self._made |= made_by(task)
 
     def _is_repair(self, task: Task) -> bool:
+        if not models_are_trained(task):
+            return False
         waited = bool(self._made) and not self._made.isdisjoint(needed_by(task))
         return waited or task_id(task) in self._chosen
