@@ -10,7 +10,7 @@ from stir_ray.errors import LakeError
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.connection import connect, fetch, look
 from stir_ray.lake.patience import PATIENCE_S, Errand
-from stir_ray.lake.troubles import without_secrets
+from stir_ray.secrets import without_secrets
 
 _T = TypeVar("_T")
 

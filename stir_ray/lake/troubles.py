@@ -6,11 +6,12 @@ asking again costs minutes and giving up may cost hours of computing.
 """
 
 import errno
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from stir_ray.secrets import without_secrets
 
 
 class Kind(Enum):
@@ -132,8 +133,6 @@ _ERRNOS: dict[int, _Verdict] = {
 
 _OURS = (TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError,
          ValueError, ImportError, MemoryError, SyntaxError)  # fmt: skip
-_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)[^\s'\")]+")
-"""User and password, and the query, which signs it, of a URL."""
 _LONGEST_REASON = 300
 
 
@@ -223,8 +222,3 @@ def _reason(error: BaseException) -> str:
         name, text = str(told.get("Code")), str(told.get("Message") or "")
     text = without_secrets(" ".join(text.split()))
     return (f"{name}: {text}" if text and text != name else name)[:_LONGEST_REASON]
-
-
-def without_secrets(text: str) -> str:
-    """The text, in which URLs keep neither password nor query."""
-    return _SECRETS.sub("…", text)
