@@ -45,9 +45,16 @@ class Pool:
     threads: int | None = None
     gpus: float = 1.0
 
-    def shares(self, nodes: Sequence[Node]) -> Shares:
-        """What it comes to on these nodes. Not all workers may fit if their number is given."""
-        gpus = self.gpus if any(node.get("GPU") for node in nodes) else 0.0
+    def shares(self, nodes: Sequence[Node], *, grows: bool = False) -> Shares:
+        """What it comes to on these nodes. Not all workers may fit if their number is given.
+
+        Args:
+            nodes: that are there.
+            grows: whether nodes come when they are asked for; then GPUs are asked for as long as
+                there is no node that could do anything at all.
+        """
+        none_yet = grows and not any(node.get("CPU") for node in nodes)
+        gpus = self.gpus if none_yet or any(node.get("GPU") for node in nodes) else 0.0
         least = Shares(1, self.threads or 1, gpus)
         workers = self.workers or max(1, sum(_at_ease(node, least) for node in nodes))
         # As many threads as leave room for all workers: cores of a node without GPU help nobody.

@@ -204,7 +204,7 @@ class Crew:
             ray_cluster.connect()
             self._started_ray = True
         nodes = ray_cluster.nodes()
-        shares = self._pool.shares(nodes)
+        shares = self._pool.shares(nodes, grows=ray_cluster.nodes_may_come())
         if not ray_cluster.nodes_may_come() and shares.room(nodes) < shares.workers:
             # Without room a worker would be waited for for ever.
             raise InputError(
@@ -215,7 +215,8 @@ class Crew:
 
     def _grown(self, shares: Shares) -> Shares:
         """The shares with as many workers as there is room for now, never fewer."""
-        now = replace(self._pool, threads=shares.threads).shares(ray_cluster.nodes())
+        pool = replace(self._pool, threads=shares.threads)
+        now = pool.shares(ray_cluster.nodes(), grows=True)
         # While all nodes with GPUs are away, there seem to be cores for many.
         workers = now.workers if now.gpus == shares.gpus else 0
         return shares._replace(workers=max(shares.workers, workers))

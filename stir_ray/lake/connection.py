@@ -61,7 +61,7 @@ class Connection:
         self._opening = threading.Lock()
         try:
             self._files: Any = _open(protocol)
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, OSError) as error:
             raise LakeError(f"{error}; give a folder or a URL fsspec knows") from None
 
     def ask(

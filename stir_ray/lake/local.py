@@ -1,6 +1,7 @@
 """Whole files on a local disk: a reader sees the old one or the new one, never half of either."""
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _DRAFT = ".draft-"
+_DRAFT_NAME = re.compile(rf"{re.escape(_DRAFT)}[0-9a-f]{{32}}")
 
 
 class Draft(NamedTuple):
@@ -48,7 +50,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
 def is_draft(key: str) -> bool:
     """Whether a key is that of a file being written."""
-    return key.rsplit("/", 1)[-1].startswith(_DRAFT)
+    return _DRAFT_NAME.fullmatch(key.rsplit("/", 1)[-1]) is not None
 
 
 def drafts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[Draft]:

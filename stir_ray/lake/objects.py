@@ -48,10 +48,13 @@ class Objects:
             patience_s: for how long to ask a store in trouble again; 0 asks once.
 
         Raises:
-            LakeError: if fsspec knows no such protocol or its package is missing.
+            LakeError: if fsspec knows no such protocol, its package is missing, or no place is
+                named.
         """
         protocol = get_protocol(url)
         self._local = protocol in ("file", "local")
+        if not self._local and not url.partition("://")[2].strip("/"):
+            raise LakeError(f"lake {url}: names no bucket; give {protocol}://<bucket>/<folder>")
         self.url = str(Path(strip_protocol(url)).absolute()) if self._local else url.rstrip("/")
         self.patience_s = patience_s
         try:
@@ -118,12 +121,16 @@ class Objects:
     def deliver(self) -> list[str]:
         """Store what this machine's outbox keeps for this lake, oldest first; their keys.
 
-        Several processes may deliver at once: storing an object twice changes nothing.
+        What somebody else has stored meanwhile stays as it is: others may have built on it.
+        Several processes may deliver at once.
         """
-        delivered = []
-        for key in self._outbox.keys() if self._outbox else ():
-            content = self._outbox.read(key) if self._outbox else None
-            if content is not None:
+        if self._outbox is None:
+            return []
+        delivered, kept = [], self._outbox.keys()
+        for key in kept:
+            if self.exists(key):
+                self._outbox.drop(key)
+            elif (content := self._outbox.read(key)) is not None:
                 self._store(key, content, self._kept)
                 delivered.append(key)
         return delivered
@@ -191,7 +198,9 @@ class Objects:
             self._ask(f"write {key}", request, rescue)
         except FileNotFoundError as error:
             # Several stores say no more when the bucket is missing.
-            raise LakeError(f"{self._place}: cannot write {key}, the place is not there") from error
+            raise LakeError(
+                f"{self._place}: cannot write {key}; check that the place exists"
+            ) from error
         if self._outbox:
             self._outbox.drop(key)
 

@@ -12,6 +12,8 @@ from stir_ray.lake.local import is_draft, write_whole
 FOLDER_VARIABLE = "STIR_RAY_OUTBOX"
 """Environment variable naming the folder of all outboxes; without it, the user's cache folder."""
 
+_STORE_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_PROFILE")
+
 
 class Outbox:
     """The folder of this machine for one lake. Its files lie there under their keys."""
@@ -20,7 +22,9 @@ class Outbox:
         """Nothing is written before something has to be kept."""
         given = os.environ.get(FOLDER_VARIABLE)
         base = Path(given) if given else platformdirs.user_cache_path("stir_ray") / "outbox"
-        self.folder = base.absolute() / bytes_digest([lake_url.encode()])
+        # Buckets of one name on two stores are two lakes.
+        store = "".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
+        self.folder = base.absolute() / bytes_digest([lake_url.encode(), store.encode()])
 
     def keep(self, key: str, content: bytes) -> bool:
         """Keep an object, readable by this user alone; False if this disk does not take it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptPart, MissingPart
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
@@ -61,14 +61,16 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         for cell in places
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
-    histories: dict[Role, Train] = {task.name: task for task in _finished(asked, lake)}
+    histories: dict[Role, pa.Table] = {
+        task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
+    }
     inputs = content_id(
         "results",
         recipe=_RECIPE,
         cells=[
             [cell.model, cell.epoch, cell.direction, cell.comparison.part.id] for cell in present
         ],
-        histories={name: task.id for name, task in histories.items()},
+        histories={name: table["weights"].to_pylist() for name, table in histories.items()},
         residual_limit=job.inversion.residual_limit,
         assume_self_stir_one=job.assume_self_stir_one,
     )
@@ -77,7 +79,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
         _write(lake, job, MATRICES, matrices(results, job, study.question.layers), inputs)
-        _write(lake, job, HISTORY, _history(histories, lake), inputs)
+        _write(lake, job, HISTORY, _history(histories), inputs)
     return reduced
 
 
@@ -141,12 +143,24 @@ def rows_of(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]
 _NAMES = {column.name for column in RESULTS.columns}
 
 
-def _history(histories: Mapping[Role, Train], lake: Lake) -> pa.Table:
-    tables = [
-        build(
-            HISTORY,
-            {"model": name, **training_history(task, lake).drop(["location"]).to_pydict()},
+def _history_of(task: Train, study: Study, lake: Lake) -> pa.Table:
+    """Losses and accuracy by epoch of the training that the study's weights are of.
+
+    Raises:
+        MissingPart: if another run recorded that training anew, with other weights, meanwhile.
+    """
+    history = training_history(task, lake)
+    studied = study.compared.get(task.name, (study.pretrained,))[-1]
+    if history["weights"][-1].as_py() != studied.weights:
+        raise MissingPart(
+            f"{task.label}: recorded anew by another run while this one measured; run again"
         )
-        for name, task in histories.items()
+    return history
+
+
+def _history(histories: Mapping[Role, pa.Table]) -> pa.Table:
+    tables = [
+        build(HISTORY, {"model": name, **table.drop(["location"]).to_pydict()})
+        for name, table in histories.items()
     ]
     return pa.concat_tables(tables) if tables else HISTORY.arrow().empty_table()

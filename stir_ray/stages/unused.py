@@ -108,7 +108,13 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> Surplus:
         if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
     ]
     ages = _ages(lake) if found else {}
-    old = [one for one in found if one.key in ages and ages[one.key] > young_s]
+    # A training may be about to be recorded: then all its files are as young as the last.
+    fresh = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
+    old = [
+        one
+        for one in found
+        if ages.get(one.key, 0.0) > young_s and training_of(one.key) not in fresh
+    ]
     drafts = [
         Unused(draft.key, DRAFTS, draft.size)
         for draft in lake.objects.drafts()

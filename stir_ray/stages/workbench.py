@@ -80,7 +80,7 @@ class Workbench:
         self._views = _Recent(_VIEWS_KEPT)
         self._began = time.monotonic()
         self._task = ""
-        self._away: LakeAway | None = None
+        self._is_away = False
         self.micro = MicroBatches()
 
     def begin(self, label: str, *, out_of_memory: int = 0) -> None:
@@ -90,20 +90,21 @@ class Workbench:
             label: the task in words.
             out_of_memory: earlier attempts at it for which memory did not suffice.
         """
-        self._began, self._task, self._away = time.monotonic(), label, None
+        self._began, self._task, self._is_away = time.monotonic(), label, False
         # First what an attempt before, perhaps of another process, could not store.
         self.lake.objects.deliver()
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
 
     def end(self) -> None:
-        """The task is done.
+        """The task is done, and what it made is in the lake.
 
         Raises:
-            LakeAway: if some of what it made is on this machine's disk and not in the lake.
+            LakeAway, LakeError: if some of it is on this machine's disk and still not there.
         """
-        if self._away:
-            raise self._away
+        if self._is_away:
+            # Here, and not in another attempt: that may run on another machine.
+            self.lake.objects.deliver()
 
     def is_stored(self, part: Part) -> bool:
         """Whether the lake has the part now."""
@@ -122,21 +123,20 @@ class Workbench:
         self.store(key, lambda lake: lake.write(schema, part.id, table, **made, **more))
 
     def store(self, key: str, put: Callable[[Lake], None]) -> None:
-        """Put an object into the lake, or onto this machine's disk if the lake is away.
+        """Put an object into the lake, or onto this machine's disk if the lake does not take it.
 
-        In the second case the task goes on, so that all it computes is kept, and fails at its
-        `end`.
+        In the second case the task goes on, so that all it computes is kept until its `end`.
 
         Raises:
-            LakeAway: if this machine did not keep it either.
+            LakeAway, LakeError: if this machine did not keep it either.
         """
         try:
             # Who has waited in vain once does not wait for each of a task's objects.
-            put(self._hurried if self._away else self.lake)
-        except LakeAway as error:
+            put(self._hurried if self._is_away else self.lake)
+        except (LakeAway, LakeError):
             if not self.lake.objects.is_kept(key):
                 raise
-            self._away = error
+            self._is_away = True
 
     @property
     def device_name(self) -> str:

@@ -35,6 +35,23 @@ def test_the_machines_are_shared_out(
     assert pool.shares(nodes) == expected
 
 
+@pytest.mark.parametrize(
+    ("pool", "nodes", "expected"),
+    [
+        # A head that does no work, before any machine has come.
+        (Pool(workers=5), [{"memory": MUCH}], (5, 1, 1.0)),
+        (Pool(), [{"memory": MUCH}], (1, 1, 1.0)),
+        (Pool(gpus=0, workers=5), [{"memory": MUCH}], (5, 1, 0.0)),
+        (Pool(), [{"memory": MUCH}, GPU_NODE], (8, 2, 1.0)),
+        (Pool(), [{"CPU": 4.0, "memory": MUCH}], (4, 1, 0.0)),
+    ],
+)
+def test_a_cluster_without_machines_is_asked_for_gpus(
+    pool: Pool, nodes: list[Node], expected: tuple[int, int, float]
+) -> None:
+    assert pool.shares(nodes, grows=True) == expected
+
+
 NODES = st.lists(
     st.fixed_dictionaries({"CPU": st.integers(1, 97), "GPU": st.integers(0, 8)}), min_size=1
 )

@@ -8,7 +8,7 @@ import pytest
 from tests.faults.laws import TASKS, nothing_lost
 from tests.faults.runs import Scene
 from tests.small_job import small_job
-from tests.stores.faulty import FaultyProxy
+from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import S3Store
 
 # One request in five, of every kind that a store in trouble shows.
@@ -55,26 +55,42 @@ def kept(folder: Path) -> list[Path]:
     return [path for path in (folder / "outbox").rglob("*.parquet") if path.is_file()]
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "remedy"),
+    [
+        ("slow_down", 4, "run again once it answers"),
+        ("denied", 2, "allow these credentials to list, get, put and delete there"),
+    ],
+)
 def test_what_was_computed_outlives_a_store_that_takes_nothing(
-    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path, tmp_path: Path
+    on_s3: Callable[[], Scene],
+    faulty: Callable[..., FaultyProxy],
+    finished: Path,
+    tmp_path: Path,
+    fault: Fault,
+    code: int,
+    remedy: str,
 ) -> None:
     proxy = faulty()
     scene = on_s3()
     job = small_job(scene.lake, execution=IMPATIENT)
     with scene.started("--serial", job=job) as run:
         run.until(lambda: scene.times().total() >= 12)
-        proxy.rates, proxy.spares = {"slow_down": 1.0}, lambda method, _: method != "PUT"
+        proxy.rates, proxy.spares = {fault: 1.0}, lambda method, _: method != "PUT"
         ended = run.ended()
-    assert ended.code == 4
+    assert ended.code == code
     assert ended.last_line.startswith(f"stir-ray: lake {scene.lake}: cannot write")
-    assert "SlowDown" in ended.last_line
-    assert ended.last_line.endswith("run again once it answers")
-    assert kept(tmp_path)
+    assert ended.last_line.endswith(remedy)
+    # Residuals, images and at least one comparison of the inversion in hand.
+    assert len({path.parent.name for path in kept(tmp_path)} - {"failures"}) >= 3
     proxy.rates = {}
     before = len(scene.executions())
     assert scene.run("--serial", job=job).code == 0
     assert not kept(tmp_path)
-    assert scene.executions()[before].task != scene.executions()[before - 1].task
+    # All of what was kept was delivered, so that its task was not begun again.
+    assert scene.executions()[before - 1].task not in {
+        one.task for one in scene.executions()[before:]
+    }
     nothing_lost(scene, finished, at_most=3)
 
 

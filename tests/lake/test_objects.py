@@ -192,8 +192,10 @@ def test_a_store_that_does_not_keep_its_word_fails_its_check(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["nope://bucket/prefix", "no-such-protocol://x"])
-def test_an_unknown_protocol_is_told_in_one_line(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["nope://bucket/prefix", "no-such-protocol://x", "s3://", "memory:///", "zip://."]
+)
+def test_a_url_that_leads_nowhere_is_told_in_one_line(url: str) -> None:
     with pytest.raises(LakeError) as caught:
         Objects(url)
     assert url in str(caught.value)

@@ -227,7 +227,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     for alien in aliens:
         alien.parent.mkdir(exist_ok=True)
         alien.write_text("mine")
-    draft = lake / "parts/images/.draft-0123"
+    draft = lake / f"parts/images/.draft-{7:032x}"
     draft.write_bytes(b"half an ima")
     age(lake)
     # Records of failures that still count are needed.

@@ -81,7 +81,7 @@ def test_a_file_on_s3_is_read_through_faults(
     proxy.strike("expired", "internal_error", "cut_answer")
     assert read_file(url, 10) == b"weights"
     first = file_version(url, 10)
-    proxy.strike("expired", "expired", "internal_error")
+    proxy.strike("expired", "internal_error")
     assert file_version(url, 10) == first
     whole = file_version(objects.location(), 10)
     objects.put("7.safetensors", b"other weights")

@@ -51,7 +51,7 @@ def test_what_is_kept_is_found_by_the_next_process_oldest_first(outbox: Outbox) 
 
 def test_what_is_half_written_is_not_kept(outbox: Outbox) -> None:
     outbox.keep("parts/whole", b"x")
-    (outbox.folder / "parts" / ".draft-7").write_bytes(b"half")
+    (outbox.folder / "parts" / f".draft-{'7' * 32}").write_bytes(b"half")
     assert outbox.keys() == ["parts/whole"]
 
 
@@ -98,6 +98,35 @@ def test_a_lake_on_this_machine_keeps_nothing_beside_it(
         objects.put(part_key("images", "1" * 32), b"x")
     assert objects.deliver() == []
     assert not (tmp_path / "outbox").exists()
+
+
+def test_what_another_run_has_stored_meanwhile_is_not_replaced(
+    away: tuple[str, FaultyProxy],
+) -> None:
+    url, proxy = away
+    key = part_key("trainings", "1" * 32)
+    here = Objects(url, 0)
+    with pytest.raises(LakeAway):
+        here.put(key, b"of this machine")
+    proxy.away = False
+    # A store on which others have built.
+    with pytest.MonkeyPatch.context() as other_machine:
+        other_machine.setenv("STIR_RAY_OUTBOX", "/dev/null/none")
+        Objects(url).put(key, b"of another machine")
+    assert here.is_kept(key)
+    assert here.deliver() == []
+    assert here.get(key) == b"of another machine"
+    assert not here.is_kept(key)
+
+
+def test_a_bucket_of_the_same_name_on_another_store_is_another_lake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folders = set()
+    for endpoint in ("http://127.0.0.1:9000", "http://127.0.0.1:9001"):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        folders.add(Outbox("s3://bucket/lake").folder)
+    assert len(folders) == 2
 
 
 DELIVER = "import sys; from stir_ray.lake.objects import Objects; Objects(sys.argv[1]).deliver()"
