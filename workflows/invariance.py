@@ -105,9 +105,11 @@ def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summa
     with executor_for(job, serial=serial) as executor:
         computation = Computation(job, lake, executor, watcher(), wanted)
         train_everything(asked, lake, computation)
-        study = read_study(asked, lake).trained()
-        computation.run("invert", study.inversions)
-        computation.run("compare", study.comparisons)
+        study = read_study(asked, lake)
+        trained = study.trained()
+        computation.run("invert", trained.inversions)
+        computation.run("compare", trained.comparisons)
+    # Of the whole study: the cells of a model that is not trained are missing ones.
     reduced = reduce_job(asked, study, lake)
     figures = write_figures(job, study, lake, reduced)
     return Summary(computation.tally, reduced, figures)

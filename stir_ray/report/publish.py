@@ -56,7 +56,7 @@ def _undrawn(
         keys = [figure_key(job.name, f"{stem}.{kind}") for kind in _FORMATS]
         return all(key in drawn and is_current(lake.objects.get(key), inputs) for key in keys)
 
-    gallery = ("8-gallery", lambda: gallery_figure(_gallery(study, lake)))
+    gallery = ("8-gallery", lambda: gallery_figure(_gallery(study.trained(), lake)))
     for stem, make in (*all_figures(results), gallery):
         if not is_drawn(stem):
             yield stem, make

@@ -150,8 +150,15 @@ def test_a_failed_finetuning_leaves_the_rest_of_the_study(
     summary = invariance.run(job, serial=True)
     assert dict(summary.tally.ran) == {"train": 1}
     results = open_results(f"{job.lake}/jobs/small")
-    assert results["model"].values.tolist() == ["from_scratch"]
-    with pytest.raises(TasksFailed, match="1 tasks failed"):
+    # Its epoch 0 is the pretrained model, so it is there all the same.
+    assert set(results["model"].values.tolist()) == {"finetuned", "from_scratch"}
+    assert results["stir"].sel(model="finetuned", epoch=0).notnull().all()
+    # Of its epoch 1, in all directions that are not the pretrained model's own.
+    assert summary.reduced.missing == 3 * SEEDS * LAYERS
+    with pytest.raises(TasksFailed, match="1 tasks failed, 18 of"):
+        summary.nothing_missing()
+    summary.tally.failures.clear()
+    with pytest.raises(TasksFailed, match="0 tasks failed, 18 of"):
         summary.nothing_missing()
 
 
