@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from stir_ray.errors import JobError
+from stir_ray.job import Job
 from stir_ray.job.files import read_job
 from tests.test_job_files import SMALLEST
 
@@ -61,7 +64,6 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [-1], ["seeds", "-1", "0"]),
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),
-        ("lake", "ftp://me:hunter2@host/lake", ["`lake: ", "me:...@host", "a password stands"]),
         ("images.count", 3, ["`images.count: 3`", "4"]),
         ("images.split", "validation", ["images.split", "validation", "'train' or 'test'"]),
         ("data.source", "cifar", ["cifar", "`source: digits`", "`source: folder`"]),
@@ -115,6 +117,65 @@ def test_a_mistake_is_told_by_file_key_value_and_expectation(
     message = complaint(path)
     missing = [part for part in parts if part not in message]
     assert not missing, message
+
+
+SECRETS = {
+    "s3://me:hunter2@bucket/{epoch}": "a password",
+    "s3://AKIA:ab/hunter2@bucket/{epoch}": "a password",
+    "https://hunter2@host/{epoch}": "a user name or token",
+    "https://host/{epoch}?X-Amz-Signature=hunter2": "a query",
+    "az://container/{epoch}?sig=hunter2": "a query",
+    "s3://bucket/{epoch}?token=hunter2": "a query",
+}
+URLS: dict[str, Callable[[str], object]] = {
+    "lake": lambda url: url,
+    "data.path": lambda url: {"source": "folder", "path": url, "size": 8},
+    "pretrained.timm": lambda url: {"timm": url},
+    "pretrained.checkpoint": lambda url: {"architecture": ARCHITECTURE, "checkpoint": url},
+    "pretrained.architecture.timm": lambda url: {"architecture": {"timm": url}, "checkpoint": "a"},
+    "pretrained.architecture.arguments.url": lambda url: {
+        "architecture": ARCHITECTURE | {"arguments": {"url": url}},
+        "checkpoint": "a",
+    },
+    "finetuned.checkpoints": lambda url: {"checkpoints": url, "epochs": [3]},
+    "finetuned.train.data.path": lambda url: {
+        "train": {"epochs": 3, "data": {"source": "folder", "path": url, "size": 8}}
+    },
+}
+"""Every place of a job at which a URL may stand, and what its first key says then."""
+
+
+@pytest.mark.parametrize("url", SECRETS)
+@pytest.mark.parametrize("place", URLS)
+def test_a_secret_is_refused_and_not_repeated(tmp_path: Path, place: str, url: str) -> None:
+    path = tmp_path / "job.yaml"
+    said = SMALLEST | {place.partition(".")[0]: URLS[place](url)}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    message = complaint(path)
+    assert f"`{place}`: {SECRETS[url]}" in message
+    assert "hunter2" not in message
+    with pytest.raises(ValidationError) as caught:
+        Job.model_validate(said)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", SECRETS)
+@pytest.mark.parametrize("place", ["name", "pretrained.url", "seeds", "layers"])
+def test_a_secret_where_no_url_stands_is_not_repeated(tmp_path: Path, place: str, url: str) -> None:
+    path = tmp_path / "job.yaml"
+    for said in (with_value(place, url), SMALLEST | {"pretrained": {url: url}}):
+        path.write_text(json.dumps(said), encoding="utf-8")
+        assert "hunter2" not in complaint(path)
+    with pytest.raises(JobError) as caught:
+        read_job(path, [url.replace("=", "")])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_container_of_an_account_is_no_secret(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    lake = "abfs://container@account.dfs.core.windows.net/lake"
+    path.write_text(json.dumps(SMALLEST | {"lake": lake}), encoding="utf-8")
+    assert read_job(path).lake == lake
 
 
 @pytest.mark.parametrize("key", SMALLEST)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, Tag, model_validator
 
-from stir_ray.job.grammar import Numbers, Value, by_source
+from stir_ray.job.grammar import Numbers, Place, Value, by_source
 
 
 class Digits(Value):
@@ -28,7 +28,7 @@ class ImageFolder(Value):
     """Images on disk as `<path>/<split>/<class>/<image>`, split `train` or `test`."""
 
     source: Literal["folder"]
-    path: str
+    path: Place
     """The folder that holds `train` and `test`."""
     size: PositiveInt
     """Height and width in pixels that the images are resized and centre-cropped to."""

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
+from stir_ray.job.grammar import UNPRINTABLE
+from stir_ray.secrets import without_secrets
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -22,7 +23,7 @@ class _StrictLoader(yaml.SafeLoader):
         for place, key in enumerate(keys):
             if key in keys[:place]:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key `{key}` stands there twice",
+                    problem=f"the key `{without_secrets(str(key))}` stands there twice",
                     problem_mark=node.value[place][0].start_mark,
                 )
         return super().construct_mapping(node, deep=deep)
@@ -82,6 +83,7 @@ def _parse(text: str, where: str) -> Any:
 
 def _override(said: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
+    override = without_secrets(override)
     if not equals or not all(path.split(".")):
         raise JobError(f"--set {override}: expected a.b.c=value")
     *parents, last = path.split(".")
@@ -98,12 +100,14 @@ def _explained(error: Any) -> str:
     """One pydantic error as: key, value, what was expected, what to do."""
     # Union members stand in the location as their tag, which no job file contains.
     place = [part for part in error["loc"] if not str(part).startswith("<")]
-    key = ".".join(str(part) for part in place) or "the file"
+    key = without_secrets(".".join(str(part) for part in place)) or "the file"
     kind, message = error["type"], error["msg"]
     if kind == "extra_forbidden":
         return f"unknown key `{key}`{_did_you_mean(str(place[-1]))}"
     if kind == "missing":
         return f"the key `{key}` is missing; `stir-ray schema` says what it takes"
+    if kind == UNPRINTABLE:
+        return f"`{key}`: {message}"
     message = message.removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"`{key}: {_shortened(error['input'])}`: {message}"
@@ -124,6 +128,6 @@ def _models() -> list[type[BaseModel]]:
 
 def _shortened(value: object) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
-    # A password that stands where it must not must not be printed either.
-    text = re.sub(r"(://[^/@\s:]*:)[^/@\s]*@", r"\1...@", text)
+    # Cut short before, half a secret would no longer be known for one.
+    text = without_secrets(text)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -1,7 +1,7 @@
 """How values are said in a job file: strict objects, ranges of numbers, and unions told apart."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,14 +13,35 @@ from pydantic import (
     NonNegativeInt,
     PositiveInt,
 )
+from pydantic_core import PydanticCustomError
+
+from stir_ray.secrets import secret_in
+
+UNPRINTABLE = "unprintable"
+"""The kind of error whose value must not be printed."""
+
+_Said = TypeVar("_Said", bound=object)
 
 
 class Value(BaseModel):
     """Frozen, and of exactly the declared keys."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        # What is wrong with a value may be that it must not be printed.
+        hide_input_in_errors=True,
     )
+
+
+def _without_secrets(said: _Said) -> _Said:
+    secret = secret_in(said) if isinstance(said, str) else None
+    if secret:
+        message = f"{secret} stands in it; keep it in the machine's environment or role"
+        raise PydanticCustomError(UNPRINTABLE, "{message}", {"message": message})
+    return said
 
 
 def _spelled_out(value: object) -> object:
@@ -76,6 +97,9 @@ def word_or(other: str, *words: str) -> Discriminator:
     return _told_apart(tag, f"expected {', '.join(f'`{word}`' for word in words)} or {other}")
 
 
+Place = Annotated[str, AfterValidator(_without_secrets)]
+"""A path, a URL, or a name that whoever looks it up may take for one."""
+Argument = Annotated[bool | int | float | str, AfterValidator(_without_secrets)]
 Numbers = Annotated[
     tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
     BeforeValidator(_spelled_out, json_schema_input_type=list[NonNegativeInt] | str),

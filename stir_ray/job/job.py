@@ -1,20 +1,13 @@
 """The job file itself."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from stir_ray.job.data import Data, Selection
-from stir_ray.job.grammar import Numbers, Value
+from stir_ray.job.grammar import Numbers, Place, Value
 from stir_ray.job.models import Finetuned, FromScratch, Pretrained
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
-
-
-def _without_secrets(url: str) -> str:
-    if "://" in url and urlsplit(url).password is not None:
-        raise ValueError("a password stands in it; keep it in the machine's environment or role")
-    return url
 
 
 class Job(Value):
@@ -23,7 +16,7 @@ class Job(Value):
     schema_version: Literal[1]
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Names the folder of results in the lake."""
-    lake: Annotated[str, Field(min_length=1), AfterValidator(_without_secrets)]
+    lake: Annotated[Place, Field(min_length=1)]
     """Folder or URL (`s3://bucket/prefix`) of everything computed."""
     data: Data
     """The dataset of the task that is finetuned for."""

@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from stir_ray.job.data import Data
-from stir_ray.job.grammar import Numbers, Value, by_key
+from stir_ray.job.grammar import Argument, Numbers, Place, Value, by_key
 
 _NOT_ARCHITECTURE = {
     "cache_dir",
@@ -33,9 +33,9 @@ _NOT_ARCHITECTURE = {
 class Architecture(Value):
     """A timm model without weights."""
 
-    timm: str
+    timm: Place
     """The name by which timm creates it, e.g. `vit_base_patch32_224`."""
-    arguments: dict[str, bool | int | float | str] = Field(default={})
+    arguments: dict[str, Argument] = Field(default={})
     """Further arguments of `timm.create_model`, e.g. `img_size`, `depth`."""
     mean: tuple[float, ...] | None = None
     """Subtracted from images in [0, 1], per channel; timm's own value if not given."""
@@ -90,7 +90,7 @@ class TrainedModel(Value):
 class TimmModel(Value):
     """Weights that timm downloads from its hub, e.g. `vit_base_patch32_224.augreg_in1k`."""
 
-    timm: str
+    timm: Place
     """Architecture and weights by timm's name for them."""
 
 
@@ -98,7 +98,7 @@ class CheckpointModel(Value):
     """Weights of one's own."""
 
     architecture: Architecture
-    checkpoint: str
+    checkpoint: Place
     """Path or URL of a safetensors file with the architecture's state dict."""
 
 
@@ -111,7 +111,7 @@ class TrainedFinetuning(Value):
 class CheckpointFinetuning(Value):
     """A finetuning that exists already: one file per epoch."""
 
-    checkpoints: str
+    checkpoints: Place
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
     epochs: Numbers
     """Which epochs: a list in ascending order, or `1-100`."""
