@@ -5,25 +5,23 @@ needed for.
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pydantic import ValidationError
 
-from stir_ray.errors import CorruptPart, InputError, JobError, LakeAway, OtherSchema
+from stir_ray.errors import CorruptPart, InputError, LakeAway, OtherSchema
 from stir_ray.job import Job
 from stir_ray.lake.layout import JOBS, asked_folder, asked_key, parse_asked_key
 from stir_ray.lake.objects import file_version
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked, files_of
+from stir_ray.secrets import without_secrets
 from stir_ray.stages.several import several
 
 _FORMAT = 1
 """Of a record; another number is of another version of stir_ray."""
-_PASSWORD = re.compile(r"://[^/@\s:]*:[^/@\s]*@")
 
 
 @dataclass(frozen=True)
@@ -82,12 +80,7 @@ def recall(job: Job, lake: Lake) -> Recalled:
 
 
 def record(asked: Asked, lake: Lake) -> None:
-    """Let the lake know that a job is asked for; a record that is there already stays.
-
-    Raises:
-        JobError: if a password would be written down.
-    """
-    _refuse_passwords(asked.said)
+    """Let the lake know that a job is asked for; a record that is there already stays."""
     key = asked_key(asked.job.name, asked.id)
     try:
         read_record(key, lake)
@@ -159,7 +152,8 @@ def _version(path: str) -> str:
     try:
         return file_version(path)
     except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{path}: cannot be read ({error or 'no such file'})") from None
+        told = without_secrets(f"{path}: cannot be read ({error or 'no such file'})")
+        raise InputError(told) from None
 
 
 def _version_or_error(path: str) -> str | InputError | LakeAway:
@@ -167,13 +161,3 @@ def _version_or_error(path: str) -> str | InputError | LakeAway:
         return _version(path)
     except (InputError, LakeAway) as error:
         return error
-
-
-def _refuse_passwords(said: Any, place: str = "") -> None:
-    if isinstance(said, dict):
-        for key, value in said.items():
-            _refuse_passwords(value, f"{place}.{key}".lstrip("."))
-    elif isinstance(said, str) and _PASSWORD.search(said):
-        raise JobError(
-            f"`{place}`: a password stands in it; keep it in the machine's environment or role"
-        )

@@ -13,12 +13,10 @@ import pytest
 import safetensors.torch
 import torch
 
-from stir_ray.errors import JobError
 from stir_ray.job import Architecture
 from stir_ray.job.files import read_job
 from stir_ray.lake.tables import open_lake
 from stir_ray.models.architectures import build
-from stir_ray.plan.asked import Asked
 from stir_ray.stages import asked as asking
 from stir_ray.stages.asked import read_record, record, record_keys
 from tests.broken import job_file, stir_ray, without_figures
@@ -156,15 +154,6 @@ def test_a_record_says_what_was_asked_of_the_lake_that_it_lies_in(own: Path) -> 
     assert found.job == said.model_copy(update={"lake": lake.objects.url})
     record(found, lake)
     assert record_keys(lake) == [key]
-
-
-def test_no_password_is_written_down(tmp_path: Path) -> None:
-    folder = {"source": "folder", "path": "s3://user:secret@bucket/images", "size": 8}
-    job = small_job(tmp_path / "lake", data=folder)
-    lake = open_lake(job.lake)
-    with pytest.raises(JobError, match=r"`data\.path`: a password"):
-        record(Asked(job, {}), lake)
-    assert record_keys(lake) == []
 
 
 def _truncate(path: Path) -> None:
