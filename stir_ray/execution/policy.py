@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from stir_ray.errors import InputError, LakeAway, MissingPart
+from stir_ray.secrets import without_secrets
 
 
 class FailureClass(StrEnum):
@@ -67,9 +68,12 @@ _DEVICE_SHORT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def describe(error: BaseException) -> Failure:
-    """What is known of an exception, as a small value that every process can read."""
-    lines = "".join(traceback.format_exception(error)).splitlines()
-    message = " ".join(str(error).split()) or type(error).__name__
+    """What is known of an exception, as a small value that every process can read.
+
+    It is kept in the lake, so passwords and signatures of URLs, which clients repeat, are left out.
+    """
+    lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
+    message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
     return Failure(
         failure_class=classify(error),
         fingerprint=_fingerprint(error),
@@ -84,7 +88,7 @@ def worker_died(error: BaseException) -> Failure:
     short = _is_out_of_memory(error)
     kind = FailureClass.MEMORY if short else FailureClass.INFRASTRUCTURE
     # What is said fills pages; its first line is what happened.
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
     report = "\n".join(lines[:_TRACEBACK_LINES])
     return Failure(kind, type(error).__name__, lines[0], report)
 

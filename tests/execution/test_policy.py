@@ -95,6 +95,22 @@ def test_an_error_of_the_device_spoils_its_process(error: Exception, spoils: boo
     assert spoils_worker(describe(raised(error))) is spoils
 
 
+def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
+    def ask() -> None:
+        try:
+            raise ConnectionError("no answer from https://host/key?X-Amz-Signature=hunter2")
+        except ConnectionError as error:
+            raise LakeAway("lake s3://b: http://me:ab/hunter2@host:9000\nis away") from error
+
+    with pytest.raises(LakeAway) as caught:
+        ask()
+    failure = describe(caught.value)
+    assert "hunter2" not in failure.message + failure.traceback
+    assert failure.message == "lake s3://b: http://…@host:9000 is away"
+    assert "ConnectionError: no answer from https://host/key?" in failure.traceback
+    assert "hunter2" not in str(worker_died(caught.value))
+
+
 def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
     assert worker_died(OutOfMemoryError("x")).failure_class is FailureClass.MEMORY
     died = worker_died(RuntimeError("It died.\n\tpid: 7\nMore about it"))
