@@ -1,6 +1,6 @@
 """Inspect and train the models of a job: `python -m workflows.finetune JOB [A.B=VALUE ...]`."""
 
-from stir_ray.errors import InputError, TasksFailed
+from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
@@ -8,6 +8,7 @@ from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.report.progress import watcher
 from stir_ray.stages.asked import lake_of, look, record
 from stir_ray.stages.compute import Computation, Everything, Tally
+from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.study import read_study
 from workflows.executors import as_program, executor_for
 
@@ -27,14 +28,14 @@ def train_everything(asked: Asked, lake: Lake, computation: Computation) -> None
     """Inspect images and models, record the job, then train: first from random weights."""
     job, version = asked.job, asked.version
     computation.run("inspect", lambda: inspections(job, version))
-    computation.tally.nothing_failed(InputError)
+    computation.tally.nothing_failed(of_inspection)
     # Everything that does not fit shows here, before anything is computed.
     read_study(asked, lake)
     record(asked, lake)
     computation.run("train", lambda: independent_trainings(job, version))
     pretrained = read_study(asked, lake).pretrained
     if not pretrained.is_trained:
-        computation.tally.nothing_failed(TasksFailed)
+        computation.tally.nothing_failed(of_task)
         raise TasksFailed(
             "the pretrained model is not trained, and nothing can be computed without it; "
             "`stir-ray run JOB` trains it, and so does `stir-ray retry JOB` if it failed"
@@ -43,4 +44,4 @@ def train_everything(asked: Asked, lake: Lake, computation: Computation) -> None
 
 
 if __name__ == "__main__":
-    as_program(lambda job: run(job).nothing_failed(TasksFailed))
+    as_program(lambda job: run(job).nothing_failed(of_task))

@@ -58,14 +58,14 @@ class Tally:
         """Tasks that ran, whether they succeeded or not."""
         return sum(self.ran.values())
 
-    def nothing_failed(self, otherwise: type[StirRayError]) -> None:
+    def nothing_failed(self, otherwise: Callable[[Failure], StirRayError]) -> None:
         """Go on only if no task failed: what follows builds on all of them.
 
         Raises:
-            StirRayError: of the class `otherwise`, saying what the last failure said.
+            StirRayError: that `otherwise` makes of the last failure.
         """
         if self.failures:
-            raise otherwise(self.failures[-1].message)
+            raise otherwise(self.failures[-1])
 
 
 class Wanted(Protocol):

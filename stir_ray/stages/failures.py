@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptPart, InputError, LakeAway, StirRayError, TasksFailed
 from stir_ray.execution.executor import Outcome
-from stir_ray.execution.policy import Failure
+from stir_ray.execution.policy import Failure, FailureClass
 from stir_ray.lake.schemas import FAILURES
 from stir_ray.lake.tables import Lake, build
 from stir_ray.plan.failed import FailedTask
@@ -41,6 +41,22 @@ def record_failure(lake: Lake, outcome: Outcome[Task], failure: Failure, *, job:
         },
     )
     lake.write(FAILURES, failed, table, job=job)
+
+
+def of_task(failure: Failure) -> TasksFailed:
+    """What the failure of any other task is to a person."""
+    return TasksFailed(failure.message)
+
+
+def of_inspection(failure: Failure) -> StirRayError:
+    """What the failure of an inspection is to a person: without it nothing is planned."""
+    match failure.failure_class:
+        case FailureClass.SETUP | FailureClass.DETERMINISTIC:
+            return InputError(failure.message)
+        case FailureClass.STORAGE:
+            return LakeAway(failure.message)
+        case kind:
+            return TasksFailed(f"an inspection failed ({kind}): {failure.message}; run again")
 
 
 def failed_tasks(tasks: Iterable[Task], lake: Lake) -> tuple[FailedTask, ...]:

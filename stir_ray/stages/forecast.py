@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pyarrow as pa
 
-from stir_ray.errors import InputError
 from stir_ray.execution.executor import SerialExecutor
 from stir_ray.job import Job
 from stir_ray.lake.schemas import TableSchema
@@ -19,6 +18,7 @@ from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
+from stir_ray.stages.failures import of_inspection
 from stir_ray.stages.study import model_card, read_study, trainings
 from stir_ray.stages.work import WorkerSettings, make_worker
 
@@ -78,6 +78,7 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
 
     Raises:
         InputError: if something about job, models or images must be mended.
+        LakeAway, TasksFailed: if an inspection failed for another reason.
     """
     known = known_to_lake(asked, lake)
     if known:
@@ -91,7 +92,7 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
     with SerialExecutor(lambda threads: make_worker(settings, threads)) as executor:
         for outcome in executor.run(inspections(job, asked.version)):
             if outcome.failure:
-                raise InputError(outcome.failure.message)
+                raise of_inspection(outcome.failure)
     return Inspected(asked, lake, _Overlay(facts, lake))
 
 
