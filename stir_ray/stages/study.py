@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from stir_ray.errors import DataError, JobError
+from stir_ray.errors import DataError, JobError, MissingPart
 from stir_ray.job import CheckpointFinetuning, Data, Digits, TrainedModel
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.tables import Lake, provenance
@@ -43,8 +43,19 @@ def read_study(asked: Asked, lake: Lake) -> Study:
 
     Raises:
         JobError, DataError: if layers, representation or images do not fit the model.
-        FileNotFoundError: if the job was not inspected yet.
+        MissingPart: if what was inspected is not in the lake.
     """
+    try:
+        return _read_study(asked, lake)
+    except FileNotFoundError as error:
+        raise MissingPart(
+            f"lake {lake.objects.location()}: what was learnt of images and models is not there "
+            f"({error}); it was removed, or this machine does not see what the workers wrote: give "
+            "a folder that all machines share, or a bucket, and run again"
+        ) from error
+
+
+def _read_study(asked: Asked, lake: Lake) -> Study:
     job, card = asked.job, model_card(asked, lake)
     layers = layers_of(job, card["depth"])
     if job.representation == "cls" and not card["has_class_token"]:
