@@ -23,6 +23,7 @@ from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
+from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.work import WorkerSettings
@@ -207,8 +208,9 @@ class Workbench:
         try:
             content = read_file(location, self.settings.storage_patience_s)
         except (FileNotFoundError, LakeError) as error:
-            raise ModelError(f"checkpoint {location}: cannot be read ({error})") from None
-        return checkpoints.decode(content, location)
+            told = without_secrets(f"checkpoint {location}: cannot be read ({error})")
+            raise ModelError(told) from None
+        return checkpoints.decode(content, without_secrets(location))
 
     def _own_checkpoint(self, location: str) -> bytes:
         try:
