@@ -10,7 +10,8 @@ from stir_ray.stages.asked import lake_of, look, record
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.study import read_study
-from workflows.executors import as_program, executor_for
+from workflows.executors import executor_for
+from workflows.program import as_program
 
 
 def run(job: Job, *, serial: bool = False) -> Tally:

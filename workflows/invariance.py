@@ -16,8 +16,9 @@ from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
 from stir_ray.stages.study import read_study
-from workflows.executors import as_program, executor_for
+from workflows.executors import executor_for
 from workflows.finetune import train_everything
+from workflows.program import as_program
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 """The command line: verbs. What they work on stands in a job file."""
 
-import signal
-import sys
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
-from stir_ray.errors import StirRayError
-
-INTERRUPTED = 130
+from workflows.program import interrupt_on_sigterm, one_line
 
 
 class Verbs(TyperGroup):
@@ -19,14 +15,8 @@ class Verbs(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the verb that was asked for."""
-        try:
+        with one_line():
             return super().invoke(ctx)
-        except StirRayError as error:
-            print(f"stir-ray: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("stir-ray: interrupted; run again to go on", file=sys.stderr)
-            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -45,10 +35,5 @@ for _verb in (
 
 def main() -> None:
     """Run a verb."""
-    # A scheduler that ends a job sends SIGTERM; it stops as cleanly as Ctrl-C.
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     app()
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,0 +1,47 @@
+"""How a command ends: what went wrong is one line and an exit code."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from stir_ray.errors import StirRayError
+from stir_ray.job import Job
+from stir_ray.job.files import read_job
+
+INTERRUPTED = 130
+
+
+def as_program(run: Callable[[Job], object]) -> NoReturn:
+    """Run a driver on the job file that the command line names, as a submitted job does."""
+    interrupt_on_sigterm()
+    with one_line():
+        run(read_job(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
+    sys.exit(0)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """End the process with the error's own exit code, or as interrupted.
+
+    Raises:
+        SystemExit: in place of an error of ours and of an interrupt.
+    """
+    try:
+        yield
+    except StirRayError as error:
+        print(f"stir-ray: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("stir-ray: interrupted; run again to go on", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
+def interrupt_on_sigterm() -> None:
+    """Stop as cleanly as on Ctrl-C when a scheduler ends the job; before Ray starts."""
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
