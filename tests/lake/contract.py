@@ -29,8 +29,8 @@ CONTENTS = {"empty": b"", "one": b"\n", "text": b"\r\n\x1a", "all bytes": bytes(
 class ObjectsContract:
     """Laws of whole objects by key, wherever they lie."""
 
-    readers_see_whole_objects = True
-    """Also while they are being replaced."""
+    replaces_atomically = True
+    """Whether readers see the old object or the new one while several writers replace it."""
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
     def test_an_object_is_read_as_it_was_written(self, objects: Objects, content: bytes) -> None:
@@ -123,14 +123,16 @@ class ObjectsContract:
             next(contents)
 
     def test_writers_of_the_same_key_leave_one_whole_object(self, objects: Objects) -> None:
-        contents = [bytes([number]) * (50_021 + number) for number in range(11)]
+        # A store that rewrites in place may tell the size of one version with the bytes of another.
+        lengths = [50_021 + number * self.replaces_atomically for number in range(11)]
+        contents = [bytes([number]) * length for number, length in enumerate(lengths)]
         with ThreadPoolExecutor(len(contents)) as writers:
             writes = [
                 writers.submit(objects.put, "folder/key", content)
                 for content in random.Random(3).choices(contents, k=37)  # noqa: S311 - no secret
             ]
             while not all(write.done() for write in writes):
-                if self.readers_see_whole_objects and objects.exists("folder/key"):
+                if self.replaces_atomically and objects.exists("folder/key"):
                     assert objects.get("folder/key") in contents
             assert {write.result() for write in writes} == {None}
         assert objects.get("folder/key") in contents
