@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from stir_ray.errors import CorruptPart, InputError, LakeAway, StirRayError, TasksFailed
+from stir_ray.errors import CorruptPart, InputError, LakeAway, LakeError, StirRayError, TasksFailed
 from stir_ray.execution.executor import Outcome
 from stir_ray.execution.policy import Failure, FailureClass
 from stir_ray.lake.schemas import FAILURES
@@ -22,25 +22,39 @@ UNREADABLE = "unreadable"
 
 
 def record_failure(lake: Lake, outcome: Outcome[Task], failure: Failure, *, job: str) -> None:
-    """Put a task's last failure into the lake."""
+    """Put a task's last failure into the lake.
+
+    Raises:
+        LakeError, LakeAway: if the lake does not take it; it says what the failure said too.
+    """
     failed = task_id(outcome.task)
     table = build(
         FAILURES,
         {
             "task": failed,
             "stage": outcome.task.stage,
-            "label": outcome.task.label,
+            "label": _storable(outcome.task.label),
             "failure_class": failure.failure_class.value,
             "fingerprint": failure.fingerprint,
-            "message": failure.message,
-            "traceback": failure.traceback,
+            "message": _storable(failure.message),
+            "traceback": _storable(failure.traceback),
             "node": outcome.node,
             "attempt": outcome.attempt,
             "seconds": outcome.seconds,
             "time": datetime.now(UTC),
         },
     )
-    lake.write(FAILURES, failed, table, job=job)
+    try:
+        lake.write(FAILURES, failed, table, job=job)
+    except (LakeError, LakeAway) as error:
+        raise type(error)(
+            f"{error}; this was to be recorded: {outcome.task.label}: {failure.message}"
+        ) from error
+
+
+def _storable(text: str) -> str:
+    """With the bytes of file names that are no text spelled out: Parquet holds UTF-8 alone."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def of_task(failure: Failure) -> TasksFailed:

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import InputError, LakeAway, MissingPart, StirRayError, TasksFailed
+from stir_ray.errors import InputError, LakeAway, LakeError, MissingPart, StirRayError, TasksFailed
+from stir_ray.execution.executor import Outcome
+from stir_ray.execution.policy import describe
 from stir_ray.lake.tables import open_lake
+from stir_ray.plan.models import inspections
+from stir_ray.plan.tasks import Task
 from stir_ray.stages.asked import look
+from stir_ray.stages.failures import failed_tasks, record_failure
 from stir_ray.stages.forecast import inspected
 from tests.small_job import small_job
 from workflows import finetune
@@ -46,3 +51,32 @@ def test_a_driver_that_does_not_see_what_workers_wrote_says_so(
     monkeypatch.setattr("stir_ray.stages.inspect.gather_images", lambda *_: None)
     with pytest.raises(MissingPart, match=f"lake {tmp_path}.*a folder that all machines share"):
         finetune.run(small_job(tmp_path), serial=True)
+
+
+def _failed(message: str) -> Outcome[Task]:
+    job = small_job("memory://nowhere")
+    task = next(iter(inspections(job, lambda path: path)))
+    return Outcome(task, describe(ValueError(message)), 0.1, "here", 1)
+
+
+def test_a_message_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> None:
+    lake, outcome = open_lake(str(tmp_path)), _failed("no such file: caf\udce9.png")
+    assert outcome.failure
+    record_failure(lake, outcome, outcome.failure, job="small")
+    (found,) = failed_tasks([outcome.task], lake)
+    assert found.message == "no such file: caf\\udce9.png"
+
+
+@pytest.mark.parametrize("refusal", [LakeError, LakeAway])
+def test_a_failure_that_cannot_be_recorded_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: type[StirRayError]
+) -> None:
+    lake, outcome = open_lake(str(tmp_path)), _failed("no image")
+    assert outcome.failure
+
+    def put(*_: object) -> None:
+        raise refusal("the lake is full")
+
+    monkeypatch.setattr(lake.objects, "put", put)
+    with pytest.raises(refusal, match=r"the lake is full; .*gather.*: no image"):
+        record_failure(lake, outcome, outcome.failure, job="small")
