@@ -53,24 +53,30 @@ def main(command: Command) -> None:
     if command.die_before_put:
         _die_before_put(command.die_before_put)
     sys.argv = ["stir-ray", *command.arguments]
-    with _cluster(command.nodes) if command.nodes else nullcontext():
+    with _cluster(command) if command.nodes else nullcontext():
         cli.main()
 
 
+def killed_node(folder: Path) -> Path:
+    """What is there once a node has been killed."""
+    return folder / "killed node"
+
+
 @contextmanager
-def _cluster(nodes: int) -> Iterator[None]:
+def _cluster(command: Command) -> Iterator[None]:
     # Inside the function: a process that has imported Ray is not to be forked.
     from tests.execution.on_cluster import machines
 
     with machines() as here:
-        names = [f"node {number}" for number in range(nodes)]
+        names = [f"node {number}" for number in range(command.nodes)]
         for name in names:
             here.add(name)
 
-        def kill(*_: object) -> None:
-            Thread(target=here.kill, args=(names[-1],)).start()
+        def kill() -> None:
+            here.kill(names[-1])
+            killed_node(command.ledger.parent).touch()
 
-        signal.signal(signal.SIGUSR1, kill)
+        signal.signal(signal.SIGUSR1, lambda *_: Thread(target=kill).start())
         yield
 
 

@@ -127,4 +127,4 @@ def test_two_drivers_on_one_lake_at_once_end_with_the_same_right_lake(
     times = scene.times()
     assert len(times) == sum(TASKS.values())
     # Time may be lost, and no more than all of it: neither did a task more than once.
-    assert max(times.values()) == 2
+    assert max(times.values()) <= 2

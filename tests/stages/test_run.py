@@ -1,13 +1,15 @@
 """A job from beginning to end: complete, resumed by subtraction, the same however it was run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stir_ray import open_results
-from stir_ray.errors import TasksFailed
+from stir_ray.errors import MissingPart, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
@@ -21,6 +23,8 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import open_lake
+from stir_ray.models import training
+from stir_ray.models.training import Epoch
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import invert
 from stir_ray.stages.asked import look
@@ -178,6 +182,36 @@ def test_a_layer_that_cannot_be_inverted_leaves_the_others(
     results = open_results(f"{job.lake}/jobs/small")["stir"].sel(seed=5)
     assert summary.reduced.missing == summary.reduced.cells / 3
     assert set(results["reference_layer"].values.tolist()) == {1, 3}
+
+
+def test_the_record_of_a_training_that_another_run_ended_first_stays(
+    finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished_copy()
+    key = min(open_lake(job.lake).objects.sizes("parts/trainings"))
+    record = Path(job.lake) / key
+    of_another_run = record.read_bytes()
+    record.unlink()
+    really = training.train
+
+    def train(*said: Any, **more: Any) -> Iterator[Epoch]:
+        yield from really(*said, **more)
+        record.write_bytes(of_another_run)
+
+    monkeypatch.setattr(training, "train", train)
+    assert invariance.run(job, serial=True).tally.tasks == 1
+    assert record.read_bytes() == of_another_run
+
+
+def test_results_are_not_made_of_weights_that_another_run_replaced(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    asked, lake = look(job), open_lake(job.lake)
+    study = read_study(asked, lake)
+    changed = replace(study.pretrained, weights="0" * 32)
+    with pytest.raises(MissingPart, match="recorded anew by another run"):
+        reduce_job(asked, replace(study, pretrained=changed), lake)
 
 
 def test_finetuning_alone_trains_and_measures_nothing(tmp_path: Path) -> None:
