@@ -164,6 +164,12 @@ def verify(
     left = [seen for seen in damaged if not seen.may_be_removed]
     if left:
         raise TasksFailed(f"{left[0].key}: stays until its job is run again")
+    in_the_way = [seen for seen in wrong if seen.is_in_the_way]
+    if in_the_way:
+        raise TasksFailed(
+            f"{in_the_way[0].key}: a job of this lake needs this place; remove it by hand, or use "
+            "another lake"
+        )
 
 
 def gc(

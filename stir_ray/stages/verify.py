@@ -1,8 +1,11 @@
 """Read everything a lake holds and say what is not as it was written, or not as it was planned."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+
+import pyarrow.parquet as pq
 
 from stir_ray.errors import CorruptPart, LakeError, OtherSchema, StirRayError
 from stir_ray.lake.layout import (
@@ -16,7 +19,7 @@ from stir_ray.lake.layout import (
     parse_result_key,
 )
 from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
-from stir_ray.lake.tables import Lake
+from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.stages.asked import read_record, record_keys
@@ -39,11 +42,13 @@ class Finding:
         key: of the object.
         problem: why.
         is_damage: whether making it again mends it. What is whole but foreign is somebody's.
+        is_in_the_way: whether it is foreign and a job needs the place that it takes.
     """
 
     key: str
     problem: str
     is_damage: bool = True
+    is_in_the_way: bool = False
 
     @property
     def may_be_removed(self) -> bool:
@@ -96,7 +101,19 @@ def problem_of(lake: Lake, key: str, promise: Promise | None) -> Finding | None:
     if table not in _PART_TABLES:
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
     schema = _PART_TABLES[table]
-    return _of_table(schema, key, lambda: lake.read(schema, part_id), promise)
+    finding = _of_table(schema, key, lambda: lake.read(schema, part_id), promise)
+    if finding is None or finding.is_damage:
+        return finding
+    made_as = _made_as(lake, key)
+    if made_as not in ("", key):
+        return Finding(key, f"its columns are not those of table {table}: it is {made_as}")
+    return replace(finding, is_in_the_way=promise is not None)
+
+
+def _made_as(lake: Lake, key: str) -> str:
+    """The key that a whole part was written under, whatever its columns are."""
+    footer = pq.ParquetFile(io.BytesIO(lake.objects.get(key))).schema_arrow
+    return str(provenance(footer.empty_table()).get("part", ""))
 
 
 def _read(find: Callable[[str], Finding | None], sizes: Mapping[str, int]) -> Iterator[Seen]:

@@ -253,3 +253,33 @@ def _contents(lake: Lake) -> dict[str, Any]:
     for path in Path(lake.objects.url).glob("jobs/small/asked/*"):
         read[path.name] = json.loads(path.read_text())["job"]
     return read
+
+
+def test_a_part_of_another_table_in_a_planned_place_is_damage(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path = job_file(job, tmp_path)
+    planned = first(job.lake, "parts/comparisons/*")
+    planned.write_bytes(first(job.lake, "parts/inversions/*").read_bytes())
+    code, said, _ = stir_ray("verify", path)
+    assert (code, "1 are damaged, 0 do not belong here" in said) == (3, True)
+    assert stir_ray("verify", path, "--repair")[0] == 0
+    assert not planned.exists()
+
+
+def test_a_part_of_another_version_stays_and_is_a_failure_where_a_job_needs_its_place(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path, lake = job_file(job, tmp_path), open_lake(job.lake)
+    part_id = min(lake.stored(COMPARISONS))
+    older = lake.read(COMPARISONS, part_id).drop(["stir"])
+    lake.write(COMPARISONS, "f" * len(part_id), older)
+    code, said, _ = stir_ray("verify", path, "--repair")
+    assert (code, "0 are damaged, 1 do not belong here" in said) == (0, True)
+    key = _rewrite(lake, COMPARISONS, part_id, older)
+    code, said, error = stir_ray("verify", path, "--repair")
+    assert (code, "0 are damaged, 2 do not belong here" in said) == (3, True)
+    assert "(removed)" not in said
+    assert f"{key}: a job of this lake needs this place" in error
