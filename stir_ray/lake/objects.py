@@ -1,9 +1,11 @@
 """Whole objects under one folder or URL: an object is absent or complete, never half of itself."""
 
 import contextlib
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +15,12 @@ from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeAway, LakeError
 from stir_ray.lake.connection import connect, fetch, look, store
-from stir_ray.lake.files import file_version  # noqa: F401 - until its readers ask there
 from stir_ray.lake.layout import check_key, is_costly
 from stir_ray.lake.local import Draft, drafts, is_draft, write_whole
 from stir_ray.lake.outbox import Outbox
 from stir_ray.lake.patience import PATIENCE_S, Errand
-from stir_ray.lake.troubles import Kind, trouble, without_secrets
+from stir_ray.lake.troubles import Kind, trouble
+from stir_ray.secrets import secret_in, without_secrets
 
 _CHECK_PATIENCE_S = 5.0
 """At the start somebody is waiting, and a wrong address is likelier than an outage."""
@@ -48,10 +50,15 @@ class Objects:
             patience_s: for how long to ask a store in trouble again; 0 asks once.
 
         Raises:
-            LakeError: if fsspec knows no such protocol, its package is missing, or no place is
-                named.
+            LakeError: if fsspec knows no such protocol, its package is missing, no place is
+                named, or a secret stands in it.
         """
         protocol = get_protocol(url)
+        if secret := secret_in(url):
+            raise LakeError(
+                f"lake {without_secrets(url)}: {secret} stands in it; keep it in the machine's "
+                "environment or role"
+            )
         self._local = protocol in ("file", "local")
         if not self._local and not url.partition("://")[2].strip("/"):
             raise LakeError(f"lake {url}: names no bucket; give {protocol}://<bucket>/<folder>")
@@ -106,6 +113,16 @@ class Objects:
         """Bytes by key of all objects below `folder`, in one listing; drafts are left out."""
         found = self._files_below(folder)
         return {key: info["size"] for key, info in found.items() if not is_draft(key)}
+
+    def ages(self, folder: str) -> dict[str, float]:
+        """Seconds since each object below `folder` was written; without those that do not say.
+
+        By this machine's clock, of the time that the store has noted.
+        """
+        now = time.time()
+        found = self._files_below(folder)
+        written = {key: _written(info) for key, info in found.items() if not is_draft(key)}
+        return {key: now - then for key, then in written.items() if then is not None}
 
     def drafts(self) -> list[Draft]:
         """What killed writers left in a local lake, oldest first; `delete` removes it by key.
@@ -234,6 +251,12 @@ def _unless_gone(error: OSError) -> None:
     """Let pass only that a folder was removed while it was listed."""
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _written(info: Mapping[str, Any]) -> float | None:
+    """When a file was written, as the file systems of fsspec variously say it."""
+    when = info.get("mtime") or info.get("LastModified") or info.get("created")
+    return when.timestamp() if isinstance(when, datetime) else when
 
 
 def in_order(read: Callable[[_S], _T], wanted: Iterable[_S]) -> Iterator[_T]:

@@ -5,20 +5,10 @@ for it. So what is listed was written for a job whose record is read, or for non
 rest is caution: what is young stays, and so does what nobody can judge yet.
 """
 
-import contextlib
-import time
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
-from typing import Any
-
-from fsspec.core import strip_protocol
-from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StirRayError
-from stir_ray.lake.connection import connect
 from stir_ray.lake.layout import (
     CHECKPOINTS,
     JOBS,
@@ -28,10 +18,8 @@ from stir_ray.lake.layout import (
     parse_result_key,
     training_of,
 )
-from stir_ray.lake.patience import Errand
 from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
 from stir_ray.lake.tables import Lake
-from stir_ray.lake.troubles import without_secrets
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import is_done, task_id
@@ -107,7 +95,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> Surplus:
         for key in sorted(listed)
         if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
     ]
-    ages = _ages(lake) if found else {}
+    ages = lake.objects.ages(PARTS) | lake.objects.ages(CHECKPOINTS) if found else {}
     # A training may be about to be recorded: then all its files are as young as the last.
     fresh = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
     old = [
@@ -198,26 +186,3 @@ def _add(needed: _Needed, key: str, known: Inspected, stored: Stored) -> None:
         needed.undecided[key] = frozenset(_AFTER_PRETRAINING)
     elif study.trained().compared.keys() != study.compared.keys():
         needed.undecided[key] = frozenset(_AFTER_TRAINING)
-
-
-def _ages(lake: Lake) -> dict[str, float]:
-    """Seconds since each object was written, by the clock of its store."""
-    place, root = lake.objects, strip_protocol(lake.objects.url).rstrip("/")
-    errand = Errand(f"lake {without_secrets(place.url)}", "list it", place.patience_s)
-    connection, now = connect(get_protocol(place.url)), time.time()
-    found: dict[str, Any] = {}
-    for top in (PARTS, CHECKPOINTS):
-        folder = f"{root}/{top}"
-        with contextlib.suppress(FileNotFoundError):
-            found |= connection.ask(errand, partial(_find, folder=folder))
-    written = {path: _written(info) for path, info in found.items()}
-    return {path[len(root) + 1 :]: now - then for path, then in written.items() if then}
-
-
-def _find(files: Any, folder: str) -> dict[str, Any]:
-    return files.find(folder, detail=True)
-
-
-def _written(info: Mapping[str, Any]) -> float | None:
-    when = info.get("mtime") or info.get("LastModified") or info.get("created")
-    return when.timestamp() if isinstance(when, datetime) else when

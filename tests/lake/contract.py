@@ -162,6 +162,15 @@ class ObjectsContract:
         assert system.cat_file(path) == b"content"
         assert objects.location("folder/key").startswith(objects.location())
 
+    def test_an_object_is_as_old_as_its_last_put(self, objects: Objects) -> None:
+        assert objects.ages("parts") == {}
+        objects.put("parts/a/key", b"x")
+        objects.put("other/key", b"x")
+        (age,) = objects.ages("parts").values()
+        assert set(objects.ages("parts")) == {"parts/a/key"}
+        # Stores note whole seconds, and their clocks may be ahead.
+        assert -5 < age < 60
+
     def test_a_lake_that_works_passes_its_check_and_is_left_as_it_was(
         self, objects: Objects
     ) -> None:

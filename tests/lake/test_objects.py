@@ -236,3 +236,9 @@ def test_a_folder_that_moved_as_it_was_has_the_same_version(tmp_path: Path) -> N
     before = file_version(str(tmp_path / "here"))
     (tmp_path / "here").rename(tmp_path / "there")
     assert file_version(str(tmp_path / "there")) == before
+
+
+def test_a_lake_that_tells_a_secret_is_refused_without_telling_it() -> None:
+    with pytest.raises(LakeError, match="a password stands in it") as caught:
+        Objects("s3://me:hunter2@bucket/lake")
+    assert "hunter2" not in str(caught.value)
