@@ -18,6 +18,7 @@ if not os.environ.get("RAY_ADDRESS"):
 
 import ray
 
+from stir_ray.errors import InputError
 from stir_ray.execution.pool import Node
 
 
@@ -39,9 +40,25 @@ def connect(cores: int | None = None) -> None:
 
     Args:
         cores: of this machine that a Ray started here may use; all of them if not given.
+
+    Raises:
+        InputError: if the cluster cannot be reached, or no Ray can be started here.
     """
     # Ray puts its own handler of SIGTERM in place of the caller's.
     handler = signal.getsignal(signal.SIGTERM)
+    try:
+        _start(cores)
+    except SystemExit:
+        # Raised by Ray's own handler of SIGTERM.
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # Ray raises whatever the failing layer raised, and each layer its own.
+        raise InputError(_not_started(error)) from error
+    if handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _start(cores: int | None) -> None:
     if nodes_may_come():
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
@@ -51,5 +68,18 @@ def connect(cores: int | None = None) -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
-    if handler is not None:
-        signal.signal(signal.SIGTERM, handler)
+
+
+def _not_started(error: Exception) -> str:
+    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if nodes_may_come():
+        return (
+            f"the Ray cluster of RAY_ADDRESS={os.environ['RAY_ADDRESS']} cannot be reached "
+            f"({said}); give the head node's address as HOST:6379, or unset RAY_ADDRESS to run on "
+            "this machine alone; if the cluster asks for a token, set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of the cluster"
+        )
+    return (
+        f"Ray cannot be started on this machine ({said}); `--serial` does without it, and "
+        "RAY_ADDRESS names a cluster that runs already"
+    )
