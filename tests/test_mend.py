@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.layout import part_key, result_key
 from stir_ray.lake.schemas import FAILURES, RESULTS
 from stir_ray.lake.tables import open_lake
-from tests.broken import job_file, lose, stir_ray, watched, without_figures
+from tests.broken import job_file, lose, stir_ray, study_of, watched, without_figures
 from tests.small_job import small_job
 
 FT1 = "finetuned epoch 1"
@@ -249,3 +249,31 @@ def test_a_retry_without_the_pretrained_model_says_what_trains_it(
     assert (code, ran) == (3, [])
     assert "pretrained model is not trained" in error
     assert "stir-ray run" in error
+
+
+def test_a_damaged_part_is_removed_before_what_reads_it_runs_again(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path = job_file(job, tmp_path)
+    study, lake = study_of(job)
+    task = next(iter(study.comparisons()))
+    lake.objects.delete(part_key("comparisons", task.outputs[0].id))
+    images = Path(job.lake) / part_key("images", task.comparisons[0].images.id)
+    images.write_bytes(images.read_bytes()[:-37])
+    assert stir_ray("run", path, "--serial")[0] == 3
+    _, said, _ = stir_ray("failures", path)
+    assert "1 x deterministic (CorruptPart-" in said
+    assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in said
+
+
+def test_what_meets_a_damaged_part_says_how_to_mend_it(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    study, _ = study_of(job)
+    images = Path(job.lake) / part_key("image_sets", study.question.image_part.id)
+    images.write_bytes(images.read_bytes()[:-37])
+    code, _, error = stir_ray("status", job_file(job, tmp_path))
+    assert code == 3
+    assert error.endswith("; `stir-ray verify JOB --repair`, then run again\n")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from stir_ray.errors import StirRayError
+from stir_ray.errors import CorruptPart, OtherSchema, StirRayError
 from stir_ray.job import Job
 from stir_ray.job.files import read_job
 
@@ -31,7 +31,7 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except StirRayError as error:
-        print(f"stir-ray: {error}", file=sys.stderr)
+        print(f"stir-ray: {error}{_remedy(error)}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("stir-ray: interrupted; run again to go on", file=sys.stderr)
@@ -45,3 +45,12 @@ def interrupt_on_sigterm() -> None:
 
 def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _remedy(error: StirRayError) -> str:
+    """Of what is found deep in the lake, where nobody knows the command; others say it."""
+    if isinstance(error, OtherSchema):
+        return "; `stir-ray verify JOB` says what to do"
+    return (
+        "; `stir-ray verify JOB --repair`, then run again" if isinstance(error, CorruptPart) else ""
+    )

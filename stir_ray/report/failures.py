@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 
+from stir_ray.errors import CorruptPart
 from stir_ray.plan.failed import FailedTask
 
 _MEND = {
@@ -18,6 +19,8 @@ _MEND = {
     "deterministic": "it fails alike each time; mend code, data or settings, then",
 }
 """By class of failure, what leads to the command."""
+_DAMAGED = f"{CorruptPart.__name__}-"
+"""Begins the fingerprint of a task that read a damaged part."""
 
 
 def groups(failed: Iterable[FailedTask]) -> list[list[FailedTask]]:
@@ -56,15 +59,20 @@ def failure_lines(
 
 def _what_to_do(example: FailedTask, job: Sequence[str]) -> str:
     kind, mark = example.failure_class, example.fingerprint
+    mend = _MEND.get(kind)
+    if mark.startswith(_DAMAGED):
+        mend = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
     match kind:
         case "setup":
             # It stopped the run, so most of what is missing never failed.
+            line = command("run", job)
+        case _ if mark.startswith(_DAMAGED):
+            # What is removed never failed, so only a run makes it again.
             line = command("run", job)
         case "dependency":
             line = command("retry", job)
         case _:
             line = command("retry", job, "--class", kind, "--fingerprint", mark)
-    mend = _MEND.get(kind)
     return f"{mend}: {line}" if mend else line
 
 
