@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 
 import pyarrow.parquet as pq
 
@@ -17,11 +18,13 @@ from stir_ray.lake.layout import (
     parse_figure_key,
     parse_part_key,
     parse_result_key,
+    part_key,
 )
 from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.models import independent_trainings, inspections
 from stir_ray.stages.asked import read_record, record_keys
 from stir_ray.stages.forecast import known_to_lake
 from stir_ray.stages.promises import Promise, promises
@@ -134,12 +137,24 @@ def _promises(lake: Lake, also: Iterable[Asked]) -> Iterator[tuple[str, Promise]
     """Of all parts of all jobs, as far as they can be planned."""
     every = {asked.id: asked for asked in (*_recorded(lake), *also)}
     for asked in every.values():
+        # What a plan is made from is planned in any case, whether it can be read or not.
+        first = (
+            inspections(asked.job, asked.version),
+            independent_trainings(asked.job, asked.version),
+        )
+        for task in chain(*first):
+            yield from ((part_key(part.table, part.id), _nothing) for part in task.outputs)
+    for asked in every.values():
         try:
             known = known_to_lake(asked, lake)
             yield from promises(known) if known else ()
         except (StirRayError, FileNotFoundError):
             # What its plan needs is damaged or gone; it is found by itself.
             continue
+
+
+def _nothing(_: object) -> None:
+    """Promises no content."""
 
 
 def _recorded(lake: Lake) -> Iterator[Asked]:

@@ -268,17 +268,22 @@ def test_a_part_of_another_table_in_a_planned_place_is_damage(
     assert not planned.exists()
 
 
+@pytest.mark.parametrize(
+    ("schema", "column"),
+    [(COMPARISONS, "stir"), (TRAININGS, "test_loss"), (MODELS, "flops")],
+    ids=lambda value: getattr(value, "name", ""),
+)
 def test_a_part_of_another_version_stays_and_is_a_failure_where_a_job_needs_its_place(
-    finished_copy: Callable[[], Job], tmp_path: Path
+    finished_copy: Callable[[], Job], tmp_path: Path, schema: TableSchema, column: str
 ) -> None:
     job = finished_copy()
     path, lake = job_file(job, tmp_path), open_lake(job.lake)
-    part_id = min(lake.stored(COMPARISONS))
-    older = lake.read(COMPARISONS, part_id).drop(["stir"])
-    lake.write(COMPARISONS, "f" * len(part_id), older)
+    part_id = min(lake.stored(schema))
+    older = lake.read(schema, part_id).drop([column])
+    lake.write(schema, "f" * len(part_id), older)
     code, said, _ = stir_ray("verify", path, "--repair")
     assert (code, "0 are damaged, 1 do not belong here" in said) == (0, True)
-    key = _rewrite(lake, COMPARISONS, part_id, older)
+    key = _rewrite(lake, schema, part_id, older)
     code, said, error = stir_ray("verify", path, "--repair")
     assert (code, "0 are damaged, 2 do not belong here" in said) == (3, True)
     assert "(removed)" not in said
