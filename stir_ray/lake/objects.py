@@ -2,11 +2,8 @@
 
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +21,6 @@ from stir_ray.secrets import secret_in, without_secrets
 
 _CHECK_PATIENCE_S = 5.0
 """At the start somebody is waiting, and a wrong address is likelier than an outage."""
-_READERS = 16
-"""Reads in flight at once: what an object store needs to be fast, and harmless on a disk."""
-_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -91,10 +85,6 @@ class Objects:
             FileNotFoundError: if there is none.
         """
         return self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
-
-    def get_many(self, keys: Iterable[str]) -> Iterator[bytes]:
-        """The objects' bytes in the order of `keys`, read several at a time."""
-        return in_order(self.get, keys)
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -257,17 +247,3 @@ def _written(info: Mapping[str, Any]) -> float | None:
     """When a file was written, as the file systems of fsspec variously say it."""
     when = info.get("mtime") or info.get("LastModified") or info.get("created")
     return when.timestamp() if isinstance(when, datetime) else when
-
-
-def in_order(read: Callable[[_S], _T], wanted: Iterable[_S]) -> Iterator[_T]:
-    """What `read` gives for each, in order; some are read ahead, and never many are held."""
-    rest = iter(wanted)
-    with ThreadPoolExecutor(_READERS) as pool:
-        ahead = deque(pool.submit(read, one) for one in islice(rest, _READERS))
-        try:
-            while ahead:
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(read, one) for one in islice(rest, 1))
-        finally:
-            for late in ahead:
-                late.cancel()

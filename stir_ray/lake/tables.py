@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from stir_ray.errors import CorruptPart, OtherSchema
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, part_key, table_folder
-from stir_ray.lake.objects import Objects, in_order
+from stir_ray.lake.objects import Objects
 from stir_ray.lake.patience import PATIENCE_S
 from stir_ray.lake.schemas import IMAGE, TableSchema
+from stir_ray.lake.several import several
 
 _PROVENANCE, _SEAL = b"stir_ray.provenance", b"stir_ray.seal"
 _UNSEALED = b"sha256:" + 64 * b"0"
@@ -165,7 +166,7 @@ class Lake:
 
     def read_parts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
         """Several parts, in order, read several at a time; errors as `read`."""
-        return list(in_order(lambda part_id: self.read(schema, part_id), part_ids))
+        return list(several(lambda part_id: self.read(schema, part_id), part_ids))
 
     def read_object(self, schema: TableSchema, key: str) -> pa.Table:
         """A table by its key; errors as `read`."""

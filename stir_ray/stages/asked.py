@@ -15,10 +15,10 @@ from stir_ray.errors import CorruptPart, InputError, LakeAway, OtherSchema
 from stir_ray.job import Job
 from stir_ray.lake.files import file_version
 from stir_ray.lake.layout import JOBS, asked_folder, asked_key, parse_asked_key
+from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked, files_of
 from stir_ray.secrets import without_secrets
-from stir_ray.stages.several import several
 
 _FORMAT = 1
 """Of a record; another number is of another version of stir_ray."""

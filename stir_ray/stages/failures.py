@@ -12,10 +12,10 @@ from stir_ray.errors import CorruptPart, InputError, LakeAway, LakeError, StirRa
 from stir_ray.execution.executor import Outcome
 from stir_ray.execution.policy import Failure, FailureClass
 from stir_ray.lake.schemas import FAILURES
+from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, build
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.tasks import Task, task_id
-from stir_ray.stages.several import several
 
 UNREADABLE = "unreadable"
 """In place of class and fingerprint, where there is a record that cannot be read."""

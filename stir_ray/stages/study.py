@@ -7,6 +7,7 @@ import pyarrow as pa
 from stir_ray.errors import DataError, JobError, MissingPart
 from stir_ray.job import CheckpointFinetuning, Data, Digits, TrainedModel
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
+from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import (
@@ -28,7 +29,6 @@ from stir_ray.plan.models import (
 )
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.study import Study, kept_images, layers_of
-from stir_ray.stages.several import several
 
 
 def read_study(asked: Asked, lake: Lake) -> Study:

@@ -19,6 +19,7 @@ from stir_ray.lake.layout import (
     training_of,
 )
 from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
+from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
@@ -26,7 +27,6 @@ from stir_ray.plan.tasks import is_done, task_id
 from stir_ray.stages.asked import read_record
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
-from stir_ray.stages.several import several
 from stir_ray.stages.study import trained_checkpoints
 
 DRAFTS = "drafts"

@@ -21,6 +21,7 @@ from stir_ray.lake.layout import (
     part_key,
 )
 from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
+from stir_ray.lake.several import AT_ONCE, several
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import LAKE
@@ -28,7 +29,6 @@ from stir_ray.plan.models import independent_trainings, inspections
 from stir_ray.stages.asked import read_record, record_keys
 from stir_ray.stages.forecast import known_to_lake
 from stir_ray.stages.promises import Promise, promises
-from stir_ray.stages.several import AT_ONCE, several
 from stir_ray.stages.values import odd_values
 
 _BYTES_AT_ONCE = 2**30

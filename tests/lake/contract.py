@@ -11,6 +11,7 @@ import pytest
 from fsspec.core import url_to_fs
 
 from stir_ray.lake.objects import Objects
+from stir_ray.lake.several import several
 
 ODD_KEYS = (
     "a b/c+d",
@@ -108,8 +109,8 @@ class ObjectsContract:
         for key in keys:
             objects.put(key, key.encode())
         backwards = [*reversed(keys), keys[3]]
-        assert list(objects.get_many(backwards)) == [key.encode() for key in backwards]
-        assert list(objects.get_many([])) == []
+        assert list(several(objects.get, backwards)) == [key.encode() for key in backwards]
+        assert list(several(objects.get, [])) == []
 
     def test_one_absent_object_of_many_is_told_after_those_before_it(
         self, objects: Objects
@@ -117,7 +118,7 @@ class ObjectsContract:
         keys = [f"many/{number}" for number in range(53)]
         for key in keys[:5]:
             objects.put(key, key.encode())
-        contents = objects.get_many(keys)
+        contents = several(objects.get, keys)
         assert [next(contents) for _ in range(5)] == [key.encode() for key in keys[:5]]
         with pytest.raises(FileNotFoundError, match=r"many/5\b"):
             next(contents)

@@ -16,7 +16,8 @@ import pytest
 
 from stir_ray.errors import LakeAway, LakeError
 from stir_ray.lake.files import file_version
-from stir_ray.lake.objects import Objects, in_order
+from stir_ray.lake.objects import Objects
+from stir_ray.lake.several import several
 from tests.lake.contract import ObjectsContract
 from tests.stores.servers import S3Store
 
@@ -112,7 +113,7 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(
 
 def test_what_is_read_ahead_has_a_bound() -> None:
     begun = []
-    read = in_order(lambda one: begun.append(one) or one, range(10_007))
+    read = several(lambda one: begun.append(one) or one, range(10_007))
     assert [next(read) for _ in range(7)] == list(range(7))
     assert len(begun) < 100
     assert list(read) == list(range(7, 10_007))
@@ -127,7 +128,7 @@ def test_an_error_ends_what_is_read_ahead() -> None:
         raise FileNotFoundError
 
     with pytest.raises(FileNotFoundError):
-        list(in_order(fail, range(10_007)))
+        list(several(fail, range(10_007)))
     assert len(begun) < 100
 
 

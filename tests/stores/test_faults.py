@@ -16,6 +16,7 @@ from stir_ray.errors import CorruptPart, LakeAway, LakeError
 from stir_ray.lake.layout import checkpoint_key, part_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, build
 from tests.lake.values import example, read_back, same
 from tests.stores.faulty import Fault, FaultyProxy
@@ -86,7 +87,7 @@ def test_many_requests_outlive_a_mixture_of_faults(
     contents = {key_of(number): CONTENT[: 97 * number] for number in range(53)}
     with ThreadPoolExecutor(16) as writers:
         list(writers.map(objects.put, contents, contents.values()))
-    assert list(objects.get_many(contents)) == list(contents.values())
+    assert list(several(objects.get, contents)) == list(contents.values())
     assert objects.sizes("parts") == {key: len(content) for key, content in contents.items()}
     assert all(proxy.counts[fault] for fault in MENDED)
     assert outbox_of(objects, tmp_path) == []
