@@ -172,10 +172,19 @@ def _of_part(
     table, part_id = parse_part_key(key) or ("", "")
     if finding is None and table == TRAININGS.name:
         recorded = lake.read(TRAININGS, part_id)["location"].to_pylist()
-        lost = [place for place in recorded if place.removeprefix(LAKE) not in checkpoints]
+        places = (str(place).removeprefix(LAKE) for place in recorded)
+        # One that was stored since the listing is looked at now.
+        lost = [one for one in places if one not in checkpoints and not _is_whole(lake, one)]
         if lost:
-            return Finding(key, f"its checkpoint {lost[0]} is missing or damaged")
+            return Finding(key, f"its checkpoint {LAKE}{lost[0]} is missing or damaged")
     return finding
+
+
+def _is_whole(lake: Lake, checkpoint: str) -> bool:
+    try:
+        return _of_checkpoint(lake, checkpoint) is None
+    except FileNotFoundError:
+        return False
 
 
 def _of_checkpoint(lake: Lake, key: str) -> Finding | None:

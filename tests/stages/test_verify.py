@@ -10,6 +10,7 @@ import pytest
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import parse_part_key, part_key
+from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import (
     COMPARISONS,
     IMAGE_SETS,
@@ -79,6 +80,24 @@ def test_a_truncated_checkpoint_is_named(finished_copy: Callable[[], Job]) -> No
     ((record, problem),) = found.items()
     assert record.startswith("parts/trainings/")
     assert checkpoint.name in problem
+
+
+def test_a_checkpoint_stored_while_the_lake_is_read_is_not_missed(
+    finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished_copy()
+    checkpoint = first(job.lake, "checkpoints/*/1-*.safetensors")
+    late = str(checkpoint.relative_to(job.lake))
+    really = Objects.sizes
+    monkeypatch.setattr(
+        Objects,
+        "sizes",
+        lambda objects, folder: {k: v for k, v in really(objects, folder).items() if k != late},
+    )
+    assert findings(job.lake) == {}
+    checkpoint.unlink()
+    (problem,) = findings(job.lake).values()
+    assert late in problem
 
 
 def test_a_damaged_checkpoint_is_trained_again(finished_copy: Callable[[], Job]) -> None:
