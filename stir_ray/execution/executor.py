@@ -3,10 +3,10 @@
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from stir_ray.errors import RunStopped
 from stir_ray.execution.policy import Failure, FailureClass, describe, retry_delay, spoils_worker
@@ -33,8 +33,13 @@ class Attempt:
 
 
 Item = TypeVar("Item")
-Work = Callable[[Item, Attempt], None]
-"""What a worker does with a task. It returns nothing: results go where the task says."""
+Measures = Mapping[str, float]
+"""Small numbers about how a task went, by name. Few: a driver sees a million of them."""
+Work = Callable[[Item, Attempt], Measures | None]
+"""What a worker does with a task. Results go where the task says; it returns measures at most.
+
+It may have an attribute `device`, a `str`: the name of what it computes on.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Outcome(Generic[Item]):
         node: name of the machine.
         attempt: number of its last attempt, from 1.
         failures: of all attempts that failed, oldest first.
+        measures: what the work said of its last attempt; empty if that failed.
+        device: name of what the worker computes on; empty if it did not say.
     """
 
     task: Item
@@ -56,6 +63,8 @@ class Outcome(Generic[Item]):
     node: str
     attempt: int
     failures: tuple[Failure, ...] = ()
+    measures: Measures = field(default_factory=dict)
+    device: str = ""
 
 
 class Executor(Protocol):
@@ -127,12 +136,13 @@ class SerialExecutor:
             if self._work is None:
                 self._work = self._make_worker(self._threads)
             attempt = Attempt.after(failures)
-            failure, seconds, node = once(self._work, task, attempt)
+            failure, seconds, measures, device = once(self._work, task, attempt)
             failures += (failure,) if failure else ()
             again = failure is not None and not spoils_worker(failure)
             delay = retry_delay(failures) if again else None
             if delay is None:
-                return Outcome(task, failure, seconds, node, attempt.number, failures)
+                node, number = socket.gethostname(), attempt.number
+                return Outcome(task, failure, seconds, node, number, failures, measures, device)
             time.sleep(delay)
 
     def __enter__(self) -> Self:
@@ -149,12 +159,23 @@ class SerialExecutor:
         self._work = None
 
 
-def once(work: Work[Item], task: Item, attempt: Attempt) -> tuple[Failure | None, float, str]:
-    """Do the work once: what went wrong if anything, seconds taken, and where."""
+class Tried(NamedTuple):
+    """How one attempt went: as `Outcome`, as far as the worker knows."""
+
+    failure: Failure | None
+    seconds: float
+    measures: Measures
+    device: str
+
+
+def once(work: Work[Item], task: Item, attempt: Attempt) -> Tried:
+    """Do the work once."""
     began = time.monotonic()
-    failure = None
+    failure, measures = None, {}
     try:
-        work(task, attempt)
+        said = work(task, attempt) or {}
+        # Numbers of other libraries would take their library along to the driver.
+        measures = {name: float(value) for name, value in said.items()}
     except Exception as error:  # noqa: BLE001 - whatever a task raises is its outcome
         failure = describe(error)
-    return failure, time.monotonic() - began, socket.gethostname()
+    return Tried(failure, time.monotonic() - began, measures, getattr(work, "device", ""))

@@ -91,7 +91,16 @@ class RayExecutor:
             self._crew.replace(worker)
         if trial:
             last = len(trial.failures) if failure else trial.attempt.number
-            yield Outcome(trial.task, failure, seconds, worker.host, last, trial.failures)
+            yield Outcome(
+                trial.task,
+                failure,
+                seconds,
+                worker.host,
+                last,
+                trial.failures,
+                ended.measures,
+                worker.device,
+            )
 
     def __enter__(self) -> Self:
         """Nothing starts before the first task."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from stir_ray.errors import InputError, RunStopped
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Attempt, Work, once
+from stir_ray.execution.executor import Attempt, Measures, Tried, Work, once
 from stir_ray.execution.policy import Failure, describe, spoils_worker, worker_died
 from stir_ray.execution.pool import Pool, Shares
 
@@ -46,7 +46,7 @@ class _Actor:
         """Its node and its machine. That it answers means that it is up."""
         return ray.get_runtime_context().get_node_id(), socket.gethostname()
 
-    def run(self, task: Any, attempt: Attempt) -> tuple[Failure | None, float]:
+    def run(self, task: Any, attempt: Attempt) -> Tried:
         if self._is_spoiled:
             # The task behind the one that spoiled this process. The driver takes it back unread.
             raise RuntimeError("not begun: this worker is about to be replaced")
@@ -54,10 +54,10 @@ class _Actor:
             try:
                 self._work = self._make_worker(self._threads)
             except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
-                return describe(error), 0.0
-        failure, seconds, _ = once(self._work, task, attempt)
-        self._is_spoiled = failure is not None and spoils_worker(failure)
-        return failure, seconds
+                return Tried(describe(error), 0.0, {}, "")
+        tried = once(self._work, task, attempt)
+        self._is_spoiled = tried.failure is not None and spoils_worker(tried.failure)
+        return tried
 
 
 @dataclass(eq=False)
@@ -68,12 +68,14 @@ class Worker:
         actor: Ray's handle on it.
         node: id of its node; empty until it is up.
         host: name of its machine; empty until it is up.
+        device: that it computes on; empty until it ended a task.
         calls: what it was given and has not ended, in that order.
     """
 
     actor: Any
     node: str = ""
     host: str = ""
+    device: str = ""
     calls: deque[ray.ObjectRef] = field(default_factory=deque)
 
 
@@ -93,12 +95,14 @@ class Ended:
         failure: None if it succeeded.
         seconds: that the task took; None if nobody is left to say.
         is_fit: whether the worker can go on.
+        measures: of the task.
     """
 
     worker: Worker
     failure: Failure | None
     seconds: float | None
     is_fit: bool
+    measures: Measures = field(default_factory=dict)
 
 
 class Crew:
@@ -282,12 +286,13 @@ class Crew:
         if worker.calls:
             self._first_calls[worker.calls[0]] = worker
         try:
-            failure, seconds = ray.get(ref)
+            failure, seconds, measures, device = ray.get(ref)
         except RayTaskError as error:
             # Raised outside the task's own code: its arguments or result could not be pickled.
-            failure, seconds = describe(error), 0.0
+            failure, seconds, measures, device = Tried(describe(error), 0.0, {}, "")
         except RayError as error:
             # A dead or unreachable actor, a lost object, a node out of memory: all the same to us.
             return Ended(worker, worker_died(error), None, is_fit=False)
         is_fit = failure is None or not spoils_worker(failure)
-        return Ended(worker, failure, seconds, is_fit)
+        worker.device = device or worker.device
+        return Ended(worker, failure, seconds, is_fit, measures)

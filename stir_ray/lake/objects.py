@@ -34,6 +34,12 @@ class Objects:
 
     - LakeError, if a person must mend something: bucket, permission, credentials, address, disk;
     - LakeAway, if the trouble lasted longer than the patience.
+
+    Attributes:
+        url: as it was given, local folders in full.
+        patience_s: for how long a store in trouble is asked again.
+        read_bytes: of all objects read by this one so far.
+        stored_bytes: the same of objects written.
     """
 
     def __init__(self, url: str, patience_s: float = PATIENCE_S) -> None:
@@ -58,6 +64,7 @@ class Objects:
             raise LakeError(f"lake {url}: names no bucket; give {protocol}://<bucket>/<folder>")
         self.url = str(Path(strip_protocol(url)).absolute()) if self._local else url.rstrip("/")
         self.patience_s = patience_s
+        self.read_bytes = self.stored_bytes = 0
         try:
             self._connection = connect(protocol)
         except LakeError as error:
@@ -84,7 +91,9 @@ class Objects:
         Raises:
             FileNotFoundError: if there is none.
         """
-        return self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
+        content = self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
+        self.read_bytes += len(content)
+        return content
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
@@ -208,6 +217,7 @@ class Objects:
             raise LakeError(
                 f"{self._place}: cannot write {key}; check that the place exists"
             ) from error
+        self.stored_bytes += len(content)
         if self._outbox:
             self._outbox.drop(key)
 

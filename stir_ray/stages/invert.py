@@ -35,6 +35,7 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         images = bench.inverted(task.images_part)
     else:
         inverted = _inverted(task, bench)
+        bench.meter.note(median_residual=float(inverted.residual.median()))
         images = inverted.images
         if task.keep != 0 and task.images_part in missing:
             _store_images(task, bench, images)

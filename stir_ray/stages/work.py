@@ -1,11 +1,9 @@
 """What a worker does with a task: the one function that executors are given."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from stir_ray.execution.executor import Attempt
+from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.tasks import Task
@@ -31,7 +29,7 @@ class WorkerSettings:
     storage_patience_s: float
 
 
-def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task, Attempt], None]:
+def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
     """A worker: built once in its process, then called with task after task.
 
     Args:
@@ -41,16 +39,25 @@ def make_worker(settings: WorkerSettings, threads: int) -> Callable[[Task, Attem
     # Inside the function: the driver ships it, and only workers need torch and timm.
     from stir_ray.stages.workbench import Workbench
 
-    return partial(_work, Workbench(settings, threads))
+    return _Worker(Workbench(settings, threads))
 
 
-def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:
+class _Worker:
+    def __init__(self, bench: "Workbench") -> None:
+        self._bench, self.device = bench, bench.device_name
+
+    def __call__(self, task: Task, attempt: Attempt) -> Measures:
+        self._bench.begin(task.label, out_of_memory=attempt.out_of_memory)
+        _make(task, self._bench)
+        return self._bench.end()
+
+
+def _make(task: Task, bench: "Workbench") -> None:
     from stir_ray.stages.compare import compare_models
     from stir_ray.stages.inspect import gather_images, inspect_model
     from stir_ray.stages.invert import invert_layer
     from stir_ray.stages.train import train_model
 
-    bench.begin(task.label, out_of_memory=attempt.out_of_memory)
     match task:
         case GatherImages():
             gather_images(task, bench)
@@ -62,4 +69,3 @@ def _work(bench: "Workbench", task: Task, attempt: Attempt) -> None:
             invert_layer(task, bench)
         case Compare():
             compare_models(task, bench)
-    bench.end()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stir_ray.errors import LakeAway, LakeError, MissingPart, ModelError
+from stir_ray.execution.executor import Measures
 from stir_ray.lake.files import read_file
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
@@ -25,6 +26,7 @@ from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
 from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
+from stir_ray.stages.meter import Meter
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.work import WorkerSettings
 
@@ -83,6 +85,7 @@ class Workbench:
         self._task = ""
         self._is_away = False
         self.micro = MicroBatches()
+        self.meter = Meter(self.device, self.lake.objects, self._hurried.objects)
 
     def begin(self, label: str, *, out_of_memory: int = 0) -> None:
         """Start the clock of a task, and with as many images at once as should fit.
@@ -92,13 +95,14 @@ class Workbench:
             out_of_memory: earlier attempts at it for which memory did not suffice.
         """
         self._began, self._task, self._is_away = time.monotonic(), label, False
+        self.meter.begin()
         # First what an attempt before, perhaps of another process, could not store.
         self.lake.objects.deliver()
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
 
-    def end(self) -> None:
-        """The task is done, and what it made is in the lake.
+    def end(self) -> Measures:
+        """The task is done, and what it made is in the lake; its measures.
 
         Raises:
             LakeAway, LakeError: if some of it is on this machine's disk and still not there.
@@ -106,6 +110,8 @@ class Workbench:
         if self._is_away:
             # Here, and not in another attempt: that may run on another machine.
             self.lake.objects.deliver()
+        self.meter.note(halvings=self.micro.halvings)
+        return self.meter.read()
 
     def is_stored(self, part: Part) -> bool:
         """Whether the lake has the part now."""
@@ -210,6 +216,7 @@ class Workbench:
         except (FileNotFoundError, LakeError) as error:
             told = without_secrets(f"checkpoint {location}: cannot be read ({error})")
             raise ModelError(told) from None
+        self.meter.add("read_bytes", len(content))
         return checkpoints.decode(content, without_secrets(location))
 
     def _own_checkpoint(self, location: str) -> bytes:

@@ -62,6 +62,16 @@ class ExecutorContract:
         told = [one.attempt for one in ledger_of(ledger)]
         assert told == [Attempt(1, 0), Attempt(2, 1), Attempt(3, 2)]
 
+    def test_an_outcome_has_the_measures_that_work_returned(self, executor: Executor) -> None:
+        (outcome,) = executor.run([Chore(7, "measure")])
+        assert outcome.measures == {"tenfold": 70.0}
+        assert type(outcome.measures["tenfold"]) is float
+        assert outcome.device == "abacus"
+
+    def test_without_measures_an_outcome_has_none(self, executor: Executor) -> None:
+        outcomes = list(executor.run([Chore(7), Chore(8, "fail")]))
+        assert [dict(outcome.measures) for outcome in outcomes] == [{}, {}]
+
     def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
         drawn = []
 

@@ -1,0 +1,81 @@
+"""What a worker measures of its tasks."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from stir_ray.execution.executor import Outcome
+from stir_ray.lake.objects import Objects
+from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.lake.tables import open_lake
+from stir_ray.plan.measurement import Invert
+from stir_ray.plan.tasks import Task
+from stir_ray.stages.meter import Meter
+from tests.small_job import small_job
+from workflows import invariance
+
+
+def test_bytes_of_a_task_are_those_of_its_objects(tmp_path: Path) -> None:
+    one, other = Objects(str(tmp_path)), Objects(str(tmp_path))
+    one.put("before", b"12345")
+    meter = Meter(torch.device("cpu"), one, other)
+    meter.begin()
+    one.put("a", b"1234567")
+    other.put("b", b"12345678901")
+    other.get("a")
+    meter.add("read_bytes", 13)
+    measures = meter.read()
+    assert (measures["stored_bytes"], measures["read_bytes"]) == (7 + 11, 7 + 13)
+    meter.begin()
+    assert meter.read()["read_bytes"] == 0
+
+
+def test_a_process_holds_some_of_the_machines_memory(tmp_path: Path) -> None:
+    meter = Meter(torch.device("cpu"))
+    measures = meter.read()
+    assert 2**20 < measures["device_memory_bytes"] < measures["device_memory_total_bytes"]
+
+
+def test_what_is_noted_of_a_task_is_not_told_of_the_next() -> None:
+    meter = Meter(torch.device("cpu"))
+    meter.note(median_residual=0.25)
+    assert meter.read()["median_residual"] == 0.25
+    meter.begin()
+    assert "median_residual" not in meter.read()
+
+
+class Outcomes:
+    """A watcher that keeps everything."""
+
+    def __init__(self) -> None:
+        """Nothing ended yet."""
+        self.all: list[Outcome[Task]] = []
+
+    def begin(self, stage: str, *, planned: int, done: int) -> None:
+        """Not of interest."""
+
+    def ended(self, outcome: Outcome[Task]) -> None:
+        """Keep it."""
+        self.all.append(outcome)
+
+    def end(self) -> None:
+        """Not of interest."""
+
+
+def test_the_measures_of_an_inversion_are_those_of_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Outcomes()
+    monkeypatch.setattr(invariance, "watcher", lambda: seen)
+    invariance.run(small_job(tmp_path, from_scratch=None, seeds=[0]), serial=True)
+    lake = open_lake(str(tmp_path))
+    inverted = [one for one in seen.all if isinstance(one.task, Invert)]
+    assert inverted
+    for outcome in inverted:
+        assert isinstance(outcome.task, Invert)
+        part = lake.read(INVERSIONS, outcome.task.inversion_part.id)
+        residuals = torch.tensor(part.column("residual").to_pylist())
+        assert outcome.measures["median_residual"] == pytest.approx(float(residuals.median()))
+    sizes = lake.objects.sizes("parts") | lake.objects.sizes("checkpoints")
+    assert sum(one.measures["stored_bytes"] for one in seen.all) == sum(sizes.values())
