@@ -7,11 +7,28 @@ lake serves many jobs and a changed setting never picks up an old result.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from enum import Enum
+from typing import Any
 
 ID_DIGITS = 32
 """Hex digits of a content id: 128 bits, so that ids of billions of tasks do not meet."""
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """The canonical JSON of something that many ids depend on, made once.
+
+    Attributes:
+        text: as `canonical_json` made it.
+    """
+
+    text: str
+
+    @classmethod
+    def of(cls, value: object) -> "Canonical":
+        """Of a value; errors as `canonical_json`."""
+        return cls(canonical_json(value))
 
 
 def canonical_json(value: object) -> str:
@@ -22,24 +39,41 @@ def canonical_json(value: object) -> str:
             text would differ between processes.
         ValueError: for NaN or infinity, which JSON cannot say.
     """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    # By hand and not by `json.dumps` of a copy: a plan of a million tasks makes millions of ids.
+    if type(value) is str:
+        return _text(value)
+    if type(value) is int:
+        return repr(value)
+    if type(value) is Canonical:
+        return value.text
+    if type(value) is dict:
+        return _object(value)
+    return _rarer(value)
 
 
-def _plain(value: object) -> object:
+_text = json.encoder.encode_basestring_ascii
+
+
+def _object(value: Mapping[Any, object]) -> str:
+    unnamed = [key for key in value if not isinstance(key, str)]
+    if unnamed:
+        raise TypeError(f"a key of an identity must be text, got {unnamed[0]!r}")
+    members = [_text(key) + ":" + canonical_json(value[key]) for key in sorted(value)]
+    return "{" + ",".join(members) + "}"
+
+
+def _rarer(value: object) -> str:
     # Enum first: a str-valued Enum is a str too, and its value is what identifies it.
     if isinstance(value, Enum):
-        return _plain(value.value)
+        return canonical_json(value.value)
     if value is None or isinstance(value, str | bool | int | float):
-        return value
+        return json.dumps(value, allow_nan=False)
     if isinstance(value, Mapping):
-        unnamed = [key for key in value if not isinstance(key, str)]
-        if unnamed:
-            raise TypeError(f"a key of an identity must be text, got {unnamed[0]!r}")
-        return {key: _plain(item) for key, item in value.items()}
+        return _object(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return "[" + ",".join([canonical_json(item) for item in value]) + "]"
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return canonical_json(asdict(value))
     raise TypeError(f"{type(value).__name__} has no content to identify it by: {value!r}")
 
 

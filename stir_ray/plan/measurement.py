@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from stir_ray.identity import Canonical
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.parts import Part, part
@@ -35,6 +36,11 @@ class Question:
         """The inverted images: the first `keep`, or all for None."""
         return part("images", keep=keep, **self.of_inversion(reference, layer, seed))
 
+    def comparison(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
+        """How all layers of the target see the inverted images."""
+        inverted = self.of_inversion(reference, layer, seed)
+        return part("comparisons", target=target.weights, layers=self._layers, **inverted)
+
     def of_inversion(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
         """What an inversion depends on."""
         return {
@@ -43,8 +49,16 @@ class Question:
             "seed": seed,
             "images": self.image_set,
             "representation": self.representation,
-            "inversion": self.settings,
+            "inversion": self._settings,
         }
+
+    @cached_property
+    def _settings(self) -> Canonical:
+        return Canonical.of(self.settings)
+
+    @cached_property
+    def _layers(self) -> Canonical:
+        return Canonical.of(self.layers)
 
 
 @dataclass(frozen=True)
@@ -68,9 +82,7 @@ class Comparison:
     @cached_property
     def part(self) -> Part:
         """Of the scores."""
-        question = self.question
-        inverted = question.of_inversion(self.reference, self.layer, self.seed)
-        return part("comparisons", target=self.target.weights, layers=question.layers, **inverted)
+        return self.question.comparison(self.reference, self.layer, self.seed, self.target)
 
     @property
     def inversion(self) -> Part:

@@ -57,12 +57,16 @@ class Bar:
         )
         self._failed = 0
 
-    def begin(self, stage: str, *, planned: int, done: int) -> None:
-        """Show a new line, which begins with what is in the lake already."""
-        note = f"{done} were there" if done else ""
-        self._failed = 0
+    def begin(self, stage: str, *, planned: int) -> None:
+        """Show a new line."""
+        self._failed = self._found = 0
         self._progress.start()
-        self._bar = self._progress.add_task(stage, total=planned, completed=done, note=note)
+        self._bar = self._progress.add_task(stage, total=planned, note="")
+
+    def found(self) -> None:
+        """Move the bar, and say so."""
+        self._found += 1
+        self._progress.update(self._bar, advance=1, note=f"{self._found} were there")
 
     def ended(self, outcome: Outcome[Any]) -> None:
         """Move the bar."""
@@ -84,12 +88,17 @@ class Lines:
         """To a stream that is no terminal."""
         self._stream, self._interval_s = stream, interval_s
 
-    def begin(self, stage: str, *, planned: int, done: int) -> None:
+    def begin(self, stage: str, *, planned: int) -> None:
         """Say what there is to do."""
-        self._stage, self._planned, self._stored = stage, planned, done
+        self._stage, self._planned, self._stored = stage, planned, 0
         self._ran = self._failed = 0
         self._began = self._said = time.monotonic()
         self._say("begin")
+
+    def found(self) -> None:
+        """Count."""
+        self._stored += 1
+        self._say_if_due()
 
     def ended(self, outcome: Outcome[Any]) -> None:
         """Count; say so if it failed or enough time has passed."""
@@ -98,12 +107,16 @@ class Lines:
             self._failed += 1
             failure = outcome.failure
             self._say("failed", task=outcome.task.label, message=failure.message)
-        elif time.monotonic() - self._said >= self._interval_s:
-            self._say("progress")
+        else:
+            self._say_if_due()
 
     def end(self) -> None:
         """Say what it came to."""
         self._say("end")
+
+    def _say_if_due(self) -> None:
+        if time.monotonic() - self._said >= self._interval_s:
+            self._say("progress")
 
     def _say(self, event: str, **more: str) -> None:
         self._said = time.monotonic()

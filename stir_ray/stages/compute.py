@@ -11,7 +11,7 @@ from stir_ray.execution.policy import Failure, FailureClass, should_stop
 from stir_ray.job import Job
 from stir_ray.lake.schemas import PART_TABLES
 from stir_ray.lake.tables import Lake
-from stir_ray.plan.tasks import Task, is_done, remaining
+from stir_ray.plan.tasks import Task, is_done
 from stir_ray.stages.failures import record_failure
 
 
@@ -33,8 +33,12 @@ class Stored(dict[str, frozenset[str]]):
 class Watcher(Protocol):
     """Is told how a stage goes on."""
 
-    def begin(self, stage: str, *, planned: int, done: int) -> None:
-        """A stage begins; `done` of its `planned` tasks are in the lake."""
+    def begin(self, stage: str, *, planned: int) -> None:
+        """A stage of `planned` tasks begins; which of them are in the lake shows on the way."""
+        ...
+
+    def found(self) -> None:
+        """A task is in the lake already."""
         ...
 
     def ended(self, outcome: Outcome[Task]) -> None:
@@ -116,18 +120,18 @@ class Computation:
 
         Args:
             stage: its name, for people.
-            tasks: makes the tasks in plan order; called twice, to count and to run.
+            tasks: makes the tasks in plan order; called twice, to count and to run. Neither holds
+                more than a few of them, and counting makes no ids: the first task of a million
+                begins in seconds.
 
         Raises:
             InputError: as soon as a task finds something that the person must mend.
             RunStopped: when too many tasks have failed alike.
         """
-        stored = Stored(self._lake)
         first_ended: list[Failure | None] = []
-        states = [is_done(task, stored) for task in self._of(tasks)]
-        self._watcher.begin(stage, planned=len(states), done=sum(states))
+        self._watcher.begin(stage, planned=sum(1 for _ in self._of(tasks)))
         try:
-            for outcome in self._executor.run(remaining(self._of(tasks), stored)):
+            for outcome in self._executor.run(self._missing(self._of(tasks))):
                 self.tally.ran[outcome.task.stage] += 1
                 self._watcher.ended(outcome)
                 if len(first_ended) < self._stop_after_alike:
@@ -139,6 +143,14 @@ class Computation:
                     self._wanted.succeeded(outcome.task)
         finally:
             self._watcher.end()
+
+    def _missing(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        stored = Stored(self._lake)
+        for task in tasks:
+            if is_done(task, stored):
+                self._watcher.found()
+            else:
+                yield task
 
     def _of(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
         return (task for task in tasks() if self._wanted.includes(task))
