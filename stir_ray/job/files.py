@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
+from stir_ray.job.axes import pinned
 from stir_ray.job.grammar import UNPRINTABLE
+from stir_ray.job.grid import GRID, Grid, JobFile, Point, combinations, set_at
 from stir_ray.secrets import without_secrets
 
 
@@ -30,14 +32,50 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
-    """The validated job of a file.
+    """The validated job of a file that holds a single one.
 
     Args:
         path: a YAML file.
-        overrides: `a.b.c=value` each; the value is YAML, and missing levels are made.
+        overrides: as of `read_jobs`.
+
+    Raises:
+        JobError: as `read_jobs`, or if there are several jobs to choose from.
+    """
+    first, *others = read_jobs(path, overrides).points
+    if others:
+        choice = " ".join(f"--set {pin}" for pin in first.pins)
+        raise JobError(
+            f"{path}: is a grid of {len(others) + 1} jobs, and this is about one; choose it, e.g. "
+            f"by `{choice}`"
+        )
+    return first.job
+
+
+def read_jobs(path: str | Path, overrides: Iterable[str] = ()) -> Grid:
+    """All validated jobs of a file: a single one, or those of its grid.
+
+    Args:
+        path: a YAML file.
+        overrides: `a.b.c=value` each; the value is YAML, and missing levels are made. On a key that
+            the grid varies, it chooses this value of it.
 
     Raises:
         JobError: if the file is missing, is no YAML mapping, or says something that cannot be run.
+    """
+    said = read_said(path, overrides)
+    name, points = said.get("name"), []
+    for job, pins in combinations(said, str(path)):
+        # Of a file without a name, or with one that cannot be, the values say which job is meant.
+        which = f": {job.get('name') or ' '.join(pins)}" if pins else ""
+        points.append(Point(validated(job, f"{path}{which}"), pins))
+    return Grid(str(name), tuple(points))
+
+
+def read_said(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a file says once its values are overridden, not validated: a job file itself.
+
+    Raises:
+        JobError: if the file is missing or is no YAML mapping, or a value cannot be overridden.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -49,7 +87,7 @@ def read_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
         raise JobError(f"{path}: expected `key: value` lines, got {type(said).__name__}")
     for override in overrides:
         _override(said, override)
-    return validated(said, str(path))
+    return said
 
 
 def validated(said: Mapping[str, Any], path: str) -> Job:
@@ -64,7 +102,12 @@ def validated(said: Mapping[str, Any], path: str) -> Job:
 
 def schema_text() -> str:
     """The JSON Schema of a job file, as it stands in `jobs/schema.json`."""
-    schema = Job.model_json_schema()
+    schema = JobFile.model_json_schema()
+    # What the grid gives may be missing everywhere else.
+    required = schema.pop("required")
+    schema["if"] = {"required": [GRID]}
+    schema["then"] = {"required": ["schema_version", "name", "lake"]}
+    schema["else"] = {"required": required}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
@@ -83,17 +126,20 @@ def _parse(text: str, where: str) -> Any:
 
 def _override(said: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    override = without_secrets(override)
+    told = without_secrets(override)
     if not equals or not all(path.split(".")):
-        raise JobError(f"--set {override}: expected a.b.c=value")
-    *parents, last = path.split(".")
-    level = said
-    for key in parents:
-        inner = level.setdefault(key, {})
-        if not isinstance(inner, dict):
-            raise JobError(f"--set {override}: `{key}` holds a value, not further keys")
-        level = inner
-    level[last] = _parse(text, f"--set {override}")
+        raise JobError(f"--set {told}: expected a.b.c=value")
+    if path.startswith(f"{GRID}."):
+        raise JobError(f"--set {told}: leave out `{GRID}.`, which chooses a value of the grid")
+    value = _parse(text, f"--set {told}")
+    axes = said[GRID] if isinstance(said.get(GRID), dict) else {}
+    whole = [str(axis) for axis in axes if path.startswith(f"{axis}.")]
+    if whole:
+        raise JobError(f"--set {told}: the grid gives all of `{whole[0]}`; set that instead")
+    if isinstance(axes.get(path), list):
+        axes[path] = [pinned(axes[path], text, value)]
+    elif not set_at(said, path, value):
+        raise JobError(f"--set {told}: `{path.rpartition('.')[0]}` holds a value, not further keys")
 
 
 def _explained(error: Any) -> str:
@@ -114,7 +160,7 @@ def _explained(error: Any) -> str:
 
 
 def _did_you_mean(key: str) -> str:
-    known = {name for model in _models() for name in model.model_fields}
+    known = {GRID, *(name for model in _models() for name in model.model_fields)}
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean `{close[0]}`?" if close else "; `stir-ray schema` lists the keys"
 

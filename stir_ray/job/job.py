@@ -9,12 +9,14 @@ from stir_ray.job.grammar import Numbers, Place, Value
 from stir_ray.job.models import Finetuned, FromScratch, Pretrained
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
 
+LONGEST_NAME = 100
+
 
 class Job(Value):
     """One study: a pretrained model, what became of it, and the images to ask with."""
 
     schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=-]*$", max_length=LONGEST_NAME)]
     """Names the folder of results in the lake."""
     lake: Annotated[Place, Field(min_length=1)]
     """Folder or URL (`s3://bucket/prefix`) of everything computed."""

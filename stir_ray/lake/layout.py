@@ -23,7 +23,7 @@ _CHECKPOINT = re.compile(
     rf"{CHECKPOINTS}/(?P<training>[0-9a-f]{{{ID_DIGITS}}})/\d+"
     rf"-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})\.safetensors"
 )
-_JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._-]*)"
+_JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._=-]*)"
 _ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")

@@ -111,7 +111,7 @@ def test_other_keys_are_no_checkpoints(key: str) -> None:
     assert training_of(key) is None
 
 
-JOBS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]*", fullmatch=True)
+JOBS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._=-]*", fullmatch=True)
 FILES = st.from_regex(r"[a-z0-9-]+\.(png|svg)", fullmatch=True)
 
 
