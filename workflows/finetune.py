@@ -20,7 +20,7 @@ def run(job: Job, *, serial: bool = False) -> Tally:
     lake.objects.check()
     lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(job, lake, executor, watcher(), Everything())
+        computation = Computation(job, lake, executor, watcher(executor), Everything())
         train_everything(asked, lake, computation)
     return computation.tally
 

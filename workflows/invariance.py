@@ -104,7 +104,7 @@ def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summa
     lake.objects.check()
     lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(job, lake, executor, watcher(), wanted)
+        computation = Computation(job, lake, executor, watcher(executor), wanted)
         train_everything(asked, lake, computation)
         study = read_study(asked, lake)
         trained = study.trained()

@@ -67,6 +67,20 @@ class Outcome(Generic[Item]):
     device: str = ""
 
 
+class Standing(NamedTuple):
+    """How the workers stand at one time.
+
+    Attributes:
+        up: those that can do tasks.
+        wanted: those and the ones that are on their way or waited for.
+        running: tasks that have begun.
+    """
+
+    up: int
+    wanted: int
+    running: int
+
+
 class Executor(Protocol):
     """Runs tasks on workers that keep their state from task to task.
 
@@ -84,6 +98,11 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many tasks run at once."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """How its workers stand; may be asked from any thread."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -114,6 +133,12 @@ class SerialExecutor:
         self._make_worker = make_worker
         self._threads = threads or os.cpu_count() or 1
         self._work: Work | None = None
+        self._running = 0
+
+    @property
+    def standing(self) -> Standing:
+        """See `Executor.standing`."""
+        return Standing(1, 1, self._running)
 
     def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
         """See `Executor.run`.
@@ -136,7 +161,9 @@ class SerialExecutor:
             if self._work is None:
                 self._work = self._make_worker(self._threads)
             attempt = Attempt.after(failures)
+            self._running = 1
             failure, seconds, measures, device = once(self._work, task, attempt)
+            self._running = 0
             failures += (failure,) if failure else ()
             again = failure is not None and not spoils_worker(failure)
             delay = retry_delay(failures) if again else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from stir_ray.execution.executor import Item, Outcome, Work
+from stir_ray.execution.executor import Item, Outcome, Standing, Work
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_workers import Came, Crew, Ended, Worker
 from stir_ray.execution.schedule import Schedule, TimeLimit
@@ -39,6 +39,11 @@ class RayExecutor:
     def workers(self) -> int:
         """See `Executor.workers`; 0 before the first task."""
         return self._crew.size
+
+    @property
+    def standing(self) -> Standing:
+        """See `Executor.standing`."""
+        return self._crew.standing
 
     def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
         """See `Executor.run`.

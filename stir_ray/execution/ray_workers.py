@@ -10,7 +10,7 @@ from typing import Any
 
 from stir_ray.errors import InputError, RunStopped
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Attempt, Measures, Tried, Work, once
+from stir_ray.execution.executor import Attempt, Measures, Standing, Tried, Work, once
 from stir_ray.execution.policy import Failure, describe, spoils_worker, worker_died
 from stir_ray.execution.pool import Pool, Shares
 
@@ -129,6 +129,11 @@ class Crew:
     def size(self) -> int:
         """Workers that are up or on their way."""
         return len(self.up) + len(self._starting) + len(self._starts_due)
+
+    @property
+    def standing(self) -> Standing:
+        """See `Executor.standing`."""
+        return Standing(len(self.up), self.size, len(self._first_calls))
 
     def assemble(self) -> None:
         """Start the workers that the pool has and the crew has not, and Ray if need be.

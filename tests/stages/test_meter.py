@@ -52,7 +52,10 @@ class Outcomes:
         """Nothing ended yet."""
         self.all: list[Outcome[Task]] = []
 
-    def begin(self, stage: str, *, planned: int, done: int) -> None:
+    def begin(self, stage: str, *, planned: int) -> None:
+        """Not of interest."""
+
+    def found(self) -> None:
         """Not of interest."""
 
     def ended(self, outcome: Outcome[Task]) -> None:
@@ -67,7 +70,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Outcomes()
-    monkeypatch.setattr(invariance, "watcher", lambda: seen)
+    monkeypatch.setattr(invariance, "watcher", lambda _: seen)
     invariance.run(small_job(tmp_path, from_scratch=None, seeds=[0]), serial=True)
     lake = open_lake(str(tmp_path))
     inverted = [one for one in seen.all if isinstance(one.task, Invert)]
