@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ pytest_plugins = ["tests.stores.fixtures"]
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One Ray of this machine for all tests: it takes seconds to start."""
+    # What a test reads of Ray's metrics is there after this, by default after ten seconds.
+    os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 - as Ray spells it
     from stir_ray.execution import ray_cluster
 
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What runs a job's tasks."""
+"""What runs a job's tasks, and who watches."""
 
 from functools import partial
 
@@ -6,6 +6,9 @@ from stir_ray.execution.executor import Executor, SerialExecutor
 from stir_ray.execution.pool import Pool
 from stir_ray.job import Job
 from stir_ray.lake.objects import Objects
+from stir_ray.report import progress
+from stir_ray.stages.compute import Watcher
+from stir_ray.stages.watchers import Watchers
 from stir_ray.stages.work import WorkerSettings, make_worker
 
 
@@ -22,3 +25,13 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
 
     pool = Pool(wanted.workers, wanted.threads_per_worker, wanted.gpus_per_worker)
     return RayExecutor(worker, pool, time_limit=lambda task: wanted.time_limits_s.of(task.stage))
+
+
+def watcher_for(executor: Executor) -> Watcher:
+    """A person, and on Ray its metrics too."""
+    shown = progress.watcher(executor)
+    if isinstance(executor, SerialExecutor):
+        return shown
+    from stir_ray.execution.ray_metrics import RayMetrics
+
+    return Watchers(shown, RayMetrics(lambda: executor.standing))

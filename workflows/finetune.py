@@ -5,12 +5,11 @@ from stir_ray.job import Job
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
-from stir_ray.report.progress import watcher
 from stir_ray.stages.asked import lake_of, look, record
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.study import read_study
-from workflows.executors import executor_for
+from workflows.executors import executor_for, watcher_for
 from workflows.program import as_program
 
 
@@ -20,7 +19,7 @@ def run(job: Job, *, serial: bool = False) -> Tally:
     lake.objects.check()
     lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(job, lake, executor, watcher(executor), Everything())
+        computation = Computation(job, lake, executor, watcher_for(executor), Everything())
         train_everything(asked, lake, computation)
     return computation.tally
 

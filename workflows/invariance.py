@@ -7,7 +7,6 @@ from stir_ray.job import Job
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.failed import Choice, chosen
-from stir_ray.report.progress import watcher
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
@@ -16,7 +15,7 @@ from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
 from stir_ray.stages.study import read_study
-from workflows.executors import executor_for
+from workflows.executors import executor_for, watcher_for
 from workflows.finetune import train_everything
 from workflows.program import as_program
 
@@ -104,7 +103,7 @@ def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summa
     lake.objects.check()
     lake.objects.deliver()
     with executor_for(job, serial=serial) as executor:
-        computation = Computation(job, lake, executor, watcher(executor), wanted)
+        computation = Computation(job, lake, executor, watcher_for(executor), wanted)
         train_everything(asked, lake, computation)
         study = read_study(asked, lake)
         trained = study.trained()

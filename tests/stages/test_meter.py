@@ -70,7 +70,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Outcomes()
-    monkeypatch.setattr(invariance, "watcher", lambda _: seen)
+    monkeypatch.setattr(invariance, "watcher_for", lambda _: seen)
     invariance.run(small_job(tmp_path, from_scratch=None, seeds=[0]), serial=True)
     lake = open_lake(str(tmp_path))
     inverted = [one for one in seen.all if isinstance(one.task, Invert)]
