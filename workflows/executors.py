@@ -17,7 +17,13 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
     wanted = job.execution
     # Workers may have another working directory, so they get the lake's full path.
     lake = Objects(job.lake).url
-    settings = WorkerSettings(lake, job.name, wanted.batch_size, wanted.storage_patience_s)
+    settings = WorkerSettings(
+        lake,
+        job.name,
+        wanted.batch_size,
+        wanted.storage_patience_s,
+        cache_bytes=int(wanted.cache_gb * 1e9),
+    )
     worker = partial(make_worker, settings)
     if serial:
         return SerialExecutor(worker, threads=wanted.threads_per_worker)

@@ -80,3 +80,6 @@ class Execution(Value):
     """Per stage; a task that takes longer is killed and tried once more on another node."""
     storage_patience_s: NonNegativeFloat = 300
     """How long a lake that gives no answer is asked again before a task, or the run, gives up."""
+    cache_gb: NonNegativeFloat = 50
+    """10⁹ bytes on each machine's disk for copies of what its workers read often from a lake far
+    away; they never take more than half of what is free. 0 keeps none."""

@@ -18,7 +18,7 @@ from stir_ray.errors import LakeError
 from stir_ray.lake.patience import Errand, patiently
 from stir_ray.lake.troubles import Kind, Trouble, trouble
 
-_S3 = ("s3", "s3a")
+S3 = ("s3", "s3a")
 _LARGEST_PUT = 5 * 2**30
 """Of a single PUT, by the rules of S3."""
 _SLOWEST_PUT = 1e6
@@ -114,7 +114,7 @@ class Connection:
 def _open(protocol: str) -> Any:
     # fsspec would hand out an old instance, with old credentials, for the same arguments.
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-    if protocol not in _S3:
+    if protocol not in S3:
         return fsspec.filesystem(protocol, **options)
     files: Any = fsspec.filesystem(protocol, **options, config_kwargs=_s3_client())
     # Its own retries stand around those of the client, and would multiply with them.
@@ -183,4 +183,4 @@ def look(files: Any, path: str) -> Mapping[str, Any]:
 
 
 def _is_s3(files: Any) -> bool:
-    return files.protocol == _S3
+    return files.protocol == S3

@@ -6,24 +6,52 @@ from typing import Any, TypeVar
 from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
-from stir_ray.errors import LakeError
-from stir_ray.identity import bytes_digest
-from stir_ray.lake.connection import connect, fetch, look
+from stir_ray.errors import CorruptPart, LakeError
+from stir_ray.identity import ID_DIGITS, bytes_digest
+from stir_ray.lake.connection import S3, connect, fetch, look
+from stir_ray.lake.nearby import Nearby
 from stir_ray.lake.patience import PATIENCE_S, Errand
 from stir_ray.secrets import without_secrets
 
 _T = TypeVar("_T")
 
 
-def read_file(url: str, patience_s: float = PATIENCE_S) -> bytes:
+def read_file(url: str, patience_s: float = PATIENCE_S, *, cache_bytes: int = 0) -> bytes:
     """The bytes of the file at a path or URL.
+
+    Args:
+        url: where it is.
+        patience_s: for how long a place in trouble is asked again.
+        cache_bytes: of copies on this machine's disk; 0 for none. Only of files on S3, which tells
+            for certain whether a file is still the one that was copied.
 
     Raises:
         FileNotFoundError: if there is none.
         LakeError: if a person must mend something before it can be read.
         LakeAway: if the place it lies at was in trouble for longer than the patience.
     """
-    return _ask(url, patience_s, fetch)
+    if not cache_bytes or get_protocol(url) not in S3:
+        return _ask(url, patience_s, fetch)
+    version = file_version(url, patience_s)
+
+    def from_store() -> tuple[bytes, bytes]:
+        content = _ask(url, patience_s, fetch)
+        return _digest(content) + content, content
+
+    key = f"files/{bytes_digest([url.encode(), version.encode()])}"
+    return Nearby("", cache_bytes).read(key, from_store, _undamaged)
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return bytes_digest([content]).encode()
+
+
+def _undamaged(kept: bytes) -> bytes:
+    """The file that follows its digest in a copy."""
+    digest, content = kept[:ID_DIGITS], kept[ID_DIGITS:]
+    if digest != _digest(content):
+        raise CorruptPart("a copy of a file is damaged")
+    return content
 
 
 def file_version(url: str, patience_s: float = PATIENCE_S) -> str:

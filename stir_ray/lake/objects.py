@@ -70,8 +70,10 @@ class Objects:
         except LakeError as error:
             raise LakeError(f"lake {url}: {error}") from None
         self._root = strip_protocol(self.url).rstrip("/")
+        self.is_far = not self._local and protocol != "memory"
+        """Whether the objects lie beyond a network, and not where bytes of them could be kept."""
         # A local lake that takes no bytes is no reason to write them beside it.
-        self._outbox = None if self._local or protocol == "memory" else Outbox(self.url)
+        self._outbox = Outbox(self.url) if self.is_far else None
 
     def __reduce__(self) -> tuple[type["Objects"], tuple[str, float]]:
         """Ship URL and patience alone."""

@@ -4,15 +4,10 @@ import contextlib
 import os
 from pathlib import Path
 
-import platformdirs
-
-from stir_ray.identity import bytes_digest
-from stir_ray.lake.local import is_draft, write_whole
+from stir_ray.lake.local import is_draft, machine_folder, write_whole
 
 FOLDER_VARIABLE = "STIR_RAY_OUTBOX"
 """Environment variable naming the folder of all outboxes; without it, the user's cache folder."""
-
-_STORE_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_PROFILE")
 
 
 class Outbox:
@@ -20,11 +15,7 @@ class Outbox:
 
     def __init__(self, lake_url: str) -> None:
         """Nothing is written before something has to be kept."""
-        given = os.environ.get(FOLDER_VARIABLE)
-        base = Path(given) if given else platformdirs.user_cache_path("stir_ray") / "outbox"
-        # Buckets of one name on two stores are two lakes.
-        store = "".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
-        self.folder = base.absolute() / bytes_digest([lake_url.encode(), store.encode()])
+        self.folder = machine_folder("outbox", FOLDER_VARIABLE, lake_url)
 
     def keep(self, key: str, content: bytes) -> bool:
         """Keep an object, readable by this user alone; False if this disk does not take it."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from stir_ray.errors import CorruptPart, OtherSchema
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, part_key, table_folder
+from stir_ray.lake.nearby import Nearby, is_read_often
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.patience import PATIENCE_S
 from stir_ray.lake.schemas import IMAGE, TableSchema
@@ -135,9 +136,10 @@ class Lake:
     or garbled, and the object itself is right.
     """
 
-    def __init__(self, objects: Objects) -> None:
-        """Over the objects of one folder or URL."""
+    def __init__(self, objects: Objects, nearby: Nearby | None = None) -> None:
+        """Over the objects of one folder or URL, and copies of some of them on this machine."""
         self.objects = objects
+        self._nearby = nearby
 
     def stored(self, schema: TableSchema) -> frozenset[str]:
         """Ids of all parts of a table: one listing."""
@@ -149,10 +151,34 @@ class Lake:
         """Whether one part is there now."""
         return self.objects.exists(part_key(schema.name, part_id))
 
-    def write(self, schema: TableSchema, part_id: str, table: pa.Table, **made: Any) -> None:
-        """Store a part; `made` is its provenance."""
+    def write(
+        self,
+        schema: TableSchema,
+        part_id: str,
+        table: pa.Table,
+        *,
+        is_shared: bool = False,
+        **made: Any,
+    ) -> None:
+        """Store a part.
+
+        Args:
+            schema: of its table.
+            part_id: its content id.
+            table: what it says.
+            is_shared: whether other tasks read it, so that a copy is worth keeping at hand.
+            **made: its provenance.
+        """
         key = part_key(schema.name, part_id)
-        self.objects.put(key, encode(table, {**made, "part": key}))
+        content = encode(table, {**made, "part": key})
+        self.objects.put(key, content)
+        if is_shared:
+            self._keep(key, content)
+
+    def write_checkpoint(self, key: str, content: bytes) -> None:
+        """Store the bytes of a checkpoint under the key that promises them."""
+        self.objects.put(key, content)
+        self._keep(key, content)
 
     def read(self, schema: TableSchema, part_id: str) -> pa.Table:
         """One part.
@@ -189,16 +215,30 @@ class Lake:
 
         return self._read(key, named)
 
+    def _keep(self, key: str, content: bytes) -> None:
+        if self._nearby:
+            self._nearby.keep(key, content)
+
     def _read(self, key: str, checked: Callable[[bytes, str], _T]) -> _T:
         where = self.objects.location(key)
-        for _ in range(_READS - 1):
-            try:
-                return checked(self.objects.get(key), where)
-            except OtherSchema:
-                raise
-            except CorruptPart:
-                continue
-        return checked(self.objects.get(key), where)
+
+        def from_lake() -> tuple[bytes, _T]:
+            content = self.objects.get(key)
+            return content, checked(content, where)
+
+        def patiently() -> tuple[bytes, _T]:
+            for _ in range(_READS - 1):
+                try:
+                    return from_lake()
+                except OtherSchema:
+                    raise
+                except CorruptPart:
+                    continue
+            return from_lake()
+
+        if self._nearby and is_read_often(key):
+            return self._nearby.read(key, patiently, lambda content: checked(content, where))
+        return patiently()[1]
 
 
 def _own(key: str, table: pa.Table) -> pa.Table:
@@ -208,6 +248,15 @@ def _own(key: str, table: pa.Table) -> pa.Table:
     return table
 
 
-def open_lake(url: str, patience_s: float = PATIENCE_S) -> Lake:
-    """The lake at a folder or URL; nothing is read or written yet. Patience as of `Objects`."""
-    return Lake(Objects(url, patience_s))
+def open_lake(url: str, patience_s: float = PATIENCE_S, *, cache_bytes: int = 0) -> Lake:
+    """The lake at a folder or URL; nothing is read or written yet.
+
+    Args:
+        url: where it is.
+        patience_s: as of `Objects`.
+        cache_bytes: of copies on this machine's disk, if the lake lies on another; 0 for none, so
+            that all that is read is what the lake holds now.
+    """
+    objects = Objects(url, patience_s)
+    is_cached = objects.is_far and cache_bytes > 0
+    return Lake(objects, Nearby(objects.url, cache_bytes) if is_cached else None)

@@ -30,7 +30,7 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
             "width": width,
         },
     )
-    bench.write(task.outputs[0], table, digest=chosen.digest())
+    bench.write(task.outputs[0], table, is_shared=True, digest=chosen.digest())
 
 
 def inspect_model(task: InspectModel, bench: Workbench) -> None:

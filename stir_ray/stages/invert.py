@@ -82,7 +82,7 @@ def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
             "image": kept.astype(np.float16),
         },
     )
-    bench.write(task.images_part, table)
+    bench.write(task.images_part, table, is_shared=task.keep is None)
 
 
 def _store_record(task: Invert, bench: Workbench, inverted: _Inverted) -> None:

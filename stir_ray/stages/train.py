@@ -64,7 +64,7 @@ def _stored(task: Train, epoch: Epoch, bench: Workbench) -> dict[str, object]:
     """Store an epoch's checkpoint; its row of the record."""
     content = checkpoints.encode(epoch.state)
     key = checkpoint_key(task.id, epoch.number, content)
-    bench.store(key, lambda lake: lake.objects.put(key, content))
+    bench.store(key, lambda lake: lake.write_checkpoint(key, content))
     return {
         "epoch": epoch.number,
         "weights": checkpoints.digest(epoch.state, task.architecture),

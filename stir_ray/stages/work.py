@@ -21,12 +21,14 @@ class WorkerSettings:
         job: name, for provenance.
         batch_size: images per forward pass; None for all at once.
         storage_patience_s: for how long a store in trouble is asked again.
+        cache_bytes: of copies of a lake far away on each machine's disk; 0 for none.
     """
 
     lake: str
     job: str
     batch_size: int | None
     storage_patience_s: float
+    cache_bytes: int = 0
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:

@@ -75,8 +75,9 @@ class Workbench:
         # Products of convolutions too are in full precision, wherever a representation is measured.
         torch.backends.cudnn.allow_tf32 = False
         self.settings = settings
-        self.lake = open_lake(settings.lake, settings.storage_patience_s)
-        self._hurried = open_lake(settings.lake, 0.0)
+        cached = settings.cache_bytes
+        self.lake = open_lake(settings.lake, settings.storage_patience_s, cache_bytes=cached)
+        self._hurried = open_lake(settings.lake, 0.0, cache_bytes=cached)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
@@ -117,8 +118,11 @@ class Workbench:
         """Whether the lake has the part now."""
         return self.lake.has(_SCHEMAS[part.table], part.id)
 
-    def write(self, part: Part, table: pa.Table, **more: Any) -> None:
-        """Store a part, as `store` does, with its provenance and `more` of it."""
+    def write(self, part: Part, table: pa.Table, *, is_shared: bool = False, **more: Any) -> None:
+        """Store a part, as `store` does, with its provenance and `more` of it.
+
+        Other tasks read it if it `is_shared`.
+        """
         made = provenance(
             job=self.settings.job,
             task=self._task,
@@ -127,7 +131,10 @@ class Workbench:
         )
         schema = _SCHEMAS[part.table]
         key = part_key(part.table, part.id)
-        self.store(key, lambda lake: lake.write(schema, part.id, table, **made, **more))
+        made |= more
+        self.store(
+            key, lambda lake: lake.write(schema, part.id, table, is_shared=is_shared, **made)
+        )
 
     def store(self, key: str, put: Callable[[Lake], None]) -> None:
         """Put an object into the lake, or onto this machine's disk if the lake does not take it.
@@ -212,7 +219,10 @@ class Workbench:
         if location.startswith(LAKE):
             return checkpoints.decode(self._own_checkpoint(location), location)
         try:
-            content = read_file(location, self.settings.storage_patience_s)
+            settings = self.settings
+            content = read_file(
+                location, settings.storage_patience_s, cache_bytes=settings.cache_bytes
+            )
         except (FileNotFoundError, LakeError) as error:
             told = without_secrets(f"checkpoint {location}: cannot be read ({error})")
             raise ModelError(told) from None

@@ -1,0 +1,170 @@
+"""Copies, on this machine's disk, of what its workers read again and again from a lake far away.
+
+Only of what never changes: whole inverted images, sets of images, checkpoints. A copy proves
+itself in the same way as the object that it is of, and one that cannot is dropped and read anew. So
+a copy may be lost, damaged or removed at any time, by any process; all it costs is another read.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
+
+from stir_ray.errors import CorruptPart
+from stir_ray.identity import bytes_digest
+from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key
+from stir_ray.lake.local import is_draft, machine_folder, write_whole
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
+
+FOLDER_VARIABLE = "STIR_RAY_CACHE"
+"""Environment variable naming the folder of all copies; without it, the user's cache folder."""
+
+_TABLES = (IMAGES.name, IMAGE_SETS.name)
+_LOCKS = ".locks"
+_TURNS = 64
+"""Lock files of reading: as few as that, so that none has to be removed, and rarely shared."""
+_WAIT_S = 60.0
+"""For another process of this machine, before doing without what it does."""
+_POLL_S = 0.02
+_T = TypeVar("_T")
+
+
+def is_read_often(key: str) -> bool:
+    """Whether many tasks read the object, which is large and never changes."""
+    named = parse_part_key(key)
+    return named[0] in _TABLES if named else parse_checkpoint_key(key) is not None
+
+
+class _Copy(NamedTuple):
+    used_at: float
+    size: int
+    path: Path
+
+
+class Nearby:
+    """The copies of one lake's objects. Several processes of a machine may use them at once.
+
+    No trouble of the disk is an error: what cannot be kept is read from the lake each time.
+    """
+
+    def __init__(self, lake_url: str, limit_bytes: int) -> None:
+        """Nothing is written before something is kept.
+
+        Args:
+            lake_url: where the objects lie.
+            limit_bytes: of the copies of all lakes together. They also never take more than half
+                of what the disk would have free without them.
+        """
+        self.folder = machine_folder("nearby", FOLDER_VARIABLE, lake_url)
+        self.limit_bytes = limit_bytes
+
+    def read(
+        self,
+        key: str,
+        from_lake: Callable[[], tuple[bytes, _T]],
+        checked: Callable[[bytes], _T],
+    ) -> _T:
+        """What an object says: by its copy, or else by the lake, and then a copy is kept.
+
+        Args:
+            key: of an object that never changes.
+            from_lake: gives the object's bytes and what they say; its errors are passed on.
+            checked: what bytes say; raises CorruptPart if they are not those of the object.
+        """
+        found = self._by_copy(key, checked)
+        if found is not None:
+            return found
+        turn = int(bytes_digest([key.encode()]), 16) % _TURNS
+        # The workers of a machine begin a stage together, and want the same.
+        with self._locked(f"read-{turn}"):
+            found = self._by_copy(key, checked)
+            if found is None:
+                content, found = from_lake()
+                self.keep(key, content)
+            return found
+
+    def keep(self, key: str, content: bytes) -> None:
+        """Keep a copy if there is room for it, in place of those that were not used for longest."""
+        with contextlib.suppress(OSError), self._locked("write") as is_ours:
+            if is_ours and self._make_room(len(content)):
+                # Not made to outlive a power cut, for which every read would have to wait.
+                write_whole(self.folder / key, content, mode=0o600, lasting=False)
+
+    def drop(self, key: str) -> None:
+        """Forget a copy."""
+        with contextlib.suppress(OSError):
+            (self.folder / key).unlink()
+
+    def _by_copy(self, key: str, checked: Callable[[bytes], _T]) -> _T | None:
+        path = self.folder / key
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            found = checked(content)
+        except CorruptPart:
+            self.drop(key)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return found
+
+    def _make_room(self, size: int) -> bool:
+        """Remove old copies until one of `size` bytes may be kept; False if it never may."""
+        copies = self._copies()
+        used = sum(copy.size for copy in copies)
+        free = shutil.disk_usage(self.folder.parent).free
+        most = min(self.limit_bytes, (used + free) // 2)
+        has_room = size <= most
+        for copy in copies:
+            if used + size * has_room <= most:
+                break
+            copy.path.unlink(missing_ok=True)
+            used -= copy.size
+        return has_room
+
+    def _copies(self) -> list[_Copy]:
+        """Of all lakes, the longest unused first."""
+        found = []
+        for folder, inner, names in os.walk(self.folder.parent):
+            inner[:] = [name for name in inner if name != _LOCKS]
+            for path in (Path(folder, name) for name in names):
+                with contextlib.suppress(FileNotFoundError):
+                    known = path.stat()
+                    # Whoever wrote a draft held the lock that is ours now, and was killed.
+                    used_at = 0.0 if is_draft(path.name) else known.st_mtime
+                    found.append(_Copy(used_at, known.st_size, path))
+        return sorted(found)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[bool]:
+        """Wait until no other process is in here by that name; False if it was not to be had."""
+        try:
+            locks = self.folder.parent / _LOCKS
+            locks.mkdir(parents=True, exist_ok=True, mode=0o700)
+            file = (locks / name).open("wb")
+        except OSError:
+            yield False
+            return
+        with file:  # The lock ends with it, or with the process.
+            yield _lock(file)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(_POLL_S)
+        except OSError:  # Some network disks have no locks.
+            return False
+        else:
+            return True
