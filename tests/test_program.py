@@ -18,7 +18,7 @@ def gather_images(*_):
     time.sleep(600)
 
 inspect.gather_images = gather_images
-as_program(lambda job: invariance.run(job, serial=True))
+as_program(lambda grid: invariance.run_all(grid, serial=True))
 """
 
 

@@ -1,20 +1,25 @@
-"""From a job to matrices of every epoch: `python -m workflows.invariance JOB [A.B=VALUE ...]`."""
+"""From a job file to matrices of every epoch: `python -m workflows.invariance JOB [A.B=VALUE]`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
+from stir_ray.job.grid import Grid
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.failed import Choice, chosen
+from stir_ray.plan.shared import once
+from stir_ray.plan.study import Study
+from stir_ray.plan.words import enumerated
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
+from stir_ray.stages.grid import Listed, look_at_all, read_studies
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
-from stir_ray.stages.study import read_study
 from workflows.executors import executor_for, watcher_for
 from workflows.finetune import train_everything
 from workflows.program import as_program
@@ -22,10 +27,10 @@ from workflows.program import as_program
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to.
+    """What a run came to for one job.
 
     Attributes:
-        tally: tasks run and failed.
+        tally: tasks run and failed, those of all jobs of the file.
         reduced: how complete the results are.
         figures: the folder or URL of the figures.
     """
@@ -44,6 +49,36 @@ class Summary:
         if failed or missing:
             raise TasksFailed(
                 f"{failed} tasks failed, {missing} of {self.reduced.cells} cells are missing; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+
+@dataclass(frozen=True)
+class Summaries:
+    """What a run came to for the jobs of a file.
+
+    Attributes:
+        tally: tasks run and failed.
+        of_jobs: a summary of each, by its name.
+    """
+
+    tally: Tally
+    of_jobs: Mapping[str, Summary]
+
+    def nothing_missing(self) -> None:
+        """Go on only if all is computed.
+
+        Raises:
+            TasksFailed: saying what is not, and of which jobs.
+        """
+        if len(self.of_jobs) == 1:
+            for only in self.of_jobs.values():
+                only.nothing_missing()
+        incomplete = [name for name, one in self.of_jobs.items() if one.reduced.missing]
+        if self.tally.failures or incomplete:
+            raise TasksFailed(
+                f"{len(self.tally.failures)} tasks failed, {len(incomplete)} of "
+                f"{len(self.of_jobs)} jobs are incomplete: {enumerated(incomplete) or 'none'}; "
                 "`stir-ray failures` says why and what to do"
             )
 
@@ -74,8 +109,17 @@ def run(job: Job, *, serial: bool = False) -> Summary:
         InputError: if something about job, models, images or lake must be mended first.
         RunStopped: if too many tasks failed alike.
     """
-    asked, lake = look(job), lake_of(job)
-    return _compute(asked, lake, Everything(), serial=serial)
+    return run_all(Grid.of(job), serial=serial).of_jobs[job.name]
+
+
+def run_all(grid: Grid, *, serial: bool = False) -> Summaries:
+    """The same of all jobs of a file, each stage of all of them at once.
+
+    What two of them need is computed once. A failed task stops no other, and a job of which
+    something is missing keeps none from being reduced.
+    """
+    everyone, lake = look_at_all(grid), lake_of(grid.shared)
+    return _compute(grid, everyone, lake, Everything(), serial=serial)
 
 
 def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
@@ -95,25 +139,37 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
     if not failed:
         return None
     again = chosen(failed, choice)
-    return Retried(len(failed), len(again), _compute(asked, lake, Retry(again), serial=serial))
+    done = _compute(Grid.of(job), (asked,), lake, Retry(again), serial=serial)
+    return Retried(len(failed), len(again), done.of_jobs[job.name])
 
 
-def _compute(asked: Asked, lake: Lake, wanted: Wanted, *, serial: bool) -> Summary:
-    job = asked.job
+def _compute(
+    grid: Grid, everyone: Sequence[Asked], lake: Lake, wanted: Wanted, *, serial: bool
+) -> Summaries:
     lake.objects.check()
     lake.objects.deliver()
-    with executor_for(job, serial=serial) as executor:
-        computation = Computation(job, lake, executor, watcher_for(executor), wanted)
-        train_everything(asked, lake, computation)
-        study = read_study(asked, lake)
-        trained = study.trained()
-        computation.run("invert", trained.inversions)
-        computation.run("compare", trained.comparisons)
+    with executor_for(grid.shared, serial=serial) as executor:
+        computation = Computation(grid.shared, lake, executor, watcher_for(executor), wanted)
+        train_everything(everyone, lake, computation)
+        studies = read_studies(everyone, lake)
+        trained = [study.trained() for study in studies if study.pretrained.is_trained]
+        computation.run("invert", lambda: once(study.inversions() for study in trained))
+        computation.run("compare", lambda: once(study.comparisons() for study in trained))
+    tally, listed = computation.tally, Listed(lake)
+    return Summaries(
+        tally,
+        {
+            asked.job.name: _finished(asked, study, listed, tally)
+            for asked, study in zip(everyone, studies, strict=True)
+        },
+    )
+
+
+def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
     # Of the whole study: the cells of a model that is not trained are missing ones.
     reduced = reduce_job(asked, study, lake)
-    figures = write_figures(job, study, lake, reduced)
-    return Summary(computation.tally, reduced, figures)
+    return Summary(tally, reduced, write_figures(asked.job, study, lake, reduced))
 
 
 if __name__ == "__main__":
-    as_program(lambda job: run(job).nothing_missing())
+    as_program(lambda grid: run_all(grid).nothing_missing())

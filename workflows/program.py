@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from stir_ray.errors import CorruptPart, OtherSchema, StirRayError
-from stir_ray.job import Job
-from stir_ray.job.files import read_job
+from stir_ray.job.files import read_jobs
+from stir_ray.job.grid import Grid
 
 INTERRUPTED = 130
 
 
-def as_program(run: Callable[[Job], object]) -> NoReturn:
-    """Run a driver on the job file that the command line names, as a submitted job does."""
+def as_program(run: Callable[[Grid], object]) -> NoReturn:
+    """Run a driver on the jobs of the file that the command line names, as a submitted job does."""
     interrupt_on_sigterm()
     with one_line():
-        run(read_job(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
+        run(read_jobs(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
     sys.exit(0)
 
 

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from stir_ray.cli.points import lake_for
 from stir_ray.errors import LakeError
-from stir_ray.job.files import read_job
+from stir_ray.job import Job
+from stir_ray.job.files import read_job, read_jobs
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.stages.asked import lake_of, recall
@@ -35,12 +37,23 @@ def words_of(path: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
 def recalled(path: Path, sets: Sequence[str] | None) -> tuple[Asked, Lake]:
     """The job of a file and its lake, also where the files that the job reads are gone."""
     job = read_job(path, sets or ())
-    lake = lake_of(job)
+    lake = lake_for(job)
+    return _recalled(job, lake), lake
+
+
+def recalled_all(path: Path, sets: Sequence[str] | None) -> tuple[tuple[Asked, ...], Lake]:
+    """The same of all jobs of a file."""
+    grid = read_jobs(path, sets or ())
+    lake = lake_of(grid.shared)
+    return tuple(_recalled(job, lake) for job in grid.jobs), lake
+
+
+def _recalled(job: Job, lake: Lake) -> Asked:
     found = recall(job, lake)
     for gone in found.lost[:1]:
         more = f" and {len(found.lost) - 1} more" if len(found.lost) > 1 else ""
         print(f"stir-ray: {gone}{more} cannot be read; taken as recorded last", file=sys.stderr)
-    return found.asked, lake
+    return found.asked
 
 
 def begun(path: Path, sets: Sequence[str] | None) -> Inspected:

@@ -3,8 +3,10 @@
 from rich.console import Console
 
 from stir_ray.cli.arguments import AsJson, JobFile, Overrides, Serial, begun
+from stir_ray.cli.points import for_each_job
 from stir_ray.errors import TasksFailed
-from stir_ray.job.files import read_job, schema_text
+from stir_ray.job.files import read_job, read_jobs, schema_text
+from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.asked import lake_of, look
@@ -22,11 +24,13 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
 
     Example: stir-ray run jobs/digits.yaml --set seeds=[0]
     """
-    said = read_job(job, sets or ())
-    done = invariance.run(said, serial=serial)
+    grid = read_jobs(job, sets or ())
+    done = invariance.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
-    print(summary.of_results(said, done.reduced))
-    print(f"Figures: {done.figures}")
+    for said in grid.jobs:
+        of_job = done.of_jobs[said.name]
+        print(summary.of_results(said, of_job.reduced))
+        print(f"Figures: {of_job.figures}")
     done.nothing_missing()
 
 
@@ -35,12 +39,15 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
 
     Example: stir-ray finetune jobs/digits.yaml
     """
-    tally = finetuning.run(read_job(job, sets or ()), serial=serial)
-    print(f"{tally.tasks} tasks ran, {len(tally.failures)} failed")
-    if tally.failures:
-        raise TasksFailed(f"{tally.failures[-1].message}; run again to retry")
+    grid = read_jobs(job, sets or ())
+    done = finetuning.run_all(grid, serial=serial)
+    print(f"{done.tally.tasks} tasks ran, {len(done.tally.failures)} failed")
+    if done.tally.failures:
+        untrained = f"{enumerated(done.untrained)}: " if len(grid.jobs) > 1 else ""
+        raise TasksFailed(f"{untrained}{done.tally.failures[-1].message}; run again to retry")
 
 
+@for_each_job
 def plan(job: JobFile, sets: Overrides = None, as_json: AsJson = False) -> None:
     """Say what a run would do and cost, without doing it.
 
@@ -51,6 +58,7 @@ def plan(job: JobFile, sets: Overrides = None, as_json: AsJson = False) -> None:
     print(tables.plan_json(stages)) if as_json else Console().print(tables.plan_table(stages))
 
 
+@for_each_job
 def status(job: JobFile, sets: Overrides = None) -> None:
     """Say how far a job is and what failed, from its lake alone.
 
@@ -63,6 +71,7 @@ def status(job: JobFile, sets: Overrides = None) -> None:
         print(line)
 
 
+@for_each_job
 def reduce(job: JobFile, sets: Overrides = None) -> None:
     """Make the results from the parts that are there.
 
@@ -72,6 +81,7 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     print(summary.of_results(known.job, reduce_job(known.asked, known.study, known.lake)))
 
 
+@for_each_job
 def report(job: JobFile, sets: Overrides = None) -> None:
     """Draw the figures of the results that are there, and name their folder.
 

@@ -13,11 +13,13 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
     recalled,
+    recalled_all,
     started,
     words_of,
 )
+from stir_ray.cli.points import for_each_job
 from stir_ray.errors import InputError, TasksFailed
-from stir_ray.job.files import read_job
+from stir_ray.job.files import read_job, read_jobs
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.failed import Choice
 from stir_ray.report import summary
@@ -33,6 +35,7 @@ from stir_ray.stages.unused import remove, unused
 from workflows import invariance
 
 
+@for_each_job
 def failures(
     job: JobFile,
     sets: Overrides = None,
@@ -103,6 +106,7 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     done.summary.nothing_missing()
 
 
+@for_each_job
 def explain(
     job: JobFile,
     cell: Annotated[
@@ -142,9 +146,9 @@ def verify(
 
     Example: stir-ray verify jobs/digits.yaml
     """
-    asked, lake = recalled(job, sets)
+    everyone, lake = recalled_all(job, sets)
     right, wrong = 0, []
-    for seen in verification.verify(lake, asked):
+    for seen in verification.verify(lake, *everyone):
         if isinstance(seen, str):
             right += 1
             continue
@@ -191,7 +195,7 @@ def gc(
     """
     if (job is None) == (lake is None):
         raise InputError("give a job file, or a lake by `--lake`")
-    opened = open_lake(lake) if lake else lake_of(read_job(job or "", sets or ()))
+    opened = open_lake(lake) if lake else lake_of(read_jobs(job or "", sets or ()).shared)
     surplus = unused(opened)
     Console().print(unused_table(surplus) if surplus.unused else "Nothing is unused.")
     for line in left_alone(surplus):

@@ -1,6 +1,6 @@
 """Values in words, short enough for one line."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def spelled(values: Iterable[int] | Iterable[str]) -> str:
@@ -15,3 +15,9 @@ def spelled(values: Iterable[int] | Iterable[str]) -> str:
         f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(one) for one in run)
         for run in runs
     )
+
+
+def enumerated(names: Sequence[str], most: int = 5) -> str:
+    """Names one after the other, and how many more there are than one wants to read."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

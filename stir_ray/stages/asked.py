@@ -58,8 +58,13 @@ def look(job: Job) -> Asked:
     Raises:
         InputError: if one of them cannot be read.
     """
-    paths = files_of(job)
-    return Asked(job, dict(zip(paths, several(_version, paths), strict=True)))
+    return Asked(job, versions_of(files_of(job)))
+
+
+def versions_of(paths: Iterable[str]) -> dict[str, str]:
+    """The versions of files and folders as they are now; errors as `look`."""
+    known = tuple(paths)
+    return dict(zip(known, several(_version, known), strict=True))
 
 
 def recall(job: Job, lake: Lake) -> Recalled:

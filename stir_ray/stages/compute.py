@@ -12,7 +12,7 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import PART_TABLES
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.tasks import Task, is_done
-from stir_ray.stages.failures import record_failure
+from stir_ray.stages.failures import is_of_its_own, record_failure
 
 
 class Stored(dict[str, frozenset[str]]):
@@ -104,7 +104,7 @@ class Computation:
         """On a lake, with an executor, telling a watcher.
 
         Args:
-            job: that the tasks are of.
+            job: that the tasks are of, or what several share.
             lake: where parts are looked for and failures are recorded.
             executor: that runs the tasks.
             watcher: that is told.
@@ -135,7 +135,7 @@ class Computation:
                 self.tally.ran[outcome.task.stage] += 1
                 self._watcher.ended(outcome)
                 if len(first_ended) < self._stop_after_alike:
-                    first_ended.append(outcome.failure)
+                    first_ended.append(None if is_of_its_own(outcome) else outcome.failure)
                 if outcome.failure:
                     self._failed(outcome, outcome.failure)
                     self._stop_if_hopeless(first_ended, outcome)

@@ -15,6 +15,7 @@ from stir_ray.lake.schemas import FAILURES
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, build
 from stir_ray.plan.failed import FailedTask
+from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task, task_id
 
 UNREADABLE = "unreadable"
@@ -55,6 +56,16 @@ def record_failure(lake: Lake, outcome: Outcome[Task], failure: Failure, *, job:
 def _storable(text: str) -> str:
     """With the bytes of file names that are no text spelled out: Parquet holds UTF-8 alone."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def is_of_its_own(outcome: Outcome[Task]) -> bool:
+    """Whether a failure comes of the task's own settings, so that it says nothing of others.
+
+    A training that diverges does: in a grid, the first ones may all have too large a learning rate.
+    """
+    failure = outcome.failure
+    diverged = failure and failure.fingerprint.startswith(f"{FloatingPointError.__name__}-")
+    return bool(diverged) and isinstance(outcome.task, Train)
 
 
 def of_task(failure: Failure) -> TasksFailed:

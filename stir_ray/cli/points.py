@@ -1,0 +1,94 @@
+"""Verbs about one job, made to work on every job of a file."""
+
+import functools
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from stir_ray.errors import StirRayError
+from stir_ray.job import Job
+from stir_ray.job.files import read_jobs
+from stir_ray.job.grid import Grid, Point
+from stir_ray.lake.tables import Lake
+from stir_ray.stages.asked import lake_of
+from stir_ray.stages.grid import Listed
+
+_SHARED: ContextVar[Lake | None] = ContextVar("_SHARED", default=None)
+"""The lake of all jobs of a file, while a verb goes through them."""
+
+
+def for_each_job(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, called with each job of the file in turn where there are several.
+
+    Of a job that it cannot be done with, what is wrong is said and the next one follows; the
+    first of these errors ends the command. With `--json` there is one object by the jobs' names.
+    """
+
+    @functools.wraps(verb)
+    def of_all(job: Path, *, sets: Sequence[str] | None = None, **options: Any) -> None:
+        grid = read_jobs(job, sets or ())
+        if len(grid.points) == 1:
+            verb(job, sets=sets, **options)
+            return
+
+        def of_one(point: Point) -> None:
+            verb(job, sets=[*(sets or ()), *point.pins], **options)
+
+        with _one_lake(grid):
+            _as_json(of_one, grid) if options.get("as_json") else _in_turn(of_one, grid)
+
+    return of_all
+
+
+def lake_for(job: Job) -> Lake:
+    """The lake that a job names; one and the same for all jobs of a file, listed once."""
+    return _SHARED.get() or lake_of(job)
+
+
+@contextmanager
+def _one_lake(grid: Grid) -> Iterator[None]:
+    token = _SHARED.set(Listed(lake_of(grid.shared)))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def _in_turn(of_one: Callable[[Point], None], grid: Grid) -> None:
+    errors: list[StirRayError] = []
+    for point in grid.points:
+        print(f"{point.job.name}:")
+        try:
+            of_one(point)
+        except StirRayError as error:
+            print(f"  {error}", flush=True)
+            errors.append(error)
+    _end(errors, grid)
+
+
+def _as_json(of_one: Callable[[Point], None], grid: Grid) -> None:
+    found: dict[str, Any] = {}
+    errors: list[StirRayError] = []
+    for point in grid.points:
+        with redirect_stdout(io.StringIO()) as said:
+            try:
+                of_one(point)
+                found[point.job.name] = json.loads(said.getvalue())
+            except StirRayError as error:
+                found[point.job.name] = {"error": str(error)}
+                errors.append(error)
+    json.dump(found, sys.stdout, indent=2)
+    print()
+    _end(errors, grid)
+
+
+def _end(errors: Sequence[StirRayError], grid: Grid) -> None:
+    if errors:
+        raise type(errors[0])(
+            f"{len(errors)} of {len(grid.points)} jobs: the first of them: {errors[0]}"
+        )
