@@ -5,10 +5,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from stir_ray.version import __version__
+
 if TYPE_CHECKING:
     from stir_ray.results import open_results
 
-__all__ = ["open_results"]
+__all__ = ["__version__", "open_results"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stir_ray.identity import bytes_digest
+from stir_ray.version import __version__
 
 _PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
 
@@ -16,7 +17,7 @@ _PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
 @cache
 def _constant() -> dict[str, Any]:
     return {
-        "version": metadata.version("stir_ray"),
+        "version": __version__,
         "code": _code_digest(),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
