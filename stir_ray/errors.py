@@ -11,7 +11,8 @@
     │   └── OtherSchema       3: it is whole, but of another table or another version of it
     ├── TasksFailed           3: the run ended and some tasks have no part
     ├── RunStopped            4: too many tasks failed alike, so the run was stopped
-    └── LakeAway              4: the lake did not answer for minutes; what was computed is kept
+    ├── LakeAway              4: the lake did not answer for minutes; what was computed is kept
+    └── ClusterAway           4: the cluster did not answer for minutes; its job may well go on
 
 A message says what is wrong, where, what was expected and what to do about it. Each error is built
 from its message alone, so that it survives pickling between a worker and the driver.
@@ -79,5 +80,11 @@ class LakeAway(StirRayError):
 
     Nothing has to be mended in the job: the same command goes on once the place is back.
     """
+
+    exit_code = 4
+
+
+class ClusterAway(StirRayError):
+    """The cluster that a job was sent to gave no answer for as long as one may wait for it."""
 
     exit_code = 4

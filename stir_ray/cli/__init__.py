@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
+from stir_ray.cli.send import submit
 from workflows.program import interrupt_on_sigterm, one_line
 
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="What finetuning does to a vision transformer's invariances.",
 )
 for _verb in (
-    *(run, plan, status, failures, retry, explain, finetune),
+    *(run, submit, plan, status, failures, retry, explain, finetune),
     *(reduce, report, verify, gc, schema),
 ):
     app.command()(_verb)

@@ -1,0 +1,153 @@
+"""Laws of what a cluster is sent: all that a driver needs, nothing that is a secret or large."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from stir_ray.cli import app
+from stir_ray.errors import InputError, JobError
+from stir_ray.job.files import read_job
+from tests.small_job import ARCHITECTURE, small_job
+from workflows import shipment
+
+ROOT = Path(__file__).parents[1]
+BUCKET = "s3://bucket/lake"
+CHECKPOINT = {"architecture": ARCHITECTURE, "checkpoint": "s3://bucket/weights.safetensors"}
+FOLDER = {"source": "folder", "size": 16, "channels": 1}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"inversion": {"step_size": 1e-05}, "seeds": [3, 5]},
+        {"name": "1e5", "lake": "s3://bücket/no: yes #3", "from_scratch": None},
+        {"pretrained": CHECKPOINT, "keep_images": "all"},
+        {"pretrained": {"architecture": {"timm": "a", "arguments": {"x": 1e-07, "y": "1e-07"}},
+                        "train": {"epochs": 2}}},
+    ],
+)  # fmt: skip
+def test_the_job_that_arrives_is_the_one_that_was_sent(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
+    job = small_job(**{"lake": BUCKET} | changed)
+    shipment.pack(job, tmp_path)
+    assert read_job(tmp_path / shipment.JOB_FILE) == job
+
+
+def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
+    shipment.pack(small_job(BUCKET), tmp_path)
+    sent = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    code = {
+        path.relative_to(ROOT)
+        for room in ("stir_ray", "workflows")
+        for path in ROOT.glob(f"{room}/**/*.py")
+    }
+    assert sent == code | {Path(shipment.JOB_FILE)}
+
+
+@pytest.mark.parametrize("finetune", [True, False])
+def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
+    """As far as its job lets it, with the code that was sent and no other."""
+    shipment.pack(small_job("nowhere://bucket"), tmp_path)
+    line = shipment.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    ended = subprocess.run(
+        line.split(), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert "stir-ray: lake nowhere://bucket" in ended.stderr
+    origins = {
+        word for word in ended.stderr.split() if "stir_ray/" in word and word.endswith(".py")
+    }
+    assert origins
+    assert all(str(tmp_path) in origin for origin in origins)
+
+
+@pytest.mark.parametrize("lake", ["./lake", "lake", "~/lake", "/data/lake", "file:///data/lake"])
+def test_a_lake_on_one_machine_is_not_sent(lake: str) -> None:
+    with pytest.raises(JobError, match=r"s3://BUCKET/PREFIX.*--shared"):
+        shipment.check_places(small_job(lake), shared=False)
+
+
+@pytest.mark.parametrize("lake", ["./lake", "~/lake", "memory://lake"])
+def test_no_word_of_a_person_makes_such_a_lake_shared(lake: str) -> None:
+    with pytest.raises(JobError, match="--shared"):
+        shipment.check_places(small_job(lake), shared=True)
+
+
+@pytest.mark.parametrize("lake", ["/data/lake", "file:///data/lake"])
+def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
+    shipment.check_places(small_job(lake), shared=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("data.path", {"data": FOLDER | {"path": "images"}}),
+        ("pretrained.checkpoint", {"pretrained": CHECKPOINT | {"checkpoint": "./x.safetensors"}}),
+        ("finetuned.checkpoints", {"finetuned": {"checkpoints": "~/{epoch}", "epochs": [3]}}),
+        (
+            "from_scratch.train.data.path",
+            {"from_scratch": {"train": {"epochs": 2, "data": FOLDER | {"path": "../images"}}}},
+        ),
+    ],
+)
+def test_a_place_on_the_sending_machine_is_named(key: str, changed: dict[str, Any]) -> None:
+    with pytest.raises(JobError, match=rf"`{key}: "):
+        shipment.check_places(small_job(BUCKET, **changed), shared=False)
+
+
+def test_places_that_all_machines_have_are_sent() -> None:
+    changed: dict[str, Any] = {
+        "data": FOLDER | {"path": "/data/images"},
+        "pretrained": CHECKPOINT,
+        "finetuned": {"checkpoints": "/data/{epoch}.safetensors", "epochs": [3]},
+    }
+    shipment.check_places(small_job(BUCKET, **changed), shared=False)
+
+
+def test_the_store_is_named_to_the_cluster_and_its_keys_are_not() -> None:
+    store = {"AWS_ENDPOINT_URL": "https://minio.example.org", "AWS_REGION": "eu-north-1"}
+    secret = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+    sent = shipment.environment({**store, **secret, "RAY_AUTH_TOKEN": "r", "HF_TOKEN": "h"})
+    assert store.items() <= sent.items()
+    assert not set("kstrh") & set(sent.values())
+
+
+def test_an_endpoint_with_a_password_is_not_sent() -> None:
+    with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL: a password(?!.*hidden)"):
+        shipment.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
+
+
+def test_each_submission_has_an_id_of_its_own_that_tells_the_job() -> None:
+    job, other = small_job(BUCKET), small_job(BUCKET, seeds=[3])
+    first, second, third = shipment.new_id(job), shipment.new_id(job), shipment.new_id(other)
+    assert first != second
+    assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]
+    assert first.startswith("small-")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["jobs/nothing.yaml"], "jobs/nothing.yaml"),
+        (["jobs/digits.yaml"], "--set lake=s3://BUCKET/PREFIX"),
+        (["jobs/digits.yaml", "--set", f"lake={BUCKET}"], "--address http://HEAD:8265"),
+    ],
+)
+def test_what_cannot_be_sent_is_one_line(
+    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, ["submit", *arguments])
+    (line,) = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert expected in line
