@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,25 @@ class Ended:
 
     code: int
     reason: str = ""
+
+
+class _Log:
+    """A log that is told from its beginning after each cut, and shown once."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._shown = 0
+
+    async def show_on(self, pieces: AsyncGenerator[str, None]) -> None:
+        """Show what was not shown yet, until it ends or nothing comes for long."""
+        begin = 0
+        async with aclosing(pieces):
+            while (piece := await _next(pieces)) is not None:
+                end = begin + len(piece)
+                if end > self._shown:
+                    self._show(piece[max(0, self._shown - begin) :])
+                    self._shown = end
+                begin = end
 
 
 class _Client(JobSubmissionClient):
@@ -139,10 +158,11 @@ class JobServer:
         Raises:
             ClusterAway: if it does not answer for longer.
         """
-        shown, heard = 0, time.monotonic()
+        log, heard = _Log(show), time.monotonic()
         while True:
             try:
-                shown = asyncio.run(self._show_log(submission_id, shown, show))
+                pieces: Any = self._client.tail_job_logs(submission_id)
+                asyncio.run(log.show_on(pieces))
                 info = self._client.get_job_info(submission_id)
             except _TROUBLES as error:
                 if time.monotonic() - heard > patience_s:
@@ -155,21 +175,6 @@ class JobServer:
                     return _ended(info)
                 heard = time.monotonic()
             time.sleep(_POLL_S)
-
-    async def _show_log(self, submission_id: str, shown: int, show: Callable[[str], None]) -> int:
-        """Show the log from its character `shown` on; how much is shown when it falls silent."""
-        begin = 0
-        async with aclosing(self._log(submission_id)) as log:
-            while (piece := await _next(log)) is not None:
-                end = begin + len(piece)
-                if end > shown:
-                    show(piece[max(0, shown - begin) :])
-                    shown = end
-                begin = end
-        return shown
-
-    def _log(self, submission_id: str) -> Any:
-        return self._client.tail_job_logs(submission_id)
 
     def _unreachable(self, error: Exception) -> str:
         if not isinstance(error, AuthenticationError):

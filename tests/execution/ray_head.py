@@ -79,16 +79,22 @@ def _start(role: str, options: Mapping[str, object], env: Mapping[str, str]) -> 
         **options,
     }
     command = ["ray", "start", role, *(f"--{name}={value}" for name, value in said.items())]
-    # What it starts keeps its streams, so that a pipe would never end.
-    subprocess.run(command, env=env, timeout=_STARTS_S, check=True, stdout=subprocess.DEVNULL)
+    # Not where the code is. What it starts keeps its streams, so that a pipe would never end.
+    subprocess.run(
+        command,
+        cwd=env["HOME"],
+        env=env,
+        timeout=_STARTS_S,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def _bare(home: Path) -> dict[str, str]:
-    root, programs = Path(__file__).parents[2], Path(sys.executable).parent
+    programs = Path(sys.executable).parent
     return {
         "HOME": str(home),
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "PYTHONPATH": str(root),
         "PYTHONWARNINGS": "ignore",
     }
 
