@@ -29,8 +29,11 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     print(summary.of_tasks(done.tally.ran))
     for said in grid.jobs:
         of_job = done.of_jobs[said.name]
-        print(summary.of_results(said, of_job.reduced))
-        print(f"Figures: {of_job.figures}")
+        if len(grid.jobs) > 1:
+            print(summary.of_one_of_many(said, of_job.reduced))
+        else:
+            print(summary.of_results(said, of_job.reduced))
+            print(f"Figures: {of_job.figures}")
     done.nothing_missing()
 
 

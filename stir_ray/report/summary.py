@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import RESULT_TABLES
 from stir_ray.plan.failed import FailedTask
@@ -26,6 +26,12 @@ def of_results(job: Job, reduced: Reduced) -> str:
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in RESULT_TABLES),
     ]
     return "\n".join(lines)
+
+
+def of_one_of_many(job: Job, reduced: Reduced) -> str:
+    """The same of one job of a file, on a line: how complete, and the folder of all its results."""
+    folder = Objects(job.lake).location(result_folder(job.name))
+    return f"{reduced.present} of {reduced.cells} cells: {folder}"
 
 
 def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:
