@@ -2,6 +2,8 @@
 
 parts/<table>/<id>.parquet          one part, named by its content id
 checkpoints/<training id>/<epoch>-<digest>.safetensors
+checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
+                                    what a training goes on from; gone once it has ended
 jobs/<job>/<table>.parquet          results of one job
 jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
@@ -19,10 +21,12 @@ JOBS = "jobs"
 """The folder of what belongs to one job each."""
 PARTS = "parts"
 """The folder of all parts."""
-_CHECKPOINT = re.compile(
-    rf"{CHECKPOINTS}/(?P<training>[0-9a-f]{{{ID_DIGITS}}})/\d+"
-    rf"-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})\.safetensors"
+_EPOCH = (
+    rf"{CHECKPOINTS}/(?P<training>[0-9a-f]{{{ID_DIGITS}}})/(?P<epoch>[0-9]+)"
+    rf"-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})"
 )
+_CHECKPOINT = re.compile(rf"{_EPOCH}\.safetensors")
+_RESUME = re.compile(rf"{_EPOCH}\.resume\.safetensors")
 _JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._=-]*)"
 _ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
@@ -46,13 +50,18 @@ def parse_part_key(key: str) -> tuple[str, str] | None:
     return (match["table"], match["id"]) if match else None
 
 
+def training_folder(training_id: str) -> str:
+    """The folder of all checkpoints and resume states of a training run."""
+    return f"{CHECKPOINTS}/{training_id}"
+
+
 def checkpoint_key(training_id: str, epoch: int, content: bytes) -> str:
     """The key of the weights after an epoch of a training run; epoch 0 is before it.
 
     Named by its bytes, so that training again, which may round differently, never replaces the
     weights that a finished run recorded.
     """
-    return f"{CHECKPOINTS}/{training_id}/{epoch}-{bytes_digest([content])}.safetensors"
+    return f"{training_folder(training_id)}/{epoch}-{bytes_digest([content])}.safetensors"
 
 
 def parse_checkpoint_key(key: str) -> str | None:
@@ -61,16 +70,28 @@ def parse_checkpoint_key(key: str) -> str | None:
     return match["digest"] if match else None
 
 
-def training_of(checkpoint: str) -> str | None:
-    """The id of the training that a checkpoint's key is of, or None for any other key."""
-    match = _CHECKPOINT.fullmatch(checkpoint)
+def resume_key(training_id: str, epoch: int, content: bytes) -> str:
+    """The key of what a training run goes on from after an epoch."""
+    return f"{training_folder(training_id)}/{epoch}-{bytes_digest([content])}.resume.safetensors"
+
+
+def parse_resume_key(key: str) -> tuple[int, str] | None:
+    """The epoch and the digest of the bytes that a resume state's key promises, or None."""
+    match = _RESUME.fullmatch(key)
+    return (int(match["epoch"]), match["digest"]) if match else None
+
+
+def training_of(key: str) -> str | None:
+    """The id of the training that a checkpoint or resume state is of, or None for any other key."""
+    match = _CHECKPOINT.fullmatch(key) or _RESUME.fullmatch(key)
     return match["training"] if match else None
 
 
 def is_costly(key: str) -> bool:
     """Whether the object took long to compute, so that it is worth keeping while the lake is away.
 
-    Parts and checkpoints are; all that lies under `jobs/` is made from them in seconds.
+    Parts, checkpoints and resume states are; all that lies under `jobs/` is made from them in
+    seconds.
     """
     return key.startswith((f"{PARTS}/", f"{CHECKPOINTS}/"))
 

@@ -106,7 +106,9 @@ class Objects:
         return found["type"] == "file"
 
     def delete(self, key: str) -> None:
-        """Remove the object; absent already is well too."""
+        """Remove the object, and what this machine keeps of it; absent already is well too."""
+        if self._outbox:
+            self._outbox.drop(key)
         with contextlib.suppress(FileNotFoundError):
             self._ask(f"remove {key}", lambda files: files.rm_file(self._path(key)))
 

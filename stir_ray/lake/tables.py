@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from stir_ray.errors import CorruptPart, OtherSchema
 from stir_ray.identity import bytes_digest
-from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, part_key, table_folder
+from stir_ray.lake.layout import (
+    parse_checkpoint_key,
+    parse_part_key,
+    parse_resume_key,
+    part_key,
+    table_folder,
+)
 from stir_ray.lake.nearby import Nearby, is_read_often
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.patience import PATIENCE_S
@@ -207,7 +213,16 @@ class Lake:
         promised = parse_checkpoint_key(key)
         if promised is None:
             raise ValueError(f"{key}: not the key of a checkpoint of a lake")
+        return self._promised(key, promised)
 
+    def read_resume_state(self, key: str) -> bytes:
+        """The bytes of a resume state; all else as `read_checkpoint`."""
+        _, promised = parse_resume_key(key) or (0, None)
+        if promised is None:
+            raise ValueError(f"{key}: not the key of a resume state of a lake")
+        return self._promised(key, promised)
+
+    def _promised(self, key: str, promised: str) -> bytes:
         def named(content: bytes, where: str) -> bytes:
             if bytes_digest([content]) != promised:
                 raise CorruptPart(f"{where}: its bytes are not those it was named by")

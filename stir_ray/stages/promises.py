@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-from stir_ray.lake.layout import part_key, training_of
+from stir_ray.lake.layout import parse_checkpoint_key, part_key, training_of
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.measurement import Compare, Comparison, Invert
@@ -105,7 +105,7 @@ def _training(task: Train) -> Promise:
         if task.start and table["weights"][0].as_py() != task.start.weights:
             return "`weights` of epoch 0 are not those that it was to start from"
         keys = [place.removeprefix(LAKE) for place in table["location"].to_pylist()]
-        if {training_of(key) for key in keys} != {task.id}:
+        if not all(parse_checkpoint_key(key) and training_of(key) == task.id for key in keys):
             return "`location` is of another training"
         return None
 

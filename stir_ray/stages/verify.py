@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -18,6 +19,7 @@ from stir_ray.lake.layout import (
     parse_figure_key,
     parse_part_key,
     parse_result_key,
+    parse_resume_key,
     part_key,
 )
 from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
@@ -25,10 +27,12 @@ from stir_ray.lake.several import AT_ONCE, several
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import LAKE
-from stir_ray.plan.models import independent_trainings, inspections
+from stir_ray.plan.models import inspections
+from stir_ray.plan.preparation import Train
 from stir_ray.stages.asked import read_record, record_keys
 from stir_ray.stages.forecast import known_to_lake
 from stir_ray.stages.promises import Promise, promises
+from stir_ray.stages.study import trainings
 from stir_ray.stages.values import odd_values
 
 _BYTES_AT_ONCE = 2**30
@@ -138,11 +142,7 @@ def _promises(lake: Lake, also: Iterable[Asked]) -> Iterator[tuple[str, Promise]
     every = {asked.id: asked for asked in (*_recorded(lake), *also)}
     for asked in every.values():
         # What a plan is made from is planned in any case, whether it can be read or not.
-        first = (
-            inspections(asked.job, asked.version),
-            independent_trainings(asked.job, asked.version),
-        )
-        for task in chain(*first):
+        for task in chain(inspections(asked.job, asked.version), _trainings(lake, asked)):
             yield from ((part_key(part.table, part.id), _nothing) for part in task.outputs)
     for asked in every.values():
         try:
@@ -151,6 +151,12 @@ def _promises(lake: Lake, also: Iterable[Asked]) -> Iterator[tuple[str, Promise]
         except (StirRayError, FileNotFoundError):
             # What its plan needs is damaged or gone; it is found by itself.
             continue
+
+
+def _trainings(lake: Lake, asked: Asked) -> Iterator[Train]:
+    """Those that can be planned: what starts from a damaged model cannot."""
+    with suppress(StirRayError, FileNotFoundError):
+        yield from trainings(asked, lake)
 
 
 def _nothing(_: object) -> None:
@@ -188,10 +194,14 @@ def _is_whole(lake: Lake, checkpoint: str) -> bool:
 
 
 def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
-    if parse_checkpoint_key(key) is None:
+    if parse_checkpoint_key(key):
+        read = lake.read_checkpoint
+    elif parse_resume_key(key):
+        read = lake.read_resume_state
+    else:
         return Finding(key, "not a checkpoint of ours", is_damage=False)
     try:
-        lake.read_checkpoint(key)
+        read(key)
     except CorruptPart:
         return Finding(key, "its bytes are not those it was named by")
     return None

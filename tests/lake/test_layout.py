@@ -18,9 +18,12 @@ from stir_ray.lake.layout import (
     parse_figure_key,
     parse_part_key,
     parse_result_key,
+    parse_resume_key,
     part_key,
     result_key,
+    resume_key,
     table_folder,
+    training_folder,
     training_of,
 )
 from stir_ray.lake.schemas import PART_TABLES
@@ -91,7 +94,21 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
     assert parse_checkpoint_key(key) == bytes_digest([content])
     assert training_of(key) == training
     assert checkpoint_key(training, epoch, content + b"!") != key
-    assert parse_part_key(key) is None
+    assert parse_part_key(key) is parse_resume_key(key) is None
+    assert key.startswith(f"{training_folder(training)}/")
+
+
+@given(training=IDS, epoch=st.integers(0, 10**6), content=st.binary(max_size=7))
+def test_the_key_of_a_resume_state_promises_its_bytes_and_tells_its_epoch(
+    training: str, epoch: int, content: bytes
+) -> None:
+    key = resume_key(training, epoch, content)
+    assert parse_resume_key(key) == (epoch, bytes_digest([content]))
+    assert training_of(key) == training
+    assert key.startswith(f"{training_folder(training)}/")
+    assert resume_key(training, epoch, content + b"!") != key
+    assert parse_part_key(key) is parse_checkpoint_key(key) is None
+    assert is_costly(key)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +116,10 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
     [
         "",
         part_key("trainings", ID),
+        f"checkpoints/{ID}/7-{ID}.resume",
+        f"checkpoints/{ID}/7-{ID}.resume.safetensors\n",
+        f"checkpoints/{ID}/seven-{ID}.resume.safetensors",
+        f"checkpoints/{ID}/7-{ID}xresume.safetensors",
         f"checkpoints/{ID}/7.safetensors",
         f"checkpoints/{ID}/7-{ID}",
         f"checkpoints/{ID}/7-{ID}.safetensors\n",
@@ -106,8 +127,8 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
         f"checkpoints/{ID}/.draft-{ID}",
     ],
 )
-def test_other_keys_are_no_checkpoints(key: str) -> None:
-    assert parse_checkpoint_key(key) is None
+def test_other_keys_are_no_checkpoints_and_no_resume_states(key: str) -> None:
+    assert parse_checkpoint_key(key) is parse_resume_key(key) is None
     assert training_of(key) is None
 
 
@@ -147,6 +168,8 @@ def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
         checkpoint_key(one, epoch, b"others"),
         checkpoint_key(one, epoch + 1, b"weights"),
         checkpoint_key(other, epoch, b"weights"),
+        resume_key(one, epoch, b"weights"),
+        resume_key(one, epoch + 1, b"weights"),
         result_key(one, "results"),
         result_key(one, "matrices"),
         asked_key(one, other),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import part_key, training_of
+from stir_ray.lake.layout import part_key, resume_key, training_of
 from stir_ray.lake.tables import open_lake
 from stir_ray.stages.asked import look
 from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
@@ -209,6 +209,9 @@ def test_while_a_model_is_not_trained_what_it_may_need_stays(path: Path) -> None
         one for one in trained if len(list((lake / "checkpoints" / one.stem).iterdir())) == 3
     )
     finetuned.unlink()
+    left = lake / resume_key(finetuned.stem, 1, b"optimiser")
+    left.write_bytes(b"optimiser")
+    age(lake)
     surplus = unused(open_lake(str(lake)))
     assert surplus.unused == ()
     assert len(surplus.undecided) == 1
@@ -231,19 +234,23 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     for alien in aliens:
         alien.parent.mkdir(exist_ok=True)
         alien.write_text("mine")
+    # Of a training that died before it removed it.
+    left = lake / resume_key(folder.name, 1, b"optimiser")
+    left.write_bytes(b"optimiser")
     draft = lake / f"parts/images/.draft-{7:032x}"
     draft.write_bytes(b"half an ima")
     age(lake)
     # Records of failures that still count are needed.
-    assert listed(path) == {str(one.relative_to(lake)) for one in (superseded, draft)}
+    assert listed(path) == {str(one.relative_to(lake)) for one in (superseded, left, draft)}
     stir_ray("retry", path, "--serial", "--layer", 2)
     age(lake)
     found = unused(open_lake(str(lake))).unused
     kinds = sorted(one.table for one in found)
-    assert kinds == ["checkpoints", "drafts", *8 * ["failures"]]
+    assert kinds == ["checkpoints", "checkpoints", "drafts", *8 * ["failures"]]
     assert Unused(str(draft.relative_to(lake)), "drafts", 11) in found
     stir_ray("gc", path, "--yes")
     assert not superseded.exists()
+    assert not left.exists()
     assert not draft.exists()
     assert all(alien.exists() for alien in aliens)
     assert stir_ray("failures", path)[1].startswith("1 x deterministic (ValueError")

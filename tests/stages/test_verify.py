@@ -288,16 +288,21 @@ def test_a_part_of_another_table_in_a_planned_place_is_damage(
 
 
 @pytest.mark.parametrize(
-    ("schema", "column"),
-    [(COMPARISONS, "stir"), (TRAININGS, "test_loss"), (MODELS, "flops")],
-    ids=lambda value: getattr(value, "name", ""),
+    ("schema", "column", "place"),
+    [
+        (COMPARISONS, "stir", 0),
+        (MODELS, "flops", 0),
+        # Of the pretrained model, of what starts from it, and of what starts from nothing.
+        *((TRAININGS, "test_loss", place) for place in range(3)),
+    ],
+    ids=lambda value: getattr(value, "name", str(value)),
 )
 def test_a_part_of_another_version_stays_and_is_a_failure_where_a_job_needs_its_place(
-    finished_copy: Callable[[], Job], tmp_path: Path, schema: TableSchema, column: str
+    finished_copy: Callable[[], Job], tmp_path: Path, schema: TableSchema, column: str, place: int
 ) -> None:
     job = finished_copy()
     path, lake = job_file(job, tmp_path), open_lake(job.lake)
-    part_id = min(lake.stored(schema))
+    part_id = sorted(lake.stored(schema))[place]
     older = lake.read(schema, part_id).drop([column])
     lake.write(schema, "f" * len(part_id), older)
     code, said, _ = stir_ray("verify", path, "--repair")
