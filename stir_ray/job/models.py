@@ -54,27 +54,35 @@ class Architecture(Value):
 class Training(Value):
     """One training run; a checkpoint is kept after every epoch, and one before the first."""
 
-    task: Literal["classification"] = "classification"
-    """Cross-entropy on the labels of the dataset."""
+    task: Literal["classification", "reconstruction"] = "classification"
+    """`classification`: cross-entropy on the labels of the dataset. `reconstruction`: L1 between
+    the image in [0, 1] and what a linear decoder makes of the last block's patch tokens."""
     data: Data | None = None
     """The dataset trained on; the job's own `data` if not given."""
-    epochs: PositiveInt
+    epochs: PositiveInt = 100
     batch_size: PositiveInt = 32
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """As timm has them: `sgd` is with Nesterov momentum."""
+    optimizer: Literal["sgd", "nesterov", "adam", "adamw"] = "sgd"
+    """`sgd` has plain momentum, `nesterov` is SGD with Nesterov's."""
     learning_rate: PositiveFloat = 1e-3
+    """At its highest; from there it falls to 0 along a cosine over all epochs."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD, above 0; Adam keeps its own decay rates."""
+    """Of `sgd` and `nesterov`; Adam keeps its own decay rates."""
     weight_decay: NonNegativeFloat = 1e-4
     warmup_epochs: NonNegativeInt = 0
     """Epochs over which the learning rate rises linearly before it falls along a cosine."""
+    gradient_clip: PositiveFloat | None = None
+    """The largest L2 norm of a step's gradient, which is scaled down to it; null clips none."""
+    mixed_precision: Literal["none", "bf16"] = "none"
+    """`bf16` computes products of a step in bfloat16; weights and tests stay in float32."""
+    augmentation: Literal["none", "standard"] = "none"
+    """`standard`: images shifted by up to an eighth of their side, and half of them mirrored."""
     seed: NonNegativeInt = 0
-    """Of the initial weights and of the order of the images."""
+    """Of the initial weights, the order of the images, dropout and augmentation."""
 
     @model_validator(mode="after")
     def _can_be_run(self) -> "Training":
-        if self.optimizer == "sgd" and self.momentum == 0:
-            raise ValueError("momentum of sgd must be above 0")
+        if self.optimizer == "nesterov" and self.momentum == 0:
+            raise ValueError("momentum of nesterov must be above 0")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs must be below epochs ({self.epochs})")
         return self

@@ -98,12 +98,14 @@ TRAININGS = TableSchema(
         Column("epoch", _INT, "0 is before the first step"),
         Column("weights", _TEXT, "digest of architecture and block weights"),
         Column("location", _TEXT, "of the checkpoint; `lake:` and its key"),
-        Column("train_loss", _FLOAT, "mean cross-entropy of the epoch; of epoch 0, `test_loss`"),
-        Column("test_loss", _FLOAT, "mean cross-entropy on the held-out images"),
-        Column("test_accuracy", _FLOAT, "fraction of the held-out images classified rightly"),
+        Column("train_loss", _FLOAT, "mean over the epoch's images: cross-entropy, or L1 per pixel "
+               "of a reconstruction; of epoch 0, `test_loss`"),
+        Column("test_loss", _FLOAT, "mean of the same over the held-out images"),
+        Column("test_accuracy", _FLOAT, "fraction of the held-out images classified rightly; NaN "
+               "of a reconstruction"),
     ),
     key=("epoch",),
-)
+)  # fmt: skip
 
 INVERSIONS = TableSchema(
     "inversions",

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
 from stir_ray.models.patches import with_patch_projection
+from stir_ray.models.randomness import drawn_from
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
         ModelError: if timm has no such model, refuses the arguments, or gives no block outputs.
     """
     arguments: dict[str, Any] = dict(architecture.arguments)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with drawn_from(seed):
         try:
             model = timm.create_model(
                 architecture.timm, pretrained=False, num_classes=classes, **arguments
@@ -128,6 +128,17 @@ def intermediates(
     # Without prefix tokens (pooled transformers, ConvNets) timm returns bare tensors.
     pairs = [item if isinstance(item, tuple) else (item, None) for item in found]
     return [(patches if with_prefix else _as_tokens(patches), prefix) for patches, prefix in pairs]
+
+
+def final_features(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The last block's feature map after the final norm: (image, unit, row, column).
+
+    Args:
+        model: a timm model with `forward_intermediates`.
+        images: normalised images.
+    """
+    (features,) = _intermediates_of(model)(images, indices=1, norm=True, intermediates_only=True)
+    return features
 
 
 def _as_tokens(feature_map: torch.Tensor) -> torch.Tensor:

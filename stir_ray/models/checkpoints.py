@@ -14,6 +14,9 @@ from stir_ray.identity import bytes_digest, canonical_json
 from stir_ray.job import Architecture
 from stir_ray.models.architectures import build, normalisation
 
+DECODER = "reconstruction_decoder"
+"""Begins the names of a reconstruction's decoder, which no block needs: `load` leaves it out."""
+
 
 @dataclass(frozen=True)
 class FrozenModel:
@@ -28,6 +31,10 @@ class FrozenModel:
     module: nn.Module
     mean: Tensor
     std: Tensor
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] as the module takes them."""
+        return (images - self.mean) / self.std
 
 
 def freeze(module: nn.Module, architecture: Architecture, device: torch.device) -> FrozenModel:
@@ -67,6 +74,7 @@ def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) ->
         ModelError: naming the tensors that are missing, unknown or of another shape.
     """
     head = _classifier(architecture)
+    state = {name: tensor for name, tensor in state.items() if not _is_of(DECODER, name)}
     width = next((len(tensor) for name, tensor in state.items() if name == f"{head}.weight"), 0)
     model = build(architecture, classes=width)
     expected = model.state_dict()
@@ -83,18 +91,18 @@ def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) ->
         shown = "; ".join(problems[:3])
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ModelError(f"{where}: does not fit `{architecture.timm}`: {shown}{more}")
-    model.load_state_dict(dict(state))
+    model.load_state_dict(state)
     return model
 
 
 def digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
     """What a model *is* as far as its blocks see an image.
 
-    The classifier is left out: it comes after every block, so a pretrained model with a new
-    classifier is still that model, and shares its inversions.
+    Classifier and decoder are left out: they come after every block, so a pretrained model with a
+    new classifier is still that model, and shares its inversions.
     """
-    head = _classifier(architecture)
-    kept = sorted(name for name in state if not name.startswith(f"{head}."))
+    ends = (_classifier(architecture), DECODER)
+    kept = sorted(name for name in state if not any(_is_of(end, name) for end in ends))
     described = canonical_json(architecture.model_dump(mode="json")).encode()
 
     def pieces(name: str) -> tuple[bytes, bytes]:
@@ -116,6 +124,10 @@ def download(name: str) -> dict[str, Tensor]:
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"timm weights `{name}` cannot be had: {reason[:300]}") from None
+
+
+def _is_of(submodule: str, name: str) -> bool:
+    return name.startswith(f"{submodule}.")
 
 
 def _classifier(architecture: Architecture) -> str:

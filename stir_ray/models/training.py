@@ -1,4 +1,8 @@
-"""Supervised training of a classifier, an epoch at a time, with timm's optimisers and schedules."""
+"""Training of a model, an epoch at a time, with timm's optimisers and schedules.
+
+Whatever is random in an epoch is drawn by the training's seed and the epoch's number: so an epoch
+is the same whether the ones before it were trained in this process or in one that died.
+"""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,20 +11,17 @@ from dataclasses import dataclass
 import torch
 from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 from timm.scheduler.cosine_lr import CosineLRScheduler
-from torch import Tensor, nn
-from torch.nn import functional
+from timm.utils.clip_grad import dispatch_clip_grad
+from torch import Tensor
 
+from stir_ray.identity import derive_seed
 from stir_ray.job import Training
+from stir_ray.models import optimizers
+from stir_ray.models.augmentation import augmented
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.microbatches import MicroBatches
-
-
-@dataclass(frozen=True)
-class LabelledImages:
-    """Images in [0, 1] (image, channel, height, width) and their classes (image)."""
-
-    images: Tensor
-    labels: Tensor
+from stir_ray.models.objectives import OBJECTIVES, LabelledImages, Objective, evaluate
+from stir_ray.models.randomness import drawn_from
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,20 @@ class Epoch:
 
     Attributes:
         number: 0 is before the first step.
-        train_loss: mean cross-entropy over the epoch; of epoch 0, `test_loss`.
-        test_loss: mean cross-entropy on the held-out images.
-        test_accuracy: fraction of the held-out images classified rightly.
+        train_loss: mean loss over the epoch; of epoch 0, `test_loss`.
+        test_loss: mean loss on the held-out images.
+        test_accuracy: fraction of the held-out images classified rightly; None if the training
+            is none of a classifier.
         state: the weights after it, on the CPU.
+        optimizer: the optimiser's tensors after it, on the CPU.
     """
 
     number: int
     train_loss: float
     test_loss: float
-    test_accuracy: float
+    test_accuracy: float | None
     state: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
 
 
 def train(
@@ -48,31 +52,131 @@ def train(
     *,
     train_set: LabelledImages,
     test_set: LabelledImages,
-    shuffle_seed: int,
     micro: MicroBatches,
+    ended: int | None = None,
+    optimizer_state: dict[str, Tensor] | None = None,
 ) -> Iterator[Epoch]:
     """Train the model's weights in place and yield every epoch, the one before training first.
 
     Args:
-        model: whose module is trained; its weights start as they are.
-        settings: optimiser, rates, epochs and batch size.
-        train_set: on the model's device.
-        test_set: held out, on the model's device.
-        shuffle_seed: of the order of the images, which is drawn anew every epoch.
+        model: whose module is trained; its weights start as they are. A reconstruction needs its
+            decoder.
+        settings: objective, optimiser, rates, epochs, batch size and the seed of all that is drawn.
+        train_set: anywhere; batches are moved to the model's device.
+        test_set: held out; likewise.
         micro: images that go through the model at once; gradients of a batch are added up.
+        ended: the last epoch that is over, to go on after it; None begins at the beginning.
+        optimizer_state: of that epoch.
 
     Raises:
         FloatingPointError: if the loss stops being finite.
     """
+    run = _run(model, settings, len(train_set.labels), micro)
+    if ended is None:
+        loss, accuracy = run.evaluated(test_set)
+        yield Epoch(0, loss, loss, accuracy, *run.state())
+    else:
+        optimizers.restore(run.optimizer, model.module, optimizer_state or {})
+    for number in range((ended or 0) + 1, settings.epochs + 1):
+        mean_loss = run.epoch(number, train_set)
+        loss, accuracy = run.evaluated(test_set)
+        if not (math.isfinite(mean_loss) and math.isfinite(loss)):
+            raise FloatingPointError(
+                f"the loss of epoch {number} is {mean_loss}; lower the learning rate"
+            )
+        yield Epoch(number, mean_loss, loss, accuracy, *run.state())
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training at work."""
+
+    model: FrozenModel
+    settings: Training
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: CosineLRScheduler
+    micro: MicroBatches
+
+    def epoch(self, number: int, images: LabelledImages) -> float:
+        """See every image once, in an order of the epoch's own; the mean loss."""
+        self.model.module.train()
+        order = torch.Generator().manual_seed(self._seed("shuffle", number))
+        batches = torch.randperm(len(images.labels), generator=order).split(
+            self.settings.batch_size
+        )
+        total = 0.0
+        for place, batch in enumerate(batches):
+            self.schedule.step_update((number - 1) * len(batches) + place)
+            chosen = self._seen(images, batch, number).at(slice(None), self.model.mean.device)
+            total += self._step(chosen, self._seed("dropout", number, place)) * len(batch)
+        return total / len(images.labels)
+
+    def evaluated(self, images: LabelledImages) -> tuple[float, float | None]:
+        """Loss and accuracy, in full precision whatever the training is in."""
+        batch_size = self.settings.batch_size
+        return evaluate(self.model, self.objective, images, self.micro, batch_size=batch_size)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weights and the optimiser's tensors, on the CPU."""
+        state = self.model.module.state_dict()
+        weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+        return weights, optimizers.state_of(self.optimizer, self.model.module)
+
+    def _seed(self, purpose: str, *place: int) -> int:
+        return derive_seed(purpose, self.settings.seed, *place)
+
+    def _seen(self, images: LabelledImages, batch: Tensor, epoch: int) -> LabelledImages:
+        chosen = images.at(batch)
+        if self.settings.augmentation == "none":
+            return chosen
+        changed = augmented(chosen.images, batch.tolist(), seed=self.settings.seed, epoch=epoch)
+        return LabelledImages(changed, chosen.labels)
+
+    def _step(self, batch: LabelledImages, dropout_seed: int) -> float:
+        """Move the weights; the mean loss before."""
+        gradient = self._gradient(batch, dropout_seed)
+        loss = self.micro.all_or_none(len(batch.labels), gradient)
+        if self.settings.gradient_clip is not None:
+            weights = self.model.module.parameters()
+            dispatch_clip_grad(weights, self.settings.gradient_clip, mode="norm")
+        self.optimizer.step()
+        return loss
+
+    def _gradient(self, batch: LabelledImages, dropout_seed: int) -> Callable[[list[slice]], float]:
+        """A function that leaves the gradient of the mean loss in the weights; the mean loss."""
+        device = self.model.mean.device
+        narrow = torch.autocast(
+            device.type, torch.bfloat16, enabled=self.settings.mixed_precision == "bf16"
+        )
+
+        def of(slices: list[slice]) -> float:
+            self.model.module.zero_grad()
+            mean = 0.0
+            # Dropout and drop path draw from torch's global generators.
+            with drawn_from(dropout_seed, device):
+                for part in slices:
+                    seen = batch.at(part)
+                    with narrow:
+                        output = self.objective.output(self.model, seen.images)
+                    loss = self.objective.losses(output, seen).sum() / len(batch.labels)
+                    loss.backward()
+                    mean += float(loss.detach())
+            return mean
+
+        return of
+
+
+def _run(model: FrozenModel, settings: Training, images: int, micro: MicroBatches) -> _Run:
     module = model.module.requires_grad_(True)
     optimizer = create_optimizer_v2(
         module,
-        opt=settings.optimizer,
+        opt=optimizers.TIMM_NAMES[settings.optimizer],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
     )
-    steps_per_epoch = math.ceil(len(train_set.labels) / settings.batch_size)
+    steps_per_epoch = math.ceil(images / settings.batch_size)
     schedule = CosineLRScheduler(
         optimizer,
         t_initial=settings.epochs * steps_per_epoch,
@@ -80,69 +184,4 @@ def train(
         warmup_lr_init=settings.learning_rate / 100,
         t_in_epochs=False,
     )
-    order = torch.Generator().manual_seed(shuffle_seed)
-    loss, accuracy = evaluate(model, test_set, micro)
-    yield Epoch(0, loss, loss, accuracy, _copied(module))
-    for number in range(1, settings.epochs + 1):
-        module.train()
-        total = 0.0
-        batches = torch.randperm(len(train_set.labels), generator=order).split(settings.batch_size)
-        for step, batch in enumerate(batches):
-            schedule.step_update((number - 1) * steps_per_epoch + step)
-            images = LabelledImages(train_set.images[batch], train_set.labels[batch])
-            batch_loss = micro.all_or_none(len(batch), _gradient(model, images))
-            optimizer.step()
-            total += batch_loss * len(batch)
-        mean_loss = total / len(train_set.labels)
-        loss, accuracy = evaluate(model, test_set, micro)
-        if not (math.isfinite(mean_loss) and math.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss of epoch {number} is {mean_loss}; lower the learning rate"
-            )
-        yield Epoch(number, mean_loss, loss, accuracy, _copied(module))
-
-
-def evaluate(
-    model: FrozenModel, images: LabelledImages, micro: MicroBatches
-) -> tuple[float, float]:
-    """Mean cross-entropy, and the fraction classified rightly."""
-    model.module.eval()
-    with torch.no_grad():
-        count = len(images.labels)
-        logits = torch.cat(micro.each(count, lambda part: _logits(model, images.images[part])))
-        loss = functional.cross_entropy(logits, images.labels)
-        right = (logits.argmax(dim=1) == images.labels).float().mean()
-    return float(loss), float(right)
-
-
-def _gradient(model: FrozenModel, images: LabelledImages) -> Callable[[list[slice]], float]:
-    """A function that leaves the gradient of the mean loss in the weights; the mean loss."""
-
-    def of(slices: list[slice]) -> float:
-        model.module.zero_grad()
-        mean = 0.0
-        for part in slices:
-            logits = _logits(model, images.images[part])
-            loss = functional.cross_entropy(logits, images.labels[part])
-            share = len(logits) / len(images.labels)
-            (loss * share).backward()
-            mean += float(loss.detach()) * share
-        return mean
-
-    return of
-
-
-def with_new_classifier(module: nn.Module, *, classes: int, seed: int) -> nn.Module:
-    """The module with a fresh classifier, its weights drawn from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        module.reset_classifier(classes)  # pyright: ignore[reportCallIssue] - timm's own method
-    return module
-
-
-def _logits(model: FrozenModel, images: Tensor) -> Tensor:
-    return model.module((images - model.mean) / model.std)
-
-
-def _copied(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+    return _Run(model, settings, OBJECTIVES[settings.task], optimizer, schedule, micro)

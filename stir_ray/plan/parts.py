@@ -11,7 +11,7 @@ from stir_ray.identity import content_id
 RECIPES = {
     "image_sets": 1,
     "models": 1,
-    "trainings": 1,
+    "trainings": 2,
     "inversions": 1,
     "images": 1,
     "comparisons": 1,

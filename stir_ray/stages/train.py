@@ -1,6 +1,8 @@
 """Train a model: a checkpoint per epoch in the lake, and then the record of the run."""
 
-import torch
+import math
+from typing import Any
+
 from torch import nn
 
 from stir_ray.data import sources
@@ -10,57 +12,86 @@ from stir_ray.lake.layout import checkpoint_key
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints, training
-from stir_ray.models.training import Epoch, LabelledImages
+from stir_ray.models.decoder import with_new_decoder
+from stir_ray.models.objectives import LabelledImages, with_new_classifier
+from stir_ray.models.resuming import ResumeState
+from stir_ray.models.training import Epoch
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
+from stir_ray.stages.resuming import ResumeStates
 from stir_ray.stages.workbench import Workbench
+
+Row = dict[str, Any]
 
 
 def train_model(task: Train, bench: Workbench) -> None:
-    """Train from the task's start and store every epoch.
+    """Train from the task's start, or from where an attempt before came to, and store every epoch.
 
     The record is written last: it says that all checkpoints are there.
     """
     if bench.is_stored(task.outputs[0]):
         # Since it was planned: by another run, or delivered from the outbox.
         return
-    train_set, classes = _labelled(task.data, "train", bench.device)
-    test_set, _ = _labelled(task.data, "test", bench.device)
-    module = _start(task, bench, classes)
-    model = checkpoints.freeze(module, task.architecture, bench.device)
-    epochs = training.train(
-        model,
-        task.training,
-        train_set=train_set,
-        test_set=test_set,
-        shuffle_seed=derive_seed("shuffle", task.training.seed),
-        micro=bench.micro,
-    )
-    rows = [_stored(task, epoch, bench) for epoch in epochs]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    states = ResumeStates(task, bench)
+    rows = _all_rows(task, bench, states)
     if not bench.is_stored(task.outputs[0]):
         # Another run may have ended the same training first, and its weights may be in use: on
         # some devices they are not bitwise these.
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        columns["test_accuracy"] = [_number(value) for value in columns["test_accuracy"]]
         bench.write(task.outputs[0], build(TRAININGS, columns))
+    states.remove()
 
 
-def _start(task: Train, bench: Workbench, classes: int) -> nn.Module:
+def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
+    """The rows of the record, of epochs that an attempt before has ended and of all others."""
+    train_set, test_set = (_labelled(task.data, split) for split in ("train", "test"))
+    module = _start(task, bench, train_set)
+    resumed = states.newest(module)
+    rows: list[Row] = []
+    if resumed:
+        module.load_state_dict(resumed.weights)
+        rows = resumed.state.rows
+        # Slices of another size round differently.
+        bench.micro.halvings = max(bench.micro.halvings, resumed.state.halvings)
+    epochs = training.train(
+        checkpoints.freeze(module, task.architecture, bench.device),
+        task.training,
+        train_set=train_set,
+        test_set=test_set,
+        micro=bench.micro,
+        ended=resumed.state.epoch if resumed else None,
+        optimizer_state=resumed.state.optimizer if resumed else None,
+    )
+    for epoch in epochs:
+        rows.append(_stored(task, epoch, bench))
+        # Nothing is lost with epoch 0, and after the last one there is the record.
+        if 0 < epoch.number < task.training.epochs:
+            states.keep(ResumeState(rows, bench.micro.halvings, epoch.optimizer))
+    return rows
+
+
+def _start(task: Train, bench: Workbench, train_set: LabelledImages) -> nn.Module:
     seed = derive_seed("initial weights", task.training.seed)
+    classes = int(train_set.labels.max()) + 1
     if task.start is None:
-        return architectures.build(task.architecture, classes=classes, seed=seed)
-    state = bench.read_weights(task.start.location)
-    module = checkpoints.load(state, task.architecture, task.start.location)
-    return training.with_new_classifier(module, classes=classes, seed=seed)
+        module = architectures.build(task.architecture, classes=classes, seed=seed)
+    else:
+        state = bench.read_weights(task.start.location)
+        loaded = checkpoints.load(state, task.architecture, task.start.location)
+        module = with_new_classifier(loaded, classes=classes, seed=seed)
+    if task.training.task == "classification":
+        return module
+    channels, height, width = train_set.images.shape[1:]
+    return with_new_decoder(module, image_shape=(channels, height, width), seed=seed)
 
 
-def _labelled(data: Data, split: sources.Split, device: torch.device) -> tuple[LabelledImages, int]:
-    """A split on the device, and the number of classes."""
+def _labelled(data: Data, split: sources.Split) -> LabelledImages:
     loaded = sources.load(data, split)
-    images = LabelledImages(loaded.images.to(device), loaded.labels.to(device))
-    return images, int(loaded.labels.max()) + 1
+    return LabelledImages(loaded.images, loaded.labels)
 
 
-def _stored(task: Train, epoch: Epoch, bench: Workbench) -> dict[str, object]:
+def _stored(task: Train, epoch: Epoch, bench: Workbench) -> Row:
     """Store an epoch's checkpoint; its row of the record."""
     content = checkpoints.encode(epoch.state)
     key = checkpoint_key(task.id, epoch.number, content)
@@ -73,3 +104,7 @@ def _stored(task: Train, epoch: Epoch, bench: Workbench) -> dict[str, object]:
         "test_loss": epoch.test_loss,
         "test_accuracy": epoch.test_accuracy,
     }
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

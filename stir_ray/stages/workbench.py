@@ -1,5 +1,6 @@
 """What a worker keeps between tasks: its lake, models, images, and what models made of them."""
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -151,6 +152,14 @@ class Workbench:
             if not self.lake.objects.is_kept(key):
                 raise
             self._is_away = True
+
+    def tidy(self, key: str) -> None:
+        """Remove an object that nobody needs any more, if the lake is there for it.
+
+        What stays costs space until `stir-ray gc` finds it, and is no reason to fail.
+        """
+        with contextlib.suppress(LakeAway, LakeError):
+            (self._hurried if self._is_away else self.lake).objects.delete(key)
 
     @property
     def device_name(self) -> str:

@@ -1,0 +1,50 @@
+"""The decoder of a reconstruction: from a model's last patch tokens back to the image.
+
+One linear map per patch, as in SimMIM (Xie et al. 2022) and in Hugging Face's
+`ViTForMaskedImageModeling`: a 1 × 1 convolution to all pixels of a patch, and a pixel shuffle. As
+there, it reads the tokens after the final norm, the class token left out.
+"""
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from stir_ray.errors import ModelError
+from stir_ray.models.architectures import final_features
+from stir_ray.models.checkpoints import DECODER, FrozenModel
+from stir_ray.models.randomness import drawn_from
+
+
+def with_new_decoder(
+    module: nn.Module, *, image_shape: tuple[int, int, int], seed: int
+) -> nn.Module:
+    """The module without a classifier and with a fresh decoder, its weights drawn from `seed`.
+
+    Args:
+        module: a timm model.
+        image_shape: channels, height, width.
+        seed: of the decoder's weights.
+
+    Raises:
+        ModelError: if the model's last feature map does not divide the image into square patches.
+    """
+    channels, height, width = image_shape
+    # timm's own record of its last block; torch's types know nothing of it.
+    last = cast("Any", module).feature_info[-1]
+    units, patch = int(last["num_chs"]), int(last["reduction"])
+    if height % patch or width % patch:
+        raise ModelError(
+            f"reconstruction: {height} x {width} pixels are no whole number of patches of {patch}; "
+            "choose another image size"
+        )
+    module.reset_classifier(0)  # pyright: ignore[reportCallIssue] - timm's own method
+    with drawn_from(seed):
+        pixels = nn.Conv2d(units, channels * patch**2, kernel_size=1)
+    module.add_module(DECODER, nn.Sequential(pixels, nn.PixelShuffle(patch)))
+    return module
+
+
+def reconstruct(model: FrozenModel, images: Tensor) -> Tensor:
+    """What the decoder makes of images in [0, 1]: of the same shape, and not bounded."""
+    features = final_features(model.module, model.normalised(images))
+    return model.module.get_submodule(DECODER)(features)
