@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from stir_ray.lake.schemas import TRAININGS
 from tests.execution.test_cluster import ON_A_CLUSTER
 from tests.faults.driver import killed_node
 from tests.faults.laws import nothing_lost
 from tests.faults.runs import Scene
+from tests.small_job import small_job
 
 
 @pytest.fixture
@@ -81,6 +83,48 @@ def test_a_worker_killed_within_an_inversion_is_replaced_and_its_task_runs_again
     nothing_lost(scene, finished, at_most=1)
     # It may have begun another task before the signal came.
     assert killed not in {one.pid for one in scene.executions()[len(before) + 1 :]}
+
+
+@pytest.mark.slow
+def test_a_worker_killed_within_a_training_goes_on_from_its_last_epoch(
+    scene: Scene, tmp_path: Path
+) -> None:
+    epochs = 11
+    training = {"epochs": epochs, "batch_size": 8, "optimizer": "adamw"}
+    job = small_job(scene.lake, finetuned={"train": training}, from_scratch=None)
+
+    def ended(lake: Path) -> dict[str, int]:
+        """When each checkpoint of the long training was written, as far as it may go on after."""
+        states = lake.glob("checkpoints/*/*.resume.safetensors")
+        reached = [int(state.name.partition("-")[0]) for state in states]
+        files = lake.glob("checkpoints/*/*-????????????????????????????????.safetensors")
+        return {
+            str(file.relative_to(lake)): file.stat().st_mtime_ns
+            for file in files
+            if int(file.name.partition("-")[0]) <= max(reached, default=-1)
+        }
+
+    lake = Path(scene.lake)
+    with scene.started(verb="finetune", job=job) as run:
+        run.until(lambda: len(ended(lake)) > 3)
+        os.kill(scene.executions()[-1].pid, signal.SIGKILL)
+        before = ended(lake)
+        assert run.ended().code == 0
+    assert 3 < len(before) <= epochs
+    # What was written then was not written again, which replaces a file.
+    assert {key: (lake / key).stat().st_mtime_ns for key in before} == before
+    assert scene.cut_short() == {"train finetuned": 1}
+    assert not list(lake.glob("checkpoints/*/*.resume.safetensors"))
+    assert not scene.findings()
+    other = Scene(tmp_path / "undisturbed", str(tmp_path / "undisturbed" / "lake"))
+    other.folder.mkdir()
+    again = small_job(other.lake, finetuned={"train": training}, from_scratch=None)
+    assert other.run("--serial", verb="finetune", job=again).code == 0
+    records = [
+        sorted(str(one.read(TRAININGS, key).to_pydict()) for key in one.stored(TRAININGS))
+        for one in (scene.open(), other.open())
+    ]
+    assert records[0] == records[1]
 
 
 def test_a_node_that_dies_takes_only_what_it_was_at_with_it(
