@@ -1,6 +1,7 @@
 """Who computed a part: code, packages, machine."""
 
 import platform
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -22,6 +23,7 @@ def _constant() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "host": f"{platform.system()} {platform.machine()}",
+        "node": socket.gethostname(),
     }
 
 
@@ -37,12 +39,24 @@ def _code_digest() -> str:
     return bytes_digest(sources())
 
 
-def provenance(*, job: str, task: str, device: str, seconds: float) -> dict[str, Any]:
+def provenance(
+    *,
+    job: str,
+    task: str,
+    attempt: int,
+    batch_size: int | None,
+    halvings: int,
+    device: str,
+    seconds: float,
+) -> dict[str, Any]:
     """What stands in a part's footer beside its checksum.
 
     Args:
         job: name of the job that first asked for the part.
         task: in words.
+        attempt: number of the attempt at it, from 1.
+        batch_size: images of one forward pass, as asked for; None for all at once.
+        halvings: of that number, for which memory did not suffice.
         device: that it was computed on.
         seconds: that its task had taken when the part was written.
     """
@@ -50,6 +64,9 @@ def provenance(*, job: str, task: str, device: str, seconds: float) -> dict[str,
         **_constant(),
         "job": job,
         "task": task,
+        "attempt": attempt,
+        "batch_size": batch_size,
+        "halvings": halvings,
         "device": device,
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

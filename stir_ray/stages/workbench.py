@@ -84,19 +84,21 @@ class Workbench:
         self._image_sets = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
         self._began = time.monotonic()
-        self._task = ""
+        self._task, self._attempt = "", 1
         self._is_away = False
         self.micro = MicroBatches()
         self.meter = Meter(self.device, self.lake.objects, self._hurried.objects)
 
-    def begin(self, label: str, *, out_of_memory: int = 0) -> None:
+    def begin(self, label: str, attempt: int = 1, *, out_of_memory: int = 0) -> None:
         """Start the clock of a task, and with as many images at once as should fit.
 
         Args:
             label: the task in words.
+            attempt: number of this attempt at it, from 1.
             out_of_memory: earlier attempts at it for which memory did not suffice.
         """
-        self._began, self._task, self._is_away = time.monotonic(), label, False
+        self._began, self._is_away = time.monotonic(), False
+        self._task, self._attempt = label, attempt
         self.meter.begin()
         # First what an attempt before, perhaps of another process, could not store.
         self.lake.objects.deliver()
@@ -127,6 +129,9 @@ class Workbench:
         made = provenance(
             job=self.settings.job,
             task=self._task,
+            attempt=self._attempt,
+            batch_size=self.settings.batch_size,
+            halvings=self.micro.halvings,
             device=self.device_name,
             seconds=time.monotonic() - self._began,
         )
