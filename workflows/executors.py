@@ -9,7 +9,7 @@ from stir_ray.lake.objects import Objects
 from stir_ray.report import progress
 from stir_ray.stages.compute import Watcher
 from stir_ray.stages.watchers import Watchers
-from stir_ray.stages.work import WorkerSettings, make_worker
+from stir_ray.stages.work import WorkerSettings, make_worker, make_worker_process
 
 
 def executor_for(job: Job, *, serial: bool) -> Executor:
@@ -24,12 +24,13 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
         wanted.storage_patience_s,
         cache_bytes=int(wanted.cache_gb * 1e9),
     )
-    worker = partial(make_worker, settings)
     if serial:
+        worker = partial(make_worker, settings)
         return SerialExecutor(worker, threads=wanted.threads_per_worker)
     from stir_ray.execution.ray_executor import RayExecutor
 
     pool = Pool(wanted.workers, wanted.threads_per_worker, wanted.gpus_per_worker)
+    worker = partial(make_worker_process, settings)
     return RayExecutor(worker, pool, time_limit=lambda task: wanted.time_limits_s.of(task.stage))
 
 

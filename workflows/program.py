@@ -9,6 +9,7 @@ from typing import NoReturn
 from stir_ray.errors import CorruptPart, OtherSchema, StirRayError
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid
+from stir_ray.stages.logs import begin_logging
 
 INTERRUPTED = 130
 
@@ -16,6 +17,7 @@ INTERRUPTED = 130
 def as_program(run: Callable[[Grid], object]) -> NoReturn:
     """Run a driver on the jobs of the file that the command line names, as a submitted job does."""
     interrupt_on_sigterm()
+    begin_logging()
     with one_line():
         run(read_jobs(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
     sys.exit(0)

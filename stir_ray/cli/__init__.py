@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.send import submit
+from stir_ray.stages.logs import begin_logging
 from workflows.program import interrupt_on_sigterm, one_line
 
 
@@ -37,4 +38,5 @@ for _verb in (
 def main() -> None:
     """Run a verb."""
     interrupt_on_sigterm()
+    begin_logging()
     app()

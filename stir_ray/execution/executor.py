@@ -1,5 +1,6 @@
 """What runs tasks: the protocol that all executors keep, and the one without machinery."""
 
+import logging
 import os
 import socket
 import time
@@ -32,6 +33,7 @@ class Attempt:
         return cls(len(failures) + 1, short)
 
 
+_log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Measures = Mapping[str, float]
 """Small numbers about how a task went, by name. Few: a driver sees a million of them."""
@@ -170,6 +172,8 @@ class SerialExecutor:
             if delay is None:
                 node, number = socket.gethostname(), attempt.number
                 return Outcome(task, failure, seconds, node, number, failures, measures, device)
+            if failure:
+                tell_retry(task, failure)
             time.sleep(delay)
 
     def __enter__(self) -> Self:
@@ -184,6 +188,13 @@ class SerialExecutor:
     ) -> None:
         """Let the worker go."""
         self._work = None
+
+
+def tell_retry(task: object, failure: Failure) -> None:
+    """Log that a task is tried again, and why."""
+    label, why = getattr(task, "label", task), failure.failure_class.value
+    extra = {"task": str(label), "failure_class": why}
+    _log.warning("tried again (%s): %s", why, failure.message, extra=extra)
 
 
 class Tried(NamedTuple):

@@ -32,6 +32,11 @@ def nodes() -> list[Node]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def node_hosts() -> dict[str, str]:
+    """The machine of each node that is alive, by the node's id."""
+    return {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
+
+
 def connect(cores: int | None = None) -> None:
     """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here.
 

@@ -1,14 +1,17 @@
 """Tasks on a Ray cluster, or on this machine's cores or GPUs."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from stir_ray.execution.executor import Item, Outcome, Standing, Work
+from stir_ray.execution.executor import Item, Outcome, Standing, Work, tell_retry
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_workers import Came, Crew, Ended, Worker
 from stir_ray.execution.schedule import Schedule, TimeLimit
+
+_log = logging.getLogger(__name__)
 
 
 class RayExecutor:
@@ -75,6 +78,7 @@ class RayExecutor:
         for news in self._news(schedule):
             match news:
                 case Came(worker):
+                    _log.info("worker came", extra=_place(worker))
                     schedule.add(worker, worker.node)
                 case Ended():
                     yield from self._outcome(schedule, news)
@@ -89,11 +93,15 @@ class RayExecutor:
     def _outcome(self, schedule: Schedule[Item, Worker], ended: Ended) -> Iterator[Outcome[Item]]:
         worker, failure, now = ended.worker, ended.failure, time.monotonic()
         seconds = now - schedule.began(worker) if ended.seconds is None else ended.seconds
+        task = schedule.doing(worker).task
         if ended.is_fit or failure is None:
             trial = schedule.ended(worker, failure, now)
         else:
+            _log.warning("worker lost: %s", failure.message, extra=_place(worker))
             trial = schedule.lost(worker, failure, now)
             self._crew.replace(worker)
+        if failure and not trial:
+            tell_retry(task, failure)
         if trial:
             last = len(trial.failures) if failure else trial.attempt.number
             yield Outcome(
@@ -119,3 +127,8 @@ class RayExecutor:
     ) -> None:
         """End the workers, and Ray itself if it was started here."""
         self._crew.dismiss()
+
+
+def _place(worker: Worker) -> dict[str, str]:
+    """Where a worker is, as fields of a log line."""
+    return {"host": worker.host, "node": worker.node}

@@ -124,6 +124,7 @@ class Crew:
         self._failed_starts = 0
         self._alone_since = self._look_at = 0.0
         self._has_warned = False
+        self._hosts: dict[str, str] = {}
 
     @property
     def size(self) -> int:
@@ -149,6 +150,7 @@ class Crew:
         while self.size < self._shares.workers:
             self._start(self._shares)
         self._look_at = time.monotonic() + _LOOK_S
+        self._tell_nodes()
 
     def call(self, worker: Worker, task: Any, attempt: Attempt) -> None:
         """Give a task to a worker that is up."""
@@ -258,6 +260,13 @@ class Crew:
         if not self.up and now - self._alone_since >= _ALONE_S and not self._has_warned:
             _log.warning("no worker is up; a node with room for %s is waited for", self._shares)
             self._has_warned = True
+
+    def _tell_nodes(self) -> None:
+        before, self._hosts = self._hosts, ray_cluster.node_hosts()
+        for node in self._hosts.keys() - before.keys():
+            _log.info("node came", extra={"host": self._hosts[node], "node": node})
+        for node in before.keys() - self._hosts.keys():
+            _log.warning("node lost", extra={"host": before[node], "node": node})
 
     def _came(self, ref: ray.ObjectRef) -> Iterator[Came]:
         worker = self._starting.pop(ref)

@@ -133,6 +133,10 @@ class Schedule(Generic[Item, Worker]):
             if queue.deadline <= now
         ]
 
+    def doing(self, worker: Worker) -> Trial[Item]:
+        """The first task of a worker, which has begun."""
+        return self._queues[worker].trials[0]
+
     def began(self, worker: Worker) -> float:
         """When the first task of a worker began."""
         return self._queues[worker].began

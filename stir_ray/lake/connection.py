@@ -5,8 +5,10 @@ is read, written and looked at with one request each.
 """
 
 import hashlib
+import math
 import os
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -49,7 +51,12 @@ def _connection(
 
 
 class Connection:
-    """The file system of one protocol. Safe to share between threads."""
+    """The file system of one protocol. Safe to share between threads.
+
+    Attributes:
+        protocol: of fsspec.
+        waited_s: that those who asked have waited so far, since it was in trouble.
+    """
 
     def __init__(self, protocol: str) -> None:
         """Nothing is sent yet.
@@ -58,6 +65,7 @@ class Connection:
             LakeError: if fsspec knows no such protocol or its package is missing.
         """
         self.protocol = protocol
+        self.waited_s = 0.0
         self._opening = threading.Lock()
         try:
             self._files: Any = _open(protocol)
@@ -82,6 +90,7 @@ class Connection:
         """
         used: Any = None
         notes: list[str] = []
+        trouble_began = math.inf
 
         def once() -> _T:
             nonlocal used
@@ -89,13 +98,18 @@ class Connection:
             return request(used)
 
         def at_trouble(found: Trouble) -> str:
+            nonlocal trouble_began
             if not notes:
+                trouble_began = time.monotonic()
                 notes.append(rescue())
             if found.kind in _WANTS_RENEWAL:
                 self._give_up(used)
             return notes[0]
 
-        return patiently(errand, once, at_trouble)
+        try:
+            return patiently(errand, once, at_trouble)
+        finally:
+            self.waited_s += max(0.0, time.monotonic() - trouble_began)
 
     def _current(self) -> Any:
         with self._opening:

@@ -134,6 +134,11 @@ class Objects:
         """
         return list(drafts(self._files_below(""))) if self._local else []
 
+    @property
+    def waited_s(self) -> float:
+        """Seconds that this process has waited for stores of this kind that were in trouble."""
+        return self._connection.waited_s
+
     def is_kept(self, key: str) -> bool:
         """Whether this machine's outbox holds the object, so that it can still be delivered."""
         return self._outbox is not None and self._outbox.has(key)

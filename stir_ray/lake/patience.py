@@ -1,6 +1,7 @@
 """Asking a store again until it answers, for as long as one is willing to wait."""
 
 import errno
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
 _UNSURE_S = 10.0
 """The same for a trouble that is hardly ever passing."""
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def patiently(errand: Errand, ask: Callable[[], _T], at_trouble: Callable[[Troub
     first = since = 0.0
     while True:
         try:
-            return ask()
+            answer = ask()
         except Exception as error:
             found = trouble(error)
             if found.kind is Kind.OURS:
@@ -72,12 +74,21 @@ def patiently(errand: Errand, ask: Callable[[], _T], at_trouble: Callable[[Troub
             now = time.monotonic()
             failures += 1
             first = now if failures == 1 else first
-            if found.kind is not kind:
+            is_news = found.kind is not kind
+            if is_news:
                 kind, since = found.kind, now
             worth = since + limit_s(found.kind, errand.patience_s)
             left = min(first + errand.patience_s, worth) - now
             if left <= 0:
                 raise ending(errand, found, now - first, note) from error
+            if is_news:
+                told = (errand.place, errand.verb, found.reason)
+                _log.warning("%s: cannot %s (%s), and is asked again", *told)
+        else:
+            if failures:
+                waited_s = time.monotonic() - first
+                _log.warning("%s: answers again after %.0f s", errand.place, waited_s)
+            return answer
         # Never past the end: the last try is made when the patience ends.
         time.sleep(min(wait_s(failures, random.random()), left))  # noqa: S311 - no secret
 

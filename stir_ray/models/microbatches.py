@@ -1,11 +1,13 @@
 """How many images go through a model at once: as many as asked for, and fewer where memory ends."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
 Made = TypeVar("Made")
+_log = logging.getLogger(__name__)
 
 
 class MicroBatches:
@@ -71,6 +73,7 @@ class MicroBatches:
             return True
         # Not in the handler: there the error still holds the frames, and they hold the tensors.
         self.halvings += 1
+        _log.warning("out of memory: %d images at once from now on", self.size(count))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return False

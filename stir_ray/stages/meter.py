@@ -19,6 +19,7 @@ class Meter:
       process ever held, which the operating system tells of all its tasks together;
     - `device_memory_total_bytes`: that the GPU, or the machine, has;
     - `halvings`: how often the images of a forward pass were halved for want of memory;
+    - `waited_s`: for stores in trouble;
     - what the task itself notes: `median_residual` of an inversion.
     """
 
@@ -54,10 +55,12 @@ class Meter:
             measures[name] = measures.get(name, 0.0) + now - self._before[name]
         return measures
 
-    def _moved(self) -> dict[str, int]:
+    def _moved(self) -> dict[str, float]:
         return {
             "read_bytes": sum(one.read_bytes for one in self._connections),
             "stored_bytes": sum(one.stored_bytes for one in self._connections),
+            # They share what they wait for.
+            "waited_s": max((one.waited_s for one in self._connections), default=0.0),
         }
 
     def _peak_bytes(self) -> int:

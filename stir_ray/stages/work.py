@@ -1,15 +1,22 @@
 """What a worker does with a task: the one function that executors are given."""
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
-from stir_ray.plan.tasks import Task
+from stir_ray.plan.tasks import Task, task_id
+from stir_ray.stages.logs import begin_logging, doing
 
 if TYPE_CHECKING:
     from stir_ray.stages.workbench import Workbench
+
+
+_ID_DIGITS = 12
+"""Of a task's id, as `stir-ray retry --task` takes them."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,35 @@ def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
     return _Worker(Workbench(settings, threads))
 
 
+def make_worker_process(settings: WorkerSettings, threads: int) -> Work[Task]:
+    """As `make_worker`, in a process of its own, which logs to its own standard error."""
+    begin_logging()
+    return make_worker(settings, threads)
+
+
 class _Worker:
     def __init__(self, bench: "Workbench") -> None:
         self._bench, self.device = bench, bench.device_name
 
     def __call__(self, task: Task, attempt: Attempt) -> Measures:
-        self._bench.begin(task.label, out_of_memory=attempt.out_of_memory)
-        _make(task, self._bench)
-        return self._bench.end()
+        number = attempt.number
+        with doing(
+            job=self._bench.settings.job,
+            stage=task.stage,
+            task=task.label,
+            task_id=task_id(task)[:_ID_DIGITS],
+            attempt=number,
+        ):
+            _log.debug("task begun")
+            try:
+                self._bench.begin(task.label, number, out_of_memory=attempt.out_of_memory)
+                _make(task, self._bench)
+                measures = self._bench.end()
+            except Exception as error:
+                _log.warning("attempt failed: %s", error, exc_info=True)
+                raise
+            _log.info("task done", extra={"measures": measures})
+            return measures
 
 
 def _make(task: Task, bench: "Workbench") -> None:

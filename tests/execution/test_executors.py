@@ -1,5 +1,6 @@
 """What every executor keeps, run for the serial one and for Ray."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,15 @@ class ExecutorContract:
         (outcome,) = executor.run([Chore(2, "storage twice")])
         assert (outcome.failure, outcome.attempt) == (None, 3)
         assert executions(ledger) == {2: 3}
+
+    def test_every_retry_is_logged_with_its_class(
+        self, executor: Executor, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        chore = Chore(2, "storage twice")
+        list(executor.run([chore, Chore(3), Chore(5, "fail")]))
+        told = [vars(one) for one in caplog.records if one.levelno == logging.WARNING]
+        named = [(one["task"], one["failure_class"]) for one in told]
+        assert named == [(str(chore), FailureClass.STORAGE)] * 2
 
     def test_storage_that_stays_away_is_given_up_after_three_attempts(
         self, executor: Executor, ledger: Path
@@ -149,7 +159,7 @@ class TestRay(ExecutorContract):
         assert os.getpid() not in processes(ledger)
 
     def test_only_the_task_in_hand_of_a_dead_worker_runs_again(
-        self, executor: Executor, ledger: Path
+        self, executor: Executor, ledger: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         chores = [Chore(number, "die once" if number == 4 else "count") for number in range(13)]
         outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
@@ -158,6 +168,9 @@ class TestRay(ExecutorContract):
         (death,) = outcomes[4].failures
         assert death.failure_class is FailureClass.INFRASTRUCTURE
         assert [outcomes[number].attempt for number in (3, 4, 5, 6)] == [1, 2, 1, 1]
+        assert [vars(one)["host"] for one in caplog.records if hasattr(one, "host")] == [
+            outcomes[4].node
+        ]
 
     def test_a_spoiled_process_does_nothing_more(self, executor: Executor, ledger: Path) -> None:
         chores = [Chore(number, "poison once" if number == 2 else "slow") for number in range(7)]

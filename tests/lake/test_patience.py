@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.errors import LakeAway, LakeError
-from stir_ray.lake import patience
+from stir_ray.lake import connection, patience
 from stir_ray.lake.patience import Errand, limit_s, patiently, wait_s
 from stir_ray.lake.troubles import Kind, Trouble
 
@@ -155,3 +155,24 @@ def test_a_mistake_of_ours_is_not_asked_again(clock: Clock) -> None:
     with pytest.raises(TypeError, match="ours"):
         patiently(errand(300), ask, silent)
     assert len(tries) == 1
+
+
+def test_a_connection_counts_how_long_it_waited(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "time", clock)
+    memory = connection.Connection("memory")
+    failing = iter([AWAY, AWAY])
+
+    def request(_: object) -> str:
+        clock.now += 3.0
+        for error in failing:
+            raise error
+        return "there"
+
+    assert memory.ask(Errand("store", "read it", 100.0), lambda _: "there") == "there"
+    assert memory.waited_s == 0.0
+    began = clock.now
+    assert memory.ask(Errand("store", "read it", 100.0), request) == "there"
+    # Its first try is what any request takes.
+    assert memory.waited_s == pytest.approx(clock.now - began - 3.0)
