@@ -7,41 +7,52 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.errors import InputError, JobError
-from stir_ray.job.files import read_job
+from stir_ray.job.files import read_jobs, read_said
+from stir_ray.job.grid import Grid
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import shipment
 
 ROOT = Path(__file__).parents[1]
 BUCKET = "s3://bucket/lake"
 CHECKPOINT = {"architecture": ARCHITECTURE, "checkpoint": "s3://bucket/weights.safetensors"}
+SAID = small_job(BUCKET).model_dump(mode="json", exclude_none=True)
 FOLDER = {"source": "folder", "size": 16, "channels": 1}
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "overrides"),
     [
-        {},
-        {"inversion": {"step_size": 1e-05}, "seeds": [3, 5]},
-        {"name": "1e5", "lake": "s3://bücket/no: yes #3", "from_scratch": None},
-        {"pretrained": CHECKPOINT, "keep_images": "all"},
-        {"pretrained": {"architecture": {"timm": "a", "arguments": {"x": 1e-07, "y": "1e-07"}},
-                        "train": {"epochs": 2}}},
+        ({}, []),
+        ({"inversion": {"step_size": 1e-05}, "seeds": [3, 5]}, ["inversion.iterations=3"]),
+        ({"name": "1e5", "lake": "s3://bücket/no: yes #3"}, ["from_scratch=", "name=2e5"]),
+        ({"pretrained": CHECKPOINT, "keep_images": "all"}, ["seeds=3-5"]),
+        (
+            {"pretrained": {"architecture": {"timm": "a", "arguments": {"x": 1e-07, "y": "1e-07"}},
+                            "train": {"epochs": 2}}},
+            ["pretrained.train.learning_rate=1e-3"],
+        ),
+        ({"grid": {"finetuned.train.learning_rate": [1e-05, 0.1], "layers": ["1-2", "all"]}}, []),
+        ({"grid": {"finetuned.train.learning_rate": [1e-05, 0.1]}},
+         ["finetuned.train.learning_rate=1e-5"]),
     ],
 )  # fmt: skip
-def test_the_job_that_arrives_is_the_one_that_was_sent(
-    changed: dict[str, Any], tmp_path: Path
+def test_the_jobs_that_arrive_are_those_that_were_sent(
+    changed: dict[str, Any], overrides: list[str], tmp_path: Path
 ) -> None:
-    job = small_job(**{"lake": BUCKET} | changed)
-    shipment.pack(job, tmp_path)
-    assert read_job(tmp_path / shipment.JOB_FILE) == job
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(SAID | changed, allow_unicode=True), encoding="utf-8")
+    shipment.pack(read_said(file, overrides), tmp_path)
+    sent = read_jobs(tmp_path / shipment.JOB_FILE)
+    assert sent == read_jobs(file, overrides)
 
 
 def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
-    shipment.pack(small_job(BUCKET), tmp_path)
+    shipment.pack(SAID, tmp_path)
     sent = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     code = {
         path.relative_to(ROOT)
@@ -54,7 +65,7 @@ def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("finetune", [True, False])
 def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
     """As far as its job lets it, with the code that was sent and no other."""
-    shipment.pack(small_job("nowhere://bucket"), tmp_path)
+    shipment.pack(SAID | {"lake": "nowhere://bucket"}, tmp_path)
     line = shipment.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     ended = subprocess.run(
@@ -126,7 +137,7 @@ def test_an_endpoint_with_a_password_is_not_sent() -> None:
 
 
 def test_each_submission_has_an_id_of_its_own_that_tells_the_job() -> None:
-    job, other = small_job(BUCKET), small_job(BUCKET, seeds=[3])
+    job, other = Grid.of(small_job(BUCKET)), Grid.of(small_job(BUCKET, seeds=[3]))
     first, second, third = shipment.new_id(job), shipment.new_id(job), shipment.new_id(other)
     assert first != second
     assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]

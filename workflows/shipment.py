@@ -1,4 +1,4 @@
-"""What a cluster is sent to run a job: code, the job as a whole, variables that are no secrets."""
+"""What a cluster is sent to run a job: code, the job file, variables that are no secrets."""
 
 import os
 import secrets
@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import yaml
 from fsspec.utils import get_protocol
@@ -16,6 +17,7 @@ import workflows
 from stir_ray.errors import InputError, JobError
 from stir_ray.identity import content_id
 from stir_ray.job import Job
+from stir_ray.job.grid import Grid
 from stir_ray.secrets import secret_in
 
 JOB_FILE = "job.yaml"
@@ -56,17 +58,20 @@ def check_places(job: Job, *, shared: bool) -> None:
             )
 
 
-def pack(job: Job, folder: Path) -> None:
-    """Put what a driver needs into a folder: the code, and the job with nothing left to override.
+def pack(said: Mapping[str, Any], folder: Path) -> None:
+    """Put what a driver needs into a folder: the code, and what the job file says.
 
     Lakes and caches that lie beside the code stay behind.
+
+    Args:
+        said: content of the job file, with nothing left to override.
+        folder: an empty one.
     """
     for package in _CODE:
         source = Path(package.__file__ or "").parent
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(source, folder / source.name, ignore=ignore)
-    said = job.model_dump(mode="json", exclude_none=True)
-    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(dict(said), sort_keys=False, allow_unicode=True)
     (folder / JOB_FILE).write_text(text, encoding="utf-8")
 
 
@@ -91,10 +96,10 @@ def environment(mine: Mapping[str, str] = os.environ) -> dict[str, str]:
     return along | {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
 
 
-def new_id(job: Job) -> str:
-    """For one submission: the job's name, 8 digits of what it says, and 6 of its own."""
-    said = content_id("submission", recipe=1, job=job.model_dump(mode="json"))
-    return f"{job.name}-{said[:8]}-{secrets.token_hex(3)}"
+def new_id(grid: Grid) -> str:
+    """For one submission: the name of the file, 8 digits of its jobs, and 6 of its own."""
+    jobs = [job.model_dump(mode="json") for job in grid.jobs]
+    return f"{grid.name}-{content_id('submission', recipe=1, jobs=jobs)[:8]}-{secrets.token_hex(3)}"
 
 
 def _places(value: BaseModel, above: str = "") -> Iterator[tuple[str, str]]:

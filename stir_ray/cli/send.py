@@ -10,7 +10,7 @@ import typer
 
 from stir_ray.cli.arguments import JobFile, Overrides, words_of
 from stir_ray.errors import InputError
-from stir_ray.job.files import read_job
+from stir_ray.job.files import read_jobs, read_said
 from workflows import shipment
 from workflows.program import INTERRUPTED
 
@@ -45,16 +45,17 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
 
     Example: stir-ray submit jobs/digits.yaml --address http://HEAD:8265 --set lake=s3://bucket/lake
     """
-    said = read_job(job, sets or ())
-    shipment.check_places(said, shared=shared)
+    grid = read_jobs(job, sets or ())
+    for said in grid.jobs:
+        shipment.check_places(said, shared=shared)
     along = shipment.environment()
     if not address:
         raise InputError("no cluster: give --address http://HEAD:8265, or RAY_API_SERVER_ADDRESS")
     from stir_ray.execution.ray_jobs import JobServer, Submission
 
-    server, job_id = JobServer(address), shipment.new_id(said)
+    server, job_id = JobServer(address), shipment.new_id(grid)
     with TemporaryDirectory(prefix="stir-ray-") as folder:
-        shipment.pack(said, Path(folder))
+        shipment.pack(read_said(job, sets or ()), Path(folder))
         command = shipment.command(finetune=finetune)
         server.submit(Submission(job_id, command, Path(folder), along))
     print(f"Submitted {job_id} to {address}")
