@@ -3,9 +3,11 @@
 from functools import partial
 
 from stir_ray.execution.executor import Executor, SerialExecutor
+from stir_ray.execution.nature import Nature
 from stir_ray.execution.pool import Pool
 from stir_ray.job import Job
 from stir_ray.lake.objects import Objects
+from stir_ray.plan.tasks import Task, affinity, kind
 from stir_ray.report import progress
 from stir_ray.stages.compute import Watcher
 from stir_ray.stages.watchers import Watchers
@@ -31,7 +33,9 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
 
     pool = Pool(wanted.workers, wanted.threads_per_worker, wanted.gpus_per_worker)
     worker = partial(make_worker_process, settings)
-    return RayExecutor(worker, pool, time_limit=lambda task: wanted.time_limits_s.of(task.stage))
+    limits = wanted.time_limits_s
+    nature = Nature[Task](lambda task: limits.of(task.stage), affinity=affinity, kind=kind)
+    return RayExecutor(worker, pool, nature)
 
 
 def watcher_for(executor: Executor) -> Watcher:

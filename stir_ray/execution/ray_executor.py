@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from stir_ray.execution.executor import Item, Outcome, Standing, Work, tell_retry
+from stir_ray.execution.nature import Nature
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_workers import Came, Crew, Ended, Worker
-from stir_ray.execution.schedule import Schedule, TimeLimit
+from stir_ray.execution.schedule import Schedule
 
 _log = logging.getLogger(__name__)
 
@@ -25,18 +26,17 @@ class RayExecutor:
         self,
         make_worker: Callable[[int], Work],
         pool: Pool | None = None,
-        *,
-        time_limit: TimeLimit = lambda _: None,
+        nature: Nature | None = None,
     ) -> None:
         """Nothing starts before the first task.
 
         Args:
             make_worker: called in each worker's process with its number of CPU threads.
             pool: workers and their share of the machine.
-            time_limit: seconds that an attempt at a task may take before its worker is killed.
+            nature: of the tasks. An attempt that passes its time limit costs its worker.
         """
         self._crew = Crew(make_worker, pool or Pool())
-        self._time_limit = time_limit
+        self._nature: Nature = nature or Nature()
 
     @property
     def workers(self) -> int:
@@ -55,7 +55,7 @@ class RayExecutor:
             InputError: if the workers do not fit on this machine.
             RunStopped: if workers die again and again before they are up.
         """
-        schedule: Schedule[Item, Worker] = Schedule(tasks, self._time_limit)
+        schedule: Schedule[Item, Worker] = Schedule(tasks, self._nature)
         if schedule.is_over():
             return
         self._crew.assemble()
@@ -82,6 +82,8 @@ class RayExecutor:
                     schedule.add(worker, worker.node)
                 case Ended():
                     yield from self._outcome(schedule, news)
+        for worker in schedule.release_beaten():
+            self._crew.replace(worker)
 
     def _news(self, schedule: Schedule[Item, Worker]) -> Iterator[Came | Ended]:
         yield from self._crew.news(until=schedule.changes_at())

@@ -1,6 +1,7 @@
 """Worker processes of Ray: started, called, waited for, replaced."""
 
 import logging
+import pickle
 import socket
 import time
 from collections import deque
@@ -46,7 +47,8 @@ class _Actor:
         """Its node and its machine. That it answers means that it is up."""
         return ray.get_runtime_context().get_node_id(), socket.gethostname()
 
-    def run(self, task: Any, attempt: Attempt) -> Tried:
+    def run(self, call: bytes) -> Tried:
+        task, attempt = pickle.loads(call)  # noqa: S301 - of our own driver
         if self._is_spoiled:
             # The task behind the one that spoiled this process. The driver takes it back unread.
             raise RuntimeError("not begun: this worker is about to be replaced")
@@ -154,7 +156,9 @@ class Crew:
 
     def call(self, worker: Worker, task: Any, attempt: Attempt) -> None:
         """Give a task to a worker that is up."""
-        call = worker.actor.run.remote(task, attempt)
+        # Ray would pickle them with a pickler that takes ten times as long, since it also knows
+        # classes that cannot be imported.
+        call = worker.actor.run.remote(pickle.dumps((task, attempt)))
         if not worker.calls:
             self._first_calls[call] = worker
         worker.calls.append(call)

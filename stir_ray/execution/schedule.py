@@ -3,25 +3,28 @@
 A task waits, is in the queue of one worker, or has ended. A worker does the tasks of its queue one
 after the other, in the order in which it got them. So only the first of them has begun: it alone is
 charged when the worker is lost, and those behind it go back as if they had never been given.
+
+Only a straggler is with two workers: once nothing else is left to do, a free one on another node
+tries it too. Whoever is done first has done it, and the other is beaten; if one fails, the other
+goes on.
 """
 
 import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Generic
 
+from stir_ray.execution.backlog import Backlog, Worker
 from stir_ray.execution.executor import Attempt, Item
+from stir_ray.execution.nature import Nature
+from stir_ray.execution.pace import Pace
 from stir_ray.execution.policy import Failure, hung, retry_delay
 
-Worker = TypeVar("Worker", bound=Hashable)
-TimeLimit = Callable[[Item], float | None]
-"""Seconds that an attempt at a task may take; None for no limit."""
-
 AHEAD = 2
-"""Tasks given to a worker at once: the next one is there when it ends the last."""
+"""Tasks given to a worker at once, if they are short: the next is there when it ends the last."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,18 @@ class _Queue(Generic[Item]):
 class Schedule(Generic[Item, Worker]):
     """The tasks of one run and the workers that do them. Times are seconds of any one clock."""
 
-    def __init__(self, tasks: Iterable[Item], time_limit: TimeLimit[Item]) -> None:
+    def __init__(self, tasks: Iterable[Item], nature: Nature[Item]) -> None:
         """Tasks are drawn as workers have room for them."""
-        self._fresh: Iterator[Trial[Item]] = map(Trial, tasks)
-        self._time_limit = time_limit
+        self._nature = nature
+        self._backlog: Backlog[Item, Worker] = Backlog(tasks, nature.affinity)
+        self._pace = Pace()
         self._due: deque[Trial[Item]] = deque()
         self._delayed: list[tuple[float, int, Trial[Item]]] = []
         self._order = itertools.count()
         self._queues: dict[Worker, _Queue[Item]] = {}
+        # Two workers with the same task, each by the other.
+        self._rivals: dict[Worker, Worker] = {}
+        self._beaten: set[Worker] = set()
         # These two so that finding who has room or is late need not go through all workers.
         self._by_load: list[dict[Worker, None]] = [{} for _ in range(AHEAD + 1)]
         self._none_overdue_before = math.inf
@@ -87,15 +94,15 @@ class Schedule(Generic[Item, Worker]):
         """
         while self._delayed and self._delayed[0][0] <= now:
             self._due.append(heapq.heappop(self._delayed)[-1])
-        for load in range(AHEAD):
+        for load in range(AHEAD if self._pace.is_brisk else 1):
             for worker in self._by_load[load]:
-                trial = self._next_for(self._queues[worker].node)
+                trial = self._next_for(worker)
                 if trial:
                     self._put(worker, trial, now)
                     return worker, trial
                 if not self._due:
                     # Nor is there a fresh one.
-                    return None
+                    return self._backup(now)
         return None
 
     def ended(self, worker: Worker, failure: Failure | None, now: float) -> Trial[Item] | None:
@@ -103,10 +110,20 @@ class Schedule(Generic[Item, Worker]):
 
         Returns:
             The task with all its failures, if this was its last attempt; None if it waits for
-            another.
+            another, or was done by another worker.
         """
+        seconds = now - self._queues[worker].began
         trial = self._take(worker, now)
-        return self._charge(trial, failure, now) if failure else trial
+        if worker in self._beaten:
+            self._beaten.remove(worker)
+            return None
+        rival = self._rivals_apart(worker)
+        if failure:
+            return self._charge(trial, failure, now, rival)
+        if rival is not None:
+            self._beaten.add(rival)
+        self._pace.note(self._nature.kind(trial.task), seconds)
+        return trial
 
     def lost(self, worker: Worker, failure: Failure, now: float) -> Trial[Item] | None:
         """A worker that had tasks is gone; its first one failed.
@@ -114,12 +131,22 @@ class Schedule(Generic[Item, Worker]):
         Returns:
             As `ended`.
         """
-        queue = self._queues[worker]
+        node = self._queues[worker].node
         trial = self._take(worker, now)
-        self._due.extendleft(reversed(queue.trials))
-        del self._queues[worker], self._by_load[len(queue.trials)][worker]
-        self._nodes -= Counter([queue.node])
-        return self._charge(replace(trial, lost_on=trial.lost_on | {queue.node}), failure, now)
+        rival = self._rivals_apart(worker)
+        was_beaten = worker in self._beaten
+        self._remove(worker)
+        if was_beaten:
+            return None
+        return self._charge(replace(trial, lost_on=trial.lost_on | {node}), failure, now, rival)
+
+    def release_beaten(self) -> list[Worker]:
+        """Take those workers out that still do what another one has done."""
+        beaten = list(self._beaten)
+        for worker in beaten:
+            self._take(worker, self._queues[worker].began)
+            self._remove(worker)
+        return beaten
 
     def overdue(self, now: float) -> list[tuple[Worker, Failure]]:
         """Workers whose task is past its time limit, and what has failed with that."""
@@ -148,20 +175,43 @@ class Schedule(Generic[Item, Worker]):
 
     def is_over(self) -> bool:
         """Whether every task has ended."""
-        begun = len(self._by_load[0]) < len(self._queues)
-        if begun or self._due or self._delayed:
-            return False
-        self._due.extend(itertools.islice(self._fresh, 1))
-        return not self._due
+        in_vain = sum(len(self._queues[worker].trials) == 1 for worker in self._beaten)
+        busy = len(self._by_load[0]) + in_vain < len(self._queues)
+        return not (busy or self._due or self._delayed) and self._backlog.is_empty()
 
-    def _next_for(self, node: str) -> Trial[Item] | None:
-        """The first task that may be done on a node: those that waited before fresh ones."""
+    def _next_for(self, worker: Worker) -> Trial[Item] | None:
+        """The first task that a worker may do: those that waited before fresh ones."""
+        node = self._queues[worker].node
         for place, trial in enumerate(self._due):
             # Not where it cost a worker already, unless there is nowhere else.
             if node not in trial.lost_on or self._nodes.keys() <= trial.lost_on:
                 del self._due[place]
                 return trial
-        return next(self._fresh, None)
+        task = self._backlog.next_for(worker)
+        return None if task is None else Trial(task)
+
+    def _backup(self, now: float) -> tuple[Worker, Trial[Item]] | None:
+        """Let a free worker of another node try a straggler too."""
+        for worker, queue in self._queues.items():
+            if not queue.trials or worker in self._rivals or worker in self._beaten:
+                continue
+            trial = queue.trials[0]
+            if now - queue.began <= self._pace.straggles_after_s(self._nature.kind(trial.task)):
+                continue
+            for free in self._by_load[0]:
+                node = self._queues[free].node
+                if node != queue.node and node not in trial.lost_on:
+                    self._rivals |= {worker: free, free: worker}
+                    self._put(free, trial, now)
+                    return free, trial
+        return None
+
+    def _rivals_apart(self, worker: Worker) -> Worker | None:
+        """The other worker with the same task; from now on neither has a rival."""
+        rival = self._rivals.pop(worker, None)
+        if rival is not None:
+            del self._rivals[rival]
+        return rival
 
     def _put(self, worker: Worker, trial: Trial[Item], now: float) -> None:
         trials = self._queues[worker].trials
@@ -179,15 +229,30 @@ class Schedule(Generic[Item, Worker]):
         self._begin(worker, now)
         return trial
 
+    def _remove(self, worker: Worker) -> None:
+        """Take a worker out; what is in its queue has not begun and is due at once."""
+        queue = self._queues.pop(worker)
+        del self._by_load[len(queue.trials)][worker]
+        self._due.extendleft(reversed(queue.trials))
+        self._nodes -= Counter([queue.node])
+        self._beaten.discard(worker)
+        self._backlog.leave(worker)
+
     def _begin(self, worker: Worker, now: float) -> None:
         """Start the clock of whatever is first in a worker's queue now."""
         queue = self._queues[worker]
-        limit_s = self._time_limit(queue.trials[0].task) if queue.trials else None
+        limit_s = self._nature.time_limit(queue.trials[0].task) if queue.trials else None
         queue.began, queue.limit_s = now, math.inf if limit_s is None else limit_s
         self._none_overdue_before = min(self._none_overdue_before, queue.deadline)
 
-    def _charge(self, trial: Trial[Item], failure: Failure, now: float) -> Trial[Item] | None:
+    def _charge(
+        self, trial: Trial[Item], failure: Failure, now: float, rival: Worker | None
+    ) -> Trial[Item] | None:
         failed = replace(trial, failures=(*trial.failures, failure))
+        if rival is not None:
+            # It goes on, and knows from now on what was charged.
+            self._queues[rival].trials[0] = failed
+            return None
         delay = retry_delay(failed.failures)
         if delay is None:
             return failed

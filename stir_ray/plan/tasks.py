@@ -3,7 +3,7 @@
 What remains to be done is what is planned minus what is stored, so running is resuming.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 
 from stir_ray.identity import content_id
 from stir_ray.plan.measurement import Compare, Invert
@@ -30,3 +30,25 @@ def remaining(tasks: Iterable[Task], stored: Mapping[str, frozenset[str]]) -> It
 def is_done(task: Task, stored: Mapping[str, frozenset[str]]) -> bool:
     """Whether every part of the task is stored."""
     return all(part.id in stored[part.table] for part in task.outputs)
+
+
+def affinity(task: Task) -> Hashable:
+    """What a worker keeps from one task for others that are equal in this: the model it loaded."""
+    match task:
+        case Invert():
+            return task.reference.weights
+        case Compare():
+            return task.target.weights
+        case _:
+            return None
+
+
+def kind(task: Task) -> Hashable:
+    """Equal for tasks that take alike long on equal machines; None if none is known of."""
+    match task:
+        case Invert():
+            return task.stage, task.question, task.layer, len(task.targets)
+        case Compare():
+            return task.stage, task.question
+        case _:
+            return None

@@ -16,6 +16,7 @@ from typing import Any
 
 from stir_ray.execution import ray_cluster
 from stir_ray.execution.executor import Outcome
+from stir_ray.execution.nature import Nature
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_executor import RayExecutor
 from tests.execution.work import Chore, WorkerMaker, ledger_of
@@ -85,7 +86,7 @@ def tell(ledger: Path, machines: Machines) -> Iterator[tuple[str, dict[int, int]
 
     machines.add("first")
     two = Pool(workers=2, threads=1)
-    with RayExecutor(WorkerMaker(ledger), two, time_limit=limit) as executor:
+    with RayExecutor(WorkerMaker(ledger), two, Nature(limit)) as executor:
         yield "one node of two", attempts(executor.run(chores(100, 105)))
         yield "a node comes", attempts(executor.run(until_used("second", 200)))
         yield "a task hangs", attempts(executor.run([Chore(300, "hang once"), *chores(301, 307)]))

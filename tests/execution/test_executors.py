@@ -10,6 +10,7 @@ import pytest
 
 from stir_ray.errors import InputError, RunStopped
 from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, Work
+from stir_ray.execution.nature import Nature
 from stir_ray.execution.policy import FailureClass
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_executor import RayExecutor
@@ -194,7 +195,7 @@ def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path)
     limited = RayExecutor(
         WorkerMaker(ledger),
         Pool(workers=2, threads=1),
-        time_limit=lambda chore: 2.0 if chore.number == 1 else None,
+        Nature[Chore](lambda chore: 2.0 if chore.number == 1 else None),
     )
     with limited as executor:
         outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
@@ -208,7 +209,7 @@ def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path)
 
 def test_a_task_that_hangs_again_is_given_up(local_ray: None, ledger: Path) -> None:
     pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, time_limit=lambda _: 1.0) as executor:
+    with RayExecutor(WorkerMaker(ledger), pool, Nature(lambda _: 1.0)) as executor:
         outcomes = {o.task.number: o for o in executor.run([Chore(1, "hang"), Chore(2)])}
     assert outcomes[2].attempt == 1
     assert outcomes[1].attempt == 2
@@ -218,7 +219,7 @@ def test_a_task_that_hangs_again_is_given_up(local_ray: None, ledger: Path) -> N
 
 def test_the_time_behind_another_task_is_not_counted(local_ray: None, ledger: Path) -> None:
     pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, time_limit=lambda _: 1.8) as executor:
+    with RayExecutor(WorkerMaker(ledger), pool, Nature(lambda _: 1.8)) as executor:
         outcomes = list(executor.run([Chore(number, "second") for number in range(3)]))
     assert [outcome.failures for outcome in outcomes] == [(), (), ()]
 

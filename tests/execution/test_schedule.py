@@ -2,13 +2,14 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stir_ray.execution.executor import Attempt
+from stir_ray.execution.nature import Nature
 from stir_ray.execution.policy import Failure, FailureClass, retry_delay
 from stir_ray.execution.schedule import AHEAD, Schedule, Trial
 
@@ -21,10 +22,17 @@ def failure(kind: FailureClass = FailureClass.INFRASTRUCTURE) -> Failure:
 
 
 def schedule_of(tasks: int, *nodes: str, limit_s: float | None = None) -> Schedule[int, str]:
-    """So many tasks, and on each node a worker of its name, or of its first letter."""
-    schedule: Schedule[int, str] = Schedule(range(tasks), lambda _: limit_s)
+    """So many tasks, and on each node a worker of its name, or of its first letter.
+
+    One more is done at once by the first worker: tasks are known to be short.
+    """
+    first: Iterable[int] = [-1] if nodes else []
+    schedule: Schedule[int, str] = Schedule([*first, *range(tasks)], Nature(lambda _: limit_s))
     for node in nodes:
         schedule.add(node, node[0])
+        if node == nodes[0]:
+            schedule.give(0.0)
+            schedule.ended(node, None, 0.0)
     return schedule
 
 
@@ -47,12 +55,148 @@ def test_tasks_are_drawn_only_for_workers_that_are_up() -> None:
             drawn.append(number)
             yield number
 
-    schedule: Schedule[int, str] = Schedule(tasks(), lambda _: None)
+    schedule: Schedule[int, str] = Schedule(tasks(), Nature())
     assert schedule.give(0.0) is None
     assert drawn == []
     schedule.add("a", "a")
-    assert give_all(schedule) == [("a", 0), ("a", 1)]
-    assert drawn == [0, 1]
+    assert give_all(schedule) == [("a", 0)]
+    assert drawn == [0]
+
+
+def test_only_short_tasks_wait_behind_another() -> None:
+    schedule: Schedule[int, str] = Schedule(range(99), Nature())
+    schedule.add("a", "a")
+    assert give_all(schedule) == [("a", 0)]
+    schedule.ended("a", None, now=0.01)
+    assert give_all(schedule) == [("a", 1), ("a", 2)]
+    schedule.ended("a", None, now=600.0)
+    assert give_all(schedule) == []
+    schedule.ended("a", None, now=1200.0)
+    assert give_all(schedule) == [("a", 3)]
+
+
+def test_a_worker_goes_on_with_what_it_has_loaded() -> None:
+    schedule = of_models("aaaabbbb", "x", "y")
+    done = [schedule.give(0.0) for _ in range(2)]
+    for _ in range(3):
+        for worker in ("x", "y"):
+            schedule.ended(worker, None, now=60.0)
+            done.append(schedule.give(60.0))
+    assert [(worker, trial.task) for worker, trial in filter(None, done)] == [
+        *[("x", 0), ("y", 4), ("x", 1), ("y", 5), ("x", 2), ("y", 6), ("x", 3), ("y", 7)]
+    ]
+
+
+def test_at_the_end_a_free_worker_takes_tasks_of_others() -> None:
+    schedule = of_models("aaaab", "x", "y")
+    assert give_all(schedule) == [("x", 0), ("y", 4)]
+    schedule.ended("y", None, now=60.0)
+    assert give_all(schedule, now=60.0) == [("y", 3)]
+
+
+def test_what_a_lost_worker_would_have_done_is_done_by_another() -> None:
+    schedule = of_models("aaa", "x")
+    assert give_all(schedule) == [("x", 0)]
+    schedule.lost("x", failure(), now=60.0)
+    schedule.add("y", "y")
+    done = []
+    for now in (61.0, 62.0, 63.0):
+        done += give_all(schedule, now)
+        schedule.ended("y", None, now)
+    assert done == [("y", 0), ("y", 1), ("y", 2)]
+    assert schedule.is_over()
+
+
+def of_models(models: str, *workers: str) -> Schedule[int, str]:
+    """A task per letter, of the model of that name; workers on nodes of their own."""
+    nature = Nature[int](affinity=lambda task: models[task])
+    schedule: Schedule[int, str] = Schedule(range(len(models)), nature)
+    for worker in workers:
+        schedule.add(worker, worker)
+    return schedule
+
+
+def straggling(*free: str) -> Schedule[int, str]:
+    """Task 10 runs on node `a` since 100.0; ten others took 10 s each; workers that are free."""
+    schedule: Schedule[int, str] = Schedule(range(11), Nature(kind=lambda _: "alike"))
+    schedule.add("a", "a")
+    for number in range(10):
+        assert give_all(schedule, 10.0 * number) == [("a", number)]
+        schedule.ended("a", None, 10.0 * (number + 1))
+    assert give_all(schedule, 100.0) == [("a", 10)]
+    for worker in free:
+        schedule.add(worker, worker[0])
+    return schedule
+
+
+def test_a_straggler_is_tried_once_more_on_another_node() -> None:
+    schedule = straggling("a2", "b", "c")
+    assert schedule.give(129.9) is None
+    assert give_all(schedule, 130.1) == [("b", 10)]
+
+
+def test_whoever_is_first_has_done_it_and_the_other_is_let_go() -> None:
+    for first, second in (("a", "b"), ("b", "a")):
+        schedule = straggling("b")
+        give_all(schedule, 131.0)
+        assert schedule.ended(first, None, 140.0) == Trial(10)
+        assert schedule.is_over()
+        assert schedule.release_beaten() == [second]
+        assert schedule.release_beaten() == []
+
+
+def test_both_may_be_done_at_once() -> None:
+    schedule = straggling("b")
+    give_all(schedule, 131.0)
+    assert schedule.ended("a", None, 140.0) == Trial(10)
+    assert schedule.ended("b", None, 140.0) is None
+    assert (schedule.release_beaten(), schedule.is_over()) == ([], True)
+
+
+def test_if_one_of_two_fails_the_other_goes_on() -> None:
+    schedule = straggling("b")
+    give_all(schedule, 131.0)
+    assert schedule.lost("a", failure(), 140.0) is None
+    assert not schedule.is_over()
+    done = schedule.ended("b", None, 150.0)
+    assert done == Trial(10, (failure(),), frozenset("a"))
+
+
+def test_if_both_fail_it_is_tried_again() -> None:
+    schedule = straggling("b")
+    give_all(schedule, 131.0)
+    assert schedule.ended("b", failure(FailureClass.STORAGE), 140.0) is None
+    assert schedule.ended("a", failure(FailureClass.STORAGE), 150.0) is None
+    again = schedule.give(1e9)
+    assert again
+    assert again[1].attempt == Attempt(3)
+
+
+def test_there_are_no_backups_while_tasks_are_left() -> None:
+    schedule: Schedule[int, str] = Schedule(range(13), Nature(kind=lambda _: "alike"))
+    schedule.add("a", "a")
+    for number in range(10):
+        give_all(schedule, 10.0 * number)
+        schedule.ended("a", None, 10.0 * (number + 1))
+    give_all(schedule, 100.0)
+    schedule.add("b", "b")
+    assert give_all(schedule, 1e3) == [("b", 11)]
+    schedule.ended("b", None, 1010.0)
+    assert give_all(schedule, 1010.0) == [("b", 12)]
+    schedule.ended("b", None, 1020.0)
+    assert give_all(schedule, 1020.0) == [("b", 10)]
+
+
+def test_nobody_knows_a_straggler_of_another_kind_or_among_a_few() -> None:
+    for kind, tasks in ((lambda task: task, 11), (lambda _: None, 11), (lambda _: "alike", 9)):
+        schedule: Schedule[int, str] = Schedule(range(tasks), Nature(kind=kind))
+        schedule.add("a", "a")
+        for number in range(tasks - 1):
+            give_all(schedule, 10.0 * number)
+            schedule.ended("a", None, 10.0 * (number + 1))
+        give_all(schedule, 100.0)
+        schedule.add("b", "b")
+        assert schedule.give(1e9) is None
 
 
 def test_only_the_first_task_of_a_lost_worker_is_charged() -> None:
@@ -112,7 +256,9 @@ def test_with_no_other_node_it_runs_where_it_was_lost() -> None:
 def test_the_clock_of_a_task_starts_when_it_is_first_in_its_queue() -> None:
     schedule = schedule_of(2, "a", limit_s=LIMIT_S)
     give_all(schedule, now=3.0)
-    assert (schedule.began("a"), schedule.changes_at()) == (3.0, 10.0)
+    assert schedule.began("a") == 3.0
+    assert schedule.overdue(9.9) == []
+    assert schedule.changes_at() == 10.0
     schedule.ended("a", None, now=9.0)
     assert schedule.overdue(15.9) == []
     assert (schedule.began("a"), schedule.changes_at()) == (9.0, 16.0)
@@ -162,6 +308,11 @@ def test_nothing_to_do_is_over() -> None:
 
 TASKS = 29
 NODES = "abc"
+NATURE = Nature[int](
+    time_limit=lambda task: LIMIT_S if task % 2 else None,
+    affinity=lambda task: task // 5 if task > 10 else None,
+    kind=lambda _: "alike",
+)
 
 
 class AnyRun(RuleBasedStateMachine):
@@ -172,7 +323,7 @@ class AnyRun(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.schedule: Schedule[int, int] = Schedule(range(TASKS), self.limit)
+        self.schedule: Schedule[int, int] = Schedule(range(TASKS), NATURE)
         self.now = 0.0
         self.nodes: dict[int, str] = {}
         self.queues: dict[int, deque[int]] = {}
@@ -181,10 +332,12 @@ class AnyRun(RuleBasedStateMachine):
         self.may_go: dict[int, float] = defaultdict(float)
         self.over: list[int] = []
         self.began: dict[int, float] = {}
+        self.rivals: dict[int, int] = {}
+        self.beaten: set[int] = set()
 
     @staticmethod
     def limit(task: int) -> float | None:
-        return LIMIT_S if task % 2 else None
+        return NATURE.time_limit(task)
 
     def busy(self) -> list[int]:
         return [worker for worker, queue in self.queues.items() if queue]
@@ -201,16 +354,30 @@ class AnyRun(RuleBasedStateMachine):
         if given is None:
             return
         worker, trial = given
-        everywhere = [task for queue in self.queues.values() for task in queue]
-        assert trial.task not in [*everywhere, *self.over]
+        assert trial.task not in self.over
         assert trial.attempt == Attempt.after(self.charged[trial.task])
         assert self.may_go[trial.task] <= self.now
         nodes = {self.nodes[one] for one in self.queues}
         others = nodes - self.lost_on[trial.task]
         assert not others or self.nodes[worker] in others
+        holders = [one for one, queue in self.queues.items() if trial.task in queue]
+        if holders:
+            self.it_is_a_backup(trial.task, holders, worker)
         self.queues[worker].append(trial.task)
         if len(self.queues[worker]) == 1:
             self.began[worker] = self.now
+
+    def it_is_a_backup(self, task: int, holders: list[int], worker: int) -> None:
+        (first,) = holders
+        assert self.queues[first][0] == task
+        assert not self.queues[worker]
+        assert self.nodes[first] != self.nodes[worker]
+        assert first not in {*self.rivals, *self.beaten}
+        held = {one for queue in self.queues.values() for one in queue}
+        left = set(range(TASKS)) - held - set(self.over)
+        # Only those are left that may not be tried yet, or not by whoever is free.
+        assert all(self.charged[one] for one in left)
+        self.rivals |= {first: worker, worker: first}
 
     @rule()
     def all_queues_are_filled(self) -> None:
@@ -221,28 +388,63 @@ class AnyRun(RuleBasedStateMachine):
     @rule(data=st.data(), kind=st.none() | st.sampled_from(FailureClass))
     def a_task_ends(self, data: st.DataObject, kind: FailureClass | None) -> None:
         worker = data.draw(st.sampled_from(self.busy()))
-        what = failure(kind) if kind else None
+        self.it_ends(worker, failure(kind) if kind else None)
+
+    @rule()
+    def many_tasks_go_well(self) -> None:
+        for _ in range(10):
+            self.a_task_is_given()
+            self.now += 1.0
+            for worker in self.busy()[-1:]:
+                self.it_ends(worker, None)
+
+    def it_ends(self, worker: int, what: Failure | None) -> None:
         task = self.queues[worker].popleft()
         self.began[worker] = self.now
-        self.settle(task, what, self.schedule.ended(worker, what, self.now))
+        over = self.schedule.ended(worker, what, self.now)
+        if worker in self.beaten:
+            self.beaten.remove(worker)
+            assert over is None
+        else:
+            self.settle(worker, task, what, over)
 
     @precondition(lambda self: any(self.queues.values()))
     @rule(data=st.data(), kind=st.sampled_from(FailureClass))
     def a_worker_is_lost(self, data: st.DataObject, kind: FailureClass) -> None:
         worker = data.draw(st.sampled_from(self.busy()))
         task = self.queues.pop(worker)[0]
-        self.lost_on[task].add(self.nodes[worker])
-        self.settle(task, failure(kind), self.schedule.lost(worker, failure(kind), self.now))
+        over = self.schedule.lost(worker, failure(kind), self.now)
+        if worker in self.beaten:
+            self.beaten.remove(worker)
+            assert over is None
+        else:
+            self.lost_on[task].add(self.nodes[worker])
+            self.settle(worker, task, failure(kind), over)
+
+    @rule()
+    def the_beaten_are_let_go(self) -> None:
+        assert set(self.schedule.release_beaten()) == self.beaten
+        for worker in self.beaten:
+            del self.queues[worker]
+        self.beaten = set()
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0]))
     def time_goes_on(self, seconds: float) -> None:
         self.now += seconds
 
-    def settle(self, task: int, what: Failure | None, over: Trial[int] | None) -> None:
+    def settle(self, worker: int, task: int, what: Failure | None, over: Trial[int] | None) -> None:
+        rival = self.rivals.pop(worker, None)
+        if rival is not None:
+            del self.rivals[rival]
         if what:
             self.charged[task].append(what)
+        elif rival is not None:
+            self.beaten.add(rival)
+        goes_on = what is not None and rival is not None
         delay = retry_delay(self.charged[task]) if what else None
-        if delay is None:
+        if goes_on:
+            assert over is None
+        elif delay is None:
             assert over
             assert (over.task, list(over.failures)) == (task, self.charged[task])
             self.over.append(task)
@@ -269,12 +471,12 @@ class AnyRun(RuleBasedStateMachine):
         """Whatever happened: with one worker that works, every task ends, and ends once."""
         self.a_worker_comes("c")
         for _ in range(TASKS):
+            self.the_beaten_are_let_go()
             self.all_queues_are_filled()
             for worker in self.busy():
-                task = self.queues[worker].popleft()
-                self.began[worker] = self.now
-                self.settle(task, None, self.schedule.ended(worker, None, self.now))
+                self.it_ends(worker, None)
             self.now += 60.0
+        self.the_beaten_are_let_go()
         assert self.schedule.is_over()
         assert sorted(self.over) == list(range(TASKS))
 
