@@ -49,7 +49,7 @@ class Said:
     def ran(self) -> dict[str, int]:
         """Tasks that the driver says it ran, by stage."""
         lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
-        return {line["stage"]: line["ran"] for line in lines if line["event"] == "end"}
+        return {line["stage"]: line["ran"] for line in lines if line.get("event") == "end"}
 
 
 @dataclass(frozen=True)
