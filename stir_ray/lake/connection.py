@@ -99,8 +99,9 @@ class Connection:
 
         def at_trouble(found: Trouble) -> str:
             nonlocal trouble_began
+            if found.kind is not Kind.ABSENT:
+                trouble_began = min(trouble_began, time.monotonic())
             if not notes:
-                trouble_began = time.monotonic()
                 notes.append(rescue())
             if found.kind in _WANTS_RENEWAL:
                 self._give_up(used)

@@ -176,3 +176,14 @@ def test_a_connection_counts_how_long_it_waited(
     assert memory.ask(Errand("store", "read it", 100.0), request) == "there"
     # Its first try is what any request takes.
     assert memory.waited_s == pytest.approx(clock.now - began - 3.0)
+
+
+def test_to_learn_that_something_is_not_there_is_no_wait() -> None:
+    memory = connection.Connection("memory")
+
+    def absent(_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "no such object")
+
+    with pytest.raises(FileNotFoundError):
+        memory.ask(Errand("store", "read it", 100.0), absent)
+    assert memory.waited_s == 0.0
