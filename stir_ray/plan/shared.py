@@ -11,16 +11,17 @@ def once(by_job: Iterable[Iterable[Task]]) -> Iterator[Task]:
     """The tasks of each job in its order, without those that a job before has too.
 
     Args:
-        by_job: tasks of a job each, in which no task stands twice and the layers of an inverted
-            model and seed stand together.
+        by_job: tasks of a job each, in which no task stands twice.
     """
     seen: set[Hashable] = set()
     for tasks in by_job:
+        own: set[Hashable] = set()
         # By model and seed, and not by layer: there may be millions of tasks.
         for asked, group in groupby(tasks, _what_is_asked):
             if asked not in seen:
-                seen.add(asked)
+                own.add(asked)
                 yield from group
+        seen |= own
 
 
 def _what_is_asked(task: Task) -> Hashable:

@@ -1,5 +1,6 @@
 """The measurements of a job whose models and images are known."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,9 @@ class Study:
         compared: finetuned and from-scratch checkpoints, by role, in epoch order.
         seeds: one inversion each.
         keep: images kept per inversion of a compared model; None for all.
+        turn: by how many places the pretrained model's inversions are turned round in the plan.
+            Jobs that run at once and share them begin at different places: each finds what the
+            other has done, where otherwise both would do the same at the same time.
     """
 
     question: Question
@@ -26,6 +30,7 @@ class Study:
     compared: dict[Role, tuple[Checkpoint, ...]]
     seeds: tuple[int, ...]
     keep: int | None
+    turn: int = 0
 
     def trained(self) -> "Study":
         """The same without models whose training has not ended: it failed."""
@@ -42,7 +47,9 @@ class Study:
         A model looks at its own inversions, and the pretrained model at everyone's.
         """
         pretrained = self.pretrained
-        yield from self._of(pretrained, (pretrained,), None)
+        shared = deque(self._of(pretrained, (pretrained,), None))
+        shared.rotate(-self.turn)
+        yield from shared
         for checkpoint in self._others():
             yield from self._of(checkpoint, (checkpoint, pretrained), self.keep)
 

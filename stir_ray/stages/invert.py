@@ -30,6 +30,9 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
     Each part is stored as soon as it is known, so that a death loses none before it.
     """
     missing = {part for part in task.outputs if not bench.is_stored(part)}
+    if not missing:
+        # Another job has done it since it was planned.
+        return
     at_hand = task.keep is None and task.images_part not in missing
     if at_hand and task.inversion_part not in missing:
         images = bench.inverted(task.images_part)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from stir_ray.errors import DataError, JobError, MissingPart
+from stir_ray.identity import derive_seed
 from stir_ray.job import CheckpointFinetuning, Data, Digits, TrainedModel
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.several import several
@@ -79,6 +80,7 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
         compared=dict(_compared(asked, lake, pretrained)),
         seeds=job.seeds,
         keep=kept_images(job),
+        turn=derive_seed("turn", asked.id) % (len(job.seeds) * len(layers)),
     )
 
 

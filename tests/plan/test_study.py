@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stir_ray.errors import JobError
 from stir_ray.plan.checkpoints import UNTRAINED
 from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study, kept_images, layers_of
 from stir_ray.plan.tasks import remaining
 from tests.plan.examples import (
@@ -44,6 +45,23 @@ def test_weights_are_inverted_once_per_seed_and_layer(weights: list[str]) -> Non
     assert len(found) == len(set(found)) == len(distinct) * len(SEEDS) * len(LAYERS)
     assert {weight for weight, _, _ in found} == distinct
     assert len(list(study.comparisons())) == (len(distinct) - 1) * len(SEEDS)
+
+
+@given(turn=st.integers(0, 99))
+def test_a_turned_plan_has_the_same_tasks_and_the_pretrained_models_first(turn: int) -> None:
+    turned = replace(STUDY, turn=turn)
+    shared = len(SEEDS) * len(LAYERS)
+    assert inverted(turned)[0] == inverted(STUDY)[turn % shared]
+    assert sorted(inverted(turned)) == sorted(inverted(STUDY))
+    assert {weights for weights, _, _ in inverted(turned)[:shared]} == {"pt"}
+    assert list(once([turned.inversions()])) == list(turned.inversions())
+
+
+@given(turns=st.tuples(st.integers(0, 99), st.integers(0, 99)))
+def test_jobs_with_different_turns_share_all_that_is_equal(turns: tuple[int, int]) -> None:
+    both = [replace(STUDY, turn=turn).inversions() for turn in turns]
+    planned = [task.inversion_part.id for task in once(both)]
+    assert sorted(planned) == sorted(task.inversion_part.id for task in STUDY.inversions())
 
 
 @given(weights=st.lists(DIGESTS, max_size=7))

@@ -1,0 +1,24 @@
+"""Tasks that compute nothing, so that all that is measured is what is around them."""
+
+import time
+from dataclasses import dataclass
+
+from stir_ray.execution.executor import Attempt
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A task that takes so many seconds and no core."""
+
+    number: int
+    seconds: float = 0.0
+
+
+def idle(task: Idle, attempt: Attempt) -> None:
+    """Be idle."""
+    time.sleep(task.seconds)
+
+
+def make_idle_worker(threads: int) -> object:
+    """A worker that is idle."""
+    return idle
