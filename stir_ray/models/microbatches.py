@@ -25,10 +25,12 @@ class MicroBatches:
             halvings: of that number, known to be needed.
         """
         self._largest, self.halvings = largest, halvings
+        self.fitting: int | None = None
+        """Images of one slice that are predicted to fit, of the work that is next."""
 
     def size(self, count: int) -> int:
         """Images of one slice of `count` images; at least 1."""
-        whole = min(self._largest or count, count)
+        whole = min(self._largest or count, self.fitting or count, count)
         return max(1, -(-whole // 2**self.halvings))
 
     def each(self, count: int, make: Callable[[slice], Made]) -> list[Made]:

@@ -1,6 +1,6 @@
 """Invert one layer of a model, and show the result to models while it is at hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,8 +8,10 @@ from torch import Tensor
 
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.lake.tables import build
+from stir_ray.models.memory import footprint
 from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
+from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages.compare import compare_layer
 from stir_ray.stages.workbench import Workbench
@@ -55,16 +57,31 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
     image_set = bench.image_set(task.question)
     noise = bench.noise(task.question, task.seed)
 
-    def one_batch(batch: slice) -> _Inverted:
-        real = image_set.images[batch]
-        found = invert(represent, images=real, start=noise[batch], settings=task.question.settings)
+    def invert_some(real: Tensor, start: Tensor, settings: InversionSettings) -> _Inverted:
+        found = invert(represent, images=real, start=start, settings=settings)
         # The lake holds float16. Rounding first makes the stored image the one that is measured,
         # so that every number can be had again from the lake.
         stored = found.images.half().float()
         residual = relative_residual(represent, images=real, inverted=stored)
         return _Inverted(stored, residual, found.start_residual)
 
-    batches = bench.micro.each(len(image_set.ids), one_batch)
+    settings = task.question.settings
+    # The second step is as all that follow: the best image is no longer the start.
+    brief = replace(settings, iterations=min(2, settings.iterations))
+    real, start = (some[:1].repeat(2, 1, 1, 1) for some in (image_set.images, noise))
+    bench.expect(
+        ("invert", task.reference.architecture, task.layer, task.question),
+        len(image_set.ids),
+        # In the end the images of all slices are joined: for a moment they are there twice.
+        lambda: footprint(
+            lambda count: invert_some(real[:count], start[:count], brief),
+            after=image_set.images[0].nbytes,
+        ),
+    )
+    batches = bench.micro.each(
+        len(image_set.ids),
+        lambda batch: invert_some(image_set.images[batch], noise[batch], settings),
+    )
     return _Inverted(
         torch.cat([batch.images for batch in batches]),
         torch.cat([batch.residual for batch in batches]),

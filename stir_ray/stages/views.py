@@ -7,9 +7,10 @@ from torch import Tensor
 
 from stir_ray.identity import derive_seed
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.memory import Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
-from stir_ray.numerics.similarity import cka_biased, cka_unbiased, linear_gram
+from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
 
 View = list[Tensor]
 """One float64 Gram matrix (image, image) per layer, of all images of a study together."""
@@ -33,6 +34,28 @@ def view(
         lambda part: all_representations(model, images[part], layers=layers, kind=kind),
     )
     return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
+
+
+def view_footprint(
+    model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
+) -> Footprint:
+    """The memory of a view of that many such images."""
+    two = images[:1].repeat(2, 1, 1, 1)
+
+    def look(count: int) -> list[Tensor]:
+        return all_representations(model, two[:count], layers=layers, kind=kind)
+
+    def largest_gram(count: int) -> Tensor:
+        return linear_gram(torch.cat([features[:count]]))
+
+    units = max(of_layer.shape[1] for of_layer in look(1))
+    # Not zeros: equal features are refused.
+    features = torch.arange((SMALLEST_SAMPLE + 1.0) * units, device=images.device).reshape(
+        -1, units
+    )
+    grams = len(layers) * len(images) * torch.float64.itemsize
+    after = footprint(largest_gram, smallest=SMALLEST_SAMPLE).per_image + grams
+    return footprint(look, after=after)
 
 
 def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:

@@ -29,6 +29,7 @@ class WorkerSettings:
         batch_size: images per forward pass; None for all at once.
         storage_patience_s: for how long a store in trouble is asked again.
         cache_bytes: of copies of a lake far away on each machine's disk; 0 for none.
+        gpu_share: of a GPU's memory that each worker may take, where there are GPUs.
     """
 
     lake: str
@@ -36,6 +37,7 @@ class WorkerSettings:
     batch_size: int | None
     storage_patience_s: float
     cache_bytes: int = 0
+    gpu_share: float = 1.0
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:

@@ -1,6 +1,7 @@
 """What a worker keeps between tasks: its lake, models, images, and what models made of them."""
 
 import contextlib
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.memory import Footprint, free_bytes
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
@@ -83,6 +85,13 @@ class Workbench:
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
+        self._footprints: dict[str, Footprint] = {}
+        # Of the CPU's memory as of its cores; its other workers start at the same time.
+        self._share = (
+            settings.gpu_share
+            if self.device.type == "cuda"
+            else min(1.0, threads / (os.cpu_count() or 1))
+        )
         self._began = time.monotonic()
         self._task, self._attempt = "", 1
         self._is_away = False
@@ -104,6 +113,33 @@ class Workbench:
         self.lake.objects.deliver()
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
+
+    def expect(
+        self, work: Sequence[object], count: int, footprint: Callable[[], Footprint]
+    ) -> None:
+        """Let as many images at once go through the model next as are predicted to fit.
+
+        Args:
+            work: what the footprint depends on, besides the size of an image.
+            count: images of the work.
+            footprint: finds it, if no task before has.
+
+        Raises:
+            MemoryError: if one image at once is already too much.
+        """
+        described = str(work)
+        if described not in self._footprints:
+            self._footprints[described] = footprint()
+        needs = self._footprints[described]
+        free = free_bytes(self.device, self._share)
+        self.micro.fitting = needs.most(count, free)
+        if not self.micro.fitting:
+            raise MemoryError(
+                f"{self._task}: {count} images, one at once, need "
+                f"{needs.of(1, count) / 1e9:.1f} GB on {self.device_name}, where "
+                f"{free / 1e9:.1f} GB are free for this worker; "
+                "take fewer images or workers, or a device with more memory"
+            )
 
     def end(self) -> Measures:
         """The task is done, and what it made is in the lake; its measures.
@@ -195,11 +231,18 @@ class Workbench:
 
     def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
         """What every layer of a model makes of images."""
+        model = self.model(checkpoint)
+        layers, kind = question.layers, question.representation
+        self.expect(
+            ("view", checkpoint.architecture, question),
+            len(images),
+            lambda: views.view_footprint(model, images, layers=layers, kind=kind),
+        )
         return views.view(
-            self.model(checkpoint),
+            model,
             images,
-            layers=question.layers,
-            kind=question.representation,
+            layers=layers,
+            kind=kind,
             micro=self.micro,
         )
 

@@ -1,0 +1,150 @@
+"""What is predicted of memory is what the allocator sees, and what fits is what is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
+
+from stir_ray.job import Architecture
+from stir_ray.models import memory
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.memory import Footprint, footprint, free_bytes
+from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.representations import representation
+from stir_ray.numerics.inversion import invert
+from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings
+from stir_ray.stages.views import view, view_footprint
+from tests.models.tiny import CPU, frozen, images, vit
+
+# Heads of 16 units: narrower ones make the CPU's attention kernel take a workspace for each image.
+SMALL, WIDE = vit(embed_dim=32), vit(embed_dim=48, depth=4, num_heads=3, patch_size=4)
+CLOSE = 0.2
+"""As a fraction: kernels take workspaces that no tensor holds."""
+
+
+def allocated_at_peak(do: Callable[[], object]) -> int:
+    """Bytes that the CPU's allocator gave and had not got back, at the most: the oracle."""
+    do()  # What is allocated once for all is not of this work.
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        made = do()
+    recorder = seen.profiler
+    assert recorder is not None
+    assert recorder.kineto_results is not None
+    noted: list[Any] = recorder.kineto_results.events()
+    changes = sorted((one.start_ns(), one.nbytes()) for one in noted if one.name() == "[memory]")
+    now = peak = 0
+    for _, change in changes:
+        now += change
+        peak = max(peak, now)
+    del made
+    return peak
+
+
+def inversion(
+    model: FrozenModel, layer: int, settings: InversionSettings, shape: tuple[int, ...]
+) -> Callable[[int], object]:
+    """An inversion of so many images, which are there before."""
+    real, start = images(97, shape), images(97, shape, seed=5)
+    represent = representation(model, layer=layer, kind="tokens")
+    return lambda count: invert(
+        represent, images=real[:count], start=start[:count], settings=settings
+    )
+
+
+@pytest.mark.parametrize("settings", [DEFAULT, PAPER], ids=["adam", "normalised"])
+@pytest.mark.parametrize(("architecture", "layer"), [(SMALL, 1), (SMALL, 3), (WIDE, 2), (WIDE, 4)])
+def test_the_peak_of_an_inversion_is_predicted(
+    architecture: Architecture, layer: int, settings: InversionSettings
+) -> None:
+    model = frozen(architecture)
+    brief, longer = (replace(settings, iterations=steps) for steps in (2, 5))
+    shape = (1, 16, 16)
+    found = footprint(inversion(model, layer, brief, shape))
+    for count in (53, 97):
+        measured = allocated_at_peak(lambda c=count: inversion(model, layer, longer, shape)(c))
+        assert found.of(count, count) == pytest.approx(measured, rel=CLOSE)
+
+
+@pytest.mark.parametrize("architecture", [SMALL, WIDE], ids=["small", "wide"])
+@pytest.mark.parametrize("at_once", [3, 17])
+def test_the_peak_of_a_view_is_predicted(architecture: Architecture, at_once: int) -> None:
+    model, shown = frozen(architecture), images(17, (1, 16, 16))
+    layers = range(1, 1 + len(list(model.module.get_submodule("blocks").children())))
+    found = view_footprint(model, shown, layers=layers, kind="tokens")
+    measured = allocated_at_peak(
+        lambda: view(model, shown, layers=layers, kind="tokens", micro=MicroBatches(at_once))
+    )
+    assert found.of(at_once, len(shown)) == pytest.approx(measured, rel=CLOSE)
+
+
+@given(
+    st.builds(
+        Footprint,
+        fixed=st.integers(0, 1009),
+        per_image=st.integers(211, 401),
+        kept=st.integers(0, 199),
+        after=st.integers(0, 307),
+    ),
+    st.integers(1, 97),
+    st.integers(0, 50_021),
+)
+def test_the_most_images_that_fit_fit_and_one_more_does_not(
+    needs: Footprint, count: int, room: int
+) -> None:
+    most = needs.most(count, room)
+    assert 0 <= most <= count
+    if most:
+        assert needs.of(most, count) <= room
+    if most < count:
+        assert needs.of(most + 1, count) > room
+
+
+def test_a_trial_leaves_the_random_state_and_the_weights_as_they_are() -> None:
+    model = frozen(SMALL)
+    state, weights = torch.get_rng_state(), [weight.clone() for weight in model.module.parameters()]
+    footprint(inversion(model, 2, replace(DEFAULT, iterations=2), (1, 16, 16)))
+    view_footprint(model, images(7), layers=(1, 3), kind="tokens")
+    assert torch.equal(torch.get_rng_state(), state)
+    pairs = zip(model.module.parameters(), weights, strict=True)
+    assert all(torch.equal(weight, before) and weight.grad is None for weight, before in pairs)
+
+
+def test_what_is_freed_between_two_steps_is_not_counted_twice() -> None:
+    def steps(count: int) -> torch.Tensor:
+        there = torch.zeros(count, 1000)
+        for _ in range(5):
+            there = there + 1
+        return there
+
+    found = footprint(steps)
+    assert (found.fixed, found.per_image, found.kept) == (0, 8000, 4000)
+
+
+def limited(group: Path, most: str, used: int, files: int) -> None:
+    """A control group as Linux shows it."""
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text(f"{most}\n")
+    (group / "memory.current").write_text(f"{used}\n")
+    (group / "memory.stat").write_text(f"anon 7\ninactive_file {files}\nslab 5\n")
+
+
+def test_a_container_has_no_more_memory_than_its_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlimited = free_bytes(CPU, 1.0)
+    assert unlimited > 0
+    assert free_bytes(CPU, 0.25) == pytest.approx(unlimited / 4, rel=0.5)
+    limited(tmp_path / "limited", "5000", 3000, 1000)
+    limited(tmp_path / "free", "max", 3000, 1000)
+    assert list(memory.cgroup_bytes(tmp_path / "limited")) == [3000]
+    assert list(memory.cgroup_bytes(tmp_path / "free")) == []
+    monkeypatch.setattr(memory, "cgroup_bytes", lambda: [3000])
+    assert free_bytes(CPU, 0.5) <= 1500
