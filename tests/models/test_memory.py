@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,18 @@ from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings
 from stir_ray.stages.views import view, view_footprint
 from tests.models.tiny import CPU, frozen, images, vit
 
-# Heads of 16 units: narrower ones make the CPU's attention kernel take a workspace for each image.
 SMALL, WIDE = vit(embed_dim=32), vit(embed_dim=48, depth=4, num_heads=3, patch_size=4)
 CLOSE = 0.2
 """As a fraction: kernels take workspaces that no tensor holds."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Workspaces may depend on the threads; beside models this small they are not small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def allocated_at_peak(do: Callable[[], object]) -> int:
