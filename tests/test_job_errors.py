@@ -47,6 +47,7 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("lakes", "x", ["unknown key `lakes`", "did you mean `lake`?"]),
         ("finetuned.train.epoch", 3, ["`finetuned.train.epoch`", "did you mean `epochs`?"]),
         ("zzzz", 3, ["unknown key `zzzz`", "stir-ray schema"]),
+        ("execution.gpus_per_worker", 1.5, ["`execution.gpus_per_worker: 1.5`", "whole number"]),
         ("finetuned.train.epochs", "many", ['`finetuned.train.epochs: "many"`', "integer"]),
         ("finetuned.train.epochs", 2.5, ["`finetuned.train.epochs: 2.5`", "integer"]),
         ("finetuned.train.warmup_epochs", 3, ["finetuned.train", "warmup_epochs", "below", "(3)"]),

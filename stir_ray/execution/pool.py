@@ -27,8 +27,14 @@ class Shares(NamedTuple):
         return sum(self._on(node) for node in nodes)
 
     def _on(self, node: Node) -> int:
-        by_cores = node.get("CPU", 0.0) // self.threads
-        return int(min(by_cores, node.get("GPU", 0.0) // self.gpus) if self.gpus else by_cores)
+        by_cores = int(node.get("CPU", 0.0) // self.threads)
+        return min(by_cores, self._by_gpus(node.get("GPU", 0.0))) if self.gpus else by_cores
+
+    def _by_gpus(self, gpus: float) -> int:
+        if self.gpus >= 1:
+            return int(gpus // self.gpus)
+        # No worker has its fraction on two GPUs; 1 // 0.1 is 9.
+        return int(gpus) * int(1 / self.gpus + 1e-9)
 
 
 @dataclass(frozen=True)

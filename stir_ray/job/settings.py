@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from stir_ray.job.grammar import LayerNumbers, Value, word_or
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
@@ -63,6 +63,12 @@ class TimeLimits(Value):
         return getattr(self, stage)
 
 
+def _fraction_or_whole(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError("expected a fraction of one GPU, or a whole number of GPUs")
+    return gpus
+
+
 class Execution(Value):
     """How the work is spread over machines; changes no result beyond the rounding of sums."""
 
@@ -70,7 +76,7 @@ class Execution(Value):
     """Processes; one per GPU, or else one per core, if not given."""
     threads_per_worker: PositiveInt | None = None
     """CPU threads of each; the cores divided among the workers if not given."""
-    gpus_per_worker: NonNegativeFloat = 1
+    gpus_per_worker: Annotated[NonNegativeFloat, AfterValidator(_fraction_or_whole)] = 1
     """GPUs of each, where there are GPUs; a fraction lets workers share one."""
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""

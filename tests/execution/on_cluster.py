@@ -92,8 +92,10 @@ def tell(ledger: Path, machines: Machines) -> Iterator[tuple[str, dict[int, int]
         yield "a task hangs", attempts(executor.run([Chore(300, "hang once"), *chores(301, 307)]))
         outcomes = executor.run(chores(400, 437))
         yield "a node dies", attempts(each(outcomes, third=lambda: machines.kill("second")))
-    with RayExecutor(WorkerMaker(ledger), Pool()) as executor:
+    alike = Nature[Chore](kind=lambda _: "alike")
+    with RayExecutor(WorkerMaker(ledger), Pool(), alike) as executor:
         yield "the cluster grows", attempts(executor.run(until_used("third", 500)))
+        yield "a task lags", attempts(executor.run([Chore(600, "lag"), *chores(601, 613)]))
 
 
 def chores(first: int, end: int) -> list[Chore]:

@@ -66,6 +66,13 @@ def test_a_task_that_hung_is_done_on_another_node(story: Story) -> None:
     assert first != again
 
 
+def test_a_task_that_lags_is_done_by_another_node_meanwhile(story: Story) -> None:
+    assert story.attempts("a task lags") == dict.fromkeys(range(600, 613), 1)
+    first, second = (one.node for one in story.executions("a task lags") if one.number == 600)
+    assert first != second
+    assert len(story.executions("a task lags")) == 13 + 1
+
+
 def test_a_node_that_dies_costs_the_task_in_hand_one_attempt(story: Story) -> None:
     attempts = story.attempts("a node dies")
     assert sorted(attempts) == list(range(400, 437))

@@ -26,6 +26,9 @@ GPU_NODE = {"CPU": 16.0, "GPU": 8.0, "memory": MUCH}
         (Pool(workers=3), [{"CPU": 5.0}, {"CPU": 5.0}], (3, 2, 0.0)),
         # A quarter of a GPU is left over on each node.
         (Pool(gpus=0.75), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}], (2, 8, 0.75)),
+        # A tenth is a tenth, and nobody gets the rest of two GPUs.
+        (Pool(gpus=0.1), [{"CPU": 40.0, "GPU": 1.0}], (10, 4, 0.1)),
+        (Pool(gpus=0.4), [{"CPU": 40.0, "GPU": 4.0}], (8, 5, 0.4)),
         (Pool(), [], (1, 1, 0.0)),
     ],
 )
