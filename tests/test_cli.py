@@ -59,27 +59,98 @@ def test_a_run_names_results_and_figures(of_finished: Path) -> None:
         assert str(folder.parent / f"{table}.parquet") in said
 
 
+def planned(*arguments: object) -> dict[str, Any]:
+    """A plan as JSON, its stages by name."""
+    code, said, error = stir_ray("plan", "--json", *arguments)
+    assert code == 0, error
+    plan = json.loads(said)
+    return plan | {"stages": {stage["stage"]: stage for stage in plan["stages"]}}
+
+
+def counts(plan: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Tasks planned and done by stage."""
+    return {name: (stage["planned"], stage["done"]) for name, stage in plan["stages"].items()}
+
+
 def test_a_plan_counts_what_is_left(written: Callable[..., Path], of_finished: Path) -> None:
-    code, said, _ = stir_ray("plan", written(), "--json")
-    stages = {stage["stage"]: stage for stage in json.loads(said)}
-    assert code == 0
-    assert {name: (stage["planned"], stage["done"]) for name, stage in stages.items()} == {
-        "inspect": (2, 0),
-        "train": (3, 0),
-        "invert": (24, 0),
-        "compare": (6, 0),
-    }
-    assert all(stages[name]["left"]["flops"] > 0 for name in ("train", "invert", "compare"))
+    fresh = planned(written())
+    expected = {"inspect": (2, 0), "train": (3, 0), "invert": (24, 0), "compare": (6, 0)}
+    assert counts(fresh) == expected
+    assert all(fresh["stages"][name]["flops"] > 0 for name in ("train", "invert", "compare"))
     assert not (written().parent / "fresh").exists()
-    _, said, _ = stir_ray("plan", of_finished, "--json")
-    assert all(stage["planned"] == stage["done"] for stage in json.loads(said))
-    assert all(stage["left"]["flops"] == 0 for stage in json.loads(said))
+    finished = planned(of_finished)
+    assert all(planned == done for planned, done in counts(finished).values())
+    assert finished["total"]["flops"] == finished["total"]["hours"] == 0
+    assert finished["comparisons_read"]["bytes_once_per_machine"] == 0
+
+
+def test_a_plan_has_hours_and_money_at_a_given_rate(written: Callable[..., Path]) -> None:
+    path = written()
+    plan = planned(path, "--flops-per-s", "7e6", "--price-per-gpu-hour", "3")
+    flops = plan["total"]["flops"]
+    assert plan["total"]["gpu_hours"] == pytest.approx(flops / 7e6 / 3600)
+    assert plan["total"]["money"] == pytest.approx(3 * flops / 7e6 / 3600)
+    assert plan["rate"]["source"] == "given"
+    unknown = planned(path)
+    assert unknown["rate"] is unknown["total"]["gpu_hours"] is unknown["total"]["money"] is None
+    assert "--flops-per-s" in stir_ray("plan", path)[1]
+
+
+def test_a_plan_takes_the_rate_that_earlier_runs_achieved(of_finished: Path) -> None:
+    plan = planned(of_finished, "--set", "seeds=[5]")
+    assert (plan["rate"]["source"], plan["rate"]["device"]) == ("measured", "cpu")
+    assert plan["total"]["hours"] > 0
+    # Hours of a CPU are no GPU-hours.
+    assert plan["total"]["gpu_hours"] is None
+    assert "measured on cpu" in stir_ray("plan", of_finished, "--set", "seeds=[5]")[1]
+
+
+def test_what_comparisons_read_grows_with_machines_up_to_each_task_for_itself(
+    written: Callable[..., Path],
+) -> None:
+    one = planned(written())["comparisons_read"]
+    # 3 layers, 2 seeds, 11 images of 16 x 16 in float16; and 3 models that look.
+    assert one["bytes_once_per_machine"] == 3 * 2 * 11 * 16 * 16 * 2
+    assert one["bytes_every_task"] == 3 * one["bytes_once_per_machine"]
+    many = planned(written(), "--machines", "2")["comparisons_read"]
+    assert many["bytes_once_per_machine"] == 2 * one["bytes_once_per_machine"]
+    most = planned(written(), "--machines", "99")["comparisons_read"]
+    assert most["bytes_once_per_machine"] == most["bytes_every_task"]
 
 
 def test_a_plan_of_other_images_knows_what_is_trained(of_finished: Path) -> None:
-    _, said, _ = stir_ray("plan", of_finished, "--json", "--set", "images.count=7")
-    stages = {stage["stage"]: (stage["planned"], stage["done"]) for stage in json.loads(said)}
-    assert stages == {"inspect": (2, 1), "train": (3, 3), "invert": (24, 0), "compare": (6, 0)}
+    plan = planned(of_finished, "--set", "images.count=7")
+    assert counts(plan) == {
+        "inspect": (2, 1),
+        "train": (3, 3),
+        "invert": (24, 0),
+        "compare": (6, 0),
+    }
+
+
+def test_status_compares_what_is_there_with_what_was_planned(
+    of_finished: Path, tmp_path: Path
+) -> None:
+    code, said, _ = stir_ray("status", of_finished, "--json")
+    status = json.loads(said)
+    assert code == 0
+    for stage in status["stages"]:
+        assert stage["planned"] == stage["done"] == stage["ran"]
+        assert stage["to_do"] == stage["failed"] == stage["again"] == 0
+    work = {stage["stage"]: stage for stage in status["stages"]}
+    for name in ("train", "invert", "compare"):
+        assert work[name]["devices"] == ["cpu"]
+        assert work[name]["gpu_hours"] is None
+        assert work[name]["flops_per_s"] == work[name]["flops"] / work[name]["seconds"] > 0
+    for table, held in status["tables"].items():
+        folder = tmp_path / "lake" / ("parts" if table != "checkpoints" else "") / table
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert (held["parts"], held["bytes"]) == (len(files), sum(f.stat().st_size for f in files))
+        # A model of sizes, not the sizes; images of few different values become smaller.
+        assert 2 / 3 < held["planned_bytes"] / held["bytes"] < (3 if "image" in table else 3 / 2)
+    assert [(run["ended"], run["exit_code"]) for run in status["runs"]] == [("done", 0)]
+    shown = stir_ray("status", of_finished)[1]
+    assert "Last run: " in shown
 
 
 def test_status_needs_the_lake_alone(of_finished: Path) -> None:

@@ -14,6 +14,8 @@ from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.grid import look_at_all, read_studies, record_all, untrained
+from stir_ray.stages.runs import RunLog
+from stir_ray.stages.watchers import Watchers
 from workflows.executors import executor_for, watcher_for
 from workflows.program import as_program
 
@@ -41,8 +43,12 @@ def run_all(grid: Grid, *, serial: bool = False) -> Trained:
     everyone, lake = look_at_all(grid), lake_of(grid.shared)
     lake.objects.check()
     lake.objects.deliver()
-    with executor_for(grid.shared, serial=serial) as executor:
-        computation = Computation(grid.shared, lake, executor, watcher_for(executor), Everything())
+    with (
+        executor_for(grid.shared, serial=serial) as executor,
+        RunLog(everyone, lake, executor) as log,
+    ):
+        watcher = Watchers(watcher_for(executor), log)
+        computation = Computation(grid.shared, lake, executor, watcher, Everything())
         train_everything(everyone, lake, computation)
     return Trained(computation.tally, untrained(everyone, lake))
 

@@ -20,6 +20,8 @@ from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
+from stir_ray.stages.runs import RunLog
+from stir_ray.stages.watchers import Watchers
 from workflows.executors import executor_for, watcher_for
 from workflows.finetune import train_everything
 from workflows.program import as_program
@@ -148,8 +150,12 @@ def _compute(
 ) -> Summaries:
     lake.objects.check()
     lake.objects.deliver()
-    with executor_for(grid.shared, serial=serial) as executor:
-        computation = Computation(grid.shared, lake, executor, watcher_for(executor), wanted)
+    with (
+        executor_for(grid.shared, serial=serial) as executor,
+        RunLog(everyone, lake, executor) as log,
+    ):
+        watcher = Watchers(watcher_for(executor), log)
+        computation = Computation(grid.shared, lake, executor, watcher, wanted)
         train_everything(everyone, lake, computation)
         studies = read_studies(everyone, lake)
         trained = [study.trained() for study in studies if study.pretrained.is_trained]

@@ -26,6 +26,17 @@ Overrides = Annotated[
 Serial = Annotated[
     bool, typer.Option("--serial", help="One task after the other in this process, without Ray.")
 ]
+FlopsPerS = Annotated[
+    float | None,
+    typer.Option(
+        min=1, metavar="NUMBER", help="Of one GPU, e.g. 60e12; else what earlier runs achieved."
+    ),
+]
+Price = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="MONEY", help="Of one GPU for one hour, in any currency."),
+]
+Machines = Annotated[int, typer.Option(min=1, help="That comparisons would run on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 

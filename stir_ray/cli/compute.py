@@ -1,18 +1,31 @@
 """Verbs that compute a job and show what is there."""
 
-from rich.console import Console
+from rich.console import Console, Group
 
-from stir_ray.cli.arguments import AsJson, JobFile, Overrides, Serial, begun
+from stir_ray.cli.arguments import (
+    AsJson,
+    FlopsPerS,
+    JobFile,
+    Machines,
+    Overrides,
+    Price,
+    Serial,
+    begun,
+)
 from stir_ray.cli.points import for_each_job
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
+from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures
+from stir_ray.report.status import status_json, status_table
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.failures import failed_tasks
-from stir_ray.stages.forecast import forecast, inspected, missing_tasks, progress
+from stir_ray.stages.forecast import forecast, inspected, missing_tasks
+from stir_ray.stages.rates import measured_rate
 from stir_ray.stages.reduce import reduce_job
+from stir_ray.stages.status import status_of
 from workflows import finetune as finetuning
 from workflows import invariance
 
@@ -51,25 +64,42 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
 
 
 @for_each_job
-def plan(job: JobFile, sets: Overrides = None, as_json: AsJson = False) -> None:
+def plan(
+    job: JobFile,
+    sets: Overrides = None,
+    *,
+    flops_per_s: FlopsPerS = None,
+    price_per_gpu_hour: Price = None,
+    machines: Machines = 1,
+    as_json: AsJson = False,
+) -> None:
     """Say what a run would do and cost, without doing it.
 
-    Example: stir-ray plan jobs/digits.yaml
+    Hours are at the rate that is given, or else at what earlier runs in the same lake achieved.
+
+    Example: stir-ray plan jobs/digits.yaml --flops-per-s 60e12 --price-per-gpu-hour 2.5
     """
     said = read_job(job, sets or ())
-    stages = forecast(inspected(look(said), lake_of(said)))
-    print(tables.plan_json(stages)) if as_json else Console().print(tables.plan_table(stages))
+    lake = lake_of(said)
+    found = forecast(inspected(look(said), lake))
+    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(lake)
+    terms = tables.Terms(rate, price_per_gpu_hour, machines)
+    print(tables.plan_json(found, terms)) if as_json else _show(tables.plan_table(found, terms))
 
 
 @for_each_job
-def status(job: JobFile, sets: Overrides = None) -> None:
-    """Say how far a job is and what failed, from its lake alone.
+def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> None:
+    """Say how far a job is, what it took and what failed, from its lake alone.
 
     Example: stir-ray status jobs/digits.yaml
     """
     known = begun(job, sets)
-    Console().print(tables.status_table(progress(known)))
+    found = status_of(known)
     failed = failed_tasks(missing_tasks(known.asked, known.lake), known.lake)
+    if as_json:
+        print(status_json(found, failed))
+        return
+    _show(status_table(found))
     for line in summary.of_failures(failed):
         print(line)
 
@@ -94,6 +124,10 @@ def report(job: JobFile, sets: Overrides = None) -> None:
     study = known.study
     reduced = reduce_job(known.asked, study, known.lake)
     print(write_figures(known.job, study, known.lake, reduced))
+
+
+def _show(tables_and_lines: Group) -> None:
+    Console(highlight=False, soft_wrap=True).print(tables_and_lines)
 
 
 def schema() -> None:

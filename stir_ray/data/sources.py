@@ -60,6 +60,13 @@ def load(data: Data, split: Split) -> Dataset:
     return _digits(data, split) if isinstance(data, Digits) else _folder(data, split)
 
 
+def count(data: Data, split: Split) -> int:
+    """Images of a split, without reading those of a folder; errors as `load`."""
+    if isinstance(data, Digits):
+        return len(_digits(data, split).ids)
+    return len(_listed(data, split))
+
+
 def _digits(data: Digits, split: Split) -> Dataset:
     # Inside the function: scikit-learn takes seconds to import, and only this source needs it.
     from sklearn.datasets import load_digits
@@ -84,14 +91,18 @@ def _resized(images: Tensor, size: int) -> Tensor:
     return v2.functional.resize(images, [size, size], antialias=True).clamp(0, 1)
 
 
-def _folder(data: ImageFolder, split: Split) -> Dataset:
+def _listed(data: ImageFolder, split: Split) -> datasets.ImageFolder:
     root = Path(data.path) / split
     if not root.is_dir():
         raise DataError(f"data.path: no folder {root}; expected <path>/{split}/<class>/<image>")
     try:
-        found = datasets.ImageFolder(str(root), transform=_to_tensor(data))
+        return datasets.ImageFolder(str(root), transform=_to_tensor(data))
     except FileNotFoundError as error:
         raise DataError(f"data.path: {root} holds no images: {error}") from None
+
+
+def _folder(data: ImageFolder, split: Split) -> Dataset:
+    root, found = Path(data.path) / split, _listed(data, split)
     classes = sorted(path.name for path in (Path(data.path) / "train").glob("*/")) or found.classes
     unknown = sorted(set(found.classes) - set(classes))
     if unknown:

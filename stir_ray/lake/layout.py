@@ -7,11 +7,13 @@ checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
 jobs/<job>/<table>.parquet          results of one job
 jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
+jobs/<job>/runs/<time>-<random>.json  what a run of a job took: a log, on which nothing depends
 check-<random>/object               written and removed to see that a lake works
 """
 
 import re
 import uuid
+from datetime import UTC, datetime
 
 from stir_ray.identity import ID_DIGITS, bytes_digest
 
@@ -31,6 +33,8 @@ _JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._=-]*)"
 _ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
+_RUN = re.compile(rf"{_JOB}/runs/(?P<began>[0-9]{{8}}T[0-9]{{6}}Z)-(?P<number>[0-9a-f]{{8}})\.json")
+_BEGAN = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(rf"{PARTS}/(?P<table>[a-z_]+)/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.parquet")
 
 
@@ -147,3 +151,31 @@ def parse_figure_key(key: str) -> tuple[str, str] | None:
     """Job and file of a figure's key, or None for any other key."""
     match = _FIGURE.fullmatch(key)
     return (match["job"], match["file"]) if match else None
+
+
+def run_folder(job: str) -> str:
+    """The folder of what the runs of a job took."""
+    return f"{result_folder(job)}/runs"
+
+
+def run_key(job: str, began: datetime, number: int) -> str:
+    """The key of what a run took.
+
+    Args:
+        job: name of the job.
+        began: when; to the second, with a time zone.
+        number: random, below 2**32: two runs may begin in one second.
+    """
+    return f"{run_folder(job)}/{began.astimezone(UTC).strftime(_BEGAN)}-{number:08x}.json"
+
+
+def parse_run_key(key: str) -> tuple[str, datetime, int] | None:
+    """Job, begin and number of a run, or None for any other key."""
+    match = _RUN.fullmatch(key)
+    if not match:
+        return None
+    try:
+        began = datetime.strptime(match["began"], _BEGAN).replace(tzinfo=UTC)
+    except ValueError:  # no such day or hour
+        return None
+    return match["job"], began, int(match["number"], 16)

@@ -87,7 +87,10 @@ MODELS = TableSchema(
         Column("width", _INT, "of an input image, pixels"),
         Column("has_class_token", pa.bool_(), "whether the representation `cls` exists"),
         Column("parameters", _INT, "number of weights, classifier left out"),
+        Column("tokens", pa.list_(_INT), "after each block, prefix tokens included"),
+        Column("token_units", pa.list_(_INT), "units of one token after each block"),
         Column("flops", pa.list_(_FLOAT), "of one image's forward pass up to each block"),
+        Column("gradient_flops", pa.list_(_FLOAT), "the same with the gradient of the image"),
     ),
     key=("weights",),
 )

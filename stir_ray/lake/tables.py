@@ -149,9 +149,13 @@ class Lake:
 
     def stored(self, schema: TableSchema) -> frozenset[str]:
         """Ids of all parts of a table: one listing."""
+        return frozenset(self.sizes(schema))
+
+    def sizes(self, schema: TableSchema) -> dict[str, int]:
+        """Bytes by id of all parts of a table: one listing."""
         keys = self.objects.sizes(table_folder(schema.name))
-        parsed = (parse_part_key(key) for key in keys)
-        return frozenset(named[1] for named in parsed if named)
+        parsed = ((parse_part_key(key), size) for key, size in keys.items())
+        return {named[1]: size for named, size in parsed if named}
 
     def has(self, schema: TableSchema, part_id: str) -> bool:
         """Whether one part is there now."""

@@ -25,14 +25,20 @@ class Card:
         input_shape: channels, height, width.
         has_class_token: whether the first token is a class token.
         parameters: number of weights, classifier left out.
+        tokens: after each block, class and other prefix tokens included.
+        token_units: of one token after each block.
         flops: of one image's forward pass up to each block; a multiply-add counts as 2.
+        gradient_flops: the same with the gradient of the image.
     """
 
     depth: int
     input_shape: tuple[int, int, int]
     has_class_token: bool
     parameters: int
+    tokens: tuple[int, ...]
+    token_units: tuple[int, ...]
     flops: tuple[float, ...]
+    gradient_flops: tuple[float, ...]
 
 
 def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Module:
@@ -64,7 +70,7 @@ def describe(architecture: Architecture) -> Card:
         ModelError: as `build`, or if mean and std do not fit the channels.
     """
     with torch.device("meta"):
-        model = build(architecture, classes=0).eval()
+        model = build(architecture, classes=0).eval().requires_grad_(False)
     shape = _input_shape(model, architecture)
     mean, std = normalisation(architecture, model)
     for name, values in (("mean", mean), ("std", std)):
@@ -74,18 +80,22 @@ def describe(architecture: Architecture) -> Card:
             )
     image = torch.empty(1, *shape, device="meta")
     try:
-        depth = len(intermediates(model, image, up_to=None))
+        blocks = [_joined(*pair) for pair in intermediates(model, image, up_to=None)]
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
             f"`{architecture.timm}` with {architecture.arguments} gives no block outputs: {reason}"
         ) from error
+    counted = [_flops(model, image, block) for block in range(1, len(blocks) + 1)]
     return Card(
-        depth=depth,
+        depth=len(blocks),
         input_shape=shape,
         has_class_token=getattr(model, "cls_token", None) is not None,
         parameters=sum(tensor.numel() for tensor in model.parameters()),
-        flops=tuple(_forward_flops(model, image, block) for block in range(1, depth + 1)),
+        tokens=tuple(block.shape[1] for block in blocks),
+        token_units=tuple(block.shape[2] for block in blocks),
+        flops=tuple(forward for forward, _ in counted),
+        gradient_flops=tuple(both for _, both in counted),
     )
 
 
@@ -169,8 +179,15 @@ def _input_shape(model: nn.Module, architecture: Architecture) -> tuple[int, int
     return channels, int(size[-2]), int(size[-1])
 
 
-def _forward_flops(model: nn.Module, image: torch.Tensor, block: int) -> float:
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        intermediates(model, image, up_to=block)
-    return float(counter.get_total_flops())
+def _joined(patches: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+    return patches if prefix is None else torch.cat([prefix, patches], dim=1)
+
+
+def _flops(model: nn.Module, image: torch.Tensor, block: int) -> tuple[float, float]:
+    """Of the forward pass up to a block, and of that with the gradient of the image."""
+    leaf = image.clone().requires_grad_(True)
+    with FlopCounterMode(display=False) as counter:
+        ((patches, prefix),) = intermediates(model, leaf, up_to=block)
+        forward = counter.get_total_flops()
+        _joined(patches, prefix).sum().backward()
+    return float(forward), float(counter.get_total_flops())

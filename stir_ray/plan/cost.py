@@ -1,16 +1,28 @@
-"""What tasks cost before they run: floating-point operations and stored bytes."""
+"""What tasks cost before they run: floating-point operations, and bytes stored and read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.tasks import Task
 
-_RECORD_BYTES = 8_000
-"""Measured size of a part of numbers: its footer, and the names and meanings of its columns."""
-_NUMBER_BYTES = 8
-_PIXEL_BYTES = 2
+CHECKPOINTS = "checkpoints"
+"""In place of a table: the weights that trainings store."""
+# Measured: a part's footer, which names columns and provenance, and what a row adds.
+_FOOTER_BYTES = {
+    "image_sets": 3_500,
+    "models": 6_000,
+    "trainings": 5_200,
+    "inversions": 3_700,
+    "images": 3_800,
+    "comparisons": 7_800,
+}
+_COMPARISON_ROW_BYTES = 100
+_INVERSION_ROW_BYTES = 24
+STORED_PIXEL_BYTES = 2
+"""Of an inverted image: float16."""
+_GIVEN_PIXEL_BYTES = 4
 _WEIGHT_BYTES = 4
 
 
@@ -20,73 +32,156 @@ class Scale:
 
     Attributes:
         flops: of one image's forward pass up to each block, from block 1.
+        gradient_flops: the same with the gradient of the image: one step of an inversion.
+        units: of the representation after each block.
         images: that are inverted.
         pixels: of one image, all channels.
         parameters: of the model.
         training_images: by the dataset's place in the job, e.g. `finetuned`.
+        test_images: the same of those that every epoch is tested on.
     """
 
     flops: Sequence[float]
+    gradient_flops: Sequence[float]
+    units: Sequence[int]
     images: int
     pixels: int
     parameters: int
-    training_images: dict[str, int]
+    training_images: Mapping[str, int] = field(default_factory=dict)
+    test_images: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Floating-point operations (a multiply-add counts as 2), and bytes stored."""
+    """What work takes.
+
+    Attributes:
+        flops: floating-point operations; a multiply-add counts as 2.
+        stored: bytes by table, weights as `checkpoints`.
+        read: bytes of inverted images that comparisons read, if each task reads its own.
+    """
 
     flops: float = 0.0
-    stored_bytes: float = 0.0
+    stored: Mapping[str, float] = field(default_factory=dict)
+    read: float = 0.0
+
+    @property
+    def stored_bytes(self) -> float:
+        """Of all tables."""
+        return sum(self.stored.values())
 
     def __add__(self, other: "Cost") -> "Cost":
         """Both together."""
-        return Cost(self.flops + other.flops, self.stored_bytes + other.stored_bytes)
+        stored = dict(self.stored)
+        for table, count in other.stored.items():
+            stored[table] = stored.get(table, 0.0) + count
+        return Cost(self.flops + other.flops, stored, self.read + other.read)
+
+    def __mul__(self, times: int) -> "Cost":
+        """So many times."""
+        stored = {table: count * times for table, count in self.stored.items()}
+        return Cost(self.flops * times, stored, self.read * times)
+
+
+class Bundle:
+    """Tasks to be priced together: one of each kind is kept, and how many there are.
+
+    A million tasks of a study are a few dozen kinds, so a plan of them takes seconds.
+    """
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._kinds: dict[Hashable, tuple[Task, int]] = {}
+
+    def add(self, task: Task) -> None:
+        """One more."""
+        kind = _kind(task)
+        first, count = self._kinds.get(kind, (task, 0))
+        self._kinds[kind] = first, count + 1
+
+    def cost(self, scale: Scale) -> Cost:
+        """Of all of them."""
+        priced = (cost(task, scale) * count for task, count in self._kinds.values())
+        return sum(priced, Cost())
+
+
+def _kind(task: Task) -> Hashable:
+    """What the cost of a task depends on besides the scale."""
+    match task:
+        # The question by its identity: all tasks of a study share it, and the first one keeps it.
+        case Invert():
+            return id(task.question), task.layer, len(task.targets), task.keep
+        case Compare():
+            return id(task.question)
+        case _:
+            return task.outputs[0].id
 
 
 def cost(task: Task, scale: Scale) -> Cost:
     """What a task costs if none of its parts is stored.
 
-    What a worker keeps from task to task, the views of the real images and the baselines, is left
-    out: it is computed once per model.
+    What a worker keeps from inversion to inversion, how models see the real images and the noise
+    starts, is left out: it is computed a few times per model.
     """
     match task:
         case Invert():
             return _inversion(task, scale)
         case Compare():
-            views = len(task.comparisons) * scale.images * scale.flops[-1]
-            return Cost(views, len(task.outputs) * _RECORD_BYTES)
+            # And one view of the noise start and one of the real images.
+            layers = task.question.layers
+            read = len(layers) * scale.images * scale.pixels * STORED_PIXEL_BYTES
+            flops = (len(layers) + 2) * _view(layers, scale)
+            return Cost(flops, _comparisons(task), float(read))
         case Train():
             return _training(task, scale)
         case GatherImages():
-            return Cost(0.0, scale.images * scale.pixels * 4 + _RECORD_BYTES)
+            pixels = scale.images * scale.pixels * _GIVEN_PIXEL_BYTES
+            return Cost(0.0, {"image_sets": pixels + _FOOTER_BYTES["image_sets"]})
         case InspectModel():
-            return Cost(0.0, _RECORD_BYTES)
+            return Cost(0.0, {"models": _FOOTER_BYTES["models"]})
+
+
+def _view(layers: Sequence[int], scale: Scale) -> float:
+    """A forward pass of all images to the last block, and a Gram matrix of every layer."""
+    products = sum(2 * scale.images**2 * scale.units[layer - 1] for layer in layers)
+    return scale.images * scale.flops[-1] + products
 
 
 def _inversion(task: Invert, scale: Scale) -> Cost:
-    """A step is a forward pass to the layer and as much again for the gradient of the image."""
-    iterations = task.question.settings.iterations
-    # Three more forward passes: of the real images, of the last iterate, of the stored image.
-    passes = 2 * iterations + 3
-    flops = scale.images * passes * scale.flops[task.layer - 1]
-    views = len(task.targets) * scale.images * scale.flops[-1]
-    kept = scale.images if task.keep is None else task.keep
-    stored = (
-        kept * scale.pixels * _PIXEL_BYTES
-        + scale.images * 3 * _NUMBER_BYTES
-        + len(task.outputs) * _RECORD_BYTES
+    # Four more forward passes: of the real images, twice, of the last iterate, of the stored image.
+    per_image = (
+        task.question.settings.iterations * scale.gradient_flops[task.layer - 1]
+        + 4 * scale.flops[task.layer - 1]
     )
-    return Cost(flops + views, stored)
+    flops = scale.images * per_image + len(task.targets) * _view(task.question.layers, scale)
+    stored = {
+        "inversions": _FOOTER_BYTES["inversions"] + scale.images * _INVERSION_ROW_BYTES,
+        **_comparisons(task),
+    }
+    if task.keep != 0:
+        kept = scale.images if task.keep is None else task.keep
+        pixels = kept * scale.pixels * STORED_PIXEL_BYTES
+        stored["images"] = _FOOTER_BYTES["images"] + pixels
+    return Cost(flops, stored)
+
+
+def _comparisons(task: Invert | Compare) -> dict[str, float]:
+    of_one = _FOOTER_BYTES["comparisons"] + len(task.question.layers) * _COMPARISON_ROW_BYTES
+    count = len(task.targets) if isinstance(task, Invert) else len(task.question.layers)
+    return {"comparisons": float(count * of_one)}
 
 
 def _training(task: Train, scale: Scale) -> Cost:
-    """A step is a forward pass and twice as much for the gradients of images and weights.
+    """A step is a forward pass and twice as much for the gradients of activations and weights.
 
     The decoder of a reconstruction is left out, as a classifier is: it is one product, 3 % of a
     ViT-B/32. A resume state is stored for as long as the training lasts, and not counted.
     """
-    images = scale.training_images[task.name] * task.training.epochs
-    checkpoints = (task.training.epochs + 1) * scale.parameters * _WEIGHT_BYTES
-    return Cost(3 * images * scale.flops[-1], checkpoints + _RECORD_BYTES)
+    epochs = task.training.epochs
+    trained = 3 * epochs * scale.training_images.get(task.name, 0)
+    tested = (epochs + 1) * scale.test_images.get(task.name, 0)
+    stored = {
+        "trainings": float(_FOOTER_BYTES["trainings"]),
+        CHECKPOINTS: float((epochs + 1) * scale.parameters * _WEIGHT_BYTES),
+    }
+    return Cost((trained + tested) * scale.flops[-1], stored)

@@ -10,7 +10,7 @@ from stir_ray.identity import content_id
 # Bumped by hand when the code behind a table starts to give other results.
 RECIPES = {
     "image_sets": 1,
-    "models": 1,
+    "models": 2,
     "trainings": 2,
     "inversions": 1,
     "images": 1,

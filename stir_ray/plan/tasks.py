@@ -3,7 +3,7 @@
 What remains to be done is what is planned minus what is stored, so running is resuming.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 
 from stir_ray.identity import content_id
 from stir_ray.plan.measurement import Compare, Invert
@@ -17,7 +17,7 @@ def task_id(task: Task) -> str:
     return content_id("failures", recipe=1, parts=[part.id for part in task.outputs])
 
 
-def remaining(tasks: Iterable[Task], stored: Mapping[str, frozenset[str]]) -> Iterator[Task]:
+def remaining(tasks: Iterable[Task], stored: Mapping[str, Container[str]]) -> Iterator[Task]:
     """Tasks of which some part is not stored, in plan order.
 
     Args:
@@ -27,7 +27,7 @@ def remaining(tasks: Iterable[Task], stored: Mapping[str, frozenset[str]]) -> It
     return (task for task in tasks if not is_done(task, stored))
 
 
-def is_done(task: Task, stored: Mapping[str, frozenset[str]]) -> bool:
+def is_done(task: Task, stored: Mapping[str, Container[str]]) -> bool:
     """Whether every part of the task is stored."""
     return all(part.id in stored[part.table] for part in task.outputs)
 

@@ -1,54 +1,179 @@
-"""Plans and states of jobs as tables for a terminal, and as JSON for scripts."""
+"""Plans as tables for a terminal, and as JSON for scripts."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.plan.cost import Cost
-from stir_ray.stages.forecast import StageForecast
+from stir_ray.plan.estimate import Rate
+from stir_ray.stages.forecast import Forecast, StageForecast
 
 
-def plan_table(stages: Sequence[StageForecast]) -> Table:
-    """Tasks by stage, planned, done and to do, with what is left to compute and to store."""
-    table = _counts(stages, footer=True)
-    left = sum((stage.left for stage in stages), Cost())
-    table.add_column("FLOPs to do", justify="right", footer=_flops(left))
-    table.add_column("bytes to store", justify="right", footer=decimal(int(left.stored_bytes)))
-    for stage in stages:
-        cost = (_flops(stage.left), decimal(int(stage.left.stored_bytes)))
-        table.add_row(*_numbers(stage), *cost)
-    return table
+@dataclass(frozen=True)
+class Terms:
+    """At what a plan is priced.
+
+    Attributes:
+        rate: of one device; None if it is not known.
+        price_per_gpu_hour: in any currency; None leaves money out.
+        machines: that would each read the inversions that comparisons look at.
+    """
+
+    rate: Rate | None = None
+    price_per_gpu_hour: float | None = None
+    machines: int = 1
+
+    def hours(self, stage: StageForecast) -> float | None:
+        """Of one device; None at an unknown rate."""
+        return self.rate.hours(stage.stage, stage.left.flops) if self.rate else None
+
+    def gpu_hours(self, stage: StageForecast) -> float | None:
+        """The same, None where the rate is that of a CPU."""
+        return self.hours(stage) if self.rate and self.rate.is_of_gpu else None
+
+    def money(self, stage: StageForecast) -> float | None:
+        """What its GPU-hours cost; None at an unknown price or rate."""
+        hours, price = self.gpu_hours(stage), self.price_per_gpu_hour
+        return None if hours is None or price is None else hours * price
 
 
-def status_table(stages: Sequence[StageForecast]) -> Table:
-    """Tasks by stage: planned, done and to do."""
-    table = _counts(stages, footer=True)
-    for stage in stages:
-        table.add_row(*_numbers(stage))
-    return table
+def plan_table(forecast: Forecast, terms: Terms) -> Group:
+    """Tasks, operations, hours and money by stage, bytes by table, and what they rest on."""
+    return Group(_stages(forecast, terms), _bytes(forecast.left), *_notes(forecast, terms))
 
 
-def plan_json(stages: Sequence[StageForecast]) -> str:
-    """The same as JSON: a list of stages with `planned`, `done` and `left`."""
-    return json.dumps([asdict(stage) for stage in stages], indent=2)
+def plan_json(forecast: Forecast, terms: Terms) -> str:
+    """The same as JSON: numbers are numbers, and null is what is not known.
+
+    - `stages`: a list of `stage`, `planned`, `done`, `to_do`, `flops`, `hours` (of one device at
+      `rate`), `gpu_hours` (null if that is a CPU), `money`, and `stored_bytes` by table; the last
+      six are of what is to do.
+    - `total`: the same keys but `stage`.
+    - `comparisons_read`: `bytes_once_per_machine` (at most, if each machine keeps what it read),
+      `bytes_every_task` (if none does), `machines`.
+    - `rate`: null, or `source` (`given` or `measured`), `device`, `runs`, `flops_per_s` (overall)
+      and `by_stage`.
+    - `price_per_gpu_hour`.
+    """
+    said = {
+        "stages": [{"stage": one.stage} | _numbers(one, terms) for one in forecast.stages],
+        "total": _total(forecast, terms),
+        "comparisons_read": {
+            "bytes_once_per_machine": _read_once(forecast, terms),
+            "bytes_every_task": forecast.left.read,
+            "machines": terms.machines,
+        },
+        "rate": _rate(terms.rate) if terms.rate else None,
+        "price_per_gpu_hour": terms.price_per_gpu_hour,
+    }
+    return json.dumps(said, indent=2)
 
 
-def _counts(stages: Sequence[StageForecast], *, footer: bool) -> Table:
-    table = Table(show_footer=footer)
-    planned, done = sum(s.planned for s in stages), sum(s.done for s in stages)
+def _numbers(stage: StageForecast, terms: Terms) -> dict[str, Any]:
+    return {
+        "planned": stage.planned,
+        "done": stage.done,
+        "to_do": stage.planned - stage.done,
+        "flops": stage.left.flops,
+        "hours": terms.hours(stage),
+        "gpu_hours": terms.gpu_hours(stage),
+        "money": terms.money(stage),
+        "stored_bytes": dict(stage.left.stored),
+    }
+
+
+def _total(forecast: Forecast, terms: Terms) -> dict[str, Any]:
+    every = [_numbers(stage, terms) for stage in forecast.stages]
+
+    def total(name: str) -> Any:
+        values = [one[name] for one in every]
+        return None if None in values else sum(values)
+
+    return {name: total(name) for name in every[0] if name != "stored_bytes"} | {
+        "stored_bytes": dict(forecast.left.stored)
+    }
+
+
+def _read_once(forecast: Forecast, terms: Terms) -> float:
+    return min(forecast.read_once * terms.machines, forecast.left.read)
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    said = asdict(rate)
+    return {
+        "source": "measured" if rate.runs else "given",
+        "device": rate.device or None,
+        "runs": rate.runs,
+        "flops_per_s": said["overall"],
+        "by_stage": said["by_stage"],
+    }
+
+
+def _stages(forecast: Forecast, terms: Terms) -> Table:
+    table, total = Table(show_footer=True), _total(forecast, terms)
     table.add_column("stage", footer="all")
-    for name, total in (("tasks", planned), ("done", done), ("to do", planned - done)):
-        table.add_column(name, justify="right", footer=str(total))
+    columns = {"planned": "tasks", "done": "done", "to_do": "to do", "flops": "FLOPs to do"}
+    if terms.rate:
+        columns["hours"] = "GPU-hours" if terms.rate.is_of_gpu else "hours of one worker"
+    if total["money"] is not None:
+        columns["money"] = "money"
+    for name, title in columns.items():
+        table.add_column(title, justify="right", footer=_spelled(name, total[name]))
+    for stage in forecast.stages:
+        numbers = _numbers(stage, terms)
+        table.add_row(stage.stage, *(_spelled(name, numbers[name]) for name in columns))
     return table
 
 
-def _numbers(stage: StageForecast) -> tuple[str, str, str, str]:
-    left = stage.planned - stage.done
-    return stage.stage, str(stage.planned), str(stage.done), str(left)
+def _spelled(name: str, value: float) -> str:
+    match name:
+        case "flops":
+            return f"{value:.2e}"
+        case "hours":
+            return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+        case "money":
+            return f"{value:,.2f}"
+        case _:
+            return str(value)
 
 
-def _flops(cost: Cost) -> str:
-    return f"{cost.flops:.2e}"
+def _bytes(left: Cost) -> Table:
+    table = Table(show_footer=True)
+    table.add_column("table", footer="all")
+    table.add_column("bytes to store", justify="right", footer=decimal(int(left.stored_bytes)))
+    for name, count in left.stored.items():
+        table.add_row(name, decimal(int(count)))
+    return table
+
+
+def _notes(forecast: Forecast, terms: Terms) -> Iterator[str]:
+    if forecast.left.read:
+        once, machines = decimal(int(_read_once(forecast, terms))), terms.machines
+        yield (
+            f"Comparisons read at most {once} if each machine keeps what it read ({machines} "
+            f"machine{'s'[: machines > 1]}; `--machines`), "
+            f"{decimal(int(forecast.left.read))} if none does."
+        )
+    yield from _of_rate(terms)
+
+
+def _of_rate(terms: Terms) -> Iterator[str]:
+    rate = terms.rate
+    if rate is None:
+        yield (
+            "GPU-hours: no rate is known; give one, e.g. `--flops-per-s 60e12`, or run a part of "
+            "the job, which measures it."
+        )
+    elif rate.runs:
+        stages = ", ".join(f"{stage} {value:.2e}" for stage, value in rate.by_stage.items())
+        runs = f"{rate.runs} run{'s'[: rate.runs > 1]}"
+        yield f"Hours at the FLOP/s measured on {rate.device} in {runs} of this lake: {stages}."
+    else:
+        yield f"Hours at {rate.overall:.2e} FLOP/s, as given."
+    if terms.price_per_gpu_hour is not None and not (rate and rate.is_of_gpu):
+        yield "Money: needs GPU-hours; give the rate of a GPU, e.g. `--flops-per-s 60e12`."

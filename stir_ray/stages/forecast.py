@@ -1,8 +1,9 @@
 """What a job would do now: tasks by stage, done and to do, and what is left costs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 from uuid import uuid4
 
 import pyarrow as pa
@@ -12,15 +13,20 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked
-from stir_ray.plan.cost import Cost, Scale, cost
+from stir_ray.plan.cost import STORED_PIXEL_BYTES, Bundle, Cost, Scale
+from stir_ray.plan.measurement import Compare
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.failures import of_inspection
-from stir_ray.stages.study import model_card, read_study, trainings
+from stir_ray.stages.scale import scale_of
+from stir_ray.stages.study import read_study, trainings
 from stir_ray.stages.work import WorkerSettings, make_worker
+
+_MADE_BY = {"train": "trainings", "invert": "inversions", "compare": "comparisons"}
+"""A table of which every task of a stage makes a part: while it is empty, none is done."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,24 @@ class StageForecast:
     planned: int
     done: int
     left: Cost
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All stages of a job.
+
+    Attributes:
+        stages: in the order in which they run.
+        read_once: bytes of the inverted images that the comparisons to do read, each once.
+    """
+
+    stages: Sequence[StageForecast]
+    read_once: float
+
+    @property
+    def left(self) -> Cost:
+        """Of all stages."""
+        return sum((stage.left for stage in self.stages), Cost())
 
 
 @dataclass(frozen=True)
@@ -115,51 +139,37 @@ def missing_tasks(asked: Asked, lake: Lake) -> Iterator[Task]:
             yield from remaining(tasks, stored)
 
 
-def progress(inspected: Inspected) -> list[StageForecast]:
-    """Every stage of a job: planned and done, its cost left at 0. Needs the lake alone."""
-    return _by_stage(inspected, lambda _: Cost())
-
-
-def forecast(inspected: Inspected) -> list[StageForecast]:
-    """Every stage of a job with the cost of what is left."""
-    scale = _scale(inspected)
-    return _by_stage(inspected, lambda task: cost(task, scale))
-
-
-def _by_stage(inspected: Inspected, price: Callable[[Task], Cost]) -> list[StageForecast]:
-    stored = Stored(inspected.lake)
-    stages = []
+def forecast(inspected: Inspected) -> Forecast:
+    """What a job would do now. Holds no tasks, and makes no ids where nothing is stored."""
+    scale, stored = _scale(inspected), Stored(inspected.lake)
+    stages, seeds = [], set()
     for stage, tasks in tasks_by_stage(inspected):
-        planned, done, left = 0, 0, Cost()
+        planned, left, bundle = 0, 0, Bundle()
+        begun = stage not in _MADE_BY or bool(stored[_MADE_BY[stage]])
         for task in tasks:
             planned += 1
-            if is_done(task, stored):
-                done += 1
-            else:
-                left += price(task)
-        stages.append(StageForecast(stage, planned, done, left))
-    return stages
+            if not (begun and is_done(task, stored)):
+                left += 1
+                bundle.add(task)
+                if isinstance(task, Compare):
+                    seeds.add(task.seed)
+        stages.append(StageForecast(stage, planned, planned - left, bundle.cost(scale)))
+    of_one = scale.images * scale.pixels * STORED_PIXEL_BYTES
+    return Forecast(stages, float(len(seeds) * len(inspected.study.question.layers) * of_one))
 
 
 def _scale(inspected: Inspected) -> Scale:
-    card = model_card(inspected.asked, inspected.facts)
-    return Scale(
-        flops=card["flops"],
-        images=inspected.job.images.count,
-        pixels=card["channels"] * card["height"] * card["width"],
-        parameters=card["parameters"],
-        training_images={
-            task.name: _count(task, inspected.lake)
-            for task in trainings(inspected.asked, inspected.facts)
-        },
-    )
+    left = [
+        task
+        for task in trainings(inspected.asked, inspected.facts)
+        if task.id not in Stored(inspected.lake)["trainings"]
+    ]
+    train, test = ({task.name: _count(task, split) for task in left} for split in ("train", "test"))
+    return scale_of(inspected.asked, inspected.facts, train_images=train, test_images=test)
 
 
-def _count(task: Train, lake: Lake) -> int:
-    """Images of a training set; none are counted once the training is done."""
-    if task.id in Stored(lake)["trainings"]:
-        return 0
+def _count(task: Train, split: Literal["train", "test"]) -> int:
     # Inside the function: only a plan that still has to train needs the dataset.
     from stir_ray.data import sources
 
-    return len(sources.load(task.data, "train").ids)
+    return sources.count(task.data, split)

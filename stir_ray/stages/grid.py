@@ -91,12 +91,12 @@ class Listed(Lake):
     def __init__(self, lake: Lake) -> None:
         """Nothing is listed yet."""
         super().__init__(lake.objects)
-        self._listed: dict[str, frozenset[str]] = {}
+        self._listed: dict[str, dict[str, int]] = {}
 
-    def stored(self, schema: TableSchema) -> frozenset[str]:
-        """Ids of all parts of a table when they were first asked for."""
+    def sizes(self, schema: TableSchema) -> dict[str, int]:
+        """Bytes by id of all parts of a table when they were first asked for."""
         if schema.name not in self._listed:
-            self._listed[schema.name] = super().stored(schema)
+            self._listed[schema.name] = super().sizes(schema)
         return self._listed[schema.name]
 
 

@@ -57,7 +57,10 @@ def inspect_model(task: InspectModel, bench: Workbench) -> None:
             "width": width,
             "has_class_token": card.has_class_token,
             "parameters": card.parameters,
+            "tokens": [list(card.tokens)],
+            "token_units": [list(card.token_units)],
             "flops": [list(card.flops)],
+            "gradient_flops": [list(card.gradient_flops)],
         },
     )
     bench.write(task.outputs[0], table)

@@ -46,6 +46,7 @@ def train_model(task: Train, bench: Workbench) -> None:
 def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
     """The rows of the record, of epochs that an attempt before has ended and of all others."""
     train_set, test_set = (_labelled(task.data, split) for split in ("train", "test"))
+    bench.meter.note(train_images=len(train_set.labels), test_images=len(test_set.labels))
     module = _start(task, bench, train_set)
     resumed = states.newest(module)
     rows: list[Row] = []

@@ -16,6 +16,7 @@ from stir_ray.lake.layout import (
     parse_asked_key,
     parse_part_key,
     parse_result_key,
+    parse_run_key,
     training_of,
 )
 from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
@@ -29,8 +30,8 @@ from stir_ray.stages.compute import Stored
 from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
 from stir_ray.stages.study import trained_checkpoints
 
-DRAFTS = "drafts"
-"""In place of a table: what killed writers left."""
+DRAFTS, RUNS = "drafts", "runs"
+"""In place of a table: what killed writers left, and records of runs of jobs that are given up."""
 YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
 _TABLES = {schema.name for schema in PART_TABLES}
@@ -65,11 +66,12 @@ class Surplus:
 
 @dataclass
 class _Needed:
-    """Ids by table that recorded jobs refer to, the keys of their checkpoints, and the undecided.
+    """Recorded jobs, ids by table that they refer to, keys of their checkpoints, the undecided.
 
     `checkpoints` has the ended trainings alone: of the others every file is kept.
     """
 
+    jobs: set[str] = field(default_factory=set)
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     checkpoints: dict[str, set[str]] = field(default_factory=dict)
     undecided: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -88,6 +90,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> Surplus:
     listed = lake.objects.sizes(PARTS) | lake.objects.sizes(CHECKPOINTS)
     if not listed:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
+    listed |= {key: size for key, size in lake.objects.sizes(JOBS).items() if parse_run_key(key)}
     needed = _needed(lake)
     kept = frozenset().union(*needed.undecided.values())
     found = [
@@ -95,7 +98,9 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> Surplus:
         for key in sorted(listed)
         if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
     ]
-    ages = lake.objects.ages(PARTS) | lake.objects.ages(CHECKPOINTS) if found else {}
+    ages: dict[str, float] = {}
+    for top in (PARTS, CHECKPOINTS, JOBS) if found else ():
+        ages |= lake.objects.ages(top)
     # A training may be about to be recorded: then all its files are as young as the last.
     fresh = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
     old = [
@@ -127,11 +132,15 @@ def _table_of(key: str) -> str | None:
     named = parse_part_key(key)
     if named:
         return named[0] if named[0] in _TABLES else None
+    if parse_run_key(key):
+        return RUNS
     return CHECKPOINTS if training_of(key) else None
 
 
 def _is_needed(key: str, needed: _Needed) -> bool:
-    named, training = parse_part_key(key), training_of(key)
+    named, training, run = parse_part_key(key), training_of(key), parse_run_key(key)
+    if run:
+        return run[0] in needed.jobs
     if named:
         return named[1] in needed.ids[named[0]]
     # Of a training that has not ended any file may be the one that its record will name.
@@ -149,7 +158,7 @@ def _needed(lake: Lake) -> _Needed:
             f"{JOBS}/{job}: has results and no record of what the job needs; run it again, which "
             "starts no task, or delete the folder to give it up"
         )
-    needed, stored = _Needed(), Stored(lake)
+    needed, stored = _Needed(recorded), Stored(lake)
     for key in sorted(records):
         _add(needed, key, _planned(key, lake), stored)
     return needed

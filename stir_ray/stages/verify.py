@@ -20,6 +20,7 @@ from stir_ray.lake.layout import (
     parse_part_key,
     parse_result_key,
     parse_resume_key,
+    parse_run_key,
     part_key,
 )
 from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
@@ -32,6 +33,7 @@ from stir_ray.plan.preparation import Train
 from stir_ray.stages.asked import read_record, record_keys
 from stir_ray.stages.forecast import known_to_lake
 from stir_ray.stages.promises import Promise, promises
+from stir_ray.stages.runs import read_run
 from stir_ray.stages.study import trainings
 from stir_ray.stages.values import odd_values
 
@@ -59,7 +61,7 @@ class Finding:
 
     @property
     def may_be_removed(self) -> bool:
-        """Whether the next run makes just this again if it is gone.
+        """Whether the next run makes just this again if it is gone, or nothing misses it.
 
         A damaged record of a job stays until the job is run again: without it, all that the job
         needs would pass for what nobody needs.
@@ -214,14 +216,20 @@ def _of_job(lake: Lake, key: str) -> Finding | None:
         schema = _RESULT_TABLES[table]
         return _of_table(schema, key, lambda: lake.read_object(schema, key), None)
     if parse_asked_key(key):
-        try:
-            read_record(key, lake)
-        except OtherSchema as error:
-            return Finding(key, str(error), is_damage=False)
-        except CorruptPart as error:
-            return Finding(key, f"{error}; a run of its job writes it again")
-        return None
+        return _of_log(key, partial(read_record, key, lake), "a run of its job writes it again")
+    if parse_run_key(key):
+        return _of_log(key, partial(read_run, key, lake), "a log, and nothing else is lost with it")
     return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
+
+
+def _of_log(key: str, read: Callable[[], object], if_damaged: str) -> Finding | None:
+    try:
+        read()
+    except OtherSchema as error:
+        return Finding(key, str(error), is_damage=False)
+    except CorruptPart as error:
+        return Finding(key, f"{error}; {if_damaged}")
+    return None
 
 
 def _of_table(

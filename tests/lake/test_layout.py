@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,9 +21,11 @@ from stir_ray.lake.layout import (
     parse_part_key,
     parse_result_key,
     parse_resume_key,
+    parse_run_key,
     part_key,
     result_key,
     resume_key,
+    run_key,
     table_folder,
     training_folder,
     training_of,
@@ -132,22 +136,36 @@ def test_other_keys_are_no_checkpoints_and_no_resume_states(key: str) -> None:
     assert training_of(key) is None
 
 
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2900, 1, 1)).map(  # noqa: DTZ001
+    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+)
+NUMBERS = st.integers(0, 2**32 - 1)
 JOBS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._=-]*", fullmatch=True)
 FILES = st.from_regex(r"[a-z0-9-]+\.(png|svg)", fullmatch=True)
 
 
-@given(job=JOBS, table=TABLES, asked=IDS, file=FILES)
+@given(job=JOBS, table=TABLES, asked=IDS, file=FILES, began=MOMENTS, number=NUMBERS)
 def test_what_lies_in_the_folder_of_a_job_is_told_apart(
-    job: str, table: str, asked: str, file: str
+    job: str, table: str, asked: str, file: str, began: datetime, number: int
 ) -> None:
-    keys = [result_key(job, table), asked_key(job, asked), figure_key(job, file)]
-    expected = [(job, table), (job, asked), (job, file)]
-    parsers = [parse_result_key, parse_asked_key, parse_figure_key]
+    keys = [
+        result_key(job, table),
+        asked_key(job, asked),
+        figure_key(job, file),
+        run_key(job, began, number),
+    ]
+    expected = [(job, table), (job, asked), (job, file), (job, began, number)]
+    parsers = [parse_result_key, parse_asked_key, parse_figure_key, parse_run_key]
     for parse, own, said in zip(parsers, keys, expected, strict=True):
         assert parse(own) == said
-        assert [parse(key) for key in keys if key != own] == [None, None]
+        assert [parse(key) for key in keys if key != own] == [None, None, None]
         assert parse(f"{own}\n") is parse(f"lake/{own}") is None
         assert parse_part_key(own) is parse_checkpoint_key(own) is None
+
+
+@pytest.mark.parametrize("name", ["20261340T000000Z-00000000", "20261123T051500Z-xyz", "a-b"])
+def test_other_keys_are_no_runs(name: str) -> None:
+    assert parse_run_key(f"jobs/digits/runs/{name}.json") is None
 
 
 def test_parts_and_checkpoints_alone_are_costly() -> None:

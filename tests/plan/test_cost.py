@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from stir_ray.job import Selection
-from stir_ray.plan.cost import Cost, Scale, cost
+from stir_ray.plan.cost import Bundle, Cost, Scale, cost
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel
-from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, QUESTION, TRAIN
+from stir_ray.plan.tasks import Task
+from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, QUESTION, STUDY, TRAIN
 
 SCALE = Scale(
     flops=(3.0, 10.0, 24.0, 41.0, 60.0),
+    gradient_flops=(7.0, 23.0, 53.0, 90.0, 130.0),
+    units=(2, 5, 11, 17, 23),
     images=7,
     pixels=11,
     parameters=13,
     training_images={"finetuned": 5, "pretrained": 17},
+    test_images={"finetuned": 2, "pretrained": 3},
 )
 INVERT = Invert(QUESTION, PRETRAINED, 2, 7, (FINETUNED[0], PRETRAINED), keep=0)
 COMPARE = Compare(QUESTION, PRETRAINED, FINETUNED[0], 7)
+# 7 images through all blocks, and five Gram matrices of 7 x 7 products of all units.
+VIEW = 7 * 60 + 2 * 7 * 7 * (2 + 5 + 11 + 17 + 23)
 
 
-def test_an_inversion_is_forward_and_backward_to_its_layer_and_a_view_per_target() -> None:
-    # 7 images x (17 steps x 2 passes + 3 forward passes) x 10, and 2 targets x 7 images x 60.
-    assert cost(INVERT, SCALE).flops == 7 * (17 * 2 + 3) * 10 + 2 * 7 * 60
+def test_an_inversion_is_its_steps_to_its_layer_and_a_view_per_target() -> None:
+    # 7 images x (17 steps of 23, 4 forward passes of 10), and 2 targets.
+    assert cost(INVERT, SCALE).flops == 7 * (17 * 23 + 4 * 10) + 2 * VIEW
 
 
-def test_a_step_costs_two_passes_of_every_image() -> None:
+def test_a_step_costs_the_gradient_of_every_image() -> None:
     def with_iterations(iterations: int) -> float:
         settings = replace(QUESTION.settings, iterations=iterations)
         return cost(replace(INVERT, question=replace(QUESTION, settings=settings)), SCALE).flops
 
-    assert with_iterations(29) - with_iterations(17) == (29 - 17) * 2 * 7 * 10
-
-
-@pytest.mark.parametrize("task", [INVERT, COMPARE], ids=["invert", "compare"])
-def test_the_operations_grow_with_the_images(task: Any) -> None:
-    once, thrice = cost(task, SCALE), cost(task, replace(SCALE, images=21))
-    assert thrice.flops == 3 * once.flops
+    assert with_iterations(29) - with_iterations(17) == (29 - 17) * 7 * 23
 
 
 def test_a_deeper_layer_costs_more() -> None:
@@ -56,16 +55,18 @@ def test_a_kept_image_takes_two_bytes_per_pixel() -> None:
     assert stored[2] - stored[0] > 2 * 11 * 2
 
 
-def test_a_comparison_is_one_view_of_every_inverted_layer() -> None:
-    assert cost(COMPARE, SCALE).flops == 5 * 7 * 60
+def test_a_comparison_views_every_inverted_layer_noise_and_real_images() -> None:
+    assert cost(COMPARE, SCALE).flops == (5 + 2) * VIEW
+    assert cost(COMPARE, SCALE).read == 5 * 7 * 11 * 2
 
 
-def test_a_training_is_three_passes_per_image_and_epoch_and_a_checkpoint_each() -> None:
-    assert cost(TRAIN, SCALE).flops == 3 * 3 * 5 * 60
+def test_a_training_is_three_passes_per_image_and_epoch_a_test_and_a_checkpoint_each() -> None:
+    # 3 epochs of 5 images, and 4 tests of 2.
+    assert cost(TRAIN, SCALE).flops == (3 * 3 * 5 + 4 * 2) * 60
     longer = replace(TRAIN, training=TRAIN.training.model_copy(update={"epochs": 5}))
-    more = cost(longer, SCALE).stored_bytes - cost(TRAIN, SCALE).stored_bytes
+    more = cost(longer, SCALE).stored["checkpoints"] - cost(TRAIN, SCALE).stored["checkpoints"]
     assert more == 2 * 13 * 4
-    assert cost(replace(TRAIN, name="pretrained"), SCALE).flops == 3 * 3 * 17 * 60
+    assert cost(replace(TRAIN, name="pretrained"), SCALE).flops == (3 * 3 * 17 + 4 * 3) * 60
 
 
 def test_inspections_store_what_they_find_and_compute_next_to_nothing() -> None:
@@ -76,6 +77,21 @@ def test_inspections_store_what_they_find_and_compute_next_to_nothing() -> None:
     assert larger - cost(gather, SCALE).stored_bytes == 3 * 11 * 4
 
 
-def test_costs_add_up() -> None:
-    assert Cost(3, 5) + Cost(7, 11) == Cost(10, 16)
-    assert sum([Cost(3, 5), Cost(7, 11)], Cost()) == Cost(10, 16)
+def test_costs_add_up_by_table() -> None:
+    one, other = Cost(3, {"images": 5}, 2), Cost(7, {"images": 11, "models": 13}, 17)
+    assert one + other == Cost(10, {"images": 16, "models": 13}, 19)
+    assert one * 3 == one + one + one == Cost(9, {"images": 15}, 6)
+    assert (one + other).stored_bytes == 16 + 13
+
+
+def test_a_bundle_costs_what_its_tasks_cost_one_by_one() -> None:
+    study = replace(STUDY, seeds=(3, 5, 7))
+    tasks: list[Task] = [*study.inversions(), *study.comparisons(), TRAIN, replace(INVERT, keep=3)]
+    bundle = Bundle()
+    for task in tasks:
+        bundle.add(task)
+    each = sum((cost(task, SCALE) for task in tasks), Cost())
+    together = bundle.cost(SCALE)
+    assert together.flops == pytest.approx(each.flops)
+    assert together.stored == pytest.approx(each.stored)
+    assert together.read == pytest.approx(each.read)
