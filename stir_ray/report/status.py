@@ -134,5 +134,9 @@ def _of_run(run: Run) -> str:
     ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
     return (
         f"Last run: {run.began:%Y-%m-%d %H:%M} to {run.updated:%Y-%m-%d %H:%M} UTC, "
-        f"{run.workers} workers on {len(run.nodes)} nodes, {ended}."
+        f"{_counted(run.workers, 'worker')} on {_counted(len(run.nodes), 'machine')}, {ended}."
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"
