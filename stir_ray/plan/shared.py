@@ -2,12 +2,15 @@
 
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
+from typing import TypeVar
 
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.tasks import Task
 
+AnyTask = TypeVar("AnyTask", bound=Task)
 
-def once(by_job: Iterable[Iterable[Task]]) -> Iterator[Task]:
+
+def once(by_job: Iterable[Iterable[AnyTask]]) -> Iterator[AnyTask]:
     """The tasks of each job in its order, without those that a job before has too.
 
     Args:

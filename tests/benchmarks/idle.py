@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from stir_ray.execution.executor import Attempt
+from stir_ray.execution.executor import Attempt, Work
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ def idle(task: Idle, attempt: Attempt) -> None:
     time.sleep(task.seconds)
 
 
-def make_idle_worker(threads: int) -> object:
+def make_idle_worker(threads: int) -> Work[Idle]:
     """A worker that is idle."""
     return idle

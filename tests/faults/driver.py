@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from threading import Thread
 # Imported once, before processes are forked: each of these costs seconds.
 import stir_ray.stages.workbench  # noqa: F401
 from stir_ray import cli
-from stir_ray.execution.executor import Attempt
+from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.lake.objects import Objects
 from stir_ray.plan.tasks import Task
 from stir_ray.stages import work
@@ -50,6 +50,7 @@ def main(command: Command) -> None:
         os.dup2(said.fileno(), sys.stdout.fileno())
         os.dup2(said.fileno(), sys.stderr.fileno())
     executors.make_worker = functools.partial(make_worker, command.ledger)
+    executors.make_worker_process = executors.make_worker
     if command.die_before_put:
         _die_before_put(command.die_before_put)
     sys.argv = ["stir-ray", *command.arguments]
@@ -80,17 +81,16 @@ def _cluster(command: Command) -> Iterator[None]:
         yield
 
 
-def make_worker(
-    ledger: Path, settings: work.WorkerSettings, threads: int
-) -> Callable[[Task, Attempt], None]:
+def make_worker(ledger: Path, settings: work.WorkerSettings, threads: int) -> Work[Task]:
     """The worker of the real run, made in whatever process it works."""
     return functools.partial(_noted, ledger, work.make_worker(settings, threads))
 
 
-def _noted(ledger: Path, do: Callable[[Task, Attempt], None], task: Task, attempt: Attempt) -> None:
+def _noted(ledger: Path, do: Work[Task], task: Task, attempt: Attempt) -> Measures | None:
     _note(ledger, task, "begin")
-    do(task, attempt)
+    measures = do(task, attempt)
     _note(ledger, task, "end")
+    return measures
 
 
 def _note(ledger: Path, task: Task, event: str) -> None:
