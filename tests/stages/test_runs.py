@@ -26,6 +26,7 @@ from stir_ray.stages.runs import Run, RunLog, read_run, runs_of
 from stir_ray.stages.scale import scale_of
 from stir_ray.stages.unused import unused
 from stir_ray.stages.work import WorkerSettings, make_worker
+from stir_ray.stages.workbench import Workbench
 from tests.broken import without_figures
 from tests.small_job import small_job
 from workflows import finetune, invariance
@@ -152,8 +153,12 @@ def test_the_log_of_a_job_that_is_given_up_is_unused(finished_copy: Callable[[],
 
 
 @pytest.fixture
-def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
+def of_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Task, float, float]]:
     """Every task of the small job: operations as they were counted, and as they were planned."""
+    # A worker tries a few images to see how many fit, once: little, but not beside eleven.
+    monkeypatch.setattr(Workbench, "expect", lambda *_: None)
     few = {"from_scratch": None, "finetuned": {"train": {"epochs": 1}}, "layers": [1, 3]}
     job = small_job(tmp_path, inversion={"iterations": 41}, **few)
     asked, lake = look(job), lake_of(job)
