@@ -177,7 +177,7 @@ def test_status_before_the_first_run_says_so(written: Callable[..., Path]) -> No
 def test_verify_says_what_is_right_and_wrong(of_finished: Path, tmp_path: Path) -> None:
     code, said, _ = stir_ray("verify", of_finished)
     assert (code, "0 are damaged" in said) == (0, True)
-    part = min((tmp_path / "lake").glob("parts/images/*"))
+    part = min((tmp_path / "lake").glob("parts/images/*/*"))
     part.write_bytes(part.read_bytes()[:99])
     code, said, _ = stir_ray("verify", of_finished)
     assert code == 3
@@ -247,7 +247,7 @@ def test_bad_input_is_one_line_and_nothing_is_computed(
     assert code == 2
     assert last.startswith("stir-ray: ")
     assert [part for part in expected if part not in last] == []
-    assert not list((tmp_path / "fresh").glob("parts/trainings/*"))
+    assert not list((tmp_path / "fresh").glob("parts/trainings/*/*"))
     assert not list((tmp_path / "fresh").glob("checkpoints/*"))
 
 

@@ -1,6 +1,6 @@
 """The key grammar: where everything lies in a lake. Keys are built and parsed here alone.
 
-parts/<table>/<id>.parquet          one part, named by its content id
+parts/<table>/<x>/<id>.parquet      one part, named by its content id, whose first digit is x
 checkpoints/<training id>/<epoch>-<digest>.safetensors
 checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
                                     what a training goes on from; gone once it has ended
@@ -35,17 +35,23 @@ _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
 _RUN = re.compile(rf"{_JOB}/runs/(?P<began>[0-9]{{8}}T[0-9]{{6}}Z)-(?P<number>[0-9a-f]{{8}})\.json")
 _BEGAN = "%Y%m%dT%H%M%SZ"
-_PART = re.compile(rf"{PARTS}/(?P<table>[a-z_]+)/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.parquet")
+_PART = re.compile(
+    rf"{PARTS}/(?P<table>[a-z_]+)/(?P<first>[0-9a-f])"
+    rf"/(?P<id>(?P=first)[0-9a-f]{{{ID_DIGITS - 1}}})\.parquet"
+)
 
 
-def table_folder(table: str) -> str:
-    """The folder of all parts of a table."""
-    return f"{PARTS}/{table}"
+def table_folders(table: str) -> tuple[str, ...]:
+    """The folders of all parts of a table: sixteen, so that they can be listed at the same time.
+
+    Also for the sake of file systems to which a folder of a million files is a burden.
+    """
+    return tuple(f"{PARTS}/{table}/{first:x}" for first in range(16))
 
 
 def part_key(table: str, part_id: str) -> str:
     """The key of one part."""
-    return f"{table_folder(table)}/{part_id}.parquet"
+    return f"{PARTS}/{table}/{part_id[0]}/{part_id}.parquet"
 
 
 def parse_part_key(key: str) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from stir_ray.lake.layout import (
     parse_part_key,
     parse_resume_key,
     part_key,
-    table_folder,
+    table_folders,
 )
 from stir_ray.lake.nearby import Nearby, is_read_often
 from stir_ray.lake.objects import Objects
@@ -148,13 +148,13 @@ class Lake:
         self._nearby = nearby
 
     def stored(self, schema: TableSchema) -> frozenset[str]:
-        """Ids of all parts of a table: one listing."""
+        """Ids of all parts of a table; lists it."""
         return frozenset(self.sizes(schema))
 
     def sizes(self, schema: TableSchema) -> dict[str, int]:
-        """Bytes by id of all parts of a table: one listing."""
-        keys = self.objects.sizes(table_folder(schema.name))
-        parsed = ((parse_part_key(key), size) for key, size in keys.items())
+        """Bytes by id of all parts of a table: its folders are listed at the same time."""
+        listed = several(self.objects.sizes, table_folders(schema.name))
+        parsed = ((parse_part_key(key), size) for keys in listed for key, size in keys.items())
         return {named[1]: size for named, size in parsed if named}
 
     def has(self, schema: TableSchema, part_id: str) -> bool:

@@ -28,7 +28,7 @@ def part(schema: TableSchema) -> bytes:
 def lake_with_a_broken_part(tmp_path: Path) -> Lake:
     """A lake in which one part was cut short."""
     lake = open_lake(str(tmp_path))
-    lake.objects.put(f"parts/inversions/{'0' * 32}.parquet", part(INVERSIONS)[:-97])
+    lake.objects.put(part_key("inversions", "0" * 32), part(INVERSIONS)[:-97])
     return lake
 
 
@@ -115,7 +115,7 @@ def test_a_corrupt_part_is_told_with_its_place(lake_with_a_broken_part: Lake) ->
     lake = lake_with_a_broken_part
     with pytest.raises(CorruptPart, match=lake.objects.url):
         lake.read(INVERSIONS, "0" * 32)
-    with pytest.raises(CorruptPart, match=f"inversions/{'0' * 32}"):
+    with pytest.raises(CorruptPart, match=f"inversions/0/{'0' * 32}"):
         lake.read_parts(INVERSIONS, ["0" * 32])
 
 

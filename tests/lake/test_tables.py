@@ -126,7 +126,7 @@ def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:
     for part_id in ids:
         lake.write(INVERSIONS, part_id, table)
     lake.write(COMPARISONS, "7" * 32, build(COMPARISONS, example(COMPARISONS)))
-    for foreign in ("readme.txt", "x.parquet", f"more/{'8' * 32}.parquet", f"{'9' * 32}.csv"):
+    for foreign in ("readme.txt", "x.parquet", f"7/{'8' * 32}.parquet", f"9/{'9' * 32}.csv"):
         lake.objects.put(f"parts/inversions/{foreign}", b"not ours")
     assert lake.stored(INVERSIONS) == frozenset(ids)
     assert lake.stored(COMPARISONS) == {"7" * 32}

@@ -91,6 +91,7 @@ def _plain(column: Column, rows: int, place: int) -> Any:
         pa.bool_(): lambda number: number % 2 == 0,
         pa.binary(): lambda number: bytes([number]) * 7,
         pa.list_(pa.float64()): lambda number: [number / 3, number / 11],
+        pa.list_(pa.int64()): lambda number: [number, number + 1],
         pa.timestamp("us", tz="UTC"): lambda number: start + dt.timedelta(seconds=number),
     }[column.type]
     return [made(number) for number in numbers]

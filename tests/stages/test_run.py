@@ -11,7 +11,7 @@ import pytest
 from stir_ray import open_results
 from stir_ray.errors import MissingPart, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.layout import part_key, result_key
 from stir_ray.lake.schemas import (
     COMPARISONS,
     IMAGE_SETS,
@@ -67,7 +67,7 @@ def test_a_deleted_part_is_all_that_is_computed_again(
     before = _written(job)
     part_id = min(lake.stored(schema))
     lost = lake.read(schema, part_id)
-    key = f"parts/{schema.name}/{part_id}.parquet"
+    key = part_key(schema.name, part_id)
     lake.objects.delete(key)
     summary = invariance.run(job, serial=True)
     assert summary.tally.tasks == 1
@@ -126,7 +126,7 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
     study = read_study(look(job), lake)
     task = next(iter(study.comparisons()))
     lost = task.comparisons[1]
-    lake.objects.delete(f"parts/comparisons/{lost.part.id}.parquet")
+    lake.objects.delete(part_key("comparisons", lost.part.id))
     reduced = reduce_job(look(job), study, lake)
     assert reduced.missing == 1
     results = open_results(f"{job.lake}/jobs/small")

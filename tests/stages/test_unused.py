@@ -166,12 +166,12 @@ def _of_an_older_schema(record: Path) -> None:
 
 
 def _uninspected(record: Path) -> None:
-    for card in (record.parents[3] / "parts/models").iterdir():
+    for card in (record.parents[3] / "parts/models").glob("*/*"):
         card.unlink()
 
 
 def _untrained(record: Path) -> None:
-    for part in (record.parents[3] / "parts/trainings").iterdir():
+    for part in (record.parents[3] / "parts/trainings").glob("*/*"):
         part.write_bytes(part.read_bytes()[:-7])
 
 
@@ -204,7 +204,7 @@ def test_results_without_a_record_stop_it(path: Path) -> None:
 
 def test_while_a_model_is_not_trained_what_it_may_need_stays(path: Path) -> None:
     lake = path.parent / "lake"
-    trained = sorted((lake / "parts/trainings").iterdir())
+    trained = sorted((lake / "parts/trainings").glob("*/*"))
     finetuned = next(
         one for one in trained if len(list((lake / "checkpoints" / one.stem).iterdir())) == 3
     )

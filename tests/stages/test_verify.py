@@ -60,7 +60,9 @@ def _empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_flip, _truncate, _empty])
-@pytest.mark.parametrize("pattern", ["parts/comparisons/*", "parts/images/*", "parts/models/*"])
+@pytest.mark.parametrize(
+    "pattern", ["parts/comparisons/*/*", "parts/images/*/*", "parts/models/*/*"]
+)
 def test_a_damaged_part_is_named(
     finished_copy: Callable[[], Job], harm: Callable[[Path], None], pattern: str
 ) -> None:
@@ -114,28 +116,29 @@ def test_a_damaged_checkpoint_is_trained_again(finished_copy: Callable[[], Job])
 
 def test_a_part_under_the_name_of_another_is_named(finished_copy: Callable[[], Job]) -> None:
     lake = finished_copy().lake
-    one, other = sorted(Path(lake).glob("parts/comparisons/*"))[:2]
+    one, other = sorted(Path(lake).glob("parts/comparisons/*/*"))[:2]
     other.write_bytes(one.read_bytes())
-    assert "another part" in findings(lake)[f"parts/comparisons/{other.name}"]
+    assert "another part" in findings(lake)[part_key("comparisons", other.stem)]
 
 
 def test_a_foreign_file_and_a_part_of_another_table_are_named(
     finished_copy: Callable[[], Job],
 ) -> None:
     lake = finished_copy().lake
-    comparison = first(lake, "parts/comparisons/*")
-    moved = Path(lake) / "parts" / INVERSIONS.name / comparison.name
+    comparison = first(lake, "parts/comparisons/*/*")
+    moved = Path(lake) / part_key(INVERSIONS.name, comparison.stem)
+    moved.parent.mkdir(exist_ok=True)
     comparison.rename(moved)
     (Path(lake) / "parts" / COMPARISONS.name / "notes.txt").write_text("mine")
     found = findings(lake)
-    assert "columns" in found[f"parts/inversions/{comparison.name}"]
+    assert "columns" in found[str(moved.relative_to(lake))]
     assert "not a part" in found["parts/comparisons/notes.txt"]
     assert len(found) == 2
 
 
 def test_what_was_damaged_and_removed_is_computed_again(finished_copy: Callable[[], Job]) -> None:
     job = finished_copy()
-    part = first(job.lake, "parts/comparisons/*")
+    part = first(job.lake, "parts/comparisons/*/*")
     before = open_lake(job.lake).read(COMPARISONS, part.stem)
     _flip(part)
     lake = open_lake(job.lake)
@@ -236,10 +239,10 @@ def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
     path, lake = job_file(job, tmp_path), open_lake(job.lake)
     before = _contents(lake)
     for pattern, harm in {
-        "parts/comparisons/*": _flip,
-        "parts/models/*": _truncate,
-        "parts/image_sets/*": _flip,
-        "parts/images/*": _empty,
+        "parts/comparisons/*/*": _flip,
+        "parts/models/*/*": _truncate,
+        "parts/image_sets/*/*": _flip,
+        "parts/images/*/*": _empty,
         "jobs/small/results.parquet": _flip,
         "jobs/small/asked/*": _truncate,
         "checkpoints/*/1-*": _flip,
@@ -279,8 +282,8 @@ def test_a_part_of_another_table_in_a_planned_place_is_damage(
 ) -> None:
     job = finished_copy()
     path = job_file(job, tmp_path)
-    planned = first(job.lake, "parts/comparisons/*")
-    planned.write_bytes(first(job.lake, "parts/inversions/*").read_bytes())
+    planned = first(job.lake, "parts/comparisons/*/*")
+    planned.write_bytes(first(job.lake, "parts/inversions/*/*").read_bytes())
     code, said, _ = stir_ray("verify", path)
     assert (code, "1 are damaged, 0 do not belong here" in said) == (3, True)
     assert stir_ray("verify", path, "--repair")[0] == 0

@@ -14,7 +14,7 @@ import pytest
 from stir_ray.errors import CorruptPart
 from stir_ray.execution.executor import Attempt
 from stir_ray.lake.files import read_file
-from stir_ray.lake.layout import checkpoint_key, part_key, table_folder
+from stir_ray.lake.layout import checkpoint_key, part_key, table_folders
 from stir_ray.lake.nearby import is_read_often
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import COMPARISONS, IMAGES
@@ -159,7 +159,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     proxy, url = way
     undisturbed, lake = open_lake(str(finished)), open_lake(url)
     for key in undisturbed.objects.sizes(""):
-        if not key.startswith(table_folder(COMPARISONS.name)):
+        if not key.startswith(table_folders(COMPARISONS.name)):
             lake.objects.put(key, undisturbed.objects.get(key))
     job = small_job(url)
     study = read_study(look(job), lake)
