@@ -37,6 +37,8 @@ _log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Measures = Mapping[str, float]
 """Small numbers about how a task went, by name. Few: a driver sees a million of them."""
+FOUND = "found"
+"""A measure that is above 0 if the task was found done, so that its seconds tell nothing."""
 Work = Callable[[Item, Attempt], Measures | None]
 """What a worker does with a task. Results go where the task says; it returns measures at most.
 

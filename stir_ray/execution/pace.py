@@ -8,7 +8,9 @@ from collections.abc import Hashable
 STRAGGLES = 3.0
 """Times the median of its kind, after which a task that still runs is a straggler..."""
 _ALIKE = 10
-"""...if the median is of so many at least."""
+"""...if the median is of so many at least..."""
+_LEAST_S = 5.0
+"""...and it has run for so long: a backup may cost the worker that it beats."""
 _REMEMBERED = 101
 _BRISK_S = 2.0
 """Below this the way from the driver to a worker counts."""
@@ -34,7 +36,9 @@ class Pace:
     def straggles_after_s(self, kind: Hashable) -> float:
         """Seconds after which a task of a kind is a straggler; infinite while none can be told."""
         alike = self._of_kind.get(kind, ())
-        return STRAGGLES * statistics.median(alike) if len(alike) >= _ALIKE else math.inf
+        if len(alike) < _ALIKE:
+            return math.inf
+        return max(_LEAST_S, STRAGGLES * statistics.median(alike))
 
     @property
     def is_brisk(self) -> bool:

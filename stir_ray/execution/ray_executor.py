@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from stir_ray.execution.executor import Item, Outcome, Standing, Work, tell_retry
+from stir_ray.execution.executor import FOUND, Item, Outcome, Standing, Work, tell_retry
 from stir_ray.execution.nature import Nature
 from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_workers import Came, Crew, Ended, Worker
-from stir_ray.execution.schedule import Schedule
+from stir_ray.execution.schedule import Schedule, Trial
 
 _log = logging.getLogger(__name__)
 
@@ -70,9 +70,17 @@ class RayExecutor:
             self._crew.stop_work()
 
     def _give(self, schedule: Schedule[Item, Worker]) -> None:
-        while given := schedule.give(time.monotonic()):
-            worker, trial = given
-            self._crew.call(worker, trial.task, trial.attempt)
+        now = time.monotonic()
+        while given := schedule.give(now):
+            self._call(*given)
+        for worker in schedule.stragglers(now):
+            # It may have ended while the driver was busy with something else.
+            if not self._crew.has_ended(worker) and (given := schedule.back_up(worker, now)):
+                _log.warning("a straggler is tried elsewhere too", extra=_place(worker))
+                self._call(*given)
+
+    def _call(self, worker: Worker, trial: Trial[Item]) -> None:
+        self._crew.call(worker, trial.task, trial.attempt)
 
     def _outcomes(self, schedule: Schedule[Item, Worker]) -> Iterator[Outcome[Item]]:
         for news in self._news(schedule):
@@ -95,14 +103,15 @@ class RayExecutor:
     def _outcome(self, schedule: Schedule[Item, Worker], ended: Ended) -> Iterator[Outcome[Item]]:
         worker, failure, now = ended.worker, ended.failure, time.monotonic()
         seconds = now - schedule.began(worker) if ended.seconds is None else ended.seconds
-        task = schedule.doing(worker).task
+        task, is_contested = schedule.doing(worker).task, schedule.is_contested(worker)
         if ended.is_fit or failure is None:
-            trial = schedule.ended(worker, failure, now)
+            worked_s = None if ended.measures.get(FOUND) else ended.seconds
+            trial = schedule.ended(worker, failure, now, worked_s=worked_s)
         else:
             _log.warning("worker lost: %s", failure.message, extra=_place(worker))
             trial = schedule.lost(worker, failure, now)
             self._crew.replace(worker)
-        if failure and not trial:
+        if failure and not trial and not is_contested:
             tell_retry(task, failure)
         if trial:
             last = len(trial.failures) if failure else trial.attempt.number

@@ -5,8 +5,8 @@ after the other, in the order in which it got them. So only the first of them ha
 charged when the worker is lost, and those behind it go back as if they had never been given.
 
 Only a straggler is with two workers: once nothing else is left to do, a free one on another node
-tries it too. Whoever is done first has done it, and the other is beaten; if one fails, the other
-goes on.
+tries it too, once per attempt. Whoever is done first has done it, and the other is beaten; if one
+fails, the other goes on, and nothing is charged.
 """
 
 import heapq
@@ -35,11 +35,13 @@ class Trial(Generic[Item]):
         task: as it was given.
         failures: of its attempts, oldest first.
         lost_on: nodes on which a worker was lost with it.
+        is_backed_up: whether its present attempt was given to a second worker.
     """
 
     task: Item
     failures: tuple[Failure, ...] = ()
     lost_on: frozenset[str] = frozenset()
+    is_backed_up: bool = False
 
     @property
     def attempt(self) -> Attempt:
@@ -102,27 +104,58 @@ class Schedule(Generic[Item, Worker]):
                     return worker, trial
                 if not self._due:
                     # Nor is there a fresh one.
-                    return self._backup(now)
+                    return None
         return None
 
-    def ended(self, worker: Worker, failure: Failure | None, now: float) -> Trial[Item] | None:
+    def stragglers(self, now: float) -> list[Worker]:
+        """Workers whose task takes far longer than others like it, while nothing else is left."""
+        if not self._by_load[0] or self._due or not self._backlog.is_empty():
+            return []
+        return [worker for worker, queue in self._queues.items() if self._straggles(queue, now)]
+
+    def back_up(self, worker: Worker, now: float) -> tuple[Worker, Trial[Item]] | None:
+        """Put a straggler's task also into the queue of a free worker; None if none may have it."""
+        queue = self._queues[worker]
+        trial = replace(queue.trials[0], is_backed_up=True)
+        for free in self._by_load[0]:
+            node = self._queues[free].node
+            if node != queue.node and node not in trial.lost_on:
+                queue.trials[0] = trial
+                self._rivals |= {worker: free, free: worker}
+                self._put(free, trial, now)
+                return free, trial
+        return None
+
+    def is_contested(self, worker: Worker) -> bool:
+        """Whether another worker has, or has done, the task that a worker does."""
+        return worker in self._rivals or worker in self._beaten
+
+    def ended(
+        self, worker: Worker, failure: Failure | None, now: float, *, worked_s: float | None = None
+    ) -> Trial[Item] | None:
         """A worker ended its task and goes on with the next.
+
+        Args:
+            worker: whose first task it was.
+            failure: None if it succeeded.
+            now: the time.
+            worked_s: seconds that the task took; None if they say nothing of others like it.
 
         Returns:
             The task with all its failures, if this was its last attempt; None if it waits for
-            another, or was done by another worker.
+            another, goes on with another worker or was done by one.
         """
-        seconds = now - self._queues[worker].began
         trial = self._take(worker, now)
         if worker in self._beaten:
             self._beaten.remove(worker)
             return None
         rival = self._rivals_apart(worker)
         if failure:
-            return self._charge(trial, failure, now, rival)
+            return self._charge(trial, failure, now) if rival is None else None
         if rival is not None:
             self._beaten.add(rival)
-        self._pace.note(self._nature.kind(trial.task), seconds)
+        if worked_s is not None:
+            self._pace.note(self._nature.kind(trial.task), worked_s)
         return trial
 
     def lost(self, worker: Worker, failure: Failure, now: float) -> Trial[Item] | None:
@@ -138,7 +171,11 @@ class Schedule(Generic[Item, Worker]):
         self._remove(worker)
         if was_beaten:
             return None
-        return self._charge(replace(trial, lost_on=trial.lost_on | {node}), failure, now, rival)
+        trial = replace(trial, lost_on=trial.lost_on | {node})
+        if rival is not None:
+            self._queues[rival].trials[0] = trial
+            return None
+        return self._charge(trial, failure, now)
 
     def release_beaten(self) -> list[Worker]:
         """Take those workers out that still do what another one has done."""
@@ -190,21 +227,11 @@ class Schedule(Generic[Item, Worker]):
         task = self._backlog.next_for(worker)
         return None if task is None else Trial(task)
 
-    def _backup(self, now: float) -> tuple[Worker, Trial[Item]] | None:
-        """Let a free worker of another node try a straggler too."""
-        for worker, queue in self._queues.items():
-            if not queue.trials or worker in self._rivals or worker in self._beaten:
-                continue
-            trial = queue.trials[0]
-            if now - queue.began <= self._pace.straggles_after_s(self._nature.kind(trial.task)):
-                continue
-            for free in self._by_load[0]:
-                node = self._queues[free].node
-                if node != queue.node and node not in trial.lost_on:
-                    self._rivals |= {worker: free, free: worker}
-                    self._put(free, trial, now)
-                    return free, trial
-        return None
+    def _straggles(self, queue: _Queue[Item], now: float) -> bool:
+        if not queue.trials or queue.trials[0].is_backed_up:
+            return False
+        kind = self._nature.kind(queue.trials[0].task)
+        return now - queue.began > self._pace.straggles_after_s(kind)
 
     def _rivals_apart(self, worker: Worker) -> Worker | None:
         """The other worker with the same task; from now on neither has a rival."""
@@ -245,14 +272,8 @@ class Schedule(Generic[Item, Worker]):
         queue.began, queue.limit_s = now, math.inf if limit_s is None else limit_s
         self._none_overdue_before = min(self._none_overdue_before, queue.deadline)
 
-    def _charge(
-        self, trial: Trial[Item], failure: Failure, now: float, rival: Worker | None
-    ) -> Trial[Item] | None:
-        failed = replace(trial, failures=(*trial.failures, failure))
-        if rival is not None:
-            # It goes on, and knows from now on what was charged.
-            self._queues[rival].trials[0] = failed
-            return None
+    def _charge(self, trial: Trial[Item], failure: Failure, now: float) -> Trial[Item] | None:
+        failed = replace(trial, failures=(*trial.failures, failure), is_backed_up=False)
         delay = retry_delay(failed.failures)
         if delay is None:
             return failed

@@ -5,7 +5,8 @@ What remains to be done is what is planned minus what is stored, so running is r
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 
-from stir_ray.identity import content_id
+from stir_ray.identity import canonical_json, content_id
+from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 
@@ -47,8 +48,13 @@ def kind(task: Task) -> Hashable:
     """Equal for tasks that take alike long on equal machines; None if none is known of."""
     match task:
         case Invert():
-            return task.stage, task.question, task.layer, len(task.targets)
+            model = _size(task.reference)
+            return task.stage, task.question, model, task.layer, len(task.targets)
         case Compare():
-            return task.stage, task.question
+            return task.stage, task.question, _size(task.target)
         case _:
             return None
+
+
+def _size(model: Checkpoint) -> Hashable:
+    return canonical_json(model.architecture.model_dump(mode="json"))

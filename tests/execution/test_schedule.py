@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ def schedule_of(tasks: int, *nodes: str, limit_s: float | None = None) -> Schedu
         schedule.add(node, node[0])
         if node == nodes[0]:
             schedule.give(0.0)
-            schedule.ended(node, None, 0.0)
+            schedule.ended(node, None, 0.0, worked_s=0.0)
     return schedule
 
 
@@ -67,11 +67,11 @@ def test_only_short_tasks_wait_behind_another() -> None:
     schedule: Schedule[int, str] = Schedule(range(99), Nature())
     schedule.add("a", "a")
     assert give_all(schedule) == [("a", 0)]
-    schedule.ended("a", None, now=0.01)
+    schedule.ended("a", None, now=0.01, worked_s=0.01)
     assert give_all(schedule) == [("a", 1), ("a", 2)]
-    schedule.ended("a", None, now=600.0)
+    schedule.ended("a", None, now=600.0, worked_s=600.0)
     assert give_all(schedule) == []
-    schedule.ended("a", None, now=1200.0)
+    schedule.ended("a", None, now=1200.0, worked_s=600.0)
     assert give_all(schedule) == [("a", 3)]
 
 
@@ -120,83 +120,119 @@ def straggling(*free: str) -> Schedule[int, str]:
     """Task 10 runs on node `a` since 100.0; ten others took 10 s each; workers that are free."""
     schedule: Schedule[int, str] = Schedule(range(11), Nature(kind=lambda _: "alike"))
     schedule.add("a", "a")
-    for number in range(10):
-        assert give_all(schedule, 10.0 * number) == [("a", number)]
-        schedule.ended("a", None, 10.0 * (number + 1))
+    work_off(schedule, 10)
     assert give_all(schedule, 100.0) == [("a", 10)]
     for worker in free:
         schedule.add(worker, worker[0])
     return schedule
 
 
+def work_off(schedule: Schedule[int, str], tasks: int, worked_s: float | None = 10.0) -> None:
+    """Worker `a` does so many tasks, in 10 s each from 0.0."""
+    for number in range(tasks):
+        assert give_all(schedule, 10.0 * number) == [("a", number)]
+        schedule.ended("a", None, 10.0 * (number + 1), worked_s=worked_s)
+
+
+def back_up_all(schedule: Schedule[int, str], now: float) -> list[tuple[str, int]]:
+    """Try all stragglers elsewhere too: who got what."""
+    given = [schedule.back_up(worker, now) for worker in schedule.stragglers(now)]
+    return [(worker, trial.task) for worker, trial in filter(None, given)]
+
+
 def test_a_straggler_is_tried_once_more_on_another_node() -> None:
     schedule = straggling("a2", "b", "c")
-    assert schedule.give(129.9) is None
-    assert give_all(schedule, 130.1) == [("b", 10)]
+    assert schedule.stragglers(129.9) == []
+    assert back_up_all(schedule, 130.1) == [("b", 10)]
+    assert back_up_all(schedule, 1e9) == []
 
 
 def test_whoever_is_first_has_done_it_and_the_other_is_let_go() -> None:
     for first, second in (("a", "b"), ("b", "a")):
         schedule = straggling("b")
-        give_all(schedule, 131.0)
-        assert schedule.ended(first, None, 140.0) == Trial(10)
+        back_up_all(schedule, 131.0)
+        done = schedule.ended(first, None, 140.0)
+        assert done
+        assert done.task == 10
         assert schedule.is_over()
+        assert schedule.is_contested(second)
         assert schedule.release_beaten() == [second]
         assert schedule.release_beaten() == []
 
 
 def test_both_may_be_done_at_once() -> None:
     schedule = straggling("b")
-    give_all(schedule, 131.0)
-    assert schedule.ended("a", None, 140.0) == Trial(10)
+    back_up_all(schedule, 131.0)
+    assert schedule.ended("a", None, 140.0)
     assert schedule.ended("b", None, 140.0) is None
     assert (schedule.release_beaten(), schedule.is_over()) == ([], True)
 
 
-def test_if_one_of_two_fails_the_other_goes_on() -> None:
-    schedule = straggling("b")
-    give_all(schedule, 131.0)
-    assert schedule.lost("a", failure(), 140.0) is None
-    assert not schedule.is_over()
-    done = schedule.ended("b", None, 150.0)
-    assert done == Trial(10, (failure(),), frozenset("a"))
+def test_if_one_of_two_fails_the_other_goes_on_and_nothing_is_charged() -> None:
+    for first, second in (("a", "b"), ("b", "a")):
+        schedule = straggling("b")
+        back_up_all(schedule, 131.0)
+        assert schedule.lost(first, failure(), 140.0) is None
+        assert not schedule.is_over()
+        schedule.add("c", "c")
+        assert back_up_all(schedule, 1e9) == []
+        done = schedule.ended(second, None, 150.0)
+        assert done
+        assert (done.attempt, done.lost_on) == (Attempt(1), {first})
 
 
-def test_if_both_fail_it_is_tried_again() -> None:
+def test_if_both_fail_it_is_tried_again_and_may_be_backed_up_again() -> None:
     schedule = straggling("b")
-    give_all(schedule, 131.0)
+    back_up_all(schedule, 131.0)
     assert schedule.ended("b", failure(FailureClass.STORAGE), 140.0) is None
     assert schedule.ended("a", failure(FailureClass.STORAGE), 150.0) is None
-    again = schedule.give(1e9)
+    again = schedule.give(200.0)
     assert again
-    assert again[1].attempt == Attempt(3)
+    assert again[1].attempt == Attempt(2)
+    assert len(back_up_all(schedule, 300.0)) == 1
 
 
 def test_there_are_no_backups_while_tasks_are_left() -> None:
     schedule: Schedule[int, str] = Schedule(range(13), Nature(kind=lambda _: "alike"))
     schedule.add("a", "a")
-    for number in range(10):
-        give_all(schedule, 10.0 * number)
-        schedule.ended("a", None, 10.0 * (number + 1))
+    work_off(schedule, 10)
     give_all(schedule, 100.0)
     schedule.add("b", "b")
+    assert schedule.stragglers(1e3) == []
     assert give_all(schedule, 1e3) == [("b", 11)]
-    schedule.ended("b", None, 1010.0)
+    schedule.ended("b", None, 1010.0, worked_s=10.0)
     assert give_all(schedule, 1010.0) == [("b", 12)]
-    schedule.ended("b", None, 1020.0)
-    assert give_all(schedule, 1020.0) == [("b", 10)]
+    schedule.ended("b", None, 1020.0, worked_s=10.0)
+    assert back_up_all(schedule, 1020.0) == [("b", 10)]
 
 
 def test_nobody_knows_a_straggler_of_another_kind_or_among_a_few() -> None:
-    for kind, tasks in ((lambda task: task, 11), (lambda _: None, 11), (lambda _: "alike", 9)):
+    kinds: list[tuple[Callable[[int], Hashable], int, float | None]] = [
+        (lambda task: task, 11, 10.0),
+        (lambda _: None, 11, 10.0),
+        (lambda _: "alike", 10, 10.0),
+        # Found done, all of them: how long such a task takes is not known.
+        (lambda _: "alike", 11, None),
+    ]
+    for kind, tasks, worked_s in kinds:
         schedule: Schedule[int, str] = Schedule(range(tasks), Nature(kind=kind))
         schedule.add("a", "a")
-        for number in range(tasks - 1):
-            give_all(schedule, 10.0 * number)
-            schedule.ended("a", None, 10.0 * (number + 1))
+        work_off(schedule, tasks - 1, worked_s)
         give_all(schedule, 100.0)
         schedule.add("b", "b")
-        assert schedule.give(1e9) is None
+        assert schedule.stragglers(1e9) == []
+
+
+def test_what_is_short_is_no_straggler_at_once() -> None:
+    schedule: Schedule[int, str] = Schedule(range(11), Nature(kind=lambda _: "alike"))
+    schedule.add("a", "a")
+    for _ in range(10):
+        schedule.give(100.0)
+        schedule.ended("a", None, 100.0, worked_s=1e-3)
+    schedule.give(100.0)
+    schedule.add("b", "b")
+    assert schedule.stragglers(104.9) == []
+    assert schedule.stragglers(105.1) == ["a"]
 
 
 def test_only_the_first_task_of_a_lost_worker_is_charged() -> None:
@@ -334,6 +370,7 @@ class AnyRun(RuleBasedStateMachine):
         self.began: dict[int, float] = {}
         self.rivals: dict[int, int] = {}
         self.beaten: set[int] = set()
+        self.backed_up: set[tuple[int, int]] = set()
 
     @staticmethod
     def limit(task: int) -> float | None:
@@ -360,24 +397,34 @@ class AnyRun(RuleBasedStateMachine):
         nodes = {self.nodes[one] for one in self.queues}
         others = nodes - self.lost_on[trial.task]
         assert not others or self.nodes[worker] in others
-        holders = [one for one, queue in self.queues.items() if trial.task in queue]
-        if holders:
-            self.it_is_a_backup(trial.task, holders, worker)
+        assert not any(trial.task in queue for queue in self.queues.values())
         self.queues[worker].append(trial.task)
         if len(self.queues[worker]) == 1:
             self.began[worker] = self.now
 
-    def it_is_a_backup(self, task: int, holders: list[int], worker: int) -> None:
-        (first,) = holders
-        assert self.queues[first][0] == task
-        assert not self.queues[worker]
-        assert self.nodes[first] != self.nodes[worker]
-        assert first not in {*self.rivals, *self.beaten}
-        held = {one for queue in self.queues.values() for one in queue}
-        left = set(range(TASKS)) - held - set(self.over)
-        # Only those are left that may not be tried yet, or not by whoever is free.
-        assert all(self.charged[one] for one in left)
-        self.rivals |= {first: worker, worker: first}
+    @rule()
+    def stragglers_are_backed_up(self) -> None:
+        for first in self.schedule.stragglers(self.now):
+            task = self.queues[first][0]
+            given = self.schedule.back_up(first, self.now)
+            if given is None:
+                continue
+            worker, trial = given
+            assert trial.task == task
+            assert trial.attempt == Attempt.after(self.charged[task])
+            assert not self.queues[worker]
+            assert self.nodes[worker] not in {self.nodes[first], *self.lost_on[task]}
+            assert first not in {*self.rivals, *self.beaten}
+            held = {one for queue in self.queues.values() for one in queue}
+            left = set(range(TASKS)) - held - set(self.over)
+            # Only those are left that may not be tried yet.
+            assert all(self.charged[one] for one in left)
+            attempt = task, len(self.charged[task])
+            assert attempt not in self.backed_up
+            self.backed_up.add(attempt)
+            self.rivals |= {first: worker, worker: first}
+            self.queues[worker].append(task)
+            self.began[worker] = self.now
 
     @rule()
     def all_queues_are_filled(self) -> None:
@@ -401,7 +448,7 @@ class AnyRun(RuleBasedStateMachine):
     def it_ends(self, worker: int, what: Failure | None) -> None:
         task = self.queues[worker].popleft()
         self.began[worker] = self.now
-        over = self.schedule.ended(worker, what, self.now)
+        over = self.schedule.ended(worker, what, self.now, worked_s=1.0)
         if worker in self.beaten:
             self.beaten.remove(worker)
             assert over is None
@@ -436,12 +483,12 @@ class AnyRun(RuleBasedStateMachine):
         rival = self.rivals.pop(worker, None)
         if rival is not None:
             del self.rivals[rival]
-        if what:
-            self.charged[task].append(what)
-        elif rival is not None:
-            self.beaten.add(rival)
         goes_on = what is not None and rival is not None
-        delay = retry_delay(self.charged[task]) if what else None
+        if what and not goes_on:
+            self.charged[task].append(what)
+        elif rival is not None and not what:
+            self.beaten.add(rival)
+        delay = retry_delay(self.charged[task]) if what and not goes_on else None
         if goes_on:
             assert over is None
         elif delay is None:

@@ -24,6 +24,7 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     pa.bool_(): st.booleans(),
     pa.binary(): st.binary(max_size=11),
     pa.list_(pa.float64()): st.lists(_FLOATS, max_size=5),
+    pa.list_(pa.int64()): st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5),
     pa.timestamp("us", tz="UTC"): st.datetimes(timezones=st.just(_UTC)),
 }
 
