@@ -13,6 +13,7 @@ from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
+from stir_ray.plan.parts import Part
 from stir_ray.stages.compare import compare_layer
 from stir_ray.stages.workbench import Workbench
 
@@ -31,7 +32,7 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
 
     Each part is stored as soon as it is known, so that a death loses none before it.
     """
-    missing = {part for part in task.outputs if not bench.is_stored(part)}
+    missing = _missing(task, bench)
     if not missing:
         # Another job has done it since it was planned.
         return
@@ -40,6 +41,11 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         images = bench.inverted(task.images_part)
     else:
         inverted = _inverted(task, bench)
+        if _missing(task, bench) != missing:
+            # Another worker stores the same inversion, perhaps from another kind of device: what
+            # it stored stays, and whatever is still missing is made anew to go with that.
+            invert_layer(task, bench)
+            return
         bench.meter.note(median_residual=float(inverted.residual.median()))
         images = inverted.images
         if task.keep != 0 and task.images_part in missing:
@@ -49,6 +55,10 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
     for comparison in task.comparisons:
         if comparison.part in missing:
             compare_layer(comparison, images, bench)
+
+
+def _missing(task: Invert, bench: Workbench) -> set[Part]:
+    return {part for part in task.outputs if not bench.is_stored(part)}
 
 
 def _inverted(task: Invert, bench: Workbench) -> _Inverted:

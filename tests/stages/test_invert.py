@@ -1,0 +1,88 @@
+"""Two workers at one inversion: a straggler and its backup, or two jobs at once."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stir_ray.job import Job
+from stir_ray.lake.layout import part_key
+from stir_ray.plan.measurement import Invert
+from stir_ray.stages import invert as inverting
+from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.study import read_study
+from stir_ray.stages.work import WorkerSettings
+from stir_ray.stages.workbench import Workbench
+
+Contents = Mapping[str, bytes]
+
+
+class Other:
+    """Another worker, which stores parts of a task while this one inverts."""
+
+    def __init__(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing is done yet."""
+        self.job, self.lake = job, lake_of(job)
+        self._really, self._monkeypatch = inverting.invert, monkeypatch
+
+    def has_done(self, task: Invert) -> Contents:
+        """What it will store; it is not there now."""
+        keys = [part_key(part.table, part.id) for part in task.outputs]
+        contents = {key: self.lake.objects.get(key) for key in keys}
+        for key in keys:
+            self.lake.objects.delete(key)
+        return contents
+
+    def stores_meanwhile(self, contents: Contents) -> None:
+        """Store it when this worker's inversion has begun."""
+
+        def slow(*args: Any, **named: Any) -> Any:
+            for key, content in contents.items():
+                self.lake.objects.put(key, content)
+            return self._really(*args, **named)
+
+        self._monkeypatch.setattr(inverting, "invert", slow)
+
+    def stored_after(self, task: Invert) -> dict[str, bytes]:
+        """Do the task here; what is in the lake of it then."""
+        bench = Workbench(WorkerSettings(self.job.lake, "", None, 0.0), threads=1)
+        bench.begin(task.label)
+        inverting.invert_layer(task, bench)
+        keys = [part_key(part.table, part.id) for part in task.outputs]
+        return {key: self.lake.objects.get(key) for key in keys}
+
+
+@pytest.fixture
+def other(finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch) -> Other:
+    return Other(finished_copy(), monkeypatch)
+
+
+def tasks_of(job: Job) -> list[Invert]:
+    """One whose images are kept whole, and one of which a sample is kept."""
+    tasks = list(read_study(look(job), lake_of(job)).inversions())
+    return [next(task for task in tasks if task.keep is None), tasks[-1]]
+
+
+def test_who_is_late_replaces_nothing(other: Other) -> None:
+    for task in tasks_of(other.job):
+        contents = other.has_done(task)
+        other.stores_meanwhile(contents)
+        assert other.stored_after(task) == contents
+
+
+def test_what_another_left_out_is_made_to_go_with_what_it_stored(other: Other) -> None:
+    task, _ = tasks_of(other.job)
+    contents = other.has_done(task)
+    stored = dict(list(contents.items())[:2])
+    other.stores_meanwhile(stored)
+    found = other.stored_after(task)
+    assert set(found) == set(contents)
+    assert stored.items() <= found.items()
+
+
+def test_a_task_that_is_done_is_not_done_again(other: Other, tmp_path: Path) -> None:
+    task, _ = tasks_of(other.job)
+    other.stores_meanwhile({"inverted": b"again"})
+    other.stored_after(task)
+    assert not (tmp_path / "lake" / "inverted").exists()
