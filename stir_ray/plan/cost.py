@@ -37,7 +37,7 @@ class Scale:
         images: that are inverted.
         pixels: of one image, all channels.
         parameters: of the model.
-        training_images: by the dataset's place in the job, e.g. `finetuned`.
+        training_images: by the training's id; one that is not there costs no operations.
         test_images: the same of those that every epoch is tested on.
     """
 
@@ -178,8 +178,8 @@ def _training(task: Train, scale: Scale) -> Cost:
     ViT-B/32. A resume state is stored for as long as the training lasts, and not counted.
     """
     epochs = task.training.epochs
-    trained = 3 * epochs * scale.training_images.get(task.name, 0)
-    tested = (epochs + 1) * scale.test_images.get(task.name, 0)
+    trained = 3 * epochs * scale.training_images.get(task.id, 0)
+    tested = (epochs + 1) * scale.test_images.get(task.id, 0)
     stored = {
         "trainings": float(_FOOTER_BYTES["trainings"]),
         CHECKPOINTS: float((epochs + 1) * scale.parameters * _WEIGHT_BYTES),

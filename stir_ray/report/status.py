@@ -24,8 +24,8 @@ def status_json(status: Status, failed: Iterable[FailedTask]) -> str:
 
     - `stages`: a list of `stage`, `planned`, `done`, `to_do`; and over all recorded runs `ran`,
       `failed`, `again` (tasks that ran more than once, at least), `seconds` of work that succeeded,
-      `failed_seconds`, `gpu_hours` (null on a CPU), `flops` planned of what succeeded,
-      `flops_per_s` of one device, and `devices`.
+      `failed_seconds`, `gpu_hours` (null on a CPU), `flops` planned of what did
+      its whole work in one attempt, `flops_per_s` of one device at that, and `devices`.
     - `tables`: by table `parts`, `bytes`, and `planned_bytes`.
     - `runs`: a list of `began`, `updated`, `ended`, `exit_code`, `workers` and `nodes`.
     - `failures`: a list of `failure_class`, `fingerprint`, `tasks`, `example` and `message`.

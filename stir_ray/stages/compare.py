@@ -18,10 +18,15 @@ def compare_models(task: Compare, bench: Workbench) -> None:
     Raises:
         MissingPart: if inversions of a layer are not stored; those of the others are compared.
     """
+    missing = [one for one in task.comparisons if not bench.is_stored(one.part)]
+    if not missing:
+        # Another run has done it since it was planned.
+        bench.meter.note(found=1.0)
+        return
+    if len(missing) == len(task.comparisons):
+        bench.meter.note(whole=1.0)
     absent = []
-    for comparison in task.comparisons:
-        if bench.is_stored(comparison.part):
-            continue
+    for comparison in missing:
         if bench.is_stored(comparison.images):
             compare_layer(comparison, bench.inverted(comparison.images), bench)
         else:

@@ -164,7 +164,7 @@ def _scale(inspected: Inspected) -> Scale:
         for task in trainings(inspected.asked, inspected.facts)
         if task.id not in Stored(inspected.lake)["trainings"]
     ]
-    train, test = ({task.name: _count(task, split) for task in left} for split in ("train", "test"))
+    train, test = ({task.id: _count(task, split) for task in left} for split in ("train", "test"))
     return scale_of(inspected.asked, inspected.facts, train_images=train, test_images=test)
 
 

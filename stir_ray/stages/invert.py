@@ -35,7 +35,10 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
     missing = _missing(task, bench)
     if not missing:
         # Another job has done it since it was planned.
+        bench.meter.note(found=1.0)
         return
+    if len(missing) == len(task.outputs):
+        bench.meter.note(whole=1.0)
     at_hand = task.keep is None and task.images_part not in missing
     if at_hand and task.inversion_part not in missing:
         images = bench.inverted(task.images_part)

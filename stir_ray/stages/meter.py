@@ -20,6 +20,9 @@ class Meter:
     - `device_memory_total_bytes`: that the GPU, or the machine, has;
     - `halvings`: how often the images of a forward pass were halved for want of memory;
     - `waited_s`: for stores in trouble;
+    - `found`: 1 if every part of the task was stored when it began, so that it did nothing;
+    - `whole`: 1 if none of it was, so that it did all that is planned of it; what took up where
+      another attempt or run had left off has neither;
     - what the task itself notes: `median_residual` of an inversion.
     """
 

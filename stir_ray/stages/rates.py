@@ -28,6 +28,6 @@ def _work(run: Run) -> Iterator[Measured]:
     """What a run did on devices of one kind; what it did on several cannot be told apart."""
     for stage, took in run.stages.items():
         names = run.devices.get(stage, ())
-        if len(names) == 1 and took.flops > 0 and took.seconds > 0:
-            seconds = device_seconds(run, stage, took.seconds)
+        if len(names) == 1 and took.flops > 0 and took.flops_seconds > 0:
+            seconds = device_seconds(run, stage, took.flops_seconds)
             yield Measured(stage, names[0], took.flops, seconds)

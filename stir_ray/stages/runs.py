@@ -45,7 +45,9 @@ class Took:
         retried: of them, those that took more than one attempt.
         seconds: of the last attempts of those that succeeded, summed over workers.
         failed_seconds: of the last attempts of those that failed.
-        flops: planned, of those that succeeded.
+        flops: planned, of those that succeeded and did their whole work: of what another attempt
+            or run had done of a task before, this run tells no time.
+        flops_seconds: part of `seconds`, of those whose operations are counted.
     """
 
     ran: int = 0
@@ -54,6 +56,7 @@ class Took:
     seconds: float = 0.0
     failed_seconds: float = 0.0
     flops: float = 0.0
+    flops_seconds: float = 0.0
 
     def __add__(self, other: "Took") -> "Took":
         """Both together."""
@@ -129,13 +132,18 @@ class RunLog:
             took.failed_seconds += outcome.seconds
         else:
             took.seconds += outcome.seconds
-            self._bundles[task.stage, self._place(task)].add(task)
             self._devices[task.stage] |= {outcome.device} - {""}
-            if isinstance(task, Train):
-                for name, of_roles in self._images.items():
-                    of_roles[task.name] = int(outcome.measures.get(name, 0))
+            if outcome.measures.get("whole"):
+                self._count(task, outcome)
         if time.monotonic() - self._written > _INTERVAL_S:
             self._write()
+
+    def _count(self, task: Task, outcome: Outcome[Task]) -> None:
+        self._stages[task.stage].flops_seconds += outcome.seconds
+        self._bundles[task.stage, self._place(task)].add(task)
+        if isinstance(task, Train):
+            for name, of_trainings in self._images.items():
+                of_trainings[task.id] = int(outcome.measures[name])
 
     def end(self) -> None:
         """Write what the stage took."""
@@ -273,9 +281,14 @@ def _as_run(said: dict[str, Any]) -> Run:
         "updated": datetime.fromisoformat(said["updated"]),
         "nodes": tuple(said["nodes"]),
         "devices": {stage: tuple(names) for stage, names in said["devices"].items()},
-        "stages": {stage: Took(**took) for stage, took in said["stages"].items()},
+        "stages": {stage: _as_took(took) for stage, took in said["stages"].items()},
     }
     return Run(**{**said, **read})
+
+
+def _as_took(said: dict[str, Any]) -> Took:
+    # Older records count operations that other attempts and runs did, and give no time of theirs.
+    return Took(**(said if "flops_seconds" in said else {**said, "flops": 0.0}))
 
 
 def _said(value: object) -> str:

@@ -20,7 +20,7 @@ def scale_of(
     Args:
         asked: the job.
         lake: that holds the inspection.
-        train_images: by role; without them trainings cost no operations.
+        train_images: by the training's id; without them trainings cost no operations.
         test_images: the same of those that every epoch is tested on.
 
     Raises:

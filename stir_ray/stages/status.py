@@ -26,6 +26,7 @@ class StageStatus:
         done: of them.
         took: summed over runs.
         device_seconds: `took.seconds`, where workers that share a GPU count for their part.
+        flops_device_seconds: the same of `took.flops_seconds`.
         devices: names.
     """
 
@@ -34,6 +35,7 @@ class StageStatus:
     done: int
     took: Took
     device_seconds: float
+    flops_device_seconds: float
     devices: tuple[str, ...]
 
     @property
@@ -44,7 +46,8 @@ class StageStatus:
     @property
     def flops_per_s(self) -> float | None:
         """Planned operations per second of a device; None if nothing was timed."""
-        return self.took.flops / self.device_seconds if self.device_seconds else None
+        seconds = self.flops_device_seconds
+        return self.took.flops / seconds if seconds else None
 
     @property
     def is_of_gpu(self) -> bool:
@@ -122,5 +125,8 @@ def _stage(stage: str, planned: int, done: int, runs: Sequence[Run]) -> StageSta
         done=done,
         took=sum((run.stages[stage] for run in mine), Took()),
         device_seconds=sum(device_seconds(run, stage, run.stages[stage].seconds) for run in mine),
+        flops_device_seconds=sum(
+            device_seconds(run, stage, run.stages[stage].flops_seconds) for run in mine
+        ),
         devices=tuple(sorted({name for run in mine for name in run.devices.get(stage, ())})),
     )

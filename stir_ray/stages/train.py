@@ -31,6 +31,7 @@ def train_model(task: Train, bench: Workbench) -> None:
     """
     if bench.is_stored(task.outputs[0]):
         # Since it was planned: by another run, or delivered from the outbox.
+        bench.meter.note(found=1.0)
         return
     states = ResumeStates(task, bench)
     rows = _all_rows(task, bench, states)
@@ -55,6 +56,8 @@ def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
         rows = resumed.state.rows
         # Slices of another size round differently.
         bench.micro.halvings = max(bench.micro.halvings, resumed.state.halvings)
+    else:
+        bench.meter.note(whole=1.0)
     epochs = training.train(
         checkpoints.freeze(module, task.architecture, bench.device),
         task.training,

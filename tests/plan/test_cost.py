@@ -13,6 +13,8 @@ from stir_ray.plan.preparation import GatherImages, InspectModel
 from stir_ray.plan.tasks import Task
 from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, QUESTION, STUDY, TRAIN
 
+# Of the same role, as in another job of a grid over datasets.
+OTHER_TRAIN = replace(TRAIN, data=DATA.model_copy(update={"classes": (0, 2)}))
 SCALE = Scale(
     flops=(3.0, 10.0, 24.0, 41.0, 60.0),
     gradient_flops=(7.0, 23.0, 53.0, 90.0, 130.0),
@@ -20,8 +22,8 @@ SCALE = Scale(
     images=7,
     pixels=11,
     parameters=13,
-    training_images={"finetuned": 5, "pretrained": 17},
-    test_images={"finetuned": 2, "pretrained": 3},
+    training_images={TRAIN.id: 5, OTHER_TRAIN.id: 17},
+    test_images={TRAIN.id: 2, OTHER_TRAIN.id: 3},
 )
 INVERT = Invert(QUESTION, PRETRAINED, 2, 7, (FINETUNED[0], PRETRAINED), keep=0)
 COMPARE = Compare(QUESTION, PRETRAINED, FINETUNED[0], 7)
@@ -66,7 +68,7 @@ def test_a_training_is_three_passes_per_image_and_epoch_a_test_and_a_checkpoint_
     longer = replace(TRAIN, training=TRAIN.training.model_copy(update={"epochs": 5}))
     more = cost(longer, SCALE).stored["checkpoints"] - cost(TRAIN, SCALE).stored["checkpoints"]
     assert more == 2 * 13 * 4
-    assert cost(replace(TRAIN, name="pretrained"), SCALE).flops == (3 * 3 * 17 + 4 * 3) * 60
+    assert cost(OTHER_TRAIN, SCALE).flops == (3 * 3 * 17 + 4 * 3) * 60
 
 
 def test_inspections_store_what_they_find_and_compute_next_to_nothing() -> None:

@@ -1,18 +1,25 @@
 """What a worker measures of its tasks."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from stir_ray.execution.executor import Outcome
+from stir_ray.execution.executor import Attempt, Outcome
+from stir_ray.job import Job
+from stir_ray.lake.layout import part_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.measurement import Invert
+from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
+from stir_ray.stages.asked import look
+from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
 from stir_ray.stages.meter import Meter
+from stir_ray.stages.work import WorkerSettings, make_worker
 from tests.small_job import small_job
 from workflows import invariance
 
@@ -44,6 +51,29 @@ def test_what_is_noted_of_a_task_is_not_told_of_the_next() -> None:
     assert meter.read()["median_residual"] == 0.25
     meter.begin()
     assert "median_residual" not in meter.read()
+
+
+def test_a_task_says_whether_it_did_nothing_a_part_or_its_whole_work(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    asked, lake = look(job), open_lake(job.lake)
+    known = known_to_lake(asked, lake)
+    assert known
+    worker = make_worker(WorkerSettings(job.lake, job.name, None, 0.0), 1)
+
+    def did(task: Task, lost: Sequence[Part]) -> set[str]:
+        for one in lost:
+            lake.objects.delete(part_key(one.table, one.id))
+        return {"found", "whole"} & set(worker(task, Attempt()) or {})
+
+    tasks = dict(tasks_by_stage(known))
+    for stage in ("train", "invert", "compare"):
+        task = next(iter(tasks[stage]))
+        assert did(task, ()) == {"found"}
+        assert did(task, task.outputs) == {"whole"}
+        if stage != "train":
+            assert did(task, task.outputs[-1:]) == set()
 
 
 class Outcomes:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from stir_ray.execution.executor import Measures
 from stir_ray.job import Architecture, Training
 from stir_ray.job.data import Digits
 from stir_ray.lake.layout import parse_checkpoint_key, parse_resume_key, resume_key
@@ -57,12 +58,12 @@ def task_of(kind: str = "adamw") -> Train:
     return Train("from_scratch", architecture, settings, DATA)
 
 
-def attempt(task: Train, lake: Path) -> None:
-    """One attempt, by a worker that knows nothing."""
+def attempt(task: Train, lake: Path) -> Measures:
+    """One attempt, by a worker that knows nothing; its measures."""
     bench = Workbench(WorkerSettings(str(lake), "", None, 0.0), threads=1)
     bench.begin(task.label)
     train_model(task, bench)
-    bench.end()
+    return bench.end()
 
 
 @contextmanager
@@ -167,6 +168,12 @@ def test_a_training_that_dies_in_every_epoch_trains_each_once(
     epochs += trained(ends(task, tmp_path))
     assert epochs == [1, 2, 3]
     assert record(task, tmp_path) == undisturbed("adamw")
+
+
+def test_a_training_that_goes_on_did_not_do_its_whole_work(tmp_path: Path) -> None:
+    task = task_of()
+    dies(task, tmp_path, at=6)
+    assert not {"whole", "found"} & set(attempt(task, tmp_path))
 
 
 def test_the_newest_resume_state_is_all_that_is_kept(tmp_path: Path) -> None:

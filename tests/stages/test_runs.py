@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.errors import CorruptPart, LakeAway, OtherSchema, RunStopped
-from stir_ray.execution.executor import Attempt, SerialExecutor
+from stir_ray.execution.executor import Attempt, Outcome, SerialExecutor
 from stir_ray.job import Job
 from stir_ray.lake.layout import run_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.cost import cost
 from stir_ray.plan.models import inspections
+from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.stages import verify
 from stir_ray.stages.asked import lake_of, look
-from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
+from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
+from stir_ray.stages.rates import measured_rate
 from stir_ray.stages.runs import Run, RunLog, read_run, runs_of
 from stir_ray.stages.scale import scale_of
 from stir_ray.stages.unused import unused
@@ -68,12 +71,66 @@ def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -
     assert (took.ran, took.failed, run.ended, run.exit_code) == (3, 1, "tasks failed", 3)
     assert took.failed_seconds > 0
     lake, asked = lake_of(job), look(job)
-    images = ({"pretrained": 428, "from_scratch": 432}, {"pretrained": 109, "from_scratch": 110})
-    scale = scale_of(asked, lake, train_images=images[0], test_images=images[1])
+    images = {"pretrained": (428, 109), "from_scratch": (432, 110)}
     known = known_to_lake(asked, lake)
     assert known
-    trained = [task for task in dict(tasks_by_stage(known))["train"] if task.label[6:] in images[0]]
+    trained = [task for task in _trainings(known) if task.name in images]
+    train, test = ({task.id: images[task.name][at] for task in trained} for at in (0, 1))
+    scale = scale_of(asked, lake, train_images=train, test_images=test)
     assert took.flops == sum(cost(task, scale).flops for task in trained) > 0
+
+
+def _trainings(known: Inspected) -> list[Train]:
+    tasks = dict(tasks_by_stage(known))["train"]
+    return [task for task in tasks if isinstance(task, Train)]
+
+
+def test_a_rate_is_of_tasks_that_did_their_whole_work_each_with_its_own_images(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    asked, lake = look(job), lake_of(job)
+    known = known_to_lake(asked, lake)
+    assert known
+    one = _trainings(known)[0]
+    # Of the same role, as in a grid over datasets.
+    other = replace(one, version="other files")
+    whole = {"whole": 1.0, "train_images": 17.0, "test_images": 3.0}
+    log = RunLog((asked,), lake, SerialExecutor(lambda _: lambda _, __: None))
+    for task, seconds, measures in (
+        (one, 7.0, whole),
+        (other, 11.0, whole | {"train_images": 5.0}),
+        (other, 0.25, {"train_images": 5.0, "test_images": 3.0}),  # its last epoch alone
+        (one, 0.5, {"found": 1.0}),
+    ):
+        log.ended(Outcome(task, None, seconds, "here", 1, (), measures, "cpu"))
+    shutil.rmtree(Path(job.lake) / "jobs" / job.name / "runs")
+    log.end()
+    took = read_run(log.key, lake).stages["train"]
+    train, test = {one.id: 17, other.id: 5}, {one.id: 3, other.id: 3}
+    scale = scale_of(asked, lake, train_images=train, test_images=test)
+    assert took.flops == cost(one, scale).flops + cost(other, scale).flops > 0
+    assert (took.ran, took.seconds, took.flops_seconds) == (4, 18.75, 18.0)
+    rate = measured_rate(lake)
+    assert rate
+    assert rate.of("train") == took.flops / 18.0
+
+
+def test_a_record_that_does_not_say_what_its_operations_took_gives_no_rate(
+    finished_copy: Callable[[], Job],
+) -> None:
+    job = finished_copy()
+    lake, (run,) = lake_of(job), runs(job)
+    (record,) = (Path(job.lake) / "jobs" / job.name / "runs").iterdir()
+    said = json.loads(record.read_text())
+    for took in said["stages"].values():
+        del took["flops_seconds"]
+    assert measured_rate(lake)
+    record.write_text(json.dumps(said))
+    (older,) = runs(job)
+    assert older.stages["train"].seconds == run.stages["train"].seconds
+    assert older.stages["train"].flops == 0
+    assert measured_rate(lake) is None
 
 
 @pytest.mark.parametrize(
@@ -181,8 +238,8 @@ def of_tasks(
                 worker = make_worker(settings, 1) if stage == "compare" else work
                 with FlopCounterMode(display=False) as counter:
                     measures = worker(task, Attempt()) or {}
-                for name, of_roles in images.items():
-                    of_roles[getattr(task, "name", "")] = int(measures.get(name, 0))
+                for name, of_trainings in images.items():
+                    of_trainings[getattr(task, "id", "")] = int(measures.get(name, 0))
                 scale = scale_of(asked, lake, **images)
                 yield task, counter.get_total_flops(), cost(task, scale).flops
 
