@@ -6,7 +6,7 @@ lines of other libraries, and none of them keeps a secret of a URL.
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -14,9 +14,10 @@ from pythonjsonlogger.json import JsonFormatter
 
 from stir_ray.secrets import without_secrets
 
-_names: dict[str, Any] = {}
+_names: Mapping[str, Any] = {}
 """What is being done in this process. Not bound to a thread: a worker does one task at a time, and
-those who read and write for it in other threads say something of it too."""
+those who read and write for it in other threads say something of it too. So it is replaced and
+never changed: another thread may be in the middle of it."""
 
 
 def begin_logging() -> None:
@@ -38,13 +39,13 @@ def begin_logging() -> None:
 @contextmanager
 def doing(**names: Any) -> Iterator[None]:
     """Every line that this process writes meanwhile has these names."""
-    before = dict(_names)
-    _names.update(names)
+    global _names  # noqa: PLW0603 - of the process, as logging is
+    before = _names
+    _names = {**before, **names}
     try:
         yield
     finally:
-        _names.clear()
-        _names.update(before)
+        _names = before
 
 
 def _named(record: logging.LogRecord) -> bool:

@@ -2,9 +2,10 @@
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,38 @@ def test_names_end_with_a_task_that_fails(lines: Read) -> None:
     LIBRARY.warning("outside")
     named = [(line.get("job"), line.get("task")) for line in lines()]
     assert named == [("outer", "inner"), ("outer", None), (None, None)]
+
+
+def test_lines_of_a_thread_have_their_names_while_others_come_and_go(lines: Read) -> None:
+    errors: list[BaseException] = []
+
+    def log() -> None:
+        try:
+            for _ in range(3_000):
+                LIBRARY.warning("retrying")
+        except RuntimeError as error:
+            errors.append(error)
+
+    with often_switching(), doing(job="outer"):
+        other = threading.Thread(target=log)
+        other.start()
+        while other.is_alive():
+            with doing(task="inner", attempt=3, place="here"):
+                pass
+        other.join()
+    assert not errors
+    assert {line.get("job") for line in lines()} == {"outer"}
+
+
+@contextmanager
+def often_switching() -> Iterator[None]:
+    """Threads take turns as often as Python can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_no_line_says_a_secret(lines: Read) -> None:
