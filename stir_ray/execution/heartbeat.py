@@ -1,13 +1,17 @@
 """Calling something again and again while this thread is busy or waits."""
 
+import logging
 import threading
 from collections.abc import Callable
+
+_LOG = logging.getLogger(__name__)
 
 
 class Heartbeat:
     """Calls `beat` every interval between `start` and `stop`, from a thread of its own.
 
-    An executor that waits for a long task, or does it in this process, tells nobody of it.
+    An executor that waits for a long task, or does it in this process, tells nobody of it. A call
+    that raises is logged, and the next one comes as if it had not.
     """
 
     def __init__(self, interval_s: float, beat: Callable[[], None]) -> None:
@@ -31,4 +35,8 @@ class Heartbeat:
 
     def _go_on(self) -> None:
         while not self._over.wait(self._interval_s):
-            self._beat()
+            try:
+                self._beat()
+            except Exception:  # noqa: BLE001 - whatever it is, the run itself goes on
+                # If it ended here, that run would look like one that hangs.
+                _LOG.warning("a heartbeat failed; the next one follows", exc_info=True)

@@ -1,5 +1,6 @@
 """How a stage is going: counted as tasks end, told as facts whenever somebody asks."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -56,7 +57,7 @@ class Facts:
 
 
 class Going:
-    """Counts for the facts of one stage. Costs microseconds per task."""
+    """Counts for the facts of one stage, from any thread. Costs microseconds per task."""
 
     def __init__(self, standing: Callable[[], Standing], stage: str, *, planned: int) -> None:
         """A stage of `planned` tasks begins."""
@@ -67,13 +68,21 @@ class Going:
         self._device, self._memory = "", (0.0, 0.0)
         self._began = time.monotonic()
         self._pace = Pace(self._began)
+        # Whoever draws or beats looks at the counts, and moves the window of the rate.
+        self._counting = threading.Lock()
 
     def found(self) -> None:
         """A task is in the lake already."""
-        self._stored += 1
+        with self._counting:
+            self._stored += 1
 
     def ended(self, outcome: Outcome[Task]) -> None:
         """A task ended."""
+        workers = self._standing().up
+        with self._counting:
+            self._count(outcome, workers)
+
+    def _count(self, outcome: Outcome[Task], workers: int) -> None:
         failed = outcome.failure is not None
         self._ran += 1
         self._failed += failed
@@ -86,13 +95,17 @@ class Going:
             needed = measures.get("device_memory_bytes", 0.0)
             has = measures.get("device_memory_total_bytes", 0.0)
             self._memory = max(self._memory, (needed, has))
-        workers = self._standing().up
         now = time.monotonic()
         self._pace.ended(now, outcome.seconds, failed=failed, workers=workers)
 
     def facts(self) -> Facts:
         """What there is to know now; from any thread."""
-        now, standing = time.monotonic(), self._standing()
+        standing = self._standing()
+        with self._counting:
+            return self._facts(standing)
+
+    def _facts(self, standing: Standing) -> Facts:
+        now = time.monotonic()
         left = self._planned - self._stored - self._ran
         needed, has = self._memory
         return Facts(

@@ -170,10 +170,11 @@ class Lines:
         self._say("end")
 
     def _say(self, event: str, **more: str) -> None:
-        time = datetime.now(UTC).isoformat(timespec="seconds")
-        facts = {name: _short(value) for name, value in asdict(self._going.facts()).items()}
-        line = json.dumps({"time": time, "event": event, **facts, **more})
+        # Looked at and said in one, so that no line is older than the one before it.
         with self._saying:
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            facts = {name: _short(value) for name, value in asdict(self._going.facts()).items()}
+            line = json.dumps({"time": time, "event": event, **facts, **more})
             print(line, file=self._stream, flush=True)
 
 

@@ -2,15 +2,18 @@
 
 import io
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from stir_ray.execution.executor import Outcome, Standing
 from stir_ray.execution.policy import Failure, FailureClass
 from stir_ray.plan.tasks import Task
-from stir_ray.report.going import Facts
+from stir_ray.report.going import Facts, Going
 from stir_ray.report.progress import Lines, Picture
 from tests.plan.examples import TRAIN
 
@@ -139,6 +142,57 @@ def test_after_its_end_a_stage_says_nothing_more() -> None:
     before = stream.getvalue()
     time.sleep(0.05)
     assert stream.getvalue() == before
+
+
+def test_no_line_is_older_than_the_one_before_it() -> None:
+    stream, looking = io.StringIO(), threading.Event()
+
+    def standing() -> Standing:
+        if threading.current_thread() is not threading.main_thread() and not looking.is_set():
+            looking.set()
+            time.sleep(0.1)
+        return at_work()
+
+    lines = Lines(standing, stream, 0.01)
+    lines.begin("train", planned=3)
+    assert looking.wait(60)
+    lines.ended(outcome(WRONG, succeeded=False))
+    lines.end()
+    seconds = [line["seconds"] for line in said(stream)]
+    assert seconds == sorted(seconds)
+
+
+class _Second(float):
+    """A time that other threads overtake whoever compares it."""
+
+    def __le__(self, other: float) -> bool:
+        time.sleep(0.001)
+        return super().__le__(other)
+
+
+class _FastClock:
+    """A minute passes at each look."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 60.0
+        return _Second(self.now)
+
+
+def test_facts_may_be_asked_for_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stir_ray.report.going.time", _FastClock())
+    going, together = Going(at_work, "invert", planned=11), threading.Barrier(5)
+    for _ in range(7):
+        going.ended(outcome(succeeded=True))
+
+    def look(_: int) -> Facts:
+        together.wait()
+        return going.facts()
+
+    with ThreadPoolExecutor(5) as threads:
+        assert all(facts.ran == 7 and facts.left == 4 for facts in threads.map(look, range(5)))
 
 
 def drawn(console: Console) -> str:
