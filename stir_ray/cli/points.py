@@ -62,11 +62,11 @@ def _one_lake(grid: Grid) -> Iterator[None]:
 def _in_turn(of_one: Callable[[Point], None], grid: Grid) -> None:
     errors: list[StirRayError] = []
     for point in grid.points:
-        print(f"{point.job.name}:")
+        print(f"{point.job.name}:", flush=True)
         try:
             of_one(point)
         except StirRayError as error:
-            print(f"  {error}", flush=True)
+            print(f"{point.job.name}: {error}", file=sys.stderr)
             errors.append(error)
     _end(errors, grid)
 

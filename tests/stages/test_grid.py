@@ -130,6 +130,15 @@ def test_verbs_about_one_job_go_through_all_of_a_file(done: Done, tmp_path: Path
     assert (code, said) == (0, "Nothing is unused.\n")
 
 
+def test_what_is_wrong_with_a_job_of_a_file_is_an_error_and_no_output(tmp_path: Path) -> None:
+    path = grid_file(tmp_path, {RATE: [0.002, 0.01]})
+    code, said, error = stir_ray("reduce", path)
+    names = [job.name for job in read_jobs(path).jobs]
+    assert code != 0
+    assert said.split() == [f"{name}:" for name in names]
+    assert all(f"{name}: " in error for name in names)
+
+
 def test_a_training_that_diverges_stops_no_other_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
