@@ -22,7 +22,6 @@ if (
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import aiohttp
-import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
@@ -35,7 +34,7 @@ _PATIENCE_S = 600.0
 """Without an answer of the cluster, before nobody waits any longer."""
 _INTERRUPTED = 130
 _TROUBLES = (OSError, RuntimeError, ValueError, aiohttp.ClientError, AuthenticationError)
-"""What the client raises; `requests` raises an OSError."""
+"""What the client raises; those of its plain requests are OSErrors."""
 
 # What each request does is no news to whoever submits.
 for _handler in logging.getLogger("ray").handlers:
@@ -77,7 +76,8 @@ class _Log:
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
-        self._shown = 0
+        self.shown = 0
+        """Characters."""
 
     async def show_on(self, pieces: AsyncGenerator[str, None]) -> None:
         """Show what was not shown yet, until it ends or nothing comes for long."""
@@ -85,14 +85,14 @@ class _Log:
         async with aclosing(pieces):
             while (piece := await _next(pieces)) is not None:
                 end = begin + len(piece)
-                if end > self._shown:
-                    self._show(piece[max(0, self._shown - begin) :])
-                    self._shown = end
+                if end > self.shown:
+                    self._show(piece[max(0, self.shown - begin) :])
+                    self.shown = end
                 begin = end
 
 
 class _Client(JobSubmissionClient):
-    def _do_request(self, *arguments: Any, **options: Any) -> requests.Response:
+    def _do_request(self, *arguments: Any, **options: Any) -> Any:
         # Without a limit a wrong address is waited for until the system gives it up.
         return super()._do_request(*arguments, timeout=_REQUEST_S, **options)
 
@@ -158,14 +158,19 @@ class JobServer:
         Raises:
             ClusterAway: if it does not answer for longer.
         """
-        log, heard = _Log(show), time.monotonic()
+        log, away_since = _Log(show), None
         while True:
+            shown = log.shown
             try:
                 pieces: Any = self._client.tail_job_logs(submission_id)
                 asyncio.run(log.show_on(pieces))
                 info = self._client.get_job_info(submission_id)
             except _TROUBLES as error:
-                if time.monotonic() - heard > patience_s:
+                now = time.monotonic()
+                # A log that goes on is an answer; one that is told again from its beginning is not.
+                if away_since is None or log.shown > shown:
+                    away_since = now
+                if now - away_since > patience_s:
                     raise ClusterAway(
                         f"{self.address} gives no answer ({_reason(error)}); job "
                         f"{submission_id} needs none and goes on if its cluster does"
@@ -173,7 +178,7 @@ class JobServer:
             else:
                 if info.status.is_terminal():
                     return _ended(info)
-                heard = time.monotonic()
+                away_since = None
             time.sleep(_POLL_S)
 
     def _unreachable(self, error: Exception) -> str:

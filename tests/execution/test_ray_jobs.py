@@ -112,6 +112,49 @@ def test_a_cluster_that_is_gone_is_waited_for_only_so_long() -> None:
         server.follow("small-1", lambda _: None, patience_s=0.1)
 
 
+class FakeClock:
+    """Time that passes when somebody sleeps, or says that it did."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """By which patience is measured."""
+    clock = FakeClock()
+    monkeypatch.setattr("stir_ray.execution.ray_jobs.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("cuts", [[3], [2, 4, 6]], ids=["one cut", "several"])
+def test_a_log_that_flowed_for_hours_costs_no_patience(clock: FakeClock, cuts: list[int]) -> None:
+    shown: list[str] = []
+
+    def show(piece: str) -> None:
+        shown.append(piece)
+        clock.now += 3600.0
+
+    with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
+        assert JobServer(address).follow("job", show, patience_s=600.0) == Ended(0)
+    assert "".join(shown) == "".join(LOG)
+
+
+def test_a_log_that_is_only_told_again_is_no_answer(clock: FakeClock) -> None:
+    cuts = [3] * 97
+    with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
+        server = JobServer(address)
+        with pytest.raises(ClusterAway):
+            server.follow("job", lambda _: None, patience_s=7.0)
+    assert 7.0 < clock.now < 10.0
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [
