@@ -16,7 +16,7 @@ from stir_ray.job.files import read_job, schema_text, validated
 
 JOBS = Path(__file__).parents[1] / "jobs"
 DIGITS = JOBS / "digits.yaml"
-FILES = sorted(JOBS.rglob("*.yaml"))
+FILES = sorted(path for path in JOBS.rglob("*.yaml") if path.parent.name != "kubernetes")
 
 SMALLEST: dict[str, Any] = {
     "schema_version": 1,

@@ -14,7 +14,7 @@ from workflows import shipment
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-TEXT = (ROOT / "kuberay.yaml").read_text()
+TEXT = (ROOT / "jobs/kubernetes/rayjob.yaml").read_text()
 IN_IMAGE = "/home/ray/stir_ray"
 """Where the image that the README builds keeps the job files."""
 
