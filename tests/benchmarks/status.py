@@ -20,8 +20,8 @@ from tests.small_job import small_job
 from tests.stores import servers
 from workflows import finetune
 
-_PARTS_PER_SEED = 39
-"""Of the small job: 12 inversions with what is kept and seen of them, and 3 comparisons."""
+_PARTS_PER_SEED = 54
+"""Of the small job: 12 inversions with what is kept and seen of them, and 3 x 3 comparisons."""
 
 
 @dataclass(frozen=True)
