@@ -35,7 +35,8 @@ class Epoch:
         test_accuracy: fraction of the held-out images classified rightly; None if the training
             is none of a classifier.
         state: the weights after it, on the CPU.
-        optimizer: the optimiser's tensors after it, on the CPU.
+        optimizer: the optimiser's tensors after it, on the CPU; None before the first step and
+            after the last, from where nothing goes on.
     """
 
     number: int
@@ -43,7 +44,7 @@ class Epoch:
     test_loss: float
     test_accuracy: float | None
     state: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None
 
 
 def train(
@@ -69,22 +70,28 @@ def train(
         optimizer_state: of that epoch.
 
     Raises:
-        FloatingPointError: if the loss stops being finite.
+        FloatingPointError: if the loss is not finite before training, or stops being so.
     """
     run = _run(model, settings, len(train_set.labels), micro)
     if ended is None:
         loss, accuracy = run.evaluated(test_set)
-        yield Epoch(0, loss, loss, accuracy, *run.state())
+        _check_finite(0, loss, remedy="check the weights that it starts from, and the images")
+        yield Epoch(0, loss, loss, accuracy, run.weights(), None)
     else:
         optimizers.restore(run.optimizer, model.module, optimizer_state or {})
     for number in range((ended or 0) + 1, settings.epochs + 1):
         mean_loss = run.epoch(number, train_set)
         loss, accuracy = run.evaluated(test_set)
-        if not (math.isfinite(mean_loss) and math.isfinite(loss)):
-            raise FloatingPointError(
-                f"the loss of epoch {number} is {mean_loss}; lower the learning rate"
-            )
-        yield Epoch(number, mean_loss, loss, accuracy, *run.state())
+        _check_finite(number, mean_loss, loss, remedy="lower the learning rate")
+        goes_on = number < settings.epochs
+        tensors = optimizers.state_of(run.optimizer, model.module) if goes_on else None
+        yield Epoch(number, mean_loss, loss, accuracy, run.weights(), tensors)
+
+
+def _check_finite(epoch: int, *losses: float, remedy: str) -> None:
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss of epoch {epoch} is {loss}; {remedy}")
 
 
 @dataclass(frozen=True)
@@ -117,11 +124,10 @@ class _Run:
         batch_size = self.settings.batch_size
         return evaluate(self.model, self.objective, images, self.micro, batch_size=batch_size)
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Weights and the optimiser's tensors, on the CPU."""
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of them on the CPU."""
         state = self.model.module.state_dict()
-        weights = {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-        return weights, optimizers.state_of(self.optimizer, self.model.module)
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
     def _seed(self, purpose: str, *place: int) -> int:
         return derive_seed(purpose, self.settings.seed, *place)

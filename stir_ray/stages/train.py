@@ -70,7 +70,7 @@ def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
     for epoch in epochs:
         rows.append(_stored(task, epoch, bench))
         # Nothing is lost with epoch 0, and after the last one there is the record.
-        if 0 < epoch.number < task.training.epochs:
+        if epoch.optimizer is not None:
             states.keep(ResumeState(rows, bench.micro.halvings, epoch.optimizer))
     return rows
 

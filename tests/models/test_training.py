@@ -112,6 +112,23 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
         run(optimizer="sgd", learning_rate=1e30)
 
 
+def test_weights_that_give_no_number_end_the_training_before_its_first_step() -> None:
+    model = freeze(build(VIT, classes=3), VIT, CPU)
+    with torch.no_grad():
+        next(model.module.parameters()).fill_(torch.nan)
+    settings = Training(epochs=2, batch_size=7)
+    epochs = train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=MicroBatches())
+    with pytest.raises(FloatingPointError, match=r"epoch 0 is nan; .*weights"):
+        next(epochs)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_optimiser_is_copied_only_where_a_training_may_go_on(optimizer: str) -> None:
+    epochs = run(optimizer=optimizer, epochs=3)
+    assert [epoch.optimizer is not None for epoch in epochs] == [False, True, True, False]
+    assert all(epoch.optimizer for epoch in epochs[1:3])
+
+
 def steps(**changed: Any) -> list[float]:
     """How far the classifier's weights move in every epoch."""
     weights = [
