@@ -12,7 +12,7 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
 )
-from stir_ray.cli.points import for_each_job
+from stir_ray.cli.points import for_each_job, lake_for, rate_for
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
 from stir_ray.plan.estimate import Rate
@@ -20,10 +20,9 @@ from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.publish import write_figures
 from stir_ray.report.status import status_json, status_table
-from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.asked import look
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import forecast, inspected, missing_tasks
-from stir_ray.stages.rates import measured_rate
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.status import status_of
 from workflows import finetune as finetuning
@@ -80,9 +79,9 @@ def plan(
     Example: stir-ray plan jobs/digits.yaml --flops-per-s 60e12 --price-per-gpu-hour 2.5
     """
     said = read_job(job, sets or ())
-    lake = lake_of(said)
+    lake = lake_for(said)
     found = forecast(inspected(look(said), lake))
-    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(lake)
+    rate = Rate(flops_per_s, {}) if flops_per_s else rate_for(lake)
     terms = tables.Terms(rate, price_per_gpu_hour, machines)
     print(tables.plan_json(found, terms)) if as_json else _show(tables.plan_table(found, terms))
 

@@ -15,11 +15,25 @@ from stir_ray.job import Job
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid, Point
 from stir_ray.lake.tables import Lake
+from stir_ray.plan.estimate import Rate
 from stir_ray.stages.asked import lake_of
 from stir_ray.stages.grid import Listed
+from stir_ray.stages.rates import measured_rate
 
-_SHARED: ContextVar[Lake | None] = ContextVar("_SHARED", default=None)
-"""The lake of all jobs of a file, while a verb goes through them."""
+
+class _Shared:
+    """What is the same for all jobs of a file, read once."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = Listed(lake)
+
+    @functools.cached_property
+    def rate(self) -> Rate | None:
+        return measured_rate(self.lake)
+
+
+_SHARED: ContextVar[_Shared | None] = ContextVar("_SHARED", default=None)
+"""While a verb goes through the jobs of a file."""
 
 
 def for_each_job(verb: Callable[..., None]) -> Callable[..., None]:
@@ -47,12 +61,19 @@ def for_each_job(verb: Callable[..., None]) -> Callable[..., None]:
 
 def lake_for(job: Job) -> Lake:
     """The lake that a job names; one and the same for all jobs of a file, listed once."""
-    return _SHARED.get() or lake_of(job)
+    shared = _SHARED.get()
+    return shared.lake if shared else lake_of(job)
+
+
+def rate_for(lake: Lake) -> Rate | None:
+    """What earlier runs in a lake achieved; of all jobs of a file, their records are read once."""
+    shared = _SHARED.get()
+    return shared.rate if shared else measured_rate(lake)
 
 
 @contextmanager
 def _one_lake(grid: Grid) -> Iterator[None]:
-    token = _SHARED.set(Listed(lake_of(grid.shared)))
+    token = _SHARED.set(_Shared(lake_of(grid.shared)))
     try:
         yield
     finally:

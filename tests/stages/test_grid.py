@@ -10,14 +10,17 @@ import pytest
 import yaml
 
 from stir_ray.errors import DataError, TasksFailed
+from stir_ray.job import Job
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid
 from stir_ray.lake.schemas import RESULT_TABLES, TRAININGS
-from stir_ray.lake.tables import open_lake, provenance
+from stir_ray.lake.tables import Lake, open_lake, provenance
 from stir_ray.plan.shared import once
 from stir_ray.plan.tasks import task_id
 from stir_ray.results import open_results
+from stir_ray.stages.asked import lake_of
 from stir_ray.stages.grid import look_at_all, read_studies
+from stir_ray.stages.runs import Run, read_run
 from tests.broken import stir_ray, without_figures
 from tests.small_job import small_job
 from workflows import finetune, invariance
@@ -177,6 +180,32 @@ def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(
     assert missing == [summaries.of_jobs["small-learning_rate=1e30"].reduced.cells, 0]
     with pytest.raises(TasksFailed, match="1 of 2 jobs are incomplete: small-learning_rate=1e30;"):
         summaries.nothing_missing()
+
+
+def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
+    really, opened, read = lake_of, list[str](), list[str]()
+
+    def opening(job: Job) -> Lake:
+        opened.append(job.name)
+        return really(job)
+
+    def reading(key: str, lake: Lake) -> Run:
+        read.append(key)
+        return read_run(key, lake)
+
+    for module in ("points", "compute"):
+        monkeypatch.setattr(f"stir_ray.cli.{module}.lake_of", opening, raising=False)
+    monkeypatch.setattr("stir_ray.stages.runs.read_run", reading)
+    code, said, error = stir_ray("plan", path, "--json")
+    assert code == 0, error
+    rates = [plan["rate"] for plan in json.loads(said).values()]
+    assert rates == [rates[0]] * len(NAMES)
+    assert rates[0]["source"] == "measured"
+    assert len(opened) == 1
+    assert sorted(read) == sorted(set(read)) != []
 
 
 def test_a_job_that_does_not_fit_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
