@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lake of a finished small job. Not to be changed."""
     lake = tmp_path_factory.mktemp("finished")
     summary = invariance.run(small_job(lake), serial=True)
-    assert not summary.tally.failures
+    assert not summary.tally.failed
     return lake
 
 

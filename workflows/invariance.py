@@ -47,7 +47,7 @@ class Summary:
         Raises:
             TasksFailed: saying what is not.
         """
-        failed, missing = len(self.tally.failures), self.reduced.missing
+        failed, missing = self.tally.failed, self.reduced.missing
         if failed or missing:
             raise TasksFailed(
                 f"{failed} tasks failed, {missing} of {self.reduced.cells} cells are missing; "
@@ -77,9 +77,9 @@ class Summaries:
             for only in self.of_jobs.values():
                 only.nothing_missing()
         incomplete = [name for name, one in self.of_jobs.items() if one.reduced.missing]
-        if self.tally.failures or incomplete:
+        if self.tally.failed or incomplete:
             raise TasksFailed(
-                f"{len(self.tally.failures)} tasks failed, {len(incomplete)} of "
+                f"{self.tally.failed} tasks failed, {len(incomplete)} of "
                 f"{len(self.of_jobs)} jobs are incomplete: {enumerated(incomplete) or 'none'}; "
                 "`stir-ray failures` says why and what to do"
             )

@@ -56,10 +56,10 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
     """
     grid = read_jobs(job, sets or ())
     done = finetuning.run_all(grid, serial=serial)
-    print(f"{done.tally.tasks} tasks ran, {len(done.tally.failures)} failed")
-    if done.tally.failures:
+    print(f"{done.tally.tasks} tasks ran, {done.tally.failed} failed")
+    if done.tally.last_failure:
         untrained = f"{enumerated(done.untrained)}: " if len(grid.jobs) > 1 else ""
-        raise TasksFailed(f"{untrained}{done.tally.failures[-1].message}; run again to retry")
+        raise TasksFailed(f"{untrained}{done.tally.last_failure.message}; run again to retry")
 
 
 @for_each_job

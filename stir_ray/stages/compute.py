@@ -52,10 +52,17 @@ class Watcher(Protocol):
 
 @dataclass
 class Tally:
-    """What a run came to, over all its stages."""
+    """What a run came to, over all its stages; as small after a million tasks as after one.
+
+    Attributes:
+        ran: tasks that ended, well or not, by stage.
+        failed: of them.
+        last_failure: of the task that failed last; why the others did is in the lake.
+    """
 
     ran: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    failures: list[Failure] = field(default_factory=list)
+    failed: int = 0
+    last_failure: Failure | None = None
 
     @property
     def tasks(self) -> int:
@@ -68,8 +75,8 @@ class Tally:
         Raises:
             StirRayError: that `otherwise` makes of the last failure.
         """
-        if self.failures:
-            raise otherwise(self.failures[-1])
+        if self.last_failure:
+            raise otherwise(self.last_failure)
 
 
 class Wanted(Protocol):
@@ -159,7 +166,8 @@ class Computation:
         record_failure(self._lake, outcome, failure, job=self._job.name)
         if failure.failure_class is FailureClass.SETUP:
             raise InputError(failure.message)
-        self.tally.failures.append(failure)
+        self.tally.failed += 1
+        self.tally.last_failure = failure
 
     def _stop_if_hopeless(self, first_ended: list[Failure | None], outcome: Outcome[Task]) -> None:
         if should_stop(first_ended, self._stop_after_alike) and outcome.failure:

@@ -1,18 +1,23 @@
 """What a failure is to the person who meets it."""
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stir_ray.errors import InputError, LakeAway, LakeError, MissingPart, StirRayError, TasksFailed
-from stir_ray.execution.executor import Outcome
+from stir_ray.execution.executor import Attempt, Outcome, SerialExecutor, Work
 from stir_ray.execution.policy import describe
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.models import inspections
+from stir_ray.plan.preparation import GatherImages
 from stir_ray.plan.tasks import Task
 from stir_ray.stages.asked import look
+from stir_ray.stages.compute import Computation, Everything
 from stir_ray.stages.failures import failed_tasks, record_failure
 from stir_ray.stages.forecast import inspected
+from stir_ray.stages.watchers import Watchers
 from tests.small_job import small_job
 from workflows import finetune
 
@@ -54,9 +59,13 @@ def test_a_driver_that_does_not_see_what_workers_wrote_says_so(
 
 
 def _failed(message: str) -> Outcome[Task]:
-    job = small_job("memory://nowhere")
-    task = next(iter(inspections(job, lambda path: path)))
-    return Outcome(task, describe(ValueError(message)), 0.1, "here", 1)
+    return Outcome(_gather(), describe(ValueError(message)), 0.1, "here", 1)
+
+
+def _gather() -> GatherImages:
+    task = next(iter(inspections(small_job("memory://nowhere"), lambda path: path)))
+    assert isinstance(task, GatherImages)
+    return task
 
 
 def test_a_message_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> None:
@@ -65,6 +74,31 @@ def test_a_message_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> No
     record_failure(lake, outcome, outcome.failure, job="small")
     (found,) = failed_tasks([outcome.task], lake)
     assert found.message == "no such file: caf\\udce9.png"
+
+
+def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:
+    lake = open_lake(str(tmp_path))
+    job = small_job(tmp_path, execution={"stop_after_alike": 10**6})
+    tasks = [replace(_gather(), version=str(number)) for number in range(7)]
+
+    def make_worker(_: int) -> Work[Task]:
+        def fail(task: Task, _: Attempt) -> None:
+            raise ValueError(f"{task}")
+
+        return fail
+
+    executor = SerialExecutor(make_worker)
+    computation = Computation(job, lake, executor, Watchers(), Everything())
+    computation.run("inspect", lambda: iter(tasks))
+    tally = computation.tally
+    assert (tally.failed, dict(tally.ran)) == (len(tasks), {"inspect": len(tasks)})
+    with pytest.raises(TasksFailed) as last:
+        tally.nothing_failed(lambda failure: TasksFailed(failure.message))
+    assert str(last.value) == f"{tasks[-1]}"
+    held = pickle.dumps((dict(tally.ran), {**vars(tally), "ran": None}))
+    assert [str(task) in held.decode("latin-1") for task in tasks] == [False] * 6 + [True]
+    # Each of them is in the lake.
+    assert len(list(failed_tasks(tasks, lake))) == len(tasks)
 
 
 @pytest.mark.parametrize("refusal", [LakeError, LakeAway])

@@ -29,7 +29,7 @@ def test_a_job_for_which_memory_is_short_ends_with_the_same_scores(
 
     monkeypatch.setattr(representations, "intermediates", intermediates)
     summary = invariance.run(small_job(tmp_path, from_scratch=None), serial=True)
-    assert not summary.tally.failures
+    assert not summary.tally.failed
     # 11 images are halved to 6 and to 3.
     assert max(seen) == -(-COUNT // 4) == _ROOM
     whole, parts = (open_results(str(lake / "jobs" / "small")) for lake in (finished, tmp_path))
