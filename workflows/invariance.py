@@ -117,8 +117,9 @@ def run(job: Job, *, serial: bool = False) -> Summary:
 def run_all(grid: Grid, *, serial: bool = False) -> Summaries:
     """The same of all jobs of a file, each stage of all of them at once.
 
-    What two of them need is computed once. A failed task stops no other, and a job of which
-    something is missing keeps none from being reduced.
+    What two of them need is computed once, with one limit: jobs that differ in `layers` or
+    `keep_images` may each invert the same compared model for themselves; see `once`. A failed task
+    stops no other, and a job of which something is missing keeps none from being reduced.
     """
     everyone, lake = look_at_all(grid), lake_of(grid.shared)
     return _compute(grid, everyone, lake, Everything(), serial=serial)

@@ -1,4 +1,4 @@
-"""Tasks of several jobs as those of one: what two of them ask for is planned once."""
+"""Tasks of several jobs as those of one: equal tasks of two of them are planned once."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from itertools import groupby
@@ -12,6 +12,13 @@ AnyTask = TypeVar("AnyTask", bound=Task)
 
 def once(by_job: Iterable[Iterable[AnyTask]]) -> Iterator[AnyTask]:
     """The tasks of each job in its order, without those that a job before has too.
+
+    Equal tasks alone are planned once. Those of jobs that differ in `layers` or `keep_images` are
+    not equal even where they invert the same layer of a model with the same seed, and stay: of two
+    such tasks the later makes what it finds missing. A comparison of other layers it makes without
+    inverting again where all inverted images are stored, as those of the pretrained model are; else
+    it inverts again, for that and for images that were not kept. Two that run at one time both
+    invert.
 
     Args:
         by_job: tasks of a job each, in which no task stands twice.
