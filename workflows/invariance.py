@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stir_ray.errors import TasksFailed
+from stir_ray.errors import StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.tables import Lake
@@ -61,26 +61,35 @@ class Summaries:
 
     Attributes:
         tally: tasks run and failed.
-        of_jobs: a summary of each, by its name.
+        of_jobs: a summary of each that was reduced and drawn, by its name.
+        errors: why each of the others was not.
     """
 
     tally: Tally
     of_jobs: Mapping[str, Summary]
+    errors: Mapping[str, StirRayError]
 
     def nothing_missing(self) -> None:
         """Go on only if all is computed.
 
         Raises:
             TasksFailed: saying what is not, and of which jobs.
+            StirRayError: of the first job that was not reduced, if there is one, naming all.
         """
-        if len(self.of_jobs) == 1:
+        jobs = len(self.of_jobs) + len(self.errors)
+        for first in self.errors.values():
+            raise type(first)(
+                f"{len(self.errors)} of {jobs} jobs have no results of this run: "
+                f"{enumerated(tuple(self.errors))}; of the first: {first}"
+            )
+        if jobs == 1:
             for only in self.of_jobs.values():
                 only.nothing_missing()
         incomplete = [name for name, one in self.of_jobs.items() if one.reduced.missing]
         if self.tally.failed or incomplete:
             raise TasksFailed(
-                f"{self.tally.failed} tasks failed, {len(incomplete)} of "
-                f"{len(self.of_jobs)} jobs are incomplete: {enumerated(incomplete) or 'none'}; "
+                f"{self.tally.failed} tasks failed, {len(incomplete)} of {jobs} jobs are "
+                f"incomplete: {enumerated(incomplete) or 'none'}; "
                 "`stir-ray failures` says why and what to do"
             )
 
@@ -119,7 +128,11 @@ def run_all(grid: Grid, *, serial: bool = False) -> Summaries:
 
     What two of them need is computed once, with one limit: jobs that differ in `layers` or
     `keep_images` may each invert the same compared model for themselves; see `once`. A failed task
-    stops no other, and a job of which something is missing keeps none from being reduced.
+    stops no other, and a job of which something is missing, or which cannot be reduced, keeps none
+    from being reduced.
+
+    Raises:
+        StirRayError: as `run`; of a job alone in its file also if it cannot be reduced or drawn.
     """
     everyone, lake = look_at_all(grid), lake_of(grid.shared)
     return _compute(grid, everyone, lake, Everything(), serial=serial)
@@ -162,14 +175,22 @@ def _compute(
         trained = [study.trained() for study in studies if study.pretrained.is_trained]
         computation.run("invert", lambda: once(study.inversions() for study in trained))
         computation.run("compare", lambda: once(study.comparisons() for study in trained))
-    tally, listed = computation.tally, Listed(lake)
-    return Summaries(
-        tally,
-        {
-            asked.job.name: _finished(asked, study, listed, tally)
-            for asked, study in zip(everyone, studies, strict=True)
-        },
-    )
+    return _reduced(everyone, studies, Listed(lake), computation.tally)
+
+
+def _reduced(
+    everyone: Sequence[Asked], studies: Sequence[Study], lake: Lake, tally: Tally
+) -> Summaries:
+    done: dict[str, Summary] = {}
+    errors: dict[str, StirRayError] = {}
+    for asked, study in zip(everyone, studies, strict=True):
+        try:
+            done[asked.job.name] = _finished(asked, study, lake, tally)
+        except StirRayError as error:
+            if len(everyone) == 1:
+                raise
+            errors[asked.job.name] = error
+    return Summaries(tally, done, errors)
 
 
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:

@@ -40,6 +40,9 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     done = invariance.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
     for said in grid.jobs:
+        if said.name in done.errors:
+            print(f"{said.name}: {done.errors[said.name]}")
+            continue
         of_job = done.of_jobs[said.name]
         if len(grid.jobs) > 1:
             print(summary.of_one_of_many(said, of_job.reduced))

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from stir_ray.errors import DataError, TasksFailed
+from stir_ray.errors import CorruptPart, DataError, LakeAway, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid
 from stir_ray.lake.schemas import RESULT_TABLES, TRAININGS
 from stir_ray.lake.tables import Lake, open_lake, provenance
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.shared import once
 from stir_ray.plan.tasks import task_id
 from stir_ray.results import open_results
 from stir_ray.stages.asked import lake_of
 from stir_ray.stages.grid import look_at_all, read_studies
+from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.runs import Run, read_run
 from tests.broken import stir_ray, without_figures
 from tests.small_job import small_job
@@ -180,6 +182,33 @@ def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(
     assert missing == [summaries.of_jobs["small-learning_rate=1e30"].reduced.cells, 0]
     with pytest.raises(TasksFailed, match="1 of 2 jobs are incomplete: small-learning_rate=1e30;"):
         summaries.nothing_missing()
+
+
+def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_figures(monkeypatch)
+    path = grid_file(tmp_path, {RATE: [0.002, 0.005, 0.01]}, seeds=[0])
+    first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
+    really, errors = invariance.reduce_job, {first: LakeAway("late"), second: CorruptPart("part x")}
+
+    def reduce_job(asked: Asked, *said: Any) -> Reduced:
+        if asked.job.name in errors:
+            raise errors[asked.job.name]
+        return really(asked, *said)
+
+    monkeypatch.setattr(invariance, "reduce_job", reduce_job)
+    code, said, error = stir_ray("run", path, "--serial")
+    last = error.strip().splitlines()[-1]
+    assert code == LakeAway.exit_code
+    assert f"2 of 3 jobs have no results of this run: {first}, {second}; of the first: late" in last
+    assert (f"{second}: part x" in said, f"/{third}" in said) == (True, True)
+    assert (tmp_path / "lake" / "jobs" / third / "results.parquet").is_file()
+    # Alone, it is its own error.
+    del errors[first]
+    code, _, error = stir_ray("run", path, "--serial", "--set", f"{RATE}=0.005")
+    assert code == CorruptPart.exit_code
+    assert error.strip().splitlines()[-1].startswith("stir-ray: part x; ")
 
 
 def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
