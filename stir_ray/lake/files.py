@@ -9,7 +9,7 @@ from fsspec.utils import get_protocol
 from stir_ray.errors import CorruptPart, LakeError
 from stir_ray.identity import ID_DIGITS, bytes_digest
 from stir_ray.lake.connection import S3, connect, fetch, look
-from stir_ray.lake.nearby import Nearby
+from stir_ray.lake.nearby import Nearby, file_key
 from stir_ray.lake.patience import PATIENCE_S, Errand
 from stir_ray.secrets import without_secrets
 
@@ -38,8 +38,7 @@ def read_file(url: str, patience_s: float = PATIENCE_S, *, cache_bytes: int = 0)
         content = _ask(url, patience_s, fetch)
         return _digest(content) + content, content
 
-    key = f"files/{bytes_digest([url.encode(), version.encode()])}"
-    return Nearby("", cache_bytes).read(key, from_store, _undamaged)
+    return Nearby("", cache_bytes).read(file_key(url, version), from_store, _undamaged)
 
 
 def _digest(content: bytes | memoryview) -> bytes:

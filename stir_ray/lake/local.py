@@ -26,16 +26,18 @@ class Draft(NamedTuple):
     """Bytes."""
 
 
-def machine_folder(purpose: str, variable: str, lake_url: str) -> Path:
+def machine_folder(purpose: str, variable: str, lake_url: str, *, own: str = "") -> Path:
     """The folder on this machine's disk in which something is kept of or for one lake.
 
     Args:
         purpose: name of the folder for all lakes, inside the user's cache folder.
         variable: environment variable that names another folder for all lakes.
         lake_url: where the lake is.
+        own: name of a folder for all lakes inside the one that the variable names, which may be
+            full of other people's files.
     """
     given = os.environ.get(variable)
-    base = Path(given) if given else platformdirs.user_cache_path("stir_ray") / purpose
+    base = Path(given, own) if given else platformdirs.user_cache_path("stir_ray") / purpose
     # Buckets of one name on two stores are two lakes.
     store = "".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
     return base.absolute() / bytes_digest([lake_url.encode(), store.encode()])

@@ -8,6 +8,7 @@ a copy may be lost, damaged or removed at any time, by any process; all it costs
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, NamedTuple, TypeVar
 
 from stir_ray.errors import CorruptPart
-from stir_ray.identity import bytes_digest
+from stir_ray.identity import ID_DIGITS, bytes_digest
 from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key
 from stir_ray.lake.local import is_draft, machine_folder, write_whole
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
@@ -24,12 +25,19 @@ FOLDER_VARIABLE = "STIR_RAY_CACHE"
 """Environment variable naming the folder of all copies; without it, the user's cache folder."""
 
 _TABLES = (IMAGES.name, IMAGE_SETS.name)
+_OWN = "stir_ray-nearby"
 _LOCKS = ".locks"
+_USED = "bytes-used"
+_OF_A_LAKE = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
+_FILE = re.compile(rf"files/{_OF_A_LAKE.pattern}")
 _TURNS = 64
 """Lock files of reading: as few as that, so that none has to be removed, and rarely shared."""
 _WAIT_S = 60.0
 """For another process of this machine, before doing without what it does."""
 _POLL_S = 0.02
+_FULL_AGAIN = 0.9
+"""Of what is allowed, is left when room is made: looking for what is old is worth it once in a
+while, not for every object."""
 _T = TypeVar("_T")
 
 
@@ -37,6 +45,11 @@ def is_read_often(key: str) -> bool:
     """Whether many tasks read the object, which is large and never changes."""
     named = parse_part_key(key)
     return named[0] in _TABLES if named else parse_checkpoint_key(key) is not None
+
+
+def file_key(url: str, version: str) -> str:
+    """Where the copy of a file lies that is not of a lake; another version is another file."""
+    return f"files/{bytes_digest([url.encode(), version.encode()])}"
 
 
 class _Copy(NamedTuple):
@@ -59,7 +72,7 @@ class Nearby:
             limit_bytes: of the copies of all lakes together. They also never take more than half
                 of what the disk would have free without them.
         """
-        self.folder = machine_folder("nearby", FOLDER_VARIABLE, lake_url)
+        self.folder = machine_folder("nearby", FOLDER_VARIABLE, lake_url, own=_OWN)
         self.limit_bytes = limit_bytes
 
     def read(
@@ -90,7 +103,10 @@ class Nearby:
     def keep(self, key: str, content: bytes) -> None:
         """Keep a copy if there is room for it, in place of those that were not used for longest."""
         with contextlib.suppress(OSError), self._locked("write") as is_ours:
-            if is_ours and self._make_room(len(content)):
+            if is_ours and (used := self._make_room(len(content))) is not None:
+                # Before it is written: whoever is killed in between leaves a sum that is too
+                # large, which the next look mends, and never one that is too small.
+                self._note(used + len(content))
                 # Not made to outlive a power cut, for which every read would have to wait.
                 write_whole(self.folder / key, content, mode=0o600, lasting=False)
 
@@ -114,31 +130,63 @@ class Nearby:
             os.utime(path)
         return found
 
-    def _make_room(self, size: int) -> bool:
-        """Remove old copies until one of `size` bytes may be kept; False if it never may."""
+    def _make_room(self, size: int) -> int | None:
+        """Bytes that copies take once one of `size` bytes may be kept; None if it never may."""
+        used = self._noted()
+        if used is None or not self._fits(used, size):
+            used = self._remove_old(size)
+            self._note(used)
+        return used if size <= self._most(used) else None
+
+    def _most(self, used: int) -> int:
+        free = shutil.disk_usage(self.folder.parent).free
+        return min(self.limit_bytes, (used + free) // 2)
+
+    def _fits(self, used: int, size: int) -> bool:
+        """Whether nothing has to go: for a copy of that size, or for none if it is too large."""
+        most = self._most(used)
+        return used + (size if size <= most else 0) <= most
+
+    def _remove_old(self, size: int) -> int:
+        """Look at all copies, and remove old ones if there is no room; how many bytes are left."""
         copies = self._copies()
         used = sum(copy.size for copy in copies)
-        free = shutil.disk_usage(self.folder.parent).free
-        most = min(self.limit_bytes, (used + free) // 2)
-        has_room = size <= most
+        if self._fits(used, size):
+            return used
+        most = self._most(used)
+        target = _FULL_AGAIN * most - (size if size <= most else 0)
         for copy in copies:
-            if used + size * has_room <= most:
+            if used <= target:
                 break
             copy.path.unlink(missing_ok=True)
             used -= copy.size
-        return has_room
+        return used
+
+    def _noted(self) -> int | None:
+        """Bytes that all copies take, or more; None if that is not known."""
+        try:
+            used = int((self.folder.parent / _LOCKS / _USED).read_text("ascii"))
+        except (OSError, ValueError):
+            return None
+        return used if used >= 0 else None
+
+    def _note(self, used: int) -> None:
+        content = str(used).encode()
+        write_whole(self.folder.parent / _LOCKS / _USED, content, mode=0o600, lasting=False)
 
     def _copies(self) -> list[_Copy]:
-        """Of all lakes, the longest unused first."""
-        found = []
-        for folder, inner, names in os.walk(self.folder.parent):
-            inner[:] = [name for name in inner if name != _LOCKS]
-            for path in (Path(folder, name) for name in names):
-                with contextlib.suppress(FileNotFoundError):
-                    known = path.stat()
-                    # Whoever wrote a draft held the lock that is ours now, and was killed.
-                    used_at = 0.0 if is_draft(path.name) else known.st_mtime
-                    found.append(_Copy(used_at, known.st_size, path))
+        """Of all lakes, the longest unused first; nothing that somebody else may have put there."""
+        base, found = self.folder.parent, []
+        for lake in (path for path in base.iterdir() if _OF_A_LAKE.fullmatch(path.name)):
+            for folder, _, names in os.walk(lake):
+                for path in (Path(folder, name) for name in names):
+                    if not _is_of_a_copy(path.relative_to(lake).as_posix()):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):
+                        known = path.stat()
+                        # Whoever wrote a draft held the lock that is ours now, and was killed.
+                        used_at = 0.0 if is_draft(path.name) else known.st_mtime
+                        found.append(_Copy(used_at, known.st_size, path))
         return sorted(found)
 
     @contextlib.contextmanager
@@ -153,6 +201,10 @@ class Nearby:
             return
         with file:  # The lock ends with it, or with the process.
             yield _lock(file)
+
+
+def _is_of_a_copy(key: str) -> bool:
+    return is_read_often(key) or _FILE.fullmatch(key) is not None or is_draft(key)
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -20,7 +20,7 @@ import pytest
 
 from stir_ray.errors import CorruptPart, LakeAway
 from stir_ray.lake.layout import checkpoint_key, part_key, result_key
-from stir_ray.lake.nearby import Nearby, is_read_often
+from stir_ray.lake.nearby import Nearby, file_key, is_read_often
 
 URL = "s3://bucket/lake"
 ROOMY = 10**6
@@ -123,7 +123,7 @@ def objects(sizes: list[int]) -> dict[str, int]:
 def test_copies_never_take_more_than_allowed_and_the_least_recently_used_go_first(
     folder: Path,
 ) -> None:
-    store, nearby = Store(objects([1000, 1000, 1000, 1000])), Nearby(URL, 3100)
+    store, nearby = Store(objects([1000, 1000, 1000, 1000])), Nearby(URL, 3300)
     first, second, third, fourth = store.contents
     for age, key in enumerate((first, second, third)):
         store.read_by(nearby, key)
@@ -133,14 +133,14 @@ def test_copies_never_take_more_than_allowed_and_the_least_recently_used_go_firs
     assert {path.name for path in kept(folder)} == {
         Path(key).name for key in (first, third, fourth)
     }
-    assert sum(path.stat().st_size for path in kept(folder)) <= 3100
+    assert sum(path.stat().st_size for path in kept(folder)) <= 3300
 
 
 def test_the_bound_is_that_of_all_lakes_of_the_machine(folder: Path) -> None:
     store = Store(objects([1000]))
     (key,) = store.contents
     for lake in range(5):
-        store.read_by(Nearby(f"s3://bucket/{lake}", 2100), key)
+        store.read_by(Nearby(f"s3://bucket/{lake}", 2200), key)
     assert len(kept(folder)) == 2
 
 
@@ -178,14 +178,81 @@ def test_copies_leave_half_of_the_free_disk_to_others(
 
 
 def test_the_draft_of_a_killed_writer_is_the_first_to_go(folder: Path) -> None:
-    store, nearby = Store(objects([1000, 1000])), Nearby(URL, 2500)
-    first, second = store.contents
+    store, nearby = Store(objects([1000, 1000, 1000])), Nearby(URL, 3300)
+    first, second, third = store.contents
     store.read_by(nearby, first)
     draft = (nearby.folder / first).with_name(f".draft-{'7' * 32}")
     draft.write_bytes(b"x" * 1000)
     store.read_by(nearby, second)
+    forget_sum(folder)
+    store.read_by(nearby, third)
     assert not draft.exists()
-    assert len(kept(folder)) == 2
+    assert len(kept(folder)) == 3
+
+
+def forget_sum(folder: Path) -> None:
+    """Remove what says how much all copies take."""
+    (noted,) = folder.rglob("bytes-used")
+    noted.unlink()
+
+
+PRECIOUS = ["thesis/precious.tex", "7.parquet", f"stir_ray-nearby/{'5' * 32}.zip"]
+INSIDE = ["notes.txt", "parts/images/notes.txt", "files/notes.txt", "files/a/b.parquet"]
+
+
+def test_files_of_others_are_never_removed_nor_counted(folder: Path) -> None:
+    store, nearby = Store(objects([1000] * 7)), Nearby(URL, 3300)
+    foreign = [folder / name for name in PRECIOUS] + [nearby.folder / name for name in INSIDE]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"years of work" * 997)
+        os.utime(path, (0, 0))
+    for key in store.contents:
+        store.read_by(nearby, key)
+    assert all(path.read_bytes() == b"years of work" * 997 for path in foreign)
+    copies = set(kept(folder)) - set(foreign)
+    assert len(copies) >= 2
+    assert sum(path.stat().st_size for path in copies) <= 3300
+
+
+def test_copies_of_files_that_are_of_no_lake_make_room_too(folder: Path) -> None:
+    nearby = Nearby("", 3300)
+    for version in range(7):
+        nearby.keep(file_key("s3://bucket/7.safetensors", str(version)), b"x" * 1000)
+    assert 2 <= len(kept(folder)) <= 3
+
+
+def test_copies_are_looked_through_once_in_a_while_and_not_for_each_object(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, walk = 0, os.walk
+
+    def counted(top: Path) -> object:
+        nonlocal looks
+        looks += 1
+        return walk(top)
+
+    monkeypatch.setattr(os, "walk", counted)
+    store, nearby = Store(objects([1000] * 197)), Nearby(URL, 97 * 954)
+    for number, key in enumerate(store.contents):
+        nearby.keep(key, store.contents[key])
+        assert looks <= 1 or number >= 97
+    # Every tenth of the limit once.
+    assert looks <= 2 + 100 / 9
+    assert 87 <= len(kept(folder)) <= 97
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"\xff", b"many", b"-7"])
+def test_the_bound_holds_whatever_becomes_of_the_sum(folder: Path, damage: bytes | None) -> None:
+    store, nearby = Store(objects([1000] * 7)), Nearby(URL, 3300)
+    for key in store.contents:
+        store.read_by(nearby, key)
+        (noted,) = folder.rglob("bytes-used")
+        noted.unlink()
+        if damage is not None:
+            noted.write_bytes(damage)
+        assert sum(path.stat().st_size for path in kept(folder)) <= 3300
+    assert len(kept(folder)) >= 2
 
 
 @contextmanager
