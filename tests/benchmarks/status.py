@@ -44,7 +44,7 @@ def measure(parts: int) -> Told:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         lake = root / "served" / "bucket" / "lake"
-        job = small_job(lake, seeds=list(range(max(1, parts // _PARTS_PER_SEED))))
+        job = small_job(lake, seeds=list(range(-(-parts // _PARTS_PER_SEED))))
         finetune.run(job, serial=True)
         stored = _pretend(job, lake)
         local_s = _status(job, root / "local.json", dict(os.environ))
