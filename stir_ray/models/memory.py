@@ -11,7 +11,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,10 @@ class Footprint:
     kept: int
     after: int = 0
 
+    def beside(self, held: int) -> "Footprint":
+        """The same work while so many bytes more are there."""
+        return replace(self, fixed=self.fixed + held)
+
     def of(self, at_once: int, count: int) -> int:
         """Bytes at the peak."""
         through = self.fixed + at_once * self.per_image + (count - at_once) * self.kept
@@ -54,6 +58,21 @@ class Footprint:
             return 0
         transient = max(1, self.per_image - self.kept)
         return int(room - self.fixed - count * self.kept) // transient
+
+
+@dataclass(frozen=True)
+class Successive:
+    """Bytes that works on the same images take, one after the other."""
+
+    works: tuple[Footprint, ...]
+
+    def of(self, at_once: int, count: int) -> int:
+        """Bytes at the peak."""
+        return max(work.of(at_once, count) for work in self.works)
+
+    def most(self, count: int, room: float) -> int:
+        """Images at once for which `room` bytes suffice; 0 if they do not for one."""
+        return min(work.most(count, room) for work in self.works)
 
 
 def footprint(make: Callable[[int], object], *, after: int = 0, smallest: int = 1) -> Footprint:
@@ -98,7 +117,9 @@ class _Trial:
 
 
 def _trial(make: Callable[[int], object], images: int) -> _Trial:
-    gc.collect()  # What others left behind in cycles must not be freed in between.
+    # Within so small a trial no automatic collection comes then. The oldest generation is left
+    # alone: with torch loaded, it takes longer than the trial.
+    gc.collect(1)
     with LiveBytes() as live:
         made = make(images)
         left = live.now

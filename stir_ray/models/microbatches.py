@@ -33,6 +33,12 @@ class MicroBatches:
         whole = min(self._largest or count, self.fitting or count, count)
         return max(1, -(-whole // 2**self.halvings))
 
+    def go_on(self, fitting: int | None, halvings: int) -> None:
+        """Take no more images at once than an attempt before, of which these are known."""
+        self.halvings = max(self.halvings, halvings)
+        if fitting is not None:
+            self.fitting = min(self.fitting or fitting, fitting)
+
     def each(self, count: int, make: Callable[[slice], Made]) -> list[Made]:
         """What `make` makes of every slice of `count` images, in order.
 

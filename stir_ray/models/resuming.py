@@ -25,11 +25,13 @@ class ResumeState:
         rows: of the training's record, of every epoch that is over, from epoch 0.
         halvings: of the images that go through the model at once, known to be needed.
         optimizer: its tensors by name.
+        fitting: images that went through the model at once before any halving; None if all did.
     """
 
     rows: list[dict[str, Any]]
     halvings: int
     optimizer: dict[str, Tensor]
+    fitting: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -39,9 +41,8 @@ class ResumeState:
 
 def encode(state: ResumeState) -> bytes:
     """Tensors and, as metadata, a JSON object."""
-    said = json.dumps(
-        {"halvings": state.halvings, "rows": state.rows}, sort_keys=True, allow_nan=False
-    )
+    described = {"fitting": state.fitting, "halvings": state.halvings, "rows": state.rows}
+    said = json.dumps(described, sort_keys=True, allow_nan=False)
     tensors = {name: tensor.contiguous() for name, tensor in state.optimizer.items()}
     return safetensors.torch.save(tensors, {_METADATA: said})
 
@@ -55,7 +56,8 @@ def decode(content: bytes, where: str) -> ResumeState:
     try:
         tensors = safetensors.torch.load(content)
         said = json.loads(_header(content)["__metadata__"][_METADATA])
-        return ResumeState(said["rows"], said["halvings"], tensors)
+        # A training begun before slices were predicted took whole batches.
+        return ResumeState(said["rows"], said["halvings"], tensors, said.get("fitting"))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptPart(f"{where}: not a resume state ({error})") from None
 

@@ -5,8 +5,9 @@ is the same whether the ones before it were trained in this process or in one th
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
 
 import torch
 from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
@@ -19,9 +20,13 @@ from stir_ray.job import Training
 from stir_ray.models import optimizers
 from stir_ray.models.augmentation import augmented
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.memory import Footprint, Successive, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.objectives import OBJECTIVES, LabelledImages, Objective, evaluate
 from stir_ray.models.randomness import drawn_from
+
+_FEWEST = 2
+"""Images of a trial: of one alone, batch normalisation may refuse to learn."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def train(
         loss, accuracy = run.evaluated(test_set)
         _check_finite(number, mean_loss, loss, remedy="lower the learning rate")
         goes_on = number < settings.epochs
-        tensors = optimizers.state_of(run.optimizer, model.module) if goes_on else None
+        tensors = run.optimizer_state() if goes_on else None
         yield Epoch(number, mean_loss, loss, accuracy, run.weights(), tensors)
 
 
@@ -92,6 +97,25 @@ def _check_finite(epoch: int, *losses: float, remedy: str) -> None:
     for loss in losses:
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss}; {remedy}")
+
+
+def training_footprint(
+    model: FrozenModel, settings: Training, images: LabelledImages
+) -> Successive:
+    """The memory of a training, of as many images as are in a batch.
+
+    It is found on a copy of the model, which is there meanwhile, with random numbers of its own:
+    the training is the same with and without it.
+
+    Args:
+        model: of which nothing is changed.
+        settings: of the training.
+        images: that are trained on.
+    """
+    copy = replace(model, module=deepcopy(model.module))
+    with drawn_from(0, model.mean.device):
+        run = _run(copy, settings, len(images.labels), MicroBatches())
+        return run.footprint(images)
 
 
 @dataclass(frozen=True)
@@ -115,7 +139,7 @@ class _Run:
         total = 0.0
         for place, batch in enumerate(batches):
             self.schedule.step_update((number - 1) * len(batches) + place)
-            chosen = self._seen(images, batch, number).at(slice(None), self.model.mean.device)
+            chosen = self._batch(images, batch, number)
             total += self._step(chosen, self._seed("dropout", number, place)) * len(batch)
         return total / len(images.labels)
 
@@ -129,8 +153,50 @@ class _Run:
         state = self.model.module.state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """A copy of the optimiser's tensors on the CPU."""
+        return optimizers.state_of(self.optimizer, self.model.module)
+
+    def footprint(self, images: LabelledImages) -> Successive:
+        """The memory of a step, of a test and of what is kept of an epoch; moves the weights."""
+
+        def some(count: int) -> LabelledImages:
+            return self._batch(images, torch.arange(count) % len(images.labels), 0)
+
+        def gradient(count: int) -> LabelledImages:
+            batch = some(count)
+            # The second slice finds the gradient of the first there, as all slices but one do.
+            self._gradient(batch, 0)([slice(None)] * 2)
+            return batch
+
+        def move(count: int) -> LabelledImages:
+            batch = some(count)
+            self._move()
+            return batch
+
+        def test(count: int) -> None:
+            self.evaluated(tested.at(slice(count)))
+
+        self.model.module.train()
+        gradient(_FEWEST)
+        move(_FEWEST)  # The optimiser makes its tensors in the first step.
+        moments, gradients = _bytes(self._moments()), _bytes(self._gradients())
+        # Where the weights are on the CPU, so are the copies of an epoch, until the next one ends.
+        is_on_cpu = self.model.mean.device.type == "cpu"
+        copied = footprint(lambda _: (self.weights(), self.optimizer_state()))
+        copies = copied.fixed if is_on_cpu else 0
+        step = footprint(gradient, smallest=_FEWEST).beside(moments + copies)
+        held = moments + gradients + copies
+        moving = footprint(move, smallest=_FEWEST).beside(held)
+        tested = some(2)
+        testing = replace(footprint(test), kept=step.kept).beside(held)
+        return Successive((step, moving, testing, Footprint(held + copies, 0, 0)))
+
     def _seed(self, purpose: str, *place: int) -> int:
         return derive_seed(purpose, self.settings.seed, *place)
+
+    def _batch(self, images: LabelledImages, which: Tensor, epoch: int) -> LabelledImages:
+        return self._seen(images, which, epoch).at(slice(None), self.model.mean.device)
 
     def _seen(self, images: LabelledImages, batch: Tensor, epoch: int) -> LabelledImages:
         chosen = images.at(batch)
@@ -143,11 +209,22 @@ class _Run:
         """Move the weights; the mean loss before."""
         gradient = self._gradient(batch, dropout_seed)
         loss = self.micro.all_or_none(len(batch.labels), gradient)
+        self._move()
+        return loss
+
+    def _move(self) -> None:
         if self.settings.gradient_clip is not None:
             weights = self.model.module.parameters()
             dispatch_clip_grad(weights, self.settings.gradient_clip, mode="norm")
         self.optimizer.step()
-        return loss
+
+    def _moments(self) -> Iterator[Tensor]:
+        for slots in self.optimizer.state.values():
+            yield from (value for value in slots.values() if isinstance(value, Tensor))
+
+    def _gradients(self) -> Iterator[Tensor]:
+        weights = self.model.module.parameters()
+        return (weight.grad for weight in weights if weight.grad is not None)
 
     def _gradient(self, batch: LabelledImages, dropout_seed: int) -> Callable[[list[slice]], float]:
         """A function that leaves the gradient of the mean loss in the weights; the mean loss."""
@@ -191,3 +268,7 @@ def _run(model: FrozenModel, settings: Training, images: int, micro: MicroBatche
         t_in_epochs=False,
     )
     return _Run(model, settings, OBJECTIVES[settings.task], optimizer, schedule, micro)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

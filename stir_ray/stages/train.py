@@ -50,16 +50,23 @@ def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
     bench.meter.note(train_images=len(train_set.labels), test_images=len(test_set.labels))
     module = _start(task, bench, train_set)
     resumed = states.newest(module)
+    model = checkpoints.freeze(module, task.architecture, bench.device)
+    settings = task.training
+    bench.expect(
+        ("train", task.architecture, settings, task.data),
+        min(settings.batch_size, max(len(train_set.labels), len(test_set.labels))),
+        lambda: training.training_footprint(model, settings, train_set),
+    )
     rows: list[Row] = []
     if resumed:
         module.load_state_dict(resumed.weights)
         rows = resumed.state.rows
         # Slices of another size round differently.
-        bench.micro.halvings = max(bench.micro.halvings, resumed.state.halvings)
+        bench.micro.go_on(resumed.state.fitting, resumed.state.halvings)
     else:
         bench.meter.note(whole=1.0)
     epochs = training.train(
-        checkpoints.freeze(module, task.architecture, bench.device),
+        model,
         task.training,
         train_set=train_set,
         test_set=test_set,
@@ -71,7 +78,8 @@ def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
         rows.append(_stored(task, epoch, bench))
         # Nothing is lost with epoch 0, and after the last one there is the record.
         if epoch.optimizer is not None:
-            states.keep(ResumeState(rows, bench.micro.halvings, epoch.optimizer))
+            micro = bench.micro
+            states.keep(ResumeState(rows, micro.halvings, epoch.optimizer, micro.fitting))
     return rows
 
 

@@ -21,8 +21,8 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, free_bytes
-from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.memory import Footprint, Successive, free_bytes
+from stir_ray.models.microbatches import MicroBatches, ran_out_of_memory
 from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
@@ -37,6 +37,7 @@ _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
 _MODELS_KEPT = 3
 _VIEWS_KEPT = 8
 Kept = TypeVar("Kept")
+Needs = Footprint | Successive
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Workbench:
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
-        self._footprints: dict[str, Footprint] = {}
+        self._footprints: dict[str, Needs] = {}
         # Of the CPU's memory as of its cores; its other workers start at the same time.
         self._share = (
             settings.gpu_share
@@ -114,9 +115,7 @@ class Workbench:
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = MicroBatches(self.settings.batch_size, halvings=out_of_memory)
 
-    def expect(
-        self, work: Sequence[object], count: int, footprint: Callable[[], Footprint]
-    ) -> None:
+    def expect(self, work: Sequence[object], count: int, footprint: Callable[[], Needs]) -> None:
         """Let as many images at once go through the model next as are predicted to fit.
 
         Args:
@@ -128,18 +127,29 @@ class Workbench:
             MemoryError: if one image at once is already too much.
         """
         described = str(work)
-        if described not in self._footprints:
-            self._footprints[described] = footprint()
-        needs = self._footprints[described]
         free = free_bytes(self.device, self._share)
+        if described not in self._footprints:
+            self._footprints[described] = self._tried(count, footprint, free)
+        needs = self._footprints[described]
         self.micro.fitting = needs.most(count, free)
         if not self.micro.fitting:
-            raise MemoryError(
-                f"{self._task}: {count} images, one at once, need "
-                f"{needs.of(1, count) / 1e9:.1f} GB on {self.device_name}, where "
-                f"{free / 1e9:.1f} GB are free for this worker; "
-                "take fewer images or workers, or a device with more memory"
-            )
+            raise self._too_little(count, _size(needs.of(1, count)), free)
+
+    def _tried(self, count: int, footprint: Callable[[], Needs], free: float) -> Needs:
+        try:
+            return footprint()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+        # Not in the handler: there the error still holds the tensors.
+        raise self._too_little(count, "more than there is", free)
+
+    def _too_little(self, count: int, needed: str, free: float) -> MemoryError:
+        return MemoryError(
+            f"{self._task}: {count} images, one at once, need {needed} on {self.device_name}, "
+            f"where {_size(free)} are free for this worker; "
+            "take fewer images or workers, or a device with more memory"
+        )
 
     def end(self) -> Measures:
         """The task is done, and what it made is in the lake; its measures.
@@ -312,3 +322,7 @@ class Workbench:
         )
         images = torch.from_numpy(pixels).to(self.device)
         return ImageSet(images, tuple(table.column("image_id").to_pylist()))
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.3g} GB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 
-from stir_ray.job import Architecture
+from stir_ray.job import Architecture, Training
 from stir_ray.models import memory
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, footprint, free_bytes
+from stir_ray.models.architectures import build
+from stir_ray.models.checkpoints import FrozenModel, freeze
+from stir_ray.models.memory import Footprint, Successive, footprint, free_bytes
 from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.objectives import LabelledImages
 from stir_ray.models.representations import representation
+from stir_ray.models.training import train, training_footprint
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings
 from stir_ray.stages.views import view, view_footprint
@@ -91,6 +95,52 @@ def test_the_peak_of_a_view_is_predicted(architecture: Architecture, at_once: in
         lambda: view(model, shown, layers=layers, kind="tokens", micro=MicroBatches(at_once))
     )
     assert found.of(at_once, len(shown)) == pytest.approx(measured, rel=CLOSE)
+
+
+def trained(
+    architecture: Architecture, settings: Training, at_once: int | None
+) -> tuple[Successive, int]:
+    """What is predicted of a training, and bytes at its peak."""
+    model = freeze(build(architecture, classes=3), architecture, CPU)
+    shown = LabelledImages(images(2 * BATCH, (1, 16, 16)), torch.arange(2 * BATCH) % 3)
+    found = training_footprint(model, settings, shown)
+
+    def do() -> object:
+        micro = MicroBatches(at_once)
+        epochs = train(model, settings, train_set=shown, test_set=shown, micro=micro)
+        # An epoch is there until the next one ends, as where epochs are stored.
+        return deque(epochs, maxlen=1)
+
+    return found, allocated_at_peak(do)
+
+
+BATCH = 23
+
+
+@pytest.mark.parametrize(
+    ("architecture", "optimizer", "at_once", "precision"),
+    [
+        (SMALL, "adamw", 1, "none"),
+        (SMALL, "sgd", 11, "none"),
+        (WIDE, "adamw", 11, "none"),
+        (WIDE, "nesterov", 5, "bf16"),
+    ],
+)
+def test_the_peak_of_a_training_in_slices_is_predicted(
+    architecture: Architecture, optimizer: str, at_once: int, precision: str
+) -> None:
+    settings = Training.model_validate(
+        {"epochs": 3, "batch_size": BATCH, "optimizer": optimizer, "mixed_precision": precision}
+    )
+    found, measured = trained(architecture, settings, at_once)
+    assert found.of(at_once, BATCH) == pytest.approx(measured, rel=CLOSE)
+
+
+def test_whole_batches_take_what_is_predicted_or_a_gradient_less() -> None:
+    found, measured = trained(WIDE, Training(epochs=1, batch_size=BATCH), None)
+    weights = sum(tensor.nbytes for tensor in build(WIDE, classes=3).parameters())
+    predicted = found.of(BATCH, BATCH)
+    assert (1 - CLOSE) * (predicted - weights) <= measured <= (1 + CLOSE) * predicted
 
 
 @given(

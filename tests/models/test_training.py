@@ -13,8 +13,8 @@ from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import digest, freeze
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.objectives import OBJECTIVES, LabelledImages, evaluate, with_new_classifier
-from stir_ray.models.training import Epoch, train
-from tests.models.tiny import CPU, UNITS, VIT, images
+from stir_ray.models.training import Epoch, train, training_footprint
+from tests.models.tiny import CPU, UNITS, VIT, images, vit
 
 
 def labelled(count: int, *, seed: int) -> LabelledImages:
@@ -42,6 +42,37 @@ def run(*, weights_seed: int = 5, at_once: int | None = None, **changed: Any) ->
         micro=MicroBatches(at_once),
     )
     return list(epochs)
+
+
+DROPPING = vit(proj_drop_rate=0.2, attn_drop_rate=0.1, drop_path_rate=0.3)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": "sgd", "gradient_clip": 0.5},
+        {"optimizer": "adamw", "augmentation": "standard", "mixed_precision": "bf16"},
+    ],
+    ids=["sgd", "adamw"],
+)
+def test_asking_what_memory_it_takes_changes_nothing_of_a_training(changed: dict[str, Any]) -> None:
+    settings = Training(epochs=2, batch_size=7, learning_rate=0.01, seed=7, **changed)
+
+    def trained(*, is_asked: bool) -> list[Epoch]:
+        model = freeze(build(DROPPING, classes=3, seed=5), DROPPING, CPU)
+        torch.manual_seed(11)
+        drawn = torch.get_rng_state()
+        if is_asked:
+            assert training_footprint(model, settings, TRAIN_SET).of(7, 7) > 0
+            assert all(weights.grad is None for weights in model.module.parameters())
+        assert torch.equal(torch.get_rng_state(), drawn)
+        micro = MicroBatches()
+        return list(train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=micro))
+
+    pairs = list(zip(trained(is_asked=True), trained(is_asked=False), strict=True))
+    assert len(pairs) == 3
+    assert all(same(*pair) for pair in pairs)
+    assert all(asked.test_loss == alone.test_loss for asked, alone in pairs)
 
 
 def same(one: Epoch, other: Epoch) -> bool:

@@ -19,9 +19,11 @@ from stir_ray.lake.layout import parse_checkpoint_key, parse_resume_key, resume_
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import open_lake
-from stir_ray.models import resuming
+from stir_ray.models import resuming, training
+from stir_ray.models.memory import Footprint
 from stir_ray.models.resuming import ResumeState
 from stir_ray.plan.preparation import Train
+from stir_ray.stages import workbench
 from stir_ray.stages.train import train_model
 from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
@@ -278,10 +280,10 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
 def test_a_resume_state_is_read_as_it_was_written() -> None:
     rows = [{"epoch": 7, "train_loss": 0.1 + 0.2, "test_accuracy": None}]
     tensors = {"a.exp_avg": torch.rand(3, 5), "a.step": torch.tensor(11.0)}
-    content = resuming.encode(ResumeState(rows, 2, tensors))
-    assert resuming.encode(ResumeState(rows, 2, dict(reversed(tensors.items())))) == content
+    content = resuming.encode(ResumeState(rows, 2, tensors, 11))
+    assert resuming.encode(ResumeState(rows, 2, dict(reversed(tensors.items())), 11)) == content
     found = resuming.decode(content, "here")
-    assert (found.rows, found.halvings, found.epoch) == (rows, 2, 7)
+    assert (found.rows, found.halvings, found.fitting, found.epoch) == (rows, 2, 11, 7)
     assert set(found.optimizer) == set(tensors)
     assert all(torch.equal(found.optimizer[name], tensors[name]) for name in tensors)
 
@@ -300,9 +302,27 @@ def test_what_memory_did_not_suffice_for_is_not_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.Tensor, "backward", without_memory)
+        patch.setattr(training, "training_footprint", lambda *_: Footprint(0, 0, 0))
         attempt(task, lakes[0])
         steps.clear()
         dies(task, lakes[1], at=4)
     attempt(task, lakes[1])
     # Slices of another size would round differently, and draw other masks.
+    assert record(task, lakes[1]) == record(task, lakes[0])
+
+
+def test_a_training_goes_on_with_as_many_images_at_once_wherever_that_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, lakes = task_of("sgd"), (tmp_path / "whole", tmp_path / "parts")
+    with monkeypatch.context() as patch:
+        patch.setattr(workbench, "free_bytes", lambda *_: 1e6)
+        attempt(task, lakes[0])
+        dies(task, lakes[1], at=4)
+    (key,) = resume_states(lakes[1])
+    kept = resuming.decode(open_lake(str(lakes[1])).read_resume_state(key), key)
+    assert kept.fitting is not None
+    assert kept.fitting < task.training.batch_size
+    # On a machine where whole batches fit.
+    attempt(task, lakes[1])
     assert record(task, lakes[1]) == record(task, lakes[0])
