@@ -64,7 +64,8 @@ def test_failures_are_told_kind_by_kind_with_an_example_and_what_to_do(broken: P
         ("2", "deterministic", "FloatingPointError"),
         ("1", "deterministic", "ValueError"),
     ]
-    assert f"{OF_PT[0]}: seed 0 diverged" in said
+    # Where a job begins among the pretrained model's inversions depends on the job.
+    assert any(f"{one}: seed {one[-1]} diverged" in said for one in OF_PT)
     assert "invert_layer" not in said
     _, long, _ = stir_ray("failures", broken, "--traceback")
     assert "in invert_layer" in long
@@ -127,7 +128,7 @@ def test_a_retry_mends_and_ends_as_if_nothing_had_failed(broken: Path, finished:
     with watched() as ran:
         code, said, _ = stir_ray("retry", broken, "--layer", 2, "--serial")
     assert code == 3
-    assert ran == [*OF_PT, *SHOWN]
+    assert (set(ran[: len(OF_PT)]), ran[len(OF_PT) :]) == (set(OF_PT), SHOWN)
     assert "8 of 9 failed tasks chosen" in said
     _, said, _ = stir_ray("failures", broken)
     # The records of the others stay in the lake, and are not counted any more.
