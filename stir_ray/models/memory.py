@@ -22,6 +22,9 @@ from torch.utils._pytree import tree_iter
 
 _USABLE = 0.9
 """Of what is free: allocators waste some, and libraries take workspaces that nobody counts."""
+_LEAST = 2 * 2**30
+"""Bytes of a machine's memory that every process of ours may take, however many cores it has: a
+machine is not given more workers than it has room for."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -105,7 +108,8 @@ def free_bytes(device: torch.device, share: float) -> float:
         # What torch holds and does not use is free to it alone.
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return _USABLE * (free * share + held)
-    return _USABLE * share * min([_machine_bytes(), *cgroup_bytes()])
+    free = min([_machine_bytes(), *cgroup_bytes()])
+    return _USABLE * min(free, max(share * free, _LEAST))
 
 
 @dataclass(frozen=True)

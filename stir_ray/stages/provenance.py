@@ -45,6 +45,7 @@ def provenance(
     task: str,
     attempt: int,
     batch_size: int | None,
+    at_once: int | None,
     halvings: int,
     device: str,
     seconds: float,
@@ -56,6 +57,7 @@ def provenance(
         task: in words.
         attempt: number of the attempt at it, from 1.
         batch_size: images of one forward pass, as asked for; None for all at once.
+        at_once: of them that were predicted to fit, in the work that came last; None if none was.
         halvings: of that number, for which memory did not suffice.
         device: that it was computed on.
         seconds: that its task had taken when the part was written.
@@ -66,6 +68,7 @@ def provenance(
         "task": task,
         "attempt": attempt,
         "batch_size": batch_size,
+        "at_once": at_once,
         "halvings": halvings,
         "device": device,
         "seconds": round(seconds, 3),

@@ -21,8 +21,7 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, Successive, free_bytes
-from stir_ray.models.microbatches import MicroBatches, ran_out_of_memory
+from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
@@ -31,13 +30,13 @@ from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
 from stir_ray.stages.meter import Meter
 from stir_ray.stages.provenance import provenance
+from stir_ray.stages.room import Needs, Room
 from stir_ray.stages.work import WorkerSettings
 
 _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
 _MODELS_KEPT = 3
 _VIEWS_KEPT = 8
 Kept = TypeVar("Kept")
-Needs = Footprint | Successive
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,10 @@ class Workbench:
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
-        self._footprints: dict[str, Needs] = {}
         # Of the CPU's memory as of its cores; its other workers start at the same time.
-        self._share = (
-            settings.gpu_share
-            if self.device.type == "cuda"
-            else min(1.0, threads / (os.cpu_count() or 1))
-        )
+        of_cpu = min(1.0, threads / (os.cpu_count() or 1))
+        share = settings.gpu_share if self.device.type == "cuda" else of_cpu
+        self._room = Room(self.device, self.device_name, share)
         self._began = time.monotonic()
         self._task, self._attempt = "", 1
         self._is_away = False
@@ -126,30 +122,7 @@ class Workbench:
         Raises:
             MemoryError: if one image at once is already too much.
         """
-        described = str(work)
-        free = free_bytes(self.device, self._share)
-        if described not in self._footprints:
-            self._footprints[described] = self._tried(count, footprint, free)
-        needs = self._footprints[described]
-        self.micro.fitting = needs.most(count, free)
-        if not self.micro.fitting:
-            raise self._too_little(count, _size(needs.of(1, count)), free)
-
-    def _tried(self, count: int, footprint: Callable[[], Needs], free: float) -> Needs:
-        try:
-            return footprint()
-        except (MemoryError, RuntimeError) as error:
-            if not ran_out_of_memory(error):
-                raise
-        # Not in the handler: there the error still holds the tensors.
-        raise self._too_little(count, "more than there is", free)
-
-    def _too_little(self, count: int, needed: str, free: float) -> MemoryError:
-        return MemoryError(
-            f"{self._task}: {count} images, one at once, need {needed} on {self.device_name}, "
-            f"where {_size(free)} are free for this worker; "
-            "take fewer images or workers, or a device with more memory"
-        )
+        self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
 
     def end(self) -> Measures:
         """The task is done, and what it made is in the lake; its measures.
@@ -177,6 +150,7 @@ class Workbench:
             task=self._task,
             attempt=self._attempt,
             batch_size=self.settings.batch_size,
+            at_once=self.micro.fitting,
             halvings=self.micro.halvings,
             device=self.device_name,
             seconds=time.monotonic() - self._began,
@@ -322,7 +296,3 @@ class Workbench:
         )
         images = torch.from_numpy(pixels).to(self.device)
         return ImageSet(images, tuple(table.column("image_id").to_pylist()))
-
-
-def _size(count: float) -> str:
-    return f"{count / 1e9:.3g} GB"

@@ -197,12 +197,22 @@ def limited(group: Path, most: str, used: int, files: int) -> None:
 def test_a_container_has_no_more_memory_than_its_limit_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unlimited = free_bytes(CPU, 1.0)
-    assert unlimited > 0
-    assert free_bytes(CPU, 0.25) == pytest.approx(unlimited / 4, rel=0.5)
+    assert free_bytes(CPU, 1.0) > 0
     limited(tmp_path / "limited", "5000", 3000, 1000)
     limited(tmp_path / "free", "max", 3000, 1000)
     assert list(memory.cgroup_bytes(tmp_path / "limited")) == [3000]
     assert list(memory.cgroup_bytes(tmp_path / "free")) == []
     monkeypatch.setattr(memory, "cgroup_bytes", lambda: [3000])
-    assert free_bytes(CPU, 0.5) <= 1500
+    assert free_bytes(CPU, 1.0) == pytest.approx(2700)
+
+
+def test_a_worker_takes_its_share_and_never_less_than_a_machine_keeps_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "cgroup_bytes", lambda: [])
+    monkeypatch.setattr(memory, "_machine_bytes", lambda: 64 * 2**30)
+    assert free_bytes(CPU, 0.25) == pytest.approx(0.9 * 16 * 2**30)
+    # One thread of very many.
+    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2 * 2**30)
+    monkeypatch.setattr(memory, "_machine_bytes", lambda: 2**30)
+    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2**30)

@@ -17,7 +17,7 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import open_lake
 from stir_ray.models import representations, training
 from stir_ray.plan.preparation import Train
-from stir_ray.stages import workbench
+from stir_ray.stages import room
 from stir_ray.stages.train import train_model
 from stir_ray.stages.work import WorkerSettings
 from stir_ray.stages.workbench import Workbench
@@ -64,7 +64,7 @@ def train_with(lake: Path, free: float | None) -> Workbench:
     bench.begin(task.label)
     with pytest.MonkeyPatch.context() as patch:
         if free is not None:
-            patch.setattr(workbench, "free_bytes", lambda *_: free)
+            patch.setattr(room, "free_bytes", lambda *_: free)
         train_model(task, bench)
     return bench
 

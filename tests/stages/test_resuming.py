@@ -23,7 +23,7 @@ from stir_ray.models import resuming, training
 from stir_ray.models.memory import Footprint
 from stir_ray.models.resuming import ResumeState
 from stir_ray.plan.preparation import Train
-from stir_ray.stages import workbench
+from stir_ray.stages import room
 from stir_ray.stages.train import train_model
 from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
@@ -316,7 +316,7 @@ def test_a_training_goes_on_with_as_many_images_at_once_wherever_that_is(
 ) -> None:
     task, lakes = task_of("sgd"), (tmp_path / "whole", tmp_path / "parts")
     with monkeypatch.context() as patch:
-        patch.setattr(workbench, "free_bytes", lambda *_: 1e6)
+        patch.setattr(room, "free_bytes", lambda *_: 1e6)
         attempt(task, lakes[0])
         dies(task, lakes[1], at=4)
     (key,) = resume_states(lakes[1])
