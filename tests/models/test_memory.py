@@ -209,7 +209,7 @@ def test_a_container_has_no_more_memory_than_its_limit_leaves(
 def test_a_worker_takes_its_share_and_never_less_than_a_machine_keeps_for_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(memory, "cgroup_bytes", lambda: [])
+    monkeypatch.setattr(memory, "cgroup_bytes", list)
     monkeypatch.setattr(memory, "_machine_bytes", lambda: 64 * 2**30)
     assert free_bytes(CPU, 0.25) == pytest.approx(0.9 * 16 * 2**30)
     # One thread of very many.
