@@ -68,6 +68,8 @@ def _start(cores: int | None) -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         ray.init(
+            # Without it Ray joins whatever other Ray runs on this machine.
+            address="local",
             num_cpus=cores,
             include_dashboard=False,
             log_to_driver=False,

@@ -1,5 +1,8 @@
 """A Ray that cannot be had is for the person to mend, and the line says how."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
 from tests.execution.alone import alone
@@ -38,3 +41,30 @@ def test_a_ray_that_cannot_be_had_is_one_line_with_what_to_do(
         _, said = process.communicate(timeout=60)
     (line,) = said.strip().splitlines()
     assert [part for part in expected if part not in line] == []
+
+
+APART = """
+import os, sys
+from stir_ray.execution import ray_cluster
+
+ray_cluster.connect(cores=1)
+sys.stderr.write(ray_cluster.ray.get_runtime_context().gcs_address)
+"""
+
+
+def test_another_ray_of_this_machine_is_left_alone(local_ray: None) -> None:
+    from stir_ray.execution import ray_cluster
+
+    other = ray_cluster.ray.get_runtime_context().gcs_address
+    # A short path: Ray puts sockets there.
+    with TemporaryDirectory(dir="/tmp") as folder:
+        # So `ray start` leaves word of itself, and `ray.init` would join it.
+        word = Path(folder) / "ray" / "ray_current_cluster"
+        word.parent.mkdir()
+        word.write_text(other)
+        with alone("-c", APART, env={"RAY_TMPDIR": folder}) as process:
+            _, said = process.communicate(timeout=120)
+    address = said.strip().splitlines()[-1]
+    assert process.returncode == 0, said
+    assert address.startswith("127.0.0.1:")
+    assert address != other
