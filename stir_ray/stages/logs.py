@@ -14,10 +14,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 from stir_ray.secrets import without_secrets
 
-_names: Mapping[str, Any] = {}
-"""What is being done in this process. Not bound to a thread: a worker does one task at a time, and
-those who read and write for it in other threads say something of it too. So it is replaced and
-never changed: another thread may be in the middle of it."""
+_going_on: dict[object, Mapping[str, Any]] = {}
+"""What is being done in this process, the latest last. Not bound to a thread: a worker does one
+task at a time, and those who read and write for it in other threads say something of it too."""
 
 
 def begin_logging() -> None:
@@ -39,18 +38,20 @@ def begin_logging() -> None:
 @contextmanager
 def doing(**names: Any) -> Iterator[None]:
     """Every line that this process writes meanwhile has these names."""
-    global _names  # noqa: PLW0603 - of the process, as logging is
-    before = _names
-    _names = {**before, **names}
+    # Each takes back its own: what begins in two threads need not end in turn.
+    own = object()
+    _going_on[own] = names
     try:
         yield
     finally:
-        _names = before
+        del _going_on[own]
 
 
 def _named(record: logging.LogRecord) -> bool:
-    for name, value in _names.items():
-        record.__dict__.setdefault(name, value)
+    # A copy, made at once: another thread may begin or end something meanwhile.
+    for names in reversed(list(_going_on.values())):
+        for name, value in names.items():
+            record.__dict__.setdefault(name, value)
     return True
 
 

@@ -50,6 +50,18 @@ def test_lines_of_libraries_and_threads_name_the_task(lines: Read) -> None:
     assert "task" not in after
 
 
+def test_tasks_that_do_not_end_in_turn_leave_no_name_behind(lines: Read) -> None:
+    first, second = doing(task="first"), doing(task="second")
+    first.__enter__()
+    second.__enter__()
+    LIBRARY.warning("during both")
+    first.__exit__(None, None, None)
+    LIBRARY.warning("during the second")
+    second.__exit__(None, None, None)
+    LIBRARY.warning("after both")
+    assert [line.get("task") for line in lines()] == ["second", "second", None]
+
+
 def test_names_end_with_a_task_that_fails(lines: Read) -> None:
     with doing(job="outer"):
         with suppress(ValueError), doing(task="inner"):
