@@ -1,0 +1,109 @@
+"""Vision transformers through timm alone, and images for them, where little is installed."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from stir_ray.models.patches import with_patch_projection
+from stir_ray.models.randomness import drawn_from
+
+if TYPE_CHECKING:
+    from stir_ray.models.checkpoints import FrozenModel
+    from stir_ray.models.representations import all_representations, representation
+else:
+    try:
+        from stir_ray.models.checkpoints import FrozenModel
+        from stir_ray.models.representations import all_representations, representation
+    except ModuleNotFoundError:  # Those know the job's words, and so pydantic.
+        from tests.benchmarks.plain import FrozenModel, all_representations, representation
+
+__all__ = ["FrozenModel", "all_representations", "representation"]
+
+
+def create(
+    name: str, *, seed: int, gain: float = 1.0, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A timm model with random weights, its blocks' matrices scaled by `gain`.
+
+    timm's fresh blocks add little to what they get; with a larger gain layers differ more.
+    """
+    with drawn_from(seed):
+        module = timm.create_model(name, pretrained=False, num_classes=0, **(arguments or {}))
+    module.eval().requires_grad_(False)
+    for weight in _matrices(module):
+        weight.mul_(gain)
+    return module
+
+
+def load(name: str, path: Path, *, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """A timm model with the weights of a safetensors file, whatever its classifier."""
+    module = timm.create_model(name, pretrained=False, num_classes=0, **(arguments or {}))
+    kept = module.state_dict()
+    state = load_file(path)
+    module.load_state_dict({key: state[key] for key in kept})
+    return module.eval().requires_grad_(False)
+
+
+def finetuned(module: nn.Module, *, seed: int) -> nn.Module:
+    """A copy with 30 % noise on the matrices of its blocks: a stand-in for finetuning."""
+    moved = copy.deepcopy(module)
+    generator = torch.Generator().manual_seed(seed)
+    for weight in _matrices(moved):
+        weight.add_(0.3 * weight.std() * torch.randn(weight.shape, generator=generator))
+    return moved
+
+
+def frozen(module: nn.Module, device: torch.device) -> FrozenModel:
+    """A copy of the module on a device, its patch embedding a matrix product, as in a job."""
+    half = torch.full((1, 1, 1, 1), 0.5, device=device)
+    return FrozenModel(with_patch_projection(copy.deepcopy(module).to(device)), half, half)
+
+
+def depth(module: nn.Module) -> int:
+    """Number of blocks."""
+    return len(_vit(module).blocks)
+
+
+def image_shape(module: nn.Module) -> tuple[int, int, int]:
+    """Channels, height, width."""
+    embedding = _vit(module).patch_embed
+    height, width = embedding.img_size
+    return embedding.proj.weight.shape[1], height, width
+
+
+def photograph_like(count: int, *, shape: tuple[int, int, int], seed: int) -> Tensor:
+    """Images in [0, 1] whose spectrum falls with the frequency, as that of photographs does."""
+    generator = torch.Generator().manual_seed(seed)
+    grey, colours = (
+        torch.randn(count, channels, *shape[1:], generator=generator) for channels in (1, shape[0])
+    )
+    vertical, horizontal = torch.fft.fftfreq(shape[1]), torch.fft.rfftfreq(shape[2])
+    frequency = torch.hypot(vertical[:, None], horizontal[None, :])
+    frequency[0, 0] = torch.inf
+    smooth = torch.fft.irfft2(torch.fft.rfft2(grey + 0.3 * colours) / frequency, s=shape[1:])
+    spread = smooth.std(dim=(1, 2, 3), keepdim=True)
+    return (0.5 + 0.25 * smooth / spread).clamp(0.0, 1.0)
+
+
+def digits(count: int, *, size: int) -> Tensor:
+    """Handwritten digits 5 to 9, as jobs/digits.yaml has them; needs scikit-learn."""
+    from sklearn.datasets import load_digits
+
+    found: Any = load_digits()
+    pixels = torch.from_numpy(found.images[found.target >= 5][:count] / 16.0).float()[:, None]
+    resized = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
+    return resized.clamp(0.0, 1.0)
+
+
+def _matrices(module: nn.Module) -> list[Tensor]:
+    return [weight for weight in _vit(module).blocks.parameters() if weight.ndim == 2]
+
+
+def _vit(module: nn.Module) -> Any:
+    return cast("Any", module)
