@@ -58,25 +58,47 @@ def invert_one_by_one(
     settings: InversionSettings,
 ) -> Tensor:
     """The inverted images, each found in a loop of its own."""
-    pairs = zip(images, start, strict=True)
-    return torch.stack([_invert_one(representation, image, at, settings) for image, at in pairs])
+    found = []
+    for image, at in zip(images, start, strict=True):
+        path = _path(representation, image, at, settings)
+        found.append(min(path, key=lambda iterate: _residual(representation, image, iterate)))
+    return torch.stack(found)
 
 
-def _invert_one(
+def residual_paths(
+    representation: Callable[[Tensor], Tensor],
+    *,
+    images: Tensor,
+    start: Tensor,
+    settings: InversionSettings,
+) -> Tensor:
+    """The residual after every step, from 0 on, of every image: (step, image)."""
+    columns = []
+    for image, at in zip(images, start, strict=True):
+        path = _path(representation, image, at, settings)
+        columns.append([float(_residual(representation, image, iterate)) for iterate in path])
+    return torch.tensor(columns, dtype=images.dtype).T
+
+
+def _residual(
+    representation: Callable[[Tensor], Tensor], image: Tensor, candidate: Tensor
+) -> Tensor:
+    with torch.no_grad():
+        wanted = representation(image[None])[0]
+    return (representation(candidate[None])[0] - wanted).norm() / wanted.norm()
+
+
+def _path(
     representation: Callable[[Tensor], Tensor],
     image: Tensor,
     start: Tensor,
     settings: InversionSettings,
-) -> Tensor:
-    wanted = representation(image[None])[0].detach()
-
-    def residual(candidate: Tensor) -> Tensor:
-        return (representation(candidate[None])[0] - wanted).norm() / wanted.norm()
-
+) -> list[Tensor]:
+    """Every iterate, from the start to the last."""
     iterates, mean, square = [start], torch.zeros_like(start), torch.zeros_like(start)
     for t in range(settings.iterations):
         at = iterates[-1].clone().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(residual(at), at)
+        (gradient,) = torch.autograd.grad(_residual(representation, image, at), at)
         rate = settings.step_size
         if settings.schedule is Schedule.COSINE:
             rate *= (1 + math.cos(math.pi * t / settings.iterations)) / 2
@@ -88,8 +110,7 @@ def _invert_one(
         else:
             step = gradient / gradient.norm()
         iterates.append((at.detach() - rate * step).clamp(0, 1))
-    with torch.no_grad():
-        return min(iterates, key=lambda iterate: float(residual(iterate)))
+    return iterates
 
 
 def _dot(a: list[Fraction], b: list[Fraction]) -> Fraction:

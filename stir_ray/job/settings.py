@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from stir_ray.job.grammar import LayerNumbers, Value, word_or
-from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
+from stir_ray.numerics.settings import (
+    DEFAULT,
+    PAPER,
+    InversionSettings,
+    Precision,
+    Schedule,
+    Update,
+)
 
 
 class InversionChoice(Value):
@@ -17,6 +24,13 @@ class InversionChoice(Value):
     step_size: PositiveFloat | None = None
     update: Update | None = None
     schedule: Schedule | None = None
+    tolerance: NonNegativeFloat = 0.0
+    """An image whose residual is not above it is found and leaves the batch; 0 lets every image
+    take every step. Results say after how many steps each was found."""
+    precision: Precision = Precision.AUTO
+    """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
+    `auto`, the fastest of the worker's device: bfloat16 where it has units for it, else float32.
+    Whatever is measured of the images found is of float32 products."""
     residual_limit: PositiveFloat = 0.5
     """Images whose residual ends above it are counted as unconverged. Changes no image."""
 
@@ -28,6 +42,8 @@ class InversionChoice(Value):
             step_size=self.step_size or base.step_size,
             schedule=self.schedule or base.schedule,
             iterations=self.iterations or base.iterations,
+            tolerance=self.tolerance,
+            precision=self.precision,
         )
 
 

@@ -118,10 +118,12 @@ INVERSIONS = TableSchema(
         Column("seed", _INT, "of the noise start"),
         Column("image_id", _INT, "place of the image in its dataset"),
         Column("residual", _FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
-        Column("start_residual", _FLOAT, "the same of the noise start"),
+        Column("start_residual", _FLOAT, "the same of the noise start, in the precision that was "
+               "searched in"),
+        Column("steps", _INT, "after which the image was found; 0 is the noise start"),
     ),
     key=("image_id",),
-)
+)  # fmt: skip
 
 IMAGES = TableSchema(
     "images",

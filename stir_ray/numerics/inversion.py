@@ -10,20 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Self
 
 import torch
 
-from stir_ray.numerics.settings import InversionSettings, Schedule, Update
+from stir_ray.numerics.precision import products_in, resolved, seen_in
+from stir_ray.numerics.settings import InversionSettings, Schedule
+from stir_ray.numerics.updates import STEPS, Step
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     Images = Float[Tensor, "image channel height width"]
     PerImage = Float[Tensor, " image"]
-    Representation = Callable[[Images], Float[Tensor, "image unit"]]
+    Units = Float[Tensor, "image unit"]
+    Representation = Callable[[Images], Units]
+
+_LOOK_EVERY = 5
+"""Steps between two looks at which images are found. A look waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,16 @@ class Inversion:
     Attributes:
         images: values in [0, 1], except where no step improved on the noise start, which is
             returned as it was drawn.
-        residual: ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of `images`; 0 is a perfect inversion.
+        residual: ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of `images`, in the precision that was searched
+            in; 0 is a perfect inversion.
         start_residual: the same of the noise start.
+        steps: after how many of them each image was found; 0 is the noise start.
     """
 
     images: Images
     residual: PerImage
     start_residual: PerImage
+    steps: Int[Tensor, " image"]
 
 
 def invert(
@@ -53,10 +62,11 @@ def invert(
             lie after the first projection, and they would never move again.
         images: the reference images, in [0, 1].
         start: the first iterate, of the same shape; usually `noise_start`.
-        settings: update, step size, schedule and number of iterations.
+        settings: update, step size, schedule, number of iterations, tolerance and precision.
 
     Returns:
-        The best of the `settings.iterations + 1` iterates of every image, start and end included.
+        Of the `settings.iterations + 1` iterates of every image, start and end included, the first
+        one whose residual is within the tolerance; the best one if none is.
 
     Raises:
         ValueError: when `images` and `start` differ in shape, or the representation of a reference
@@ -65,35 +75,16 @@ def invert(
     """
     if images.shape != start.shape:
         raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
-    with torch.no_grad():
-        target = representation(images)
-    scale = torch.linalg.vector_norm(target, dim=1)
-    if not bool((torch.isfinite(scale) & (scale > 0)).all()):
-        raise ValueError("a reference image is represented by zeros, NaN or infinity: no residual")
-
-    def residual(candidate: Images) -> PerImage:
-        return torch.linalg.vector_norm(representation(candidate) - target, dim=1) / scale
-
-    step = _STEPS[settings.update](start)
-    current = best = start
-    best_residual = start_residual = torch.full_like(scale, math.inf)
-    for iteration in range(settings.iterations):
-        candidate = current.detach().requires_grad_(True)
-        now = residual(candidate)
-        # The sum, not the mean: an image's gradient must not depend on how many are beside it.
-        (gradient,) = torch.autograd.grad(now.sum(), candidate)
+    precision = resolved(settings.precision, images)
+    with products_in(precision):
+        represent = seen_in(precision, representation)
         with torch.no_grad():
-            best, best_residual = _better(best, best_residual, current, now.detach())
-            if iteration == 0:
-                start_residual = best_residual
-            size = settings.step_size * _fraction(settings, iteration)
-            # Projection after the step and outside the graph: see `representation` above.
-            current = step.move(current, gradient, size).clamp_(0.0, 1.0)
-    with torch.no_grad():
-        best, best_residual = _better(best, best_residual, current, residual(current))
-    if not bool(torch.isfinite(best_residual).all()):
+            goal = _Goal.at(represent(images))
+        goal.must_be_defined()
+        found = _searched(represent, goal, start, settings)
+    if not bool(torch.isfinite(found.residual).all()):
         raise FloatingPointError("the representation of an inverted image is not finite")
-    return Inversion(images=best, residual=best_residual, start_residual=start_residual)
+    return found
 
 
 def relative_residual(
@@ -101,68 +92,122 @@ def relative_residual(
 ) -> PerImage:
     """‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of every image; 0 is a perfect inversion."""
     with torch.no_grad():
-        target = representation(images)
-        distance = torch.linalg.vector_norm(representation(inverted) - target, dim=1)
-        return distance / torch.linalg.vector_norm(target, dim=1)
+        return _Goal.at(representation(images)).residual(representation(inverted))
 
 
-def _better(
-    best: Images, best_residual: PerImage, images: Images, residual: PerImage
-) -> tuple[Images, PerImage]:
-    """Per image, whichever has the smaller residual; the earlier one if equal."""
-    improved = residual < best_residual
-    return (
-        torch.where(improved[:, None, None, None], images, best),
-        torch.where(improved, residual, best_residual),
-    )
+@dataclass(frozen=True)
+class _Goal:
+    """Representations to come near to, and their norms."""
+
+    target: Units
+    scale: PerImage
+
+    @classmethod
+    def at(cls, target: Units) -> Self:
+        return cls(target, torch.linalg.vector_norm(target, dim=1))
+
+    def must_be_defined(self) -> None:
+        if not bool((torch.isfinite(self.scale) & (self.scale > 0)).all()):
+            raise ValueError(
+                "a reference image is represented by zeros, NaN or infinity: no residual"
+            )
+
+    def residual(self, representations: Units) -> PerImage:
+        return torch.linalg.vector_norm(representations - self.target, dim=1) / self.scale
+
+
+def _searched(
+    represent: Representation, goal: _Goal, start: Images, settings: InversionSettings
+) -> Inversion:
+    search = _Search(goal, start, settings)
+    left: list[tuple[Tensor, Inversion]] = []
+    for iteration in range(settings.iterations):
+        search.look(represent, iteration)
+        search.move(settings.step_size * _fraction(settings, iteration))
+        if settings.tolerance and (iteration + 1) % _LOOK_EVERY == 0:
+            left.append(search.leave())
+            if not len(search.rows):
+                return _in_order(left)
+    search.look_last(represent, settings.iterations)
+    return _in_order([*left, (search.rows, search.best)])
+
+
+class _Search:
+    """Images that are still looked for: where they are, and the best they were. Works in place.
+
+    Attributes:
+        rows: their places among all images.
+        best: of their iterates so far.
+    """
+
+    def __init__(self, goal: _Goal, start: Images, settings: InversionSettings) -> None:
+        self._goal, self._tolerance = goal, settings.tolerance
+        self._current = start.detach().clone().requires_grad_(True)
+        self._step: Step = STEPS[settings.update](self._current)
+        self.rows = torch.arange(len(start), device=start.device)
+        unknown = torch.full_like(goal.scale, math.inf)
+        self.best = Inversion(
+            start.detach().clone(), unknown.clone(), unknown, torch.zeros_like(self.rows)
+        )
+
+    def look(self, represent: Representation, iteration: int) -> None:
+        """Where each image is, and where it should go."""
+        now = self._goal.residual(represent(self._current))
+        # The sum, not the mean: an image's gradient must not depend on how many are beside it.
+        (self._current.grad,) = torch.autograd.grad(now.sum(), self._current)
+        self._consider(now.detach(), iteration)
+
+    def look_last(self, represent: Representation, iteration: int) -> None:
+        """Where each image has come to."""
+        with torch.no_grad():
+            self._consider(self._goal.residual(represent(self._current)), iteration)
+
+    def move(self, size: float) -> None:
+        """One step."""
+        with torch.no_grad():
+            self._step.move(size)
+            # Projection after the step and outside the graph: see `representation` of `invert`.
+            self._current.clamp_(0.0, 1.0)
+
+    def leave(self) -> tuple[Tensor, Inversion]:
+        """Those that are found, with their places. They take no further step."""
+        found = self.best.residual <= self._tolerance
+        left = self.rows[found], _some(self.best, found)
+        self._keep(~found)
+        return left
+
+    def _consider(self, residual: PerImage, iteration: int) -> None:
+        best = self.best
+        # Of equal ones the earlier; and what is found stays as it was found, whenever it leaves.
+        better = (residual < best.residual) & (best.residual > self._tolerance)
+        here = self._current.detach()
+        torch.where(better[:, None, None, None], here, best.images, out=best.images)
+        torch.where(better, residual, best.residual, out=best.residual)
+        best.steps.masked_fill_(better, iteration)
+        if iteration == 0:
+            best.start_residual.copy_(best.residual)
+
+    def _keep(self, rows: Bool[Tensor, " image"]) -> None:
+        self._current = self._current.detach()[rows].requires_grad_(True)
+        self._step = self._step.of(self._current, rows)
+        self._goal = _Goal(self._goal.target[rows], self._goal.scale[rows])
+        self.rows, self.best = self.rows[rows], _some(self.best, rows)
+
+
+def _some(inversion: Inversion, rows: Tensor) -> Inversion:
+    return Inversion(*(getattr(inversion, field.name)[rows] for field in fields(Inversion)))
+
+
+def _in_order(parts: list[tuple[Tensor, Inversion]]) -> Inversion:
+    """All of them as one, each at its place."""
+    if len(parts) == 1:
+        return parts[0][1]
+    names = [field.name for field in fields(Inversion)]
+    joined = Inversion(*(torch.cat([getattr(part, name) for _, part in parts]) for name in names))
+    return _some(joined, torch.cat([rows for rows, _ in parts]).argsort())
 
 
 def _fraction(settings: InversionSettings, iteration: int) -> float:
     if settings.schedule is Schedule.CONSTANT:
         return 1.0
     return 0.5 * (1.0 + math.cos(math.pi * iteration / settings.iterations))
-
-
-class _Step(Protocol):
-    def __init__(self, start: Images) -> None: ...
-
-    def move(self, images: Images, gradient: Images, size: float) -> Images:
-        """The next iterate, before projection; a new tensor."""
-        ...
-
-
-class _NormalisedGradient:
-    def __init__(self, start: Images) -> None:
-        pass
-
-    def move(self, images: Images, gradient: Images, size: float) -> Images:
-        norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True)
-        # 1e-10 as in the public code of Nanda et al.; it only keeps 0 / 0 away.
-        return images - size * gradient / (norm + 1e-10)
-
-
-class _Adam:
-    """Kingma and Ba 2015, algorithm 1, with its default decay rates."""
-
-    first_decay, second_decay, epsilon = 0.9, 0.999, 1e-10
-
-    def __init__(self, start: Images) -> None:
-        self.mean = torch.zeros_like(start)
-        self.square = torch.zeros_like(start)
-        self.steps = 0
-
-    def move(self, images: Images, gradient: Images, size: float) -> Images:
-        self.steps += 1
-        self.mean.lerp_(gradient, 1 - self.first_decay)
-        self.square.mul_(self.second_decay).addcmul_(
-            gradient, gradient, value=1 - self.second_decay
-        )
-        mean = self.mean / (1 - self.first_decay**self.steps)
-        scale = (self.square / (1 - self.second_decay**self.steps)).sqrt_().add_(self.epsilon)
-        return images - size * mean / scale
-
-
-_STEPS: dict[Update, type[_Step]] = {
-    Update.ADAM: _Adam,
-    Update.NORMALISED_GRADIENT: _NormalisedGradient,
-}

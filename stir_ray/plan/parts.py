@@ -12,7 +12,7 @@ RECIPES = {
     "image_sets": 1,
     "models": 2,
     "trainings": 2,
-    "inversions": 1,
+    "inversions": 2,
     "images": 1,
     "comparisons": 1,
 }

@@ -11,6 +11,7 @@ from stir_ray.lake.tables import build
 from stir_ray.models.memory import footprint
 from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
+from stir_ray.numerics.precision import resolved
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
@@ -25,6 +26,7 @@ class _Inverted:
     images: Tensor
     residual: Tensor
     start_residual: Tensor
+    steps: Tensor
 
 
 def invert_layer(task: Invert, bench: Workbench) -> None:
@@ -76,7 +78,7 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
         # so that every number can be had again from the lake.
         stored = found.images.half().float()
         residual = relative_residual(represent, images=real, inverted=stored)
-        return _Inverted(stored, residual, found.start_residual)
+        return _Inverted(stored, residual, found.start_residual, found.steps)
 
     settings = task.question.settings
     # The second step is as all that follow: the best image is no longer the start.
@@ -99,6 +101,7 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
         torch.cat([batch.images for batch in batches]),
         torch.cat([batch.residual for batch in batches]),
         torch.cat([batch.start_residual for batch in batches]),
+        torch.cat([batch.steps for batch in batches]),
     )
 
 
@@ -115,7 +118,8 @@ def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
             "image": kept.astype(np.float16),
         },
     )
-    bench.write(task.images_part, table, is_shared=task.keep is None)
+    precision = _precision(task, bench)
+    bench.write(task.images_part, table, is_shared=task.keep is None, precision=precision)
 
 
 def _store_record(task: Invert, bench: Workbench, inverted: _Inverted) -> None:
@@ -128,6 +132,12 @@ def _store_record(task: Invert, bench: Workbench, inverted: _Inverted) -> None:
             "image_id": list(bench.image_set(task.question).ids),
             "residual": inverted.residual.double().tolist(),
             "start_residual": inverted.start_residual.double().tolist(),
+            "steps": inverted.steps.tolist(),
         },
     )
-    bench.write(task.inversion_part, table)
+    bench.write(task.inversion_part, table, precision=_precision(task, bench))
+
+
+def _precision(task: Invert, bench: Workbench) -> str:
+    """What `auto` is here, or else what was asked for."""
+    return str(resolved(task.question.settings.precision, bench.image_set(task.question).images))

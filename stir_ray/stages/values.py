@@ -11,7 +11,7 @@ from stir_ray.lake.tables import images_of, provenance
 
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = ("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy")
-_NOT_NEGATIVE = ("residual", "start_residual", "train_loss", "test_loss", "std")
+_NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "std")
 
 
 def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,60 @@ def test_the_residuals_are_those_of_the_images_and_of_the_start(
     ]:
         measured = (middle(candidate) - wanted).norm(dim=1) / wanted.norm(dim=1)
         torch.testing.assert_close(residual, measured, atol=1e-12, rtol=0)
+
+
+def test_images_within_the_tolerance_stay_as_they_were_first_found(
+    middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
+) -> None:
+    # Steps 0 to 12, so that images are found before, at and after the looks at 5 and 10.
+    every = InversionSettings(step_size=0.3, iterations=13)
+    reference = {"images": images.double(), "start": start.double()}
+    paths = oracles.residual_paths(middle, **reference, settings=every)
+    tolerance = float(paths.min(dim=0).values.median()) * 1.1
+    settings = replace(every, tolerance=tolerance)
+    found = invert(middle, **reference, settings=settings)
+    first = [
+        next((step for step, residual in enumerate(path) if residual <= tolerance), None)
+        for path in paths.T.tolist()
+    ]
+    assert any(step is None for step in first)
+    assert len({step for step in first if step is not None}) > 1
+    best = paths.argmin(dim=0).tolist()
+    expected = [last if step is None else step for step, last in zip(first, best, strict=True)]
+    assert found.steps.tolist() == expected
+    there = paths[expected, range(len(expected))]
+    torch.testing.assert_close(found.residual, there, atol=1e-9, rtol=0)
+
+
+def test_images_that_leave_change_nothing_for_those_that_stay(
+    middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
+) -> None:
+    everyone = {"images": images.double(), "start": start.double()}
+    settings = InversionSettings(step_size=0.3, iterations=17)
+    residual = invert(middle, **everyone, settings=settings).residual
+    settings = replace(settings, tolerance=float(residual.median()) * 1.2)
+    together = invert(middle, **everyone, settings=settings)
+    assert (together.residual <= settings.tolerance).any()
+    for row in range(len(images)):
+        one = {name: value[row : row + 1] for name, value in everyone.items()}
+        alone = invert(middle, **one, settings=settings)
+        assert alone.steps.item() == together.steps[row].item()
+        torch.testing.assert_close(alone.images[0], together.images[row], atol=1e-9, rtol=0)
+
+
+def test_all_images_found_end_the_search(images: Tensor, start: Tensor) -> None:
+    looks = 0
+
+    def pixels(batch: Tensor) -> Tensor:
+        nonlocal looks
+        looks += 1
+        return batch.flatten(1)
+
+    settings = InversionSettings(iterations=1000, tolerance=1e3)
+    found = invert(pixels, images=images, start=start, settings=settings)
+    assert found.steps.tolist() == [0] * len(images)
+    assert torch.equal(found.images, start)
+    assert looks < 10
 
 
 @BOTH
@@ -187,6 +242,12 @@ def test_images_start_and_model_stay_as_they_were(
 def test_settings_that_optimise_nothing_are_refused(nonsense: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="an inversion needs"):
         InversionSettings(**nonsense)
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, math.inf, math.nan])
+def test_a_tolerance_that_is_none_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="the tolerance of a residual is at least 0"):
+        InversionSettings(tolerance=tolerance)
 
 
 @pytest.mark.parametrize("nothing", [0.0, math.nan])
