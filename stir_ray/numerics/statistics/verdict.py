@@ -19,7 +19,8 @@ class Thresholds:
     """When a doubt is worth a sentence.
 
     Attributes:
-        few: share of the epochs on which a correlation should not rest; one epoch at least.
+        few: share of the epochs on which a correlation should not rest; two epochs at least, a
+            point at one end of a line being the commonest cause of a correlation.
         kept: share of r that another look should leave, with its sign.
         worth: share of the epochs that the effective ones should be.
         p: above it nothing is shown.
@@ -122,7 +123,7 @@ def _comes_by_trying(family_wise: float | None, thresholds: Thresholds) -> Itera
 
 
 def _without_few(evidence: Evidence, thresholds: Thresholds) -> list[Later]:
-    few = max(1, int(thresholds.few * len(evidence.epochs)))
+    few = max(2, int(thresholds.few * len(evidence.epochs)))
     return [later for later in evidence.later if later.dropped <= few]
 
 
