@@ -1,9 +1,10 @@
 """Whether what finetuning did to the layers goes with robustness over the epochs.
 
-`screen` tries every hypothesis of Merlin et al. 2023; `examine` looks at one of them in the ways
-that the paper does not, and `verdict` says in words what came of it. `bootstrap` puts an interval
-around any number. The r and p of a correlation over 100 epochs of one training describe that one
-training: the epochs are no independent draws, and only another training would be.
+`screen` tries every hypothesis of Merlin et al. 2023; `looks` looks at all of them, and `examine`
+at one of them, in the ways that the paper does not, and `verdict` says in words what came of it.
+`bootstrap` puts an interval around any number. The r and p of a correlation over 100 epochs of one
+training describe that one training: the epochs are no independent draws, and only another training
+would be.
 """
 
 from stir_ray.numerics.statistics.autocorrelation import (
@@ -31,6 +32,7 @@ from stir_ray.numerics.statistics.hypotheses import (
     layer_sets,
     learning_and_forgetting,
 )
+from stir_ray.numerics.statistics.looks import Look, looks, prefixes
 from stir_ray.numerics.statistics.screening import Screening, screen
 from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
 from stir_ray.numerics.statistics.verdict import Thresholds, verdict
@@ -42,6 +44,7 @@ __all__ = [
     "Hypothesis",
     "Interval",
     "Later",
+    "Look",
     "Sample",
     "Screening",
     "Thresholds",
@@ -54,10 +57,12 @@ __all__ = [
     "lag_one",
     "layer_sets",
     "learning_and_forgetting",
+    "looks",
     "of_differences",
     "over_prefixes",
     "partial",
     "pearson",
+    "prefixes",
     "screen",
     "shift_p",
     "shifted",
