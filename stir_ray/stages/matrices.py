@@ -23,6 +23,11 @@ METRICS = (
     "flow_beyond_control",
 )
 
+CURVES = ("learning", "forgetting", "cka_divergence")
+"""Those whose diagonal says what happened to a layer."""
+ESTIMATORS = {"biased": "", "unbiased": "_unbiased"}
+"""Of HSIC, and how the columns of the results that have it end."""
+
 
 def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
     """Every metric of every model and epoch: mean, spread and number over seeds.
@@ -47,10 +52,28 @@ def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
             },
         )
         for (model, epoch), rows in frame.groupby(["model", "epoch"], sort=False)
-        for estimator, suffix in (("biased", ""), ("unbiased", "_unbiased"))
+        for estimator, suffix in ESTIMATORS.items()
         for metric, values in _metrics(_Scores(rows, suffix, job, layers)).items()
     ]
     return pa.concat_tables(tables) if tables else MATRICES.arrow().empty_table()
+
+
+def curves_by_seed(
+    rows: pd.DataFrame, estimator: str, job: Job, layers: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Learning, forgetting and CKA divergence as (seed, layer): diagonals of their matrices.
+
+    Args:
+        rows: of the results, of one model and epoch.
+        estimator: biased or unbiased.
+        job: as of `matrices`.
+        layers: likewise.
+
+    Returns:
+        By metric; NaN where a number is missing.
+    """
+    found = _metrics(_Scores(rows, ESTIMATORS[estimator], job, layers))
+    return {name: metrics.diagonal(found[name]) for name in CURVES}
 
 
 @dataclass(frozen=True)
