@@ -6,11 +6,15 @@ import numpy as np
 import pyarrow as pa
 
 from stir_ray.identity import bytes_digest
-from stir_ray.lake.schemas import IMAGE_SETS, MATRICES, RESULT_TABLES, TableSchema
+from stir_ray.lake.schemas import ANALYSIS_TABLES, IMAGE_SETS, MATRICES, RESULT_TABLES, TableSchema
 from stir_ray.lake.tables import images_of, provenance
 
 _ROUNDING = 1e-9
-_BETWEEN_0_AND_1 = ("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy")
+_BETWEEN_0_AND_1 = (
+    *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy"),
+    *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
+)
+_UNBIASED_OR_R = ("_unbiased", "_r")
 _NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "std")
 
 
@@ -18,7 +22,7 @@ def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
     """What is wrong with the values of a table that is whole."""
     if table.num_rows == 0:
         # Results of a job that has no number yet are empty; a part never is.
-        if schema not in RESULT_TABLES:
+        if schema not in (*RESULT_TABLES, *ANALYSIS_TABLES):
             yield "no rows"
         return
     keys = table.select(list(schema.key))
@@ -39,8 +43,9 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
     values = table[name].to_numpy()
     if schema is MATRICES and name == "std":
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
-    if name == "test_accuracy":
-        return values[~np.isnan(values)]  # a reconstruction has none
+    if name == "test_accuracy" or schema in ANALYSIS_TABLES:
+        # A reconstruction has no accuracy, and not every hypothesis has a correlation.
+        return values[~np.isnan(values)]
     return values
 
 
@@ -52,7 +57,7 @@ def _odd_numbers(name: str, values: np.ndarray) -> Iterator[str]:
         yield f"`{name}` holds NaN or infinity"
     elif name in _BETWEEN_0_AND_1 and not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
         yield f"`{name}` goes from {low} to {high}; it must stay in [0, 1]"
-    elif name.endswith("_unbiased") and not -1 - _ROUNDING <= low <= high <= 1 + _ROUNDING:
+    elif name.endswith(_UNBIASED_OR_R) and not -1 - _ROUNDING <= low <= high <= 1 + _ROUNDING:
         # Unbiased HSIC is an inner product too (of U-centred matrices), so its ratio is bounded.
         yield f"`{name}` goes from {low} to {high}; it must stay in [-1, 1]"
     elif name.startswith(_NOT_NEGATIVE) and low < 0:

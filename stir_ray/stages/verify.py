@@ -23,7 +23,13 @@ from stir_ray.lake.layout import (
     parse_run_key,
     part_key,
 )
-from stir_ray.lake.schemas import PART_TABLES, RESULT_TABLES, TRAININGS, TableSchema
+from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
+    PART_TABLES,
+    RESULT_TABLES,
+    TRAININGS,
+    TableSchema,
+)
 from stir_ray.lake.several import AT_ONCE, several
 from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
@@ -40,7 +46,7 @@ from stir_ray.stages.values import odd_values
 _BYTES_AT_ONCE = 2**30
 """Held in memory, about: checkpoints of large models are read fewer at a time."""
 _PART_TABLES = {schema.name: schema for schema in PART_TABLES}
-_RESULT_TABLES = {schema.name: schema for schema in RESULT_TABLES}
+_RESULT_TABLES = {schema.name: schema for schema in (*RESULT_TABLES, *ANALYSIS_TABLES)}
 
 
 @dataclass(frozen=True)

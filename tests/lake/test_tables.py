@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
     COMPARISONS,
     IMAGES,
     INVERSIONS,
@@ -26,7 +27,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
 
-TABLES = (*PART_TABLES, *RESULT_TABLES)
+TABLES = (*PART_TABLES, *RESULT_TABLES, *ANALYSIS_TABLES)
 every_table = pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.name)
 
 
@@ -45,7 +46,9 @@ def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObj
     assert same(read_back(table), columns)
 
 
-@pytest.mark.parametrize("schema", [INVERSIONS, *RESULT_TABLES], ids=lambda schema: schema.name)
+@pytest.mark.parametrize(
+    "schema", [INVERSIONS, *RESULT_TABLES, *ANALYSIS_TABLES], ids=lambda schema: schema.name
+)
 def test_a_table_without_rows_is_a_table(schema: TableSchema) -> None:
     empty: dict[str, list[object]] = {column.name: [] for column in schema.columns}
     assert decode(encode(build(schema, empty), {}), schema, "here").num_rows == 0

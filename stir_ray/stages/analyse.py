@@ -1,0 +1,299 @@
+"""Whether what happened to the layers goes with accuracy over the epochs, in every way we know."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from stir_ray.identity import derive_seed
+from stir_ray.numerics import statistics
+from stir_ray.stages.trajectories import Trajectory
+
+LEAST_EPOCHS = 5
+"""With fewer there is no second look at a correlation."""
+_RESAMPLES = 1000
+_MIXED = "learning and forgetting"
+_ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
+_PUBLISHED = (statistics.Aggregate.STD, "forgetting")
+
+
+@dataclass(frozen=True)
+class Examined:
+    """One hypothesis in detail.
+
+    Attributes:
+        why: it is looked at.
+        place: its index among those of its family.
+        evidence: every look at it.
+        verdict: what comes of it, in sentences.
+    """
+
+    why: str
+    place: int
+    evidence: statistics.Evidence
+    verdict: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Hypotheses that were tried together, and within which tests are counted.
+
+    Arrays have a place per hypothesis; NaN where it is undefined.
+
+    Attributes:
+        name: of what they are about.
+        epochs: that were looked at.
+        severities: of accuracy.
+        screening: r, p and what trying so many costs.
+        looks: at each hypothesis and severity.
+        prefixes: r of the first epochs, of the examined hypotheses alone, in their order.
+        effective_epochs: independent epochs that the series are worth.
+        effective_p: of r among so many.
+        shift_p: share of the shifts round the ring that correlate as strongly.
+        seeds: number of seeds of the inversions.
+        interval: of r, had other seeds been drawn; None with a single one.
+        examined: the strongest, and the one that the paper found if that is another.
+    """
+
+    name: str
+    epochs: tuple[int, ...]
+    severities: tuple[int, ...]
+    screening: statistics.Screening
+    looks: tuple[statistics.Look, ...]
+    prefixes: tuple[statistics.Look, ...]
+    effective_epochs: np.ndarray
+    effective_p: np.ndarray
+    shift_p: np.ndarray
+    seeds: int
+    interval: statistics.Interval | None
+    examined: tuple[Examined, ...]
+
+
+@dataclass(frozen=True)
+class LayerCorrelation:
+    """Of learning with forgetting over the layers, by epoch (App. C.1)."""
+
+    epochs: tuple[int, ...]
+    layers: int
+    pearson: statistics.Correlation
+    spearman: statistics.Correlation
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All that is said of one model's curves by one estimator.
+
+    Attributes:
+        of: the curves.
+        families: of hypotheses, those that could be tried.
+        alike: None where learning or forgetting is not known, or of too few layers.
+        notes: what was left out and why, in sentences.
+    """
+
+    of: Trajectory
+    families: tuple[Family, ...]
+    alike: LayerCorrelation | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Curves of one family, (seed, epoch, layer), and accuracy at the same epochs, all known."""
+
+    name: str
+    epochs: tuple[int, ...]
+    curves: Mapping[str, np.ndarray]
+    accuracy: np.ndarray
+    clean: np.ndarray | None
+
+
+def analyse(of: Trajectory) -> Analysis:
+    """Try every hypothesis on the curves of a model."""
+    notes: list[str] = []
+    families = []
+    if not of.severities:
+        notes.append("No accuracy is known: nothing to correlate the curves with.")
+    if len(of.layers) < 2:
+        notes.append("Of a single layer there are no hypotheses.")
+    elif of.severities:
+        for sample in _samples(of):
+            left_out = len(of.epochs) - len(sample.epochs)
+            if left_out:
+                notes.append(
+                    f"{sample.name}: {left_out} of {len(of.epochs)} epochs left out, where a "
+                    "layer or an accuracy is not known."
+                )
+            if len(sample.epochs) < LEAST_EPOCHS:
+                notes.append(
+                    f"{sample.name}: a correlation over epochs needs at least {LEAST_EPOCHS} of "
+                    f"them, and there {_is(len(sample.epochs))}."
+                )
+            else:
+                families.append(_family(sample, of))
+    return Analysis(of, tuple(families), _alike(of), (*notes, *_of_what_is_missing(of, families)))
+
+
+def over_seeds(curve: np.ndarray) -> np.ndarray:
+    """The mean over the first axis of what is known; NaN where nothing is."""
+    known = np.isfinite(curve)
+    count = known.sum(axis=0)
+    return np.where(count, np.where(known, curve, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
+
+
+def _samples(of: Trajectory) -> Iterator[_Sample]:
+    curves = of.curves
+    if {"learning", "forgetting"} <= set(curves):
+        pair = {name: curves[name] for name in ("learning", "forgetting")}
+        yield _known(_MIXED, statistics.learning_and_forgetting(**pair), of)
+    elif alone := [name for name in ("learning", "forgetting") if name in curves]:
+        yield _known(alone[0], {alone[0]: curves[alone[0]]}, of)
+    for metric, name in _ALONE.items():
+        if metric in curves:
+            yield _known(name, {name: curves[metric]}, of)
+
+
+def _known(name: str, curves: Mapping[str, np.ndarray], of: Trajectory) -> _Sample:
+    """The epochs at which all is known."""
+    known = np.isfinite(of.accuracy).all(axis=0)
+    for curve in curves.values():
+        known &= np.isfinite(over_seeds(curve)).all(axis=-1)
+    if of.clean is not None:
+        known &= np.isfinite(of.clean)
+    return _Sample(
+        name,
+        tuple(np.asarray(of.epochs)[known].tolist()),
+        {curve: values[:, known] for curve, values in curves.items()},
+        of.accuracy[:, known],
+        None if of.clean is None else of.clean[known],
+    )
+
+
+def _family(sample: _Sample, of: Trajectory) -> Family:
+    means = {name: over_seeds(curve) for name, curve in sample.curves.items()}
+    screening = statistics.screen(means, sample.accuracy, layers=of.layers)
+    summaries = _summaries(screening, means, of.layers)
+    examined = tuple(_examined(sample, screening, summaries))
+    effective = statistics.effective_sample(summaries, sample.accuracy.mean(axis=0))
+    chosen = summaries[[one.place for one in examined]]
+    return Family(
+        name=sample.name,
+        epochs=sample.epochs,
+        severities=of.severities,
+        screening=screening,
+        looks=tuple(statistics.looks(summaries, sample.accuracy, clean=sample.clean)),
+        prefixes=tuple(statistics.prefixes(chosen, sample.accuracy)),
+        effective_epochs=effective,
+        effective_p=statistics.significance(screening.r, effective),
+        shift_p=statistics.shift_p(statistics.shifted(summaries, sample.accuracy)),
+        seeds=len(next(iter(sample.curves.values()))),
+        interval=_interval(sample, screening, of.layers),
+        examined=examined,
+    )
+
+
+def _summaries(
+    screening: statistics.Screening, means: Mapping[str, np.ndarray], layers: Sequence[int]
+) -> np.ndarray:
+    return np.stack([one.summary(means, layers=layers) for one in screening.hypotheses])
+
+
+def _examined(
+    sample: _Sample, screening: statistics.Screening, summaries: np.ndarray
+) -> Iterator[Examined]:
+    strongest = screening.strongest_first()[0]
+    tried = len(screening.hypotheses)
+    for why, place, family_wise in (
+        (f"strongest of {tried}", strongest, float(screening.family_wise[strongest])),
+        # Named beforehand, it is a single test.
+        ("the one of the paper, taken alone", _published(screening), None),
+    ):
+        if place is not None and (family_wise is not None or place != strongest):
+            evidence = statistics.examine(
+                summaries[place], sample.accuracy, clean=sample.clean, epochs=sample.epochs
+            )
+            verdict = statistics.verdict(evidence, family_wise=family_wise)
+            yield Examined(why, place, evidence, verdict)
+
+
+def _published(screening: statistics.Screening) -> int | None:
+    """Where the std of forgetting over all layers but the first is."""
+    of_curve = [
+        (len(one.layers), place)
+        for place, one in enumerate(screening.hypotheses)
+        if (one.aggregate, one.curve) == _PUBLISHED
+        and one.layers[-1] == screening.hypotheses[-1].layers[-1]
+    ]
+    return max(of_curve)[1] if of_curve else None
+
+
+def _interval(
+    sample: _Sample, screening: statistics.Screening, layers: Sequence[int]
+) -> statistics.Interval | None:
+    """Of r of each hypothesis, over the seeds of the inversions."""
+    names = list(sample.curves)
+    values = np.stack([sample.curves[name] for name in names])
+    if values.shape[1] < 2:
+        return None
+
+    @cache
+    def r(seeds: tuple[int, ...]) -> np.ndarray:
+        means = {
+            name: over_seeds(curve[list(seeds)]) for name, curve in zip(names, values, strict=True)
+        }
+        summaries = _summaries(screening, means, layers)
+        return statistics.pearson(summaries[:, None], sample.accuracy).averaged().r
+
+    # Of the few seeds there are, the same ones are drawn again and again.
+    seeds = statistics.Sample(np.arange(values.shape[1]), {"seed": (0,)})
+    return statistics.bootstrap(
+        lambda drawn: r(tuple(sorted(drawn.tolist()))),
+        [seeds],
+        generator=np.random.default_rng(derive_seed("bootstrap of seeds", sample.name)),
+        resamples=_RESAMPLES,
+    )
+
+
+def _alike(of: Trajectory) -> LayerCorrelation | None:
+    if len(of.layers) < 3 or not {"learning", "forgetting"} <= set(of.curves):
+        return None
+    learning, forgetting = (over_seeds(of.curves[name]) for name in ("learning", "forgetting"))
+    known = np.isfinite(learning).all(axis=-1) & np.isfinite(forgetting).all(axis=-1)
+    if not known.any():
+        return None
+    pair = learning[known], forgetting[known]
+    return LayerCorrelation(
+        tuple(np.asarray(of.epochs)[known].tolist()),
+        len(of.layers),
+        statistics.pearson(*pair),
+        statistics.spearman(*pair),
+    )
+
+
+def _is(count: int) -> str:
+    return "is 1" if count == 1 else f"are {count}"
+
+
+def _of_what_is_missing(of: Trajectory, families: Sequence[Family]) -> Iterator[str]:
+    """What the numbers cannot say."""
+    if not families:
+        return
+    if of.clean is None and of.severities == (0,):
+        yield (
+            "Only accuracy on clean images is known: this is no robustness. Correlations given "
+            "clean accuracy need accuracy on corrupted images."
+        )
+    elif of.clean is None:
+        yield "Accuracy on clean images is not known: no correlation given it."
+    seeds = families[0].seeds
+    if seeds < 2:
+        yield "One seed of the inversions: no interval over seeds."
+    else:
+        yield (
+            f"The interval over seeds is of {seeds} noise starts of the inversions, not of "
+            "trainings: how much another training would differ, only another training can tell."
+        )
+    yield (
+        "No interval over images: it would need the Gram matrices (image by image) of every view, "
+        "and correctness per image; scores of all images together are what is stored."
+    )
