@@ -5,6 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from stir_ray.cli.analyse import analyse
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.send import submit
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for _verb in (
     *(run, submit, plan, status, failures, retry, explain, finetune),
-    *(reduce, report, verify, gc, schema),
+    *(reduce, report, analyse, verify, gc, schema),
 ):
     app.command()(_verb)
 

@@ -1,0 +1,222 @@
+"""An analysis for a terminal, and as JSON for scripts."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Group
+from rich.table import Table
+
+from stir_ray.lake.schemas import TableSchema
+from stir_ray.numerics.statistics import Correlation
+from stir_ray.plan.words import spelled
+from stir_ray.stages.analyse import Analysis, Examined, Family
+
+_SHOWN = 5
+"""Hypotheses of a family that a person sees; the table `hypotheses` has all."""
+_FIRST = (3, 10, 30)
+"""Prefixes that a person sees; the table `correlations` has all."""
+
+
+def analysis_table(analyses: Sequence[Analysis]) -> Group:
+    """What a person wants to know: the strongest hypotheses, every look at them, and in words."""
+    shown: list[object] = []
+    for analysis in _first_of_each_model(analyses):
+        others = [one for one in analyses if one.of.model == analysis.of.model]
+        shown += [*_of_model(analysis), *_by_other_estimators(analysis, others), ""]
+    return Group(*shown[:-1])  # pyright: ignore[reportArgumentType]
+
+
+def analysis_json(analyses: Iterable[Analysis], tables: Mapping[TableSchema, pa.Table]) -> str:
+    """All of it as JSON; null is what is undefined or not known.
+
+    - `analyses`: a list of `model`, `estimator`, `epochs`, `layers`, `severities` (0: clean),
+      `notes`, and `families`, each with `family`, `hypotheses` (how many), `undefined` (names) and
+      `examined`: a list of `hypothesis`, `why`, `verdict` (sentences).
+    - `hypotheses`, `correlations`, `learning_with_forgetting`: the rows of these tables.
+    """
+    said: dict[str, Any] = {"analyses": [_analysis(one) for one in analyses]}
+    said |= {schema.name: table.to_pylist() for schema, table in tables.items()}
+    return json.dumps(_without_nan(said), indent=2, allow_nan=False)
+
+
+def _analysis(analysis: Analysis) -> dict[str, Any]:
+    of = analysis.of
+    return {
+        "model": of.model,
+        "estimator": of.estimator,
+        "epochs": list(of.epochs),
+        "layers": list(of.layers),
+        "severities": list(of.severities),
+        "notes": list(analysis.notes),
+        "families": [
+            {
+                "family": family.name,
+                "hypotheses": len(family.screening.hypotheses),
+                "undefined": [str(one) for one in family.screening.undefined],
+                "examined": [
+                    {
+                        "hypothesis": str(family.screening.hypotheses[one.place]),
+                        "why": one.why,
+                        "verdict": list(one.verdict),
+                    }
+                    for one in family.examined
+                ],
+            }
+            for family in analysis.families
+        ],
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_nan(one) for name, one in value.items()}
+        case list():
+            return [_without_nan(one) for one in value]
+        case float() if not math.isfinite(value):
+            return None
+        case _:
+            return value
+
+
+def _first_of_each_model(analyses: Iterable[Analysis]) -> list[Analysis]:
+    """By the first estimator, as the paper has it."""
+    return list({one.of.model: one for one in reversed(list(analyses))}.values())[::-1]
+
+
+def _of_model(analysis: Analysis) -> Iterator[object]:
+    of = analysis.of
+    corrupted = of.severities and of.severities != (0,)
+    against = f"severities {spelled(of.severities)}" if corrupted else "clean accuracy"
+    yield (
+        f"{of.model}: epochs {spelled(of.epochs)}, layers {spelled(of.layers)}, {against}, "
+        f"CKA {of.estimator}"
+    )
+    if analysis.families:
+        yield _strongest(analysis.families)
+        yield _looks(analysis.families)
+    for family in analysis.families:
+        yield from _said_of(family)
+    if analysis.alike is not None:
+        yield _alike(analysis)
+    yield from analysis.notes
+
+
+def _strongest(families: Sequence[Family]) -> Table:
+    table = Table(title="Strongest hypotheses", title_justify="left")
+    table.add_column("hypothesis", no_wrap=True)
+    for name in ("r", "p", "Bonferroni", "max-stat. p"):
+        table.add_column(name, justify="right")
+    for family in families:
+        found = family.screening
+        for place in found.strongest_first()[:_SHOWN]:
+            table.add_row(
+                str(found.hypotheses[place]),
+                _r(found.r[place]),
+                _p(found.p[place]),
+                _p(found.bonferroni[place]),
+                _p(found.family_wise[place]),
+            )
+        table.add_section()
+    return table
+
+
+def _looks(families: Sequence[Family]) -> Table:
+    columns = [(family, one) for family in families for one in family.examined]
+    table = Table(title="Other looks at them", title_justify="left")
+    table.add_column("r (p)", no_wrap=True)
+    for family, one in columns:
+        hypothesis = str(family.screening.hypotheses[one.place])
+        table.add_column(f"{hypothesis}\n{one.why}", justify="right")
+    rows = [dict(_cells(family, one)) for family, one in columns]
+    for name in dict.fromkeys(name for row in rows for name in row):
+        table.add_row(name, *(row.get(name, "") for row in rows))
+    return table
+
+
+def _cells(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
+    """Names and texts of what the table of looks has of one hypothesis."""
+    evidence = one.evidence
+    if len(family.severities) > 1:
+        by_severity = zip(
+            family.severities, evidence.by_severity.r, evidence.by_severity.p, strict=True
+        )
+        for severity, r, p in by_severity:
+            yield f"severity {severity}", _pair(Correlation(r, p))
+        yield "mean of severities", _pair(evidence.pearson)
+    else:
+        yield "Pearson", _pair(evidence.pearson)
+    if family.interval is not None:
+        low, high = (end[one.place] for end in (family.interval.low, family.interval.high))
+        yield f"95 % over {family.seeds} seeds", f"{_r(low)} to {_r(high)}"
+    yield "ranks (Spearman)", _pair(evidence.spearman)
+    yield "steps between epochs", _pair(evidence.differences)
+    if evidence.given_clean is not None:
+        yield "given clean accuracy", _pair(evidence.given_clean)
+    for later in evidence.later:
+        yield f"without the first {later.dropped}", _pair(later.pearson)
+    yield from _prefixes(family, one)
+    worth = evidence.effective_epochs
+    worth = "–" if math.isnan(worth) else f"{worth:.0f}"
+    yield "effective epochs", f"{worth} of {len(family.epochs)}"
+    yield "p with so many", _p(evidence.effective_p)
+    yield "circular shifts, p", _p(evidence.shift_p)
+
+
+def _prefixes(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
+    row = family.examined.index(one)
+    for look in family.prefixes:
+        if look.stop in _FIRST:
+            of_one = Correlation(look.found.r[row], look.found.p[row]).averaged()
+            yield f"first {look.stop} epochs alone", _pair(of_one)
+
+
+def _said_of(family: Family) -> Iterator[str]:
+    undefined = family.screening.undefined
+    tried = len(family.screening.hypotheses)
+    so = f"{family.name}: {tried} hypotheses"
+    yield f"{so}, {len(undefined)} of them undefined." if undefined else f"{so}."
+    if undefined:
+        names = [str(one) for one in undefined]
+        yield f"  Undefined: {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}."
+    for one in family.examined:
+        yield f"  {family.screening.hypotheses[one.place]} ({one.why}):"
+        yield from (f"    {sentence}" for sentence in one.verdict)
+
+
+def _alike(analysis: Analysis) -> str:
+    alike = analysis.alike
+    if alike is None:
+        return ""
+    r, p = alike.pearson.r, alike.pearson.p
+    last = f"epoch {alike.epochs[-1]}: r {_r(r[-1])} (p {_p(p[-1])})"
+    known = r[np.isfinite(r)]
+    among = f"; {_r(known.min())} to {_r(known.max())} over the epochs" if len(known) > 1 else ""
+    return f"Learning with forgetting over {alike.layers} layers, {last}{among}."
+
+
+def _by_other_estimators(shown: Analysis, analyses: Iterable[Analysis]) -> Iterator[str]:
+    for other in analyses:
+        for family in other.families if other is not shown else ():
+            found = family.screening
+            best = found.strongest_first()[0]
+            yield (
+                f"By CKA {other.of.estimator}, strongest of {family.name}: "
+                f"{found.hypotheses[best]}, r {_r(found.r[best])} (p {_p(found.p[best])})."
+            )
+
+
+def _pair(found: Correlation) -> str:
+    return f"{_r(float(found.r))} ({_p(float(found.p))})"
+
+
+def _r(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def _p(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2g}"

@@ -1,0 +1,124 @@
+"""`stir-ray analyse`, of a job and of tables of one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from stir_ray.cli import app
+from stir_ray.job import Job
+from stir_ray.lake.schemas import ANALYSIS_TABLES
+from tests import reference
+from tests.small_job import EPOCHS, LAYERS
+
+DYNAMICS = reference.HERE / "paper_cifar10_dynamics.csv"
+ACCURACY = reference.HERE / "paper_cifar10_accuracy.csv"
+
+
+def analyse(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors."""
+    result = CliRunner().invoke(app, ["analyse", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_papers_tables_give_the_papers_finding_and_what_is_wrong_with_it(
+    tmp_path: Path,
+) -> None:
+    code, said, _ = analyse(
+        "--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--output", tmp_path / "out"
+    )
+    assert code == 0
+    assert "352 hypotheses, 8 of them undefined" in said
+    assert "std of forgetting over layers 2-12 (strongest of 352)" in said
+    assert "It rests on the first 2 epochs: without, r is 0.30." in said
+    for schema in ANALYSIS_TABLES:
+        assert str(tmp_path / "out" / f"{schema.name}.parquet") in said
+        assert len(pd.read_parquet(tmp_path / "out" / f"{schema.name}.parquet")) > 0
+
+
+def test_the_same_for_scripts_has_no_nan() -> None:
+    code, said, _ = analyse("--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--json")
+    assert code == 0
+    found = json.loads(said, parse_constant=pytest.fail)
+    (family, _) = found["analyses"][0]["families"]
+    assert family["hypotheses"] == 352
+    assert len(family["undefined"]) == 8
+    assert family["examined"][0]["hypothesis"] == "std of forgetting over layers 2-12"
+    assert [row["pearson_r"] for row in found["hypotheses"]].count(None) == 10
+
+
+def test_seeds_of_own_curves_are_averaged_and_give_intervals(tmp_path: Path) -> None:
+    curves = pd.read_csv(DYNAMICS).query("epoch <= 7")
+    more = 0.03 * curves["layer"]
+    both = [curves.assign(seed=n, forgetting=curves["forgetting"] + n * more) for n in (4, 9)]
+    pd.concat(both).sample(frac=1, random_state=1).to_parquet(tmp_path / "mine.parquet")
+    code, said, _ = analyse(
+        "--dynamics", tmp_path / "mine.parquet", "--accuracy", ACCURACY, "--json"
+    )
+    assert code == 0
+    assert {row["seeds"] for row in json.loads(said)["hypotheses"]} == {2}
+
+
+def test_a_job_is_analysed_from_its_results_and_the_tables_lie_beside_them(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
+    code, said, error = analyse(path)
+    assert code == 0, error
+    # Two epochs: nothing over epochs, and the layers of each.
+    assert "at least 5" in said
+    assert f"Learning with forgetting over {LAYERS} layers, epoch {EPOCHS}" in said
+    folder = Path(job.lake) / "jobs" / "small"
+    rows = pd.read_parquet(folder / "learning_with_forgetting.parquet")
+    assert set(rows["model"]) == {"finetuned", "from_scratch"}
+    assert set(rows["estimator"]) == {"biased", "unbiased"}
+    assert (rows.groupby(["model", "estimator"]).size() == [EPOCHS, EPOCHS, 1, 1]).all()
+    result = CliRunner().invoke(app, ["verify", str(path)])
+    assert result.exit_code == 0
+    assert "0 are damaged, 0 do not belong here" in result.stdout
+
+
+CASES = {
+    "nothing": ([], "give a JOB file"),
+    "both": (["jobs/digits.yaml", "--dynamics", DYNAMICS], "leave out jobs/digits.yaml"),
+    "no file": (["--dynamics", "nowhere.csv"], "nowhere.csv: no such file"),
+    "other columns": (["--dynamics", ACCURACY], "column `layer` is missing"),
+    "no curves": (["--dynamics", "bare.csv"], "no column of curves; expected one of learning"),
+    "no accuracy": (["--dynamics", DYNAMICS, "--accuracy", DYNAMICS], "`severity` is missing"),
+    "twice": (["--dynamics", "twice.csv"], "more than one row of epoch 3, layer 2"),
+    "words": (["--dynamics", "words.csv"], "column `learning` must hold numbers"),
+    "halves": (["--dynamics", "halves.csv"], "column `epoch` must hold whole numbers"),
+    "elsewhere": (["--dynamics", "late.csv", "--accuracy", ACCURACY], "has no epoch of late.csv"),
+    "empty": (["--dynamics", "empty.csv"], "empty.csv: not readable as CSV"),
+    "garbled": (["--dynamics", "garbled.parquet"], "garbled.parquet: not readable as Parquet"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_that_says_what_is_wrong(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in {
+        "bare.csv": "epoch,layer\n1,1\n",
+        "twice.csv": "epoch,layer,learning\n3,2,.1\n3,1,.1\n3,2,.2\n",
+        "words.csv": "epoch,layer,learning\n3,2,much\n",
+        "halves.csv": "epoch,layer,learning\n3.5,2,.1\n",
+        "late.csv": "epoch,layer,learning\n301,2,.1\n",
+        "empty.csv": "",
+        "garbled.parquet": "PAR1",
+    }.items():
+        Path(name).write_text(content)
+    arguments, expected = CASES[case]
+    code, said, error = analyse(*arguments)
+    assert (code, said) == (2, "")
+    assert expected in error
+    assert error.count("\n") == 1
