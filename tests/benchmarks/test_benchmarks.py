@@ -6,9 +6,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from tests.benchmarks import driver, models, peer, plain, planning, published, status
+from stir_ray.numerics.inversion import invert
+from stir_ray.numerics.settings import DEFAULT, InversionSettings
+from tests.benchmarks import (
+    convergence,
+    driver,
+    limit,
+    models,
+    peer,
+    plain,
+    planning,
+    published,
+    status,
+)
 from tests.benchmarks.fewest import fewest
+from tests.benchmarks.matrix import Question
 
 
 def test_planning_holds_few_tasks() -> None:
@@ -70,3 +84,45 @@ def test_the_fewest_that_suffice_are_found(needed: int) -> None:
 
 def test_nothing_is_found_where_the_limit_does_not_suffice() -> None:
     assert fewest(lambda number: number >= 51, lowest=2, limit=50) is None
+
+
+def test_the_limit_claims_no_product_that_an_inversion_does_not_do(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(3, shape=models.image_shape(vit), seed=2)
+    model = models.frozen(vit, images.device)
+    see = models.representation(model, layer=2, kind="tokens")
+    with FlopCounterMode(display=False) as counter:
+        invert(see, images=images, start=images.flip(0), settings=InversionSettings(iterations=5))
+    counted = limit.flops(vit, layer=2, iterations=5, images=3)
+    assert 0.8 * counter.get_total_flops() < counted <= counter.get_total_flops()
+
+
+def test_the_limit_is_measured_in_every_layer_and_round(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(3, shape=models.image_shape(vit), seed=2)
+    measured = limit.measure(
+        vit,
+        images=images,
+        start=images.flip(0),
+        layers=[1, 3],
+        iterations=2,
+        rounds=2,
+        shapes=[(31, 37, 41), (7, 11, 13)],
+    )
+    assert [(one.layer, len(one.seconds), len(one.rates)) for one in measured] == [
+        (1, 2, 2),
+        (3, 2, 2),
+    ]
+    # Two more blocks.
+    assert measured[1].flops > 2 * measured[0].flops
+
+
+def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
+    model = models.frozen(vit, images.device)
+    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    trials = convergence.Trials(Question(model, model, images, start, [1, 3]), "float32")
+    converged = trials.measure("default", DEFAULT, limit=50)
+    assert converged.suffices
+    assert min(converged.self_stir) >= convergence.ENOUGH
+    fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
+    assert not fewer.suffices
+    assert min(fewer.self_stir) < convergence.ENOUGH
