@@ -1,5 +1,6 @@
 """The benchmarks still run, in small; what they assert is counted, never timed."""
 
+import argparse
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -14,6 +15,7 @@ from tests.benchmarks import (
     convergence,
     driver,
     limit,
+    memory,
     models,
     peer,
     plain,
@@ -126,3 +128,30 @@ def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -
     fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
     assert not fewer.suffices
     assert min(fewer.self_stir) < convergence.ENOUGH
+
+
+def test_the_bytes_of_an_inversion_are_predicted_within_a_fifth(vit: torch.nn.Module) -> None:
+    asked = memory.parser().parse_args([])
+    tiny = {"arguments": TINY, "model": "vit_tiny_patch16_224"}
+    peak = memory.measure(argparse.Namespace(**vars(asked) | tiny), 3, 11)
+    assert abs(peak.predicted / peak.tensors - 1) < 0.2
+
+
+def test_slices_stay_within_their_limit_and_change_nothing(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(13, shape=models.image_shape(vit), seed=2)
+    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    work = memory.Work(vit, 3, "float32", images, start)
+    limit = work.footprint().of(13, 13) // 2
+    settings = InversionSettings(iterations=3)
+    sliced = memory.slices(work, images.device, 13, settings, limit)
+    assert sliced.at_once in {2, 4}
+    assert sliced.peak <= limit < sliced.whole
+    # Matrix products of another size round differently.
+    assert sliced.residual < 1e-4
+
+
+def test_a_limit_below_one_image_is_refused(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(2, shape=models.image_shape(vit), seed=2)
+    work = memory.Work(vit, 1, "float32", images, images)
+    with pytest.raises(MemoryError, match="one image at once needs"):
+        memory.slices(work, images.device, 2, InversionSettings(iterations=2), 1000)
