@@ -219,7 +219,11 @@ def _kilobytes(status: Path, name: str) -> int:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and say so."""
-    chosen = options.read(parser(), words)
+    report(options.read(parser(), words))
+
+
+def report(chosen: argparse.Namespace) -> None:
+    """Measure what the options ask for and print it."""
     on_gpu = chosen.device.type == "cuda"
     ask = measure if on_gpu else alone
     peaks = [ask(chosen, layer, count) for layer in chosen.layers for count in chosen.counts]

@@ -1,6 +1,9 @@
 """The benchmarks still run, in small; what they assert is counted, never timed."""
 
 import argparse
+import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -14,6 +17,7 @@ from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import (
     convergence,
     driver,
+    gpu,
     limit,
     memory,
     models,
@@ -155,3 +159,32 @@ def test_a_limit_below_one_image_is_refused(vit: torch.nn.Module) -> None:
     work = memory.Work(vit, 1, "float32", images, images)
     with pytest.raises(MemoryError, match="one image at once needs"):
         memory.slices(work, images.device, 2, InversionSettings(iterations=2), 1000)
+
+
+def test_a_matrix_beside_itself_differs_in_nothing(vit: torch.nn.Module) -> None:
+    images = models.photograph_like(5, shape=models.image_shape(vit), seed=2)
+    question = gpu.asked_of(vit, images, images.flip(0), seed=5, device=images.device)
+    same, again = gpu.beside(
+        question, others=[("again", question, "float32")], settings=InversionSettings(iterations=3)
+    )
+    assert same.delta.shape == again.delta.shape == (3, 3)
+    # The same sums in the same order.
+    assert again.delta.max() == 0
+    assert again.residual == same.residual
+
+
+def test_everything_runs_where_little_is_installed() -> None:
+    missing = ["ray", "pydantic", "pyarrow", "stir", "sklearn", "pandas"]
+    lines = [
+        "import sys",
+        *(f"sys.modules[{name!r}] = None" for name in missing),
+        "from tests.benchmarks import gpu",
+        f"tiny = ['--arguments', {json.dumps(TINY)!r}, '--images', '5', '--iterations', '3']",
+        "gpu.main([*tiny, '--parts', 'parity', 'precision', 'peer', '--device', 'cpu'])",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "== precision" in done.stdout
+    assert "not installed" in done.stdout
