@@ -108,11 +108,23 @@ def test_a_label_stands_for_its_value(path: Path, said: str) -> None:
     assert (job.name, job.data.size) == ("smallest-data=large", 24)
 
 
-def test_a_value_that_the_grid_does_not_have_can_be_chosen(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("said", "parts"),
+    [
+        (f"{OPTIMIZER}=adamw", ["the grid has sgd, adam", "did you mean `adam`?"]),
+        (f"{RATE}=7", ["the grid has 0.01, 0.1", "add it to the file"]),
+        (f"{OPTIMIZER}=https://me:hunter2@host/", ["the grid has sgd, adam"]),
+    ],
+)
+def test_a_value_that_the_grid_does_not_have_is_refused(
+    path: Path, said: str, parts: list[str]
+) -> None:
     written(path, {OPTIMIZER: ["sgd", "adam"], RATE: [0.01, 0.1]})
-    jobs = read_jobs(path, [f"{OPTIMIZER}=adamw"]).jobs
-    assert [value_at(job, OPTIMIZER) for job in jobs] == ["adamw", "adamw"]
-    assert jobs[0].name == "smallest-optimizer=adamw-learning_rate=0.01"
+    with pytest.raises(JobError, match=f"^--set {said.partition('=')[0]}=") as caught:
+        read_jobs(path, [said])
+    message = str(caught.value)
+    assert [part for part in parts if part not in message] == [], message
+    assert "hunter2" not in message
 
 
 def test_keys_of_one_word_are_told_apart_by_what_stands_before_it(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The axes of a grid: a key of a job file, its values, and the words that they go by."""
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ _SHARED = ("name", "lake", "execution", "schema_version", "grid")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _LABEL = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_LABEL = 40
+_MOST_TOLD = 12
 _DIGEST_DIGITS = 8
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", re.ASCII)
 """A number such as 1e-3, which YAML takes for text."""
@@ -68,19 +70,32 @@ def axes_of(grid: Any, where: str) -> tuple[Axis, ...]:
     )
 
 
-def pinned(said: Sequence[Any], text: str, value: Any) -> Any:
-    """What an axis says of the one value that a person chose, which need not be among its own.
+def pinned(said: Sequence[Any], text: str, value: Any, where: str) -> Any:
+    """What an axis says of the one of its values that a person chose.
 
     Args:
         said: all that the axis says.
         text: what the person wrote.
         value: the same, as YAML.
+        where: key or option, for errors.
+
+    Raises:
+        JobError: if the axis does not have it: a slip would silently ask for other jobs.
     """
     of_axis = [(axis_value(one).label, one) for one in said]
     wanted = (text.strip(), axis_value(value).label)
     by_word = (one for word in wanted for label, one in of_axis if label == word)
     by_content = (one for _, one in of_axis if label_of(axis_value(one).value) == wanted[1])
-    return next(by_word, next(by_content, value))
+    for found in (*by_word, *by_content):
+        return found
+    raise JobError(f"{where}: {_what_there_is([label for label, _ in of_axis], text)}")
+
+
+def _what_there_is(labels: Sequence[str], text: str) -> str:
+    more = f" and {len(labels) - _MOST_TOLD} more" if len(labels) > _MOST_TOLD else ""
+    close = difflib.get_close_matches(text.strip(), labels, n=1)
+    remedy = f"did you mean `{close[0]}`?" if close else "to have its jobs, add it to the file"
+    return f"the grid has {', '.join(labels[:_MOST_TOLD])}{more}; {remedy}"
 
 
 def axis_value(said: Any) -> AxisValue:

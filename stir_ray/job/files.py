@@ -57,10 +57,11 @@ def read_jobs(path: str | Path, overrides: Iterable[str] = ()) -> Grid:
     Args:
         path: a YAML file.
         overrides: `a.b.c=value` each; the value is YAML, and missing levels are made. On a key that
-            the grid varies, it chooses this value of it.
+            the grid varies, it chooses this one of its values.
 
     Raises:
-        JobError: if the file is missing, is no YAML mapping, or says something that cannot be run.
+        JobError: if the file is missing, is no YAML mapping, or says something that cannot be run,
+            or a value is chosen that the grid does not have.
     """
     said = read_said(path, overrides)
     name, points = said.get("name"), []
@@ -137,7 +138,7 @@ def _override(said: dict[str, Any], override: str) -> None:
     if whole:
         raise JobError(f"--set {told}: the grid gives all of `{whole[0]}`; set that instead")
     if isinstance(axes.get(path), list):
-        axes[path] = [pinned(axes[path], text, value)]
+        axes[path] = [pinned(axes[path], text, value, f"--set {told}")]
     elif not set_at(said, path, value):
         raise JobError(f"--set {told}: `{path.rpartition('.')[0]}` holds a value, not further keys")
 
