@@ -66,6 +66,8 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),
         ("images.count", 3, ["`images.count: 3`", "4"]),
+        ("images", ["test", 64], ["`images: [", "`split`, `count`"]),
+        ("execution.time_limits_s", 60, ["`execution.time_limits_s: 60`", "`train`, `invert`"]),
         ("images.split", "validation", ["images.split", "validation", "'train' or 'test'"]),
         ("data.source", "cifar", ["cifar", "`source: digits`", "`source: folder`"]),
         ("data", "digits", ['`data: "digits"`', "`source: digits`"]),
@@ -193,7 +195,9 @@ def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
         ("data:\n  size: 3\n  source: digits\n  size: 5\n", ["line 4", "`size`", "twice"]),
         ("data: {size: 3, size: 3}\n", ["line 1", "`size`", "twice"]),
         ("name: [a\n", ["expected YAML"]),
-        ("a: b: c", ["line 1", "expected YAML"]),
+        ("a: b: c", ["line 1, column 5, `a: b: c`:", "expected YAML"]),
+        ("seeds: [3,\n\n", ["line 3, column 1, after the end:", "expected YAML"]),
+        ("lake: s3://me:hunter2@bucket: c", ["line 1, column", "expected YAML"]),
         ("\tname: a", ["line 1", "expected YAML"]),
         ("name: \x00", ["expected YAML"]),
         ("name: !!python/object/apply:os.getcwd []", ["line 1", "expected YAML"]),
@@ -210,6 +214,7 @@ def test_what_is_no_mapping_is_told_with_its_line(
     message = complaint(path)
     missing = [part for part in parts if part not in message]
     assert not missing, message
+    assert "hunter2" not in message
 
 
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -218,6 +223,13 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> 
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in complaint(binary)
+
+
+def test_a_misspelt_key_is_told_before_the_one_that_it_stands_for(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    said = {key.replace("finetuned", "fintuned"): value for key, value in SMALLEST.items()}
+    path.write_text(json.dumps(said), encoding="utf-8")
+    assert "unknown key `fintuned`; did you mean `finetuned`? (and 1 more)" in complaint(path)
 
 
 def test_several_mistakes_are_counted(tmp_path: Path) -> None:

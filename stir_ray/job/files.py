@@ -96,7 +96,11 @@ def validated(said: Mapping[str, Any], path: str) -> Job:
     try:
         return Job.model_validate(said)
     except ValidationError as error:
-        first, *others = error.errors(include_url=False)
+        # A misspelt key is also a missing one, and only the first of the two says how to mend it.
+        found = sorted(
+            error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        )
+        first, *others = found
         more = f" (and {len(others)} more)" if others else ""
         raise JobError(f"{path}: {_explained(first)}{more}") from None
 
@@ -117,12 +121,20 @@ def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise JobError(f"{where}:{line} {problem}; expected YAML") from None
+        place = _placed(text, getattr(error, "problem_mark", None))
+        raise JobError(f"{where}:{place} {problem}; expected YAML") from None
     except ValueError as error:  # such as the date 2024-13-45
         raise JobError(f"{where}: {error}; put text in quotes") from None
+
+
+def _placed(text: str, mark: yaml.Mark | None) -> str:
+    if mark is None:
+        return ""
+    place = f" line {mark.line + 1}, column {mark.column + 1}"
+    # Where the text ends too early nothing stands at the mark.
+    line = "".join(text.splitlines()[mark.line : mark.line + 1]).strip()
+    return f"{place}, `{_cut(without_secrets(line))}`:" if line else f"{place}, after the end:"
 
 
 def _override(said: dict[str, Any], override: str) -> None:
@@ -155,9 +167,17 @@ def _explained(error: Any) -> str:
         return f"the key `{key}` is missing; `stir-ray schema` says what it takes"
     if kind == UNPRINTABLE:
         return f"`{key}`: {message}"
+    if kind == "model_type":
+        message = _expected_keys(error["ctx"]["class_name"])
     message = message.removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     return f"`{key}: {_shortened(error['input'])}`: {message}"
+
+
+def _expected_keys(class_name: str) -> str:
+    named = (model.model_fields for model in _models() if model.__name__ == class_name)
+    keys = ", ".join(f"`{name}`" for name in next(named, ()))
+    return f"expected `key: value` lines with any of the keys {keys}"
 
 
 def _did_you_mean(key: str) -> str:
@@ -176,5 +196,8 @@ def _models() -> list[type[BaseModel]]:
 def _shortened(value: object) -> str:
     text = json.dumps(value, default=str, ensure_ascii=False)
     # Cut short before, half a secret would no longer be known for one.
-    text = without_secrets(text)
+    return _cut(without_secrets(text))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
