@@ -18,6 +18,7 @@ from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
+from stir_ray.stages.profile import Profile, StageProfile
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
 from stir_ray.stages.runs import RunLog
@@ -63,11 +64,13 @@ class Summaries:
         tally: tasks run and failed.
         of_jobs: a summary of each that was reduced and drawn, by its name.
         errors: why each of the others was not.
+        profile: where the time of the workers went, stage by stage.
     """
 
     tally: Tally
     of_jobs: Mapping[str, Summary]
     errors: Mapping[str, StirRayError]
+    profile: Sequence[StageProfile]
 
     def nothing_missing(self) -> None:
         """Go on only if all is computed.
@@ -168,19 +171,21 @@ def _compute(
         executor_for(grid.shared, serial=serial) as executor,
         RunLog(everyone, lake, executor) as log,
     ):
-        watcher = Watchers(watcher_for(executor), log)
+        profile = Profile(lambda: executor.workers)
+        watcher = Watchers(watcher_for(executor), log, profile)
         computation = Computation(grid.shared, lake, executor, watcher, wanted)
         train_everything(everyone, lake, computation)
         studies = read_studies(everyone, lake)
         trained = [study.trained() for study in studies if study.pretrained.is_trained]
         computation.run("invert", lambda: once(study.inversions() for study in trained))
         computation.run("compare", lambda: once(study.comparisons() for study in trained))
-    return _reduced(everyone, studies, Listed(lake), computation.tally)
+    done, errors = _reduced(everyone, studies, Listed(lake), computation.tally)
+    return Summaries(computation.tally, done, errors, profile.stages)
 
 
 def _reduced(
     everyone: Sequence[Asked], studies: Sequence[Study], lake: Lake, tally: Tally
-) -> Summaries:
+) -> tuple[dict[str, Summary], dict[str, StirRayError]]:
     done: dict[str, Summary] = {}
     errors: dict[str, StirRayError] = {}
     for asked, study in zip(everyone, studies, strict=True):
@@ -190,7 +195,7 @@ def _reduced(
             if len(everyone) == 1:
                 raise
             errors[asked.job.name] = error
-    return Summaries(tally, done, errors)
+    return done, errors
 
 
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:

@@ -9,6 +9,7 @@ from stir_ray.cli.arguments import (
     Machines,
     Overrides,
     Price,
+    Profiled,
     Serial,
     begun,
 )
@@ -18,6 +19,7 @@ from stir_ray.job.files import read_job, read_jobs, schema_text
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
+from stir_ray.report.profile import profile_table
 from stir_ray.report.publish import write_figures
 from stir_ray.report.status import status_json, status_table
 from stir_ray.stages.asked import look
@@ -29,7 +31,9 @@ from workflows import finetune as finetuning
 from workflows import invariance
 
 
-def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
+def run(
+    job: JobFile, sets: Overrides = None, serial: Serial = False, *, profile: Profiled = False
+) -> None:
     """Compute what is missing of a job, then its matrices and figures.
 
     Running again resumes: what the lake holds is not computed twice.
@@ -39,6 +43,8 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     grid = read_jobs(job, sets or ())
     done = invariance.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
+    if profile and done.profile:
+        _show(Group(profile_table(done.profile)))
     for said in grid.jobs:
         if said.name in done.errors:
             print(f"{said.name}: {done.errors[said.name]}")

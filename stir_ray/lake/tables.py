@@ -95,6 +95,11 @@ def encode(table: pa.Table, provenance: Mapping[str, Any]) -> bytes:
     return content.replace(_UNSEALED, _seal(content), 1)
 
 
+def encode_part(key: str, table: pa.Table, made: Mapping[str, Any]) -> bytes:
+    """The same of a part, which says in its provenance where it belongs."""
+    return encode(table, {**made, "part": key})
+
+
 def _is_pixels(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_binary(kind)
 
@@ -180,7 +185,10 @@ class Lake:
             **made: its provenance.
         """
         key = part_key(schema.name, part_id)
-        content = encode(table, {**made, "part": key})
+        self.put(key, encode_part(key, table, made), is_shared=is_shared)
+
+    def put(self, key: str, content: bytes, *, is_shared: bool = False) -> None:
+        """Store what `encode_part` made; see `write`."""
         self.objects.put(key, content)
         if is_shared:
             self._keep(key, content)

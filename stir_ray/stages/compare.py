@@ -8,6 +8,7 @@ from stir_ray.errors import MissingPart
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
+from stir_ray.stages.meter import Phase
 from stir_ray.stages.views import scores
 from stir_ray.stages.workbench import Workbench
 
@@ -46,10 +47,11 @@ def compare_layer(comparison: Comparison, images: Tensor, bench: Workbench) -> N
     seen = bench.real_view(target, question)
     fooled = bench.view(target, question, images)
     baselines = bench.baselines(target, question, comparison.seed)
-    rows: list[Mapping[str, float]] = [
-        scores("stir", real, inverted) | scores("cka", real, own) | baseline
-        for real, inverted, baseline in zip(seen, fooled, baselines, strict=True)
-    ]
+    with bench.meter.spending(Phase.COMPARE):
+        rows: list[Mapping[str, float]] = [
+            scores("stir", real, inverted) | scores("cka", real, own) | baseline
+            for real, inverted, baseline in zip(seen, fooled, baselines, strict=True)
+        ]
     table = build(
         COMPARISONS,
         {

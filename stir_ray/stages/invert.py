@@ -16,6 +16,7 @@ from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
 from stir_ray.stages.compare import compare_layer
+from stir_ray.stages.meter import Phase
 from stir_ray.stages.workbench import Workbench
 
 
@@ -93,10 +94,11 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
             after=image_set.images[0].nbytes,
         ),
     )
-    batches = bench.micro.each(
-        len(image_set.ids),
-        lambda batch: invert_some(image_set.images[batch], noise[batch], settings),
-    )
+    with bench.meter.spending(Phase.SEARCH):
+        batches = bench.micro.each(
+            len(image_set.ids),
+            lambda batch: invert_some(image_set.images[batch], noise[batch], settings),
+        )
     return _Inverted(
         torch.cat([batch.images for batch in batches]),
         torch.cat([batch.residual for batch in batches]),

@@ -3,10 +3,42 @@
 import os
 import resource
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 
 import torch
 
 from stir_ray.lake.objects import Objects
+
+
+class Phase(StrEnum):
+    """What a worker's time goes to."""
+
+    SEARCH = "search"
+    """Inversion: the images that are searched for, and the residuals of what is found."""
+    LOOK = "look"
+    """Forward passes of the models that look, and Gram matrices of what they see."""
+    COMPARE = "compare"
+    """CKA of Gram matrices."""
+    TRAIN = "train"
+    """Training and testing, the reading of its dataset included."""
+    LOAD = "load"
+    """Reading and building models."""
+    READ = "read"
+    """Reading image sets and inverted images."""
+    ENCODE = "encode"
+    """Parquet, compression and checksum of what is stored."""
+    PUT = "put"
+    """Storing it, waiting for a store in trouble included."""
+    FORESEE = "foresee"
+    """Finding out how much memory the work takes."""
+
+    @property
+    def measure(self) -> str:
+        """The name of the measure that holds its seconds."""
+        return f"{self}_s"
 
 
 class Meter:
@@ -23,7 +55,9 @@ class Meter:
     - `found`: 1 if every part of the task was stored when it began, so that it did nothing;
     - `whole`: 1 if none of it was, so that it did all that is planned of it; what took up where
       another attempt or run had left off has neither;
-    - what the task itself notes: `median_residual` of an inversion.
+    - what the task itself notes: `median_residual` of an inversion;
+    - `search_s` and so on: seconds of each `Phase` that it went through. What none of them holds
+      is what lies between.
     """
 
     def __init__(self, device: torch.device, *connections: Objects) -> None:
@@ -35,6 +69,8 @@ class Meter:
     def begin(self) -> None:
         """A task begins."""
         self._noted: dict[str, float] = {}
+        self._phase: Phase | None = None
+        self._since = time.monotonic()
         self._before = self._moved()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
@@ -46,6 +82,22 @@ class Meter:
     def add(self, name: str, value: float) -> None:
         """The same of what adds up."""
         self._noted[name] = self._noted.get(name, 0.0) + value
+
+    @contextmanager
+    def spending(self, phase: Phase) -> Iterator[None]:
+        """Time goes to this phase; while another one is within it, to that."""
+        outer = self._turn_to(phase)
+        try:
+            yield
+        finally:
+            self._turn_to(outer)
+
+    def _turn_to(self, phase: Phase | None) -> Phase | None:
+        now, before = time.monotonic(), self._phase
+        if before is not None:
+            self.add(before.measure, now - self._since)
+        self._phase, self._since = phase, now
+        return before
 
     def read(self) -> dict[str, float]:
         """All measures of the task in hand so far."""

@@ -18,6 +18,7 @@ from stir_ray.models.resuming import ResumeState
 from stir_ray.models.training import Epoch
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
+from stir_ray.stages.meter import Phase
 from stir_ray.stages.resuming import ResumeStates
 from stir_ray.stages.workbench import Workbench
 
@@ -34,7 +35,8 @@ def train_model(task: Train, bench: Workbench) -> None:
         bench.meter.note(found=1.0)
         return
     states = ResumeStates(task, bench)
-    rows = _all_rows(task, bench, states)
+    with bench.meter.spending(Phase.TRAIN):
+        rows = _all_rows(task, bench, states)
     if not bench.is_stored(task.outputs[0]):
         # Another run may have ended the same training first, and its weights may be in use: on
         # some devices they are not bitwise these.

@@ -18,7 +18,7 @@ from stir_ray.execution.executor import Measures
 from stir_ray.lake.files import read_file
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
-from stir_ray.lake.tables import Lake, images_of, open_lake
+from stir_ray.lake.tables import Lake, encode_part, images_of, open_lake
 from stir_ray.models import checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.microbatches import MicroBatches
@@ -28,7 +28,7 @@ from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
 from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
-from stir_ray.stages.meter import Meter
+from stir_ray.stages.meter import Meter, Phase
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.room import Needs, Room
 from stir_ray.stages.work import WorkerSettings
@@ -122,7 +122,8 @@ class Workbench:
         Raises:
             MemoryError: if one image at once is already too much.
         """
-        self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
+        with self.meter.spending(Phase.FORESEE):
+            self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
 
     def end(self) -> Measures:
         """The task is done, and what it made is in the lake; its measures.
@@ -155,12 +156,10 @@ class Workbench:
             device=self.device_name,
             seconds=time.monotonic() - self._began,
         )
-        schema = _SCHEMAS[part.table]
         key = part_key(part.table, part.id)
-        made |= more
-        self.store(
-            key, lambda lake: lake.write(schema, part.id, table, is_shared=is_shared, **made)
-        )
+        with self.meter.spending(Phase.ENCODE):
+            content = encode_part(key, table, made | more)
+        self.store(key, lambda lake: lake.put(key, content, is_shared=is_shared))
 
     def store(self, key: str, put: Callable[[Lake], None]) -> None:
         """Put an object into the lake, or onto this machine's disk if the lake does not take it.
@@ -171,8 +170,9 @@ class Workbench:
             LakeAway, LakeError: if this machine did not keep it either.
         """
         try:
-            # Who has waited in vain once does not wait for each of a task's objects.
-            put(self._hurried if self._is_away else self.lake)
+            with self.meter.spending(Phase.PUT):
+                # Who has waited in vain once does not wait for each of a task's objects.
+                put(self._hurried if self._is_away else self.lake)
         except (LakeAway, LakeError):
             if not self.lake.objects.is_kept(key):
                 raise
@@ -193,11 +193,13 @@ class Workbench:
 
     def model(self, checkpoint: Checkpoint) -> FrozenModel:
         """The checkpoint's model on the device."""
-        return self._models.get(checkpoint.weights, lambda: self._loaded(checkpoint))
+        with self.meter.spending(Phase.LOAD):
+            return self._models.get(checkpoint.weights, lambda: self._loaded(checkpoint))
 
     def image_set(self, question: Question) -> ImageSet:
         """The images that are asked about, on the device."""
-        return self._image_sets.get(question.image_part, lambda: self._gathered(question))
+        with self.meter.spending(Phase.READ):
+            return self._image_sets.get(question.image_part, lambda: self._gathered(question))
 
     def inverted(self, part: Part) -> Tensor:
         """Stored inverted images on the device, float32.
@@ -205,8 +207,9 @@ class Workbench:
         Raises:
             FileNotFoundError: if they are not stored.
         """
-        pixels = images_of(self.lake.read(IMAGES, part.id))
-        return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        with self.meter.spending(Phase.READ):
+            pixels = images_of(self.lake.read(IMAGES, part.id))
+            return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
 
     def noise(self, question: Question, seed: int) -> Tensor:
         """The noise start of every image, on the device."""
@@ -222,13 +225,8 @@ class Workbench:
             len(images),
             lambda: views.view_footprint(model, images, layers=layers, kind=kind),
         )
-        return views.view(
-            model,
-            images,
-            layers=layers,
-            kind=kind,
-            micro=self.micro,
-        )
+        with self.meter.spending(Phase.LOOK):
+            return views.view(model, images, layers=layers, kind=kind, micro=self.micro)
 
     def real_view(self, checkpoint: Checkpoint, question: Question) -> views.View:
         """What a model makes of the real images; computed once and reused."""
@@ -244,7 +242,9 @@ class Workbench:
 
         def compute() -> Sequence[dict[str, float]]:
             noise = self.view(checkpoint, question, self.noise(question, seed))
-            return views.baselines(self.real_view(checkpoint, question), noise, seed=seed)
+            real = self.real_view(checkpoint, question)
+            with self.meter.spending(Phase.COMPARE):
+                return views.baselines(real, noise, seed=seed)
 
         return self._views.get(("baselines", checkpoint.weights, question, seed), compute)
 
