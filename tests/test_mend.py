@@ -76,6 +76,21 @@ def test_failures_are_told_kind_by_kind_with_an_example_and_what_to_do(broken: P
         assert sorted(label for label in ran if label.startswith("invert")) == sorted(expected)
 
 
+def test_what_a_stopped_run_never_tried_is_told_with_the_command_that_does(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    tasks, path = lose(job), job_file(job, tmp_path)
+    with watched(broken=True) as ran:
+        code, *_ = stir_ray("run", path, "--set", "execution.stop_after_alike=1", "--serial")
+    assert (code, len(ran)) == (4, 1)
+    *_, last = stir_ray("failures", path)[1].splitlines()
+    assert last == f"1 task failed, {tasks - 1} others were never tried: stir-ray run {path}"
+    with watched():
+        stir_ray("retry", path, "--layer", 2, "--serial")
+    assert stir_ray(*shlex.split(last.partition(": ")[2])[1:], "--serial")[0] == 0
+
+
 def test_failures_for_scripts_are_an_object_per_task(broken: Path) -> None:
     _, said, _ = stir_ray("failures", broken, "--json")
     failed = json.loads(said)

@@ -24,12 +24,12 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.plan.failed import Choice
 from stir_ray.report import summary
 from stir_ray.report.explanation import explanation_json, explanation_lines
-from stir_ray.report.failures import failure_lines, failures_json
+from stir_ray.report.failures import failure_lines, failures_json, tally_line
 from stir_ray.report.unused import left_alone, unused_table
 from stir_ray.stages import explain as explanation
 from stir_ray.stages import verify as verification
 from stir_ray.stages.asked import lake_of
-from stir_ray.stages.failures import failed_tasks
+from stir_ray.stages.failures import unfinished
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.unused import remove, unused
 from workflows import invariance
@@ -49,17 +49,16 @@ def failures(
     Example: stir-ray failures jobs/digits.yaml --traceback
     """
     asked, lake = recalled(job, sets)
-    failed = failed_tasks(missing_tasks(asked, lake), lake)
-    if not failed:
+    left = unfinished(missing_tasks(asked, lake), lake)
+    if not left.failed:
         started(asked, lake, job)
     words = words_of(job, sets)
     if as_json:
-        print(failures_json(failed, words))
+        print(failures_json(left.failed, words))
         return
-    for line in failure_lines(failed, words, traceback=traceback):
+    for line in failure_lines(left.failed, words, traceback=traceback):
         print(line)
-    if not failed:
-        print("No task of this job failed.")
+    print(tally_line(left, words))
 
 
 def retry(  # noqa: PLR0917 - typer makes an option of each

@@ -8,6 +8,7 @@ from datetime import UTC
 
 from stir_ray.errors import CorruptPart
 from stir_ray.plan.failed import FailedTask
+from stir_ray.stages.failures import Unfinished
 
 _MEND = {
     "infrastructure": "a machine or worker was lost, time after time; see to the cluster, then",
@@ -55,6 +56,17 @@ def failure_lines(
         if traceback:
             yield from (f"       | {line}" for line in example.traceback.splitlines())
         yield f"  {_what_to_do(example, job)}"
+
+
+def tally_line(left: Unfinished, job: Sequence[str]) -> str:
+    """How many tasks failed, and how many were never tried, with the command that tries them."""
+    count = len(left.failed)
+    failed = f"{count} task{'s'[: count != 1]} failed" if count else "No task of this job failed"
+    if not left.untried:
+        return f"{failed}."
+    were = "were" if left.untried != 1 else "was"
+    line = command("run", job)
+    return f"{failed}, {left.untried}{' others' * bool(count)} {were} never tried: {line}"
 
 
 def _what_to_do(example: FailedTask, job: Sequence[str]) -> str:

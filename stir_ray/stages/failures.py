@@ -4,7 +4,9 @@ A record counts while its task is planned and not done. Nothing ever takes it ba
 succeeds later has all its parts, and is then no longer asked about.
 """
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,6 +84,37 @@ def of_inspection(failure: Failure) -> StirRayError:
             return LakeAway(failure.message)
         case kind:
             return TasksFailed(f"an inspection failed ({kind}): {failure.message}; run again")
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What is planned of a job and not done.
+
+    Attributes:
+        failed: tasks with a record of a failure, in plan order.
+        untried: how many other tasks there are: a run ended before them, or what they build on
+            failed.
+    """
+
+    failed: tuple[FailedTask, ...] = ()
+    untried: int = 0
+
+
+def unfinished(tasks: Iterable[Task], lake: Lake) -> Unfinished:
+    """What became of tasks that are planned and not done; arguments as of `failed_tasks`."""
+    count = 0
+
+    def counted() -> Iterator[Task]:
+        nonlocal count
+        for task in tasks:
+            count += 1
+            yield task
+
+    passing = counted()
+    failed = failed_tasks(passing, lake)
+    # Where no failure is recorded, nobody has asked for the tasks yet.
+    deque(passing, maxlen=0)
+    return Unfinished(failed, count - len(failed))
 
 
 def failed_tasks(tasks: Iterable[Task], lake: Lake) -> tuple[FailedTask, ...]:
