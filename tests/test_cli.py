@@ -200,7 +200,7 @@ def test_schema_is_that_of_the_job_file() -> None:
 def test_every_verb_has_help_with_an_example() -> None:
     for verb in app.registered_commands:
         assert verb.callback
-        name = verb.callback.__name__
+        name = verb.callback.__name__.replace("_", "-")
         code, said, _ = stir_ray(name, "--help")
         assert code == 0
         assert f"Example: stir-ray {name}" in said

@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from stir_ray.cli.analyse import analyse
 from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
+from stir_ray.cli.datasets import import_data
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.send import submit
 from stir_ray.stages.logs import begin_logging
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 for _verb in (
     *(run, submit, plan, status, failures, retry, explain, finetune),
-    *(reduce, report, analyse, verify, gc, schema),
+    *(reduce, report, analyse, verify, gc, import_data, schema),
 ):
     app.command()(_verb)
 

@@ -4,7 +4,19 @@ Parameters live here; the command line has verbs. Secrets never stand in a job f
 the machine's environment or role.
 """
 
-from stir_ray.job.data import Data, Digits, ImageFolder, Selection
+from stir_ray.job.data import (
+    UNPACKED,
+    Cifar10,
+    Cifar100,
+    Data,
+    Digits,
+    EuroSat,
+    ImageFolder,
+    InLake,
+    Pets,
+    Published,
+    Selection,
+)
 from stir_ray.job.job import Job
 from stir_ray.job.models import (
     Architecture,
@@ -19,16 +31,23 @@ from stir_ray.job.models import (
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
 
 __all__ = [
+    "UNPACKED",
     "Architecture",
     "CheckpointFinetuning",
     "CheckpointModel",
+    "Cifar10",
+    "Cifar100",
     "Data",
     "Digits",
+    "EuroSat",
     "Execution",
     "FromScratch",
     "ImageFolder",
+    "InLake",
     "InversionChoice",
     "Job",
+    "Pets",
+    "Published",
     "Sample",
     "Selection",
     "TimeLimits",

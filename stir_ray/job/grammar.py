@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 
 from stir_ray.secrets import secret_in
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]*$"
+"""A name that can be that of a folder anywhere."""
 UNPRINTABLE = "unprintable"
 """The kind of error whose value must not be printed."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stir_ray.job.data import Data, Selection
-from stir_ray.job.grammar import Numbers, Place, Value
+from stir_ray.job.grammar import NAME, Numbers, Place, Value
 from stir_ray.job.models import Finetuned, FromScratch, Pretrained
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
 
@@ -16,7 +16,7 @@ class Job(Value):
     """One study: a pretrained model, what became of it, and the images to ask with."""
 
     schema_version: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=-]*$", max_length=LONGEST_NAME)]
+    name: Annotated[str, Field(pattern=NAME, max_length=LONGEST_NAME)]
     """Names the folder of results in the lake."""
     lake: Annotated[Place, Field(min_length=1)]
     """Folder or URL (`s3://bucket/prefix`) of everything computed."""

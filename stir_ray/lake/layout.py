@@ -8,6 +8,8 @@ jobs/<job>/<table>.parquet          results of one job
 jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
 jobs/<job>/runs/<time>-<random>.json  what a run of a job took: a log, on which nothing depends
+datasets/<name>/index.parquet       the images of a dataset, and the shard that holds each
+datasets/<name>/<split>/<number>-<digest>.parquet  a shard of its images
 check-<random>/object               written and removed to see that a lake works
 """
 
@@ -19,6 +21,8 @@ from stir_ray.identity import ID_DIGITS, bytes_digest
 
 CHECKPOINTS = "checkpoints"
 """The folder of all trained weights."""
+DATASETS = "datasets"
+"""The folder of all datasets that were imported."""
 JOBS = "jobs"
 """The folder of what belongs to one job each."""
 PARTS = "parts"
@@ -29,7 +33,14 @@ _EPOCH = (
 )
 _CHECKPOINT = re.compile(rf"{_EPOCH}\.safetensors")
 _RESUME = re.compile(rf"{_EPOCH}\.resume\.safetensors")
-_JOB = rf"{JOBS}/(?P<job>[A-Za-z0-9][A-Za-z0-9._=-]*)"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._=-]*"
+_DATASET = rf"{DATASETS}/(?P<dataset>{_NAME})"
+_INDEX = re.compile(rf"{_DATASET}/index\.parquet")
+_SHARD = re.compile(
+    rf"{_DATASET}/(?P<split>[a-z]+)/(?P<number>[0-9]{{5,}})-(?P<digest>[0-9a-f]{{{ID_DIGITS}}})"
+    r"\.parquet"
+)
+_JOB = rf"{JOBS}/(?P<job>{_NAME})"
 _ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
@@ -95,6 +106,40 @@ def training_of(key: str) -> str | None:
     """The id of the training that a checkpoint or resume state is of, or None for any other key."""
     match = _CHECKPOINT.fullmatch(key) or _RESUME.fullmatch(key)
     return match["training"] if match else None
+
+
+def dataset_folder(dataset: str) -> str:
+    """The folder of a dataset."""
+    return f"{DATASETS}/{dataset}"
+
+
+def index_key(dataset: str) -> str:
+    """The key of the index of a dataset, which is written last."""
+    return f"{dataset_folder(dataset)}/index.parquet"
+
+
+def parse_index_key(key: str) -> str | None:
+    """The dataset that an index is of, or None for any other key."""
+    match = _INDEX.fullmatch(key)
+    return match["dataset"] if match else None
+
+
+def shard_key(dataset: str, split: str, number: int, digest: str) -> str:
+    """The key of a shard of a dataset.
+
+    Args:
+        dataset: its name.
+        split: in lower case.
+        number: of the shard in the split, from 0.
+        digest: of the images in it, so that importing the same again makes the same key.
+    """
+    return f"{dataset_folder(dataset)}/{split}/{number:05d}-{digest}.parquet"
+
+
+def parse_shard_key(key: str) -> tuple[str, str, int, str] | None:
+    """Dataset, split, number and digest of a shard's key, or None for any other key."""
+    match = _SHARD.fullmatch(key)
+    return match and (match["dataset"], match["split"], int(match["number"]), match["digest"])
 
 
 def is_costly(key: str) -> bool:

@@ -17,7 +17,7 @@ from typing import IO, NamedTuple, TypeVar
 
 from stir_ray.errors import CorruptPart
 from stir_ray.identity import ID_DIGITS, bytes_digest
-from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key
+from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, parse_shard_key
 from stir_ray.lake.local import is_draft, machine_folder, write_whole
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
 
@@ -44,7 +44,9 @@ _T = TypeVar("_T")
 def is_read_often(key: str) -> bool:
     """Whether many tasks read the object, which is large and never changes."""
     named = parse_part_key(key)
-    return named[0] in _TABLES if named else parse_checkpoint_key(key) is not None
+    if named:
+        return named[0] in _TABLES
+    return parse_checkpoint_key(key) is not None or parse_shard_key(key) is not None
 
 
 def file_key(url: str, version: str) -> str:

@@ -297,6 +297,28 @@ FAILURES = TableSchema(
     key=("task",),
 )  # fmt: skip
 
+INDEX = TableSchema(
+    "index",
+    (
+        Column("split", _TEXT, "`train` or `test`"),
+        Column("image_id", _INT, "place of the image in its dataset"),
+        Column("label", _INT, "class, from 0"),
+        Column("shard", _INT, "number of the shard of the split that holds the image, from 0"),
+        Column("digest", _TEXT, "of the images of that shard"),
+    ),
+    key=("split", "image_id"),
+)
+
+SHARD = TableSchema(
+    "shard",
+    (
+        Column("image_id", _INT, "place of the image in its dataset"),
+        Column("image", pa.binary(), "an image file: as it was published, or a portable pixmap"),
+    ),
+    key=("image_id",),
+)
+
 PART_TABLES = (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, FAILURES)
+DATASET_TABLES = (INDEX, SHARD)
 RESULT_TABLES = (RESULTS, MATRICES, HISTORY)
 ANALYSIS_TABLES = (HYPOTHESES, CORRELATIONS, LEARNING_WITH_FORGETTING)

@@ -1,7 +1,8 @@
 """What a training makes small: how far a model's output for an image is from what it should be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,27 @@ class LabelledImages:
         """Some of the images, on a device or where they are."""
         return LabelledImages(self.images[which].to(device), self.labels[which].to(device))
 
+    def batches(self, of: Sequence[Tensor]) -> Iterator["LabelledImages"]:
+        """The images at each of some places, batch by batch, where they are."""
+        return (self.at(which) for which in of)
+
+
+class ManyImages(Protocol):
+    """Labelled images to train or test on, which may be more than fit into memory."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Of all images, on the CPU."""
+        ...
+
+    def at(self, which: Tensor, /) -> LabelledImages:
+        """Some of the images, on the CPU if they were not in memory."""
+        ...
+
+    def batches(self, of: Sequence[Tensor], /) -> Iterator[LabelledImages]:
+        """The images at each of some places, batch by batch; later ones may be read ahead."""
+        ...
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -43,7 +65,7 @@ class Objective:
 def evaluate(
     model: FrozenModel,
     objective: Objective,
-    images: LabelledImages,
+    images: ManyImages,
     micro: MicroBatches,
     *,
     batch_size: int,
@@ -68,9 +90,10 @@ def evaluate(
             right.append(objective.right(output, batch))
 
     with torch.no_grad():
-        for which in torch.arange(len(images.labels)).split(batch_size):
-            batch = images.at(which, device)
-            micro.each(len(which), lambda part, batch=batch: see(batch.at(part)))
+        places = torch.arange(len(images.labels)).split(batch_size)
+        for found in images.batches(places):
+            batch = found.at(slice(None), device)
+            micro.each(len(batch.labels), lambda part, batch=batch: see(batch.at(part)))
     mean = float(torch.cat(losses).mean())
     return mean, float(torch.cat(right).float().mean()) if right else None
 

@@ -22,7 +22,7 @@ from stir_ray.models.augmentation import augmented
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import Footprint, Successive, footprint
 from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import OBJECTIVES, LabelledImages, Objective, evaluate
+from stir_ray.models.objectives import OBJECTIVES, LabelledImages, ManyImages, Objective, evaluate
 from stir_ray.models.randomness import drawn_from
 
 _FEWEST = 2
@@ -56,8 +56,8 @@ def train(
     model: FrozenModel,
     settings: Training,
     *,
-    train_set: LabelledImages,
-    test_set: LabelledImages,
+    train_set: ManyImages,
+    test_set: ManyImages,
     micro: MicroBatches,
     ended: int | None = None,
     optimizer_state: dict[str, Tensor] | None = None,
@@ -99,9 +99,7 @@ def _check_finite(epoch: int, *losses: float, remedy: str) -> None:
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss}; {remedy}")
 
 
-def training_footprint(
-    model: FrozenModel, settings: Training, images: LabelledImages
-) -> Successive:
+def training_footprint(model: FrozenModel, settings: Training, images: ManyImages) -> Successive:
     """The memory of a training, of as many images as are in a batch.
 
     It is found on a copy of the model, which is there meanwhile, with random numbers of its own:
@@ -129,7 +127,7 @@ class _Run:
     schedule: CosineLRScheduler
     micro: MicroBatches
 
-    def epoch(self, number: int, images: LabelledImages) -> float:
+    def epoch(self, number: int, images: ManyImages) -> float:
         """See every image once, in an order of the epoch's own; the mean loss."""
         self.model.module.train()
         order = torch.Generator().manual_seed(self._seed("shuffle", number))
@@ -137,13 +135,13 @@ class _Run:
             self.settings.batch_size
         )
         total = 0.0
-        for place, batch in enumerate(batches):
+        for place, (batch, found) in enumerate(zip(batches, images.batches(batches), strict=True)):
             self.schedule.step_update((number - 1) * len(batches) + place)
-            chosen = self._batch(images, batch, number)
+            chosen = self._seen(found, batch, number)
             total += self._step(chosen, self._seed("dropout", number, place)) * len(batch)
         return total / len(images.labels)
 
-    def evaluated(self, images: LabelledImages) -> tuple[float, float | None]:
+    def evaluated(self, images: ManyImages) -> tuple[float, float | None]:
         """Loss and accuracy, in full precision whatever the training is in."""
         batch_size = self.settings.batch_size
         return evaluate(self.model, self.objective, images, self.micro, batch_size=batch_size)
@@ -157,11 +155,12 @@ class _Run:
         """A copy of the optimiser's tensors on the CPU."""
         return optimizers.state_of(self.optimizer, self.model.module)
 
-    def footprint(self, images: LabelledImages) -> Successive:
+    def footprint(self, images: ManyImages) -> Successive:
         """The memory of a step, of a test and of what is kept of an epoch; moves the weights."""
 
         def some(count: int) -> LabelledImages:
-            return self._batch(images, torch.arange(count) % len(images.labels), 0)
+            which = torch.arange(count) % len(images.labels)
+            return self._seen(images.at(which), which, 0)
 
         def gradient(count: int) -> LabelledImages:
             batch = some(count)
@@ -195,15 +194,13 @@ class _Run:
     def _seed(self, purpose: str, *place: int) -> int:
         return derive_seed(purpose, self.settings.seed, *place)
 
-    def _batch(self, images: LabelledImages, which: Tensor, epoch: int) -> LabelledImages:
-        return self._seen(images, which, epoch).at(slice(None), self.model.mean.device)
-
-    def _seen(self, images: LabelledImages, batch: Tensor, epoch: int) -> LabelledImages:
-        chosen = images.at(batch)
-        if self.settings.augmentation == "none":
-            return chosen
-        changed = augmented(chosen.images, batch.tolist(), seed=self.settings.seed, epoch=epoch)
-        return LabelledImages(changed, chosen.labels)
+    def _seen(self, found: LabelledImages, places: Tensor, epoch: int) -> LabelledImages:
+        """Images of some places of the dataset as the model sees them, on its device."""
+        if self.settings.augmentation != "none":
+            seed = self.settings.seed
+            changed = augmented(found.images, places.tolist(), seed=seed, epoch=epoch)
+            found = LabelledImages(changed, found.labels)
+        return found.at(slice(None), self.model.mean.device)
 
     def _step(self, batch: LabelledImages, dropout_seed: int) -> float:
         """Move the weights; the mean loss before."""

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from stir_ray.identity import content_id
-from stir_ray.job import CheckpointFinetuning, CheckpointModel, ImageFolder, Job
-from stir_ray.plan.models import checkpoint_of_epoch, training_data
+from stir_ray.job import CheckpointFinetuning, CheckpointModel, Job
+from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
 
@@ -54,5 +54,5 @@ def _files(job: Job) -> Iterator[str]:
         for epoch in job.finetuned.epochs:
             yield checkpoint_of_epoch(job.finetuned, epoch)
     for data in (job.data, *(data for _, data in training_data(job))):
-        if isinstance(data, ImageFolder):
-            yield data.path
+        if place := place_of(data):
+            yield place

@@ -8,7 +8,9 @@ from stir_ray.job import (
     CheckpointFinetuning,
     CheckpointModel,
     Data,
+    Digits,
     ImageFolder,
+    InLake,
     Job,
     TrainedFinetuning,
     TrainedModel,
@@ -17,6 +19,8 @@ from stir_ray.job import (
 from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 
+DATASET = "dataset:"
+"""Begins what stands for a dataset in the lake among the files of a job."""
 Version = Callable[[str], str]
 """Of a file or folder, by path or URL: what changes when its content does."""
 
@@ -101,5 +105,19 @@ def _training(name: Role, job: Job, training: Training, version: Version) -> Tra
     return Train(name, architecture_of(job), training, data, _version_of(data, version))
 
 
+def place_of(data: Data) -> str:
+    """Where the files of a dataset lie, or its name in the lake; empty if it has none."""
+    match data:
+        case Digits():
+            return ""
+        case ImageFolder():
+            return data.path
+        case InLake():
+            return f"{DATASET}{data.name}"
+        case _:
+            return data.folder
+
+
 def _version_of(data: Data, version: Version) -> str:
-    return version(data.path) if isinstance(data, ImageFolder) else ""
+    place = place_of(data)
+    return version(place) if place else ""

@@ -10,8 +10,8 @@ from stir_ray.plan.parts import Part, part
 
 
 def _content_of(data: Data) -> dict[str, object]:
-    """What a dataset is: where its files lie is left out, their version says what they are."""
-    return data.model_dump(mode="json", exclude={"path"})
+    """What a dataset is: its place and name are left out, the version of its files says it."""
+    return data.model_dump(mode="json", exclude={"path", "root", "name"})
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,20 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from stir_ray.errors import CorruptPart, InputError, LakeAway, OtherSchema
-from stir_ray.job import Job
+from stir_ray.job import UNPACKED, Job
 from stir_ray.lake.files import file_version
 from stir_ray.lake.layout import JOBS, asked_folder, asked_key, parse_asked_key
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked, files_of
+from stir_ray.plan.models import DATASET
 from stir_ray.secrets import without_secrets
+from stir_ray.stages.dataset_index import version_of_dataset
 
 _FORMAT = 1
 """Of a record; another number is of another version of stir_ray."""
@@ -58,13 +61,13 @@ def look(job: Job) -> Asked:
     Raises:
         InputError: if one of them cannot be read.
     """
-    return Asked(job, versions_of(files_of(job)))
+    return Asked(job, versions_of(files_of(job), lake_of(job)))
 
 
-def versions_of(paths: Iterable[str]) -> dict[str, str]:
-    """The versions of files and folders as they are now; errors as `look`."""
+def versions_of(paths: Iterable[str], lake: Lake) -> dict[str, str]:
+    """The versions of files, folders and datasets of a lake as they are now; errors as `look`."""
     known = tuple(paths)
-    return dict(zip(known, several(_version, known), strict=True))
+    return dict(zip(known, several(lambda path: _version(path, lake), known), strict=True))
 
 
 def recall(job: Job, lake: Lake) -> Recalled:
@@ -74,7 +77,8 @@ def recall(job: Job, lake: Lake) -> Recalled:
         InputError: if a file can neither be read nor was recorded.
     """
     paths = files_of(job)
-    found = dict(zip(paths, several(_version_or_error, paths), strict=True))
+    versions_now = several(lambda path: _version_or_error(path, lake), paths)
+    found = dict(zip(paths, versions_now, strict=True))
     lost = {path: error for path, error in found.items() if isinstance(error, Exception)}
     recorded = _last_versions(job.name, lake) if lost else {}
     for path, error in lost.items():
@@ -153,16 +157,19 @@ def _readable(keys: Iterable[str], lake: Lake) -> Iterator[Record]:
             continue
 
 
-def _version(path: str) -> str:
+def _version(path: str, lake: Lake) -> str:
+    if path.startswith(DATASET):
+        return version_of_dataset(path.removeprefix(DATASET), lake)
     try:
         return file_version(path)
     except (OSError, ValueError, ImportError) as error:
-        told = without_secrets(f"{path}: cannot be read ({error or 'no such file'})")
+        remedy = "; `stir-ray import-data` downloads it" if Path(path).name in UNPACKED else ""
+        told = without_secrets(f"{path}: cannot be read ({error or 'no such file'}){remedy}")
         raise InputError(told) from None
 
 
-def _version_or_error(path: str) -> str | InputError | LakeAway:
+def _version_or_error(path: str, lake: Lake) -> str | InputError | LakeAway:
     try:
-        return _version(path)
+        return _version(path, lake)
     except (InputError, LakeAway) as error:
         return error

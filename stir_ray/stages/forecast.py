@@ -164,12 +164,15 @@ def _scale(inspected: Inspected) -> Scale:
         for task in trainings(inspected.asked, inspected.facts)
         if task.id not in Stored(inspected.lake)["trainings"]
     ]
-    train, test = ({task.id: _count(task, split) for task in left} for split in ("train", "test"))
+    train, test = (
+        {task.id: _count(task, split, inspected.lake) for task in left}
+        for split in ("train", "test")
+    )
     return scale_of(inspected.asked, inspected.facts, train_images=train, test_images=test)
 
 
-def _count(task: Train, split: Literal["train", "test"]) -> int:
+def _count(task: Train, split: Literal["train", "test"], lake: Lake) -> int:
     # Inside the function: only a plan that still has to train needs the dataset.
-    from stir_ray.data import sources
+    from stir_ray.stages.datasets import count
 
-    return sources.count(task.data, split)
+    return count(task.data, split, lake)

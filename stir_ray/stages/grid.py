@@ -13,7 +13,7 @@ from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked, files_of
 from stir_ray.plan.study import Study
-from stir_ray.stages.asked import record, versions_of
+from stir_ray.stages.asked import lake_of, record, versions_of
 from stir_ray.stages.study import read_study
 
 
@@ -24,7 +24,9 @@ def look_at_all(grid: Grid) -> tuple[Asked, ...]:
         InputError: if one of them cannot be read.
     """
     read = [files_of(job) for job in grid.jobs]
-    versions = versions_of(dict.fromkeys(path for paths in read for path in paths))
+    versions = versions_of(
+        dict.fromkeys(path for paths in read for path in paths), lake_of(grid.shared)
+    )
     return tuple(
         Asked(job, {path: versions[path] for path in paths})
         for job, paths in zip(grid.jobs, read, strict=True)

@@ -3,11 +3,11 @@
 Everything a person can have got wrong about images and models is found here.
 """
 
-from stir_ray.data import sources
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.stages.datasets import open_collection
 from stir_ray.stages.workbench import Workbench
 
 
@@ -17,7 +17,7 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
     Raises:
         DataError: if the source is missing or has too few images.
     """
-    chosen = sources.load(task.data, task.selection.split).first(task.selection.count)
+    chosen = open_collection(task.data, task.selection.split, bench.lake).chosen(task.selection)
     channels, height, width = chosen.images.shape[1:]
     table = build(
         IMAGE_SETS,

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from stir_ray.errors import DataError, JobError, MissingPart
 from stir_ray.identity import derive_seed
-from stir_ray.job import CheckpointFinetuning, Data, Digits, TrainedModel
+from stir_ray.job import CheckpointFinetuning, Data, TrainedModel
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, provenance
@@ -156,8 +156,7 @@ def _shape(row: dict) -> tuple[int, int, int]:
 
 
 def _shape_of(data: Data) -> tuple[int, int, int]:
-    channels = 1 if isinstance(data, Digits) else data.channels
-    return channels, data.size, data.size
+    return data.channels, data.size, data.size
 
 
 def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int]) -> None:

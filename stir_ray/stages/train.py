@@ -1,24 +1,24 @@
 """Train a model: a checkpoint per epoch in the lake, and then the record of the run."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
-from stir_ray.data import sources
+from stir_ray.data.sources import Split
 from stir_ray.identity import derive_seed
-from stir_ray.job import Data
 from stir_ray.lake.layout import checkpoint_key
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints, training
 from stir_ray.models.decoder import with_new_decoder
-from stir_ray.models.objectives import LabelledImages, with_new_classifier
+from stir_ray.models.objectives import with_new_classifier
 from stir_ray.models.resuming import ResumeState
 from stir_ray.models.training import Epoch
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
 from stir_ray.stages.meter import Phase
+from stir_ray.stages.reading import labelled
 from stir_ray.stages.resuming import ResumeStates
 from stir_ray.stages.workbench import Workbench
 
@@ -48,9 +48,9 @@ def train_model(task: Train, bench: Workbench) -> None:
 
 def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
     """The rows of the record, of epochs that an attempt before has ended and of all others."""
-    train_set, test_set = (_labelled(task.data, split) for split in ("train", "test"))
+    train_set, test_set = (labelled(task.data, split, bench.lake) for split in get_args(Split))
     bench.meter.note(train_images=len(train_set.labels), test_images=len(test_set.labels))
-    module = _start(task, bench, train_set)
+    module = _start(task, bench, classes=int(train_set.labels.max()) + 1)
     resumed = states.newest(module)
     model = checkpoints.freeze(module, task.architecture, bench.device)
     settings = task.training
@@ -85,9 +85,8 @@ def _all_rows(task: Train, bench: Workbench, states: ResumeStates) -> list[Row]:
     return rows
 
 
-def _start(task: Train, bench: Workbench, train_set: LabelledImages) -> nn.Module:
+def _start(task: Train, bench: Workbench, *, classes: int) -> nn.Module:
     seed = derive_seed("initial weights", task.training.seed)
-    classes = int(train_set.labels.max()) + 1
     if task.start is None:
         module = architectures.build(task.architecture, classes=classes, seed=seed)
     else:
@@ -96,13 +95,8 @@ def _start(task: Train, bench: Workbench, train_set: LabelledImages) -> nn.Modul
         module = with_new_classifier(loaded, classes=classes, seed=seed)
     if task.training.task == "classification":
         return module
-    channels, height, width = train_set.images.shape[1:]
-    return with_new_decoder(module, image_shape=(channels, height, width), seed=seed)
-
-
-def _labelled(data: Data, split: sources.Split) -> LabelledImages:
-    loaded = sources.load(data, split)
-    return LabelledImages(loaded.images, loaded.labels)
+    side = task.data.size
+    return with_new_decoder(module, image_shape=(task.data.channels, side, side), seed=seed)
 
 
 def _stored(task: Train, epoch: Epoch, bench: Workbench) -> Row:

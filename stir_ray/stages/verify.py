@@ -7,26 +7,32 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stir_ray.errors import CorruptPart, LakeError, OtherSchema, StirRayError
 from stir_ray.lake.layout import (
     CHECKPOINTS,
+    DATASETS,
     JOBS,
     PARTS,
     parse_asked_key,
     parse_checkpoint_key,
     parse_figure_key,
+    parse_index_key,
     parse_part_key,
     parse_result_key,
     parse_resume_key,
     parse_run_key,
+    parse_shard_key,
     part_key,
 )
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    INDEX,
     PART_TABLES,
     RESULT_TABLES,
+    SHARD,
     TRAININGS,
     TableSchema,
 )
@@ -37,6 +43,7 @@ from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.stages.asked import read_record, record_keys
+from stir_ray.stages.dataset_index import digest_of_shard
 from stir_ray.stages.forecast import known_to_lake
 from stir_ray.stages.promises import Promise, promises
 from stir_ray.stages.runs import read_run
@@ -92,8 +99,9 @@ def verify(lake: Lake, *also: Asked) -> Iterator[Seen]:
     Raises:
         LakeError: if there is nothing to read.
     """
-    parts, checkpoints, of_jobs = (lake.objects.sizes(top) for top in (PARTS, CHECKPOINTS, JOBS))
-    if not parts and not checkpoints:
+    tops = (PARTS, CHECKPOINTS, JOBS, DATASETS)
+    parts, checkpoints, of_jobs, of_datasets = (lake.objects.sizes(top) for top in tops)
+    if not parts and not checkpoints and not of_datasets:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
     whole = set()
     for seen in _read(partial(_of_checkpoint, lake), checkpoints):
@@ -104,6 +112,7 @@ def verify(lake: Lake, *also: Asked) -> Iterator[Seen]:
     yield from _read(lambda key: _of_part(lake, key, planned.get(key), whole), parts)
     vouched = {key: size for key, size in of_jobs.items() if not parse_figure_key(key)}
     yield from _read(partial(_of_job, lake), vouched)
+    yield from _read(partial(_of_dataset, lake), of_datasets)
 
 
 def problem_of(lake: Lake, key: str, promise: Promise | None) -> Finding | None:
@@ -226,6 +235,21 @@ def _of_job(lake: Lake, key: str) -> Finding | None:
     if parse_run_key(key):
         return _of_log(key, partial(read_run, key, lake), "a log, and nothing else is lost with it")
     return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
+
+
+def _of_dataset(lake: Lake, key: str) -> Finding | None:
+    """An index or a shard, which importing the dataset again puts there."""
+    shard = parse_shard_key(key)
+    if shard is None:
+        if parse_index_key(key):
+            return _of_table(INDEX, key, lambda: lake.read_object(INDEX, key), None)
+        return Finding(key, "not of a dataset: nothing of this name belongs here", is_damage=False)
+
+    def promised(table: pa.Table) -> str | None:
+        found = digest_of_shard(table["image_id"].to_pylist(), table["image"].to_pylist())
+        return None if found == shard[3] else "its images are not those it was named by"
+
+    return _of_table(SHARD, key, lambda: lake.read_object(SHARD, key), promised)
 
 
 def _of_log(key: str, read: Callable[[], object], if_damaged: str) -> Finding | None:

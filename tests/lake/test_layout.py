@@ -13,19 +13,24 @@ from stir_ray.lake.layout import (
     asked_key,
     check_key,
     checkpoint_key,
+    dataset_folder,
     figure_key,
+    index_key,
     is_costly,
     parse_asked_key,
     parse_checkpoint_key,
     parse_figure_key,
+    parse_index_key,
     parse_part_key,
     parse_result_key,
     parse_resume_key,
     parse_run_key,
+    parse_shard_key,
     part_key,
     result_key,
     resume_key,
     run_key,
+    shard_key,
     table_folders,
     training_folder,
     training_of,
@@ -33,6 +38,7 @@ from stir_ray.lake.layout import (
 from stir_ray.lake.schemas import PART_TABLES
 
 TABLES = st.from_regex(r"[a-z_]+", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._=-]*", fullmatch=True)
 IDS = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")
 
 
@@ -58,6 +64,20 @@ def test_the_parts_of_every_table_have_keys(schema: object) -> None:
     name = getattr(schema, "name", "")
     part_id = content_id(name, recipe=1, seed=7)
     assert parse_part_key(part_key(name, part_id)) == (name, part_id)
+
+
+@given(
+    name=NAMES, split=st.sampled_from(["train", "test"]), number=st.integers(0, 10**7), digest=IDS
+)
+def test_parsing_the_key_of_a_shard_is_the_inverse_of_building_it(
+    name: str, split: str, number: int, digest: str
+) -> None:
+    key = shard_key(name, split, number, digest)
+    assert parse_shard_key(key) == (name, split, number, digest)
+    assert key.startswith(dataset_folder(name))
+    assert parse_index_key(key) is parse_part_key(key) is None
+    assert parse_index_key(index_key(name)) == name
+    assert parse_shard_key(index_key(name)) is None
 
 
 ID = "0123456789abcdef" * 2

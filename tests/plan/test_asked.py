@@ -23,6 +23,8 @@ JOBS: list[dict[str, Any]] = [
     {"data": FOLDER},
     {"data": FOLDER, "finetuned": {"train": {"epochs": 2, "data": OTHER_FOLDER}}},
     {"pretrained": CHECKPOINT},
+    {"data": {"source": "cifar10", "root": "here"}, "images": {"seed": 3}},
+    {"data": {"source": "lake", "name": "pets", "size": 224}, "images": {"seed": None}},
     {"pretrained": CHECKPOINT, "finetuned": EPOCHS_ON_DISK, "data": FOLDER},
     {"pretrained": {"timm": "resnet18.a1_in1k"}, "from_scratch": None},
 ]

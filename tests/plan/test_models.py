@@ -63,6 +63,30 @@ def test_a_folder_of_images_is_gathered_and_trained_on_by_its_version() -> None:
     }
 
 
+def test_where_a_dataset_lies_and_its_name_in_the_lake_change_no_id() -> None:
+    def parts(data: dict[str, Any]) -> list[Any]:
+        asked = job(data=data)
+        tasks = [*inspections(asked, lambda _: "same"), *independent_trainings(asked, lambda _: "")]
+        return [task.outputs for task in tasks]
+
+    pets = {"source": "pets", "size": 8}
+    assert parts({**pets, "root": "here"}) == parts({**pets, "root": "there"})
+    in_lake = {"source": "lake", "size": 8}
+    assert parts({**in_lake, "name": "one"}) == parts({**in_lake, "name": "other"})
+    assert parts({**in_lake, "name": "one"}) != parts({**pets, "root": "here"})
+
+
+def test_images_chosen_as_ever_have_the_id_that_they_always_had() -> None:
+    def image_set(**images: Any) -> Any:
+        gather, _ = inspections(job(images={"count": 7, **images}), version)
+        return gather.outputs
+
+    expected = {"split": "test", "count": 7}
+    assert job(images={"count": 7}).images.model_dump() == expected
+    assert image_set() == image_set(seed=None) != image_set(seed=0)
+    assert len({image_set(seed=seed) for seed in range(5)}) == 5
+
+
 def test_weights_by_timms_name_have_no_file_to_ask_about() -> None:
     def refuse(path: str) -> str:
         raise AssertionError(path)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stir_ray.data.corruptions.catalogue import SMALLEST, corrupt
 from stir_ray.data.corruptions.pixels import LEVELS
-from stir_ray.data.sources import Dataset
+from stir_ray.data.sources import Dataset, drawn
 from stir_ray.errors import DataError
 from stir_ray.identity import derive_seed
 
@@ -73,6 +73,4 @@ def chosen(count: int, *, among: int, seed: int) -> tuple[int, ...]:
     """
     if not 0 < count <= among:
         raise DataError(f"images per severity: {count} asked for; expected 1 to {among}")
-    seed_of_order = derive_seed("images per severity", seed)
-    order = np.random.Generator(np.random.Philox(key=seed_of_order)).permutation(among)
-    return tuple(sorted(order[:count].tolist()))
+    return drawn(count, among=among, seed=derive_seed("images per severity", seed))
