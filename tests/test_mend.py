@@ -85,9 +85,10 @@ def test_what_a_stopped_run_never_tried_is_told_with_the_command_that_does(
         code, *_ = stir_ray("run", path, "--set", "execution.stop_after_alike=1", "--serial")
     assert (code, len(ran)) == (4, 1)
     *_, last = stir_ray("failures", path)[1].splitlines()
-    assert last == f"1 task failed, {tasks - 1} others were never tried: stir-ray run {path}"
-    with watched():
-        stir_ray("retry", path, "--layer", 2, "--serial")
+    assert last == f"1 task failed, {tasks - 1} others not tried yet: stir-ray run {path}"
+    code, _, error = stir_ray("retry", path, "--layer", 2, "--serial")
+    # The other seed, the finetuned model, and what looks at the other seed.
+    assert (code, "cells are missing: 5 tasks not tried yet; `stir-ray run" in error) == (3, True)
     assert stir_ray(*shlex.split(last.partition(": ")[2])[1:], "--serial")[0] == 0
 
 

@@ -1,6 +1,6 @@
 """From a job file to matrices of every epoch: `python -m workflows.invariance JOB [A.B=VALUE]`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stir_ray.errors import StirRayError, TasksFailed
@@ -11,11 +11,12 @@ from stir_ray.plan.asked import Asked
 from stir_ray.plan.failed import Choice, chosen
 from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study
-from stir_ray.plan.words import enumerated
+from stir_ray.plan.words import counted, enumerated
+from stir_ray.report import summary
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
-from stir_ray.stages.failures import failed_tasks
+from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
 from stir_ray.stages.profile import Profile, StageProfile
@@ -36,11 +37,13 @@ class Summary:
         tally: tasks run and failed, those of all jobs of the file.
         reduced: how complete the results are.
         figures: the folder or URL of the figures.
+        left: tasks of the job that are not done, whichever run tried them last.
     """
 
     tally: Tally
     reduced: Reduced
     figures: str
+    left: Unfinished
 
     def nothing_missing(self) -> None:
         """Go on only if all is computed.
@@ -48,12 +51,8 @@ class Summary:
         Raises:
             TasksFailed: saying what is not.
         """
-        failed, missing = self.tally.failed, self.reduced.missing
-        if failed or missing:
-            raise TasksFailed(
-                f"{failed} tasks failed, {missing} of {self.reduced.cells} cells are missing; "
-                "`stir-ray failures` says why and what to do"
-            )
+        if self.tally.failed or self.reduced.missing:
+            raise TasksFailed(summary.of_missing(self.left, self.reduced))
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,19 @@ class Summaries:
     of_jobs: Mapping[str, Summary]
     errors: Mapping[str, StirRayError]
     profile: Sequence[StageProfile]
+
+    def lines(self, grid: Grid) -> Iterator[str]:
+        """What there is now of each job of the file, for a person."""
+        for job in grid.jobs:
+            if job.name in self.errors:
+                yield f"{job.name}: {self.errors[job.name]}"
+                continue
+            of_job = self.of_jobs[job.name]
+            if len(grid.jobs) > 1:
+                yield summary.of_one_of_many(job, of_job.reduced)
+            else:
+                yield summary.of_results(job, of_job.reduced)
+                yield f"Figures: {of_job.figures}"
 
     def nothing_missing(self) -> None:
         """Go on only if all is computed.
@@ -91,8 +103,8 @@ class Summaries:
         incomplete = [name for name, one in self.of_jobs.items() if one.reduced.missing]
         if self.tally.failed or incomplete:
             raise TasksFailed(
-                f"{self.tally.failed} tasks failed, {len(incomplete)} of {jobs} jobs are "
-                f"incomplete: {enumerated(incomplete) or 'none'}; "
+                f"{counted(self.tally.failed, 'task')} failed, {len(incomplete)} of {jobs} jobs "
+                f"are incomplete: {enumerated(incomplete) or 'none'}; "
                 "`stir-ray failures` says why and what to do"
             )
 
@@ -201,8 +213,22 @@ def _reduced(
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
     # Of the whole study: the cells of a model that is not trained are missing ones.
     reduced = reduce_job(asked, study, lake)
-    return Summary(tally, reduced, write_figures(asked.job, study, lake, reduced))
+    left = unfinished(missing_tasks(asked, lake), lake) if reduced.missing else Unfinished()
+    return Summary(tally, reduced, write_figures(asked.job, study, lake, reduced), left)
+
+
+def program(grid: Grid, *, serial: bool = False) -> None:
+    """Run the jobs of a file and say what came of it; arguments and errors as `run_all`.
+
+    Raises:
+        TasksFailed: if not all is computed.
+    """
+    done = run_all(grid, serial=serial)
+    for line in (summary.of_tasks(done.tally.ran), *done.lines(grid)):
+        # At once: in the log of a job what is wrong follows it.
+        print(line, flush=True)
+    done.nothing_missing()
 
 
 if __name__ == "__main__":
-    as_program(lambda grid: run_all(grid).nothing_missing())
+    as_program(program)

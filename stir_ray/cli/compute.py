@@ -45,16 +45,8 @@ def run(
     print(summary.of_tasks(done.tally.ran))
     if profile and done.profile:
         _show(Group(profile_table(done.profile)))
-    for said in grid.jobs:
-        if said.name in done.errors:
-            print(f"{said.name}: {done.errors[said.name]}")
-            continue
-        of_job = done.of_jobs[said.name]
-        if len(grid.jobs) > 1:
-            print(summary.of_one_of_many(said, of_job.reduced))
-        else:
-            print(summary.of_results(said, of_job.reduced))
-            print(f"Figures: {of_job.figures}")
+    for line in done.lines(grid):
+        print(line)
     done.nothing_missing()
 
 

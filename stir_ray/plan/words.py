@@ -17,6 +17,11 @@ def spelled(values: Iterable[int] | Iterable[str]) -> str:
     )
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
 def enumerated(names: Sequence[str], most: int = 5) -> str:
     """Names one after the other, and how many more there are than one wants to read."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

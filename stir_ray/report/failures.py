@@ -8,6 +8,7 @@ from datetime import UTC
 
 from stir_ray.errors import CorruptPart
 from stir_ray.plan.failed import FailedTask
+from stir_ray.plan.words import counted
 from stir_ray.stages.failures import Unfinished
 
 _MEND = {
@@ -61,12 +62,11 @@ def failure_lines(
 def tally_line(left: Unfinished, job: Sequence[str]) -> str:
     """How many tasks failed, and how many were never tried, with the command that tries them."""
     count = len(left.failed)
-    failed = f"{count} task{'s'[: count != 1]} failed" if count else "No task of this job failed"
+    failed = f"{counted(count, 'task')} failed" if count else "No task of this job failed"
     if not left.untried:
         return f"{failed}."
-    were = "were" if left.untried != 1 else "was"
-    line = command("run", job)
-    return f"{failed}, {left.untried}{' others' * bool(count)} {were} never tried: {line}"
+    untried = counted(left.untried, "other" if count else "task")
+    return f"{failed}, {untried} not tried yet: {command('run', job)}"
 
 
 def _what_to_do(example: FailedTask, job: Sequence[str]) -> str:

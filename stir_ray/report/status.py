@@ -9,6 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.plan.failed import FailedTask
+from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
 from stir_ray.stages.runs import Run
 from stir_ray.stages.status import StageStatus, Status
@@ -134,9 +135,5 @@ def _of_run(run: Run) -> str:
     ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
     return (
         f"Last run: {run.began:%Y-%m-%d %H:%M} to {run.updated:%Y-%m-%d %H:%M} UTC, "
-        f"{_counted(run.workers, 'worker')} on {_counted(len(run.nodes), 'machine')}, {ended}."
+        f"{counted(run.workers, 'worker')} on {counted(len(run.nodes), 'machine')}, {ended}."
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -7,7 +7,9 @@ from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import RESULT_TABLES
 from stir_ray.plan.failed import FailedTask
+from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
+from stir_ray.stages.failures import Unfinished
 from stir_ray.stages.reduce import Reduced
 
 
@@ -42,3 +44,16 @@ def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:
             f"{len(group)} failed, {example.failure_class} ({example.fingerprint}), "
             f"e.g. {example.task.label}: {example.message}"
         )
+
+
+def of_missing(left: Unfinished, reduced: Reduced) -> str:
+    """Why results are not complete, and the command that goes on."""
+    failed, missing = len(left.failed), f"{reduced.missing} of {reduced.cells} cells are missing"
+    if not failed:
+        tasks = counted(left.untried, "task")
+        return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"
+    others = f"; {counted(left.untried, 'other')} not tried yet: `stir-ray run JOB`"
+    return (
+        f"{counted(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why and what "
+        f"to do{others if left.untried else ''}"
+    )

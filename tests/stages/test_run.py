@@ -11,6 +11,7 @@ import pytest
 from stir_ray import open_results
 from stir_ray.errors import MissingPart, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
+from stir_ray.job.grid import Grid
 from stir_ray.lake.layout import part_key, result_key
 from stir_ray.lake.schemas import (
     COMPARISONS,
@@ -31,6 +32,7 @@ from stir_ray.stages.asked import look
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.study import read_study
 from stir_ray.stages.workbench import Workbench
+from tests.broken import without_figures
 from tests.small_job import ARCHITECTURE, COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import finetune, invariance
 
@@ -159,11 +161,27 @@ def test_a_failed_finetuning_leaves_the_rest_of_the_study(
     assert results["stir"].sel(model="finetuned", epoch=0).notnull().all()
     # Of its epoch 1, in all directions that are not the pretrained model's own.
     assert summary.reduced.missing == 3 * SEEDS * LAYERS
-    with pytest.raises(TasksFailed, match="1 tasks failed, 18 of"):
+    # Its inversions and comparisons.
+    waiting = (LAYERS + 1) * SEEDS
+    with pytest.raises(TasksFailed, match=f"1 task failed, 18 of .* {waiting} others not tried"):
         summary.nothing_missing()
     summary.tally.failed = 0
-    with pytest.raises(TasksFailed, match="0 tasks failed, 18 of"):
+    with pytest.raises(TasksFailed, match="1 task failed, 18 of"):
         summary.nothing_missing()
+
+
+def test_a_driver_says_what_ran_and_where_the_results_are(
+    finished_copy: Callable[[], Job],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    without_figures(monkeypatch)
+    job = finished_copy()
+    invariance.program(Grid.of(job), serial=True)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == "No task ran: everything was in the lake."
+    assert f"  {job.lake}/jobs/small/results.parquet" in others
+    assert others[-1] == "Figures: nowhere"
 
 
 def test_a_layer_that_cannot_be_inverted_leaves_the_others(
