@@ -78,7 +78,7 @@ def measure(
         start: of the same shape.
         precisions: of our inversions.
         iterations: of each inversion; more than 2.
-        subset: images on which the fewest iterations are searched for.
+        subset: images on which the fewest iterations are searched for; 0 searches for none.
     """
     layers = range(1, models.depth(pt) + 1)
     looks = (models.frozen(module, images.device) for module in (pt, ft))
@@ -86,12 +86,13 @@ def measure(
     run = _Runs(question, Peer(pt, ft, images, start), replace(PAPER, iterations=iterations))
     run.take_turns(precisions)
     search = range(min(subset, len(images)))
+    searched = precisions if subset else []
     return Against(
         run.pairs,
         run.residual,
         [
             *(run.paper(precision) for precision in precisions),
-            *(run.default(precision, search, iterations) for precision in precisions),
+            *(run.default(precision, search, iterations) for precision in searched),
         ],
     )
 
@@ -218,6 +219,7 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     asked.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["float32"])
     asked.add_argument("--iterations", type=int, default=50)
+    asked.add_argument("--subset", type=int, default=8, help="images of the search (8); 0: none")
     chosen = options.read(asked, words)
     pt = options.module_of(chosen)
     images, start = options.images_of(chosen, pt)
@@ -230,6 +232,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 start=start,
                 precisions=chosen.precisions,
                 iterations=chosen.iterations,
+                subset=chosen.subset,
             )
         )
     )
