@@ -1,15 +1,16 @@
-"""Inversion in a precision: the one place that knows how each is asked for."""
+"""Inversion in a precision that is named: `auto` would be another on another device."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from stir_ray.numerics.inversion import Inversion, invert
-from stir_ray.numerics.settings import InversionSettings
+from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.settings import InversionSettings, Precision
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
+PRECISIONS = tuple(kind.value for kind in Precision if kind is not Precision.AUTO)
 
 
 def invert_in(
@@ -21,21 +22,10 @@ def invert_in(
     settings: InversionSettings,
 ) -> Inversion:
     """As `stir_ray.numerics.inversion.invert`, its matrix products in one of `PRECISIONS`."""
-
-    def seen(candidates: Tensor) -> Tensor:
-        with torch.autocast(candidates.device.type, torch.bfloat16, precision == "bfloat16"):
-            return represent(candidates).float()
-
-    with tf32(precision == "tf32"):
-        return invert(seen, images=images, start=start, settings=settings)
+    named = replace(settings, precision=Precision(precision))
+    return invert(represent, images=images, start=start, settings=named)
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
+def tf32(allowed: bool) -> AbstractContextManager[None]:
     """Whether a GPU rounds the factors of float32 products to ten bits."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
+    return products_in(Precision.TF32 if allowed else Precision.FLOAT32)
