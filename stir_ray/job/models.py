@@ -107,7 +107,8 @@ class CheckpointModel(Value):
 
     architecture: Architecture
     checkpoint: Place
-    """Path or URL of a safetensors file with the architecture's state dict."""
+    """Path or URL of a file with the architecture's state dict: safetensors, or what `torch.save`
+    wrote. Code that such a file may hold is never run."""
 
 
 class TrainedFinetuning(Value):

@@ -1,5 +1,7 @@
-"""Checkpoints: safetensors files to frozen models, and the digest that is a model's identity."""
+"""Checkpoints: files of weights to frozen models, and the digest that is a model's identity."""
 
+import io
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,6 +18,11 @@ from stir_ray.models.architectures import build, normalisation
 
 DECODER = "reconstruction_decoder"
 """Begins the names of a reconstruction's decoder, which no block needs: `load` leaves it out."""
+
+_OF_TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\n")
+"""Begin the files of `torch.save`: a zip archive, or a pickle before torch 1.6. A safetensors file
+that began so would have a header of 67 MB and more."""
+_STATES = ("state_dict", "model_state_dict", "model")
 
 
 @dataclass(frozen=True)
@@ -52,19 +59,51 @@ def encode(state: Mapping[str, Tensor]) -> bytes:
 
 
 def decode(content: bytes, where: str) -> dict[str, Tensor]:
-    """The state dict of a safetensors file.
+    """The state dict of a safetensors file, or of one that `torch.save` wrote.
 
     Raises:
-        ModelError: if it is truncated or no safetensors file, or holds NaN or infinity.
+        ModelError: if it is truncated, neither of them or no state dict, can only be read by
+            running code that it holds, or holds NaN or infinity.
     """
-    try:
-        state = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{where}: not a whole safetensors file ({error})") from None
+    if content.startswith(_OF_TORCH):
+        state = _of_torch(content, where)
+    else:
+        state = _of_safetensors(content, where)
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ModelError(f"{where}: tensor `{name}` holds NaN or infinity")
     return state
+
+
+def _of_safetensors(content: bytes, where: str) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{where}: not a whole safetensors file ({error})") from None
+
+
+def _of_torch(content: bytes, where: str) -> dict[str, Tensor]:
+    try:
+        # Tensors and plain containers alone: all else that is pickled could run code.
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"{where}: holds more than tensors, and reading it could run code; save its weights "
+            "alone: `torch.save(model.state_dict(), ...)`, or as safetensors"
+        ) from None
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{where}: not a whole file of torch ({reason[:80]})") from None
+    # Trainings save the weights beside their optimiser, under one of these names.
+    nested = (saved[name] for name in _STATES if isinstance(saved, dict) and name in saved)
+    state = next(nested, saved)
+    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
+        raise ModelError(
+            f"{where}: no state dict of tensors, neither whole nor under "
+            f"{', '.join(f'`{name}`' for name in _STATES)}; save `model.state_dict()`"
+        )
+    # What DistributedDataParallel puts before every name.
+    return {str(name).removeprefix("module."): one for name, one in state.items()}
 
 
 def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) -> nn.Module:

@@ -118,6 +118,21 @@ def test_mean_and_std_of_the_job_go_before_those_of_timm() -> None:
     assert normalisation(VIT, build(VIT, classes=0)) == ((0.5,), (0.5,))
 
 
+@pytest.mark.parametrize(
+    ("name", "mean"),
+    [
+        ("vit_base_patch32_224.augreg_in1k", (0.5, 0.5, 0.5)),
+        ("vit_base_patch32_224.augreg_in21k_ft_in1k", (0.5, 0.5, 0.5)),
+        ("vit_base_patch16_224.dino", (0.485, 0.456, 0.406)),
+    ],
+)
+def test_mean_is_that_of_the_weights_that_are_named(name: str, mean: tuple[float, ...]) -> None:
+    architecture = Architecture(timm=name)
+    with torch.device("meta"):
+        model = build(architecture, classes=0)
+    assert normalisation(architecture, model)[0] == mean
+
+
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_forward_pass_stops_at_the_block(block: int) -> None:
     model = build(VIT, classes=0).eval()

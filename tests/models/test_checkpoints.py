@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,8 +155,8 @@ def test_a_truncated_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a pickle", b"<Error/>" * 13, b"\0" * 64])
-def test_what_is_no_safetensors_file_is_refused(content: bytes) -> None:
-    with pytest.raises(ModelError, match=f"{WHERE}: not a whole safetensors file"):
+def test_what_is_no_file_of_weights_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelError, match=f"{WHERE}: not a whole (safetensors file|file of torch)"):
         decode(content, WHERE)
 
 
@@ -171,3 +174,58 @@ def test_a_frozen_model_neither_learns_nor_drops() -> None:
     assert not model.module.training
     assert not any(weight.requires_grad for weight in model.module.parameters())
     assert model.mean.shape == model.std.shape == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "before torch 1.6"])
+@pytest.mark.parametrize("under", ["", "state_dict", "model_state_dict", "model"])
+def test_a_file_of_torch_is_the_model_that_its_safetensors_file_is(
+    under: str, *, is_zip: bool
+) -> None:
+    state = build(VIT, classes=3, seed=5).state_dict()
+    parallel = {f"module.{name}": tensor for name, tensor in state.items()}
+    for saved in (state, parallel):
+        content = io.BytesIO()
+        whole = {under: saved, "epoch": 7, "optimizer": {"lr": 0.1}} if under else saved
+        torch.save(whole, content, _use_new_zipfile_serialization=is_zip)
+        found = decode(content.getvalue(), "file.pt")
+        assert digest(found, VIT) == digest(decode(encode(state), "file"), VIT)
+        assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+class Harmful:
+    """What a pickle can do to who reads it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return Path.touch, (Path("ran"),)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_code_in_a_file_of_torch_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_zip: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = io.BytesIO()
+    torch.save({"model": Harmful()}, content, _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(
+        ModelError, match=r"^file\.pt: .*could run code; save its weights"
+    ) as caught:
+        decode(content.getvalue(), "file.pt")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("saved", [7, [torch.ones(2)], {"state_dict": {"weight": 3}}])
+def test_a_file_of_torch_without_a_state_dict_is_refused(saved: Any) -> None:
+    content = io.BytesIO()
+    torch.save(saved, content)
+    with pytest.raises(ModelError, match=r"file\.pt: no state dict"):
+        decode(content.getvalue(), "file.pt")
+
+
+def test_a_file_of_torch_that_was_cut_short_is_refused_in_one_line() -> None:
+    content = io.BytesIO()
+    torch.save(build(VIT, classes=3, seed=5).state_dict(), content)
+    for length in (5, 100, len(content.getvalue()) // 2):
+        with pytest.raises(ModelError, match=r"^file\.pt: ") as caught:
+            decode(content.getvalue()[:length], "file.pt")
+        assert "\n" not in str(caught.value)
