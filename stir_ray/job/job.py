@@ -38,6 +38,8 @@ class Job(Value):
     assume_self_stir_one: bool = False
     """Take STIR of a model on its own inversions as 1 on the diagonal, as the paper does, instead
     of what was measured. Changes the matrices only."""
+    subspace_directions: Annotated[int, Field(ge=1)] = 10
+    """Principal directions of a layer whose subspaces are compared; all it has if that is fewer."""
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""

@@ -150,6 +150,26 @@ COMPARISONS = TableSchema(
     key=("reference_layer", "target_layer"),
 )
 
+_SUBSPACES = (
+    *_LAYER_PAIR,
+    Column("images", _INT, "number of images"),
+    Column("directions", _INT, "k: principal directions compared; fewer than asked for where a "
+           "layer has no more; 0 if the two layers cannot be compared"),
+    Column("chance", _FLOAT, "similarity of two random subspaces: k over units; NaN for k = 0"),
+    Column("subspace_similarity", _FLOAT, "Ramasesh et al. 2021, of the images themselves: 1 for "
+           "one subspace, 0 for orthogonal ones; NaN for k = 0"),
+)  # fmt: skip
+
+SUBSPACES = TableSchema(
+    "subspaces",
+    (
+        Column("reference", _TEXT, "digest of the pretrained model's weights"),
+        Column("target", _TEXT, "digest of the compared model's weights"),
+        *_SUBSPACES,
+    ),
+    key=("reference_layer", "target_layer"),
+)
+
 RESULTS = TableSchema(
     "results",
     (
@@ -278,6 +298,19 @@ LEARNING_WITH_FORGETTING = TableSchema(
     key=("model", "estimator", "epoch"),
 )  # fmt: skip
 
+SUBSPACE_SIMILARITY = TableSchema(
+    "subspace_similarity",
+    (
+        Column("model", _TEXT, "what is compared with the pretrained model: `finetuned` or "
+               "`from_scratch`"),
+        Column("epoch", _INT, "of that model's training"),
+        *_SUBSPACES,
+        Column("shares_basis", pa.bool_(), "whether the model was finetuned from the pretrained "
+               "one; the similarity of others is as chance has it and says nothing"),
+    ),
+    key=("model", "epoch", "reference_layer", "target_layer"),
+)  # fmt: skip
+
 FAILURES = TableSchema(
     "failures",
     (
@@ -318,7 +351,7 @@ SHARD = TableSchema(
     key=("image_id",),
 )
 
-PART_TABLES = (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, FAILURES)
+PART_TABLES = (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES, FAILURES)
 DATASET_TABLES = (INDEX, SHARD)
-RESULT_TABLES = (RESULTS, MATRICES, HISTORY)
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY)
 ANALYSIS_TABLES = (HYPOTHESES, CORRELATIONS, LEARNING_WITH_FORGETTING)

@@ -54,6 +54,22 @@ def principal_directions(features: Features, *, k: int = 10) -> Directions:
     return torch.linalg.qr(leading).Q.mT
 
 
+def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -> Directions:
+    """The same, but as many as the features vary in if that is fewer than k, perhaps none.
+
+    Raises:
+        ValueError: for features that are not finite.
+    """
+    if not bool(torch.isfinite(features).all()):
+        raise ValueError("features are not finite: they have no principal directions")
+    exact = features.to(torch.float64)
+    centred = exact - exact.mean(dim=-2, keepdim=True)
+    variances, weights = torch.linalg.eigh(centred @ centred.mT)
+    count = min(k, int(_resolved(variances, exact, centred).sum()))
+    leading = centred.mT @ weights[:, len(weights) - count :].flip(-1)
+    return torch.linalg.qr(leading).Q.mT
+
+
 def subspace_similarity(one: Directions, other: Directions) -> Float[Tensor, "*batch"]:
     """‖V Uᵀ‖² / k of two sets of k directions: 1 for one subspace, 0 for orthogonal ones.
 

@@ -17,9 +17,11 @@ _FOOTER_BYTES = {
     "inversions": 3_700,
     "images": 3_800,
     "comparisons": 7_800,
+    "subspaces": 3_900,
 }
 _COMPARISON_ROW_BYTES = 100
 _INVERSION_ROW_BYTES = 24
+_SUBSPACE_ROW_BYTES = 10
 STORED_PIXEL_BYTES = 2
 """Of an inverted image: float16."""
 _GIVEN_PIXEL_BYTES = 4
@@ -112,7 +114,7 @@ def _kind(task: Task) -> Hashable:
         case Invert():
             return id(task.question), task.layer, len(task.targets), task.keep
         case Compare():
-            return id(task.question)
+            return id(task.question), task.with_subspaces
         case _:
             return task.outputs[0].id
 
@@ -127,11 +129,16 @@ def cost(task: Task, scale: Scale) -> Cost:
         case Invert():
             return _inversion(task, scale)
         case Compare():
-            # And one view of the noise start and one of the real images.
+            # And one view of the noise start, one of the real images, and one for its subspaces.
             layers = task.question.layers
             read = len(layers) * scale.images * scale.pixels * STORED_PIXEL_BYTES
-            flops = (len(layers) + 2) * _view(layers, scale)
-            return Cost(flops, _comparisons(task), float(read))
+            looks = len(layers) + 2 + task.with_subspaces
+            stored = _comparisons(task)
+            if task.with_subspaces:
+                stored["subspaces"] = (
+                    _FOOTER_BYTES["subspaces"] + len(layers) ** 2 * _SUBSPACE_ROW_BYTES
+                )
+            return Cost(looks * _view(layers, scale), stored, float(read))
         case Train():
             return _training(task, scale)
         case GatherImages():

@@ -20,6 +20,7 @@ class Question:
         representation: what of a layer is looked at.
         settings: of the inversion.
         layers: all layers asked about, from 1.
+        directions: of a layer whose subspaces are compared.
     """
 
     image_set: str
@@ -27,6 +28,7 @@ class Question:
     representation: str
     settings: InversionSettings
     layers: tuple[int, ...]
+    directions: int = 10
 
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """The record of one inversion: residuals per image."""
@@ -40,6 +42,18 @@ class Question:
         """How all layers of the target see the inverted images."""
         inverted = self.of_inversion(reference, layer, seed)
         return part("comparisons", target=target.weights, layers=self._layers, **inverted)
+
+    def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Part:
+        """How alike all layers of two models spread the images; no inversion takes part in it."""
+        return part(
+            "subspaces",
+            reference=reference.weights,
+            target=target.weights,
+            layers=self._layers,
+            images=self.image_set,
+            representation=self.representation,
+            directions=self.directions,
+        )
 
     def of_inversion(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
         """What an inversion depends on."""
@@ -148,18 +162,34 @@ class Invert:
 
 @dataclass(frozen=True)
 class Compare:
-    """Show a model the stored inversions of another one, all layers of one seed."""
+    """Show a model the stored inversions of another one, all layers of one seed.
+
+    Attributes:
+        question: what is asked.
+        reference: the model that was inverted.
+        target: the model that looks.
+        seed: of the noise start.
+        with_subspaces: also compare the subspaces of the two, which hang on no seed, while both
+            models are at hand.
+    """
 
     stage: ClassVar[str] = "compare"
     question: Question
     reference: Checkpoint
     target: Checkpoint
     seed: int
+    with_subspaces: bool = False
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
-        """A comparison per inverted layer."""
-        return tuple(one.part for one in self.comparisons)
+        """A comparison per inverted layer, and perhaps one of subspaces."""
+        subspaces = (self.subspaces_part,) if self.with_subspaces else ()
+        return (*(one.part for one in self.comparisons), *subspaces)
+
+    @property
+    def subspaces_part(self) -> Part:
+        """Of the subspace similarities."""
+        return self.question.subspaces(self.reference, self.target)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -42,6 +42,6 @@ def _what_is_asked(task: Task) -> Hashable:
             return Invert, task.question, task.reference.weights, task.seed, looking, task.keep
         case Compare():
             weights = task.reference.weights, task.target.weights
-            return Compare, task.question, *weights, task.seed
+            return Compare, task.question, *weights, task.seed, task.with_subspaces
         case _:
             return task.outputs

@@ -54,10 +54,14 @@ class Study:
             yield from self._of(checkpoint, (checkpoint, pretrained), self.keep)
 
     def comparisons(self) -> Iterator[Compare]:
-        """Every compared checkpoint looks at the pretrained model's inversions."""
+        """Every compared checkpoint looks at the pretrained model's inversions.
+
+        With the first seed also at subspaces, for which no seed is drawn.
+        """
         for checkpoint in self._others():
             for seed in self.seeds:
-                yield Compare(self.question, self.pretrained, checkpoint, seed)
+                first = seed == self.seeds[0]
+                yield Compare(self.question, self.pretrained, checkpoint, seed, first)
 
     def _others(self) -> Iterator[Checkpoint]:
         """Compared checkpoints, equal weights once and never the pretrained ones.

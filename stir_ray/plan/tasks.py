@@ -51,7 +51,7 @@ def kind(task: Task) -> Hashable:
             model = _size(task.reference)
             return task.stage, task.question, model, task.layer, len(task.targets)
         case Compare():
-            return task.stage, task.question, _size(task.target)
+            return task.stage, task.question, _size(task.target), task.with_subspaces
         case _:
             return None
 

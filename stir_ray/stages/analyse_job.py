@@ -9,12 +9,12 @@ from stir_ray.errors import LakeError
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
-from stir_ray.lake.schemas import HISTORY, RESULTS, TableSchema
+from stir_ray.lake.schemas import HISTORY, RESULTS, SUBSPACE_SIMILARITY, TableSchema
 from stir_ray.lake.tables import Lake, encode
 from stir_ray.plan.study import Study
 from stir_ray.stages.analyse import Analysis, analyse
 from stir_ray.stages.reduce import Reduced
-from stir_ray.stages.trajectories import CLEAN, trajectories
+from stir_ray.stages.trajectories import CLEAN, Measured, trajectories
 
 _RECIPE = 1
 
@@ -36,12 +36,13 @@ def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[A
             f"job {job.name}: no cell has a number yet, so there is nothing to analyse; "
             "`stir-ray run` first"
         )
-    results, history = (
+    results, history, subspaces = (
         lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
-        for schema in (RESULTS, HISTORY)
+        for schema in (RESULTS, HISTORY, SUBSPACE_SIMILARITY)
     )
+    measured = Measured(results, _accuracies(history), subspaces)
     layers = study.question.layers
-    return tuple(analyse(one) for one in trajectories(results, _accuracies(history), job, layers))
+    return tuple(analyse(one) for one in trajectories(measured, job, layers))
 
 
 def store_analysis(

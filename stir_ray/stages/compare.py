@@ -9,6 +9,7 @@ from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.stages.meter import Phase
+from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import scores
 from stir_ray.stages.workbench import Workbench
 
@@ -20,11 +21,14 @@ def compare_models(task: Compare, bench: Workbench) -> None:
         MissingPart: if inversions of a layer are not stored; those of the others are compared.
     """
     missing = [one for one in task.comparisons if not bench.is_stored(one.part)]
-    if not missing:
+    with_subspaces = task.with_subspaces and not bench.is_stored(task.subspaces_part)
+    if with_subspaces:
+        compare_subspaces(task, bench)
+    if not missing and not with_subspaces:
         # Another run has done it since it was planned.
         bench.meter.note(found=1.0)
         return
-    if len(missing) == len(task.comparisons):
+    if len(missing) == len(task.comparisons) and with_subspaces == task.with_subspaces:
         bench.meter.note(whole=1.0)
     absent = []
     for comparison in missing:

@@ -56,6 +56,8 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
             yield from _of_comparisons(task.comparisons, len(image_ids))
         case Compare():
             yield from _of_comparisons(task.comparisons, len(image_ids))
+            if task.with_subspaces:
+                yield task.subspaces_part, _subspaces(task, len(image_ids))
 
 
 def _of_comparisons(
@@ -73,6 +75,17 @@ def _of_comparisons(
                 images=images,
             ),
         )
+
+
+def _subspaces(task: Compare, images: int) -> Promise:
+    layers = task.question.layers
+    return _columns(
+        reference=task.reference.weights,
+        target=task.target.weights,
+        reference_layer=tuple(reference for _ in layers for reference in layers),
+        target_layer=tuple(target for target in layers for _ in layers),
+        images=images,
+    )
 
 
 def _columns(**planned: object) -> Promise:

@@ -15,7 +15,10 @@ from stir_ray.lake.schemas import (
     HISTORY,
     INVERSIONS,
     MATRICES,
+    RESULT_TABLES,
     RESULTS,
+    SUBSPACE_SIMILARITY,
+    SUBSPACES,
     TRAININGS,
     TableSchema,
 )
@@ -27,6 +30,7 @@ from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell, cells
 from stir_ray.stages.matrices import matrices
 from stir_ray.stages.study import training_history, trainings
+from stir_ray.stages.subspaces import subspace_results
 
 _RECIPE = 1
 
@@ -61,6 +65,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         for cell in places
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
+    subspaces = _subspaces(study, lake)
     histories: dict[Role, pa.Table] = {
         task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
     }
@@ -70,17 +75,32 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         cells=[
             [cell.model, cell.epoch, cell.direction, cell.comparison.part.id] for cell in present
         ],
+        subspaces=[[model, epoch, part_id] for model, epoch, part_id in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
         residual_limit=job.inversion.residual_limit,
         assume_self_stir_one=job.assume_self_stir_one,
     )
     reduced = Reduced(inputs, len(places), len(places) - len(present))
-    if not all(_is_current(lake, job, schema, inputs) for schema in (RESULTS, MATRICES, HISTORY)):
+    if not all(_is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
         _write(lake, job, MATRICES, matrices(results, job, study.question.layers), inputs)
         _write(lake, job, HISTORY, _history(histories), inputs)
+        parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
+        compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
+        _write(lake, job, SUBSPACE_SIMILARITY, subspace_results(compared), inputs)
     return reduced
+
+
+def _subspaces(study: Study, lake: Lake) -> list[tuple[Role, int, str]]:
+    """Model, epoch and part of every stored comparison of subspaces."""
+    stored = lake.stored(SUBSPACES)
+    return [
+        (role, ft.epoch, part_id)
+        for role, checkpoints in study.compared.items()
+        for ft in checkpoints
+        if (part_id := study.question.subspaces(study.pretrained, ft).id) in stored
+    ]
 
 
 def _finished(asked: Asked, lake: Lake) -> Iterator[Train]:

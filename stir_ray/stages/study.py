@@ -75,6 +75,7 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             representation=job.representation,
             settings=job.inversion.settings(),
             layers=layers,
+            directions=job.subspace_directions,
         ),
         pretrained=pretrained,
         compared=dict(_compared(asked, lake, pretrained)),

@@ -76,6 +76,8 @@ def trajectory(
     epochs = tuple(sorted(curves))
     metrics = {name: None for epoch in epochs for name in curves[epoch]}
     known = accuracy.reindex(index=list(epochs))
+    shapes = [curve.shape for epoch in epochs for curve in curves[epoch].values()]
+    unknown = np.full(shapes[0], np.nan)
     corrupted = [severity for severity in known.columns if severity != CLEAN]
     severities = corrupted or list(known.columns)
     return Trajectory(
@@ -83,32 +85,50 @@ def trajectory(
         estimator=estimator,
         epochs=epochs,
         layers=layers,
-        curves={name: np.stack([curves[e][name] for e in epochs], axis=1) for name in metrics},
+        curves={
+            name: np.stack([curves[e].get(name, unknown) for e in epochs], axis=1)
+            for name in metrics
+        },
         severities=tuple(int(severity) for severity in severities),
         accuracy=known[severities].to_numpy(dtype=float).T,
         clean=known[CLEAN].to_numpy(dtype=float) if corrupted and CLEAN in known else None,
     )
 
 
-def trajectories(
-    results: pd.DataFrame, accuracies: pd.DataFrame, job: Job, layers: tuple[int, ...]
-) -> Iterator[Trajectory]:
+@dataclass(frozen=True)
+class Measured:
+    """Tables of a job.
+
+    Attributes:
+        results: the tidy results.
+        accuracies: columns model, epoch, severity, accuracy, and what `accuracy_by_severity` takes.
+        subspaces: subspace similarities.
+    """
+
+    results: pd.DataFrame
+    accuracies: pd.DataFrame
+    subspaces: pd.DataFrame
+
+
+def trajectories(measured: Measured, job: Job, layers: tuple[int, ...]) -> Iterator[Trajectory]:
     """Those of every compared model of a job, by both estimators.
 
     Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition.
 
     Args:
-        results: the tidy results.
-        accuracies: columns model, epoch, severity, accuracy, and what `accuracy_by_severity` takes.
+        measured: tables of the job.
         job: whose seeds and assumption about self-STIR hold.
         layers: all of them, ascending.
     """
-    trained = results[results["epoch"] > 0]
+    trained = measured.results[measured.results["epoch"] > 0]
+    accuracies = measured.accuracies
     for model, rows in trained.groupby("model", sort=False):
         accuracy = accuracy_by_severity(accuracies[accuracies["model"] == model])
+        alike = _subspace_curves(measured.subspaces, str(model), job, layers)
         for estimator in ESTIMATORS:
             curves = {
                 epoch: curves_by_seed(rows[rows["epoch"] == epoch], estimator, job, layers)
+                | ({"subspace_similarity": alike[epoch]} if epoch in alike else {})
                 for epoch in rows["epoch"].unique().tolist()
             }
             yield trajectory(
@@ -118,3 +138,22 @@ def trajectories(
                 curves=curves,
                 accuracy=accuracy,
             )
+
+
+def _subspace_curves(
+    similarities: pd.DataFrame, model: str, job: Job, layers: tuple[int, ...]
+) -> dict[int, np.ndarray]:
+    """Of equal layers, (seed, layer) by epoch; every seed has the same, since none is drawn.
+
+    None of a model that shares no basis with the pretrained one.
+    """
+    same = similarities["reference_layer"] == similarities["target_layer"]
+    of_model = (similarities["model"] == model) & similarities["shares_basis"]
+    by_layer = similarities[same & of_model].pivot_table(
+        index="epoch", columns="target_layer", values="subspace_similarity"
+    )
+    every = by_layer.reindex(columns=list(layers))
+    return {
+        int(epoch): np.tile(values, (len(job.seeds), 1))
+        for epoch, values in zip(every.index.tolist(), every.to_numpy(float), strict=True)
+    }

@@ -19,7 +19,15 @@ from stir_ray.lake.layout import (
     parse_run_key,
     training_of,
 )
-from stir_ray.lake.schemas import COMPARISONS, FAILURES, IMAGES, INVERSIONS, PART_TABLES, TRAININGS
+from stir_ray.lake.schemas import (
+    COMPARISONS,
+    FAILURES,
+    IMAGES,
+    INVERSIONS,
+    PART_TABLES,
+    SUBSPACES,
+    TRAININGS,
+)
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.checkpoints import LAKE
@@ -35,7 +43,10 @@ DRAFTS, RUNS = "drafts", "runs"
 YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
 _TABLES = {schema.name for schema in PART_TABLES}
-_AFTER_TRAINING = {INVERSIONS.name, IMAGES.name, COMPARISONS.name, FAILURES.name}
+_AFTER_TRAINING = {
+    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
+    FAILURES.name,
+}
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
 
 

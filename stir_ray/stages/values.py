@@ -12,6 +12,7 @@ from stir_ray.lake.tables import images_of, provenance
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = (
     *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy"),
+    *("chance", "subspace_similarity"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r")
@@ -43,6 +44,8 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
     values = table[name].to_numpy()
     if schema is MATRICES and name == "std":
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
+    if name in ("chance", "subspace_similarity"):
+        return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
     if name == "test_accuracy" or schema in ANALYSIS_TABLES:
         # A reconstruction has no accuracy, and not every hypothesis has a correlation.
         return values[~np.isnan(values)]

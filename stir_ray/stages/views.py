@@ -11,6 +11,7 @@ from stir_ray.models.memory import Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
+from stir_ray.numerics.subspace import resolved_directions
 
 View = list[Tensor]
 """One float64 Gram matrix (image, image) per layer, of all images of a study together."""
@@ -34,6 +35,23 @@ def view(
         lambda part: all_representations(model, images[part], layers=layers, kind=kind),
     )
     return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
+
+
+def directions(
+    model: FrozenModel,
+    images: Tensor,
+    *,
+    layers: Sequence[int],
+    kind: str,
+    micro: MicroBatches,
+    k: int,
+) -> list[Tensor]:
+    """Per layer, the directions (direction, unit) in which it spreads the images most, up to k."""
+    parts = micro.each(
+        len(images),
+        lambda part: all_representations(model, images[part], layers=layers, kind=kind),
+    )
+    return [resolved_directions(torch.cat(of_layer), k=k) for of_layer in zip(*parts, strict=True)]
 
 
 def view_footprint(

@@ -218,6 +218,29 @@ class Workbench:
 
     def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
         """What every layer of a model makes of images."""
+        model = self._ready_to_view(checkpoint, question, images)
+        layers, kind = question.layers, question.representation
+        with self.meter.spending(Phase.LOOK):
+            return views.view(model, images, layers=layers, kind=kind, micro=self.micro)
+
+    def directions(self, checkpoint: Checkpoint, question: Question) -> list[Tensor]:
+        """Where every layer spreads the real images; computed once and reused."""
+
+        def compute() -> list[Tensor]:
+            images = self.image_set(question).images
+            model = self._ready_to_view(checkpoint, question, images)
+            layers, kind, k = question.layers, question.representation, question.directions
+            with self.meter.spending(Phase.LOOK):
+                return views.directions(
+                    model, images, layers=layers, kind=kind, micro=self.micro, k=k
+                )
+
+        return self._views.get(("directions", checkpoint.weights, question), compute)
+
+    def _ready_to_view(
+        self, checkpoint: Checkpoint, question: Question, images: Tensor
+    ) -> FrozenModel:
+        """The model, with as many images at once as should fit."""
         model = self.model(checkpoint)
         layers, kind = question.layers, question.representation
         self.expect(
@@ -225,8 +248,7 @@ class Workbench:
             len(images),
             lambda: views.view_footprint(model, images, layers=layers, kind=kind),
         )
-        with self.meter.spending(Phase.LOOK):
-            return views.view(model, images, layers=layers, kind=kind, micro=self.micro)
+        return model
 
     def real_view(self, checkpoint: Checkpoint, question: Question) -> views.View:
         """What a model makes of the real images; computed once and reused."""

@@ -50,7 +50,15 @@ def with_compared(weights: Sequence[str]) -> Study:
 
 def stored_by(tasks: Iterable[Task], *, but: Iterable[Part] = ()) -> dict[str, frozenset[str]]:
     """What a lake holds when the tasks are done, some parts left out."""
-    tables = ("image_sets", "models", "trainings", "inversions", "images", "comparisons")
+    tables = (
+        "image_sets",
+        "models",
+        "trainings",
+        "inversions",
+        "images",
+        "comparisons",
+        "subspaces",
+    )
     left_out = set(but)
     parts = {part for task in tasks for part in task.outputs} - left_out
     return {table: frozenset(p.id for p in parts if p.table == table) for table in tables}

@@ -1,0 +1,64 @@
+"""How alike two models spread the same images, layer by layer: subspace similarity."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+from torch import Tensor
+
+from stir_ray.lake.schemas import SUBSPACE_SIMILARITY, SUBSPACES
+from stir_ray.lake.tables import build
+from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
+from stir_ray.plan.checkpoints import FINETUNED, Role
+from stir_ray.plan.measurement import Compare
+from stir_ray.stages.workbench import Workbench
+
+
+def compare_subspaces(task: Compare, bench: Workbench) -> None:
+    """Store how alike all layers of the target and of the reference spread the real images."""
+    question = task.question
+    of_reference, of_target = (
+        bench.directions(model, question) for model in (task.reference, task.target)
+    )
+    pairs = [_compared(target, reference) for target in of_target for reference in of_reference]
+    layers = question.layers
+    table = build(
+        SUBSPACES,
+        {
+            "reference": task.reference.weights,
+            "target": task.target.weights,
+            "reference_layer": [reference for _ in layers for reference in layers],
+            "target_layer": [target for target in layers for _ in layers],
+            "images": len(bench.image_set(question).ids),
+            **{name: [pair[name] for pair in pairs] for name in pairs[0]},
+        },
+    )
+    bench.write(task.subspaces_part, table)
+
+
+def _compared(one: Tensor, other: Tensor) -> dict[str, float | int]:
+    """Of two sets of directions, the leading ones of each that both have."""
+    k, units = min(len(one), len(other)), one.shape[1]
+    if k == 0 or units != other.shape[1]:
+        return {"directions": 0, "chance": float("nan"), "subspace_similarity": float("nan")}
+    return {
+        "directions": k,
+        "chance": chance_similarity(k=k, units=units),
+        "subspace_similarity": float(subspace_similarity(one[:k], other[:k])),
+    }
+
+
+def subspace_results(compared: Iterable[tuple[Role, int, pa.Table]]) -> pa.Table:
+    """The results of models at their epochs, from parts of the table `subspaces`."""
+    tables = [
+        build(
+            SUBSPACE_SIMILARITY,
+            {
+                "model": model,
+                "epoch": epoch,
+                "shares_basis": model == FINETUNED,
+                **part.drop(["reference", "target"]).to_pydict(),
+            },
+        )
+        for model, epoch, part in compared
+    ]
+    return pa.concat_tables(tables) if tables else SUBSPACE_SIMILARITY.arrow().empty_table()
