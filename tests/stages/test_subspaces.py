@@ -1,4 +1,4 @@
-"""Subspace similarity of a job: one part per compared checkpoint, and a table beside the results."""
+"""Subspace similarity of a job: a part per compared checkpoint, a table beside the results."""
 
 from __future__ import annotations
 
