@@ -1,5 +1,8 @@
 """Verbs that compute a job and show what is there."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from rich.console import Console, Group
 
 from stir_ray.cli.arguments import (
@@ -13,18 +16,24 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
 )
-from stir_ray.cli.points import for_each_job, lake_for, rate_for
+from stir_ray.cli.points import for_each_job, inspected_for, rate_for
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
+from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.profile import profile_table
 from stir_ray.report.publish import write_figures
 from stir_ray.report.status import status_json, status_table
-from stir_ray.stages.asked import look
 from stir_ray.stages.failures import failed_tasks
-from stir_ray.stages.forecast import forecast, inspected, missing_tasks
+from stir_ray.stages.forecast import (
+    Forecast,
+    Inspected,
+    forecast,
+    forecast_of_all,
+    missing_tasks,
+)
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.status import status_of
 from workflows import finetune as finetuning
@@ -63,7 +72,33 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
         raise TasksFailed(f"{untrained}{done.tally.last_failure.message}; run again to retry")
 
 
-@for_each_job
+def _plan_of_all(
+    everyone: Sequence[Inspected],
+    *,
+    flops_per_s: float | None,
+    price_per_gpu_hour: float | None,
+    machines: int,
+    as_json: bool,
+) -> None:
+    """What the jobs of a file cost together."""
+    if not as_json:
+        print(f"All {len(everyone)} jobs in one run, what they share counted once:")
+    terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour, machines)
+    _say_plan(forecast_of_all(everyone), terms, as_json=as_json)
+
+
+def _terms(
+    lake: Lake, flops_per_s: float | None, price_per_gpu_hour: float | None, machines: int
+) -> tables.Terms:
+    rate = Rate(flops_per_s, {}) if flops_per_s else rate_for(lake)
+    return tables.Terms(rate, price_per_gpu_hour, machines)
+
+
+def _say_plan(found: Forecast, terms: tables.Terms, *, as_json: bool) -> None:
+    print(tables.plan_json(found, terms)) if as_json else _show(tables.plan_table(found, terms))
+
+
+@partial(for_each_job, together=_plan_of_all)
 def plan(
     job: JobFile,
     sets: Overrides = None,
@@ -75,16 +110,14 @@ def plan(
 ) -> None:
     """Say what a run would do and cost, without doing it.
 
-    Hours are at the rate that is given, or else at what earlier runs in the same lake achieved.
+    Hours are at the rate that is given, or else at what earlier runs in the same lake achieved. Of
+    a grid each job is planned as if it were run alone, and last all together.
 
     Example: stir-ray plan jobs/digits.yaml --flops-per-s 60e12 --price-per-gpu-hour 2.5
     """
-    said = read_job(job, sets or ())
-    lake = lake_for(said)
-    found = forecast(inspected(look(said), lake))
-    rate = Rate(flops_per_s, {}) if flops_per_s else rate_for(lake)
-    terms = tables.Terms(rate, price_per_gpu_hour, machines)
-    print(tables.plan_json(found, terms)) if as_json else _show(tables.plan_table(found, terms))
+    found = inspected_for(read_job(job, sets or ()))
+    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour, machines)
+    _say_plan(forecast(found), terms, as_json=as_json)
 
 
 @for_each_job

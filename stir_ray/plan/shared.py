@@ -1,7 +1,7 @@
 """Tasks of several jobs as those of one: equal tasks of two of them are planned once."""
 
 from collections.abc import Hashable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TypeVar
 
 from stir_ray.plan.measurement import Compare, Invert
@@ -23,15 +23,23 @@ def once(by_job: Iterable[Iterable[AnyTask]]) -> Iterator[AnyTask]:
     Args:
         by_job: tasks of a job each, in which no task stands twice.
     """
+    return chain.from_iterable(new_in_each(by_job))
+
+
+def new_in_each(by_job: Iterable[Iterable[AnyTask]]) -> Iterator[Iterator[AnyTask]]:
+    """The same job by job; each is to be read to its end before the next."""
     seen: set[Hashable] = set()
-    for tasks in by_job:
-        own: set[Hashable] = set()
-        # By model and seed, and not by layer: there may be millions of tasks.
-        for asked, group in groupby(tasks, _what_is_asked):
-            if asked not in seen:
-                own.add(asked)
-                yield from group
-        seen |= own
+    return (_unseen(tasks, seen) for tasks in by_job)
+
+
+def _unseen(tasks: Iterable[AnyTask], seen: set[Hashable]) -> Iterator[AnyTask]:
+    own: set[Hashable] = set()
+    # By model and seed, and not by layer: there may be millions of tasks.
+    for asked, group in groupby(tasks, _what_is_asked):
+        if asked not in seen:
+            own.add(asked)
+            yield from group
+    seen |= own
 
 
 def _what_is_asked(task: Task) -> Hashable:

@@ -1,6 +1,6 @@
 """What a job would do now: tasks by stage, done and to do, and what is left costs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -17,6 +17,7 @@ from stir_ray.plan.cost import STORED_PIXEL_BYTES, Bundle, Cost, Scale
 from stir_ray.plan.measurement import Compare
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
+from stir_ray.plan.shared import new_in_each
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
@@ -141,28 +142,39 @@ def missing_tasks(asked: Asked, lake: Lake) -> Iterator[Task]:
 
 def forecast(inspected: Inspected) -> Forecast:
     """What a job would do now. Holds no tasks, and makes no ids where nothing is stored."""
-    scale, stored = _scale(inspected), Stored(inspected.lake)
-    stages, seeds = [], set()
-    for stage, tasks in tasks_by_stage(inspected):
-        planned, left, bundle = 0, 0, Bundle()
+    return forecast_of_all((inspected,))
+
+
+def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
+    """What jobs on one lake would do if they were run at once: what they share counts once."""
+    stored = Stored(everyone[0].lake)
+    scales = [_scale(one, stored) for one in everyone]
+    of_image = [scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
+    stages, read = [], dict[Hashable, int]()
+    for of_jobs in zip(*(tasks_by_stage(one) for one in everyone), strict=True):
+        stage = of_jobs[0][0]
+        planned, count, left = 0, 0, Cost()
         begun = stage not in _MADE_BY or bool(stored[_MADE_BY[stage]])
-        for task in tasks:
-            planned += 1
-            if not (begun and is_done(task, stored)):
-                left += 1
-                bundle.add(task)
-                if isinstance(task, Compare):
-                    seeds.add(task.seed)
-        stages.append(StageForecast(stage, planned, planned - left, bundle.cost(scale)))
-    of_one = scale.images * scale.pixels * STORED_PIXEL_BYTES
-    return Forecast(stages, float(len(seeds) * len(inspected.study.question.layers) * of_one))
+        for place, tasks in enumerate(new_in_each(tasks for _, tasks in of_jobs)):
+            bundle = Bundle()
+            for task in tasks:
+                planned += 1
+                if not (begun and is_done(task, stored)):
+                    count += 1
+                    bundle.add(task)
+                    if isinstance(task, Compare):
+                        asked = task.question, task.reference.weights, task.seed
+                        read[asked] = len(task.question.layers) * of_image[place]
+            left += bundle.cost(scales[place])
+        stages.append(StageForecast(stage, planned, planned - count, left))
+    return Forecast(stages, float(sum(read.values())))
 
 
-def _scale(inspected: Inspected) -> Scale:
+def _scale(inspected: Inspected, stored: Stored) -> Scale:
     left = [
         task
         for task in trainings(inspected.asked, inspected.facts)
-        if task.id not in Stored(inspected.lake)["trainings"]
+        if task.id not in stored["trainings"]
     ]
     train, test = (
         {task.id: _count(task, split, inspected.lake) for task in left}

@@ -230,11 +230,31 @@ def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
     monkeypatch.setattr("stir_ray.stages.runs.read_run", reading)
     code, said, error = stir_ray("plan", path, "--json")
     assert code == 0, error
-    rates = [plan["rate"] for plan in json.loads(said).values()]
-    assert rates == [rates[0]] * len(NAMES)
+    plans = json.loads(said)
+    assert list(plans) == [*NAMES, "total"]
+    rates = [plan["rate"] for plan in plans.values()]
+    assert rates == [rates[0]] * len(plans)
     assert rates[0]["source"] == "measured"
     assert len(opened) == 1
     assert sorted(read) == sorted(set(read)) != []
+
+
+def test_a_plan_of_a_grid_counts_once_what_its_jobs_share(done: Done, tmp_path: Path) -> None:
+    _, summaries = done
+    path = grid_file(tmp_path, GRID)
+    code, said, error = stir_ray("plan", path, "--json")
+    assert code == 0, error
+    *alone, total = json.loads(said).values()
+    assert {one["stage"]: one["to_do"] for one in total["stages"]} == dict(summaries.tally.ran)
+    compare = [one["stages"][-1]["flops"] for one in (*alone, total)]
+    assert compare[-1] == pytest.approx(sum(compare[:-1]))
+    assert total["total"]["flops"] < sum(one["total"]["flops"] for one in alone)
+    assert total["comparisons_read"] == {
+        **alone[0]["comparisons_read"],
+        "bytes_every_task": len(NAMES) * alone[0]["comparisons_read"]["bytes_every_task"],
+    }
+    code, said, _ = stir_ray("plan", path)
+    assert (code, "All 4 jobs in one run, what they share counted once:" in said) == (0, True)
 
 
 def test_a_job_that_does_not_fit_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
