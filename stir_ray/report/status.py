@@ -133,7 +133,9 @@ def _holdings(status: Status) -> Table:
 def _of_run(run: Run) -> str:
     """The last run in words."""
     ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
+    # Where no task has ended, none has said where it ran.
+    where = f" on {counted(len(run.nodes), 'machine')}" if run.nodes else ""
     return (
         f"Last run: {run.began:%Y-%m-%d %H:%M} to {run.updated:%Y-%m-%d %H:%M} UTC, "
-        f"{counted(run.workers, 'worker')} on {counted(len(run.nodes), 'machine')}, {ended}."
+        f"{counted(run.workers, 'worker')}{where}, {ended}."
     )

@@ -70,6 +70,7 @@ class Run:
 
     Attributes:
         jobs: names of all that were run together; the record lies with the first.
+        asked: what was asked by each of them, as `Asked.id` says it; older records do not tell.
         began: in UTC.
         updated: when this was last written.
         ended: `running` until its end (and for good if it was killed), then `done`,
@@ -83,6 +84,7 @@ class Run:
     """
 
     jobs: tuple[str, ...]
+    asked: tuple[str, ...]
     began: datetime
     updated: datetime
     ended: str
@@ -206,6 +208,7 @@ class RunLog:
     def _run(self) -> Run:
         return Run(
             jobs=tuple(asked.job.name for asked in self._everyone),
+            asked=tuple(asked.id for asked in self._everyone),
             began=self._began,
             updated=datetime.now(UTC),
             ended=self._ended,
@@ -235,7 +238,7 @@ def _sized_as(task: Task, asked: Asked) -> bool:
 
 
 def runs_of(job: str, lake: Lake) -> list[Run]:
-    """All runs that left a readable record with a job, oldest first."""
+    """All runs that left a readable record with a job's name, oldest first."""
     return _read_all(run_folder(job), lake)
 
 
@@ -277,6 +280,7 @@ def read_run(key: str, lake: Lake) -> Run:
 def _as_run(said: dict[str, Any]) -> Run:
     read = {
         "jobs": tuple(said["jobs"]),
+        "asked": tuple(said.get("asked", ())),
         "began": datetime.fromisoformat(said["began"]),
         "updated": datetime.fromisoformat(said["updated"]),
         "nodes": tuple(said["nodes"]),

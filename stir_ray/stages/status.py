@@ -66,7 +66,7 @@ class Holding:
 
 @dataclass(frozen=True)
 class Status:
-    """A job now: its stages, its bytes by table, and its runs, oldest first."""
+    """A job now: its stages, its bytes by table, and the runs of just this job, oldest first."""
 
     stages: Sequence[StageStatus]
     holdings: Mapping[str, Holding]
@@ -88,7 +88,8 @@ class _Sizes(dict[str, dict[str, int]]):
 def status_of(known: Inspected) -> Status:
     """How far a job is. Holds the listing, and no tasks."""
     lake, sizes = known.lake, _Sizes(known.lake)
-    runs = runs_of(known.job.name, lake)
+    # Another job may have had this name: with other layers, say, or other files.
+    runs = [run for run in runs_of(known.job.name, lake) if known.asked.id in run.asked]
     scale = scale_of(known.asked, known.facts)
     stages, planned_cost = [], Cost()
     held: dict[str, list[int]] = {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.errors import CorruptPart, LakeAway, OtherSchema, RunStopped
@@ -21,12 +22,14 @@ from stir_ray.plan.cost import cost
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
+from stir_ray.report.status import status_table
 from stir_ray.stages import verify
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
 from stir_ray.stages.rates import measured_rate
 from stir_ray.stages.runs import Run, RunLog, read_run, runs_of
 from stir_ray.stages.scale import scale_of
+from stir_ray.stages.status import Status, status_of
 from stir_ray.stages.unused import unused
 from stir_ray.stages.work import WorkerSettings, make_worker
 from stir_ray.stages.workbench import Workbench
@@ -60,6 +63,39 @@ def test_a_run_without_tasks_is_recorded_too(finished_copy: Callable[[], Job]) -
     job = finished_copy()
     invariance.run(job, serial=True)
     assert [dict(run.stages) != {} for run in runs(job)] == [True, False]
+
+
+def test_status_counts_the_runs_of_the_same_settings_alone(
+    finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished_copy()
+    fewer = job.model_copy(update={"layers": (1, 3)})
+    machines = job.execution.model_copy(update={"stop_after_alike": 7})
+    invariance.run(job.model_copy(update={"execution": machines}), serial=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("stir_ray.stages.invert.invert_layer", lambda *_: _stop())
+        with pytest.raises(KeyboardInterrupt):
+            invariance.run(fewer, serial=True)
+    counts = []
+    for one in (job, fewer):
+        known = known_to_lake(look(one), lake_of(one))
+        assert known
+        status = status_of(known)
+        ran = {stage.stage: stage.took.ran for stage in status.stages}
+        counts.append((len(status.runs), ran["train"], ran["invert"]))
+        assert ("on 0 machines" in _said(status)) is False
+    assert counts == [(2, 3, 24), (1, 0, 0)]
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def _said(status: Status) -> str:
+    shown = Console(width=200)
+    with shown.capture() as said:
+        shown.print(status_table(status))
+    return said.get()
 
 
 def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -> None:
@@ -255,9 +291,9 @@ def test_planned_operations_are_those_that_a_counter_counts(
         planned[task.stage] = planned.get(task.stage, 0) + expected
         tasks[task.stage] = tasks.get(task.stage, 0) + 1
     assert tasks == {"train": 2, "invert": 8, "compare": 2}
-    # Planned are views of 2 layers, noise and real images; the first task of a worker looks at the
-    # real images with the inverted model too.
-    assert planned["compare"] * 5 == counted["compare"] * 4
+    # Planned are views of 2 layers, noise, real images and their subspaces; the first task of a
+    # worker looks at the real images with the inverted model too, twice. Subspaces need no Grams.
+    assert planned["compare"] * 7 == pytest.approx(counted["compare"] * 5, rel=0.05)
     # The gradient of the images is not needed in training, and the classifier is not planned.
     assert planned["train"] == pytest.approx(counted["train"], rel=0.03)
     # Attention's gradient is computed in several ways, and what a worker keeps is not planned.
