@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from stir_ray.execution.executor import Outcome
 from stir_ray.job.grid import Grid
@@ -71,7 +72,15 @@ def test_the_shares_of_a_stage_add_up(tmp_path: Path) -> None:
         accounted = sum(stage.phase_s.values()) + stage.other_s + stage.waiting_s
         assert accounted == pytest.approx(max(stage.worker_s, stage.task_s), abs=1e-6)
     table = profile_table(summaries.profile)
-    assert table.row_count == len(stages) + 1
+    assert [column.header for column in table.columns] == ["stage", *stages, "all"]
+    for column in list(table.columns)[1:]:
+        shares = list(column.cells)[4:]
+        assert sum(float(str(share)) for share in shares) == pytest.approx(100, abs=0.3)
+    # Where there is no terminal, a console is 80 wide.
+    shown = Console(width=80)
+    with shown.capture() as said:
+        shown.print(table)
+    assert "…" not in said.get()
     again = run_all(Grid.of(small_job(tmp_path / "lake")), serial=True)
     assert not again.profile
 
