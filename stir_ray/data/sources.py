@@ -164,13 +164,14 @@ def _digits(data: Digits, split: Split) -> Collection:
     wanted = np.isin(targets, data.classes) & (held_out(targets) == (split == "test"))
     ids = np.flatnonzero(wanted)
     pixels = torch.from_numpy(np.asarray(bunch.images)[ids] / 16.0).float()[:, None]
-    images = _resized(pixels, data.size)
+    images = resized(pixels, data.size)
     labels = torch.tensor([data.classes.index(int(targets[index])) for index in ids])
     shape = (data.channels, data.size, data.size)
     return Collection(labels, tuple(ids.tolist()), shape, lambda places: images[list(places)])
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images of another height and width, bilinear; in [0, 1] as they were."""
     if images.shape[-1] == size:
         return images
     return v2.functional.resize(images, [size, size], antialias=True).clamp(0, 1)

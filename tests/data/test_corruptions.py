@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_images
+from sklearn.datasets import load_digits, load_sample_images
 
 from stir_ray.data.corruptions import (
     BENCHMARK,
@@ -21,6 +21,7 @@ from stir_ray.data.corruptions import (
 from stir_ray.data.corruptions.pixels import Pixels
 from stir_ray.data.sources import Dataset
 from stir_ray.errors import DataError
+from stir_ray.job import Robustness
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
 DRAWN = {
@@ -61,6 +62,14 @@ def harm(name: str, severity: int, draws: int) -> float:
         for number, photograph in enumerate(photographs())
     ]
     return float(np.sqrt(np.square(change).mean(axis=(1, 2, 3))).mean())
+
+
+def test_a_job_file_knows_every_corruption() -> None:
+    assert Robustness().names == BENCHMARK
+    assert Robustness(corruptions="all").names == CORRUPTIONS
+    assert Robustness(corruptions=("snow", "fog")).names == ("snow", "fog")
+    backwards = Robustness(corruptions=("saturate", "fog", "gaussian_noise"))
+    assert backwards.names == ("gaussian_noise", "fog", "saturate")
 
 
 def test_there_are_fifteen_and_four_and_no_two_are_alike() -> None:
@@ -224,8 +233,26 @@ def test_a_dataset_is_that_of_clean_images_but_for_the_corruption() -> None:
     assert made.digest() != source.digest()
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 32, 32), (2, 3, 7, 32)])
+@pytest.mark.parametrize("shape", [(2, 2, 32, 32), (2, 3, 7, 32)])
 def test_a_dataset_that_cannot_be_corrupted_is_told(shape: tuple[int, ...]) -> None:
-    grey = Dataset(torch.zeros(shape), torch.zeros(2, dtype=torch.int64), (0, 1))
-    with pytest.raises(DataError, match="fog needs images of 3 channels and at least 8 by 8"):
-        regenerated(grey, "fog", 1)
+    odd = Dataset(torch.zeros(shape), torch.zeros(2, dtype=torch.int64), (0, 1))
+    with pytest.raises(DataError, match="need images of 1 or 3 channels and at least 8 by 8"):
+        regenerated(odd, "fog", 1)
+
+
+@every_corruption
+def test_a_grey_image_is_hurt_as_one_channel_of_the_same_image_in_colour(name: str) -> None:
+    digits = load_digits().images[:4] / 16  # 8 × 8, the smallest that there are
+    images = torch.from_numpy(digits).float()[:, None]
+    large = torch.nn.functional.interpolate(images, size=(24, 24), mode="bilinear")
+    for grey in (images, large):
+        ids, labels = (2, 3, 5, 7), torch.arange(4)
+        in_colour = Dataset(grey.repeat(1, 3, 1, 1), labels, ids)
+        for severity in SEVERITIES:
+            made = regenerated(Dataset(grey, labels, ids), name, severity).dataset
+            assert made.images.shape == grey.shape
+            expected = regenerated(in_colour, name, severity).dataset.images[:, 1:2]
+            assert torch.equal(made.images, expected)
+            if grey is large:
+                is_clean = torch.equal(made.images, (grey * 255).round() / 255)
+                assert is_clean == (name == "saturate" and severity <= 3)

@@ -39,26 +39,42 @@ class Corrupted:
 def regenerated(clean: Dataset, name: str, severity: int) -> Corrupted:
     """Clean images after a corruption; each image's noise is drawn by its own id.
 
+    A grey image is corrupted as a colour image of three equal channels, of which the green one is
+    kept: a mean of three would halve the noise. What only moves colours (saturate at 1 to 3) then
+    does nothing.
+
     Raises:
-        DataError: if the images have not three channels or too few pixels.
+        DataError: as `check_corruptible`.
     """
-    channels, height, width = clean.images.shape[1:]
-    if channels != 3 or min(height, width) < SMALLEST:
-        raise DataError(
-            f"data: {name} needs images of 3 channels and at least {SMALLEST} by {SMALLEST} "
-            f"pixels, got {channels} of {height} by {width}"
-        )
+    check_corruptible(clean)
     # Rounding gives back exactly the levels of images that were read from 8 bits and not resized.
     levels = (clean.images * LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    is_grey = levels.shape[3] == 1
     corrupted = np.empty_like(levels)
     for row, image_id in enumerate(clean.ids):
-        corrupted[row] = corrupt(levels[row], name, severity, image_id)
+        colour = np.repeat(levels[row], 3, axis=2) if is_grey else levels[row]
+        made = corrupt(colour, name, severity, image_id)
+        corrupted[row] = made[..., 1:2] if is_grey else made
     dataset = Dataset(to_images(corrupted), clean.labels, clean.ids)
     return Corrupted(name, severity, "regenerated", dataset)
 
 
+def check_corruptible(clean: Dataset) -> None:
+    """Go on only if images can be corrupted.
+
+    Raises:
+        DataError: if they have neither one channel nor three, or too few pixels.
+    """
+    channels, height, width = clean.images.shape[1:]
+    if channels not in (1, 3) or min(height, width) < SMALLEST:
+        raise DataError(
+            f"data: corruptions need images of 1 or 3 channels and at least {SMALLEST} by "
+            f"{SMALLEST} pixels, got {channels} of {height} by {width}"
+        )
+
+
 def to_images(levels: NDArray[np.uint8]) -> Tensor:
-    """(image, height, width, 3) of levels as the images of a `Dataset`."""
+    """(image, height, width, channel) of levels as the images of a `Dataset`."""
     return torch.from_numpy(levels).permute(0, 3, 1, 2).float().div(LEVELS).contiguous()
 
 
