@@ -28,6 +28,7 @@ from stir_ray.job.models import (
     TrainedModel,
     Training,
 )
+from stir_ray.job.robustness import Released, Robustness
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "Job",
     "Pets",
     "Published",
+    "Released",
+    "Robustness",
     "Sample",
     "Selection",
     "TimeLimits",

@@ -7,6 +7,7 @@ from pydantic import Field
 from stir_ray.job.data import Data, Selection
 from stir_ray.job.grammar import NAME, Numbers, Place, Value
 from stir_ray.job.models import Finetuned, FromScratch, Pretrained
+from stir_ray.job.robustness import Robustness
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
 
 LONGEST_NAME = 100
@@ -43,4 +44,6 @@ class Job(Value):
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""
+    robustness: Robustness | None = None
+    """Left out, no accuracy on corrupted images is computed."""
     execution: Execution = Execution()

@@ -73,6 +73,7 @@ class TimeLimits(Value):
     train: PositiveFloat | None = None
     invert: PositiveFloat | None = 3600
     compare: PositiveFloat | None = 3600
+    evaluate: PositiveFloat | None = 3600
 
     def of(self, stage: str) -> float | None:
         """The limit of a stage, by its name."""
