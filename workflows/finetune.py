@@ -15,6 +15,7 @@ from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.grid import look_at_all, read_studies, record_all, untrained
 from stir_ray.stages.runs import RunLog
+from stir_ray.stages.tested import evaluations
 from stir_ray.stages.watchers import Watchers
 from workflows.executors import executor_for, watcher_for
 from workflows.program import as_program
@@ -59,6 +60,8 @@ def train_everything(everyone: Sequence[Asked], lake: Lake, computation: Computa
     computation.tally.nothing_failed(of_inspection)
     # Everything that does not fit shows here, before anything is computed.
     read_studies(everyone, lake)
+    for asked in everyone:
+        evaluations(asked, lake)
     record_all(everyone, lake)
     computation.run(
         "train", lambda: once(independent_trainings(one.job, one.version) for one in everyone)

@@ -27,6 +27,7 @@ from stir_ray.stages.watchers import Watchers
 from workflows.executors import executor_for, watcher_for
 from workflows.finetune import train_everything
 from workflows.program import as_program
+from workflows.robustness import evaluate_everything
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Summary:
         Raises:
             TasksFailed: saying what is not.
         """
-        if self.tally.failed or self.reduced.missing:
+        if self.tally.failed or not self.reduced.is_complete:
             raise TasksFailed(summary.of_missing(self.left, self.reduced))
 
 
@@ -100,7 +101,7 @@ class Summaries:
         if jobs == 1:
             for only in self.of_jobs.values():
                 only.nothing_missing()
-        incomplete = [name for name, one in self.of_jobs.items() if one.reduced.missing]
+        incomplete = [name for name, one in self.of_jobs.items() if not one.reduced.is_complete]
         if self.tally.failed or incomplete:
             raise TasksFailed(
                 f"{counted(self.tally.failed, 'task')} failed, {len(incomplete)} of {jobs} jobs "
@@ -191,6 +192,7 @@ def _compute(
         trained = [study.trained() for study in studies if study.pretrained.is_trained]
         computation.run("invert", lambda: once(study.inversions() for study in trained))
         computation.run("compare", lambda: once(study.comparisons() for study in trained))
+        evaluate_everything(everyone, lake, computation)
     done, errors = _reduced(everyone, studies, Listed(lake), computation.tally)
     return Summaries(computation.tally, done, errors, profile.stages)
 

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from stir_ray.cli.analyse import analyse
-from stir_ray.cli.compute import finetune, plan, reduce, report, run, schema, status
+from stir_ray.cli.compute import finetune, plan, reduce, report, robustness, run, schema, status
 from stir_ray.cli.datasets import import_data
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.send import submit
@@ -31,7 +31,7 @@ app = typer.Typer(
     help="What finetuning does to a vision transformer's invariances.",
 )
 for _verb in (
-    *(run, submit, plan, status, failures, retry, explain, finetune),
+    *(run, submit, plan, status, failures, retry, explain, finetune, robustness),
     *(reduce, report, analyse, verify, gc, import_data, schema),
 ):
     app.command()(_verb)

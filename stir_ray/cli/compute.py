@@ -19,6 +19,8 @@ from stir_ray.cli.arguments import (
 from stir_ray.cli.points import for_each_job, inspected_for, rate_for
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
+from stir_ray.lake.layout import result_key
+from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import enumerated
@@ -38,6 +40,7 @@ from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.status import status_of
 from workflows import finetune as finetuning
 from workflows import invariance
+from workflows import robustness as testing
 
 
 def run(
@@ -70,6 +73,21 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
     if done.tally.last_failure:
         untrained = f"{enumerated(done.untrained)}: " if len(grid.jobs) > 1 else ""
         raise TasksFailed(f"{untrained}{done.tally.last_failure.message}; run again to retry")
+
+
+def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
+    """Test every epoch on corrupted images, training what is not trained, and nothing more.
+
+    Example: stir-ray robustness jobs/digits.yaml --set robustness.corruptions=all
+    """
+    grid = read_jobs(job, sets or ())
+    done = testing.run_all(grid, serial=serial)
+    print(summary.of_tasks(done.tally.ran))
+    for said in grid.jobs:
+        for line in summary.of_tests(done.of_jobs[said.name]):
+            print(line if len(grid.jobs) == 1 else f"{said.name}: {line}")
+        print(f"  {lake_for(said).objects.location(result_key(said.name, ROBUSTNESS.name))}")
+    done.nothing_missing()
 
 
 def _plan_of_all(

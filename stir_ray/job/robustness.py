@@ -82,8 +82,8 @@ class Robustness(Value):
     """Of which images are drawn."""
     source: Source = "regenerated"
     """`regenerated` from the clean images with the settings of CIFAR-10-C, which are made for
-    32 x 32 pixels; or read from the published files. Digits and images of a folder are corrupted
-    at their dataset's `size`, with the same settings: a blur is as many pixels wide as at 32."""
+    32 x 32 pixels; or read from the published files. CIFAR is corrupted at 32 and enlarged then, all
+    else at its dataset's `size`, with the same settings: a blur is as many pixels wide as at 32."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,3 +91,8 @@ class Robustness(Value):
         if isinstance(self.corruptions, tuple):
             return self.corruptions
         return _BENCHMARK if self.corruptions == "benchmark" else _BENCHMARK + _EXTRA
+
+    @property
+    def folder(self) -> str | None:
+        """Of the published files; None if images are regenerated."""
+        return None if isinstance(self.source, str) else self.source.npy

@@ -80,6 +80,9 @@ MODELS = TableSchema(
     "models",
     (
         Column("weights", _TEXT, "digest of architecture and block weights; empty if untrained"),
+        Column("content", _TEXT, "digest of all weights, of classifier and decoder too; empty if "
+               "untrained"),
+        Column("classes", _INT, "that its classifier tells apart; 0 if it has none"),
         Column("location", _TEXT, "where the weights are read from; empty if untrained"),
         Column("depth", _INT, "number of blocks whose output can be inverted"),
         Column("channels", _INT, "of an input image"),
@@ -93,7 +96,7 @@ MODELS = TableSchema(
         Column("gradient_flops", pa.list_(_FLOAT), "the same with the gradient of the image"),
     ),
     key=("weights",),
-)
+)  # fmt: skip
 
 TRAININGS = TableSchema(
     "trainings",
@@ -170,6 +173,48 @@ SUBSPACES = TableSchema(
     key=("reference_layer", "target_layer"),
 )
 
+TEST_SETS = TableSchema(
+    "test_sets",
+    (
+        Column("image_id", _INT, "place of the image in its dataset; its corruptions are drawn by "
+               "it"),
+        Column("label", _INT, "class, from 0"),
+    ),
+    key=("image_id",),
+)  # fmt: skip
+
+_CONDITION = (
+    Column("corruption", _TEXT, "its name; `clean` of the images as they are"),
+    Column("severity", _INT, "from 1 to 5; 0 of clean images"),
+)
+_TESTED = (
+    Column("images", _INT, "number of held-out images, the same in every row of a model"),
+    Column("accuracy", _FLOAT, "fraction of them classified rightly; NaN of a reconstruction"),
+    Column(
+        "loss",
+        _FLOAT,
+        "mean over them of what the model was trained to make small: "
+        "cross-entropy, or L1 per pixel between the image it is shown and its reconstruction",
+    ),
+    Column(
+        "source",
+        _TEXT,
+        "of the images: `regenerated` with the settings of CIFAR-10-C, "
+        "`released` for the published files, or `clean`",
+    ),
+)
+
+ACCURACIES = TableSchema(
+    "accuracies",
+    (
+        Column("checkpoint", _TEXT, "digest of all weights, of classifier and decoder too"),
+        Column("weights", _TEXT, "digest of architecture and block weights"),
+        *_CONDITION,
+        *_TESTED,
+    ),
+    key=("corruption", "severity"),
+)
+
 RESULTS = TableSchema(
     "results",
     (
@@ -216,6 +261,18 @@ HISTORY = TableSchema(
     ),
     key=("model", "epoch"),
 )
+
+ROBUSTNESS = TableSchema(
+    "robustness",
+    (
+        Column("model", _TEXT, "`pretrained`, `finetuned` or `from_scratch`; each tested on the "
+               "dataset whose classes it knows"),
+        Column("epoch", _INT, "of that model's training; 0 where there was none"),
+        *_CONDITION,
+        *_TESTED,
+    ),
+    key=("model", "epoch", "corruption", "severity"),
+)  # fmt: skip
 
 _OF_CURVES = (
     Column("model", _TEXT, "whose epochs: `finetuned`, `from_scratch`, or `given` in a table"),
@@ -351,7 +408,10 @@ SHARD = TableSchema(
     key=("image_id",),
 )
 
-PART_TABLES = (IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES, FAILURES)
+PART_TABLES = (
+    *(IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES),
+    *(TEST_SETS, ACCURACIES, FAILURES),
+)
 DATASET_TABLES = (INDEX, SHARD)
-RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY)
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY, ROBUSTNESS)
 ANALYSIS_TABLES = (HYPOTHESES, CORRELATIONS, LEARNING_WITH_FORGETTING)

@@ -112,10 +112,8 @@ def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) ->
     Raises:
         ModelError: naming the tensors that are missing, unknown or of another shape.
     """
-    head = _classifier(architecture)
     state = {name: tensor for name, tensor in state.items() if not _is_of(DECODER, name)}
-    width = next((len(tensor) for name, tensor in state.items() if name == f"{head}.weight"), 0)
-    model = build(architecture, classes=width)
+    model = build(architecture, classes=classes(state, architecture))
     expected = model.state_dict()
     problems = [
         *(f"{name} is missing" for name in expected if name not in state),
@@ -141,7 +139,14 @@ def digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
     new classifier is still that model, and shares its inversions.
     """
     ends = (_classifier(architecture), DECODER)
-    kept = sorted(name for name in state if not any(_is_of(end, name) for end in ends))
+    kept = {
+        name: tensor for name, tensor in state.items() if not any(_is_of(end, name) for end in ends)
+    }
+    return content_digest(kept, architecture)
+
+
+def content_digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
+    """What a model is with everything that is stored of it, classifier and decoder included."""
     described = canonical_json(architecture.model_dump(mode="json")).encode()
 
     def pieces(name: str) -> tuple[bytes, bytes]:
@@ -149,7 +154,13 @@ def digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
         shape = canonical_json([name, str(tensor.dtype), list(tensor.shape)]).encode()
         return shape, tensor.flatten().view(torch.uint8).numpy().tobytes()
 
-    return bytes_digest([described, *(piece for name in kept for piece in pieces(name))])
+    return bytes_digest([described, *(piece for name in sorted(state) for piece in pieces(name))])
+
+
+def classes(state: Mapping[str, Tensor], architecture: Architecture) -> int:
+    """How many classes the classifier of a state dict tells apart; 0 if it has none."""
+    head = f"{_classifier(architecture)}.weight"
+    return len(state[head]) if head in state else 0
 
 
 def download(name: str) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ One linear map per patch, as in SimMIM (Xie et al. 2022) and in Hugging Face's
 there, it reads the tokens after the final norm, the class token left out.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -42,6 +43,17 @@ def with_new_decoder(
         pixels = nn.Conv2d(units, channels * patch**2, kernel_size=1)
     module.add_module(DECODER, nn.Sequential(pixels, nn.PixelShuffle(patch)))
     return module
+
+
+def with_decoder_of(
+    module: nn.Module, state: Mapping[str, Tensor], *, image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """The module with the decoder of a state dict; errors as `with_new_decoder`."""
+    whole = with_new_decoder(module, image_shape=image_shape, seed=0)
+    start = f"{DECODER}."
+    of_decoder = {name.removeprefix(start): state[name] for name in state if name.startswith(start)}
+    whole.get_submodule(DECODER).load_state_dict(of_decoder)
+    return whole
 
 
 def reconstruct(model: FrozenModel, images: Tensor) -> Tensor:

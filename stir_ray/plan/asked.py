@@ -34,7 +34,11 @@ class Asked:
     @property
     def said(self) -> dict[str, Any]:
         """The job without its place and its machines, which are no part of what is asked."""
-        return self.job.model_dump(mode="json", exclude={"lake", "execution"})
+        said = self.job.model_dump(mode="json", exclude={"lake", "execution"})
+        if self.job.robustness is None:
+            # As it was said before there was such a key: records of that time stay right.
+            del said["robustness"]
+        return said
 
     @cached_property
     def id(self) -> str:
@@ -56,3 +60,5 @@ def _files(job: Job) -> Iterator[str]:
     for data in (job.data, *(data for _, data in training_data(job))):
         if place := place_of(data):
             yield place
+    if job.robustness and job.robustness.folder:
+        yield job.robustness.folder

@@ -23,6 +23,8 @@ class Checkpoint:
         weights: digest, which is the model's identity.
         location: lake key, path, URL or timm name; where, not what.
         architecture: to load them into.
+        content: digest of all that is stored, classifier and decoder included; without them, models
+            that tell other classes apart would be one.
     """
 
     role: Role
@@ -30,11 +32,17 @@ class Checkpoint:
     weights: str
     location: str
     architecture: Architecture
+    content: str = ""
 
     @property
     def is_trained(self) -> bool:
         """Whether there are weights, and not only the plan of training them."""
         return not self.weights.startswith(UNTRAINED)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is a checkpoint to load; weights alone are known of a start before that."""
+        return not self.content.startswith(UNTRAINED)
 
     @property
     def label(self) -> str:

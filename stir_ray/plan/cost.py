@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task
 
 CHECKPOINTS = "checkpoints"
@@ -12,16 +13,20 @@ CHECKPOINTS = "checkpoints"
 # Measured: a part's footer, which names columns and provenance, and what a row adds.
 _FOOTER_BYTES = {
     "image_sets": 3_500,
-    "models": 6_000,
+    "models": 7_100,
     "trainings": 5_200,
     "inversions": 3_700,
     "images": 3_800,
     "comparisons": 7_800,
     "subspaces": 3_900,
+    "test_sets": 2_400,
+    "accuracies": 5_400,
 }
 _COMPARISON_ROW_BYTES = 100
 _INVERSION_ROW_BYTES = 24
 _SUBSPACE_ROW_BYTES = 10
+_TEST_ROW_BYTES = 5
+_ACCURACY_ROW_BYTES = 9
 STORED_PIXEL_BYTES = 2
 """Of an inverted image: float16."""
 _GIVEN_PIXEL_BYTES = 4
@@ -115,6 +120,8 @@ def _kind(task: Task) -> Hashable:
             return id(task.question), task.layer, len(task.targets), task.keep
         case Compare():
             return id(task.question), task.with_subspaces
+        case Evaluate():
+            return task.test, task.images
         case _:
             return task.outputs[0].id
 
@@ -141,11 +148,24 @@ def cost(task: Task, scale: Scale) -> Cost:
             return Cost(looks * _view(layers, scale), stored, float(read))
         case Train():
             return _training(task, scale)
-        case GatherImages():
-            pixels = scale.images * scale.pixels * _GIVEN_PIXEL_BYTES
-            return Cost(0.0, {"image_sets": pixels + _FOOTER_BYTES["image_sets"]})
-        case InspectModel():
-            return Cost(0.0, {"models": _FOOTER_BYTES["models"]})
+        case Evaluate():
+            # Making the corrupted images is left out: no accelerator does it.
+            rows = len(task.test.conditions)
+            stored = _FOOTER_BYTES["accuracies"] + rows * _ACCURACY_ROW_BYTES
+            return Cost(rows * task.images * scale.flops[-1], {"accuracies": float(stored)})
+        case GatherImages() | ChooseImages() | InspectModel():
+            return Cost(0.0, _inspected(task, scale))
+
+
+def _inspected(task: GatherImages | ChooseImages | InspectModel, scale: Scale) -> dict[str, float]:
+    tested = task.test.asked.images if isinstance(task, ChooseImages) else 0
+    of_rows = {
+        "image_sets": scale.images * scale.pixels * _GIVEN_PIXEL_BYTES,
+        "test_sets": tested * _TEST_ROW_BYTES,
+        "models": 0,
+    }
+    table = task.outputs[0].table
+    return {table: float(_FOOTER_BYTES[table] + of_rows[table])}
 
 
 def _view(layers: Sequence[int], scale: Scale) -> float:

@@ -7,6 +7,7 @@ are inverted. A task can be done as soon as all the grounds that it needs are ma
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task
 
 INSPECTED = "inspected"
@@ -16,20 +17,20 @@ INSPECTED = "inspected"
 def made_by(task: Task) -> frozenset[str]:
     """The grounds that a task makes."""
     match task:
-        case GatherImages() | InspectModel():
+        case GatherImages() | ChooseImages() | InspectModel():
             return frozenset({INSPECTED})
         case Train():
             return frozenset({task.name})
         case Invert():
             return frozenset({task.images_part.id} if task.keep is None else ())
-        case Compare():
+        case Compare() | Evaluate():
             return frozenset()
 
 
 def needed_by(task: Task) -> frozenset[str]:
     """The grounds that a task needs, whether they are made already or not."""
     match task:
-        case GatherImages() | InspectModel():
+        case GatherImages() | ChooseImages() | InspectModel():
             return frozenset()
         case Train():
             # Whether it starts from random weights or not: it is planned once all is inspected.
@@ -39,6 +40,8 @@ def needed_by(task: Task) -> frozenset[str]:
         case Compare():
             of_each = (needed_by_comparison(one) for one in task.comparisons)
             return frozenset().union(*of_each)
+        case Evaluate():
+            return _of(task.model)
 
 
 def needed_by_comparison(comparison: Comparison) -> frozenset[str]:
@@ -49,6 +52,8 @@ def needed_by_comparison(comparison: Comparison) -> frozenset[str]:
 def models_are_trained(task: Task) -> bool:
     """Whether there are weights of every model that a task looks at; its id depends on them."""
     match task:
+        case Evaluate():
+            return task.model.is_stored
         case Invert():
             models = (task.reference, *task.targets)
         case Compare():

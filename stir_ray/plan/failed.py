@@ -8,6 +8,7 @@ from stir_ray.errors import InputError
 from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import Train
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.tasks import Task
 from stir_ray.plan.words import spelled
 
@@ -86,7 +87,7 @@ def _asks_for(wanted: frozenset, has: Iterable) -> bool:
 def epochs_of(task: Task) -> range | tuple[int, ...]:
     """Epochs of the results that a task is for; none if it is for all of them."""
     match task:
-        case Invert(reference=checkpoint) | Compare(target=checkpoint):
+        case Invert(reference=checkpoint) | Compare(target=checkpoint) | Evaluate(model=checkpoint):
             return () if checkpoint.role == PRETRAINED else (checkpoint.epoch,)
         case Train(name=name, training=training):
             last = training.epochs

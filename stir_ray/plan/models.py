@@ -18,6 +18,7 @@ from stir_ray.job import (
 )
 from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, CorruptedTest
 
 DATASET = "dataset:"
 """Begins what stands for a dataset in the lake among the files of a job."""
@@ -33,7 +34,7 @@ def architecture_of(job: Job) -> Architecture:
     return Architecture(timm=source.timm)
 
 
-def inspections(job: Job, version: Version) -> Iterator[GatherImages | InspectModel]:
+def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseImages | InspectModel]:
     """What must be known before anything is planned.
 
     Args:
@@ -41,6 +42,9 @@ def inspections(job: Job, version: Version) -> Iterator[GatherImages | InspectMo
         version: of a file or folder, by path or URL; changes when its content does.
     """
     yield gather_images(job, version)
+    # Each dataset once: most models of a job are tested on the same.
+    tests = (test for _, test in corrupted_tests(job, version))
+    yield from (ChooseImages(test) for test in dict.fromkeys(tests))
     yield inspect_pretrained(job, version)
     if isinstance(job.finetuned, CheckpointFinetuning):
         yield from inspect_finetuned(job, job.finetuned, version)
@@ -48,7 +52,7 @@ def inspections(job: Job, version: Version) -> Iterator[GatherImages | InspectMo
 
 def gather_images(job: Job, version: Version) -> GatherImages:
     """The gathering of the images that are inverted."""
-    return GatherImages(job.data, job.images, _version_of(job.data, version))
+    return GatherImages(job.data, job.images, version_of(job.data, version))
 
 
 def inspect_pretrained(job: Job, version: Version) -> InspectModel:
@@ -86,6 +90,29 @@ def training_data(job: Job) -> Iterator[tuple[str, Data]]:
         yield "from_scratch.train.data", job.from_scratch.train.data or job.data
 
 
+def corrupted_tests(job: Job, version: Version) -> Iterator[tuple[Role, CorruptedTest]]:
+    """What each model of a job is tested on; nothing if no robustness is asked for.
+
+    That is the dataset whose classes the model knows. What was published is of the job's own
+    dataset: of that alone there are such images.
+    """
+    if job.robustness is None:
+        return
+    of_role: dict[Role, Data | None] = {}
+    if isinstance(job.pretrained, TrainedModel):
+        of_role[PRETRAINED] = job.pretrained.train.data
+    finetuned = job.finetuned
+    of_role[FINETUNED] = finetuned.train.data if isinstance(finetuned, TrainedFinetuning) else None
+    if job.from_scratch:
+        of_role[FROM_SCRATCH] = job.from_scratch.train.data
+    folder = job.robustness.folder
+    for role, trained_on in of_role.items():
+        data = trained_on or job.data
+        if folder is None or data == job.data:
+            release = version(folder) if folder else ""
+            yield role, CorruptedTest(data, job.robustness, version_of(data, version), release)
+
+
 def independent_trainings(job: Job, version: Version) -> Iterator[Train]:
     """Trainings that start from random weights."""
     if isinstance(job.pretrained, TrainedModel):
@@ -102,7 +129,7 @@ def finetunings(job: Job, pretrained: Checkpoint, version: Version) -> Iterator[
 
 def _training(name: Role, job: Job, training: Training, version: Version) -> Train:
     data = training.data or job.data
-    return Train(name, architecture_of(job), training, data, _version_of(data, version))
+    return Train(name, architecture_of(job), training, data, version_of(data, version))
 
 
 def place_of(data: Data) -> str:
@@ -118,6 +145,7 @@ def place_of(data: Data) -> str:
             return data.folder
 
 
-def _version_of(data: Data, version: Version) -> str:
+def version_of(data: Data, version: Version) -> str:
+    """Of the files that a dataset is made of; empty if there are none."""
     place = place_of(data)
     return version(place) if place else ""

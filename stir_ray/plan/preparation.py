@@ -9,7 +9,7 @@ from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.parts import Part, part
 
 
-def _content_of(data: Data) -> dict[str, object]:
+def content_of(data: Data) -> dict[str, object]:
     """What a dataset is: its place and name are left out, the version of its files says it."""
     return data.model_dump(mode="json", exclude={"path", "root", "name"})
 
@@ -33,7 +33,7 @@ class GatherImages:
     def outputs(self) -> tuple[Part, ...]:
         """The image set."""
         selection = self.selection.model_dump(mode="json")
-        content = {"data": _content_of(self.data), "version": self.version}
+        content = {"data": content_of(self.data), "version": self.version}
         return (part("image_sets", selection=selection, **content),)
 
     @property
@@ -100,7 +100,7 @@ class Train:
                 "trainings",
                 architecture=self.architecture.model_dump(mode="json"),
                 training=self.training.model_dump(mode="json", exclude={"data"}),
-                data=_content_of(self.data),
+                data=content_of(self.data),
                 version=self.version,
                 start=self.start.weights if self.start else None,
             ),

@@ -9,8 +9,9 @@ from stir_ray.identity import canonical_json, content_id
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, Evaluate
 
-Task = GatherImages | InspectModel | Train | Invert | Compare
+Task = GatherImages | ChooseImages | InspectModel | Train | Invert | Compare | Evaluate
 
 
 def task_id(task: Task) -> str:
@@ -52,6 +53,8 @@ def kind(task: Task) -> Hashable:
             return task.stage, task.question, model, task.layer, len(task.targets)
         case Compare():
             return task.stage, task.question, _size(task.target), task.with_subspaces
+        case Evaluate():
+            return task.stage, task.test, task.objective, _size(task.model)
         case _:
             return None
 

@@ -17,6 +17,7 @@ from stir_ray.plan.cost import STORED_PIXEL_BYTES, Bundle, Cost, Scale
 from stir_ray.plan.measurement import Compare
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.shared import new_in_each
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
@@ -24,9 +25,15 @@ from stir_ray.stages.compute import Stored
 from stir_ray.stages.failures import of_inspection
 from stir_ray.stages.scale import scale_of
 from stir_ray.stages.study import read_study, trainings
+from stir_ray.stages.tested import evaluations
 from stir_ray.stages.work import WorkerSettings, make_worker
 
-_MADE_BY = {"train": "trainings", "invert": "inversions", "compare": "comparisons"}
+_MADE_BY = {
+    "train": "trainings",
+    "invert": "inversions",
+    "compare": "comparisons",
+    "evaluate": "accuracies",
+}
 """A table of which every task of a stage makes a part: while it is empty, none is done."""
 
 
@@ -75,6 +82,11 @@ class Inspected:
     def study(self) -> Study:
         """The job's study, as far as it is known."""
         return read_study(self.asked, self.facts)
+
+    @cached_property
+    def evaluations(self) -> tuple[Evaluate, ...]:
+        """The tests of its models, as far as they are known."""
+        return evaluations(self.asked, self.facts)
 
 
 class _Overlay(Lake):
@@ -128,6 +140,8 @@ def tasks_by_stage(inspected: Inspected) -> Iterator[tuple[str, Iterable[Task]]]
     yield "train", trainings(inspected.asked, inspected.facts)
     yield "invert", study.inversions()
     yield "compare", study.comparisons()
+    if inspected.job.robustness:
+        yield "evaluate", inspected.evaluations
 
 
 def missing_tasks(asked: Asked, lake: Lake) -> Iterator[Task]:

@@ -3,10 +3,11 @@
 Everything a person can have got wrong about images and models is found here.
 """
 
-from stir_ray.lake.schemas import IMAGE_SETS, MODELS
+from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TEST_SETS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.robustness import ChooseImages
 from stir_ray.stages.datasets import open_collection
 from stir_ray.stages.workbench import Workbench
 
@@ -33,6 +34,17 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
     bench.write(task.outputs[0], table, is_shared=True, digest=chosen.digest())
 
 
+def choose_images(task: ChooseImages, bench: Workbench) -> None:
+    """Store which images models are tested on.
+
+    Raises:
+        DataError: as `open_held_out`.
+    """
+    clean = bench.held_out(task.test).clean
+    columns = {"image_id": list(clean.ids), "label": clean.labels.tolist()}
+    bench.write(task.outputs[0], build(TEST_SETS, columns))
+
+
 def inspect_model(task: InspectModel, bench: Workbench) -> None:
     """Store a model's card; weights are read, fitted and digested if there are any.
 
@@ -40,16 +52,20 @@ def inspect_model(task: InspectModel, bench: Workbench) -> None:
         ModelError: if the model cannot be built or its weights do not fit.
     """
     card = architectures.describe(task.architecture)
-    digest = ""
+    digest, content, classes = "", "", 0
     if task.weights:
         state = bench.read_weights(task.weights)
         checkpoints.load(state, task.architecture, task.weights)
         digest = checkpoints.digest(state, task.architecture)
+        content = checkpoints.content_digest(state, task.architecture)
+        classes = checkpoints.classes(state, task.architecture)
     channels, height, width = card.input_shape
     table = build(
         MODELS,
         {
             "weights": digest,
+            "content": content,
+            "classes": classes,
             "location": task.weights,
             "depth": card.depth,
             "channels": channels,

@@ -14,6 +14,7 @@ from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task
 from stir_ray.stages.forecast import Inspected, tasks_by_stage
 
@@ -40,6 +41,8 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
     match task:
         case GatherImages():
             yield task.outputs[0], _rows(task.selection.count)
+        case ChooseImages():
+            yield task.outputs[0], _at_most(task.test.asked.images)
         case InspectModel():
             yield task.outputs[0], _columns(location=(task.weights,))
         case Train():
@@ -58,6 +61,8 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
             yield from _of_comparisons(task.comparisons, len(image_ids))
             if task.with_subspaces:
                 yield task.subspaces_part, _subspaces(task, len(image_ids))
+        case Evaluate():
+            yield task.outputs[0], _evaluation(task)
 
 
 def _of_comparisons(
@@ -109,6 +114,26 @@ def _rows(planned: int) -> Promise:
         return None if found == planned else f"has {found} rows, and {planned} were planned"
 
     return odd
+
+
+def _at_most(planned: int) -> Promise:
+    def odd(table: pa.Table) -> str | None:
+        found = table.num_rows
+        return None if found <= planned else f"has {found} rows, and {planned} were planned"
+
+    return odd
+
+
+def _evaluation(task: Evaluate) -> Promise:
+    conditions = task.test.conditions
+    return _columns(
+        checkpoint=task.model.content,
+        weights=task.model.weights,
+        corruption=tuple(one.corruption for one in conditions),
+        severity=tuple(one.severity for one in conditions),
+        source=tuple(one.source for one in conditions),
+        images=task.images,
+    )
 
 
 def _training(task: Train) -> Promise:

@@ -1,6 +1,6 @@
 """From parts to results: one tidy table, the matrices with their spread, the training history."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,14 @@ from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
+    ACCURACIES,
     COMPARISONS,
     HISTORY,
     INVERSIONS,
     MATRICES,
     RESULT_TABLES,
     RESULTS,
+    ROBUSTNESS,
     SUBSPACE_SIMILARITY,
     SUBSPACES,
     TRAININGS,
@@ -26,11 +28,13 @@ from stir_ray.lake.tables import Lake, build, encode, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import Role
 from stir_ray.plan.preparation import Train
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell, cells
 from stir_ray.stages.matrices import matrices
 from stir_ray.stages.study import training_history, trainings
 from stir_ray.stages.subspaces import subspace_results
+from stir_ray.stages.tested import evaluations, ready
 
 _RECIPE = 1
 
@@ -43,16 +47,30 @@ class Reduced:
         inputs: digest of all that the results were made from.
         cells: places in the results, each a layer of one inverted model and seed.
         missing: those without a number yet; they are absent from the results, never zero.
+        models: to be tested on corrupted images, epoch by epoch.
+        untested: of them, those without a result yet.
     """
 
     inputs: str
     cells: int
     missing: int
+    models: int = 0
+    untested: int = 0
 
     @property
     def present(self) -> int:
         """Places that have a number."""
         return self.cells - self.missing
+
+    @property
+    def tested(self) -> int:
+        """Models that have their accuracies."""
+        return self.models - self.untested
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing and not self.untested
 
 
 def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
@@ -69,6 +87,8 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
     histories: dict[Role, pa.Table] = {
         task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
     }
+    planned = evaluations(asked, lake)
+    tested = _tested(planned, lake) if planned else []
     inputs = content_id(
         "results",
         recipe=_RECIPE,
@@ -77,10 +97,12 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         ],
         subspaces=[[model, epoch, part_id] for model, epoch, part_id in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
+        accuracies=[[one.model.label, one.outputs[0].id] for one in tested],
         residual_limit=job.inversion.residual_limit,
         assume_self_stir_one=job.assume_self_stir_one,
     )
-    reduced = Reduced(inputs, len(places), len(places) - len(present))
+    models = len(planned), len(planned) - len(tested)
+    reduced = Reduced(inputs, len(places), len(places) - len(present), *models)
     if not all(_is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
@@ -89,6 +111,8 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
         _write(lake, job, SUBSPACE_SIMILARITY, subspace_results(compared), inputs)
+        # Empty where nothing is asked: an older one must not pass for what this job says.
+        _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
     return reduced
 
 
@@ -184,3 +208,21 @@ def _history(histories: Mapping[Role, pa.Table]) -> pa.Table:
         for name, table in histories.items()
     ]
     return pa.concat_tables(tables) if tables else HISTORY.arrow().empty_table()
+
+
+def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[Evaluate]:
+    stored = lake.stored(ACCURACIES)
+    return [one for one in ready(planned) if one.outputs[0].id in stored]
+
+
+def _robustness(tested: Sequence[Evaluate], lake: Lake) -> pa.Table:
+    ids = [one.outputs[0].id for one in tested]
+    parts = zip(tested, lake.read_parts(ACCURACIES, ids), strict=True)
+    tables = [accuracies_of(task, part) for task, part in parts]
+    return pa.concat_tables(tables) if tables else ROBUSTNESS.arrow().empty_table()
+
+
+def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
+    """The rows of the result that a test of a model is."""
+    found = part.drop(["checkpoint", "weights"]).to_pydict()
+    return build(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})

@@ -24,6 +24,7 @@ from stir_ray.plan.cost import Bundle
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.models import architecture_of, gather_images
 from stir_ray.plan.preparation import Train
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.tasks import Task
 from stir_ray.stages.scale import scale_of
 
@@ -227,6 +228,8 @@ def _sized_as(task: Task, asked: Asked) -> bool:
     match task:
         case Train():
             return task.architecture == architecture_of(job)
+        case Evaluate():
+            return task.model.architecture == architecture_of(job)
         case Invert() | Compare():
             images = gather_images(job, asked.version).outputs[0]
             mine = (architecture_of(job), images, job.representation)

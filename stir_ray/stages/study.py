@@ -7,6 +7,7 @@ import pyarrow as pa
 from stir_ray.errors import DataError, JobError, MissingPart
 from stir_ray.identity import derive_seed
 from stir_ray.job import CheckpointFinetuning, Data, TrainedModel
+from stir_ray.lake.layout import parse_checkpoint_key
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, provenance
@@ -14,6 +15,7 @@ from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import (
     FINETUNED,
     FROM_SCRATCH,
+    LAKE,
     PRETRAINED,
     UNTRAINED,
     Checkpoint,
@@ -87,14 +89,16 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
 
 def model_card(asked: Asked, lake: Lake) -> dict:
     """The card of the job's architecture, as a row of the table `models`."""
-    return _card(inspect_pretrained(asked.job, asked.version), lake)
+    return inspected_card(inspect_pretrained(asked.job, asked.version), lake)
 
 
 def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
     """The checkpoints of a training, from epoch 0; placeholders if it has not ended."""
     try:
         rows = lake.read(TRAININGS, task.id).to_pylist()
+        contents = [parse_checkpoint_key(row["location"].removeprefix(LAKE)) for row in rows]
     except FileNotFoundError:
+        contents = [f"{UNTRAINED}{task.id}:{epoch}" for epoch in range(task.training.epochs + 1)]
         first = task.start.weights if task.start else f"{UNTRAINED}{task.id}:0"
         weights = [first, *(f"{UNTRAINED}{task.id}:{n + 1}" for n in range(task.training.epochs))]
         rows = [
@@ -102,8 +106,15 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
             for epoch, of_epoch in enumerate(weights)
         ]
     return tuple(
-        Checkpoint(task.name, row["epoch"], row["weights"], row["location"], task.architecture)
-        for row in rows
+        Checkpoint(
+            task.name,
+            row["epoch"],
+            row["weights"],
+            row["location"],
+            task.architecture,
+            content or "",
+        )
+        for row, content in zip(rows, contents, strict=True)
     )
 
 
@@ -123,7 +134,7 @@ def _pretrained(asked: Asked, lake: Lake) -> Checkpoint:
         alone = independent_trainings(asked.job, asked.version)
         (task,) = (task for task in alone if task.name == PRETRAINED)
         return trained_checkpoints(task, lake)[-1]
-    return _inspected(inspect_pretrained(asked.job, asked.version), PRETRAINED, 0, lake)
+    return inspected_checkpoint(inspect_pretrained(asked.job, asked.version), PRETRAINED, 0, lake)
 
 
 def _compared(
@@ -133,7 +144,7 @@ def _compared(
     if isinstance(job.finetuned, CheckpointFinetuning):
         tasks = inspect_finetuned(job, job.finetuned, asked.version)
         numbered = zip(job.finetuned.epochs, tasks, strict=True)
-        read = several(lambda one: _inspected(one[1], FINETUNED, one[0], lake), numbered)
+        read = several(lambda one: inspected_checkpoint(one[1], FINETUNED, one[0], lake), numbered)
         yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
         yield FINETUNED, trained_checkpoints(task, lake)
@@ -143,12 +154,19 @@ def _compared(
             yield FROM_SCRATCH, trained_checkpoints(task, lake)[-1:]
 
 
-def _inspected(task: InspectModel, role: Role, epoch: int, lake: Lake) -> Checkpoint:
-    card = _card(task, lake)
-    return Checkpoint(role, epoch, card["weights"], card["location"], task.architecture)
+def inspected_checkpoint(task: InspectModel, role: Role, epoch: int, lake: Lake) -> Checkpoint:
+    """The checkpoint that was inspected; errors as `inspected_card`."""
+    card = inspected_card(task, lake)
+    place = card["weights"], card["location"], task.architecture, card["content"]
+    return Checkpoint(role, epoch, *place)
 
 
-def _card(task: InspectModel, lake: Lake) -> dict:
+def inspected_card(task: InspectModel, lake: Lake) -> dict:
+    """What was found out about a model, as a row of the table `models`.
+
+    Raises:
+        FileNotFoundError: if it is not inspected.
+    """
     return lake.read(MODELS, task.outputs[0].id).to_pylist()[0]
 
 

@@ -20,6 +20,7 @@ from stir_ray.lake.layout import (
     training_of,
 )
 from stir_ray.lake.schemas import (
+    ACCURACIES,
     COMPARISONS,
     FAILURES,
     IMAGES,
@@ -45,7 +46,7 @@ YOUNG_S = 3600.0
 _TABLES = {schema.name for schema in PART_TABLES}
 _AFTER_TRAINING = {
     *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
-    FAILURES.name,
+    *(ACCURACIES.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
 

@@ -11,12 +11,12 @@ from stir_ray.lake.tables import images_of, provenance
 
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = (
-    *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy"),
+    *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy", "accuracy"),
     *("chance", "subspace_similarity"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r")
-_NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "std")
+_NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
 
 
 def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
-    if name == "test_accuracy" or schema in ANALYSIS_TABLES:
+    if name in ("test_accuracy", "accuracy") or schema in ANALYSIS_TABLES:
         # A reconstruction has no accuracy, and not every hypothesis has a correlation.
         return values[~np.isnan(values)]
     return values

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task, task_id
 from stir_ray.stages.logs import begin_logging, doing
 
@@ -86,13 +87,16 @@ class _Worker:
 
 def _make(task: Task, bench: "Workbench") -> None:
     from stir_ray.stages.compare import compare_models
-    from stir_ray.stages.inspect import gather_images, inspect_model
+    from stir_ray.stages.evaluate import evaluate_model
+    from stir_ray.stages.inspect import choose_images, gather_images, inspect_model
     from stir_ray.stages.invert import invert_layer
     from stir_ray.stages.train import train_model
 
     match task:
         case GatherImages():
             gather_images(task, bench)
+        case ChooseImages():
+            choose_images(task, bench)
         case InspectModel():
             inspect_model(task, bench)
         case Train():
@@ -101,3 +105,5 @@ def _make(task: Task, bench: "Workbench") -> None:
             invert_layer(task, bench)
         case Compare():
             compare_models(task, bench)
+        case Evaluate():
+            evaluate_model(task, bench)

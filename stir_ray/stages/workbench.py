@@ -13,21 +13,25 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from stir_ray.data.corruptions.held_out import HeldOut
 from stir_ray.errors import LakeAway, LakeError, MissingPart, ModelError
 from stir_ray.execution.executor import Measures
 from stir_ray.lake.files import read_file
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, encode_part, images_of, open_lake
-from stir_ray.models import checkpoints
+from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.decoder import with_decoder_of
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.noise import noise_start
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
+from stir_ray.plan.robustness import CorruptedTest, Objective
 from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
+from stir_ray.stages.held_out import open_held_out
 from stir_ray.stages.meter import Meter, Phase
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.room import Needs, Room
@@ -84,6 +88,7 @@ class Workbench:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
+        self._held_out = _Recent(1)
         self._views = _Recent(_VIEWS_KEPT)
         # Of the CPU's memory as of its cores; its other workers start at the same time.
         of_cpu = min(1.0, threads / (os.cpu_count() or 1))
@@ -196,6 +201,20 @@ class Workbench:
         with self.meter.spending(Phase.LOAD):
             return self._models.get(checkpoint.weights, lambda: self._loaded(checkpoint))
 
+    def tested_model(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
+        """The checkpoint's model on the device, with its own classifier or decoder.
+
+        Raises:
+            ModelError: if what was inspected is no longer there.
+        """
+        with self.meter.spending(Phase.LOAD):
+            return self._loaded_whole(checkpoint, objective)
+
+    def held_out(self, test: CorruptedTest) -> HeldOut:
+        """The images that models are tested on, and what was made of them before."""
+        with self.meter.spending(Phase.READ):
+            return self._held_out.get(test, lambda: open_held_out(test, self.lake))
+
     def image_set(self, question: Question) -> ImageSet:
         """The images that are asked about, on the device."""
         with self.meter.spending(Phase.READ):
@@ -304,11 +323,22 @@ class Workbench:
         state = self.read_weights(checkpoint.location)
         found = checkpoints.digest(state, checkpoint.architecture)
         if found != checkpoint.weights:
-            raise ModelError(
-                f"checkpoint {checkpoint.location}: its weights changed since it was inspected"
-            )
+            raise ModelError(_changed(checkpoint))
         module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
         return checkpoints.freeze(module, checkpoint.architecture, self.device)
+
+    def _loaded_whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
+        state = self.read_weights(checkpoint.location)
+        architecture = checkpoint.architecture
+        # What lies in the lake was held against the digest in its key.
+        is_own = checkpoint.location.startswith(LAKE)
+        if not is_own and checkpoints.content_digest(state, architecture) != checkpoint.content:
+            raise ModelError(_changed(checkpoint))
+        module = checkpoints.load(state, architecture, checkpoint.location)
+        if objective == "reconstruction":
+            shape = architectures.describe(architecture).input_shape
+            module = with_decoder_of(module, state, image_shape=shape)
+        return checkpoints.freeze(module, architecture, self.device)
 
     def _gathered(self, question: Question) -> ImageSet:
         table = self.lake.read(IMAGE_SETS, question.image_part.id)
@@ -318,3 +348,7 @@ class Workbench:
         )
         images = torch.from_numpy(pixels).to(self.device)
         return ImageSet(images, tuple(table.column("image_id").to_pylist()))
+
+
+def _changed(checkpoint: Checkpoint) -> str:
+    return f"checkpoint {checkpoint.location}: its weights changed since it was inspected"

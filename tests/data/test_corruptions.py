@@ -3,6 +3,7 @@
 import pickle
 import random
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,7 +243,8 @@ def test_a_dataset_that_cannot_be_corrupted_is_told(shape: tuple[int, ...]) -> N
 
 @every_corruption
 def test_a_grey_image_is_hurt_as_one_channel_of_the_same_image_in_colour(name: str) -> None:
-    digits = load_digits().images[:4] / 16  # 8 × 8, the smallest that there are
+    bunch: Any = load_digits()
+    digits = bunch.images[:4] / 16  # 8 × 8, the smallest that there are
     images = torch.from_numpy(digits).float()[:, None]
     large = torch.nn.functional.interpolate(images, size=(24, 24), mode="bilinear")
     for grey in (images, large):

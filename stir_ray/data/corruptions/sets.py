@@ -46,7 +46,7 @@ def regenerated(clean: Dataset, name: str, severity: int) -> Corrupted:
     Raises:
         DataError: as `check_corruptible`.
     """
-    check_corruptible(clean)
+    check_corruptible(tuple(clean.images.shape[1:]))
     # Rounding gives back exactly the levels of images that were read from 8 bits and not resized.
     levels = (clean.images * LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     is_grey = levels.shape[3] == 1
@@ -59,13 +59,13 @@ def regenerated(clean: Dataset, name: str, severity: int) -> Corrupted:
     return Corrupted(name, severity, "regenerated", dataset)
 
 
-def check_corruptible(clean: Dataset) -> None:
-    """Go on only if images can be corrupted.
+def check_corruptible(shape: tuple[int, ...]) -> None:
+    """Go on only if images of so many channels, rows and columns can be corrupted.
 
     Raises:
         DataError: if they have neither one channel nor three, or too few pixels.
     """
-    channels, height, width = clean.images.shape[1:]
+    channels, height, width = shape
     if channels not in (1, 3) or min(height, width) < SMALLEST:
         raise DataError(
             f"data: corruptions need images of 1 or 3 channels and at least {SMALLEST} by "

@@ -1,0 +1,67 @@
+"""Test a model on images as they are, and under every corruption at every severity."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from stir_ray.data.corruptions.held_out import as_seen
+from stir_ray.lake.schemas import ACCURACIES
+from stir_ray.lake.tables import build
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.memory import footprint
+from stir_ray.models.objectives import OBJECTIVES, LabelledImages
+from stir_ray.plan.robustness import Condition, Evaluate
+from stir_ray.stages.workbench import Workbench
+
+
+def evaluate_model(task: Evaluate, bench: Workbench) -> None:
+    """Store accuracy and loss of a model in every condition."""
+    if bench.is_stored(task.outputs[0]):
+        # Another job has done it since it was planned.
+        bench.meter.note(found=1.0)
+        return
+    bench.meter.note(whole=1.0)
+    model = bench.tested_model(task.model, task.objective)
+    held_out, conditions = bench.held_out(task.test), task.test.conditions
+    found = [_tested(task, model, one, bench) for one in conditions]
+    table = build(
+        ACCURACIES,
+        {
+            "checkpoint": task.model.content,
+            "weights": task.model.weights,
+            "corruption": [one.corruption for one in conditions],
+            "severity": [one.severity for one in conditions],
+            "images": len(held_out.clean.ids),
+            "accuracy": [accuracy for accuracy, _ in found],
+            "loss": [loss for _, loss in found],
+            "source": [one.source for one in conditions],
+        },
+    )
+    bench.write(task.outputs[0], table)
+
+
+def _tested(
+    task: Evaluate, model: FrozenModel, condition: Condition, bench: Workbench
+) -> tuple[float, float]:
+    """Accuracy, NaN where there is no right and wrong, and mean loss."""
+    objective = OBJECTIVES[task.objective]
+    held_out = bench.held_out(task.test)
+    images, labels = held_out.under(condition), held_out.clean.labels
+
+    def see(part: slice) -> tuple[Tensor, Tensor]:
+        seen = as_seen(images[part].to(bench.device), held_out.size)
+        batch = LabelledImages(seen, labels[part].to(bench.device))
+        with torch.no_grad():
+            output = objective.output(model, seen)
+        losses = objective.losses(output, batch)
+        return losses, objective.right(output, batch) if objective.right else losses * math.nan
+
+    bench.expect(
+        ("evaluate", task.model.architecture, task.objective, images.dtype, images.shape[1:]),
+        len(images),
+        lambda: footprint(lambda count: see(slice(count))),
+    )
+    parts = bench.micro.each(len(images), see)
+    losses, right = (torch.cat(several).float() for several in zip(*parts, strict=True))
+    return float(right.mean()), float(losses.mean())

@@ -1,0 +1,27 @@
+"""The images that models are tested on, wherever their dataset lies."""
+
+from stir_ray.data.corruptions.held_out import HeldOut, held_out
+from stir_ray.job import Cifar10, Cifar100, Data
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.robustness import CorruptedTest
+from stir_ray.stages.datasets import open_collection
+
+_CIFAR = 32
+"""Height and width in pixels of the images that the settings of the corruptions are made for."""
+
+
+def open_held_out(test: CorruptedTest, lake: Lake) -> HeldOut:
+    """The images of a test; errors as `held_out` and `open_collection`.
+
+    CIFAR is corrupted at its own 32 x 32 pixels and enlarged afterwards, as the published files
+    are; all else at the size at which models see it.
+    """
+    shown = open_collection(test.data, "test", lake)
+    own = _at_own_size(test.data)
+    raw = shown if own == test.data else open_collection(own, "test", lake)
+    return held_out(shown, raw, test.asked)
+
+
+def _at_own_size(data: Data) -> Data:
+    is_cifar = isinstance(data, Cifar10 | Cifar100)
+    return data.model_copy(update={"size": _CIFAR}) if is_cifar else data

@@ -1,0 +1,86 @@
+"""Which models of a job are tested on corrupted images, and on which."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from stir_ray.errors import JobError
+from stir_ray.job import CheckpointFinetuning
+from stir_ray.lake.schemas import TEST_SETS
+from stir_ray.lake.several import several
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.asked import Asked
+from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED
+from stir_ray.plan.models import corrupted_tests, inspect_finetuned
+from stir_ray.plan.preparation import InspectModel, Train
+from stir_ray.plan.robustness import ChooseImages, CorruptedTest, Evaluate
+from stir_ray.stages.study import (
+    inspected_card,
+    inspected_checkpoint,
+    trained_checkpoints,
+    trainings,
+)
+
+
+def evaluations(asked: Asked, lake: Lake) -> tuple[Evaluate, ...]:
+    """A test of every epoch of every model whose classes are known; none if none is asked for.
+
+    Of the pretrained model its last epoch alone, which is the model.
+
+    Args:
+        asked: a job whose inspections are in the lake.
+        lake: that holds them.
+
+    Raises:
+        JobError: if a model that is not trained by the job has no classifier for these images.
+        FileNotFoundError: if an inspection is not in the lake.
+    """
+    tests = dict(corrupted_tests(asked.job, asked.version))
+    if not tests:
+        return ()
+    tasks = {task.name: task for task in trainings(asked, lake)}
+    found: list[Evaluate] = []
+    for role, test in tests.items():
+        if role in tasks:
+            found.extend(_of_training(tasks[role], test, lake))
+        else:
+            found.extend(_of_files(asked, test, lake))
+    return tuple(found)
+
+
+def ready(every: Sequence[Evaluate]) -> list[Evaluate]:
+    """Those whose model is there to be tested."""
+    return [one for one in every if one.model.is_stored]
+
+
+def _of_training(task: Train, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
+    images = _images(test, lake).num_rows
+    every = trained_checkpoints(task, lake)
+    for one in every[-1:] if task.name == PRETRAINED else every:
+        yield Evaluate(test, one, task.training.task, images)
+
+
+def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
+    source, chosen = asked.job.finetuned, _images(test, lake)
+    if not isinstance(source, CheckpointFinetuning):
+        return
+    most = max(chosen["label"].to_pylist())
+    tasks = tuple(inspect_finetuned(asked.job, source, asked.version))
+
+    def evaluate(numbered: tuple[int, InspectModel]) -> Evaluate:
+        epoch, task = numbered
+        classes = inspected_card(task, lake)["classes"]
+        if classes <= most:
+            raise JobError(
+                f"`robustness`: {task.weights} has a classifier of {classes} classes, and images "
+                f"of `data` are of class {most}, counted from 0; give checkpoints with a "
+                "classifier of these classes, or leave `robustness` out"
+            )
+        model = inspected_checkpoint(task, FINETUNED, epoch, lake)
+        return Evaluate(test, model, "classification", chosen.num_rows)
+
+    yield from several(evaluate, zip(source.epochs, tasks, strict=True))
+
+
+def _images(test: CorruptedTest, lake: Lake) -> pa.Table:
+    return lake.read(TEST_SETS, ChooseImages(test).outputs[0].id)

@@ -1,0 +1,103 @@
+"""Accuracy of every epoch on corrupted images: `python -m workflows.robustness JOB [A.B=VALUE]`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from stir_ray.errors import JobError, TasksFailed
+from stir_ray.job import Job
+from stir_ray.job.grid import Grid
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.asked import Asked
+from stir_ray.plan.shared import once
+from stir_ray.report.publish import write_figures
+from stir_ray.stages.asked import lake_of
+from stir_ray.stages.compute import Computation, Everything, Tally
+from stir_ray.stages.grid import Listed, look_at_all, read_studies
+from stir_ray.stages.reduce import Reduced, reduce_job
+from stir_ray.stages.runs import RunLog
+from stir_ray.stages.tested import evaluations, ready
+from stir_ray.stages.watchers import Watchers
+from workflows.executors import executor_for, watcher_for
+from workflows.finetune import train_everything
+from workflows.program import as_program
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What testing the models of a file came to.
+
+    Attributes:
+        tally: tasks run and failed.
+        of_jobs: how complete the results of each job are, by its name.
+    """
+
+    tally: Tally
+    of_jobs: Mapping[str, Reduced]
+
+    def nothing_missing(self) -> None:
+        """Go on only if every model is tested.
+
+        Raises:
+            TasksFailed: saying how many are not.
+        """
+        untested = sum(reduced.untested for reduced in self.of_jobs.values())
+        if self.tally.failed or untested:
+            raise TasksFailed(
+                f"{self.tally.failed} tasks failed, {untested} models are not tested; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+
+def run(job: Job, *, serial: bool = False) -> Tested:
+    """Train and test what the lake misses of a job; arguments and errors as `invariance.run`.
+
+    Raises:
+        JobError: if the job asks for no robustness.
+    """
+    return run_all(Grid.of(job), serial=serial)
+
+
+def run_all(grid: Grid, *, serial: bool = False) -> Tested:
+    """The same of all jobs of a file, each stage of all of them at once."""
+    _all_ask(grid)
+    everyone, lake = look_at_all(grid), lake_of(grid.shared)
+    lake.objects.check()
+    lake.objects.deliver()
+    with (
+        executor_for(grid.shared, serial=serial) as executor,
+        RunLog(everyone, lake, executor) as log,
+    ):
+        watcher = Watchers(watcher_for(executor), log)
+        computation = Computation(grid.shared, lake, executor, watcher, Everything())
+        train_everything(everyone, lake, computation)
+        evaluate_everything(everyone, lake, computation)
+    return Tested(computation.tally, _reduced(everyone, Listed(lake)))
+
+
+def evaluate_everything(everyone: Sequence[Asked], lake: Lake, computation: Computation) -> None:
+    """Test every model that is trained, of the jobs that ask for it."""
+    asking = [asked for asked in everyone if asked.job.robustness]
+    if asking:
+        every = [ready(evaluations(asked, lake)) for asked in asking]
+        computation.run("evaluate", lambda: once(every))
+
+
+def _all_ask(grid: Grid) -> None:
+    silent = [job.name for job in grid.jobs if job.robustness is None]
+    if silent:
+        raise JobError(
+            f"{silent[0]}: no `robustness` in the job file; add e.g. "
+            "`robustness: {corruptions: benchmark}`"
+        )
+
+
+def _reduced(everyone: Sequence[Asked], lake: Lake) -> dict[str, Reduced]:
+    done = {}
+    for asked, study in zip(everyone, read_studies(everyone, lake), strict=True):
+        done[asked.job.name] = reduce_job(asked, study, lake)
+        write_figures(asked.job, study, lake, done[asked.job.name])
+    return done
+
+
+if __name__ == "__main__":
+    as_program(lambda grid: run_all(grid).nothing_missing())
