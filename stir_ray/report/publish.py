@@ -9,14 +9,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import figure_folder, figure_key, result_folder
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS
+from stir_ray.lake.layout import figure_folder, figure_key, result_folder, result_key
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, ROBUSTNESS
 from stir_ray.lake.tables import Lake, images_of
 from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
 from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
 from stir_ray.report.figures import all_figures
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer, gallery_figure
+from stir_ray.report.robustness import robustness_figure
 from stir_ray.report.save import is_current, save
 from stir_ray.results import open_results
 from stir_ray.stages.reduce import Reduced
@@ -33,33 +34,46 @@ def write_figures(job: Job, study: Study, lake: Lake, reduced: Reduced) -> str:
         job: whose results are drawn.
         study: its models and images.
         lake: that holds them.
-        reduced: what the results were made from; without a single number nothing is drawn.
+        reduced: what the results were made from; what has no number is not drawn.
 
     Returns:
         The folder or URL of the figures.
     """
-    undrawn = _undrawn(job, study, lake, reduced.inputs) if reduced.present else ()
-    for stem, make in undrawn:
+    for stem, make in _undrawn(job, study, lake, reduced):
         for file, content in save(make(), stem, inputs=reduced.inputs).items():
             lake.objects.put(figure_key(job.name, file), content)
     return lake.objects.location(figure_folder(job.name))
 
 
 def _undrawn(
-    job: Job, study: Study, lake: Lake, inputs: str
+    job: Job, study: Study, lake: Lake, reduced: Reduced
 ) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Figures to be drawn: file stem and maker."""
-    results = open_results(lake.objects.location(result_folder(job.name)))
     drawn = lake.objects.sizes(figure_folder(job.name))
 
     def is_drawn(stem: str) -> bool:
         keys = [figure_key(job.name, f"{stem}.{kind}") for kind in _FORMATS]
-        return all(key in drawn and is_current(lake.objects.get(key), inputs) for key in keys)
+        return all(
+            key in drawn and is_current(lake.objects.get(key), reduced.inputs) for key in keys
+        )
 
-    gallery = ("8-gallery", lambda: gallery_figure(_gallery(study.trained(), lake)))
-    for stem, make in (*all_figures(results), gallery):
+    for stem, make in _all(job, study, lake, reduced):
         if not is_drawn(stem):
             yield stem, make
+
+
+def _all(
+    job: Job, study: Study, lake: Lake, reduced: Reduced
+) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    if reduced.present:
+        yield from all_figures(open_results(lake.objects.location(result_folder(job.name))))
+        yield "8-gallery", lambda: gallery_figure(_gallery(study.trained(), lake))
+    if reduced.tested:
+        key = result_key(job.name, ROBUSTNESS.name)
+        tested = lake.read_object(ROBUSTNESS, key).to_pandas()
+        # Of the pretrained model there is one epoch, and that of other classes.
+        if tested["model"].ne(PRETRAINED).any():
+            yield "9-accuracy-on-corrupted-images", partial(robustness_figure, tested)
 
 
 def _gallery(study: Study, lake: Lake) -> Gallery:

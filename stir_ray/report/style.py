@@ -107,6 +107,12 @@ def layer_colours(count: int) -> ListedColormap:
     return ListedColormap([tuple(shade) for shade in shades])
 
 
+def severity_colours() -> list[Any]:
+    """Of clean images, black, and of severities 1 to 5, from light to dark red."""
+    shades = mpl.colormaps["YlOrRd"](np.linspace(0.35, 1.0, 5))
+    return ["#000000", *(tuple(shade) for shade in shades)]
+
+
 def signed_colours(limit: float) -> tuple[Colormap, Normalize]:
     """Blue below 0, white at 0, red above, the same distance to both ends."""
     return mpl.colormaps["RdBu_r"], Normalize(-limit, limit)
