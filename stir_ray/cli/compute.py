@@ -16,7 +16,7 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
 )
-from stir_ray.cli.points import for_each_job, inspected_for, rate_for
+from stir_ray.cli.points import for_each_job, inspected_for, lake_for, rate_for
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
 from stir_ray.lake.layout import result_key

@@ -82,8 +82,8 @@ class Robustness(Value):
     """Of which images are drawn."""
     source: Source = "regenerated"
     """`regenerated` from the clean images with the settings of CIFAR-10-C, which are made for
-    32 x 32 pixels; or read from the published files. CIFAR is corrupted at 32 and enlarged then, all
-    else at its dataset's `size`, with the same settings: a blur is as many pixels wide as at 32."""
+    32 x 32 pixels; or read from the published files. CIFAR is corrupted at 32 and enlarged then,
+    all else at its dataset's `size`: a blur is as many pixels wide there as at 32."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:
 def of_missing(left: Unfinished, reduced: Reduced) -> str:
     """Why results are not complete, and the command that goes on."""
     failed, missing = len(left.failed), f"{reduced.missing} of {reduced.cells} cells are missing"
+    if reduced.untested:
+        missing += f", {counted(reduced.untested, 'model')} not tested"
     if not failed:
         tasks = counted(left.untried, "task")
         return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"

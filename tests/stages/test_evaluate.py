@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
+from stir_ray.cli import app
 from stir_ray.data.corruptions import regenerated
 from stir_ray.data.sources import load
 from stir_ray.errors import InputError, JobError, TasksFailed
-from stir_ray.job import Job
+from stir_ray.job import ImageFolder, Job
 from stir_ray.job.files import validated
 from stir_ray.lake.layout import part_key, result_key
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
@@ -104,6 +107,23 @@ def test_a_tested_job_starts_no_task(copy: Callable[..., Job]) -> None:
     again = robustness.run(copy(), serial=True)
     assert again.tally.tasks == 0
     again.nothing_missing()
+
+
+def test_the_verb_says_where_the_numbers_are_and_draws_them(
+    copy: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = copy()
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
+    result = CliRunner().invoke(app, ["robustness", str(path), "--serial"])
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "No task ran: everything was in the lake.",
+        f"{TESTED} of {TESTED} models are tested on corrupted images.",
+        f"  {tmp_path / 'lake' / result_key(job.name, ROBUSTNESS.name)}",
+    ]
+    figures = {file.name for file in tmp_path.glob("lake/jobs/*/figures/9-*")}
+    assert figures == {f"9-accuracy-on-corrupted-images.{kind}" for kind in ("png", "svg")}
 
 
 def test_a_deleted_part_is_all_that_is_computed_again(copy: Callable[..., Job]) -> None:
@@ -269,6 +289,7 @@ def coloured(folder: Path) -> dict[str, Any]:
 
 def released(job: Job, folder: Path) -> None:
     """Write the published files as if the test images had been corrupted by us."""
+    assert isinstance(job.data, ImageFolder)
     clean = load(job.data, "test")
     np.save(folder / "labels.npy", np.tile(clean.labels.numpy(), 5))
     for name in ("snow", "gaussian_noise"):
