@@ -5,7 +5,7 @@ from functools import partial
 
 from rich.table import Table
 
-from stir_ray.stages.meter import Phase
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.profile import StageProfile
 
 Stages = Sequence[StageProfile]

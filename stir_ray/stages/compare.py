@@ -8,7 +8,7 @@ from stir_ray.errors import MissingPart
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
-from stir_ray.stages.meter import Phase
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import scores
 from stir_ray.stages.workbench import Workbench

@@ -12,6 +12,7 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import footprint
 from stir_ray.models.objectives import OBJECTIVES, LabelledImages
 from stir_ray.plan.robustness import Condition, Evaluate
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.workbench import Workbench
 
 
@@ -47,7 +48,8 @@ def _tested(
     """Accuracy, NaN where there is no right and wrong, and mean loss."""
     objective = OBJECTIVES[task.objective]
     held_out = bench.held_out(task.test)
-    images, labels = held_out.under(condition), held_out.clean.labels
+    with bench.meter.spending(Phase.CORRUPT):
+        images, labels = held_out.under(condition), held_out.clean.labels
 
     def see(part: slice) -> tuple[Tensor, Tensor]:
         seen = as_seen(images[part].to(bench.device), held_out.size)
@@ -62,6 +64,7 @@ def _tested(
         len(images),
         lambda: footprint(lambda count: see(slice(count))),
     )
-    parts = bench.micro.each(len(images), see)
+    with bench.meter.spending(Phase.LOOK):
+        parts = bench.micro.each(len(images), see)
     losses, right = (torch.cat(several).float() for several in zip(*parts, strict=True))
     return float(right.mean()), float(losses.mean())

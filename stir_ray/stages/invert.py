@@ -16,7 +16,7 @@ from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
 from stir_ray.stages.compare import compare_layer
-from stir_ray.stages.meter import Phase
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.workbench import Workbench
 
 

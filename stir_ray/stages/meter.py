@@ -6,39 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 
 import torch
 
 from stir_ray.lake.objects import Objects
-
-
-class Phase(StrEnum):
-    """What a worker's time goes to."""
-
-    SEARCH = "search"
-    """Inversion: the images that are searched for, and the residuals of what is found."""
-    LOOK = "look"
-    """Forward passes of the models that look, and Gram matrices of what they see."""
-    COMPARE = "compare"
-    """CKA of Gram matrices."""
-    TRAIN = "train"
-    """Training and testing, the reading of its dataset included."""
-    LOAD = "load"
-    """Reading and building models."""
-    READ = "read"
-    """Reading image sets and inverted images."""
-    ENCODE = "encode"
-    """Parquet, compression and checksum of what is stored."""
-    PUT = "put"
-    """Storing it, waiting for a store in trouble included."""
-    FORESEE = "foresee"
-    """Finding out how much memory the work takes."""
-
-    @property
-    def measure(self) -> str:
-        """The name of the measure that holds its seconds."""
-        return f"{self}_s"
+from stir_ray.stages.phases import Phase
 
 
 class Meter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from stir_ray.execution.executor import Outcome
 from stir_ray.plan.tasks import Task
-from stir_ray.stages.meter import Phase
+from stir_ray.stages.phases import Phase
 
 
 @dataclass(frozen=True)

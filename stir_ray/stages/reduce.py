@@ -1,6 +1,6 @@
 """From parts to results: one tidy table, the matrices with their spread, the training history."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,14 +26,13 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.lake.tables import Lake, build, encode, provenance
 from stir_ray.plan.asked import Asked
-from stir_ray.plan.checkpoints import Role
+from stir_ray.plan.checkpoints import FINETUNED, Role
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell, cells
 from stir_ray.stages.matrices import matrices
 from stir_ray.stages.study import training_history, trainings
-from stir_ray.stages.subspaces import subspace_results
 from stir_ray.stages.tested import evaluations, ready
 
 _RECIPE = 1
@@ -110,7 +109,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, HISTORY, _history(histories), inputs)
         parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
-        _write(lake, job, SUBSPACE_SIMILARITY, subspace_results(compared), inputs)
+        _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared), inputs)
         # Empty where nothing is asked: an older one must not pass for what this job says.
         _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
     return reduced
@@ -226,3 +225,19 @@ def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
     """The rows of the result that a test of a model is."""
     found = part.drop(["checkpoint", "weights"]).to_pydict()
     return build(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})
+
+
+def _similarities(compared: Iterable[tuple[Role, int, pa.Table]]) -> pa.Table:
+    tables = [
+        build(
+            SUBSPACE_SIMILARITY,
+            {
+                "model": model,
+                "epoch": epoch,
+                "shares_basis": model == FINETUNED,
+                **part.drop(["reference", "target"]).to_pydict(),
+            },
+        )
+        for model, epoch, part in compared
+    ]
+    return pa.concat_tables(tables) if tables else SUBSPACE_SIMILARITY.arrow().empty_table()

@@ -1,14 +1,10 @@
 """How alike two models spread the same images, layer by layer: subspace similarity."""
 
-from collections.abc import Iterable
-
-import pyarrow as pa
 from torch import Tensor
 
-from stir_ray.lake.schemas import SUBSPACE_SIMILARITY, SUBSPACES
+from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.lake.tables import build
 from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
-from stir_ray.plan.checkpoints import FINETUNED, Role
 from stir_ray.plan.measurement import Compare
 from stir_ray.stages.workbench import Workbench
 
@@ -45,20 +41,3 @@ def _compared(one: Tensor, other: Tensor) -> dict[str, float | int]:
         "chance": chance_similarity(k=k, units=units),
         "subspace_similarity": float(subspace_similarity(one[:k], other[:k])),
     }
-
-
-def subspace_results(compared: Iterable[tuple[Role, int, pa.Table]]) -> pa.Table:
-    """The results of models at their epochs, from parts of the table `subspaces`."""
-    tables = [
-        build(
-            SUBSPACE_SIMILARITY,
-            {
-                "model": model,
-                "epoch": epoch,
-                "shares_basis": model == FINETUNED,
-                **part.drop(["reference", "target"]).to_pydict(),
-            },
-        )
-        for model, epoch, part in compared
-    ]
-    return pa.concat_tables(tables) if tables else SUBSPACE_SIMILARITY.arrow().empty_table()

@@ -32,7 +32,8 @@ from stir_ray.plan.robustness import CorruptedTest, Objective
 from stir_ray.secrets import without_secrets
 from stir_ray.stages import views
 from stir_ray.stages.held_out import open_held_out
-from stir_ray.stages.meter import Meter, Phase
+from stir_ray.stages.meter import Meter
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.provenance import provenance
 from stir_ray.stages.room import Needs, Room
 from stir_ray.stages.work import WorkerSettings
@@ -341,7 +342,10 @@ class Workbench:
         return checkpoints.freeze(module, architecture, self.device)
 
     def _gathered(self, question: Question) -> ImageSet:
-        table = self.lake.read(IMAGE_SETS, question.image_part.id)
+        try:
+            table = self.lake.read(IMAGE_SETS, question.image_part.id)
+        except FileNotFoundError:
+            raise MissingPart("the images to be inverted are not in the lake; run again") from None
         shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]
         pixels = np.stack(
             [np.frombuffer(cell.as_py(), np.float32).reshape(shape) for cell in table["image"]]

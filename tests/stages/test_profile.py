@@ -12,7 +12,8 @@ from stir_ray.execution.executor import Outcome
 from stir_ray.job.grid import Grid
 from stir_ray.plan.tasks import Task
 from stir_ray.report.profile import profile_table
-from stir_ray.stages.meter import Meter, Phase
+from stir_ray.stages.meter import Meter
+from stir_ray.stages.phases import Phase
 from stir_ray.stages.profile import Profile, StageProfile
 from tests.small_job import small_job
 from workflows.invariance import run_all

@@ -17,7 +17,7 @@ from stir_ray.lake.files import read_file
 from stir_ray.lake.layout import checkpoint_key, part_key, table_folders
 from stir_ray.lake.nearby import is_read_often
 from stir_ray.lake.objects import Objects
-from stir_ray.lake.schemas import COMPARISONS, IMAGES
+from stir_ray.lake.schemas import COMPARISONS, IMAGES, SUBSPACES
 from stir_ray.lake.tables import Lake, build, open_lake
 from stir_ray.plan.measurement import Compare
 from stir_ray.stages.asked import look
@@ -159,7 +159,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     proxy, url = way
     undisturbed, lake = open_lake(str(finished)), open_lake(url)
     for key in undisturbed.objects.sizes(""):
-        if not key.startswith(table_folders(COMPARISONS.name)):
+        if not key.startswith(table_folders(COMPARISONS.name) + table_folders(SUBSPACES.name)):
             lake.objects.put(key, undisturbed.objects.get(key))
     job = small_job(url)
     study = read_study(look(job), lake)
@@ -182,5 +182,6 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     }
     assert set(reads.values()) == {1}
     for part in (part for task in tasks for part in task.outputs):
-        made = lake.read(COMPARISONS, part.id)
-        assert made.equals(undisturbed.read(COMPARISONS, part.id))
+        schema = {one.name: one for one in (COMPARISONS, SUBSPACES)}[part.table]
+        made = lake.read(schema, part.id)
+        assert made.equals(undisturbed.read(schema, part.id))
