@@ -1,6 +1,7 @@
 """The command line as a person meets it: verbs, exit codes, one clear line."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -219,10 +220,10 @@ def _folder(path: Path) -> dict[str, Any]:
         ({"images": {"count": 3}}, ["`images.count: 3`", "greater than or equal to 4"]),
         ({"images": {"count": 5000}}, ["images.count: 5000", "but the split has"]),
         ({"data": {"source": "digits", "size": 24}}, ["1 x 24 x 24", "1 x 16 x 16", "`size`"]),
-        ({"data": _folder(Path("/no/such"))}, ["/no/such: cannot be read"]),
+        ({"data": _folder(Path("/no/such"))}, ["/no/such: not there; correct the path"]),
         (
             {"pretrained": {"architecture": ARCHITECTURE, "checkpoint": "/no/such.safetensors"}},
-            ["/no/such.safetensors: cannot be read"],
+            ["/no/such.safetensors: not there"],
         ),
         (
             {"pretrained": {"architecture": {"timm": "vit_nope"}, "train": {"epochs": 1}}},
@@ -287,3 +288,21 @@ def test_checkpoints_of_ones_own_are_studied_like_trained_ones(
     assert code == 0, error
     # Two epochs, four directions, two seeds, three layers.
     assert "48 of 48 cells" in said
+
+
+def test_a_path_that_is_relative_is_told_in_full(
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, error = stir_ray("plan", written(data=_folder(Path("pictures"))))
+    assert code == 2
+    assert f"pictures: not there, looked for as {tmp_path / 'pictures'}; correct" in error
+
+
+def test_a_plan_says_nothing_of_what_goes_well(
+    written: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("stir_ray").setLevel(logging.INFO)
+    assert stir_ray("plan", written())[0] == 0
+    assert not [line for line in caplog.records if line.name.startswith("stir_ray")]
+    assert logging.getLogger("stir_ray").level == logging.INFO

@@ -162,10 +162,19 @@ def _version(path: str, lake: Lake) -> str:
         return version_of_dataset(path.removeprefix(DATASET), lake)
     try:
         return file_version(path)
+    except FileNotFoundError:
+        raise InputError(without_secrets(_absent(path))) from None
     except (OSError, ValueError, ImportError) as error:
-        remedy = "; `stir-ray import-data` downloads it" if Path(path).name in UNPACKED else ""
-        told = without_secrets(f"{path}: cannot be read ({error or 'no such file'}){remedy}")
-        raise InputError(told) from None
+        raise InputError(without_secrets(f"{path}: cannot be read ({error})")) from None
+
+
+def _absent(path: str) -> str:
+    """What is said of a path at which nothing is."""
+    if Path(path).name in UNPACKED:
+        return f"{path}: not there; `stir-ray import-data` downloads it"
+    is_relative = "://" not in path and not Path(path).is_absolute()
+    where = f", looked for as {Path(path).absolute()}" if is_relative else ""
+    return f"{path}: not there{where}; correct the path in the job file"
 
 
 def _version_or_error(path: str, lake: Lake) -> str | InputError | LakeAway:

@@ -23,6 +23,7 @@ from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.failures import of_inspection
+from stir_ray.stages.logs import only_warnings
 from stir_ray.stages.scale import scale_of
 from stir_ray.stages.study import read_study, trainings
 from stir_ray.stages.tested import evaluations
@@ -126,7 +127,8 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
     settings = WorkerSettings(
         facts.objects.url, job.name, wanted.batch_size, wanted.storage_patience_s
     )
-    with SerialExecutor(lambda threads: make_worker(settings, threads)) as executor:
+    executor = SerialExecutor(lambda threads: make_worker(settings, threads))
+    with only_warnings(), executor:
         for outcome in executor.run(inspections(job, asked.version)):
             if outcome.failure:
                 raise of_inspection(outcome.failure)

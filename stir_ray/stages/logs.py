@@ -36,6 +36,18 @@ def begin_logging() -> None:
 
 
 @contextmanager
+def only_warnings() -> Iterator[None]:
+    """What this package says meanwhile of work that goes well is not worth a line."""
+    ours = logging.getLogger("stir_ray")
+    level = ours.level
+    ours.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+
+
+@contextmanager
 def doing(**names: Any) -> Iterator[None]:
     """Every line that this process writes meanwhile has these names."""
     # Each takes back its own: what begins in two threads need not end in turn.
