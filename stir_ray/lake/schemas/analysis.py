@@ -1,0 +1,88 @@
+"""The tables of an analysis: whether what happened to the layers goes with accuracy."""
+
+import pyarrow as pa
+
+from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
+
+_OF_CURVES = (
+    Column("model", TEXT, "whose epochs: `finetuned`, `from_scratch`, or `given` in a table"),
+    Column("estimator", TEXT, "HSIC estimator: biased or unbiased; `given` of somebody's table"),
+)
+
+HYPOTHESES = TableSchema(
+    "hypotheses",
+    (
+        *_OF_CURVES,
+        Column("family", TEXT, "hypotheses among which tests are counted: learning and "
+               "forgetting, CKA divergence or subspace similarity"),
+        Column("hypothesis", TEXT, "in words, e.g. `std of forgetting over layers 2-12`"),
+        Column("curve", TEXT, "of what; e.g. `learning + forgetting`"),
+        Column("aggregate", TEXT, "over the layers: mean, std, min or max"),
+        Column("first_layer", INT, "block, from 1"),
+        Column("last_layer", INT, "block, from 1"),
+        Column("is_undefined", pa.bool_(), "no correlation exists: the std of one layer, or what "
+               "does not vary; its numbers are NaN"),
+        Column("rank", INT, "within its family by the size of pearson_r, from 1; undefined last"),
+        Column("epochs", INT, "number of epochs"),
+        Column("severities", INT, "number of severities that r and p are averaged over; 1 if "
+               "only clean accuracy is known"),
+        Column("pearson_r", FLOAT, "with accuracy over the epochs, averaged over severities"),
+        Column("pearson_p", FLOAT, "of it, as if epochs were independent, averaged over "
+               "severities as the paper does"),
+        Column("bonferroni_p", FLOAT, "pearson_p times the hypotheses of the family, at most 1"),
+        Column("max_statistic_p", FLOAT, "share of the circular shifts in which some hypothesis "
+               "of the family is as strong"),
+        Column("shift_p", FLOAT, "share of the circular shifts in which this one is as strong"),
+        Column("effective_epochs", FLOAT, "independent epochs that the two series are worth"),
+        Column("effective_p", FLOAT, "of pearson_r among so many; NaN for 2 or fewer"),
+        Column("spearman_r", FLOAT, "of ranks, averaged over severities"),
+        Column("spearman_p", FLOAT, "of it"),
+        Column("differences_r", FLOAT, "of the steps from epoch to epoch"),
+        Column("differences_p", FLOAT, "of it"),
+        Column("given_clean_r", FLOAT, "partial, given clean accuracy; NaN where it is not known"),
+        Column("given_clean_p", FLOAT, "of it"),
+        *(Column(f"without_first_{count}_r", FLOAT, f"Pearson's r without the first {count} "
+                 "epochs; NaN where fewer than 3 are left") for count in (1, 2, 3, 5)),
+        Column("seeds", INT, "number of seeds of the inversions"),
+        Column("seeds_low", FLOAT, "2.5 % quantile of pearson_r over draws of the seeds; NaN "
+               "for a single one"),
+        Column("seeds_high", FLOAT, "97.5 % quantile, likewise"),
+    ),
+    key=("model", "estimator", "hypothesis"),
+)  # fmt: skip
+
+CORRELATIONS = TableSchema(
+    "correlations",
+    (
+        *_OF_CURVES,
+        Column("hypothesis", TEXT, "as in the table `hypotheses`"),
+        Column("look", TEXT, "pearson, spearman, differences (steps from epoch to epoch) or "
+               "given_clean (partial, given clean accuracy)"),
+        Column("first_epoch", INT, "the first that is looked at; later than the first there is "
+               "where first epochs are dropped"),
+        Column("last_epoch", INT, "the last that is looked at; all prefixes are there of the "
+               "strongest hypothesis of a family"),
+        Column("severity", INT, "of the corruption, 1 to 5; 0 is clean accuracy"),
+        Column("epochs", INT, "number of epochs"),
+        Column("r", FLOAT, "in [-1, 1]; NaN where it is undefined"),
+        Column("p", FLOAT, "two-sided, as if epochs were independent; NaN where r is"),
+    ),
+    key=("model", "estimator", "hypothesis", "look", "first_epoch", "last_epoch", "severity"),
+)  # fmt: skip
+
+LEARNING_WITH_FORGETTING = TableSchema(
+    "learning_with_forgetting",
+    (
+        *_OF_CURVES,
+        Column("epoch", INT, "of the model's training"),
+        Column("layers", INT, "number of layers correlated over"),
+        Column("pearson_r", FLOAT, "of learning with forgetting over the layers; NaN where one "
+               "does not vary"),
+        Column("pearson_p", FLOAT, "of it, as if layers were independent"),
+        Column("spearman_r", FLOAT, "of ranks"),
+        Column("spearman_p", FLOAT, "of it"),
+    ),
+    key=("model", "estimator", "epoch"),
+)  # fmt: skip
+
+ANALYSIS_TABLES = (HYPOTHESES, CORRELATIONS, LEARNING_WITH_FORGETTING)

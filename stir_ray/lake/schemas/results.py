@@ -1,0 +1,81 @@
+"""The tables of a job's results: what its parts come to."""
+
+import pyarrow as pa
+
+from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
+from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
+from stir_ray.lake.schemas.parts import TRAININGS
+
+RESULTS = TableSchema(
+    "results",
+    (
+        Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
+               "`from_scratch`"),
+        Column("epoch", INT, "of that model's training"),
+        Column("direction", TEXT, "target|reference: `ft|pt` is STIR(ft | pt); `pt` the "
+               "pretrained model, `ft` the compared one"),
+        Column("seed", INT, "of the noise start"),
+        *LAYER_PAIR,
+        Column("images", INT, "number of images"),
+        *SCORES,
+        Column("residual_q05", FLOAT, "5 % quantile over images of the inversion's residual"),
+        Column("residual_median", FLOAT, "median over images of the inversion's residual"),
+        Column("residual_q95", FLOAT, "95 % quantile over images of the inversion's residual"),
+        Column("residual_max", FLOAT, "largest residual of any image"),
+        Column("unconverged", INT, "images whose residual is above the job's residual_limit"),
+    ),
+    key=("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
+)  # fmt: skip
+
+MATRICES = TableSchema(
+    "matrices",
+    (
+        Column("model", TEXT, "what is compared with the pretrained model"),
+        Column("epoch", INT, "of that model's training"),
+        Column("metric", TEXT, "learning, forgetting, cka_divergence, flow, flow_control or "
+               "flow_beyond_control"),
+        Column("estimator", TEXT, "HSIC estimator: biased or unbiased"),
+        Column("row_layer", INT, "flow: pt layer; else: layer of the model that looks"),
+        Column("column_layer", INT, "flow: ft layer; else: layer of the inverted model"),
+        Column("mean", FLOAT, "over seeds"),
+        Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed"),
+        Column("seeds", INT, "number of seeds averaged"),
+    ),
+    key=("model", "epoch", "metric", "estimator", "row_layer", "column_layer"),
+)  # fmt: skip
+
+HISTORY = TableSchema(
+    "history",
+    (
+        Column("model", TEXT, "`pretrained`, `finetuned` or `from_scratch`"),
+        *(column for column in TRAININGS.columns if column.name != "location"),
+    ),
+    key=("model", "epoch"),
+)
+
+SUBSPACE_SIMILARITY = TableSchema(
+    "subspace_similarity",
+    (
+        Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
+               "`from_scratch`"),
+        Column("epoch", INT, "of that model's training"),
+        *ALIKE,
+        Column("shares_basis", pa.bool_(), "whether the model was finetuned from the pretrained "
+               "one; the similarity of others is as chance has it and says nothing"),
+    ),
+    key=("model", "epoch", "reference_layer", "target_layer"),
+)  # fmt: skip
+
+ROBUSTNESS = TableSchema(
+    "robustness",
+    (
+        Column("model", TEXT, "`pretrained`, `finetuned` or `from_scratch`; each tested on the "
+               "dataset whose classes it knows"),
+        Column("epoch", INT, "of that model's training; 0 where there was none"),
+        *CONDITION,
+        *TESTED,
+    ),
+    key=("model", "epoch", "corruption", "severity"),
+)  # fmt: skip
+
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY, ROBUSTNESS)
