@@ -15,7 +15,7 @@ def compare_subspaces(task: Compare, bench: Workbench) -> None:
     of_reference, of_target = (
         bench.directions(model, question) for model in (task.reference, task.target)
     )
-    pairs = [_compared(target, reference) for target in of_target for reference in of_reference]
+    pairs = [similarity(target, reference) for target in of_target for reference in of_reference]
     layers = question.layers
     table = build(
         SUBSPACES,
@@ -31,7 +31,7 @@ def compare_subspaces(task: Compare, bench: Workbench) -> None:
     bench.write(task.subspaces_part, table)
 
 
-def _compared(one: Tensor, other: Tensor) -> dict[str, float | int]:
+def similarity(one: Tensor, other: Tensor) -> dict[str, float | int]:
     """Of two sets of directions, the leading ones of each that both have."""
     k, units = min(len(one), len(other)), one.shape[1]
     if k == 0 or units != other.shape[1]:

@@ -16,7 +16,7 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.lake.tables import open_lake
 from stir_ray.numerics.subspace import resolved_directions
-from stir_ray.stages.subspaces import _compared
+from stir_ray.stages.subspaces import similarity
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS
 from workflows import invariance
@@ -79,8 +79,8 @@ def test_no_more_directions_are_taken_than_there_are(rank: int, k: int) -> None:
 def test_layers_that_cannot_be_compared_have_no_similarity() -> None:
     wide, narrow, none = torch.eye(7)[:3], torch.eye(5)[:3], torch.eye(7)[:0]
     for one, other in ((wide, narrow), (wide, none), (none, none)):
-        found = _compared(one, other)
+        found = similarity(one, other)
         assert found["directions"] == 0
         assert np.isnan(found["subspace_similarity"])
-    found = _compared(wide, torch.eye(7)[1:3])
+    found = similarity(wide, torch.eye(7)[1:3])
     assert found == {"directions": 2, "chance": 2 / 7, "subspace_similarity": 0.5}
