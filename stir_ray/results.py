@@ -6,7 +6,14 @@ import pyarrow as pa
 import xarray as xr
 
 from stir_ray.errors import LakeError
-from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, TableSchema
+from stir_ray.lake.schemas import (
+    HISTORY,
+    MATRICES,
+    RESULTS,
+    ROBUSTNESS,
+    SUBSPACE_SIMILARITY,
+    TableSchema,
+)
 from stir_ray.lake.tables import Lake, open_lake, provenance
 from stir_ray.stages.matrices import DIRECTIONS, METRICS
 
@@ -37,7 +44,12 @@ def open_results(path: str) -> xr.Dataset:
           `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
           column_layer); the same with `_std` and `_seeds` appended are their standard deviation
           and number of seeds.
+        - `subspace_similarity`, and `subspace_chance` and `subspace_directions`, which it is to be
+          read with: (model, epoch, pretrained_layer, compared_layer). `shares_basis`: (model), 1
+          if its similarity says anything, 0 if it does not.
         - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
+        - `accuracy`, `loss` and `tested_images` of the table `robustness`: (trained_model,
+          training_epoch, corruption, severity). Of clean images at corruption `clean`, severity 0.
 
         The attribute `meaning` of a variable says what it is.
 
@@ -46,27 +58,51 @@ def open_results(path: str) -> xr.Dataset:
         CorruptPart: if a table is not as it was written.
     """
     lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
-    results, matrices, history = (_table(lake, one) for one in (RESULTS, MATRICES, HISTORY))
-    made_from = {provenance(one).get("inputs") for one in (results, matrices, history)}
+    tables = {schema: _table(lake, schema) for schema in _NEEDED}
+    tables |= {schema: _table_or_empty(lake, schema) for schema in _OF_LATER_VERSIONS}
+    made_from = {provenance(one).get("inputs") for one in tables.values() if provenance(one)}
     if len(made_from) > 1:
         raise LakeError(
             f"{lake.objects.location()}: its tables are of different runs; `stir-ray reduce` first"
         )
-    if results.num_rows == 0:
+    if tables[RESULTS].num_rows == 0:
         raise LakeError(f"{lake.objects.location()}: no cell of this job has a number yet")
     merged = xr.merge(
         [
-            _scores(results.to_pandas()),
-            _matrices(matrices),
-            _history(history),
+            _scores(tables[RESULTS].to_pandas()),
+            _matrices(tables[MATRICES]),
+            _subspaces(tables[SUBSPACE_SIMILARITY].to_pandas()),
+            _history(tables[HISTORY]),
+            _robustness(tables[ROBUSTNESS].to_pandas()),
         ],
         join="outer",
     )
-    for schema in (RESULTS, MATRICES, HISTORY):
+    for schema in tables:
+        renamed = _RENAMED.get(schema, {})
         for column in schema.columns:
-            if column.name in merged.variables:
-                merged[column.name].attrs["meaning"] = column.meaning
+            name = renamed.get(column.name, column.name)
+            if name in merged.variables and "meaning" not in merged[name].attrs:
+                merged[name].attrs["meaning"] = column.meaning
     return merged
+
+
+_NEEDED = (RESULTS, MATRICES, HISTORY)
+_OF_LATER_VERSIONS = (SUBSPACE_SIMILARITY, ROBUSTNESS)
+"""Results of earlier ones do not have them, and are read without."""
+_RENAMED = {
+    # Of layers that could not be inverted, too: other places than those of the results.
+    SUBSPACE_SIMILARITY: {
+        "reference_layer": "pretrained_layer",
+        "target_layer": "compared_layer",
+        "chance": "subspace_chance",
+        "directions": "subspace_directions",
+    },
+    ROBUSTNESS: {
+        "images": "tested_images",
+        "model": "trained_model",
+        "epoch": "training_epoch",
+    },
+}
 
 
 def _table(lake: Lake, schema: TableSchema) -> pa.Table:
@@ -78,6 +114,13 @@ def _table(lake: Lake, schema: TableSchema) -> pa.Table:
             f"{lake.objects.location(key)}: no results; give a job's folder (<lake>/jobs/<name>) "
             "and run the job first"
         ) from None
+
+
+def _table_or_empty(lake: Lake, schema: TableSchema) -> pa.Table:
+    try:
+        return lake.read_object(schema, f"{schema.name}.parquet")
+    except FileNotFoundError:
+        return schema.arrow().empty_table()
 
 
 def _scores(frame: pd.DataFrame) -> xr.Dataset:
@@ -108,3 +151,16 @@ def _history(table: pa.Table) -> xr.Dataset:
     frame = table.to_pandas().drop(columns="weights")
     frame = frame.rename(columns={"model": "trained_model", "epoch": "training_epoch"})
     return xr.Dataset.from_dataframe(frame.set_index(["trained_model", "training_epoch"]))
+
+
+def _subspaces(frame: pd.DataFrame) -> xr.Dataset:
+    named = frame.rename(columns=_RENAMED[SUBSPACE_SIMILARITY]).astype({"shares_basis": float})
+    cells = named.set_index(["model", "epoch", "pretrained_layer", "compared_layer"])
+    arrays = xr.Dataset.from_dataframe(cells.drop(columns=["images", "shares_basis"]))
+    return arrays.assign(shares_basis=named.groupby("model")["shares_basis"].max().to_xarray())
+
+
+def _robustness(frame: pd.DataFrame) -> xr.Dataset:
+    named = frame.drop(columns="source").rename(columns=_RENAMED[ROBUSTNESS])
+    keys = ["trained_model", "training_epoch", "corruption", "severity"]
+    return xr.Dataset.from_dataframe(named.set_index(keys))

@@ -10,13 +10,21 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.lake.layout import result_key
-from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, TableSchema
+from stir_ray.lake.schemas import (
+    HISTORY,
+    MATRICES,
+    RESULTS,
+    ROBUSTNESS,
+    SUBSPACE_SIMILARITY,
+    TableSchema,
+)
 from stir_ray.lake.tables import build, encode, open_lake
 from stir_ray.numerics import metrics
 from stir_ray.results import open_results
 
 DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
 IMAGES = 61
+DIRECTIONS_COMPARED, CHANCE = 7, 7 / 29
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Shape:
         epochs: of the finetuned model.
         scratch_epoch: the one epoch of the model trained from scratch; None without one.
         history: whether the trainings are known.
+        severities: at which the finetuned model is tested; () for not at all.
         without: (model, direction, reference layer) of which there is no part yet.
     """
 
@@ -36,6 +45,7 @@ class Shape:
     seeds: tuple[int, ...] = (0, 1)
     scratch_epoch: int | None = 4
     history: bool = True
+    severities: tuple[int, ...] = ()
     without: frozenset[tuple[str, str, int]] = frozenset()
 
 
@@ -46,6 +56,8 @@ def synthetic_results(folder: Path, shape: Shape | None = None) -> xr.Dataset:
     _write(folder, RESULTS, [row for rows in results for row in rows])
     _write(folder, MATRICES, _matrices(shape))
     _write(folder, HISTORY, _history(shape))
+    _write(folder, SUBSPACE_SIMILARITY, _subspaces(shape))
+    _write(folder, ROBUSTNESS, _robustness(shape))
     return open_results(str(folder / "jobs" / "synthetic"))
 
 
@@ -216,3 +228,56 @@ def _training(model: str, epochs: Sequence[int], *, best: float) -> pa.Table:
             "test_accuracy": best - (best - 0.2) * np.exp(-1.3 * passed),
         },
     )
+
+
+def similarity(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
+    """Subspace similarity (target layer, reference layer)."""
+    layers = np.array(shape.layers, dtype=float)
+    alike = np.exp(-np.abs(layers[None, :] - layers[:, None]) / 3)
+    return CHANCE + (1 - CHANCE) * alike * (1 - 0.8 * _change(shape, model, epoch)[:, None])
+
+
+def _subspaces(shape: Shape) -> Iterator[pa.Table]:
+    count = len(shape.layers)
+    for model, epoch in _checkpoints(shape):
+        yield build(
+            SUBSPACE_SIMILARITY,
+            {
+                "model": model,
+                "epoch": epoch,
+                "reference_layer": list(shape.layers) * count,
+                "target_layer": [layer for layer in shape.layers for _ in shape.layers],
+                "images": IMAGES,
+                "directions": DIRECTIONS_COMPARED,
+                "chance": CHANCE,
+                "subspace_similarity": similarity(shape, model, epoch).ravel(),
+                "shares_basis": model == "finetuned",
+            },
+        )
+
+
+def accuracy_under(epoch: int, corruption: str, severity: int) -> float:
+    """Of the finetuned model; robustness is lost again once the clean accuracy is had."""
+    learnt = 0.93 - 0.6 * np.exp(-0.9 * epoch)
+    lost = 0.08 * severity * (1 - np.exp(-epoch / 4)) + 0.03 * severity
+    return float(learnt - lost - 0.02 * severity * (corruption == "snow"))
+
+
+def _robustness(shape: Shape) -> Iterator[pa.Table]:
+    conditions = [("clean", 0)] if shape.severities else []
+    conditions += [(name, severity) for name in ("fog", "snow") for severity in shape.severities]
+    for epoch in shape.epochs if conditions else ():
+        accuracies = [accuracy_under(epoch, *condition) for condition in conditions]
+        yield build(
+            ROBUSTNESS,
+            {
+                "model": "finetuned",
+                "epoch": epoch,
+                "corruption": [name for name, _ in conditions],
+                "severity": [severity for _, severity in conditions],
+                "images": 97,
+                "accuracy": accuracies,
+                "loss": [1 - accuracy for accuracy in accuracies],
+                "source": ["regenerated" if severity else "clean" for _, severity in conditions],
+            },
+        )

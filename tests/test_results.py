@@ -1,0 +1,49 @@
+"""`open_results` gives subspace similarities and accuracies on corrupted images by name."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stir_ray.results import open_results
+from tests.report.synthetic import CHANCE, Shape, accuracy_under, similarity, synthetic_results
+
+SHAPE = Shape(severities=(2, 5))
+
+
+def test_subspace_similarity_has_its_place_by_pretrained_and_compared_layer(tmp_path: Path) -> None:
+    results = synthetic_results(tmp_path, SHAPE)
+    found = results["subspace_similarity"].sel(model="finetuned", epoch=2)
+    expected = similarity(SHAPE, "finetuned", 2)
+    np.testing.assert_allclose(found.transpose("compared_layer", "pretrained_layer"), expected)
+    assert results["subspace_chance"].sel(model="finetuned", epoch=1).values.max() == CHANCE
+    shares = results["shares_basis"]
+    assert [float(shares.sel(model=name)) for name in ("finetuned", "from_scratch")] == [1, 0]
+    assert "0 for orthogonal" in results["subspace_similarity"].attrs["meaning"]
+
+
+def test_accuracies_have_their_place_by_corruption_and_severity(tmp_path: Path) -> None:
+    results = synthetic_results(tmp_path, SHAPE)
+    tested = results["accuracy"].sel(trained_model="finetuned")
+    for epoch, (corruption, severity) in ((1, ("snow", 5)), (2, ("fog", 2)), (2, ("clean", 0))):
+        place = {"training_epoch": epoch, "corruption": corruption, "severity": severity}
+        assert float(tested.sel(place)) == accuracy_under(epoch, corruption, severity)
+    assert np.isnan(tested.sel(training_epoch=2, corruption="clean", severity=5))
+    assert results["tested_images"].max() == 97
+    # The training's own accuracy is another number, of other images.
+    assert "test_accuracy" in results
+
+
+def test_what_was_not_tested_is_missing(tmp_path: Path) -> None:
+    results = synthetic_results(tmp_path, replace(SHAPE, severities=()))
+    assert results["accuracy"].size == 0
+
+
+def test_results_of_an_earlier_version_open_without_later_tables(tmp_path: Path) -> None:
+    synthetic_results(tmp_path, SHAPE)
+    folder = tmp_path / "jobs" / "synthetic"
+    for name in ("subspace_similarity", "robustness"):
+        (folder / f"{name}.parquet").unlink()
+    results = open_results(str(folder))
+    assert results["stir"].size > 0
+    assert results["accuracy"].size == 0
