@@ -14,6 +14,7 @@ from stir_ray.plan.study import Study
 from stir_ray.plan.words import counted, enumerated
 from stir_ray.report import summary
 from stir_ray.report.publish import write_figures
+from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
 from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
@@ -215,6 +216,7 @@ def _reduced(
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
     # Of the whole study: the cells of a model that is not trained are missing ones.
     reduced = reduce_job(asked, study, lake)
+    analyse_robustness(asked.job, study, lake, reduced)
     left = unfinished(missing_tasks(asked, lake), lake) if reduced.missing else Unfinished()
     return Summary(tally, reduced, write_figures(asked.job, study, lake, reduced), left)
 

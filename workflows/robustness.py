@@ -10,6 +10,7 @@ from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.shared import once
 from stir_ray.report.publish import write_figures
+from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
@@ -94,8 +95,9 @@ def _all_ask(grid: Grid) -> None:
 def _reduced(everyone: Sequence[Asked], lake: Lake) -> dict[str, Reduced]:
     done = {}
     for asked, study in zip(everyone, read_studies(everyone, lake), strict=True):
-        done[asked.job.name] = reduce_job(asked, study, lake)
-        write_figures(asked.job, study, lake, done[asked.job.name])
+        done[asked.job.name] = reduced = reduce_job(asked, study, lake)
+        analyse_robustness(asked.job, study, lake, reduced)
+        write_figures(asked.job, study, lake, reduced)
     return done
 
 

@@ -9,14 +9,22 @@ from stir_ray.errors import LakeError
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
-from stir_ray.lake.schemas import HISTORY, RESULTS, SUBSPACE_SIMILARITY, TableSchema
+from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
+    HISTORY,
+    RESULTS,
+    ROBUSTNESS,
+    SUBSPACE_SIMILARITY,
+    TableSchema,
+)
 from stir_ray.lake.tables import Lake, encode
 from stir_ray.plan.study import Study
-from stir_ray.stages.analyse import Analysis, analyse
-from stir_ray.stages.reduce import Reduced
+from stir_ray.stages.analyse import LEAST_EPOCHS, Analysis, analyse
+from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.reduce import Reduced, is_current
 from stir_ray.stages.trajectories import CLEAN, Measured, trajectories
 
-_RECIPE = 1
+_RECIPE = 2
 
 
 def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[Analysis, ...]:
@@ -36,11 +44,11 @@ def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[A
             f"job {job.name}: no cell has a number yet, so there is nothing to analyse; "
             "`stir-ray run` first"
         )
-    results, history, subspaces = (
+    results, history, robustness, subspaces = (
         lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
-        for schema in (RESULTS, HISTORY, SUBSPACE_SIMILARITY)
+        for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
     )
-    measured = Measured(results, _accuracies(history), subspaces)
+    measured = Measured(results, accuracies(history, robustness), subspaces)
     layers = study.question.layers
     return tuple(analyse(one) for one in trajectories(measured, job, layers))
 
@@ -49,17 +57,54 @@ def store_analysis(
     tables: Mapping[TableSchema, pa.Table], job: Job, lake: Lake, reduced: Reduced
 ) -> list[str]:
     """Put the tables of an analysis beside the results; where they are."""
-    made = {
-        "inputs": content_id("analysis", recipe=_RECIPE, results=reduced.inputs),
-        "job": job.model_dump(mode="json"),
-    }
+    made = {"inputs": analysis_inputs(reduced), "job": job.model_dump(mode="json")}
     keys = {schema: result_key(job.name, schema.name) for schema in tables}
     for schema, table in tables.items():
         lake.objects.put(keys[schema], encode(table, made))
     return [lake.objects.location(key) for key in keys.values()]
 
 
-def _accuracies(history: pd.DataFrame) -> pd.DataFrame:
-    """The clean accuracies that the trainings recorded, as measurements at severity 0."""
-    named = history.rename(columns={"test_accuracy": "accuracy"})
-    return named[["model", "epoch", "accuracy"]].assign(severity=CLEAN)
+def analyse_robustness(job: Job, study: Study, lake: Lake, reduced: Reduced) -> bool:
+    """Analyse a job that asks for robustness, unless it is done; whether its tables are there now.
+
+    They are not where too few epochs are tested for a correlation over them.
+    """
+    if job.robustness is None or not reduced.present or reduced.tested < LEAST_EPOCHS:
+        return False
+    if is_analysed(job, lake, reduced):
+        return True
+    analyses = analyse_job(job, study, lake, reduced)
+    there_are_any = any(analysis.families for analysis in analyses)
+    if there_are_any:
+        store_analysis(analysis_tables(analyses), job, lake, reduced)
+    return there_are_any
+
+
+def is_analysed(job: Job, lake: Lake, reduced: Reduced) -> bool:
+    """Whether the tables of an analysis of just these results are there."""
+    inputs = analysis_inputs(reduced)
+    return all(is_current(lake, job, schema, inputs) for schema in ANALYSIS_TABLES)
+
+
+def analysis_inputs(reduced: Reduced) -> str:
+    """The digest of all that an analysis was made from."""
+    return content_id("analysis", recipe=_RECIPE, results=reduced.inputs)
+
+
+def accuracies(history: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy by model, epoch, severity and corruption, each from one source.
+
+    Args:
+        history: of the trainings, which know the clean accuracy alone.
+        robustness: the tests on clean and corrupted images. They alone count for a model that was
+            tested: its clean accuracy there is of the same images as the others.
+    """
+    tested = robustness.dropna(subset="accuracy")
+    trained = history[~history["model"].isin(tested["model"])]
+    named = trained.rename(columns={"test_accuracy": "accuracy"})
+    clean = named.assign(severity=CLEAN, corruption=_CLEAN, source=_CLEAN)
+    return pd.concat([one[_ACCURACIES] for one in (tested, clean)], ignore_index=True)
+
+
+_CLEAN = "clean"
+_ACCURACIES = ["model", "epoch", "severity", "corruption", "source", "accuracy"]

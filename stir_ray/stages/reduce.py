@@ -102,7 +102,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
     )
     models = len(planned), len(planned) - len(tested)
     reduced = Reduced(inputs, len(places), len(places) - len(present), *models)
-    if not all(_is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
+    if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
         _write(lake, job, MATRICES, matrices(results, job, study.question.layers), inputs)
@@ -131,7 +131,8 @@ def _finished(asked: Asked, lake: Lake) -> Iterator[Train]:
     return (task for task in trainings(asked, lake) if task.id in recorded)
 
 
-def _is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
+def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
+    """Whether a table of a job's results is there and was made from these inputs."""
     key = result_key(job.name, schema.name)
     try:
         return provenance(lake.read_object(schema, key)).get("inputs") == inputs
