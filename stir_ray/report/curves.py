@@ -18,6 +18,7 @@ from stir_ray.report.readings import (
     last_epochs,
     metric_curve,
     metric_over_epochs,
+    score_curve,
 )
 
 _METRIC_TITLES = {
@@ -89,15 +90,28 @@ _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def sample_note(results: xr.Dataset, curves: Sequence[Curve]) -> str:
-    """Of how many images and seeds the curves are, and what their band is."""
+def sample_note(results: xr.Dataset, curves: Sequence[Curve], *, has_band: bool = True) -> str:
+    """Of how many images and seeds the curves are, and what their band is if there is one."""
     images = results["images"].max().fillna(0).item()
     seeds = max((curve.seeds for curve in curves), default=0)
     sample = f"{images:.0f} images, one seed of the inversions."
     if seeds > 1:
-        sample = f"{images:.0f} images, mean of {seeds} seeds of the inversions; band: ± 1 std."
+        band = "; band: ± 1 std" if has_band else ""
+        sample = f"{images:.0f} images, mean of {seeds} seeds of the inversions{band}."
     gaps = any(np.isnan(curve.mean).any() for curve in curves)
     return f"{sample} Gaps: not computed." if gaps else sample
+
+
+def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> str:
+    """What forgetting would be had nothing been kept: other images shown in place of inverted."""
+    score = "" if estimator == "biased" else f"_{estimator}"
+    own = score_curve(results, f"stir{score}", model=model, epoch=epoch, direction="pt|pt")
+    place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
+    others = score_curve(results, f"shuffled_stir{score}", **place)
+    known = (own.mean - others.mean)[np.isfinite(own.mean - others.mean)]
+    if not known.size:
+        return ""
+    return f"0: no change; forgetting by chance, other images shown: about {known.mean():.2f}."
 
 
 @style.paper

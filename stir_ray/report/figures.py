@@ -6,10 +6,11 @@ from functools import partial
 import xarray as xr
 from matplotlib.figure import Figure
 
+from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_figure
 from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
 from stir_ray.report.matrices import flow_figure, matrices_figure
-from stir_ray.report.readings import epochs_of, last_epochs
+from stir_ray.report.readings import epochs_of, has_subspaces, last_epochs
 
 Maker = Callable[[], Figure]
 
@@ -33,3 +34,9 @@ def all_figures(results: xr.Dataset) -> Iterator[tuple[str, Maker]]:
         yield f"5-matrices-{name}", partial(matrices_figure, results, model=model, epoch=epoch)
     yield "6-convergence-by-layer", partial(convergence_figure, results)
     yield "7-stir-and-baselines-by-layer", partial(baselines_figure, results)
+    yield "10-learning-against-forgetting", partial(learning_against_forgetting_figure, results)
+    for model, epoch in last.items():
+        if has_subspaces(results, model=model, epoch=epoch):
+            place = {"model": model, "epoch": epoch}
+            name = model.replace("_", "-")
+            yield f"11-subspaces-by-layer-{name}", partial(subspaces_figure, results, **place)

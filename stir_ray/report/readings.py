@@ -38,6 +38,23 @@ class Matrix:
     values: Numbers
 
 
+@dataclass(frozen=True)
+class SubspaceCurve:
+    """Subspace similarity of each layer to the same layer of the pretrained model.
+
+    Attributes:
+        layers: numbers of the blocks, from 1.
+        similarity: in [0, 1]; NaN where it is missing.
+        chance: of two random subspaces, likewise.
+        directions: how many were compared, in words: `10`, or `7 to 10` where layers differ.
+    """
+
+    layers: list[int]
+    similarity: Numbers
+    chance: Numbers
+    directions: str
+
+
 def compared_models(results: xr.Dataset) -> list[str]:
     """The models of which there is any result, the finetuned one first."""
     there = set(results["model"].values.tolist())
@@ -108,6 +125,33 @@ def metric_over_epochs(
     chosen = _metric(results, metric).sel(model=model, estimator=estimator, epoch=epochs)
     layers, diagonal = _diagonal(chosen, "row_layer", "column_layer")
     return epochs, layers, diagonal["mean"].transpose("epoch", "layer").values
+
+
+def subspace_curve(results: xr.Dataset, *, model: str, epoch: int) -> SubspaceCurve:
+    """Subspace similarity of equal layers."""
+    names = ["subspace_similarity", "subspace_chance", "subspace_directions"]
+    layers = layers_of(results)
+    every = results[names].sel(model=model, epoch=epoch)
+    axes = dict.fromkeys(("pretrained_layer", "compared_layer"), layers)
+    layers, same = _diagonal(every.reindex(axes), *axes)
+    k = same["subspace_directions"].values
+    k = k[np.isfinite(k)].astype(int)
+    spelled = (
+        "0" if not k.size else f"{k.min()}" if k.min() == k.max() else f"{k.min()} to {k.max()}"
+    )
+    return SubspaceCurve(
+        layers, same["subspace_similarity"].values, same["subspace_chance"].values, spelled or "0"
+    )
+
+
+def has_subspaces(results: xr.Dataset, *, model: str, epoch: int) -> bool:
+    """Whether there is a similarity that says something of the model: it shares the basis."""
+    if "subspace_similarity" not in results or model not in results["model"]:
+        return False
+    shares = bool(results["shares_basis"].sel(model=model) == 1)
+    return shares and bool(
+        np.isfinite(subspace_curve(results, model=model, epoch=epoch).similarity).any()
+    )
 
 
 def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:

@@ -30,6 +30,8 @@ MODEL_NAMES = {
 # Okabe and Ito's palette, which the colour-blind tell apart.
 MODEL_COLOURS = {"pretrained": "#333333", "finetuned": "#0072B2", "from_scratch": "#D55E00"}
 MODEL_MARKERS = {"pretrained": "s", "finetuned": "o", "from_scratch": "^"}
+LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of lines that are not models."""
 BAND_ALPHA = 0.2
 MISSING = {"facecolor": "#DDDDDD", "edgecolor": "#999999", "hatch": "/////", "linewidth": 0.0}
 REFERENCE_LINE = {"color": "#777777", "linewidth": 0.7}
@@ -153,17 +155,45 @@ def zero_line(axes: Axes) -> None:
     axes.axhline(0.0, zorder=1.5, **REFERENCE_LINE)
 
 
+def published_line(place: int) -> dict[str, Any]:
+    """How the line of a number that somebody else published looks: dashed and grey to black."""
+    shades, markers = ("#000000", "#777777", "#B07A00", "#7A4FA3"), ("x", "+", "1", "2")
+    return {
+        "color": shades[place % len(shades)],
+        "marker": markers[place % len(markers)],
+        "linestyle": (0, (4, 2)),
+        "linewidth": 1.0,
+    }
+
+
 def legend_below(figure: Figure, panels: Iterable[Axes], *, note: str, ncols: int = 4) -> None:
     """One legend for all panels, with a note, under the figure where it hides nothing."""
     named = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             named.setdefault(label, handle)
+    legend_of(figure, list(named.values()), list(named), note=note, ncols=ncols)
+
+
+def legend_of(
+    figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, note: str, ncols: int = 4
+) -> None:
+    """The same of given handles."""
     figure.legend(
-        named.values(),
-        named.keys(),
+        handles,
+        labels,
         loc="outside lower center",
         ncols=ncols,
-        title=note,
+        title=_broken(note, figure),
         alignment="center",
     )
+
+
+def note_below(figure: Figure, note: str) -> None:
+    """A note under a figure without a legend."""
+    figure.supxlabel(_broken(note, figure), size=_RC["legend.fontsize"])
+
+
+def _broken(note: str, figure: Figure) -> str:
+    letters_per_inch = 18
+    return fill(note, int(letters_per_inch * figure.get_figwidth()))

@@ -12,10 +12,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_figure
 from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
 from stir_ray.report.figures import all_figures
-from tests.report.synthetic import DIRECTIONS, Shape, matrices, stir, synthetic_results
+from tests.report.synthetic import (
+    CHANCE,
+    DIRECTIONS,
+    Shape,
+    matrices,
+    similarity,
+    stir,
+    synthetic_results,
+)
 
 SHAPE = Shape()
 EXISTING = replace(SHAPE, seeds=(3,), history=False, scratch_epoch=None)
@@ -171,3 +180,28 @@ def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
         seeds = [stir(SHAPE, model, epoch, "ft|pt", seed) for seed in SHAPE.seeds]
         shown = np.asarray(line(axes, f"STIR({model.replace('_', ' ')}").get_ydata())
         np.testing.assert_allclose(shown, np.diagonal(np.mean(seeds, axis=0)), atol=1e-12)
+
+
+def test_a_layer_stands_where_its_forgetting_and_learning_say(results: xr.Dataset) -> None:
+    axes = learning_against_forgetting_figure(results).axes[0]
+    metrics = matrices(SHAPE, "finetuned", 2, "biased")
+    forgetting, learning = (
+        np.diagonal(metrics[name].mean(axis=0)) for name in ("forgetting", "learning")
+    )
+    shown = [(one.get_text(), one.get_position()) for one in axes.texts]
+    assert [text for text, _ in shown] == [str(layer) for layer in SHAPE.layers]
+    np.testing.assert_allclose([place for _, place in shown], np.transpose([forgetting, learning]))
+    r = np.corrcoef(forgetting, learning)[0, 1]
+    assert f"r = {r:.2f}" in axes.get_title(loc="left")
+
+
+def test_subspace_similarity_stands_beside_its_chance(results: xr.Dataset) -> None:
+    _, alike = subspaces_figure(results, model="finetuned", epoch=2).axes
+    shown = np.asarray(line(alike, "subspace similarity").get_ydata(), float)
+    np.testing.assert_allclose(shown, np.diagonal(similarity(SHAPE, "finetuned", 2)))
+    np.testing.assert_allclose(np.asarray(line(alike, "chance").get_ydata(), float), CHANCE)
+
+
+def test_subspaces_that_say_nothing_are_not_drawn(results: xr.Dataset) -> None:
+    stems = [stem for stem, _ in all_figures(results) if "subspaces" in stem]
+    assert stems == ["11-subspaces-by-layer-finetuned"]
