@@ -14,7 +14,7 @@ LEAST_EPOCHS = 5
 """With fewer there is no second look at a correlation."""
 _RESAMPLES = 1000
 _MIXED = "learning and forgetting"
-_ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
+ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
 _PUBLISHED = (statistics.Aggregate.STD, "forgetting")
 
 
@@ -148,7 +148,7 @@ def _samples(of: Trajectory) -> Iterator[_Sample]:
         yield _known(_MIXED, statistics.learning_and_forgetting(**pair), of)
     elif alone := [name for name in ("learning", "forgetting") if name in curves]:
         yield _known(alone[0], {alone[0]: curves[alone[0]]}, of)
-    for metric, name in _ALONE.items():
+    for metric, name in ALONE.items():
         if metric in curves:
             yield _known(name, {name: curves[metric]}, of)
 

@@ -1,6 +1,7 @@
 """The analysis of a job's own results, stored beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
@@ -11,7 +12,9 @@ from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    CORRELATIONS,
     HISTORY,
+    HYPOTHESES,
     RESULTS,
     ROBUSTNESS,
     SUBSPACE_SIMILARITY,
@@ -22,7 +25,7 @@ from stir_ray.plan.study import Study
 from stir_ray.stages.analyse import LEAST_EPOCHS, Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
 from stir_ray.stages.reduce import Reduced, is_current
-from stir_ray.stages.trajectories import CLEAN, Measured, trajectories
+from stir_ray.stages.trajectories import CLEAN, Measured, Trajectory, trajectories
 
 _RECIPE = 2
 
@@ -44,13 +47,19 @@ def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[A
             f"job {job.name}: no cell has a number yet, so there is nothing to analyse; "
             "`stir-ray run` first"
         )
+    return tuple(analyse(one) for one in _trajectories(job, study, lake))
+
+
+def _trajectories(job: Job, study: Study, lake: Lake) -> Iterator[Trajectory]:
     results, history, robustness, subspaces = (
-        lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
-        for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
+        _read(schema, job, lake) for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
     )
     measured = Measured(results, accuracies(history, robustness), subspaces)
-    layers = study.question.layers
-    return tuple(analyse(one) for one in trajectories(measured, job, layers))
+    return trajectories(measured, job, study.question.layers)
+
+
+def _read(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
+    return lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
 
 
 def store_analysis(
@@ -78,6 +87,37 @@ def analyse_robustness(job: Job, study: Study, lake: Lake, reduced: Reduced) -> 
     if there_are_any:
         store_analysis(analysis_tables(analyses), job, lake, reduced)
     return there_are_any
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """An analysis as it is stored, and what it is of.
+
+    Attributes:
+        of: the trajectories, by both estimators.
+        hypotheses: the table of that name.
+        correlations: likewise.
+        images: that the curves are of.
+        tested_images: that accuracies on corrupted images are of; 0 if there are none.
+    """
+
+    of: tuple[Trajectory, ...]
+    hypotheses: pd.DataFrame
+    correlations: pd.DataFrame
+    images: int
+    tested_images: int
+
+
+def read_analysis(job: Job, study: Study, lake: Lake) -> Analysed:
+    """The stored analysis of a job that has one."""
+    results, tested = _read(RESULTS, job, lake), _read(ROBUSTNESS, job, lake)
+    return Analysed(
+        tuple(_trajectories(job, study, lake)),
+        _read(HYPOTHESES, job, lake),
+        _read(CORRELATIONS, job, lake),
+        int(results["images"].max()),
+        0 if tested.empty else int(tested["images"].max()),
+    )
 
 
 def is_analysed(job: Job, lake: Lake, reduced: Reduced) -> bool:

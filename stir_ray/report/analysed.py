@@ -1,0 +1,66 @@
+"""Every figure that a stored analysis allows, to be drawn only if somebody wants it."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import pandas as pd
+
+from stir_ray.plan.words import spelled
+from stir_ray.report.figures import Maker
+from stir_ray.report.hypotheses import hypotheses_figure
+from stir_ray.report.strongest import Prefixes, prefixes_figure, prefixes_of, strongest_figure
+from stir_ray.stages.analyse_job import Analysed
+from stir_ray.stages.trajectories import CLEAN, Trajectory
+
+_ESTIMATOR = "biased"
+"""As the paper has it; the tables have both."""
+
+
+def analysis_figures(analysed: Analysed) -> Iterator[tuple[str, Maker]]:
+    """File stem and maker of each figure of every model that has a hypothesis with an r."""
+    for of, rows, correlations in _models(analysed):
+        name, note = of.model.replace("_", "-"), _sample(analysed, of, rows)
+        against = _against(of)
+        make = partial(hypotheses_figure, rows, against=against, sample=note)
+        yield f"12-hypotheses-{name}", make
+        yield f"13-strongest-hypotheses-{name}", partial(strongest_figure, of, rows, sample=note)
+        if prefixes_of(correlations):
+            place = {"model": of.model, "sample": note}
+            yield f"14-prefixes-{name}", partial(prefixes_figure, correlations, **place)
+
+
+def prefix_figures_beside(
+    analysed: Analysed, published: Sequence[Prefixes]
+) -> Iterator[tuple[str, Maker]]:
+    """Those of the first epochs alone, with what others published dashed."""
+    for of, rows, correlations in _models(analysed) if published else ():
+        if prefixes_of(correlations):
+            place = {"model": of.model, "sample": _sample(analysed, of, rows)}
+            make = partial(prefixes_figure, correlations, published=published, **place)
+            yield f"17-prefixes-beside-published-{of.model.replace('_', '-')}", make
+
+
+def _models(analysed: Analysed) -> Iterator[tuple[Trajectory, pd.DataFrame, pd.DataFrame]]:
+    for of in analysed.of:
+        rows, correlations = (
+            table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
+            for table in (analysed.hypotheses, analysed.correlations)
+        )
+        if of.estimator == _ESTIMATOR and not rows["is_undefined"].all():
+            yield of, rows, correlations
+
+
+def _against(of: Trajectory) -> str:
+    if of.severities == (CLEAN,):
+        return "accuracy on clean images"
+    many = "severities" if len(of.severities) > 1 else "severity"
+    return f"accuracy at {many} {spelled(of.severities)}, averaged"
+
+
+def _sample(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
+    seeds = int(rows["seeds"].max())
+    said = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+    tested = ""
+    if of.severities != (CLEAN,) and analysed.tested_images:
+        tested = f" Accuracies are of {analysed.tested_images} held-out images."
+    return f"{analysed.images} images, {said} of the inversions.{tested}"

@@ -1,0 +1,143 @@
+"""The strongest hypotheses: against accuracy, and as the epochs come in one by one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stir_ray.numerics.statistics import Aggregate, Hypothesis, learning_and_forgetting
+from stir_ray.report import style
+from stir_ray.report.readings import Numbers
+from stir_ray.stages.analyse import ALONE, over_seeds
+from stir_ray.stages.trajectories import Trajectory
+
+_RINGED = 3
+"""First epochs that are marked: a correlation over epochs often rests on them."""
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """The r of a hypothesis over the first epochs alone, as somebody else published it."""
+
+    label: str
+    epochs: Sequence[int]
+    r: Numbers
+
+
+@style.paper
+def strongest_figure(of: Trajectory, rows: pd.DataFrame, *, sample: str) -> Figure:
+    """The strongest hypothesis of each family against accuracy, a point per epoch and severity.
+
+    Args:
+        of: the curves and accuracies that were analysed.
+        rows: of the table `hypotheses`, of the same model and estimator.
+        sample: of what images and seeds they are, in sentences.
+    """
+    best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]]
+    width = style.COLUMN if len(best) == 1 else style.PAGE
+    figure = Figure(figsize=(width, 3.2), layout="constrained")
+    name = style.MODEL_NAMES.get(of.model, of.model)
+    style.title(figure, f"The strongest hypotheses, epoch by epoch: {name} model")
+    panels = figure.subplots(1, max(len(best), 1), sharey=True, squeeze=False)[0]
+    for axes, row in zip(panels, best.to_dict("records"), strict=False):
+        _scatter(axes, of, row)
+    panels[0].set_ylabel("accuracy (%)")
+    note = (
+        f"A point is an epoch; ringed: the first {_RINGED}. {sample} In a title: r, averaged over "
+        "severities, and p by circular shifts, all hypotheses of the family tried."
+    )
+    style.legend_below(figure, panels[:1], note=note, ncols=6)
+    return figure
+
+
+def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
+    values = summary_of(row, of)
+    colours = style.severity_colours()
+    for severity, accuracy in zip(of.severities, of.accuracy, strict=True):
+        colour = colours[severity]
+        label = f"severity {severity}" if severity else "clean"
+        axes.plot(values, 100 * accuracy, color=colour, linewidth=0.4, alpha=0.5)
+        axes.plot(values, 100 * accuracy, "o", markersize=2.2, color=colour, label=label)
+        first = slice(0, _RINGED)
+        axes.plot(
+            values[first],
+            100 * accuracy[first],
+            "o",
+            markersize=5,
+            markerfacecolor="none",
+            markeredgecolor=colour,
+            markeredgewidth=0.7,
+        )
+    said = f"{row['aggregate']} of {row['curve']}"
+    ends = row["first_layer"], row["last_layer"]
+    layers = f"layer {ends[0]}" if ends[0] == ends[1] else f"layers {ends[0]}–{ends[1]}"
+    axes.set_title(f"{row['family']}\nr = {row['pearson_r']:.2f}, p = {row['max_statistic_p']:.2g}")
+    axes.set_xlabel(f"{said},\n{layers}")
+
+
+def summary_of(row: Mapping[Any, Any], of: Trajectory) -> Numbers:
+    """The value of a hypothesis at each epoch, of the mean over seeds.
+
+    Args:
+        row: of the table `hypotheses`.
+        of: the curves that it is about.
+    """
+    curves = {name: of.curves[metric] for metric, name in ALONE.items() if metric in of.curves}
+    if {"learning", "forgetting"} <= set(of.curves):
+        curves |= learning_and_forgetting(
+            learning=of.curves["learning"], forgetting=of.curves["forgetting"]
+        )
+    chosen = tuple(one for one in of.layers if row["first_layer"] <= one <= row["last_layer"])
+    hypothesis = Hypothesis(Aggregate(row["aggregate"]), row["curve"], chosen)
+    means = {name: over_seeds(curve) for name, curve in curves.items()}
+    return hypothesis.summary(means, layers=of.layers)
+
+
+@style.paper
+def prefixes_figure(
+    rows: pd.DataFrame, *, model: str, sample: str, published: Sequence[Prefixes] = ()
+) -> Figure:
+    """The r of the strongest hypotheses had training stopped at each epoch (Fig. 14).
+
+    Args:
+        rows: of the table `correlations`, of one model and estimator.
+        model: its name.
+        sample: of what images and seeds they are, in sentences.
+        published: what others found, drawn dashed.
+    """
+    figure = Figure(figsize=(style.COLUMN, 3.3), layout="constrained")
+    name = style.MODEL_NAMES.get(model, model)
+    style.title(figure, f"What r would be had training stopped earlier: {name} model")
+    axes = figure.subplots()
+    for place, (hypothesis, r) in enumerate(prefixes_of(rows).items()):
+        colour = style.LINE_COLOURS[place % len(style.LINE_COLOURS)]
+        marker = "o" if len(r) <= 20 else ""
+        axes.plot(r.index, r.to_numpy(), label=hypothesis, color=colour, marker=marker)
+    for place, one in enumerate(published):
+        axes.plot(one.epochs, one.r, label=one.label, **style.published_line(place))
+    lowest = min(float(np.nanmin(line.get_ydata())) for line in axes.lines)
+    axes.set_ylim(-1.05 if lowest < 0 else -0.05, 1.05)
+    style.zero_line(axes)
+    axes.set_ylabel("Pearson's r with accuracy,\nmean of severities")
+    last = max([*rows["last_epoch"], *(epoch for one in published for epoch in one.epochs)])
+    style.by_epoch(axes, [int(rows["first_epoch"].min()), int(last)])
+    axes.set_xlabel("last epoch that is counted")
+    note = f"{sample} The hypotheses were chosen with all epochs known. Chance is r = 0."
+    style.legend_below(figure, [axes], note=note, ncols=1)
+    return figure
+
+
+def prefixes_of(rows: pd.DataFrame) -> dict[str, pd.Series]:
+    """By hypothesis that has them, r by last epoch: Pearson's, averaged over severities."""
+    pearson = rows[rows["look"] == "pearson"]
+    whole = pearson[pearson["first_epoch"] == pearson["first_epoch"].min()]
+    found = {}
+    for hypothesis, of_one in whole.groupby("hypothesis", sort=False):
+        r = of_one.groupby("last_epoch")["r"].agg(lambda r: np.mean(r.to_numpy()))
+        if len(r) > 1:
+            found[str(hypothesis)] = r.sort_index()
+    return found
