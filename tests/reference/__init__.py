@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
+PRINTED = HERE.parents[1] / "jobs" / "paper" / "reference.json"
 LAYERS = range(1, 13)
 
 
@@ -37,4 +38,4 @@ def accuracy() -> Float[NDArray, "severity epoch"]:
 @cache
 def printed() -> dict:
     """Figures 2 to 5 and 14, by name."""
-    return json.loads((HERE / "paper_cifar10.json").read_text())
+    return json.loads(PRINTED.read_text())
