@@ -6,9 +6,10 @@ import typer
 from typer.core import TyperGroup
 
 from stir_ray.cli.analyse import analyse
-from stir_ray.cli.compute import finetune, plan, reduce, report, robustness, run, schema, status
+from stir_ray.cli.compute import finetune, plan, reduce, robustness, run, schema, status
 from stir_ray.cli.datasets import import_data
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
+from stir_ray.cli.report import report
 from stir_ray.cli.send import submit
 from stir_ray.stages.logs import begin_logging
 from workflows.program import interrupt_on_sigterm, one_line

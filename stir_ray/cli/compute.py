@@ -26,7 +26,6 @@ from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.profile import profile_table
-from stir_ray.report.publish import write_figures
 from stir_ray.report.status import status_json, status_table
 from stir_ray.stages.failures import failed_tasks
 from stir_ray.stages.forecast import (
@@ -163,18 +162,6 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     """
     known = begun(job, sets)
     print(summary.of_results(known.job, reduce_job(known.asked, known.study, known.lake)))
-
-
-@for_each_job
-def report(job: JobFile, sets: Overrides = None) -> None:
-    """Draw the figures of the results that are there, and name their folder.
-
-    Example: stir-ray report jobs/digits.yaml
-    """
-    known = begun(job, sets)
-    study = known.study
-    reduced = reduce_job(known.asked, study, known.lake)
-    print(write_figures(known.job, study, known.lake, reduced))
 
 
 def _show(tables_and_lines: Group) -> None:

@@ -111,16 +111,17 @@ def symmetric_limit(matrices: Sequence[Matrix]) -> float:
 def heatmaps(
     title: str, panels: Sequence[Panel], *, rows: str, scale: str, triangles: bool
 ) -> Figure:
-    """Heatmaps side by side, of the same rows, with one colour scale below them.
+    """Heatmaps side by side with one colour scale below them.
 
     Args:
         title: of the figure.
-        panels: from left to right.
+        panels: from left to right; one of other rows than the first has their numbers, too.
         rows: what the rows are.
         scale: what the colours and numbers mean.
         triangles: whether to name what lies left and right of the diagonal.
     """
-    figure = Figure(figsize=(style.PAGE, 3.65 if triangles else 3.5), layout="constrained")
+    height = (3.65 if triangles else 3.5) + (0.9 if len(panels) < 3 else 0)
+    figure = Figure(figsize=(style.PAGE, height), layout="constrained")
     style.title(figure, title)
     row = figure.subplots(1, len(panels))
     row[0].set_ylabel(rows)
@@ -129,7 +130,7 @@ def heatmaps(
         mesh = heatmap(axes, panel.values, limit=limit)
         axes.set_title(panel.title, pad=13 if triangles else 5)
         axes.set_xlabel(panel.columns)
-        axes.tick_params(labelleft=axes is row[0])
+        axes.tick_params(labelleft=axes is row[0] or panel.values.rows != panels[0].values.rows)
         if triangles:
             _name_triangles(axes)
     figure.colorbar(mesh, ax=row, label=scale, location="bottom", aspect=50, shrink=0.5)

@@ -1,6 +1,7 @@
 """The figures of a job, drawn where they are not current and stored beside its results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import figure_folder, figure_key, result_folder, result_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, ROBUSTNESS
@@ -15,11 +17,16 @@ from stir_ray.lake.tables import Lake, images_of
 from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
 from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
+from stir_ray.report.analysed import analysis_figures, prefix_figures_beside
 from stir_ray.report.figures import all_figures
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer, gallery_figure
+from stir_ray.report.published import Chosen
 from stir_ray.report.robustness import robustness_figure
 from stir_ray.report.save import is_current, save
+from stir_ray.report.side_by_side import Measured, figures_beside
+from stir_ray.report.strongest import Prefixes
 from stir_ray.results import open_results
+from stir_ray.stages.analyse_job import analysis_inputs, is_analysed, read_analysis
 from stir_ray.stages.reduce import Reduced
 
 _SHOWN = 8
@@ -27,7 +34,37 @@ _SHOWN = 8
 _FORMATS = ("png", "svg")
 
 
-def write_figures(job: Job, study: Study, lake: Lake, reduced: Reduced) -> str:
+@dataclass(frozen=True)
+class Drawable:
+    """A figure that can be drawn.
+
+    Attributes:
+        stem: of its files.
+        inputs: digest of all that it shows.
+        make: draws it.
+    """
+
+    stem: str
+    inputs: str
+    make: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a job is held against.
+
+    Attributes:
+        published: numbers of others.
+        depth: blocks of the job's own models.
+    """
+
+    published: Chosen
+    depth: int
+
+
+def write_figures(
+    job: Job, study: Study, lake: Lake, reduced: Reduced, beside: Beside | None = None
+) -> str:
     """Draw every figure of a job that is not there or was drawn from other results.
 
     Args:
@@ -35,45 +72,75 @@ def write_figures(job: Job, study: Study, lake: Lake, reduced: Reduced) -> str:
         study: its models and images.
         lake: that holds them.
         reduced: what the results were made from; what has no number is not drawn.
+        beside: what others published, for figures of both; None for no such figures.
 
     Returns:
         The folder or URL of the figures.
     """
-    for stem, make in _undrawn(job, study, lake, reduced):
-        for file, content in save(make(), stem, inputs=reduced.inputs).items():
-            lake.objects.put(figure_key(job.name, file), content)
+    draw(_all(job, study, lake, reduced), job.name, lake)
+    if beside and reduced.present:
+        draw(_beside(job, study, lake, reduced, beside), job.name, lake)
     return lake.objects.location(figure_folder(job.name))
 
 
-def _undrawn(
-    job: Job, study: Study, lake: Lake, reduced: Reduced
-) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Figures to be drawn: file stem and maker."""
-    drawn = lake.objects.sizes(figure_folder(job.name))
+def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:
+    """Draw and store those of the figures that are not there or were drawn from something else.
 
-    def is_drawn(stem: str) -> bool:
-        keys = [figure_key(job.name, f"{stem}.{kind}") for kind in _FORMATS]
-        return all(
-            key in drawn and is_current(lake.objects.get(key), reduced.inputs) for key in keys
-        )
+    Args:
+        figures: of one folder.
+        folder: name of a job, or of a file of jobs.
+        lake: to store them in.
+    """
+    drawn = lake.objects.sizes(figure_folder(folder))
 
-    for stem, make in _all(job, study, lake, reduced):
-        if not is_drawn(stem):
-            yield stem, make
+    def is_drawn(one: Drawable) -> bool:
+        keys = [figure_key(folder, f"{one.stem}.{kind}") for kind in _FORMATS]
+        return all(key in drawn and is_current(lake.objects.get(key), one.inputs) for key in keys)
+
+    for one in figures:
+        if not is_drawn(one):
+            for file, content in save(one.make(), one.stem, inputs=one.inputs).items():
+                lake.objects.put(figure_key(folder, file), content)
 
 
-def _all(
-    job: Job, study: Study, lake: Lake, reduced: Reduced
-) -> Iterator[tuple[str, Callable[[], Figure]]]:
+def _all(job: Job, study: Study, lake: Lake, reduced: Reduced) -> Iterator[Drawable]:
+    made_from = reduced.inputs
     if reduced.present:
-        yield from all_figures(open_results(lake.objects.location(result_folder(job.name))))
-        yield "8-gallery", lambda: gallery_figure(_gallery(study.trained(), lake))
+        results = open_results(lake.objects.location(result_folder(job.name)))
+        for stem, make in all_figures(results):
+            yield Drawable(stem, made_from, make)
+        gallery = partial(_gallery, study.trained(), lake)
+        yield Drawable("8-gallery", made_from, lambda: gallery_figure(gallery()))
     if reduced.tested:
         key = result_key(job.name, ROBUSTNESS.name)
         tested = lake.read_object(ROBUSTNESS, key).to_pandas()
         # Of the pretrained model there is one epoch, and that of other classes.
         if tested["model"].ne(PRETRAINED).any():
-            yield "9-accuracy-on-corrupted-images", partial(robustness_figure, tested)
+            make = partial(robustness_figure, tested)
+            yield Drawable("9-accuracy-on-corrupted-images", made_from, make)
+    if reduced.present and is_analysed(job, lake, reduced):
+        analysed = read_analysis(job, study, lake)
+        for stem, make in analysis_figures(analysed):
+            yield Drawable(stem, analysis_inputs(reduced), make)
+
+
+def _beside(
+    job: Job, study: Study, lake: Lake, reduced: Reduced, beside: Beside
+) -> Iterator[Drawable]:
+    results = open_results(lake.objects.location(result_folder(job.name)))
+    measured = Measured(job.name, results, beside.depth)
+    figures = [*figures_beside(measured, beside.published)]
+    if is_analysed(job, lake, reduced):
+        published = [
+            Prefixes(f"{series}, published", *of)
+            for series, of in beside.published.prefixes.items()
+        ]
+        figures += prefix_figures_beside(read_analysis(job, study, lake), published)
+    inputs = content_id(
+        "beside", recipe=1, results=analysis_inputs(reduced), published=beside.published.digest
+    )
+    for stem, make in figures:
+        yield Drawable(stem, inputs, make)
 
 
 def _gallery(study: Study, lake: Lake) -> Gallery:

@@ -1,0 +1,105 @@
+"""Several jobs in one figure, and what differs between them, stored in one folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from stir_ray.identity import content_id
+from stir_ray.job import Job
+from stir_ray.lake.layout import figure_key, result_folder
+from stir_ray.lake.tables import Lake
+from stir_ray.report.differences import Differences, differences
+from stir_ray.report.publish import Drawable, draw
+from stir_ray.report.published import Chosen
+from stir_ray.report.side_by_side import Measured, jobs_figure
+from stir_ray.results import open_results
+from stir_ray.stages.reduce import Reduced
+
+_STEM = "20-jobs-by-layer"
+_DIGEST_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A job whose results there are.
+
+    Attributes:
+        job: the job.
+        lake: that holds its results.
+        reduced: what they were made from.
+        depth: blocks of its models.
+    """
+
+    job: Job
+    lake: Lake
+    reduced: Reduced
+    depth: int
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """What was made of several jobs.
+
+    Attributes:
+        differences: of their settings and outcomes.
+        files: paths or URLs of the figure and of the table.
+    """
+
+    differences: Differences
+    files: tuple[str, ...]
+
+
+def write_side_by_side(
+    every: Sequence[Shown], folder: str, *, is_one_file: bool, published: Chosen | None = None
+) -> SideBySide:
+    """Draw the curves by layer of several jobs together.
+
+    They lie among the figures of the first job's lake, those of one file of jobs under its own
+    names, so that other jobs beside the same first one do not replace them.
+
+    Args:
+        every: two or more jobs.
+        folder: name of the first file, whose figures these become.
+        is_one_file: whether all are jobs of that file.
+        published: drawn with them.
+    """
+    names = short_names([one.job.name for one in every])
+    measured = [
+        Measured(
+            name, open_results(one.lake.objects.location(result_folder(one.job.name))), one.depth
+        )
+        for name, one in zip(names, every, strict=True)
+    ]
+    places = [f"{one.lake.objects.location()} {one.job.name}" for one in every]
+    digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
+    stem = _STEM if is_one_file else f"{_STEM}-{digest}"
+    inputs = content_id(
+        "side by side",
+        recipe=1,
+        results=[one.reduced.inputs for one in every],
+        names=names,
+        published=published.digest if published else None,
+    )
+    lake = every[0].lake
+    draw(
+        [Drawable(stem, inputs, partial(jobs_figure, measured, published=published))], folder, lake
+    )
+    jobs = (one.job for one in every)
+    differing = differences(
+        [(name, job, one.results) for name, job, one in zip(names, jobs, measured, strict=True)]
+    )
+    table = figure_key(folder, f"{stem}.csv")
+    lake.objects.put(table, differing.csv())
+    files = (figure_key(folder, f"{stem}.png"), table)
+    return SideBySide(differing, tuple(lake.objects.location(key) for key in files))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without what all begin with, up to a `-`; equal ones numbered."""
+    steps = [name.split("-") for name in names]
+    shared = 0
+    while all(len(one) > shared + 1 for one in steps) and len({one[shared] for one in steps}) == 1:
+        shared += 1
+    short = ["-".join(one[shared:]) for one in steps]
+    again = [short[:place].count(name) for place, name in enumerate(short)]
+    return [f"{name} ({n + 1})" if n else name for name, n in zip(short, again, strict=True)]

@@ -1,0 +1,88 @@
+"""`stir-ray report`, of one job, of several, and beside what others published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from typer.testing import CliRunner
+
+from stir_ray.cli import app
+from stir_ray.job import Job
+from tests import reference
+from workflows import invariance
+
+
+def report(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors."""
+    result = CliRunner().invoke(app, ["report", *map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def written(job: Job, path: Path) -> Path:
+    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def test_a_job_is_drawn_beside_the_paper(finished_copy: Callable[[], Job], tmp_path: Path) -> None:
+    job = finished_copy()
+    code, said, error = report(
+        written(job, tmp_path / "job.yaml"), "--compare", f"{reference.PRINTED}"
+    )
+    assert code == 0, error
+    figures = Path(job.lake) / "jobs" / "small" / "figures"
+    assert str(figures) in said
+    for stem in ("15-curves-beside-published", "16-flow-beside-published-finetuned"):
+        assert (figures / f"{stem}.png").exists()
+        assert (figures / f"{stem}.svg").exists()
+
+
+def test_jobs_are_drawn_together_and_what_differs_is_said_and_stored(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    other = job.model_copy(update={"name": "other", "seeds": (1,)})
+    invariance.run(other, serial=True)
+    files = [written(one, tmp_path / f"{one.name}.yaml") for one in (job, other)]
+    code, said, error = report(*files, files[0])
+    assert code == 0, error
+    figures = Path(job.lake) / "jobs" / "small" / "figures"
+    (table,) = figures.glob("20-jobs-by-layer-*.csv")
+    assert table.with_suffix(".png").exists()
+    assert str(table) in said
+    rows = pd.read_csv(table, index_col="job")
+    assert rows["seeds"].to_dict() == {"small": "0 1", "other": "1"}
+    assert "seeds" in said
+
+
+def test_a_grid_is_drawn_together_under_its_own_name(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    said = job.model_dump(mode="json", exclude_none=True) | {"grid": {"seeds": [[0], [1]]}}
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(said))
+    assert CliRunner().invoke(app, ["run", str(path), "--serial"]).exit_code == 0
+    code, _, error = report(path, "--compare", f"{reference.PRINTED}:imagenet,random")
+    assert code == 0, error
+    figures = Path(job.lake) / "jobs" / "small" / "figures"
+    assert (figures / "20-jobs-by-layer.png").exists()
+    assert len(pd.read_csv(figures / "20-jobs-by-layer.csv")) == 2
+    result = CliRunner().invoke(app, ["verify", str(path)])
+    assert "0 do not belong here" in result.stdout
+
+
+def test_bad_numbers_of_others_are_one_line_before_anything_is_drawn(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    path = written(finished_copy(), tmp_path / "job.yaml")
+    for compare, expected in (
+        ("nowhere.json", "nowhere.json: no such file"),
+        (f"{reference.PRINTED}:resnet", "no series `resnet`; there is classify"),
+    ):
+        code, said, error = report(path, "--compare", compare)
+        assert (code, said) == (2, "")
+        assert expected in error
+        assert error.count("\n") == 1
