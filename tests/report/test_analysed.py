@@ -71,7 +71,7 @@ def test_a_cell_of_the_heat_map_is_the_r_of_its_layers_and_aggregate(found: Anal
         axes = panels[curve]
         aggregates = [label.get_text() for label in axes.get_xticklabels()]
         name = "12" if ends[0] == ends[1] else f"{ends[0]}–{ends[1]}"
-        mesh = np.ma.getdata(axes.collections[0].get_array()).reshape(22, 4)
+        mesh = np.asarray(axes.collections[0].get_array()).reshape(22, 4)
         expected = rows[
             (rows["curve"] == curve)
             & (rows["aggregate"] == aggregate)
