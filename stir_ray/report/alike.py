@@ -9,8 +9,14 @@ from matplotlib.figure import Figure
 
 from stir_ray.numerics.statistics import pearson
 from stir_ray.report import style
-from stir_ray.report.curves import draw_curve, sample_note
-from stir_ray.report.readings import Curve, last_epochs, metric_curve, subspace_curve
+from stir_ray.report.curves import draw_curve
+from stir_ray.report.readings import (
+    Curve,
+    last_epochs,
+    metric_curve,
+    sample_note,
+    subspace_curve,
+)
 
 
 @style.paper

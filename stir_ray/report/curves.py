@@ -18,6 +18,7 @@ from stir_ray.report.readings import (
     last_epochs,
     metric_curve,
     metric_over_epochs,
+    sample_note,
     score_curve,
 )
 
@@ -90,18 +91,6 @@ _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def sample_note(results: xr.Dataset, curves: Sequence[Curve], *, has_band: bool = True) -> str:
-    """Of how many images and seeds the curves are, and what their band is if there is one."""
-    images = results["images"].max().fillna(0).item()
-    seeds = max((curve.seeds for curve in curves), default=0)
-    sample = f"{images:.0f} images, one seed of the inversions."
-    if seeds > 1:
-        band = "; band: ± 1 std" if has_band else ""
-        sample = f"{images:.0f} images, mean of {seeds} seeds of the inversions{band}."
-    gaps = any(np.isnan(curve.mean).any() for curve in curves)
-    return f"{sample} Gaps: not computed." if gaps else sample
-
-
 def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> str:
     """What forgetting would be had nothing been kept: other images shown in place of inverted."""
     score = "" if estimator == "biased" else f"_{estimator}"
@@ -116,26 +105,37 @@ def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) 
 
 @style.paper
 def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "biased") -> Figure:
-    """Learning and forgetting of each layer over the epochs, with accuracy (Fig. 5)."""
+    """What happened to each layer over the epochs, with accuracy (Fig. 5 of the paper)."""
     epochs, layers, _ = metric_over_epochs(results, "learning", model=model, estimator=estimator)
     trained, fractions = accuracy(results, model)
     name = style.MODEL_NAMES[model]
-    figure = Figure(figsize=(style.COLUMN, 4.4), layout="constrained")
+    figure = Figure(figsize=(style.COLUMN, 6.0 if trained else 5.2), layout="constrained")
     style.title(figure, f"Learning and forgetting while the {name} model is trained")
-    panels = figure.subplots(
-        3 if trained else 2, 1, sharex=True, height_ratios=[3, 3, 1.6][: 3 if trained else 2]
-    )
-    for axes, metric in zip(panels, ("learning", "forgetting"), strict=False):
-        axes.set_title(metric.capitalize())
-        axes.set_ylabel("difference of STIR")
+    heights = [3, 3, 3, 1.6] if trained else [3, 3, 3]
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    for axes, (metric, title) in zip(panels, _OVER_EPOCHS.items(), strict=False):
+        axes.set_title(title)
+        axes.set_ylabel(f"difference of {'CKA' if metric == 'cka_divergence' else 'STIR'}")
         style.zero_line(axes)
         values = metric_over_epochs(results, metric, model=model, estimator=estimator)[2]
         _lines_by_layer(axes, epochs, values)
     if trained:
-        _accuracy_panel(panels[2], trained, fractions)
+        _accuracy_panel(panels[-1], trained, fractions)
     style.by_epoch(panels[-1], sorted({*epochs, *trained}))
-    _layer_bar(figure, panels[:2], layers)
+    _layer_bar(figure, panels[:3], layers)
+    place = {"model": model, "epoch": epochs[-1], "estimator": estimator}
+    last = metric_curve(results, "forgetting", **place)
+    style.note_below(
+        figure, f"{sample_note(results, [last], has_band=False)} 0: no change since pretraining."
+    )
     return figure
+
+
+_OVER_EPOCHS = {
+    "learning": "Learning",
+    "forgetting": "Forgetting",
+    "cka_divergence": "CKA divergence",
+}
 
 
 def _lines_by_layer(axes: Axes, epochs: list[int], values: Numbers) -> None:

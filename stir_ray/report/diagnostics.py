@@ -10,8 +10,14 @@ from matplotlib.figure import Figure
 
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
-from stir_ray.report.curves import draw_curve, sample_note
-from stir_ray.report.readings import Curve, inversion_curve, last_epochs, score_curve
+from stir_ray.report.curves import draw_curve
+from stir_ray.report.readings import (
+    Curve,
+    inversion_curve,
+    last_epochs,
+    sample_note,
+    score_curve,
+)
 
 SELF_STIR_GOAL = 0.99
 """What a converged inversion is expected to reach in the eyes of the inverted model itself."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from stir_ray.report import style
-from stir_ray.report.readings import Matrix, matrix
+from stir_ray.report.readings import Matrix, matrix, metric_curve, sample_note
 
 _SCALE_STEP = 0.05
 """Scales end at a multiple of it, and at it even if all is almost 0: noise must not look strong."""
@@ -109,7 +109,7 @@ def symmetric_limit(matrices: Sequence[Matrix]) -> float:
 
 
 def heatmaps(
-    title: str, panels: Sequence[Panel], *, rows: str, scale: str, triangles: bool
+    title: str, panels: Sequence[Panel], *, rows: str, scale: str, triangles: bool, note: str
 ) -> Figure:
     """Heatmaps side by side with one colour scale below them.
 
@@ -119,8 +119,9 @@ def heatmaps(
         rows: what the rows are.
         scale: what the colours and numbers mean.
         triangles: whether to name what lies left and right of the diagonal.
+        note: of what images and seeds the values are.
     """
-    height = (3.65 if triangles else 3.5) + (0.9 if len(panels) < 3 else 0)
+    height = (3.85 if triangles else 3.7) + (0.75 if len(panels) < 3 else 0)
     figure = Figure(figsize=(style.PAGE, height), layout="constrained")
     style.title(figure, title)
     row = figure.subplots(1, len(panels))
@@ -136,6 +137,7 @@ def heatmaps(
     figure.colorbar(mesh, ax=row, label=scale, location="bottom", aspect=50, shrink=0.5)
     if not all(np.isfinite(panel.values.values).all() for panel in panels):
         figure.legend([Patch(**style.MISSING)], ["missing"], loc="lower right")
+    style.note_below(figure, note)
     return figure
 
 
@@ -145,15 +147,22 @@ def _name_triangles(axes: Axes) -> None:
     axes.text(1.0, 1.015, "expansion: > 0 ◥", ha="right", **place)
 
 
+def matrix_note(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> str:
+    """Of how many images and seeds a matrix is, and what no change is."""
+    curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
+    return f"{sample_note(results, [curve], has_band=False)} 0: no change."
+
+
 @style.paper
 def flow_figure(
     results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
 ) -> Figure:
     """Invariance flow, its within-model control and what is left of it (Fig. 4 of the paper)."""
     name = style.MODEL_NAMES[model]
+    place: dict[str, Any] = {"model": model, "epoch": epoch, "estimator": estimator}
 
     def panel(metric: str, text: str, looking: str) -> Panel:
-        values = matrix(results, metric, model=model, epoch=epoch, estimator=estimator)
+        values = matrix(results, metric, **place)
         return Panel(text, values, f"{looking} layer $j$")
 
     return heatmaps(
@@ -166,6 +175,7 @@ def flow_figure(
         rows="pretrained layer $i$",
         scale=f"difference of STIR ({estimator} CKA)",
         triangles=True,
+        note=f"{matrix_note(results, 'flow', **place)} The diagonal is 0 by definition.",
     )
 
 
@@ -184,10 +194,11 @@ def matrices_figure(
 ) -> Figure:
     """Learning, forgetting and CKA divergence for every pair of layers."""
     references = (style.MODEL_NAMES[model], "pretrained", "pretrained")
+    place: dict[str, Any] = {"model": model, "epoch": epoch, "estimator": estimator}
     panels = [
         Panel(
             f"{title}\n{formula}",
-            matrix(results, metric, model=model, epoch=epoch, estimator=estimator),
+            matrix(results, metric, **place),
             f"{reference} layer $j$",
         )
         for (metric, (title, formula)), reference in zip(_PAIRS.items(), references, strict=True)
@@ -198,4 +209,5 @@ def matrices_figure(
         rows="layer $i$ that looks",
         scale=f"difference of STIR or CKA ({estimator})",
         triangles=False,
+        note=matrix_note(results, "forgetting", **place),
     )

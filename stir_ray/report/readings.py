@@ -1,5 +1,6 @@
 """What the figures read from a job's results: curves over layers and matrices of layers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,6 +153,18 @@ def has_subspaces(results: xr.Dataset, *, model: str, epoch: int) -> bool:
     return shares and bool(
         np.isfinite(subspace_curve(results, model=model, epoch=epoch).similarity).any()
     )
+
+
+def sample_note(results: xr.Dataset, curves: Sequence[Curve], *, has_band: bool = True) -> str:
+    """Of how many images and seeds the curves are, and what their band is if there is one."""
+    images = results["images"].max().fillna(0).item()
+    seeds = max((curve.seeds for curve in curves), default=0)
+    sample = f"{images:.0f} images, one seed of the inversions."
+    if seeds > 1:
+        band = "; band: ± 1 std" if has_band else ""
+        sample = f"{images:.0f} images, mean of {seeds} seeds of the inversions{band}."
+    gaps = any(np.isnan(curve.mean).any() for curve in curves)
+    return f"{sample} Gaps: not computed." if gaps else sample
 
 
 def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:

@@ -13,10 +13,18 @@ from matplotlib.figure import Figure
 
 from stir_ray.plan.checkpoints import FINETUNED
 from stir_ray.report import style
-from stir_ray.report.curves import chance_note, sample_note
-from stir_ray.report.matrices import Panel, heatmaps
+from stir_ray.report.curves import chance_note
+from stir_ray.report.matrices import Panel, heatmaps, matrix_note
 from stir_ray.report.published import Chosen
-from stir_ray.report.readings import Curve, Matrix, Numbers, last_epochs, matrix, metric_curve
+from stir_ray.report.readings import (
+    Curve,
+    Matrix,
+    Numbers,
+    last_epochs,
+    matrix,
+    metric_curve,
+    sample_note,
+)
 
 _PANELS = {
     "learning": "Learning",
@@ -151,22 +159,15 @@ def flow_beside_published_figure(
         layers = list(range(1, len(values) + 1))
         title = f"{series.replace('_', ' ')}, published"
         panels.append(Panel(title, Matrix(layers, layers, values), "finetuned layer $j$"))
-    figure = heatmaps(
+    note = matrix_note(results, "flow", model=model, epoch=epoch, estimator=estimator)
+    return heatmaps(
         "Where invariances went, beside what was published",
         panels,
         rows="pretrained layer $i$",
         scale=f"difference of STIR ({estimator} CKA)",
         triangles=True,
+        note=f"{note} The diagonal is 0 by definition. Published: {published.source}.",
     )
-    sample = sample_note(
-        results,
-        [metric_curve(results, "flow", model=model, epoch=epoch, estimator=estimator)],
-        has_band=False,
-    )
-    style.note_below(
-        figure, f"{sample} The diagonal is 0 by definition. Published: {published.source}."
-    )
-    return figure
 
 
 def _curves(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> dict[str, Curve]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -70,6 +71,18 @@ def test_every_figure_draws_whatever_is_missing(shape: Shape, tmp_path: Path) ->
     assert len(figures) >= 6
     for make in figures.values():
         make().draw_without_rendering()
+
+
+def test_no_panel_reaches_into_the_title_of_its_figure(tmp_path: Path) -> None:
+    shape = Shape(layers=tuple(range(1, 13)))
+    for stem, make in all_figures(synthetic_results(tmp_path, shape)):
+        figure = make()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        (title,) = [one for one in figure.texts if one.get_text() == figure.get_suptitle()]
+        bottom = title.get_window_extent(canvas.get_renderer()).y0
+        tops = [axes.get_tightbbox(canvas.get_renderer()) for axes in figure.axes]
+        assert max(box.y1 for box in tops if box is not None) <= bottom, stem
 
 
 def test_a_stem_does_not_depend_on_what_else_there_is(results: xr.Dataset, tmp_path: Path) -> None:
@@ -140,7 +153,8 @@ def test_forgetting_and_cka_divergence_stand_in_one_panel(results: xr.Dataset) -
 
 def test_each_layer_has_a_line_over_the_epochs_of_its_model(results: xr.Dataset) -> None:
     figure = epochs_figure(results, model="finetuned", estimator="unbiased")
-    for axes, metric in zip(figure.axes, ("learning", "forgetting"), strict=False):
+    names = ("learning", "forgetting", "cka_divergence")
+    for axes, metric in zip(figure.axes, names, strict=False):
         lines = [one for one in axes.lines if len(np.asarray(one.get_xdata())) == 3]
         shown = np.array([np.asarray(one.get_ydata()) for one in lines])
         expected = [

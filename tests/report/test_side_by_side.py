@@ -91,7 +91,7 @@ def test_flow_stands_beside_the_papers_on_one_scale(tmp_path: Path) -> None:
     left, right = figure.axes[:2]
     meshes = [axes.collections[0] for axes in (left, right)]
     assert meshes[0].get_clim() == meshes[1].get_clim()
-    shown = np.ma.getdata(meshes[1].get_array()).reshape(12, 12)
+    shown = np.asarray(meshes[1].get_array()).reshape(12, 12)
     printed = reference.printed()["flow_rows_pretrained_layer_columns_finetuned_layer"]
     np.testing.assert_array_equal(shown, printed["cifar10_classification"])
     assert right.get_ylim()[0] > right.get_ylim()[1]  # the first pretrained layer is at the top
