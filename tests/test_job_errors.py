@@ -85,8 +85,14 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         (
             "finetuned",
             {"checkpoints": "{epoch}.safetensors", "epochs": [2, 5, 3]},
-            ["finetuned", "`epochs` must ascend"],
+            ["finetuned", "epochs must ascend"],
         ),
+        (
+            "finetuned",
+            {"train": {"epochs": 9}, "epochs": [0, 10]},
+            ["finetuned", "`epochs`: 10 is past the last (9)"],
+        ),
+        ("finetuned", {"train": {"epochs": 9}, "epochs": "last"}, ["epochs", "`all` or a list"]),
         ("finetuned", {}, ["`finetuned: {}`", "`train`", "`checkpoints`"]),
         ("pretrained", {}, ["`pretrained: {}`", "`train`", "`checkpoint`", "`timm`"]),
         ("pretrained", {"architecture": ARCHITECTURE}, ["`train`", "`checkpoint`", "`timm`"]),

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -13,7 +14,7 @@ from pydantic import (
 )
 
 from stir_ray.job.data import Data
-from stir_ray.job.grammar import Argument, Numbers, Place, Value, by_key
+from stir_ray.job.grammar import Argument, Numbers, Place, Value, by_key, word_or
 
 _NOT_ARCHITECTURE = {
     "cache_dir",
@@ -28,6 +29,19 @@ _NOT_ARCHITECTURE = {
     "scriptable",
 }
 """Arguments of `timm.create_model` that say something else than what the model is."""
+
+
+def _ascending(epochs: tuple[int, ...]) -> tuple[int, ...]:
+    if list(epochs) != sorted(epochs):
+        raise ValueError("epochs must ascend")
+    return epochs
+
+
+EpochNumbers = Annotated[Numbers, AfterValidator(_ascending)]
+Epochs = Annotated[
+    Annotated[Literal["all"], Tag("<word>")] | Annotated[EpochNumbers, Tag("<other>")],
+    word_or("a list of epochs", "all"),
+]
 
 
 class Architecture(Value):
@@ -115,6 +129,15 @@ class TrainedFinetuning(Value):
     """Finetuned by this job from the pretrained model, with a new classifier."""
 
     train: Training
+    epochs: Epochs = "all"
+    """Which epochs are compared with the pretrained model, and tested: `all` from 0, the model
+    before the first, or a list in ascending order, or `1-100`. Every epoch is trained and kept."""
+
+    @model_validator(mode="after")
+    def _are_trained(self) -> "TrainedFinetuning":
+        if self.epochs != "all" and self.epochs[-1] > self.train.epochs:
+            raise ValueError(f"`epochs`: {self.epochs[-1]} is past the last ({self.train.epochs})")
+        return self
 
 
 class CheckpointFinetuning(Value):
@@ -122,15 +145,13 @@ class CheckpointFinetuning(Value):
 
     checkpoints: Place
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
-    epochs: Numbers
+    epochs: EpochNumbers
     """Which epochs: a list in ascending order, or `1-100`."""
 
     @model_validator(mode="after")
     def _names_the_epoch(self) -> "CheckpointFinetuning":
         if "{epoch}" not in self.checkpoints:
             raise ValueError("`checkpoints` must contain {epoch}, which stands for its number")
-        if list(self.epochs) != sorted(self.epochs):
-            raise ValueError("`epochs` must ascend")
         return self
 
 

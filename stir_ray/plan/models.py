@@ -1,6 +1,6 @@
 """What a job needs before it can be measured: inspections and trainings."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from stir_ray.job import (
@@ -125,6 +125,13 @@ def finetunings(job: Job, pretrained: Checkpoint, version: Version) -> Iterator[
     """Trainings that start from the pretrained model."""
     if isinstance(job.finetuned, TrainedFinetuning):
         yield replace(_training(FINETUNED, job, job.finetuned.train, version), start=pretrained)
+
+
+def compared_epochs(job: Job, every: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    """Those that the job asks for, of all checkpoints of a finetuning that it trains."""
+    source = job.finetuned
+    asked = source.epochs if isinstance(source, TrainedFinetuning) else "all"
+    return tuple(one for one in every if asked == "all" or one.epoch in asked)
 
 
 def _training(name: Role, job: Job, training: Training, version: Version) -> Train:

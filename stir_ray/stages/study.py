@@ -23,6 +23,7 @@ from stir_ray.plan.checkpoints import (
 )
 from stir_ray.plan.measurement import Question
 from stir_ray.plan.models import (
+    compared_epochs,
     finetunings,
     gather_images,
     independent_trainings,
@@ -147,7 +148,7 @@ def _compared(
         read = several(lambda one: inspected_checkpoint(one[1], FINETUNED, one[0], lake), numbered)
         yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
-        yield FINETUNED, trained_checkpoints(task, lake)
+        yield FINETUNED, compared_epochs(job, trained_checkpoints(task, lake))
     for task in independent_trainings(job, asked.version):
         if task.name == FROM_SCRATCH:
             # Only the trained model is a baseline; how it got there shares nothing with pt.

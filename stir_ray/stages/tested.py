@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from stir_ray.errors import JobError
-from stir_ray.job import CheckpointFinetuning
+from stir_ray.job import CheckpointFinetuning, Job
 from stir_ray.lake.schemas import TEST_SETS
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED
-from stir_ray.plan.models import corrupted_tests, inspect_finetuned
+from stir_ray.plan.models import compared_epochs, corrupted_tests, inspect_finetuned
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, CorruptedTest, Evaluate
 from stir_ray.stages.study import (
@@ -25,7 +25,8 @@ from stir_ray.stages.study import (
 def evaluations(asked: Asked, lake: Lake) -> tuple[Evaluate, ...]:
     """A test of every epoch of every model whose classes are known; none if none is asked for.
 
-    Of the pretrained model its last epoch alone, which is the model.
+    Of the pretrained model its last epoch alone, which is the model; of a finetuning those that
+    are compared.
 
     Args:
         asked: a job whose inspections are in the lake.
@@ -42,7 +43,7 @@ def evaluations(asked: Asked, lake: Lake) -> tuple[Evaluate, ...]:
     found: list[Evaluate] = []
     for role, test in tests.items():
         if role in tasks:
-            found.extend(_of_training(tasks[role], test, lake))
+            found.extend(_of_training(asked.job, tasks[role], test, lake))
         else:
             found.extend(_of_files(asked, test, lake))
     return tuple(found)
@@ -53,10 +54,14 @@ def ready(every: Sequence[Evaluate]) -> list[Evaluate]:
     return [one for one in every if one.model.is_stored]
 
 
-def _of_training(task: Train, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
+def _of_training(job: Job, task: Train, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
     images = _images(test, lake).num_rows
     every = trained_checkpoints(task, lake)
-    for one in every[-1:] if task.name == PRETRAINED else every:
+    if task.name == PRETRAINED:
+        every = every[-1:]
+    if task.name == FINETUNED:
+        every = compared_epochs(job, every)
+    for one in every:
         yield Evaluate(test, one, task.training.task, images)
 
 

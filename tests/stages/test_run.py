@@ -54,6 +54,22 @@ def test_a_job_makes_every_part_once(finished: Path) -> None:
     assert len(lake.stored(TRAININGS)) == 3
 
 
+def test_fewer_epochs_of_a_finetuning_are_compared_if_asked_for(
+    finished_copy: Callable[[], Job],
+) -> None:
+    every = finished_copy()
+    lake = Path(every.lake)
+    some = every.finetuned.model_dump() | {"epochs": [0, EPOCHS]}
+    job = small_job(lake, name="some", finetuned=some)
+    assert invariance.run(job, serial=True).tally.tasks == 0
+    found, all_of_them = (open_results(str(lake / "jobs" / name)) for name in ("some", "small"))
+    compared = [one["stir"].sel(model="finetuned") for one in (found, all_of_them)]
+    some_epochs, all_epochs = (one.dropna("epoch", how="all") for one in compared)
+    assert all_epochs.epoch.values.tolist() == list(range(EPOCHS + 1))
+    assert some_epochs.epoch.values.tolist() == [0, EPOCHS]
+    assert some_epochs.equals(all_epochs.sel(epoch=[0, EPOCHS]))
+
+
 def test_a_finished_job_starts_no_task(finished_copy: Callable[[], Job]) -> None:
     summary = invariance.run(finished_copy(), serial=True)
     assert summary.tally.tasks == 0
