@@ -9,6 +9,8 @@ from stir_ray.job.grammar import NAME, Numbers, Place, Value
 from stir_ray.job.models import Finetuned, FromScratch, Pretrained
 from stir_ray.job.robustness import Robustness
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
+from stir_ray.job.similarities import Similarities, measure_of
+from stir_ray.numerics.measures import Measure
 
 LONGEST_NAME = 100
 
@@ -41,9 +43,17 @@ class Job(Value):
     of what was measured. Changes the matrices only."""
     subspace_directions: Annotated[int, Field(ge=1)] = 10
     """Principal directions of a layer whose subspaces are compared; all it has if that is fewer."""
+    similarities: Similarities = ()
+    """Measured besides linear CKA, of the same views: `rbf_cka`, `{rbf_cka: bandwidth}` or
+    `procrustes`, in a table of their own. Inversions are shared with jobs that do not ask."""
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""
     robustness: Robustness | None = None
     """Left out, no accuracy on corrupted images is computed."""
     execution: Execution = Execution()
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What `similarities` asks for."""
+        return tuple(measure_of(one) for one in self.similarities)

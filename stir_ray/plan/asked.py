@@ -13,6 +13,8 @@ from stir_ray.job import CheckpointFinetuning, CheckpointModel, Job
 from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
+_YOUNGER = ("robustness", "similarities")
+"""Keys that ask for nothing unless they are given."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Asked:
     def said(self) -> dict[str, Any]:
         """The job without its place and its machines, which are no part of what is asked."""
         said = self.job.model_dump(mode="json", exclude={"lake", "execution"})
-        if self.job.robustness is None:
-            # As it was said before there was such a key: records of that time stay right.
-            del said["robustness"]
+        for key in _YOUNGER:
+            if not said[key]:
+                # As it was said before there was such a key: records of that time stay right.
+                del said[key]
         return said
 
     @cached_property

@@ -18,11 +18,13 @@ _FOOTER_BYTES = {
     "inversions": 3_700,
     "images": 3_800,
     "comparisons": 7_800,
+    "similarities": 7_800,
     "subspaces": 3_900,
     "test_sets": 2_400,
     "accuracies": 5_400,
 }
 _COMPARISON_ROW_BYTES = 100
+_SIMILARITY_ROW_BYTES = 100
 _INVERSION_ROW_BYTES = 24
 _SUBSPACE_ROW_BYTES = 10
 _TEST_ROW_BYTES = 5
@@ -193,9 +195,15 @@ def _inversion(task: Invert, scale: Scale) -> Cost:
 
 
 def _comparisons(task: Invert | Compare) -> dict[str, float]:
-    of_one = _FOOTER_BYTES["comparisons"] + len(task.question.layers) * _COMPARISON_ROW_BYTES
-    count = len(task.targets) if isinstance(task, Invert) else len(task.question.layers)
-    return {"comparisons": float(count * of_one)}
+    """And what other measures say of them, whose arithmetic is little beside a view."""
+    layers, measures = len(task.question.layers), len(task.question.measures)
+    count = len(task.targets) if isinstance(task, Invert) else layers
+    of_one = _FOOTER_BYTES["comparisons"] + layers * _COMPARISON_ROW_BYTES
+    by_one = _FOOTER_BYTES["similarities"] + layers * _SIMILARITY_ROW_BYTES
+    stored = {"comparisons": float(count * of_one)}
+    if measures:
+        stored["similarities"] = float(count * measures * by_one)
+    return stored
 
 
 def _training(task: Train, scale: Scale) -> Cost:

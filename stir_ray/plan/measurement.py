@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from stir_ray.identity import Canonical
+from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.parts import Part, part
@@ -21,6 +22,7 @@ class Question:
         settings: of the inversion.
         layers: all layers asked about, from 1.
         directions: of a layer whose subspaces are compared.
+        measures: similarities besides linear CKA.
     """
 
     image_set: str
@@ -29,6 +31,7 @@ class Question:
     settings: InversionSettings
     layers: tuple[int, ...]
     directions: int = 10
+    measures: tuple[Measure, ...] = ()
 
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """The record of one inversion: residuals per image."""
@@ -42,6 +45,14 @@ class Question:
         """How all layers of the target see the inverted images."""
         inverted = self.of_inversion(reference, layer, seed)
         return part("comparisons", target=target.weights, layers=self._layers, **inverted)
+
+    def similarity(
+        self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint, measure: Measure
+    ) -> Part:
+        """The same by another similarity: a part each, so that one more leaves the others."""
+        inverted = self.of_inversion(reference, layer, seed)
+        seen = {"target": target.weights, "layers": self._layers}
+        return part("similarities", measure=measure, **seen, **inverted)
 
     def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Part:
         """How alike all layers of two models spread the images; no inversion takes part in it."""
@@ -98,6 +109,17 @@ class Comparison:
         """Of the scores."""
         return self.question.comparison(self.reference, self.layer, self.seed, self.target)
 
+    @cached_property
+    def similarities(self) -> tuple[Part, ...]:
+        """Of the other similarities, in the order of the question's measures."""
+        place = self.reference, self.layer, self.seed, self.target
+        return tuple(self.question.similarity(*place, one) for one in self.question.measures)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """All that is measured of it."""
+        return (self.part, *self.similarities)
+
     @property
     def inversion(self) -> Part:
         """Of the residuals of the inversions that are looked at."""
@@ -132,9 +154,9 @@ class Invert:
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
-        """Residuals, kept images, and a comparison per target."""
+        """Residuals, kept images, and what is measured of each target."""
         kept = () if self.keep == 0 else (self.images_part,)
-        return (self.inversion_part, *kept, *(one.part for one in self.comparisons))
+        return (self.inversion_part, *kept, *_all_of(self.comparisons))
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -182,9 +204,9 @@ class Compare:
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
-        """A comparison per inverted layer, and perhaps one of subspaces."""
+        """What is measured of each inverted layer, and perhaps of subspaces."""
         subspaces = (self.subspaces_part,) if self.with_subspaces else ()
-        return (*(one.part for one in self.comparisons), *subspaces)
+        return (*_all_of(self.comparisons), *subspaces)
 
     @property
     def subspaces_part(self) -> Part:
@@ -203,3 +225,7 @@ class Compare:
     def label(self) -> str:
         """In words."""
         return f"show {self.reference.label} to {self.target.label}, seed {self.seed}"
+
+
+def _all_of(comparisons: tuple[Comparison, ...]) -> tuple[Part, ...]:
+    return tuple(part for one in comparisons for part in one.parts)

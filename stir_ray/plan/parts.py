@@ -15,6 +15,7 @@ RECIPES = {
     "inversions": 2,
     "images": 1,
     "comparisons": 1,
+    "similarities": 1,
     "subspaces": 1,
     "test_sets": 1,
     "accuracies": 1,

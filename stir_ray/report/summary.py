@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
-from stir_ray.lake.schemas import RESULT_TABLES, ROBUSTNESS
+from stir_ray.lake.schemas import OTHER_SIMILARITIES, RESULT_TABLES, ROBUSTNESS, TableSchema
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
@@ -23,13 +23,19 @@ def of_tasks(ran: Mapping[str, int]) -> str:
 def of_results(job: Job, reduced: Reduced) -> str:
     """How complete the results are, and where."""
     objects = Objects(job.lake)
-    tables = [schema for schema in RESULT_TABLES if job.robustness or schema is not ROBUSTNESS]
+    tables = [schema for schema in RESULT_TABLES if _is_asked_for(schema, job)]
     lines = [
         f"{reduced.present} of {reduced.cells} cells have a number.",
         *of_tests(reduced),
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in tables),
     ]
     return "\n".join(lines)
+
+
+def _is_asked_for(schema: TableSchema, job: Job) -> bool:
+    """Tables of what a job does not ask for are empty."""
+    asked = {ROBUSTNESS.name: job.robustness, OTHER_SIMILARITIES.name: job.similarities}
+    return bool(asked.get(schema.name, True))
 
 
 def of_tests(reduced: Reduced) -> Iterator[str]:

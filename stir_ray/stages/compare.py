@@ -8,9 +8,11 @@ from stir_ray.errors import MissingPart
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
+from stir_ray.plan.parts import Part
 from stir_ray.stages.phases import Phase
+from stir_ray.stages.similarities import compare_by
 from stir_ray.stages.subspaces import compare_subspaces
-from stir_ray.stages.views import scores
+from stir_ray.stages.views import View, scores
 from stir_ray.stages.workbench import Workbench
 
 
@@ -20,20 +22,22 @@ def compare_models(task: Compare, bench: Workbench) -> None:
     Raises:
         MissingPart: if inversions of a layer are not stored; those of the others are compared.
     """
-    missing = [one for one in task.comparisons if not bench.is_stored(one.part)]
-    with_subspaces = task.with_subspaces and not bench.is_stored(task.subspaces_part)
+    missing = {part for part in task.outputs if not bench.is_stored(part)}
+    with_subspaces = task.with_subspaces and task.subspaces_part in missing
     if with_subspaces:
         compare_subspaces(task, bench)
-    if not missing and not with_subspaces:
+    if not missing:
         # Another run has done it since it was planned.
         bench.meter.note(found=1.0)
         return
-    if len(missing) == len(task.comparisons) and with_subspaces == task.with_subspaces:
+    if len(missing) == len(task.outputs):
         bench.meter.note(whole=1.0)
     absent = []
-    for comparison in missing:
+    for comparison in task.comparisons:
+        if missing.isdisjoint(comparison.parts):
+            continue
         if bench.is_stored(comparison.images):
-            compare_layer(comparison, bench.inverted(comparison.images), bench)
+            compare_layer(comparison, bench.inverted(comparison.images), missing, bench)
         else:
             absent.append(str(comparison.layer))
     if absent:
@@ -43,13 +47,33 @@ def compare_models(task: Compare, bench: Workbench) -> None:
         )
 
 
-def compare_layer(comparison: Comparison, images: Tensor, bench: Workbench) -> None:
-    """Store how every layer of the target sees `images`, inverted from a layer of the reference."""
+def compare_layer(
+    comparison: Comparison, images: Tensor, missing: set[Part], bench: Workbench
+) -> None:
+    """Store how the target sees `images`, inverted from a layer of the reference.
+
+    Args:
+        comparison: of all layers of the target.
+        images: the inverted ones.
+        missing: of its parts, those to be stored; there may be others among them.
+        bench: of the worker.
+    """
+    if missing.isdisjoint(comparison.parts):
+        return
+    question = comparison.question
+    fooled = bench.view(comparison.target, question, images)
+    if comparison.part in missing:
+        _store_scores(comparison, fooled, bench)
+    for measure, part in zip(question.measures, comparison.similarities, strict=True):
+        if part in missing:
+            compare_by(comparison, measure, fooled, bench)
+
+
+def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> None:
     question, target = comparison.question, comparison.target
     of_reference = bench.real_view(comparison.reference, question)
     own = of_reference[question.layers.index(comparison.layer)]
     seen = bench.real_view(target, question)
-    fooled = bench.view(target, question, images)
     baselines = bench.baselines(target, question, comparison.seed)
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
@@ -64,7 +88,7 @@ def compare_layer(comparison: Comparison, images: Tensor, bench: Workbench) -> N
             "reference_layer": comparison.layer,
             "target_layer": list(question.layers),
             "seed": comparison.seed,
-            "images": len(images),
+            "images": len(fooled[0]),
             **{name: [row[name] for row in rows] for name in rows[0]},
         },
     )

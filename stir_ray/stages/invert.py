@@ -59,8 +59,7 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         if task.inversion_part in missing:
             _store_record(task, bench, inverted)
     for comparison in task.comparisons:
-        if comparison.part in missing:
-            compare_layer(comparison, images, bench)
+        compare_layer(comparison, images, missing, bench)
 
 
 def _missing(task: Invert, bench: Workbench) -> set[Part]:

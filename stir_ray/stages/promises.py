@@ -69,17 +69,18 @@ def _of_comparisons(
     comparisons: tuple[Comparison, ...], images: int
 ) -> Iterator[tuple[Part, Promise]]:
     for one in comparisons:
-        yield (
-            one.part,
-            _columns(
-                reference=one.reference.weights,
-                target=one.target.weights,
-                reference_layer=one.layer,
-                target_layer=one.question.layers,
-                seed=one.seed,
-                images=images,
-            ),
-        )
+        planned = {
+            "reference": one.reference.weights,
+            "target": one.target.weights,
+            "reference_layer": one.layer,
+            "target_layer": one.question.layers,
+            "seed": one.seed,
+            "images": images,
+        }
+        yield one.part, _columns(**planned)
+        for measure, part in zip(one.question.measures, one.similarities, strict=True):
+            by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
+            yield part, _columns(**planned, **by)
 
 
 def _subspaces(task: Compare, images: int) -> Promise:

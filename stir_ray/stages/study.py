@@ -79,6 +79,7 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             settings=job.inversion.settings(),
             layers=layers,
             directions=job.subspace_directions,
+            measures=job.measures,
         ),
         pretrained=pretrained,
         compared=dict(_compared(asked, lake, pretrained)),

@@ -26,6 +26,7 @@ from stir_ray.lake.schemas import (
     IMAGES,
     INVERSIONS,
     PART_TABLES,
+    SIMILARITIES,
     SUBSPACES,
     TRAININGS,
 )
@@ -45,7 +46,7 @@ YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
 _TABLES = {schema.name for schema in PART_TABLES}
 _AFTER_TRAINING = {
-    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
+    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SIMILARITIES.name, SUBSPACES.name),
     *(ACCURACIES.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING

@@ -6,13 +6,21 @@ import numpy as np
 import pyarrow as pa
 
 from stir_ray.identity import bytes_digest
-from stir_ray.lake.schemas import ANALYSIS_TABLES, IMAGE_SETS, MATRICES, RESULT_TABLES, TableSchema
+from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
+    IMAGE_SETS,
+    MATRICES,
+    OTHER_SIMILARITIES,
+    RESULT_TABLES,
+    SIMILARITIES,
+    TableSchema,
+)
 from stir_ray.lake.tables import images_of, provenance
 
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = (
     *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy", "accuracy"),
-    *("chance", "subspace_similarity"),
+    *("chance", "subspace_similarity", "similarity"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r")
@@ -46,6 +54,8 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
+    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
+        return values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     if name in ("test_accuracy", "accuracy") or schema in ANALYSIS_TABLES:
         # A reconstruction has no accuracy, and not every hypothesis has a correlation.
         return values[~np.isnan(values)]

@@ -82,18 +82,20 @@ def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
 
 
 def baselines(real: View, noise: View, *, seed: int) -> list[dict[str, float]]:
-    """Per layer, STIR of the noise start and of images paired with others.
+    """Per layer, STIR of the noise start and of images paired with others."""
+    return [
+        scores("noise_stir", gram, of_noise)
+        | scores("shuffled_stir", gram, shuffled(gram, seed=seed))
+        for gram, of_noise in zip(real, noise, strict=True)
+    ]
 
-    The pairing is drawn from the seed and pairs no image with itself.
-    """
-    count = len(real[0])
+
+def shuffled(gram: Tensor, *, seed: int) -> Tensor:
+    """The Gram matrix of other images: drawn from the seed, and none in its own place."""
+    count = len(gram)
     generator = torch.Generator().manual_seed(derive_seed("shuffled", seed, count))
-    order = torch.randperm(count, generator=generator).to(real[0].device)
+    order = torch.randperm(count, generator=generator).to(gram.device)
     # Along a random cycle of all images none meets itself.
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)
-    return [
-        scores("noise_stir", gram, of_noise)
-        | scores("shuffled_stir", gram, gram[partner][:, partner])
-        for gram, of_noise in zip(real, noise, strict=True)
-    ]
+    return gram[partner][:, partner]

@@ -290,6 +290,10 @@ class Workbench:
 
         return self._views.get(("baselines", checkpoint.weights, question, seed), compute)
 
+    def kept(self, key: object, make: Callable[[], Kept]) -> Kept:
+        """What was made of views before, if it is still at hand."""
+        return self._views.get(key, make)
+
     def read_weights(self, location: str) -> dict[str, Tensor]:
         """The state dict at a lake key, path, URL or timm name.
 

@@ -196,3 +196,14 @@ def test_features_whose_hsic_overflows_score_no_nan(cka: Cka) -> None:
     huge = linear_gram(1e90 * features(1, 13, 5))
     with pytest.raises(ValueError, match="no finite positive HSIC"):
         cka(huge, huge)
+
+
+@pytest.mark.parametrize("bandwidth", [1e3, 1e6])
+def test_a_broad_kernel_is_linear_and_loses_no_digits(bandwidth: float) -> None:
+    pair = related(seed=13, images=11)
+    broad = [rbf_gram(side, bandwidth=bandwidth) for side in pair]
+    linear = [linear_gram(side) for side in pair]
+    for cka in (cka_biased, cka_unbiased):
+        # What is left of the kernel's curvature: distance² over 2 σ² of the largest ones.
+        assert cka(*broad) == pytest.approx(cka(*linear), abs=1e-5)
+        assert cka(broad[0], broad[0]) <= 1 + ROUNDING

@@ -6,6 +6,10 @@ from stir_ray.lake.schemas.analysis import (
     HYPOTHESES,
     LEARNING_WITH_FORGETTING,
 )
+from stir_ray.lake.schemas.beside import (
+    OTHER_SIMILARITIES,
+    SIMILARITIES,
+)
 from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
 from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
 from stir_ray.lake.schemas.parts import (
@@ -47,11 +51,13 @@ __all__ = [
     "LEARNING_WITH_FORGETTING",
     "MATRICES",
     "MODELS",
+    "OTHER_SIMILARITIES",
     "PART_TABLES",
     "RESULTS",
     "RESULT_TABLES",
     "ROBUSTNESS",
     "SHARD",
+    "SIMILARITIES",
     "SUBSPACES",
     "SUBSPACE_SIMILARITY",
     "TEST_SETS",

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from stir_ray.lake.schemas.beside import PARTS_BESIDE
 from stir_ray.lake.schemas.columns import FLOAT, IMAGE, INT, TEXT, Column, TableSchema
 from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
 
@@ -147,5 +148,5 @@ FAILURES = TableSchema(
 
 PART_TABLES = (
     *(IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES),
-    *(TEST_SETS, ACCURACIES, FAILURES),
+    *(*PARTS_BESIDE, TEST_SETS, ACCURACIES, FAILURES),
 )

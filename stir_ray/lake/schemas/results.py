@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from stir_ray.lake.schemas.beside import RESULTS_BESIDE
 from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
 from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
 from stir_ray.lake.schemas.parts import TRAININGS
@@ -78,4 +79,4 @@ ROBUSTNESS = TableSchema(
     key=("model", "epoch", "corruption", "severity"),
 )  # fmt: skip
 
-RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY, ROBUSTNESS)
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY, ROBUSTNESS, *RESULTS_BESIDE)

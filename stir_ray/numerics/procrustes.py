@@ -1,0 +1,60 @@
+"""Orthogonal Procrustes similarity of two sets of features of the same images.
+
+Schönemann 1966; of representations Ding et al. 2021 and Williams et al. 2021. Found from
+Gram matrices alone: features of a transformer layer have tens of thousands of units, and there are
+hundreds of images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    Gram = Float[Tensor, "image image"]
+    Coordinates = Float[Tensor, "image axis"]
+
+
+def coordinates(gram: Gram) -> Coordinates:
+    """Features with the fewest units that have this Gram matrix, their Frobenius norm made 1.
+
+    Any features that have it are these after a rotation, which the similarity does not see.
+
+    Args:
+        gram: of centred features, as `similarity.linear_gram` makes it.
+
+    Raises:
+        ValueError: if it is not finite or has no positive eigenvalue.
+    """
+    if not bool(torch.isfinite(gram).all()):
+        raise ValueError("Gram matrix is not finite: no Procrustes similarity")
+    variances, axes = torch.linalg.eigh(gram)
+    # What is smaller is rounding, of either sign; a root would make it a signal.
+    kept = variances > len(gram) * torch.finfo(gram.dtype).eps * variances[-1]
+    if not bool(kept.any()):
+        raise ValueError("features do not vary over the images: no Procrustes similarity")
+    return axes[:, kept] * (variances[kept] / variances[kept].sum()).sqrt()
+
+
+def procrustes(k: Gram, l: Gram) -> float:  # noqa: E741 - K and L, as in `similarity`
+    """‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centred features with these Gram matrices: in [0, 1].
+
+    The largest inner product that a rotation or reflection of Y can have with X, both scaled to
+    norm 1; fewer units are filled up with zeros. 1 for equal geometry. The squared Procrustes
+    distance is 2 − 2 × this, the angular one its arc cosine. As biased CKA it is far from 0 for
+    independent features that have more units than there are images.
+
+    Raises:
+        ValueError: as `coordinates`.
+    """
+    return aligned(coordinates(k), coordinates(l))
+
+
+def aligned(one: Coordinates, other: Coordinates) -> float:
+    """The same of coordinates, which can be had once for many comparisons."""
+    # Rounding can carry equal geometries past 1.
+    return min(1.0, float(torch.linalg.svdvals(one.T @ other).sum()))

@@ -1,0 +1,100 @@
+"""How far a model is fooled by other measures than linear CKA, of the same Gram matrices."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from stir_ray.lake.schemas import SIMILARITIES
+from stir_ray.lake.tables import build
+from stir_ray.numerics import procrustes
+from stir_ray.numerics.measures import Measure, Similarity
+from stir_ray.numerics.similarity import rbf_of_linear
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import Comparison, Question
+from stir_ray.stages.phases import Phase
+from stir_ray.stages.views import View, scores, shuffled
+from stir_ray.stages.workbench import Workbench
+
+
+def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Workbench) -> None:
+    """Store how alike images and inverted images are to the target by a measure.
+
+    Args:
+        comparison: of a reference and a target.
+        measure: that is stored.
+        fooled: the target's view of the inverted images.
+        bench: of the worker.
+    """
+    question, target = comparison.question, comparison.target
+    own = _real(comparison.reference, question, measure, bench)
+    own_layer = own[question.layers.index(comparison.layer)]
+    seen = _real(target, question, measure, bench)
+    baselines = _baselines(target, question, comparison.seed, measure, bench)
+    with bench.meter.spending(Phase.COMPARE):
+        rows: list[Mapping[str, float]] = [
+            _scores("stir", measure, real, _prepared(gram, measure))
+            | _scores("similarity", measure, real, own_layer)
+            | baseline
+            for real, gram, baseline in zip(seen, fooled, baselines, strict=True)
+        ]
+    table = build(
+        SIMILARITIES,
+        {
+            "reference": comparison.reference.weights,
+            "target": target.weights,
+            "reference_layer": comparison.layer,
+            "target_layer": list(question.layers),
+            "seed": comparison.seed,
+            "images": len(fooled[0]),
+            "measure": str(measure.similarity),
+            "bandwidth": measure.bandwidth,
+            **{name: [row[name] for row in rows] for name in rows[0]},
+        },
+    )
+    bench.write(comparison.similarities[question.measures.index(measure)], table)
+
+
+def _prepared(gram: Tensor, measure: Measure) -> Tensor:
+    """All that can be done with a linear Gram matrix before it meets another."""
+    if measure.similarity is Similarity.RBF_CKA:
+        return rbf_of_linear(gram, bandwidth=measure.bandwidth)
+    return procrustes.coordinates(gram)
+
+
+def _scores(name: str, measure: Measure, one: Tensor, other: Tensor) -> dict[str, float]:
+    if measure.similarity is Similarity.RBF_CKA:
+        return scores(name, one, other)
+    return {name: procrustes.aligned(one, other), f"{name}_unbiased": float("nan")}
+
+
+def _real(
+    checkpoint: Checkpoint, question: Question, measure: Measure, bench: Workbench
+) -> list[Tensor]:
+    """What a model makes of the real images; computed once and reused."""
+
+    def compute() -> list[Tensor]:
+        return [_prepared(gram, measure) for gram in bench.real_view(checkpoint, question)]
+
+    return bench.kept(("real", measure, checkpoint.weights, question), compute)
+
+
+def _baselines(
+    target: Checkpoint, question: Question, seed: int, measure: Measure, bench: Workbench
+) -> list[dict[str, float]]:
+    """Per layer, `stir` if nothing were shared; computed once and reused."""
+
+    def compute() -> list[dict[str, float]]:
+        noise = bench.view(target, question, bench.noise(question, seed))
+        real = bench.real_view(target, question)
+        return [
+            _scores("noise_stir", measure, _prepared(gram, measure), _prepared(of_noise, measure))
+            | _scores(
+                "shuffled_stir",
+                measure,
+                _prepared(gram, measure),
+                _prepared(shuffled(gram, seed=seed), measure),
+            )
+            for gram, of_noise in zip(real, noise, strict=True)
+        ]
+
+    return bench.kept(("baselines", measure, target.weights, question, seed), compute)
