@@ -46,6 +46,12 @@ class Job(Value):
     similarities: Similarities = ()
     """Measured besides linear CKA, of the same views: `rbf_cka`, `{rbf_cka: bandwidth}` or
     `procrustes`, in a table of their own. Inversions are shared with jobs that do not ask."""
+    predictions: bool = False
+    """Whether the class that each model predicts stays the same on inverted images: a reading of
+    shared invariance without CKA. Of models that have a classifier."""
+    metamers: bool = False
+    """Whether the inverted model finds each inverted image nearer to its original than any two
+    different images are, by the criteria of Feather et al. 2023."""
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""

@@ -13,7 +13,7 @@ from stir_ray.job import CheckpointFinetuning, CheckpointModel, Job
 from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
-_YOUNGER = ("robustness", "similarities")
+_YOUNGER = ("robustness", "similarities", "predictions", "metamers")
 """Keys that ask for nothing unless they are given."""
 
 

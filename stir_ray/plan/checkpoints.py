@@ -25,6 +25,7 @@ class Checkpoint:
         architecture: to load them into.
         content: digest of all that is stored, classifier and decoder included; without them, models
             that tell other classes apart would be one.
+        has_classifier: whether it has one that was not made up for another purpose.
     """
 
     role: Role
@@ -33,6 +34,7 @@ class Checkpoint:
     location: str
     architecture: Architecture
     content: str = ""
+    has_classifier: bool = False
 
     @property
     def is_trained(self) -> bool:

@@ -19,12 +19,16 @@ _FOOTER_BYTES = {
     "images": 3_800,
     "comparisons": 7_800,
     "similarities": 7_800,
+    "predictions": 4_500,
+    "metamers": 5_500,
     "subspaces": 3_900,
     "test_sets": 2_400,
     "accuracies": 5_400,
 }
 _COMPARISON_ROW_BYTES = 100
 _SIMILARITY_ROW_BYTES = 100
+_PREDICTION_ROW_BYTES = 5
+_METAMER_ROW_BYTES = 28
 _INVERSION_ROW_BYTES = 24
 _SUBSPACE_ROW_BYTES = 10
 _TEST_ROW_BYTES = 5
@@ -119,9 +123,10 @@ def _kind(task: Task) -> Hashable:
     match task:
         # The question by its identity: all tasks of a study share it, and the first one keeps it.
         case Invert():
-            return id(task.question), task.layer, len(task.targets), task.keep
+            looks = len(task.targets), _predicting(task)
+            return id(task.question), task.layer, *looks, task.keep
         case Compare():
-            return id(task.question), task.with_subspaces
+            return id(task.question), task.with_subspaces, _predicting(task)
         case Evaluate():
             return task.test, task.images
         case _:
@@ -142,12 +147,13 @@ def cost(task: Task, scale: Scale) -> Cost:
             layers = task.question.layers
             read = len(layers) * scale.images * scale.pixels * STORED_PIXEL_BYTES
             looks = len(layers) + 2 + task.with_subspaces
-            stored = _comparisons(task)
+            stored = {}
             if task.with_subspaces:
                 stored["subspaces"] = (
                     _FOOTER_BYTES["subspaces"] + len(layers) ** 2 * _SUBSPACE_ROW_BYTES
                 )
-            return Cost(looks * _view(layers, scale), stored, float(read))
+            seen = Cost(looks * _view(layers, scale), stored, float(read))
+            return seen + _comparisons(task, scale)
         case Train():
             return _training(task, scale)
         case Evaluate():
@@ -183,19 +189,25 @@ def _inversion(task: Invert, scale: Scale) -> Cost:
         + 4 * scale.flops[task.layer - 1]
     )
     flops = scale.images * per_image + len(task.targets) * _view(task.question.layers, scale)
-    stored = {
+    stored: dict[str, float] = {
         "inversions": _FOOTER_BYTES["inversions"] + scale.images * _INVERSION_ROW_BYTES,
-        **_comparisons(task),
     }
+    if task.question.metamers:
+        # Representations of images and inverted images; the null is found once per layer.
+        flops += 2 * scale.images * scale.flops[task.layer - 1]
+        stored["metamers"] = _FOOTER_BYTES["metamers"] + scale.images * _METAMER_ROW_BYTES
     if task.keep != 0:
         kept = scale.images if task.keep is None else task.keep
         pixels = kept * scale.pixels * STORED_PIXEL_BYTES
         stored["images"] = _FOOTER_BYTES["images"] + pixels
-    return Cost(flops, stored)
+    return Cost(flops, stored) + _comparisons(task, scale)
 
 
-def _comparisons(task: Invert | Compare) -> dict[str, float]:
-    """And what other measures say of them, whose arithmetic is little beside a view."""
+def _comparisons(task: Invert | Compare, scale: Scale) -> Cost:
+    """What is stored of views, by other measures too, and predicting classes.
+
+    The arithmetic of other measures is little beside a view.
+    """
     layers, measures = len(task.question.layers), len(task.question.measures)
     count = len(task.targets) if isinstance(task, Invert) else layers
     of_one = _FOOTER_BYTES["comparisons"] + layers * _COMPARISON_ROW_BYTES
@@ -203,7 +215,20 @@ def _comparisons(task: Invert | Compare) -> dict[str, float]:
     stored = {"comparisons": float(count * of_one)}
     if measures:
         stored["similarities"] = float(count * measures * by_one)
-    return stored
+    predicting = _predicting(task)
+    if predicting:
+        classes = _FOOTER_BYTES["predictions"] + scale.images * _PREDICTION_ROW_BYTES
+        stored["predictions"] = float(predicting * classes)
+    return Cost(float(predicting * scale.images * scale.flops[-1]), stored)
+
+
+def _predicting(task: Invert | Compare) -> int:
+    """Comparisons whose target predicts classes."""
+    if not task.question.predictions:
+        return 0
+    if isinstance(task, Invert):
+        return sum(target.has_classifier for target in task.targets)
+    return len(task.question.layers) * task.target.has_classifier
 
 
 def _training(task: Train, scale: Scale) -> Cost:

@@ -23,6 +23,8 @@ class Question:
         layers: all layers asked about, from 1.
         directions: of a layer whose subspaces are compared.
         measures: similarities besides linear CKA.
+        predictions: whether classes are predicted by the models that have a classifier.
+        metamers: whether inverted images are held against other images.
     """
 
     image_set: str
@@ -32,6 +34,8 @@ class Question:
     layers: tuple[int, ...]
     directions: int = 10
     measures: tuple[Measure, ...] = ()
+    predictions: bool = False
+    metamers: bool = False
 
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """The record of one inversion: residuals per image."""
@@ -53,6 +57,18 @@ class Question:
         inverted = self.of_inversion(reference, layer, seed)
         seen = {"target": target.weights, "layers": self._layers}
         return part("similarities", measure=measure, **seen, **inverted)
+
+    def classes(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
+        """What the target takes images and inverted images for.
+
+        Of its whole checkpoint: models that differ in their classifiers alone share all else.
+        """
+        inverted = self.of_inversion(reference, layer, seed)
+        return part("predictions", checkpoint=target.content, **inverted)
+
+    def agreement(self, reference: Checkpoint, layer: int, seed: int) -> Part:
+        """How well the inverted images agree with theirs, to the model that was inverted."""
+        return part("metamers", **self.of_inversion(reference, layer, seed))
 
     def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Part:
         """How alike all layers of two models spread the images; no inversion takes part in it."""
@@ -116,9 +132,17 @@ class Comparison:
         return tuple(self.question.similarity(*place, one) for one in self.question.measures)
 
     @cached_property
+    def predictions(self) -> Part | None:
+        """Of the classes that the target predicts; None if none are asked for, or it has none."""
+        if not self.question.predictions or not self.target.has_classifier:
+            return None
+        return self.question.classes(self.reference, self.layer, self.seed, self.target)
+
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
         """All that is measured of it."""
-        return (self.part, *self.similarities)
+        predictions = (self.predictions,) if self.predictions else ()
+        return (self.part, *self.similarities, *predictions)
 
     @property
     def inversion(self) -> Part:
@@ -156,7 +180,8 @@ class Invert:
     def outputs(self) -> tuple[Part, ...]:
         """Residuals, kept images, and what is measured of each target."""
         kept = () if self.keep == 0 else (self.images_part,)
-        return (self.inversion_part, *kept, *_all_of(self.comparisons))
+        metamers = (self.metamers_part,) if self.question.metamers else ()
+        return (self.inversion_part, *kept, *metamers, *_all_of(self.comparisons))
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -175,6 +200,11 @@ class Invert:
     def images_part(self) -> Part:
         """Of the kept images."""
         return self.question.images(self.reference, self.layer, self.seed, self.keep)
+
+    @property
+    def metamers_part(self) -> Part:
+        """Of how well inverted images agree with theirs."""
+        return self.question.agreement(self.reference, self.layer, self.seed)
 
     @property
     def label(self) -> str:

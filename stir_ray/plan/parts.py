@@ -16,6 +16,8 @@ RECIPES = {
     "images": 1,
     "comparisons": 1,
     "similarities": 1,
+    "predictions": 1,
+    "metamers": 1,
     "subspaces": 1,
     "test_sets": 1,
     "accuracies": 1,

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, groupby
 from typing import TypeVar
 
+from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.tasks import Task
 
@@ -46,10 +47,16 @@ def _what_is_asked(task: Task) -> Hashable:
     """Equal for tasks of one model and seed, and for equal tasks; makes no ids of measurements."""
     match task:
         case Invert():
-            looking = tuple(target.weights for target in task.targets)
+            looking = _looking(task, *task.targets)
             return Invert, task.question, task.reference.weights, task.seed, looking, task.keep
         case Compare():
-            weights = task.reference.weights, task.target.weights
-            return Compare, task.question, *weights, task.seed, task.with_subspaces
+            models = task.reference.weights, _looking(task, task.target)
+            return Compare, task.question, *models, task.seed, task.with_subspaces
         case _:
             return task.outputs
+
+
+def _looking(task: Invert | Compare, *targets: Checkpoint) -> tuple[str, ...]:
+    """What of the models that look makes a difference: their classifiers, if they predict."""
+    predict = task.question.predictions
+    return tuple(target.content if predict else target.weights for target in targets)

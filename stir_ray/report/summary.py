@@ -5,7 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
-from stir_ray.lake.schemas import OTHER_SIMILARITIES, RESULT_TABLES, ROBUSTNESS, TableSchema
+from stir_ray.lake.schemas import (
+    METAMER_COUNTS,
+    OTHER_SIMILARITIES,
+    RESULT_TABLES,
+    ROBUSTNESS,
+    UNCHANGED_PREDICTIONS,
+    TableSchema,
+)
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
@@ -34,7 +41,12 @@ def of_results(job: Job, reduced: Reduced) -> str:
 
 def _is_asked_for(schema: TableSchema, job: Job) -> bool:
     """Tables of what a job does not ask for are empty."""
-    asked = {ROBUSTNESS.name: job.robustness, OTHER_SIMILARITIES.name: job.similarities}
+    asked = {
+        ROBUSTNESS.name: job.robustness,
+        OTHER_SIMILARITIES.name: job.similarities,
+        UNCHANGED_PREDICTIONS.name: job.predictions,
+        METAMER_COUNTS.name: job.metamers,
+    }
     return bool(asked.get(schema.name, True))
 
 

@@ -10,6 +10,7 @@ from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.stages.phases import Phase
+from stir_ray.stages.predictions import store_predictions
 from stir_ray.stages.similarities import compare_by
 from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import View, scores
@@ -60,7 +61,11 @@ def compare_layer(
     """
     if missing.isdisjoint(comparison.parts):
         return
-    question = comparison.question
+    question, predictions = comparison.question, comparison.predictions
+    if predictions in missing:
+        store_predictions(comparison, predictions, images, bench)
+    if missing.isdisjoint((comparison.part, *comparison.similarities)):
+        return
     fooled = bench.view(comparison.target, question, images)
     if comparison.part in missing:
         _store_scores(comparison, fooled, bench)

@@ -16,6 +16,7 @@ from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
 from stir_ray.stages.compare import compare_layer
+from stir_ray.stages.metamers import store_metamers
 from stir_ray.stages.phases import Phase
 from stir_ray.stages.workbench import Workbench
 
@@ -58,6 +59,8 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
             _store_images(task, bench, images)
         if task.inversion_part in missing:
             _store_record(task, bench, inverted)
+    if task.question.metamers and task.metamers_part in missing:
+        store_metamers(task, images, bench)
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, bench)
 

@@ -48,39 +48,47 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
         case Train():
             yield task.outputs[0], _training(task)
         case Invert():
-            inverted = {
-                "reference": task.reference.weights,
-                "reference_layer": task.layer,
-                "seed": task.seed,
-            }
-            yield task.inversion_part, _columns(image_id=image_ids, **inverted)
-            if task.keep != 0:
-                yield task.images_part, _columns(image_id=image_ids[: task.keep], **inverted)
-            yield from _of_comparisons(task.comparisons, len(image_ids))
+            yield from _of_inversion(task, image_ids)
+            yield from _of_comparisons(task.comparisons, image_ids)
         case Compare():
-            yield from _of_comparisons(task.comparisons, len(image_ids))
+            yield from _of_comparisons(task.comparisons, image_ids)
             if task.with_subspaces:
                 yield task.subspaces_part, _subspaces(task, len(image_ids))
         case Evaluate():
             yield task.outputs[0], _evaluation(task)
 
 
+def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:
+    inverted = {
+        "reference": task.reference.weights,
+        "reference_layer": task.layer,
+        "seed": task.seed,
+    }
+    yield task.inversion_part, _columns(image_id=image_ids, **inverted)
+    if task.keep != 0:
+        yield task.images_part, _columns(image_id=image_ids[: task.keep], **inverted)
+    if task.question.metamers:
+        yield task.metamers_part, _columns(image_id=image_ids, **inverted)
+
+
 def _of_comparisons(
-    comparisons: tuple[Comparison, ...], images: int
+    comparisons: tuple[Comparison, ...], image_ids: tuple[int, ...]
 ) -> Iterator[tuple[Part, Promise]]:
     for one in comparisons:
-        planned = {
+        shown = {
             "reference": one.reference.weights,
             "target": one.target.weights,
             "reference_layer": one.layer,
-            "target_layer": one.question.layers,
             "seed": one.seed,
-            "images": images,
         }
+        planned = {**shown, "target_layer": one.question.layers, "images": len(image_ids)}
         yield one.part, _columns(**planned)
         for measure, part in zip(one.question.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
             yield part, _columns(**planned, **by)
+        if one.predictions:
+            looked = {"checkpoint": one.target.content, "image_id": image_ids}
+            yield one.predictions, _columns(**shown, **looked)
 
 
 def _subspaces(task: Compare, images: int) -> Promise:

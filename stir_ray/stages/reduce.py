@@ -16,7 +16,6 @@ from stir_ray.lake.schemas import (
     HISTORY,
     INVERSIONS,
     MATRICES,
-    OTHER_SIMILARITIES,
     RESULT_TABLES,
     RESULTS,
     ROBUSTNESS,
@@ -33,7 +32,7 @@ from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell, cells
 from stir_ray.stages.matrices import matrices
-from stir_ray.stages.side_tables import other_similarities, stored_similarities
+from stir_ray.stages.side_tables import SideTables
 from stir_ray.stages.study import training_history, trainings
 from stir_ray.stages.tested import evaluations, ready
 
@@ -85,7 +84,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
     subspaces = _subspaces(study, lake)
-    similar = stored_similarities(places, lake)
+    beside = SideTables.stored(study, places, lake)
     histories: dict[Role, pa.Table] = {
         task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
     }
@@ -102,8 +101,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         accuracies=[[one.model.label, one.outputs[0].id] for one in tested],
         residual_limit=job.inversion.residual_limit,
         assume_self_stir_one=job.assume_self_stir_one,
-        # Absent where there are none, so that results without them stay current.
-        **({"similarities": [one.said for one in similar]} if similar else {}),
+        **beside.inputs,
     )
     models = len(planned), len(planned) - len(tested)
     reduced = Reduced(inputs, len(places), len(places) - len(present), *models)
@@ -117,7 +115,8 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared), inputs)
         # Empty where nothing is asked: an older one must not pass for what this job says.
         _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
-        _write(lake, job, OTHER_SIMILARITIES, other_similarities(similar, lake), inputs)
+        for schema, table in beside.made(lake):
+            _write(lake, job, schema, table, inputs)
     return reduced
 
 

@@ -1,46 +1,162 @@
 """Results beside the tidy table: what a job asks for besides STIR by linear CKA."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import pyarrow as pa
 
-from stir_ray.lake.schemas import OTHER_SIMILARITIES, SIMILARITIES, TableSchema
+from stir_ray.lake.schemas import (
+    METAMER_COUNTS,
+    METAMERS,
+    OTHER_SIMILARITIES,
+    PREDICTIONS,
+    SIMILARITIES,
+    UNCHANGED_PREDICTIONS,
+    TableSchema,
+)
 from stir_ray.lake.tables import Lake, build
+from stir_ray.plan.parts import Part
+from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A stored part and its place in the results."""
+    """A stored part and the columns that are its place in the results."""
 
-    cell: Cell
+    place: Mapping[str, object]
     part_id: str
+
+    @classmethod
+    def at(cls, cell: Cell, part: Part) -> Self:
+        """A part of a cell."""
+        place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
+        return cls(place, part.id)
 
     @property
     def said(self) -> list[object]:
         """What a result is made from, as far as this part is part of it."""
-        return [self.cell.model, self.cell.epoch, self.cell.direction, self.part_id]
+        return [*self.place.values(), self.part_id]
 
 
-def stored_similarities(places: Iterable[Cell], lake: Lake) -> list[Placed]:
-    """Every stored comparison by another measure; lists the table if the job asks for one."""
-    every = [Placed(cell, part.id) for cell in places for part in cell.comparison.similarities]
-    return _stored(every, SIMILARITIES, lake)
+@dataclass(frozen=True)
+class SideTables:
+    """The stored parts that such results are made from; none of what a job does not ask for.
+
+    Attributes:
+        similarities: by other measures.
+        predictions: of classes.
+        metamers: inversions held against other images.
+    """
+
+    similarities: Sequence[Placed]
+    predictions: Sequence[Placed]
+    metamers: Sequence[Placed]
+
+    @classmethod
+    def stored(cls, study: Study, places: Sequence[Cell], lake: Lake) -> Self:
+        """Those of a study; lists only tables of what is asked for."""
+        predicted = ((cell, cell.comparison.predictions) for cell in places)
+        return cls(
+            similarities=_stored(
+                (Placed.at(cell, one) for cell in places for one in cell.comparison.similarities),
+                SIMILARITIES,
+                lake,
+            ),
+            predictions=_stored(
+                (Placed.at(cell, part) for cell, part in predicted if part), PREDICTIONS, lake
+            ),
+            metamers=_stored(_of_inversions(study), METAMERS, lake),
+        )
+
+    @property
+    def inputs(self) -> dict[str, object]:
+        """What they are made from; empty if of nothing, so that results without stay current."""
+        every = {
+            "similarities": self.similarities,
+            "predictions": self.predictions,
+            "metamers": self.metamers,
+        }
+        return {name: [one.said for one in placed] for name, placed in every.items() if placed}
+
+    def made(self, lake: Lake) -> Iterator[tuple[TableSchema, pa.Table]]:
+        """The results, empty where nothing is stored."""
+        yield (
+            OTHER_SIMILARITIES,
+            _joined(
+                OTHER_SIMILARITIES,
+                (
+                    {**one.place, **part.drop(["reference", "target"]).to_pydict()}
+                    for one, part in _read(self.similarities, SIMILARITIES, lake)
+                ),
+            ),
+        )
+        yield (
+            UNCHANGED_PREDICTIONS,
+            _joined(
+                UNCHANGED_PREDICTIONS,
+                (
+                    {**one.place, **_unchanged(part)}
+                    for one, part in _read(self.predictions, PREDICTIONS, lake)
+                ),
+            ),
+        )
+        yield (
+            METAMER_COUNTS,
+            _joined(
+                METAMER_COUNTS,
+                (
+                    {**one.place, **_counted(part)}
+                    for one, part in _read(self.metamers, METAMERS, lake)
+                ),
+            ),
+        )
 
 
-def other_similarities(placed: Sequence[Placed], lake: Lake) -> pa.Table:
-    """The table `other_similarities`, empty where nothing is stored."""
-    tables = [
-        build(OTHER_SIMILARITIES, {**_place(one.cell), **_columns(part)})
-        for one, part in _read(placed, SIMILARITIES, lake)
-    ]
-    return pa.concat_tables(tables) if tables else OTHER_SIMILARITIES.arrow().empty_table()
+def _of_inversions(study: Study) -> Iterator[Placed]:
+    if not study.question.metamers:
+        return
+    compared = (one for several in study.compared.values() for one in several)
+    for model in (study.pretrained, *compared):
+        for seed in study.seeds:
+            for layer in study.question.layers:
+                part = study.question.agreement(model, layer, seed)
+                yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
 
 
-def _stored(every: Sequence[Placed], schema: TableSchema, lake: Lake) -> list[Placed]:
-    stored = lake.stored(schema) if every else frozenset()
-    return [one for one in every if one.part_id in stored]
+def _unchanged(part: pa.Table) -> dict[str, object]:
+    real, inverted, noise = (
+        part[f"class_of_{name}"].to_numpy() for name in ("image", "inverted", "noise")
+    )
+    every = np.union1d(real, inverted)
+    frequent = [(classes[:, None] == every).mean(axis=0) for classes in (real, inverted)]
+    return _of_inversion(part) | {
+        "unchanged": float((real == inverted).mean()),
+        "chance_unchanged": float(frequent[0] @ frequent[1]),
+        "noise_unchanged": float((real == noise).mean()),
+    }
+
+
+def _counted(part: pa.Table) -> dict[str, object]:
+    names = ("pearson", "spearman", "snr_db")
+    medians = {f"{name}_median": float(np.median(part[name].to_numpy())) for name in names}
+    nulls = {f"null_{name}": part[f"null_{name}"][0].as_py() for name in names}
+    count = int(part["is_metamer"].to_numpy().sum())
+    return _of_inversion(part) | {"metamers": count} | medians | nulls
+
+
+def _of_inversion(part: pa.Table) -> dict[str, object]:
+    """Which one it is, and of how many images."""
+    names = ("seed", "reference_layer")
+    return {"images": part.num_rows} | {name: part[name][0].as_py() for name in names}
+
+
+def _stored(every: Iterable[Placed], schema: TableSchema, lake: Lake) -> list[Placed]:
+    asked = list(every)
+    stored = lake.stored(schema) if asked else frozenset()
+    return [one for one in asked if one.part_id in stored]
 
 
 def _read(
@@ -52,9 +168,6 @@ def _read(
     return ((one, parts[one.part_id]) for one in placed)
 
 
-def _place(cell: Cell) -> dict[str, object]:
-    return {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
-
-
-def _columns(part: pa.Table) -> dict[str, list]:
-    return part.drop(["reference", "target"]).to_pydict()
+def _joined(schema: TableSchema, rows: Iterable[Mapping[str, object]]) -> pa.Table:
+    tables = [build(schema, columns) for columns in rows]
+    return pa.concat_tables(tables) if tables else schema.arrow().empty_table()

@@ -80,6 +80,8 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             layers=layers,
             directions=job.subspace_directions,
             measures=job.measures,
+            predictions=job.predictions,
+            metamers=job.metamers,
         ),
         pretrained=pretrained,
         compared=dict(_compared(asked, lake, pretrained)),
@@ -115,6 +117,7 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
             row["location"],
             task.architecture,
             content or "",
+            task.training.task == "classification",
         )
         for row, content in zip(rows, contents, strict=True)
     )
@@ -160,7 +163,7 @@ def inspected_checkpoint(task: InspectModel, role: Role, epoch: int, lake: Lake)
     """The checkpoint that was inspected; errors as `inspected_card`."""
     card = inspected_card(task, lake)
     place = card["weights"], card["location"], task.architecture, card["content"]
-    return Checkpoint(role, epoch, *place)
+    return Checkpoint(role, epoch, *place, has_classifier=card["classes"] > 0)
 
 
 def inspected_card(task: InspectModel, lake: Lake) -> dict:

@@ -25,7 +25,9 @@ from stir_ray.lake.schemas import (
     FAILURES,
     IMAGES,
     INVERSIONS,
+    METAMERS,
     PART_TABLES,
+    PREDICTIONS,
     SIMILARITIES,
     SUBSPACES,
     TRAININGS,
@@ -46,7 +48,8 @@ YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
 _TABLES = {schema.name for schema in PART_TABLES}
 _AFTER_TRAINING = {
-    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SIMILARITIES.name, SUBSPACES.name),
+    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
+    *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name),
     *(ACCURACIES.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING

@@ -21,9 +21,10 @@ _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = (
     *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy", "accuracy"),
     *("chance", "subspace_similarity", "similarity"),
+    *("unchanged", "chance_unchanged", "noise_unchanged"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
-_UNBIASED_OR_R = ("_unbiased", "_r")
+_UNBIASED_OR_R = ("_unbiased", "_r", "pearson", "spearman")
 _NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
 
 
@@ -56,6 +57,8 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
     if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
         return values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
+    if name.startswith("snr_db"):
+        return values[values != np.inf]  # of equal representations
     if name in ("test_accuracy", "accuracy") or schema in ANALYSIS_TABLES:
         # A reconstruction has no accuracy, and not every hypothesis has a correlation.
         return values[~np.isnan(values)]

@@ -41,6 +41,7 @@ from stir_ray.stages.work import WorkerSettings
 _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
 _MODELS_KEPT = 3
 _VIEWS_KEPT = 8
+_CLASSIFIERS_KEPT = 2
 Kept = TypeVar("Kept")
 
 
@@ -90,6 +91,7 @@ class Workbench:
         self._models = _Recent(_MODELS_KEPT)
         self._image_sets = _Recent(1)
         self._held_out = _Recent(1)
+        self._classifiers = _Recent(_CLASSIFIERS_KEPT)
         self._views = _Recent(_VIEWS_KEPT)
         # Of the CPU's memory as of its cores; its other workers start at the same time.
         of_cpu = min(1.0, threads / (os.cpu_count() or 1))
@@ -210,6 +212,12 @@ class Workbench:
         """
         with self.meter.spending(Phase.LOAD):
             return self._loaded_whole(checkpoint, objective)
+
+    def classifier(self, checkpoint: Checkpoint) -> FrozenModel:
+        """The same of a classifier, kept for the next time: `model` may be one of equal blocks."""
+        return self._classifiers.get(
+            checkpoint.content, lambda: self.tested_model(checkpoint, "classification")
+        )
 
     def held_out(self, test: CorruptedTest) -> HeldOut:
         """The images that models are tested on, and what was made of them before."""

@@ -7,8 +7,12 @@ from stir_ray.lake.schemas.analysis import (
     LEARNING_WITH_FORGETTING,
 )
 from stir_ray.lake.schemas.beside import (
+    METAMER_COUNTS,
+    METAMERS,
     OTHER_SIMILARITIES,
+    PREDICTIONS,
     SIMILARITIES,
+    UNCHANGED_PREDICTIONS,
 )
 from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
 from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
@@ -50,9 +54,12 @@ __all__ = [
     "INVERSIONS",
     "LEARNING_WITH_FORGETTING",
     "MATRICES",
+    "METAMERS",
+    "METAMER_COUNTS",
     "MODELS",
     "OTHER_SIMILARITIES",
     "PART_TABLES",
+    "PREDICTIONS",
     "RESULTS",
     "RESULT_TABLES",
     "ROBUSTNESS",
@@ -62,6 +69,7 @@ __all__ = [
     "SUBSPACE_SIMILARITY",
     "TEST_SETS",
     "TRAININGS",
+    "UNCHANGED_PREDICTIONS",
     "Column",
     "TableSchema",
 ]

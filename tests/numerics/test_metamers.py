@@ -1,0 +1,104 @@
+"""The criteria of model metamers are what scipy finds, pair by pair."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from torch import Tensor
+
+from stir_ray.numerics.metamers import (
+    Agreement,
+    BestOfOthers,
+    agreement,
+    are_metamers,
+    best_of_others,
+)
+from tests.numerics.test_similarity import features
+
+ROUNDING = 1e-9
+
+
+def snr_db(one: Tensor, other: Tensor) -> float:
+    """By its definition."""
+    return float(10 * torch.log10((one**2).sum() / ((other - one) ** 2).sum()))
+
+
+def with_ties(seed: int, images: int, units: int) -> Tensor:
+    """Features of which many are equal, as after a ReLU."""
+    tied = features(seed, images, units).round().clamp_min(0) + features(seed, images, 1)
+    tied[:, 3] += 5  # never all of them
+    return tied
+
+
+@given(seed=st.integers(0, 999), images=st.integers(2, 7), units=st.integers(11, 37))
+def test_they_are_those_of_scipy_also_with_ties(seed: int, images: int, units: int) -> None:
+    one, other = with_ties(seed, images, units), with_ties(seed + 1, images, units)
+    found = agreement(one, other)
+    for row in range(images):
+        pair = one[row].numpy(), other[row].numpy()
+        assert found.pearson[row] == pytest.approx(pearsonr(*pair)[0], abs=ROUNDING)
+        assert found.spearman[row] == pytest.approx(spearmanr(*pair)[0], abs=ROUNDING)
+        assert found.snr_db[row] == pytest.approx(snr_db(one[row], other[row]), abs=ROUNDING)
+
+
+def test_more_images_than_are_ranked_at_once_keep_their_order() -> None:
+    one, other = with_ties(3, 71, 23), with_ties(5, 71, 23)
+    found = agreement(one, other).spearman
+    expected = [spearmanr(a.numpy(), b.numpy())[0] for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+
+
+def test_the_null_is_the_best_of_all_pairs_of_different_images() -> None:
+    one = with_ties(seed=11, images=13, units=29)
+    pairs = list(permutations(one, 2))
+    null = best_of_others(one)
+    ours = [null.pearson, null.spearman, null.snr_db]
+    expected = [
+        max(pearsonr(a.numpy(), b.numpy())[0] for a, b in pairs),
+        max(spearmanr(a.numpy(), b.numpy())[0] for a, b in pairs),
+        max(snr_db(a, b) for a, b in pairs),
+    ]
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
+def test_the_signal_to_noise_ratio_is_the_residual_in_decibels() -> None:
+    one = features(seed=2, images=7, units=19)
+    residual = torch.tensor([1.0, 0.5, 0.1, 0.01, 2.0, 0.3, 1e-6], dtype=torch.float64)
+    away = features(seed=3, images=7, units=19)
+    away = away / away.norm(dim=1, keepdim=True) * one.norm(dim=1, keepdim=True)
+    found = agreement(one, one + residual[:, None] * away).snr_db
+    torch.testing.assert_close(found, -20 * residual.log10(), rtol=0, atol=1e-6)
+
+
+def test_an_image_is_a_metamer_of_itself_and_not_of_another() -> None:
+    one = features(seed=7, images=17, units=31)
+    null = best_of_others(one)
+    assert are_metamers(agreement(one, one), null).all()
+    assert agreement(one, one).snr_db.isinf().all()
+    assert not are_metamers(agreement(one, one.roll(1, dims=0)), null).any()
+
+
+@pytest.mark.parametrize("short", ["pearson", "spearman", "snr_db"])
+def test_all_three_criteria_must_hold(short: str) -> None:
+    found = {name: torch.tensor([0.9]) for name in ("pearson", "spearman", "snr_db")}
+    found[short] = torch.tensor([0.5])
+    null = BestOfOthers(pearson=0.5, spearman=0.5, snr_db=0.5)
+    assert not are_metamers(Agreement(**found), null).any()
+
+
+def test_what_has_no_correlation_is_refused() -> None:
+    good, flat = features(1, 3, 7), features(1, 3, 1).expand(3, 7)
+    with pytest.raises(ValueError, match="equal features"):
+        agreement(good, flat)
+    with pytest.raises(ValueError, match="not finite"):
+        best_of_others(good / 0)
+    with pytest.raises(ValueError, match="at least 2 images, got 1"):
+        best_of_others(good[:1])
+    with pytest.raises(ValueError, match="cannot agree"):
+        agreement(good, good[:, :5])
