@@ -306,3 +306,36 @@ def test_a_plan_says_nothing_of_what_goes_well(
     assert stir_ray("plan", written())[0] == 0
     assert not [line for line in caplog.records if line.name.startswith("stir_ray")]
     assert logging.getLogger("stir_ray").level == logging.INFO
+
+
+def test_jobs_of_several_files_are_planned_together(
+    written: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = written().rename(tmp_path / "first.yaml")
+    second = written(name="second").rename(tmp_path / "second.yaml")
+    code, said, error = stir_ray("plan", "--json", first, second)
+    assert code == 0, error
+    plans = json.loads(said)
+    assert list(plans) == ["small", "second", "total"]
+    # They differ in their names alone: together they are one.
+    tasks = [[stage["planned"] for stage in plan["stages"]] for plan in plans.values()]
+    assert tasks[0] == tasks[1] == tasks[2]
+    assert "All 2 jobs in one run" in stir_ray("plan", first, second)[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "second.yaml: `name: small` as in"),
+        ({"name": "total"}, "second.yaml: `name: total`; give each job its own name"),
+        ({"name": "b", "lake": "elsewhere"}, "second.yaml: its lake is elsewhere, and that of"),
+    ],
+)
+def test_jobs_that_cannot_be_planned_together_are_named(
+    written: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], expected: str
+) -> None:
+    first = written().rename(tmp_path / "first.yaml")
+    second = written(**changed).rename(tmp_path / "second.yaml")
+    code, _, error = stir_ray("plan", first, second)
+    assert code == 2
+    assert expected in error

@@ -17,6 +17,9 @@ from stir_ray.stages.asked import lake_of, recall
 from stir_ray.stages.forecast import Inspected, known_to_lake
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
+JobFiles = Annotated[
+    list[Path], typer.Argument(metavar="JOB...", help="Job files, e.g. jobs/digits.yaml.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

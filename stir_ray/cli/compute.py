@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 
@@ -9,6 +11,7 @@ from stir_ray.cli.arguments import (
     AsJson,
     FlopsPerS,
     JobFile,
+    JobFiles,
     Machines,
     Overrides,
     Price,
@@ -97,7 +100,7 @@ def _plan_of_all(
     machines: int,
     as_json: bool,
 ) -> None:
-    """What the jobs of a file cost together."""
+    """What all jobs cost together."""
     if not as_json:
         print(f"All {len(everyone)} jobs in one run, what they share counted once:")
     terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour, machines)
@@ -116,8 +119,13 @@ def _say_plan(found: Forecast, terms: tables.Terms, *, as_json: bool) -> None:
 
 
 @partial(for_each_job, together=_plan_of_all)
+def _plan_of_one(job: Path, sets: Sequence[str] | None = None, **asked: Any) -> None:
+    found, as_json = inspected_for(read_job(job, sets or ())), asked.pop("as_json")
+    _say_plan(forecast(found), _terms(found.lake, **asked), as_json=as_json)
+
+
 def plan(
-    job: JobFile,
+    jobs: JobFiles,
     sets: Overrides = None,
     *,
     flops_per_s: FlopsPerS = None,
@@ -128,13 +136,18 @@ def plan(
     """Say what a run would do and cost, without doing it.
 
     Hours are at the rate that is given, or else at what earlier runs in the same lake achieved. Of
-    a grid each job is planned as if it were run alone, and last all together.
+    several jobs each is planned as if it were run alone, and last all together.
 
     Example: stir-ray plan jobs/digits.yaml --flops-per-s 60e12 --price-per-gpu-hour 2.5
     """
-    found = inspected_for(read_job(job, sets or ()))
-    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour, machines)
-    _say_plan(forecast(found), terms, as_json=as_json)
+    _plan_of_one(
+        jobs,
+        sets=sets,
+        flops_per_s=flops_per_s,
+        price_per_gpu_hour=price_per_gpu_hour,
+        machines=machines,
+        as_json=as_json,
+    )
 
 
 @for_each_job

@@ -1,4 +1,4 @@
-"""Verbs about one job, made to work on every job of a file."""
+"""Verbs about one job, made to work on every job of a file, and of several files."""
 
 import functools
 import io
@@ -7,10 +7,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stir_ray.errors import StirRayError
+from stir_ray.errors import JobError, StirRayError
 from stir_ray.job import Job
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid, Point
@@ -22,8 +23,20 @@ from stir_ray.stages.grid import Listed
 from stir_ray.stages.rates import measured_rate
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A job and the file that it is of."""
+
+    file: Path
+    point: Point
+
+    @property
+    def name(self) -> str:
+        return self.point.job.name
+
+
 class _Shared:
-    """What is the same for all jobs of a file, read once."""
+    """What is the same for all jobs, read once."""
 
     def __init__(self, lake: Lake) -> None:
         self.lake = Listed(lake)
@@ -35,17 +48,17 @@ class _Shared:
 
 
 _SHARED: ContextVar[_Shared | None] = ContextVar("_SHARED", default=None)
-"""While a verb goes through the jobs of a file."""
+"""While a verb goes through several jobs."""
 
 
 TOGETHER = "total"
-"""With `--json`, beside the names of jobs: each of these has a `=`, so that none is this."""
+"""With `--json`, beside the names of jobs."""
 
 
 def for_each_job(
     verb: Callable[..., None], together: Callable[..., None] | None = None
 ) -> Callable[..., None]:
-    """The verb, called with each job of the file in turn where there are several.
+    """The verb, called with each job of a file or of several in turn.
 
     Of a job that it cannot be done with, what is wrong is said and the next one follows; the
     first of these errors ends the command. With `--json` there is one object by the jobs' names.
@@ -57,40 +70,64 @@ def for_each_job(
     """
 
     @functools.wraps(verb)
-    def of_all(job: Path, *, sets: Sequence[str] | None = None, **options: Any) -> None:
-        grid = read_jobs(job, sets or ())
-        if len(grid.points) == 1:
-            verb(job, sets=sets, **options)
+    def of_all(
+        job: Path | Sequence[Path], *, sets: Sequence[str] | None = None, **options: Any
+    ) -> None:
+        files = [job] if isinstance(job, Path) else list(dict.fromkeys(job))
+        grids = [read_jobs(file, sets or ()) for file in files]
+        every = [
+            _Place(file, point)
+            for file, grid in zip(files, grids, strict=True)
+            for point in grid.points
+        ]
+        if len(every) == 1:
+            verb(files[0], sets=sets, **options)
             return
+        _told_apart(every)
 
-        def of_one(point: Point) -> None:
-            verb(job, sets=[*(sets or ()), *point.pins], **options)
+        def of_one(place: _Place) -> None:
+            verb(place.file, sets=[*(sets or ()), *place.point.pins], **options)
 
-        with _one_lake(grid) as shared:
+        with _one_lake(grids[0]) as shared:
 
             def of_everyone() -> None:
                 if together and shared.inspected:
                     together(shared.inspected, **options)
 
-            (_as_json if options.get("as_json") else _in_turn)(of_one, of_everyone, grid)
+            (_as_json if options.get("as_json") else _in_turn)(of_one, of_everyone, every)
 
     return of_all
 
 
+def _told_apart(every: Sequence[_Place]) -> None:
+    """Jobs of several files lie in one lake, under names of their own."""
+    first, named = every[0], dict[str, _Place]()
+    for one in every:
+        if one.point.job.lake != first.point.job.lake:
+            raise JobError(
+                f"{one.file}: its lake is {one.point.job.lake}, and that of {first.file} is "
+                f"{first.point.job.lake}; jobs of one lake at a time, or `--set lake=...` for all"
+            )
+        other = named.setdefault(one.name, one)
+        if other is not one or one.name == TOGETHER:
+            where = f" as in {other.file}" if other is not one else ""
+            raise JobError(f"{one.file}: `name: {one.name}`{where}; give each job its own name")
+
+
 def lake_for(job: Job) -> Lake:
-    """The lake that a job names; one and the same for all jobs of a file, listed once."""
+    """The lake that a job names; one and the same for all jobs of a command, listed once."""
     shared = _SHARED.get()
     return shared.lake if shared else lake_of(job)
 
 
 def rate_for(lake: Lake) -> Rate | None:
-    """What earlier runs in a lake achieved; of all jobs of a file, their records are read once."""
+    """What earlier runs in a lake achieved; for all jobs of a command, records are read once."""
     shared = _SHARED.get()
     return shared.rate if shared else measured_rate(lake)
 
 
 def inspected_for(job: Job) -> Inspected:
-    """A job inspected for a plan, and kept for what is said of all jobs of its file."""
+    """A job inspected for a plan, and kept for what is said of all of them."""
     shared, found = _SHARED.get(), inspected(look(job), lake_for(job))
     if shared:
         shared.inspected.append(found)
@@ -107,29 +144,33 @@ def _one_lake(grid: Grid) -> Iterator[_Shared]:
         _SHARED.reset(token)
 
 
-def _in_turn(of_one: Callable[[Point], None], of_everyone: Callable[[], None], grid: Grid) -> None:
+def _in_turn(
+    of_one: Callable[[_Place], None], of_everyone: Callable[[], None], every: Sequence[_Place]
+) -> None:
     errors: list[StirRayError] = []
-    for point in grid.points:
-        print(f"{point.job.name}:", flush=True)
+    for place in every:
+        print(f"{place.name}:", flush=True)
         try:
-            of_one(point)
+            of_one(place)
         except StirRayError as error:
-            print(f"{point.job.name}: {error}", file=sys.stderr)
+            print(f"{place.name}: {error}", file=sys.stderr)
             errors.append(error)
     of_everyone()
-    _end(errors, grid)
+    _end(errors, every)
 
 
-def _as_json(of_one: Callable[[Point], None], of_everyone: Callable[[], None], grid: Grid) -> None:
+def _as_json(
+    of_one: Callable[[_Place], None], of_everyone: Callable[[], None], every: Sequence[_Place]
+) -> None:
     found: dict[str, Any] = {}
     errors: list[StirRayError] = []
-    for point in grid.points:
+    for place in every:
         with redirect_stdout(io.StringIO()) as said:
             try:
-                of_one(point)
-                found[point.job.name] = json.loads(said.getvalue())
+                of_one(place)
+                found[place.name] = json.loads(said.getvalue())
             except StirRayError as error:
-                found[point.job.name] = {"error": str(error)}
+                found[place.name] = {"error": str(error)}
                 errors.append(error)
     with redirect_stdout(io.StringIO()) as said:
         of_everyone()
@@ -137,11 +178,9 @@ def _as_json(of_one: Callable[[Point], None], of_everyone: Callable[[], None], g
         found[TOGETHER] = json.loads(said.getvalue())
     json.dump(found, sys.stdout, indent=2)
     print()
-    _end(errors, grid)
+    _end(errors, every)
 
 
-def _end(errors: Sequence[StirRayError], grid: Grid) -> None:
+def _end(errors: Sequence[StirRayError], every: Sequence[_Place]) -> None:
     if errors:
-        raise type(errors[0])(
-            f"{len(errors)} of {len(grid.points)} jobs: the first of them: {errors[0]}"
-        )
+        raise type(errors[0])(f"{len(errors)} of {len(every)} jobs: the first of them: {errors[0]}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stir_ray.cli.arguments import Overrides, begun
+from stir_ray.cli.arguments import JobFiles, Overrides, begun
 from stir_ray.cli.points import for_each_job
 from stir_ray.errors import StirRayError
 from stir_ray.job.files import read_jobs
@@ -21,9 +21,7 @@ from stir_ray.stages.study import model_card
 
 
 def report(
-    jobs: Annotated[
-        list[Path], typer.Argument(metavar="JOB...", help="Job files, e.g. jobs/digits.yaml.")
-    ],
+    jobs: JobFiles,
     sets: Overrides = None,
     compare: Annotated[
         str | None,
