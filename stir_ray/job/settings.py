@@ -2,17 +2,50 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, Tag
 
 from stir_ray.job.grammar import LayerNumbers, Value, word_or
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
     InversionSettings,
+    Parameterisation,
     Precision,
+    Prior,
     Schedule,
+    Start,
     Update,
 )
+
+
+class Blur(Value):
+    """A Gaussian blur of the images now and then, while they are searched for."""
+
+    sigma: PositiveFloat
+    """Standard deviation in pixels."""
+    every: PositiveInt
+    """Steps from one to the next."""
+
+
+class PriorChoice(Value):
+    """What inverted images ought to look like besides; nothing unless it is given.
+
+    Penalties are added to an image's residual, times their weight. They make images smoother and
+    residuals larger: of all iterates the one of least residual is still the one that is kept.
+    """
+
+    total_variation: NonNegativeFloat = 0.0
+    """Weight of the mean absolute difference between neighbouring pixels."""
+    norm: NonNegativeFloat = 0.0
+    """Weight of the mean of |x - 1/2| to the power of `norm_order`."""
+    norm_order: Annotated[float, Field(ge=1)] = 6.0
+    """6 leaves pixels alone that are not near black or white."""
+    blur: Blur | None = None
+
+    def settings(self) -> Prior:
+        """For the inversion."""
+        blur = {"blur_sigma": self.blur.sigma, "blur_every": self.blur.every} if self.blur else {}
+        return Prior(self.total_variation, self.norm, self.norm_order, **blur)
 
 
 class InversionChoice(Value):
@@ -31,6 +64,12 @@ class InversionChoice(Value):
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
     `auto`, the fastest of the worker's device: bfloat16 where it has units for it, else float32.
     Whatever is measured of the images found is of float32 products."""
+    start: Start = Start.NOISE
+    """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all
+    seeds; or `other_image` of the set, drawn by seed."""
+    parameterisation: Parameterisation = Parameterisation.PIXELS
+    """What steps change: `pixels`, or amplitudes of waves scaled by 1 / frequency (`fourier`)."""
+    prior: PriorChoice = PriorChoice()
     residual_limit: PositiveFloat = 0.5
     """Images whose residual ends above it are counted as unconverged. Changes no image."""
 
@@ -44,6 +83,9 @@ class InversionChoice(Value):
             iterations=self.iterations or base.iterations,
             tolerance=self.tolerance,
             precision=self.precision,
+            start=self.start,
+            parameterisation=self.parameterisation,
+            prior=self.prior.settings(),
         )
 
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from stir_ray.numerics.precision import products_in, resolved, seen_in
-from stir_ray.numerics.settings import InversionSettings, Schedule
+from stir_ray.numerics.priors import blurred, penalty
+from stir_ray.numerics.settings import InversionSettings, Prior
+from stir_ray.numerics.spaces import SPACES, Space
 from stir_ray.numerics.updates import STEPS, Step
 
 if TYPE_CHECKING:
@@ -37,12 +39,12 @@ class Inversion:
     """The best image found for every image, and how good it is.
 
     Attributes:
-        images: values in [0, 1], except where no step improved on the noise start, which is
-            returned as it was drawn.
+        images: values in [0, 1], up to the rounding of a transform if there is one; except where
+            no step improved on the start, which is returned as it was drawn.
         residual: ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of `images`, in the precision that was searched
             in; 0 is a perfect inversion.
-        start_residual: the same of the noise start.
-        steps: after how many of them each image was found; 0 is the noise start.
+        start_residual: the same of the start.
+        steps: after how many of them each image was found; 0 is the start.
     """
 
     images: Images
@@ -62,11 +64,13 @@ def invert(
             lie after the first projection, and they would never move again.
         images: the reference images, in [0, 1].
         start: the first iterate, of the same shape; usually `noise_start`.
-        settings: update, step size, schedule, number of iterations, tolerance and precision.
+        settings: update, step size, schedule, number of iterations, tolerance, precision, what is
+            moved and what is thought of images beforehand; its `start` is the caller's to heed.
 
     Returns:
         Of the `settings.iterations + 1` iterates of every image, start and end included, the first
-        one whose residual is within the tolerance; the best one if none is.
+        one whose residual is within the tolerance; the one of least residual if none is. A prior
+        changes the way that iterates take, not which of them is best.
 
     Raises:
         ValueError: when `images` and `start` differ in shape, or the representation of a reference
@@ -119,11 +123,13 @@ class _Goal:
 def _searched(
     represent: Representation, goal: _Goal, start: Images, settings: InversionSettings
 ) -> Inversion:
-    search = _Search(goal, start, settings)
+    search, blur_every = _Search(goal, start, settings), settings.prior.blur_every
     left: list[tuple[Tensor, Inversion]] = []
     for iteration in range(settings.iterations):
         search.look(represent, iteration)
-        search.move(settings.step_size * _fraction(settings, iteration))
+        search.move(settings.size_of_step(iteration))
+        if blur_every and (iteration + 1) % blur_every == 0:
+            search.blur(settings.prior)
         if settings.tolerance and (iteration + 1) % _LOOK_EVERY == 0:
             left.append(search.leave())
             if not len(search.rows):
@@ -142,7 +148,10 @@ class _Search:
 
     def __init__(self, goal: _Goal, start: Images, settings: InversionSettings) -> None:
         self._goal, self._tolerance = goal, settings.tolerance
-        self._current = start.detach().clone().requires_grad_(True)
+        self._prior: Prior | None = settings.prior if settings.prior.penalises else None
+        self._space: Space = SPACES[settings.parameterisation](start)
+        # Images themselves, or what stands for them.
+        self._current = self._space.of(start.detach()).requires_grad_(True)
         self._step: Step = STEPS[settings.update](self._current)
         self.rows = torch.arange(len(start), device=start.device)
         unknown = torch.full_like(goal.scale, math.inf)
@@ -152,22 +161,31 @@ class _Search:
 
     def look(self, represent: Representation, iteration: int) -> None:
         """Where each image is, and where it should go."""
-        now = self._goal.residual(represent(self._current))
+        images = self._space.images(self._current)
+        now = self._goal.residual(represent(images))
+        loss = now if self._prior is None else now + penalty(images, self._prior)
         # The sum, not the mean: an image's gradient must not depend on how many are beside it.
-        (self._current.grad,) = torch.autograd.grad(now.sum(), self._current)
+        (self._current.grad,) = torch.autograd.grad(loss.sum(), self._current)
         self._consider(now.detach(), iteration)
 
     def look_last(self, represent: Representation, iteration: int) -> None:
         """Where each image has come to."""
         with torch.no_grad():
-            self._consider(self._goal.residual(represent(self._current)), iteration)
+            images = self._space.images(self._current)
+            self._consider(self._goal.residual(represent(images)), iteration)
 
     def move(self, size: float) -> None:
         """One step."""
         with torch.no_grad():
             self._step.move(size)
             # Projection after the step and outside the graph: see `representation` of `invert`.
-            self._current.clamp_(0.0, 1.0)
+            self._space.project(self._current)
+
+    def blur(self, prior: Prior) -> None:
+        """Take fine structure out of where each image is."""
+        with torch.no_grad():
+            images = self._space.images(self._current)
+            self._current.copy_(self._space.of(blurred(images, prior)))
 
     def leave(self) -> tuple[Tensor, Inversion]:
         """Those that are found, with their places. They take no further step."""
@@ -180,7 +198,7 @@ class _Search:
         best = self.best
         # Of equal ones the earlier; and what is found stays as it was found, whenever it leaves.
         better = (residual < best.residual) & (best.residual > self._tolerance)
-        here = self._current.detach()
+        here = self._space.images(self._current.detach())
         torch.where(better[:, None, None, None], here, best.images, out=best.images)
         torch.where(better, residual, best.residual, out=best.residual)
         best.steps.masked_fill_(better, iteration)
@@ -205,9 +223,3 @@ def _in_order(parts: list[tuple[Tensor, Inversion]]) -> Inversion:
     names = [field.name for field in fields(Inversion)]
     joined = Inversion(*(torch.cat([getattr(part, name) for _, part in parts]) for name in names))
     return _some(joined, torch.cat([rows for rows, _ in parts]).argsort())
-
-
-def _fraction(settings: InversionSettings, iteration: int) -> float:
-    if settings.schedule is Schedule.CONSTANT:
-        return 1.0
-    return 0.5 * (1.0 + math.cos(math.pi * iteration / settings.iterations))

@@ -9,12 +9,14 @@ from functools import cached_property
 from typing import Any
 
 from stir_ray.identity import content_id
-from stir_ray.job import CheckpointFinetuning, CheckpointModel, Job
+from stir_ray.job import CheckpointFinetuning, CheckpointModel, InversionChoice, Job
 from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
 _YOUNGER = ("robustness", "similarities", "predictions", "metamers")
 """Keys that ask for nothing unless they are given."""
+_YOUNGER_OF_INVERSION = ("start", "parameterisation", "prior")
+"""Likewise, of `inversion`."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Asked:
             if not said[key]:
                 # As it was said before there was such a key: records of that time stay right.
                 del said[key]
+        usual = InversionChoice().model_dump(mode="json")
+        for key in _YOUNGER_OF_INVERSION:
+            if said["inversion"][key] == usual[key]:
+                del said["inversion"][key]
         return said
 
     @cached_property

@@ -1,6 +1,6 @@
 """Tasks that measure: invert a layer of a model, and show the result to models."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -9,6 +9,9 @@ from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.parts import Part, part
+
+_YOUNGER = ("start", "parameterisation", "prior")
+"""Settings that there were not always."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Question:
 
     @cached_property
     def _settings(self) -> Canonical:
-        return Canonical.of(self.settings)
+        return Canonical.of(content_of_settings(self.settings))
 
     @cached_property
     def _layers(self) -> Canonical:
@@ -255,6 +258,17 @@ class Compare:
     def label(self) -> str:
         """In words."""
         return f"show {self.reference.label} to {self.target.label}, seed {self.seed}"
+
+
+def content_of_settings(settings: InversionSettings) -> dict[str, object]:
+    """What identifies settings: younger ones are said only where they are not as they always were.
+
+    So an inversion has the id that it had before there was such a setting.
+    """
+    said, usual = asdict(settings), asdict(InversionSettings())
+    return {
+        name: value for name, value in said.items() if name not in _YOUNGER or value != usual[name]
+    }
 
 
 def _all_of(comparisons: tuple[Comparison, ...]) -> tuple[Part, ...]:

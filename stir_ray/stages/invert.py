@@ -73,7 +73,7 @@ def _inverted(task: Invert, bench: Workbench) -> _Inverted:
     model = bench.model(task.reference)
     represent = representation(model, layer=task.layer, kind=task.question.representation)
     image_set = bench.image_set(task.question)
-    noise = bench.noise(task.question, task.seed)
+    noise = bench.starts(task.question, task.seed)
 
     def invert_some(real: Tensor, start: Tensor, settings: InversionSettings) -> _Inverted:
         found = invert(represent, images=real, start=start, settings=settings)

@@ -30,7 +30,7 @@ def store_predictions(comparison: Comparison, part: Part, images: Tensor, bench:
         return _classes(target, image_set.images, bench)
 
     def of_noise() -> list[int]:
-        return _classes(target, bench.noise(question, comparison.seed), bench)
+        return _classes(target, bench.starts(question, comparison.seed), bench)
 
     key = target.content, question
     table = build(

@@ -84,17 +84,18 @@ def _baselines(
     """Per layer, `stir` if nothing were shared; computed once and reused."""
 
     def compute() -> list[dict[str, float]]:
-        noise = bench.view(target, question, bench.noise(question, seed))
+        starts = bench.view_of_starts(target, question, seed)
         real = bench.real_view(target, question)
+
+        def against(name: str, gram: Tensor, other: Tensor | None) -> dict[str, float]:
+            if other is None:
+                return {name: float("nan"), f"{name}_unbiased": float("nan")}
+            return _scores(name, measure, _prepared(gram, measure), _prepared(other, measure))
+
         return [
-            _scores("noise_stir", measure, _prepared(gram, measure), _prepared(of_noise, measure))
-            | _scores(
-                "shuffled_stir",
-                measure,
-                _prepared(gram, measure),
-                _prepared(shuffled(gram, seed=seed), measure),
-            )
-            for gram, of_noise in zip(real, noise, strict=True)
+            against("noise_stir", gram, of_start)
+            | against("shuffled_stir", gram, shuffled(gram, seed=seed))
+            for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
         ]
 
     return bench.kept(("baselines", measure, target.weights, question, seed), compute)

@@ -70,13 +70,20 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
     _fits("data", _shape(image_set.slice(0, 1).to_pylist()[0]), shape)
     for name, data in training_data(job):
         _fits(name, _shape_of(data), shape)
+    settings = job.inversion.settings()
+    if settings.prior.blur_reach >= min(shape[1:]):
+        raise JobError(
+            f"`inversion.prior.blur.sigma: {settings.prior.blur_sigma:g}` blurs over "
+            f"{settings.prior.blur_reach} pixels to each side, as many as an image has "
+            f"({min(shape[1:])}) or more; use less than a third of that"
+        )
     pretrained = _pretrained(asked, lake)
     return Study(
         question=Question(
             image_set=provenance(image_set)["digest"],
             image_part=gather.outputs[0],
             representation=job.representation,
-            settings=job.inversion.settings(),
+            settings=settings,
             layers=layers,
             directions=job.subspace_directions,
             measures=job.measures,

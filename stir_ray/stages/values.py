@@ -25,6 +25,7 @@ _BETWEEN_0_AND_1 = (
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r", "pearson", "spearman")
+_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy", "noise_stir")
 _NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
 
 
@@ -55,13 +56,14 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
+    if name.startswith(_PERHAPS_UNDEFINED) or schema in ANALYSIS_TABLES:
+        # A reconstruction has no accuracy, a grey start no geometry, and not every hypothesis has a
+        # correlation.
+        return values[~np.isnan(values)]
     if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
         return values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     if name.startswith("snr_db"):
         return values[values != np.inf]  # of equal representations
-    if name in ("test_accuracy", "accuracy") or schema in ANALYSIS_TABLES:
-        # A reconstruction has no accuracy, and not every hypothesis has a correlation.
-        return values[~np.isnan(values)]
     return values
 
 

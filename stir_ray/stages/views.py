@@ -1,5 +1,6 @@
 """What a model makes of images, layer by layer, reduced to Gram matrices and compared by CKA."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -81,12 +82,16 @@ def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
     return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
 
 
-def baselines(real: View, noise: View, *, seed: int) -> list[dict[str, float]]:
-    """Per layer, STIR of the noise start and of images paired with others."""
+def baselines(real: View, starts: View | None, *, seed: int) -> list[dict[str, float]]:
+    """Per layer, STIR of the starts and of images paired with others.
+
+    The first is NaN of starts that have no geometry, for which there is no view.
+    """
+    undefined = {"noise_stir": math.nan, "noise_stir_unbiased": math.nan}
     return [
-        scores("noise_stir", gram, of_noise)
+        (undefined if of_start is None else scores("noise_stir", gram, of_start))
         | scores("shuffled_stir", gram, shuffled(gram, seed=seed))
-        for gram, of_noise in zip(real, noise, strict=True)
+        for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
     ]
 
 

@@ -24,7 +24,8 @@ from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.decoder import with_decoder_of
 from stir_ray.models.microbatches import MicroBatches
-from stir_ray.numerics.noise import noise_start
+from stir_ray.numerics.settings import Start
+from stir_ray.numerics.starts import start_of
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
@@ -239,10 +240,10 @@ class Workbench:
             pixels = images_of(self.lake.read(IMAGES, part.id))
             return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
 
-    def noise(self, question: Question, seed: int) -> Tensor:
-        """The noise start of every image, on the device."""
-        images = self.image_set(question)
-        return noise_start(images.ids, seed=seed, shape=images.shape).to(self.device)
+    def starts(self, question: Question, seed: int) -> Tensor:
+        """What the inversion of every image starts from, on the device."""
+        gathered, start = self.image_set(question), question.settings.start
+        return start_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
 
     def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
         """What every layer of a model makes of images."""
@@ -285,16 +286,24 @@ class Workbench:
             lambda: self.view(checkpoint, question, self.image_set(question).images),
         )
 
+    def view_of_starts(
+        self, checkpoint: Checkpoint, question: Question, seed: int
+    ) -> views.View | None:
+        """What a model makes of the starts; None if they are one image, and have no geometry."""
+        if question.settings.start is Start.GREY:
+            return None
+        return self.view(checkpoint, question, self.starts(question, seed))
+
     def baselines(
         self, checkpoint: Checkpoint, question: Question, seed: int
     ) -> Sequence[dict[str, float]]:
         """Per layer, what STIR would be if nothing were shared; computed once and reused."""
 
         def compute() -> Sequence[dict[str, float]]:
-            noise = self.view(checkpoint, question, self.noise(question, seed))
+            starts = self.view_of_starts(checkpoint, question, seed)
             real = self.real_view(checkpoint, question)
             with self.meter.spending(Phase.COMPARE):
-                return views.baselines(real, noise, seed=seed)
+                return views.baselines(real, starts, seed=seed)
 
         return self._views.get(("baselines", checkpoint.weights, question, seed), compute)
 

@@ -14,7 +14,8 @@ _SIMILAR = (
     Column("stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN of measures without it"),
     Column("similarity", FLOAT, "of target and reference on the images themselves"),
     Column("similarity_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise"),
-    Column("noise_stir", FLOAT, "baseline: `stir` if nothing were optimised"),
+    Column("noise_stir", FLOAT, "baseline: `stir` if nothing were optimised; NaN of a grey "
+           "start"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise"),
     Column("shuffled_stir", FLOAT, "null: `stir` if the inverted images were other real images"),
     Column("shuffled_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise"),
@@ -26,7 +27,7 @@ SIMILARITIES = TableSchema(
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("target", TEXT, "digest of the weights of the model that looks"),
         *LAYER_PAIR,
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("images", INT, "number of images"),
         *_SIMILAR,
     ),
@@ -40,7 +41,7 @@ PREDICTIONS = TableSchema(
         Column("target", TEXT, "digest of the weights of the model that looks"),
         Column("checkpoint", TEXT, "digest of all its weights, of its classifier too"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("class_of_image", INT, "that the target predicts, from 0"),
         Column("class_of_inverted", INT, "that it predicts for the inverted image"),
@@ -54,7 +55,7 @@ METAMERS = TableSchema(
     (
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("pearson", FLOAT, "correlation over units of the layer's representations of image "
                "and inverted image"),
@@ -76,7 +77,7 @@ OTHER_SIMILARITIES = TableSchema(
                "`from_scratch`"),
         Column("epoch", INT, "of that model's training"),
         Column("direction", TEXT, "target|reference, as in the table `results`"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         *LAYER_PAIR,
         Column("images", INT, "number of images"),
         *_SIMILAR,
@@ -92,7 +93,7 @@ UNCHANGED_PREDICTIONS = TableSchema(
                "`from_scratch`"),
         Column("epoch", INT, "of that model's training"),
         Column("direction", TEXT, "target|reference, as in the table `results`"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("reference_layer", INT, "block of the inverted model, from 1"),
         Column("images", INT, "number of images"),
         Column("unchanged", FLOAT, "fraction of them of which the target predicts the class that "
@@ -109,7 +110,7 @@ METAMER_COUNTS = TableSchema(
     (
         Column("model", TEXT, "that was inverted: `pretrained`, `finetuned` or `from_scratch`"),
         Column("epoch", INT, "of that model's training; 0 of the pretrained one"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
         Column("images", INT, "number of images"),
         Column("metamers", INT, "of them, those above the null by all three criteria"),

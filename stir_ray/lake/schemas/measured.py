@@ -13,7 +13,7 @@ SCORES = (
     Column("cka", FLOAT, "biased linear CKA of target and reference on the images themselves"),
     Column("cka_unbiased", FLOAT, "the same with unbiased HSIC"),
     Column("noise_stir", FLOAT, "baseline: STIR if nothing were optimised (inverted images = "
-           "noise start)"),
+           "starts); NaN of a grey start, which is one image"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC"),
     Column("shuffled_stir", FLOAT, "null: STIR if the inverted images were other real images"),
     Column("shuffled_stir_unbiased", FLOAT, "the same with unbiased HSIC"),

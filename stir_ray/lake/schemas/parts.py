@@ -61,12 +61,12 @@ INVERSIONS = TableSchema(
     (
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
-        Column("start_residual", FLOAT, "the same of the noise start, in the precision that was "
+        Column("start_residual", FLOAT, "the same of the start, in the precision that was "
                "searched in"),
-        Column("steps", INT, "after which the image was found; 0 is the noise start"),
+        Column("steps", INT, "after which the image was found; 0 is the start"),
     ),
     key=("image_id",),
 )  # fmt: skip
@@ -76,7 +76,7 @@ IMAGES = TableSchema(
     (
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("image", IMAGE, "the inverted image, values in [0, 1]"),
     ),
@@ -89,7 +89,7 @@ COMPARISONS = TableSchema(
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("target", TEXT, "digest of the weights of the model that looks"),
         *LAYER_PAIR,
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         Column("images", INT, "number of images"),
         *SCORES,
     ),

@@ -15,7 +15,7 @@ RESULTS = TableSchema(
         Column("epoch", INT, "of that model's training"),
         Column("direction", TEXT, "target|reference: `ft|pt` is STIR(ft | pt); `pt` the "
                "pretrained model, `ft` the compared one"),
-        Column("seed", INT, "of the noise start"),
+        Column("seed", INT, "of the start"),
         *LAYER_PAIR,
         Column("images", INT, "number of images"),
         *SCORES,
