@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,6 +155,6 @@ def test_a_prior_that_says_nothing_changes_no_bit(
         {"blur_every": 2},
     ],
 )
-def test_a_prior_that_makes_no_sense_is_refused(wrong: dict[str, float]) -> None:
+def test_a_prior_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"a prior|a norm|a blur"):
         Prior(**wrong)
