@@ -12,7 +12,7 @@ from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.layout import index_key, shard_key
 from stir_ray.lake.schemas import INDEX
-from stir_ray.lake.tables import Lake
+from stir_ray.lake.tables import Lake, provenance
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ def read_index(name: str, lake: Lake) -> pa.Table:
             f"data.name: no dataset `{name}` in lake {lake.objects.location()}; "
             "`stir-ray import-data` puts it there"
         ) from None
+
+
+def imported_from(name: str, lake: Lake) -> str:
+    """The source that a dataset was imported from, e.g. `cifar10`; errors as `read_index`."""
+    return provenance(read_index(name, lake))["source"]
 
 
 def digest_of_index(index: pa.Table) -> str:

@@ -1,9 +1,10 @@
 """The images that models are tested on, wherever their dataset lies."""
 
 from stir_ray.data.corruptions.held_out import HeldOut, held_out
-from stir_ray.job import Cifar10, Cifar100, Data
+from stir_ray.job import Cifar10, Cifar100, Data, InLake
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.robustness import CorruptedTest
+from stir_ray.stages.dataset_index import imported_from
 from stir_ray.stages.datasets import open_collection
 
 _CIFAR = 32
@@ -17,11 +18,12 @@ def open_held_out(test: CorruptedTest, lake: Lake) -> HeldOut:
     are; all else at the size at which models see it.
     """
     shown = open_collection(test.data, "test", lake)
-    own = _at_own_size(test.data)
+    own = test.data.model_copy(update={"size": _CIFAR}) if _is_cifar(test.data, lake) else test.data
     raw = shown if own == test.data else open_collection(own, "test", lake)
     return held_out(shown, raw, test.asked)
 
 
-def _at_own_size(data: Data) -> Data:
-    is_cifar = isinstance(data, Cifar10 | Cifar100)
-    return data.model_copy(update={"size": _CIFAR}) if is_cifar else data
+def _is_cifar(data: Data, lake: Lake) -> bool:
+    if isinstance(data, InLake):
+        return imported_from(data.name, lake) in ("cifar10", "cifar100")
+    return isinstance(data, Cifar10 | Cifar100)
