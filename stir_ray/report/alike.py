@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stir_ray.numerics.statistics import pearson
 from stir_ray.report import style
@@ -53,6 +54,7 @@ def _numbered(axes: Axes, across: Curve, up: Curve) -> None:
             text: dict[str, Any] = {"ha": "center", "va": "center_baseline", "in_layout": False}
             axes.text(x, y, str(layer), size=5, color="black" if light else "white", **text)
     axes.margins(0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.grid(visible=True, axis="both")
 
 

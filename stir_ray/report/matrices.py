@@ -121,7 +121,7 @@ def heatmaps(
         triangles: whether to name what lies left and right of the diagonal.
         note: of what images and seeds the values are.
     """
-    height = (3.85 if triangles else 3.7) + (0.75 if len(panels) < 3 else 0)
+    height = (3.85 if triangles else 3.7) + (1.2 if len(panels) < 3 else 0)
     figure = Figure(figsize=(style.PAGE, height), layout="constrained")
     style.title(figure, title)
     row = figure.subplots(1, len(panels))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from stir_ray.numerics.statistics import Aggregate, Hypothesis, learning_and_forgetting
 from stir_ray.report import style
@@ -77,6 +78,8 @@ def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
     layers = f"layer {ends[0]}" if ends[0] == ends[1] else f"layers {ends[0]}–{ends[1]}"
     axes.set_title(f"{row['family']}\nr = {row['pearson_r']:.2f}, p = {row['max_statistic_p']:.2g}")
     axes.set_xlabel(f"{said},\n{layers}")
+    # More ticks than these overlap where a summary hardly varies: 0.00240, 0.00242, …
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
 
 
 def summary_of(row: Mapping[Any, Any], of: Trajectory) -> Numbers:
@@ -119,8 +122,8 @@ def prefixes_figure(
         axes.plot(r.index, r.to_numpy(), label=hypothesis, color=colour, marker=marker)
     for place, one in enumerate(published):
         axes.plot(one.epochs, one.r, label=one.label, **style.published_line(place))
-    lowest = min(float(np.nanmin(line.get_ydata())) for line in axes.lines)
-    axes.set_ylim(-1.05 if lowest < 0 else -0.05, 1.05)
+    is_negative = any((np.asarray(line.get_ydata(), float) < 0).any() for line in axes.lines)
+    axes.set_ylim(-1.05 if is_negative else -0.05, 1.05)
     style.zero_line(axes)
     axes.set_ylabel("Pearson's r with accuracy,\nmean of severities")
     last = max([*rows["last_epoch"], *(epoch for one in published for epoch in one.epochs)])

@@ -170,3 +170,8 @@ def test_clean_accuracy_alone_is_said_to_be_that() -> None:
 def test_without_hypotheses_there_is_no_figure(found: Analysed) -> None:
     none = replace(found, hypotheses=found.hypotheses.iloc[:0])
     assert list(analysis_figures(none)) == []
+
+
+def test_a_hypothesis_whose_r_is_not_known_is_drawn_as_a_gap(found: Analysed) -> None:
+    unknown = found.correlations.assign(r=np.nan)
+    prefixes_figure(unknown, model="finetuned", sample=SAMPLE).draw_without_rendering()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -95,6 +96,20 @@ def test_flow_stands_beside_the_papers_on_one_scale(tmp_path: Path) -> None:
     printed = reference.printed()["flow_rows_pretrained_layer_columns_finetuned_layer"]
     np.testing.assert_array_equal(shown, printed["cifar10_classification"])
     assert right.get_ylim()[0] > right.get_ylim()[1]  # the first pretrained layer is at the top
+
+
+@pytest.mark.parametrize("layers", [3, 12])
+def test_matrices_beside_each_other_stay_below_the_title(tmp_path: Path, layers: int) -> None:
+    shape = replace(TWELVE, layers=tuple(range(1, layers + 1)))
+    figure = flow_beside_published_figure(
+        measured(tmp_path, shape).results, read_published(PAPER), model="finetuned", epoch=2
+    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    (title,) = [one for one in figure.texts if one.get_text() == figure.get_suptitle()]
+    tops = [axes.get_tightbbox(renderer) for axes in figure.axes]
+    assert max(box.y1 for box in tops if box) <= title.get_window_extent(renderer).y0
 
 
 def test_what_the_file_has_nothing_of_is_not_drawn(tmp_path: Path) -> None:
