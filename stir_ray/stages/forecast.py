@@ -125,7 +125,11 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
     facts = open_lake(f"memory://inspected/{uuid4().hex}")
     wanted = job.execution
     settings = WorkerSettings(
-        facts.objects.url, job.name, wanted.batch_size, wanted.storage_patience_s
+        facts.objects.url,
+        job.name,
+        wanted.batch_size,
+        wanted.storage_patience_s,
+        datasets=job.lake,
     )
     executor = SerialExecutor(lambda threads: make_worker(settings, threads))
     with only_warnings(), executor:
@@ -167,11 +171,12 @@ def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
     scales = [_scale(one, stored) for one in everyone]
     of_image = [scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
     stages, read = [], dict[Hashable, int]()
-    for of_jobs in zip(*(tasks_by_stage(one) for one in everyone), strict=True):
-        stage = of_jobs[0][0]
+    by_job = [dict(tasks_by_stage(one)) for one in everyone]
+    # Not every job has every stage; they come in one order in all of them.
+    for stage in dict.fromkeys(stage for one in by_job for stage in one):
         planned, count, left = 0, 0, Cost()
         begun = stage not in _MADE_BY or bool(stored[_MADE_BY[stage]])
-        for place, tasks in enumerate(new_in_each(tasks for _, tasks in of_jobs)):
+        for place, tasks in enumerate(new_in_each(one.get(stage, ()) for one in by_job)):
             bundle = Bundle()
             for task in tasks:
                 planned += 1

@@ -18,7 +18,7 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
     Raises:
         DataError: if the source is missing or has too few images.
     """
-    chosen = open_collection(task.data, task.selection.split, bench.lake).chosen(task.selection)
+    chosen = open_collection(task.data, task.selection.split, bench.datasets).chosen(task.selection)
     channels, height, width = chosen.images.shape[1:]
     table = build(
         IMAGE_SETS,

@@ -31,6 +31,7 @@ class WorkerSettings:
         storage_patience_s: for how long a store in trouble is asked again.
         cache_bytes: of copies of a lake far away on each machine's disk; 0 for none.
         gpu_share: of a GPU's memory that each worker may take, where there are GPUs.
+        datasets: folder or URL of the lake whose datasets are read; empty for the same.
     """
 
     lake: str
@@ -39,6 +40,7 @@ class WorkerSettings:
     storage_patience_s: float
     cache_bytes: int = 0
     gpu_share: float = 1.0
+    datasets: str = ""
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:

@@ -87,6 +87,10 @@ class Workbench:
         self.settings = settings
         cached = settings.cache_bytes
         self.lake = open_lake(settings.lake, settings.storage_patience_s, cache_bytes=cached)
+        elsewhere = settings.datasets
+        self.datasets = (
+            open_lake(elsewhere, settings.storage_patience_s) if elsewhere else self.lake
+        )
         self._hurried = open_lake(settings.lake, 0.0, cache_bytes=cached)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._models = _Recent(_MODELS_KEPT)
@@ -223,7 +227,7 @@ class Workbench:
     def held_out(self, test: CorruptedTest) -> HeldOut:
         """The images that models are tested on, and what was made of them before."""
         with self.meter.spending(Phase.READ):
-            return self._held_out.get(test, lambda: open_held_out(test, self.lake))
+            return self._held_out.get(test, lambda: open_held_out(test, self.datasets))
 
     def image_set(self, question: Question) -> ImageSet:
         """The images that are asked about, on the device."""
