@@ -22,11 +22,13 @@ from stir_ray.job.models import (
     Architecture,
     CheckpointFinetuning,
     CheckpointModel,
+    Drawing,
     FromScratch,
     TimmModel,
     TrainedFinetuning,
     TrainedModel,
     Training,
+    UntrainedModel,
 )
 from stir_ray.job.robustness import Released, Robustness
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
@@ -40,6 +42,7 @@ __all__ = [
     "Cifar100",
     "Data",
     "Digits",
+    "Drawing",
     "EuroSat",
     "Execution",
     "FromScratch",
@@ -58,4 +61,5 @@ __all__ = [
     "TrainedFinetuning",
     "TrainedModel",
     "Training",
+    "UntrainedModel",
 ]

@@ -125,6 +125,19 @@ class CheckpointModel(Value):
     wrote. Code that such a file may hold is never run."""
 
 
+class Drawing(Value):
+    """Random weights, as timm initialises the architecture."""
+
+    seed: NonNegativeInt = 0
+
+
+class UntrainedModel(Value):
+    """Random weights that nobody trains: what finetuning from random initialisation starts from."""
+
+    architecture: Architecture
+    untrained: Drawing
+
+
 class TrainedFinetuning(Value):
     """Finetuned by this job from the pretrained model, with a new classifier."""
 
@@ -164,8 +177,9 @@ class FromScratch(Value):
 Pretrained = Annotated[
     Annotated[TrainedModel, Tag("<train>")]
     | Annotated[CheckpointModel, Tag("<checkpoint>")]
+    | Annotated[UntrainedModel, Tag("<untrained>")]
     | Annotated[TimmModel, Tag("<timm>")],
-    by_key("train", "checkpoint", "timm"),
+    by_key("train", "checkpoint", "untrained", "timm"),
 ]
 Finetuned = Annotated[
     Annotated[TrainedFinetuning, Tag("<train>")]

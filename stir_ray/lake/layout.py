@@ -2,6 +2,7 @@
 
 parts/<table>/<x>/<id>.parquet      one part, named by its content id, whose first digit is x
 checkpoints/<training id>/<epoch>-<digest>.safetensors
+                                    also of weights that are drawn: then the id of the model's card
 checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
                                     what a training goes on from; gone once it has ended
 jobs/<job>/<table>.parquet          results of one job

@@ -8,6 +8,8 @@ from stir_ray.job import Architecture
 PRETRAINED, FINETUNED, FROM_SCRATCH = "pretrained", "finetuned", "from_scratch"
 UNTRAINED = "untrained:"
 """Begins what stands for the weights of a training that has not ended."""
+RANDOM = "random:"
+"""Begins what stands for weights that are drawn and not trained; their seed follows."""
 LAKE = "lake:"
 """Begins a location that is a key of the lake, and not a path or URL."""
 Role = Literal["pretrained", "finetuned", "from_scratch"]

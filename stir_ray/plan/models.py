@@ -12,11 +12,20 @@ from stir_ray.job import (
     ImageFolder,
     InLake,
     Job,
+    TimmModel,
     TrainedFinetuning,
     TrainedModel,
     Training,
+    UntrainedModel,
 )
-from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, Checkpoint, Role
+from stir_ray.plan.checkpoints import (
+    FINETUNED,
+    FROM_SCRATCH,
+    PRETRAINED,
+    RANDOM,
+    Checkpoint,
+    Role,
+)
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, CorruptedTest
 
@@ -29,9 +38,7 @@ Version = Callable[[str], str]
 def architecture_of(job: Job) -> Architecture:
     """The architecture that all models of the job share."""
     source = job.pretrained
-    if isinstance(source, TrainedModel | CheckpointModel):
-        return source.architecture
-    return Architecture(timm=source.timm)
+    return Architecture(timm=source.timm) if isinstance(source, TimmModel) else source.architecture
 
 
 def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseImages | InspectModel]:
@@ -61,8 +68,17 @@ def inspect_pretrained(job: Job, version: Version) -> InspectModel:
     if isinstance(source, CheckpointModel):
         weights = source.checkpoint
         return InspectModel(PRETRAINED, architecture, weights, version(weights))
-    weights = "" if isinstance(source, TrainedModel) else f"timm:{source.timm}"
-    return InspectModel(PRETRAINED, architecture, weights)
+    return InspectModel(PRETRAINED, architecture, _weights_of(source))
+
+
+def _weights_of(source: TrainedModel | UntrainedModel | TimmModel) -> str:
+    match source:
+        case TrainedModel():
+            return ""
+        case UntrainedModel():
+            return f"{RANDOM}{source.untrained.seed}"
+        case TimmModel():
+            return f"timm:{source.timm}"
 
 
 def inspect_finetuned(

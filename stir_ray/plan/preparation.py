@@ -49,7 +49,8 @@ class InspectModel:
     Attributes:
         name: for messages.
         architecture: without weights; None where timm's name says both.
-        weights: path or URL of a checkpoint, or timm's name of weights; empty if untrained.
+        weights: path or URL of a checkpoint, timm's name of weights, or the seed of random ones,
+            which are stored; empty if there are none before the job has trained them.
         version: of the file at `weights`, so that a changed file is inspected again.
     """
 
@@ -64,6 +65,11 @@ class InspectModel:
         """The model's card."""
         dumped = self.architecture.model_dump(mode="json")
         return (part("models", architecture=dumped, weights=self.weights, version=self.version),)
+
+    @property
+    def id(self) -> str:
+        """Of the card; names the folder of weights that are drawn."""
+        return self.outputs[0].id
 
     @property
     def label(self) -> str:

@@ -3,9 +3,16 @@
 Everything a person can have got wrong about images and models is found here.
 """
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from stir_ray.identity import derive_seed
+from stir_ray.lake.layout import checkpoint_key
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TEST_SETS
 from stir_ray.lake.tables import build
 from stir_ray.models import architectures, checkpoints
+from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.preparation import GatherImages, InspectModel
 from stir_ray.plan.robustness import ChooseImages
 from stir_ray.stages.datasets import open_collection
@@ -46,15 +53,15 @@ def choose_images(task: ChooseImages, bench: Workbench) -> None:
 
 
 def inspect_model(task: InspectModel, bench: Workbench) -> None:
-    """Store a model's card; weights are read, fitted and digested if there are any.
+    """Store a model's card; weights are read or drawn, fitted and digested if there are any.
 
     Raises:
         ModelError: if the model cannot be built or its weights do not fit.
     """
     card = architectures.describe(task.architecture)
-    digest, content, classes = "", "", 0
+    digest, content, classes, location = "", "", 0, task.weights
     if task.weights:
-        state = bench.read_weights(task.weights)
+        state, location = _weights(task, bench)
         checkpoints.load(state, task.architecture, task.weights)
         digest = checkpoints.digest(state, task.architecture)
         content = checkpoints.content_digest(state, task.architecture)
@@ -66,7 +73,7 @@ def inspect_model(task: InspectModel, bench: Workbench) -> None:
             "weights": digest,
             "content": content,
             "classes": classes,
-            "location": task.weights,
+            "location": location,
             "depth": card.depth,
             "channels": channels,
             "height": height,
@@ -80,3 +87,17 @@ def inspect_model(task: InspectModel, bench: Workbench) -> None:
         },
     )
     bench.write(task.outputs[0], table)
+
+
+def _weights(task: InspectModel, bench: Workbench) -> tuple[Mapping[str, Tensor], str]:
+    """The state dict that is asked for, and where workers find it."""
+    if not task.weights.startswith(RANDOM):
+        return bench.read_weights(task.weights), task.weights
+    # As a training draws them, and without a classifier: none is asked for.
+    seed = derive_seed("initial weights", int(task.weights.removeprefix(RANDOM)))
+    state = architectures.build(task.architecture, classes=0, seed=seed).state_dict()
+    content = checkpoints.encode(state)
+    key = checkpoint_key(task.id, 0, content)
+    # Stored, and not drawn anew by each worker: another version of torch may draw others.
+    bench.store(key, lambda lake: lake.write_checkpoint(key, content))
+    return state, f"{LAKE}{key}"

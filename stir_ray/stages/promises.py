@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from stir_ray.lake.layout import parse_checkpoint_key, part_key, training_of
 from stir_ray.lake.schemas import IMAGE_SETS
-from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
@@ -44,7 +44,7 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
         case ChooseImages():
             yield task.outputs[0], _at_most(task.test.asked.images)
         case InspectModel():
-            yield task.outputs[0], _columns(location=(task.weights,))
+            yield task.outputs[0], _card(task)
         case Train():
             yield task.outputs[0], _training(task)
         case Invert():
@@ -143,6 +143,18 @@ def _evaluation(task: Evaluate) -> Promise:
         source=tuple(one.source for one in conditions),
         images=task.images,
     )
+
+
+def _card(task: InspectModel) -> Promise:
+    if not task.weights.startswith(RANDOM):
+        return _columns(location=(task.weights,))
+
+    def odd(table: pa.Table) -> str | None:
+        key = table["location"][0].as_py().removeprefix(LAKE)
+        is_own = parse_checkpoint_key(key) and training_of(key) == task.id
+        return None if is_own else "`location` is not of the weights that were drawn"
+
+    return odd
 
 
 def _training(task: Train) -> Promise:

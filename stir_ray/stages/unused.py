@@ -35,12 +35,12 @@ from stir_ray.lake.schemas import (
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.checkpoints import LAKE
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.tasks import is_done, task_id
 from stir_ray.stages.asked import read_record
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
-from stir_ray.stages.study import trained_checkpoints
+from stir_ray.stages.study import inspected_card, trained_checkpoints
 
 DRAFTS, RUNS = "drafts", "runs"
 """In place of a table: what killed writers left, and records of runs of jobs that are given up."""
@@ -206,6 +206,10 @@ def _add(needed: _Needed, key: str, known: Inspected, stored: Stored) -> None:
             if isinstance(task, Train) and task.id in stored[TRAININGS.name]:
                 places = (one.location for one in trained_checkpoints(task, known.lake))
                 needed.checkpoints[task.id] = {place.removeprefix(LAKE) for place in places}
+            if isinstance(task, InspectModel):
+                # Weights that were drawn lie in the lake, those of one's own elsewhere.
+                place = inspected_card(task, known.lake)["location"]
+                needed.checkpoints[task.id] = {place.removeprefix(LAKE)}
     study = known.study
     if not study.pretrained.is_trained:
         needed.undecided[key] = frozenset(_AFTER_PRETRAINING)

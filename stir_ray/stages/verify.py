@@ -30,6 +30,7 @@ from stir_ray.lake.layout import (
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     INDEX,
+    MODELS,
     PART_TABLES,
     RESULT_TABLES,
     SHARD,
@@ -193,9 +194,10 @@ def _of_part(
 ) -> Finding | None:
     finding = problem_of(lake, key, promise)
     table, part_id = parse_part_key(key) or ("", "")
-    if finding is None and table == TRAININGS.name:
-        recorded = lake.read(TRAININGS, part_id)["location"].to_pylist()
-        places = (str(place).removeprefix(LAKE) for place in recorded)
+    if finding is None and table in (TRAININGS.name, MODELS.name):
+        recorded = lake.read(_PART_TABLES[table], part_id)["location"].to_pylist()
+        own = (str(place) for place in recorded if str(place).startswith(LAKE))
+        places = (place.removeprefix(LAKE) for place in own)
         # One that was stored since the listing is looked at now.
         lost = [one for one in places if one not in checkpoints and not _is_whole(lake, one)]
         if lost:

@@ -39,6 +39,16 @@ def test_a_job_that_trains_everything_inspects_images_and_architecture() -> None
     assert (model.weights, model.version) == ("", "")
 
 
+def test_random_weights_are_known_by_architecture_and_seed_alone() -> None:
+    def drawn(seed: int, **changed: Any) -> InspectModel:
+        untrained = {"architecture": {"timm": "resnet18"}, "untrained": {"seed": seed}}
+        return inspect_pretrained(job(pretrained=untrained, **changed), version)
+
+    assert drawn(3).id == drawn(3, data={"source": "digits", "classes": [1, 8]}).id
+    assert drawn(3).id != drawn(5).id
+    assert drawn(3).version == ""
+
+
 def test_every_checkpoint_on_disk_is_inspected_with_its_version() -> None:
     asked = job(pretrained=CHECKPOINT, finetuned=EPOCHS_ON_DISK)
     found = [task for task in inspections(asked, version) if isinstance(task, InspectModel)]
