@@ -15,6 +15,7 @@ from stir_ray.report.readings import (
     Curve,
     Numbers,
     accuracy,
+    deepest,
     last_epochs,
     metric_curve,
     metric_over_epochs,
@@ -52,7 +53,7 @@ def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased"
             label = style.model_at(model, epoch)
             draw_curve(axes, curve, label=label, **style.model_line(model))
             curves.append(curve)
-        style.by_layer(axes, curves[-1].layers)
+        style.by_layer(axes, deepest(curves))
         style.zero_line(axes)
     panels[0].set_ylabel(f"difference of STIR\n({estimator} CKA, −1 to 1)")
     style.legend_below(figure, panels[:1], note=sample_note(results, curves))
@@ -74,7 +75,7 @@ def divergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figu
             curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
             draw_curve(axes, curve, **look, **style.model_line(model))
             curves.append(curve)
-        style.by_layer(axes, curves[-1].layers)
+        style.by_layer(axes, deepest(curves))
         style.zero_line(axes)
     panels[0].set_ylabel(f"difference of STIR or CKA\n({estimator} CKA, −1 to 1)")
     style.legend_below(figure, panels[:1], note=sample_note(results, curves))

@@ -13,6 +13,7 @@ from stir_ray.report import style
 from stir_ray.report.curves import draw_curve
 from stir_ray.report.readings import (
     Curve,
+    deepest,
     inversion_curve,
     last_epochs,
     sample_note,
@@ -66,7 +67,7 @@ def convergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Fig
         draw_curve(own, curves[-1], **inverted.look)
     _name_axes(residuals, unconverged, own, estimator)
     for axes in (residuals, unconverged, own):
-        style.by_layer(axes, curves[0].layers, name="inverted layer")
+        style.by_layer(axes, deepest(curves), name="inverted layer")
     style.legend_below(figure, [residuals], note=sample_note(results, curves))
     return figure
 
@@ -126,7 +127,7 @@ def baselines_figure(results: xr.Dataset) -> Figure:
             style.zero_line(axes)
         row[0].set_ylabel("STIR (1 is full agreement)")
     for axes in grid[-1]:
-        style.by_layer(axes, curves[0].layers)
+        style.by_layer(axes, deepest(curves))
     ncols = 4 if len(last) == 1 else 3
     style.legend_below(figure, grid.flat, note=sample_note(results, curves), ncols=ncols)
     return figure

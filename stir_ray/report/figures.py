@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_figure
 from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
-from stir_ray.report.matrices import flow_figure, matrices_figure
+from stir_ray.report.matrices import flow_figure, matrices_figure, scores_figure
 from stir_ray.report.readings import epochs_of, has_subspaces, last_epochs
 
 Maker = Callable[[], Figure]
@@ -32,6 +32,7 @@ def all_figures(results: xr.Dataset) -> Iterator[tuple[str, Maker]]:
         if len(epochs_of(results, model)) > 1:
             yield f"4-epochs-{name}", partial(epochs_figure, results, model=model)
         yield f"5-matrices-{name}", partial(matrices_figure, results, model=model, epoch=epoch)
+        yield f"5-scores-{name}", partial(scores_figure, results, model=model, epoch=epoch)
     yield "6-convergence-by-layer", partial(convergence_figure, results)
     yield "7-stir-and-baselines-by-layer", partial(baselines_figure, results)
     yield "10-learning-against-forgetting", partial(learning_against_forgetting_figure, results)

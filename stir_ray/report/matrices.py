@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from stir_ray.report import style
-from stir_ray.report.readings import Matrix, matrix, metric_curve, sample_note
+from stir_ray.report.readings import (
+    Matrix,
+    matrix,
+    metric_curve,
+    own_layers,
+    sample_note,
+    score_curve,
+    score_matrix,
+)
 
 _SCALE_STEP = 0.05
 """Scales end at a multiple of it, and at it even if all is almost 0: noise must not look strong."""
@@ -150,7 +158,8 @@ def _name_triangles(axes: Axes) -> None:
 def matrix_note(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> str:
     """Of how many images and seeds a matrix is, and what no change is."""
     curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
-    return f"{sample_note(results, [curve], has_band=False)} 0: no change."
+    sample = sample_note(results, [curve], has_band=False)
+    return f"{sample} 0: no change.{_of_shared(results, model)}"
 
 
 @style.paper
@@ -211,3 +220,43 @@ def matrices_figure(
         triangles=False,
         note=matrix_note(results, "forgetting", **place),
     )
+
+
+@style.paper
+def scores_figure(
+    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
+) -> Figure:
+    """STIR both ways and CKA for every layer of one model with every layer of the other."""
+    name, suffix = style.MODEL_NAMES[model], "" if estimator == "biased" else "_unbiased"
+    place: dict[str, Any] = {"model": model, "epoch": epoch, "direction": "ft|pt"}
+    curve = score_curve(results, f"stir{suffix}", **place)
+
+    def panel(title: str, score: str, direction: str, inverted: str) -> Panel:
+        values = score_matrix(
+            results, f"{score}{suffix}", model=model, epoch=epoch, direction=direction
+        )
+        return Panel(title, values, f"{inverted} layer $j$")
+
+    return heatmaps(
+        f"What the layers of the two models share: {style.model_at(model, epoch)}",
+        [
+            panel(f"STIR({name} | pretrained)\n{_LOOKS}", "stir", "ft|pt", "pretrained"),
+            panel(f"STIR(pretrained | {name})\n{_LOOKS}", "stir", "pt|ft", name),
+            panel("CKA\non the real images", "cka", "ft|pt", "pretrained"),
+        ],
+        rows="layer $i$ of the other model",
+        scale=f"STIR or CKA ({estimator})",
+        triangles=False,
+        note=f"{sample_note(results, [curve], has_band=False)} 1: full agreement.",
+    )
+
+
+_LOOKS = "layer $j$ is inverted, $i$ looks"
+
+
+def _of_shared(results: xr.Dataset, model: str) -> str:
+    """Said where two models differ in depth, and a difference is not everywhere defined."""
+    pt, ft = (own_layers(results, model, side) for side in ("pt", "ft"))
+    if pt == ft:
+        return ""
+    return f" Of {len(pt)} and {len(ft)} layers: a difference needs a layer that both models have."

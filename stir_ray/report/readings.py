@@ -80,12 +80,55 @@ def layers_of(results: xr.Dataset) -> list[int]:
     return sorted({int(layer) for axis in both for layer in axis})
 
 
+def own_layers(results: xr.Dataset, model: str, side: str) -> list[int]:
+    """The layers that the pretrained or a compared model has; all, if nothing is known of it.
+
+    Args:
+        results: of a job.
+        model: the compared model.
+        side: `pt` for the pretrained model that it is compared with, `ft` for itself.
+    """
+    known = _scores(results, "stir").sel(model=model).notnull()
+    found: set[int] = set()
+    for direction in DIRECTIONS:
+        named = zip(direction.split("|"), ("target_layer", "reference_layer"), strict=True)
+        for axis in (axis for who, axis in named if who == side):
+            there = known.sel(direction=direction)
+            there = there.any([dim for dim in there.dims if dim != axis])
+            found |= {int(layer) for layer in there[axis].values[there.values]}
+    # Whoever looks does so with all layers, so that one comparison tells them.
+    return sorted(found) or layers_of(results)
+
+
+def _layers_of_both(results: xr.Dataset, model: str, direction: str) -> list[int]:
+    """The layers that the inverted model and the one that looks have."""
+    both = (own_layers(results, model, side) for side in direction.split("|"))
+    return sorted(set.intersection(*map(set, both)))
+
+
+def deepest(curves: Sequence[Curve]) -> list[int]:
+    """The layers of the curve that reaches farthest: models may differ in depth."""
+    return max((curve.layers for curve in curves), key=len)
+
+
+def score_matrix(
+    results: xr.Dataset, score: str, *, model: str, epoch: int, direction: str
+) -> Matrix:
+    """A score for all layers that look, in rows, and all inverted ones, mean over seeds."""
+    target, reference = direction.split("|")
+    cells = _scores(results, score).sel(model=model, epoch=epoch, direction=direction).mean("seed")
+    rows, columns = (own_layers(results, model, side) for side in (target, reference))
+    cells = cells.transpose("target_layer", "reference_layer")
+    return Matrix(rows, columns, cells.sel(target_layer=rows, reference_layer=columns).values)
+
+
 def metric_curve(
     results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str
 ) -> Curve:
     """The diagonal of a metric's matrix: the same layer on both sides."""
     chosen = _metric(results, metric).sel(model=model, epoch=epoch, estimator=estimator)
-    layers, diagonal = _diagonal(chosen, "row_layer", "column_layer")
+    layers = _layers_of_both(results, model, "ft|pt")
+    diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     seeds = diagonal["seeds"].values
     # The table says 0 where there is one seed, which is not a spread of 0.
     std = np.where(seeds > 1, diagonal["std"].values, np.nan)
@@ -97,7 +140,8 @@ def score_curve(
 ) -> Curve:
     """A score where the layer that looks is the layer that was inverted."""
     chosen = _scores(results, score).sel(model=model, epoch=epoch, direction=direction)
-    layers, diagonal = _diagonal(chosen.to_dataset(name=score), "reference_layer", "target_layer")
+    layers, axes = _layers_of_both(results, model, direction), ("reference_layer", "target_layer")
+    diagonal = _diagonal(chosen.to_dataset(name=score), *axes, layers)
     return _over_seeds(layers, diagonal[score])
 
 
@@ -106,16 +150,32 @@ def inversion_curve(
 ) -> Curve:
     """A column that belongs to the inversion alone, e.g. `residual_median`."""
     values = _scores(results, column).sel(model=model, epoch=epoch, direction=direction)
-    return _over_seeds(layers_of(results), values.rename(reference_layer="layer"))
+    layers = own_layers(results, model, direction.split("|")[1])
+    return _over_seeds(layers, values.sel(reference_layer=layers).rename(reference_layer="layer"))
 
 
 def matrix(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> Matrix:
-    """A metric for all pairs of layers."""
+    """A metric for all pairs of layers for which it is defined."""
     cells = _metric(results, metric)["mean"]
     cells = cells.sel(model=model, epoch=epoch, estimator=estimator)
     cells = cells.transpose("row_layer", "column_layer")
-    rows, columns = (cells[axis].values.tolist() for axis in cells.dims)
-    return Matrix(rows, columns, cells.values)
+    rows, columns = _defined(results, metric, model)
+    return Matrix(rows, columns, cells.sel(row_layer=rows, column_layer=columns).values)
+
+
+def _defined(results: xr.Dataset, metric: str, model: str) -> tuple[list[int], list[int]]:
+    """Layers of rows and columns: a difference needs a layer that both models have."""
+    pt, ft = (own_layers(results, model, side) for side in ("pt", "ft"))
+    shared = _layers_of_both(results, model, "ft|pt")
+    match metric:
+        case "learning" | "flow":
+            return shared, ft
+        case "flow_control":
+            return pt, pt
+        case "flow_beyond_control":
+            return shared, shared
+        case _:
+            return shared, pt
 
 
 def metric_over_epochs(
@@ -124,7 +184,8 @@ def metric_over_epochs(
     """Epochs, layers and the diagonal of a metric at each of them: (epoch, layer)."""
     epochs = epochs_of(results, model)
     chosen = _metric(results, metric).sel(model=model, estimator=estimator, epoch=epochs)
-    layers, diagonal = _diagonal(chosen, "row_layer", "column_layer")
+    layers = _layers_of_both(results, model, "ft|pt")
+    diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     return epochs, layers, diagonal["mean"].transpose("epoch", "layer").values
 
 
@@ -134,7 +195,8 @@ def subspace_curve(results: xr.Dataset, *, model: str, epoch: int) -> SubspaceCu
     layers = layers_of(results)
     every = results[names].sel(model=model, epoch=epoch)
     axes = dict.fromkeys(("pretrained_layer", "compared_layer"), layers)
-    layers, same = _diagonal(every.reindex(axes), *axes)
+    layers = _layers_of_both(results, model, "ft|pt")
+    same = _diagonal(every.reindex(axes), "pretrained_layer", "compared_layer", layers)
     k = same["subspace_directions"].values
     k = k[np.isfinite(k)].astype(int)
     spelled = (
@@ -194,10 +256,9 @@ def _metric(results: xr.Dataset, metric: str) -> xr.Dataset:
     return xr.Dataset(dict.fromkeys(names.values(), unknown))
 
 
-def _diagonal(cells: xr.Dataset, first: str, second: str) -> tuple[list[int], xr.Dataset]:
-    layers = cells[first].values.tolist()
+def _diagonal(cells: xr.Dataset, first: str, second: str, layers: list[int]) -> xr.Dataset:
     same = xr.DataArray(np.array(layers, dtype=np.int64), dims="layer")
-    return layers, cells.sel({first: same, second: same})
+    return cells.sel({first: same, second: same})
 
 
 def _over_seeds(layers: list[int], by_seed: xr.DataArray) -> Curve:
