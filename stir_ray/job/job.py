@@ -31,7 +31,7 @@ class Job(Value):
     finetuned: Finetuned
     from_scratch: FromScratch | None = None
     layers: Layers = "all"
-    """Blocks counted from 1: `all`, a list, or `1-6`."""
+    """Blocks counted from 1: `all` that each model has, or a list or `1-6` that every one has."""
     representation: Literal["tokens", "token_mean", "cls", "patch_mean"] = "tokens"
     """Of the residual stream after a block: all tokens side by side, their mean, the class token,
     or the mean of the patch tokens."""

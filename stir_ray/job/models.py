@@ -154,12 +154,14 @@ class TrainedFinetuning(Value):
 
 
 class CheckpointFinetuning(Value):
-    """A finetuning that exists already: one file per epoch."""
+    """A training that exists already: one file per epoch."""
 
     checkpoints: Place
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
     epochs: EpochNumbers
     """Which epochs: a list in ascending order, or `1-100`."""
+    architecture: Architecture | None = None
+    """That of the pretrained model if not given; it may have other blocks, and another width."""
 
     @model_validator(mode="after")
     def _names_the_epoch(self) -> "CheckpointFinetuning":
@@ -168,10 +170,21 @@ class CheckpointFinetuning(Value):
         return self
 
 
+class ComparedCheckpoint(Value):
+    """One model that exists already, which need not be a finetuned one."""
+
+    checkpoint: Place
+    """As of the pretrained model."""
+    architecture: Architecture | None = None
+    """That of the pretrained model if not given; it may have other blocks, and another width."""
+
+
 class FromScratch(Value):
-    """The paper's baseline: the same architecture trained on the task from random weights."""
+    """The paper's baseline: trained on the task from random weights."""
 
     train: Training
+    architecture: Architecture | None = None
+    """That of the pretrained model if not given, as in the paper."""
 
 
 Pretrained = Annotated[
@@ -183,6 +196,10 @@ Pretrained = Annotated[
 ]
 Finetuned = Annotated[
     Annotated[TrainedFinetuning, Tag("<train>")]
-    | Annotated[CheckpointFinetuning, Tag("<checkpoints>")],
-    by_key("train", "checkpoints"),
+    | Annotated[CheckpointFinetuning, Tag("<checkpoints>")]
+    | Annotated[ComparedCheckpoint, Tag("<checkpoint>")]
+    | Annotated[UntrainedModel, Tag("<untrained>")]
+    | Annotated[TimmModel, Tag("<timm>")],
+    by_key("train", "checkpoints", "checkpoint", "untrained", "timm"),
 ]
+"""Compared with the pretrained model: what became of it, or any other model."""

@@ -9,7 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from stir_ray.identity import content_id
-from stir_ray.job import CheckpointFinetuning, CheckpointModel, InversionChoice, Job
+from stir_ray.job import (
+    CheckpointFinetuning,
+    CheckpointModel,
+    ComparedCheckpoint,
+    InversionChoice,
+    Job,
+)
 from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
@@ -17,6 +23,8 @@ _YOUNGER = ("robustness", "similarities", "predictions", "metamers")
 """Keys that ask for nothing unless they are given."""
 _YOUNGER_OF_INVERSION = ("start", "parameterisation", "prior")
 """Likewise, of `inversion`."""
+_YOUNGER_OF_MODELS = {"architecture": None, "epochs": "all"}
+"""Such keys of the compared models, and what they are if they are not given."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class Asked:
         for key in _YOUNGER_OF_INVERSION:
             if said["inversion"][key] == usual[key]:
                 del said["inversion"][key]
+        for model in (said["finetuned"], said["from_scratch"] or {}):
+            for key, common in _YOUNGER_OF_MODELS.items():
+                if key in model and model[key] == common:
+                    del model[key]
         return said
 
     @cached_property
@@ -66,6 +78,8 @@ def _files(job: Job) -> Iterator[str]:
     if isinstance(job.finetuned, CheckpointFinetuning):
         for epoch in job.finetuned.epochs:
             yield checkpoint_of_epoch(job.finetuned, epoch)
+    if isinstance(job.finetuned, ComparedCheckpoint):
+        yield job.finetuned.checkpoint
     for data in (job.data, *(data for _, data in training_data(job))):
         if place := place_of(data):
             yield place

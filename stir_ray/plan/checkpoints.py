@@ -1,8 +1,10 @@
 """Weights as a plan knows them: what they are, and where a worker finds them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+from stir_ray.identity import canonical_json
 from stir_ray.job import Architecture
 
 PRETRAINED, FINETUNED, FROM_SCRATCH = "pretrained", "finetuned", "from_scratch"
@@ -13,6 +15,11 @@ RANDOM = "random:"
 LAKE = "lake:"
 """Begins a location that is a key of the lake, and not a path or URL."""
 Role = Literal["pretrained", "finetuned", "from_scratch"]
+
+
+def kind_of(architecture: Architecture) -> str:
+    """Equal for equal architectures; can stand where they cannot, as a key."""
+    return canonical_json(architecture.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Checkpoint:
         content: digest of all that is stored, classifier and decoder included; without them, models
             that tell other classes apart would be one.
         has_classifier: whether it has one that was not made up for another purpose.
+        depth: number of its blocks; None if it has all that are asked about.
     """
 
     role: Role
@@ -37,6 +45,12 @@ class Checkpoint:
     architecture: Architecture
     content: str = ""
     has_classifier: bool = False
+    depth: int | None = None
+
+    @cached_property
+    def kind(self) -> str:
+        """Equal for models of one architecture."""
+        return kind_of(self.architecture)
 
     @property
     def is_trained(self) -> bool:

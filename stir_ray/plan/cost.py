@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stir_ray.plan.measurement import Compare, Invert
+from stir_ray.plan.checkpoints import Checkpoint, kind_of
+from stir_ray.plan.measurement import Compare, Invert, Question
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task
@@ -52,6 +53,7 @@ class Scale:
         parameters: of the model.
         training_images: by the training's id; one that is not there costs no operations.
         test_images: the same of those that every epoch is tested on.
+        others: the same of models of another architecture, by their kind.
     """
 
     flops: Sequence[float]
@@ -62,6 +64,11 @@ class Scale:
     parameters: int
     training_images: Mapping[str, int] = field(default_factory=dict)
     test_images: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, "Scale"] = field(default_factory=dict)
+
+    def of(self, kind: str) -> "Scale":
+        """That of a model's kind."""
+        return self.others.get(kind, self)
 
 
 @dataclass(frozen=True)
@@ -123,12 +130,13 @@ def _kind(task: Task) -> Hashable:
     match task:
         # The question by its identity: all tasks of a study share it, and the first one keeps it.
         case Invert():
-            looks = len(task.targets), _predicting(task)
-            return id(task.question), task.layer, *looks, task.keep
+            looks = tuple(target.kind for target in task.targets), _predicting(task)
+            return id(task.question), task.layer, task.reference.kind, *looks, task.keep
         case Compare():
-            return id(task.question), task.with_subspaces, _predicting(task)
+            models = task.reference.kind, task.target.kind
+            return id(task.question), task.with_subspaces, *models, _predicting(task)
         case Evaluate():
-            return task.test, task.images
+            return task.test, task.images, task.model.kind
         case _:
             return task.outputs[0].id
 
@@ -144,23 +152,25 @@ def cost(task: Task, scale: Scale) -> Cost:
             return _inversion(task, scale)
         case Compare():
             # And one view of the noise start, one of the real images, and one for its subspaces.
-            layers = task.question.layers
-            read = len(layers) * scale.images * scale.pixels * STORED_PIXEL_BYTES
-            looks = len(layers) + 2 + task.with_subspaces
+            inverted = len(task.question.layers_of(task.reference))
+            looking = len(task.question.layers_of(task.target))
+            read = inverted * scale.images * scale.pixels * STORED_PIXEL_BYTES
+            looks = inverted + 2 + task.with_subspaces
             stored = {}
             if task.with_subspaces:
                 stored["subspaces"] = (
-                    _FOOTER_BYTES["subspaces"] + len(layers) ** 2 * _SUBSPACE_ROW_BYTES
+                    _FOOTER_BYTES["subspaces"] + inverted * looking * _SUBSPACE_ROW_BYTES
                 )
-            seen = Cost(looks * _view(layers, scale), stored, float(read))
-            return seen + _comparisons(task, scale)
+            looked = looks * _view(task.question, task.target, scale)
+            return Cost(looked, stored, float(read)) + _comparisons(task, scale)
         case Train():
             return _training(task, scale)
         case Evaluate():
             # Making the corrupted images is left out: no accelerator does it.
             rows = len(task.test.conditions)
             stored = _FOOTER_BYTES["accuracies"] + rows * _ACCURACY_ROW_BYTES
-            return Cost(rows * task.images * scale.flops[-1], {"accuracies": float(stored)})
+            flops = rows * task.images * scale.of(task.model.kind).flops[-1]
+            return Cost(flops, {"accuracies": float(stored)})
         case GatherImages() | ChooseImages() | InspectModel():
             return Cost(0.0, _inspected(task, scale))
 
@@ -176,25 +186,28 @@ def _inspected(task: GatherImages | ChooseImages | InspectModel, scale: Scale) -
     return {table: float(_FOOTER_BYTES[table] + of_rows[table])}
 
 
-def _view(layers: Sequence[int], scale: Scale) -> float:
+def _view(question: Question, model: Checkpoint, scale: Scale) -> float:
     """A forward pass of all images to the last block, and a Gram matrix of every layer."""
-    products = sum(2 * scale.images**2 * scale.units[layer - 1] for layer in layers)
-    return scale.images * scale.flops[-1] + products
+    own, layers = scale.of(model.kind), question.layers_of(model)
+    products = sum(2 * own.images**2 * own.units[layer - 1] for layer in layers)
+    return own.images * own.flops[-1] + products
 
 
 def _inversion(task: Invert, scale: Scale) -> Cost:
     # Four more forward passes: of the real images, twice, of the last iterate, of the stored image.
+    own = scale.of(task.reference.kind)
     per_image = (
-        task.question.settings.iterations * scale.gradient_flops[task.layer - 1]
-        + 4 * scale.flops[task.layer - 1]
+        task.question.settings.iterations * own.gradient_flops[task.layer - 1]
+        + 4 * own.flops[task.layer - 1]
     )
-    flops = scale.images * per_image + len(task.targets) * _view(task.question.layers, scale)
+    looks = sum(_view(task.question, target, scale) for target in task.targets)
+    flops = scale.images * per_image + looks
     stored: dict[str, float] = {
         "inversions": _FOOTER_BYTES["inversions"] + scale.images * _INVERSION_ROW_BYTES,
     }
     if task.question.metamers:
         # Representations of images and inverted images; the null is found once per layer.
-        flops += 2 * scale.images * scale.flops[task.layer - 1]
+        flops += 2 * scale.images * own.flops[task.layer - 1]
         stored["metamers"] = _FOOTER_BYTES["metamers"] + scale.images * _METAMER_ROW_BYTES
     if task.keep != 0:
         kept = scale.images if task.keep is None else task.keep
@@ -208,27 +221,34 @@ def _comparisons(task: Invert | Compare, scale: Scale) -> Cost:
 
     The arithmetic of other measures is little beside a view.
     """
-    layers, measures = len(task.question.layers), len(task.question.measures)
-    count = len(task.targets) if isinstance(task, Invert) else layers
-    of_one = _FOOTER_BYTES["comparisons"] + layers * _COMPARISON_ROW_BYTES
-    by_one = _FOOTER_BYTES["similarities"] + layers * _SIMILARITY_ROW_BYTES
-    stored = {"comparisons": float(count * of_one)}
+    question, targets = task.question, _looking(task)
+    rows = sum(len(question.layers_of(target)) for target in targets)
+    footers, measures = len(targets), len(question.measures)
+    stored = {
+        "comparisons": float(footers * _FOOTER_BYTES["comparisons"] + rows * _COMPARISON_ROW_BYTES)
+    }
     if measures:
-        stored["similarities"] = float(count * measures * by_one)
+        of_one = footers * _FOOTER_BYTES["similarities"] + rows * _SIMILARITY_ROW_BYTES
+        stored["similarities"] = float(measures * of_one)
     predicting = _predicting(task)
     if predicting:
         classes = _FOOTER_BYTES["predictions"] + scale.images * _PREDICTION_ROW_BYTES
         stored["predictions"] = float(predicting * classes)
-    return Cost(float(predicting * scale.images * scale.flops[-1]), stored)
+    classified = (one for one in targets if question.predictions and one.has_classifier)
+    flops = sum(scale.images * scale.of(one.kind).flops[-1] for one in classified)
+    return Cost(float(flops), stored)
+
+
+def _looking(task: Invert | Compare) -> tuple[Checkpoint, ...]:
+    """The model that looks in each comparison of a task."""
+    if isinstance(task, Invert):
+        return task.targets
+    return (task.target,) * len(task.question.layers_of(task.reference))
 
 
 def _predicting(task: Invert | Compare) -> int:
     """Comparisons whose target predicts classes."""
-    if not task.question.predictions:
-        return 0
-    if isinstance(task, Invert):
-        return sum(target.has_classifier for target in task.targets)
-    return len(task.question.layers) * task.target.has_classifier
+    return task.question.predictions * sum(target.has_classifier for target in _looking(task))
 
 
 def _training(task: Train, scale: Scale) -> Cost:
@@ -237,11 +257,11 @@ def _training(task: Train, scale: Scale) -> Cost:
     The decoder of a reconstruction is left out, as a classifier is: it is one product, 3 % of a
     ViT-B/32. A resume state is stored for as long as the training lasts, and not counted.
     """
-    epochs = task.training.epochs
+    own, epochs = scale.of(kind_of(task.architecture)), task.training.epochs
     trained = 3 * epochs * scale.training_images.get(task.id, 0)
     tested = (epochs + 1) * scale.test_images.get(task.id, 0)
     stored = {
         "trainings": float(_FOOTER_BYTES["trainings"]),
-        CHECKPOINTS: float((epochs + 1) * scale.parameters * _WEIGHT_BYTES),
+        CHECKPOINTS: float((epochs + 1) * own.parameters * _WEIGHT_BYTES),
     }
-    return Cost((trained + tested) * scale.flops[-1], stored)
+    return Cost((trained + tested) * own.flops[-1], stored)

@@ -107,7 +107,7 @@ def layers_of(task: Task) -> tuple[int, ...]:
         case Invert():
             return (task.layer,)
         case Compare():
-            return task.question.layers
+            return task.question.layers_of(task.reference)
         case _:
             return ()
 

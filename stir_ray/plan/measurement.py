@@ -1,7 +1,7 @@
 """Tasks that measure: invert a layer of a model, and show the result to models."""
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import ClassVar
 
 from stir_ray.identity import Canonical
@@ -23,7 +23,7 @@ class Question:
         image_part: where the image set lies.
         representation: what of a layer is looked at.
         settings: of the inversion.
-        layers: all layers asked about, from 1.
+        layers: all layers asked about, from 1; of each model those that it has.
         directions: of a layer whose subspaces are compared.
         measures: similarities besides linear CKA.
         predictions: whether classes are predicted by the models that have a classifier.
@@ -40,6 +40,12 @@ class Question:
     predictions: bool = False
     metamers: bool = False
 
+    def layers_of(self, model: Checkpoint) -> tuple[int, ...]:
+        """The layers of a model that are asked about."""
+        if model.depth is None or model.depth >= self.layers[-1]:
+            return self.layers
+        return tuple(layer for layer in self.layers if layer <= model.depth)
+
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """The record of one inversion: residuals per image."""
         return part("inversions", **self.of_inversion(reference, layer, seed))
@@ -51,14 +57,15 @@ class Question:
     def comparison(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
         """How all layers of the target see the inverted images."""
         inverted = self.of_inversion(reference, layer, seed)
-        return part("comparisons", target=target.weights, layers=self._layers, **inverted)
+        layers = _canonical(self.layers_of(target))
+        return part("comparisons", target=target.weights, layers=layers, **inverted)
 
     def similarity(
         self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint, measure: Measure
     ) -> Part:
         """The same by another similarity: a part each, so that one more leaves the others."""
         inverted = self.of_inversion(reference, layer, seed)
-        seen = {"target": target.weights, "layers": self._layers}
+        seen = {"target": target.weights, "layers": _canonical(self.layers_of(target))}
         return part("similarities", measure=measure, **seen, **inverted)
 
     def classes(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
@@ -75,11 +82,14 @@ class Question:
 
     def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Part:
         """How alike all layers of two models spread the images; no inversion takes part in it."""
+        layers = {"layers": _canonical(self.layers_of(reference))}
+        if self.layers_of(target) != self.layers_of(reference):
+            layers["target_layers"] = _canonical(self.layers_of(target))
         return part(
             "subspaces",
             reference=reference.weights,
             target=target.weights,
-            layers=self._layers,
+            **layers,
             images=self.image_set,
             representation=self.representation,
             directions=self.directions,
@@ -100,9 +110,10 @@ class Question:
     def _settings(self) -> Canonical:
         return Canonical.of(content_of_settings(self.settings))
 
-    @cached_property
-    def _layers(self) -> Canonical:
-        return Canonical.of(self.layers)
+
+@lru_cache
+def _canonical(layers: tuple[int, ...]) -> Canonical:
+    return Canonical.of(layers)
 
 
 @dataclass(frozen=True)
@@ -251,7 +262,7 @@ class Compare:
         """One per inverted layer, in the order of the layers."""
         return tuple(
             Comparison(self.question, self.reference, self.target, layer, self.seed)
-            for layer in self.question.layers
+            for layer in self.question.layers_of(self.reference)
         )
 
     @property

@@ -7,8 +7,10 @@ from stir_ray.job import (
     Architecture,
     CheckpointFinetuning,
     CheckpointModel,
+    ComparedCheckpoint,
     Data,
     Digits,
+    FromScratch,
     ImageFolder,
     InLake,
     Job,
@@ -33,12 +35,34 @@ DATASET = "dataset:"
 """Begins what stands for a dataset in the lake among the files of a job."""
 Version = Callable[[str], str]
 """Of a file or folder, by path or URL: what changes when its content does."""
+Model = TrainedModel | CheckpointModel | ComparedCheckpoint | UntrainedModel | TimmModel
+"""What a job says of a single model."""
 
 
-def architecture_of(job: Job) -> Architecture:
-    """The architecture that all models of the job share."""
-    source = job.pretrained
+def architecture_of(job: Job, role: Role = PRETRAINED) -> Architecture:
+    """That of the model with a role in the job; of the pretrained one where none is given."""
+    sources = {FINETUNED: job.finetuned, FROM_SCRATCH: job.from_scratch}
+    given = sources.get(role) or job.pretrained
+    own = None if isinstance(given, TrainedFinetuning) else _said_of(given)
+    return own or architecture_of(job)
+
+
+def _said_of(source: Model | CheckpointFinetuning | FromScratch) -> Architecture | None:
+    # timm's name of weights is also one of what they are loaded into.
     return Architecture(timm=source.timm) if isinstance(source, TimmModel) else source.architecture
+
+
+def other_architectures(job: Job) -> dict[Role, Architecture]:
+    """Those of the compared models that differ from the pretrained model's."""
+    roles: tuple[Role, ...] = (FINETUNED, FROM_SCRATCH)
+    every: dict[Role, Architecture] = {role: architecture_of(job, role) for role in roles}
+    common = architecture_of(job)
+    return {role: one for role, one in every.items() if one != common}
+
+
+def architectures_of(job: Job) -> tuple[Architecture, ...]:
+    """All of the job, that of the pretrained model first."""
+    return architecture_of(job), *other_architectures(job).values()
 
 
 def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseImages | InspectModel]:
@@ -52,9 +76,13 @@ def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseIma
     # Each dataset once: most models of a job are tested on the same.
     tests = (test for _, test in corrupted_tests(job, version))
     yield from (ChooseImages(test) for test in dict.fromkeys(tests))
-    yield inspect_pretrained(job, version)
-    if isinstance(job.finetuned, CheckpointFinetuning):
-        yield from inspect_finetuned(job, job.finetuned, version)
+    compared = (task for _, task in inspect_finetuned(job, version))
+    models = (inspect_pretrained(job, version), *compared, *inspect_from_scratch(job))
+    # A model may stand on both sides; it goes by its first name.
+    first: dict[str, InspectModel] = {}
+    for task in models:
+        first.setdefault(task.id, task)
+    yield from first.values()
 
 
 def gather_images(job: Job, version: Version) -> GatherImages:
@@ -64,31 +92,49 @@ def gather_images(job: Job, version: Version) -> GatherImages:
 
 def inspect_pretrained(job: Job, version: Version) -> InspectModel:
     """The inspection of the pretrained model."""
-    source, architecture = job.pretrained, architecture_of(job)
-    if isinstance(source, CheckpointModel):
-        weights = source.checkpoint
-        return InspectModel(PRETRAINED, architecture, weights, version(weights))
-    return InspectModel(PRETRAINED, architecture, _weights_of(source))
+    return _inspect(PRETRAINED, job.pretrained, architecture_of(job), version)
 
 
-def _weights_of(source: TrainedModel | UntrainedModel | TimmModel) -> str:
+def _inspect(
+    name: str, source: Model, architecture: Architecture, version: Version
+) -> InspectModel:
     match source:
         case TrainedModel():
-            return ""
+            return InspectModel(name, architecture)
+        case CheckpointModel() | ComparedCheckpoint():
+            weights = source.checkpoint
+            return InspectModel(name, architecture, weights, version(weights))
         case UntrainedModel():
-            return f"{RANDOM}{source.untrained.seed}"
+            return InspectModel(name, architecture, f"{RANDOM}{source.untrained.seed}")
         case TimmModel():
-            return f"timm:{source.timm}"
+            return InspectModel(name, architecture, f"timm:{source.timm}")
 
 
-def inspect_finetuned(
-    job: Job, source: CheckpointFinetuning, version: Version
-) -> Iterator[InspectModel]:
-    """The inspections of a finetuning that exists already, in epoch order."""
-    for epoch in source.epochs:
-        path = checkpoint_of_epoch(source, epoch)
-        name = f"{FINETUNED} epoch {epoch}"
-        yield InspectModel(name, architecture_of(job), path, version(path))
+def inspect_finetuned(job: Job, version: Version) -> Iterator[tuple[int, InspectModel]]:
+    """Epochs and inspections of a compared model that the job does not train, in epoch order.
+
+    A single model is epoch 0: no training is known of it.
+    """
+    source, architecture = job.finetuned, architecture_of(job, FINETUNED)
+    if isinstance(source, CheckpointFinetuning):
+        for epoch in source.epochs:
+            path = checkpoint_of_epoch(source, epoch)
+            name = f"{FINETUNED} epoch {epoch}"
+            yield epoch, InspectModel(name, architecture, path, version(path))
+    elif not isinstance(source, TrainedFinetuning):
+        yield 0, _inspect(FINETUNED, source, architecture, version)
+
+
+def inspect_from_scratch(job: Job) -> Iterator[InspectModel]:
+    """The inspection of an architecture that is trained from scratch alone."""
+    if job.from_scratch and job.from_scratch.architecture:
+        yield InspectModel(FROM_SCRATCH, job.from_scratch.architecture)
+
+
+def inspect_other(role: Role, job: Job, version: Version) -> InspectModel:
+    """An inspection that tells of the architecture of a compared model, if it is its own."""
+    compared = (task for _, task in inspect_finetuned(job, version))
+    return next(compared if role == FINETUNED else inspect_from_scratch(job))
 
 
 def checkpoint_of_epoch(source: CheckpointFinetuning, epoch: int) -> str:
@@ -152,7 +198,7 @@ def compared_epochs(job: Job, every: Sequence[Checkpoint]) -> tuple[Checkpoint, 
 
 def _training(name: Role, job: Job, training: Training, version: Version) -> Train:
     data = training.data or job.data
-    return Train(name, architecture_of(job), training, data, version_of(data, version))
+    return Train(name, architecture_of(job, name), training, data, version_of(data, version))
 
 
 def place_of(data: Data) -> str:

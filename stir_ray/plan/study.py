@@ -1,7 +1,7 @@
 """The measurements of a job whose models and images are known."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from stir_ray.errors import JobError
@@ -41,6 +41,12 @@ class Study:
         }
         return replace(self, compared=compared)
 
+    def shared_layers(self, role: Role) -> tuple[int, ...]:
+        """The layers that both a compared model and the pretrained one have."""
+        of_compared = [self.question.layers_of(one) for one in self.compared[role][:1]]
+        of_both = (self.question.layers_of(self.pretrained), *of_compared)
+        return min(of_both, key=len)
+
     def inversions(self) -> Iterator[Invert]:
         """Every inversion once, those of the pretrained model first.
 
@@ -79,23 +85,31 @@ class Study:
     ) -> Iterator[Invert]:
         for seed in self.seeds:
             # Deepest first: the longest tasks of a checkpoint must not be its last.
-            for layer in reversed(self.question.layers):
+            for layer in reversed(self.question.layers_of(reference)):
                 yield Invert(self.question, reference, layer, seed, targets, keep)
 
 
-def layers_of(job: Job, depth: int) -> tuple[int, ...]:
-    """The layers that a job asks about.
+def layers_of(job: Job, depths: Mapping[Role, int]) -> tuple[int, ...]:
+    """The layers that a job asks about: all that any of its models has, or a list.
+
+    Args:
+        job: the job.
+        depths: blocks of its models; one that is not there has as many as the pretrained one.
 
     Raises:
-        JobError: if one goes past the last block.
+        JobError: if a layer of the list goes past the last block of a model.
     """
     if job.layers == "all":
-        return tuple(range(1, depth + 1))
-    beyond = [layer for layer in job.layers if layer > depth]
+        return tuple(range(1, max(depths.values()) + 1))
+    fewest = min(depths.values())
+    beyond = [layer for layer in job.layers if layer > fewest]
     if beyond:
+        role = next(role for role, depth in depths.items() if depth == fewest)
+        whose = f"the {role} model" if len(depths) > 1 else "the model"
+        instead = ", or `all` that each model has" if len(depths) > 1 else ""
         raise JobError(
-            f"`layers: {beyond[0]}` goes past the last block of the model ({depth}); "
-            f"use 1 to {depth}"
+            f"`layers: {beyond[0]}` goes past the last block of {whose} ({fewest}); "
+            f"use 1 to {fewest}{instead}"
         )
     return job.layers
 

@@ -5,8 +5,7 @@ What remains to be done is what is planned minus what is stored, so running is r
 
 from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 
-from stir_ray.identity import canonical_json, content_id
-from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.identity import content_id
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, Evaluate
@@ -49,15 +48,12 @@ def kind(task: Task) -> Hashable:
     """Equal for tasks that take alike long on equal machines; None if none is known of."""
     match task:
         case Invert():
-            model = _size(task.reference)
-            return task.stage, task.question, model, task.layer, len(task.targets)
+            targets = tuple(target.kind for target in task.targets)
+            return task.stage, task.question, task.reference.kind, task.layer, targets
         case Compare():
-            return task.stage, task.question, _size(task.target), task.with_subspaces
+            models = task.reference.kind, task.target.kind
+            return task.stage, task.question, *models, task.with_subspaces
         case Evaluate():
-            return task.stage, task.test, task.objective, _size(task.model)
+            return task.stage, task.test, task.objective, task.model.kind
         case _:
             return None
-
-
-def _size(model: Checkpoint) -> Hashable:
-    return canonical_json(model.architecture.model_dump(mode="json"))

@@ -166,7 +166,7 @@ def _panel(
     """One model's inversions with the first seed; what is not stored is missing."""
     question, seed = study.question, study.seeds[0]
     layers = []
-    for layer in question.layers:
+    for layer in question.layers_of(checkpoint):
         kept = _read(lake, question.images(checkpoint, layer, seed, keep))
         record = _read(lake, question.inversion(checkpoint, layer, seed))
         images = np.full(originals.shape, np.nan, np.float32)

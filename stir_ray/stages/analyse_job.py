@@ -21,6 +21,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, encode
+from stir_ray.plan.checkpoints import Role
 from stir_ray.plan.study import Study
 from stir_ray.stages.analyse import LEAST_EPOCHS, Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
@@ -40,13 +41,23 @@ def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[A
         reduced: how complete they are.
 
     Raises:
-        LakeError: if nothing of the job has a number yet.
+        LakeError: if nothing of the job has a number yet, or no epoch of a training has.
     """
     if not reduced.present:
         raise LakeError(
             f"job {job.name}: no cell has a number yet, so there is nothing to analyse; "
             "`stir-ray run` first"
         )
+    found = _analyses(job, study, lake)
+    if not found:
+        raise LakeError(
+            f"job {job.name}: no epoch after 0 has a number, and an analysis is over the epochs of "
+            "a training; give `finetuned: {checkpoints, epochs}`, or wait for the run"
+        )
+    return found
+
+
+def _analyses(job: Job, study: Study, lake: Lake) -> tuple[Analysis, ...]:
     return tuple(analyse(one) for one in _trajectories(job, study, lake))
 
 
@@ -55,7 +66,10 @@ def _trajectories(job: Job, study: Study, lake: Lake) -> Iterator[Trajectory]:
         _read(schema, job, lake) for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
     )
     measured = Measured(results, accuracies(history, robustness), subspaces)
-    return trajectories(measured, job, study.question.layers)
+    shared: dict[Role, tuple[int, ...]] = {
+        role: study.shared_layers(role) for role in study.compared
+    }
+    return trajectories(measured, job, shared)
 
 
 def _read(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
@@ -82,7 +96,7 @@ def analyse_robustness(job: Job, study: Study, lake: Lake, reduced: Reduced) -> 
         return False
     if is_analysed(job, lake, reduced):
         return True
-    analyses = analyse_job(job, study, lake, reduced)
+    analyses = _analyses(job, study, lake)
     there_are_any = any(analysis.families for analysis in analyses)
     if there_are_any:
         store_analysis(analysis_tables(analyses), job, lake, reduced)

@@ -31,7 +31,7 @@ def cells(study: Study) -> Iterator[Cell]:
         for ft in checkpoints:
             for direction, reference, target in _directions(pt, ft):
                 for seed in study.seeds:
-                    for layer in study.question.layers:
+                    for layer in study.question.layers_of(reference):
                         comparison = Comparison(study.question, reference, target, layer, seed)
                         yield Cell(role, ft.epoch, direction, comparison)
 
@@ -60,7 +60,12 @@ def find_cell(words: Iterable[str], study: Study) -> tuple[Cell, int]:
     model = _one_of("model", said["model"], list(models))
     direction = _one_of("direction", said["direction"], DIRECTIONS)
     epochs = [checkpoint.epoch for checkpoint in models[model]]
-    there = dict(zip(_NUMBERS, (epochs, study.seeds, *[study.question.layers] * 2), strict=True))
+    sides = next(
+        (study.question.layers_of(reference), study.question.layers_of(target))
+        for name, reference, target in _directions(study.pretrained, models[model][-1])
+        if name == direction
+    )
+    there = dict(zip(_NUMBERS, (epochs, study.seeds, *sides), strict=True))
     place = {name: _number(name, said, there[name], model) for name in _NUMBERS}
     (found,) = (
         cell

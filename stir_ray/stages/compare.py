@@ -77,7 +77,7 @@ def compare_layer(
 def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> None:
     question, target = comparison.question, comparison.target
     of_reference = bench.real_view(comparison.reference, question)
-    own = of_reference[question.layers.index(comparison.layer)]
+    own = of_reference[question.layers_of(comparison.reference).index(comparison.layer)]
     seen = bench.real_view(target, question)
     baselines = bench.baselines(target, question, comparison.seed)
     with bench.meter.spending(Phase.COMPARE):
@@ -91,7 +91,7 @@ def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> Non
             "reference": comparison.reference.weights,
             "target": target.weights,
             "reference_layer": comparison.layer,
-            "target_layer": list(question.layers),
+            "target_layer": list(question.layers_of(target)),
             "seed": comparison.seed,
             "images": len(fooled[0]),
             **{name: [row[name] for row in rows] for name in rows[0]},

@@ -185,7 +185,8 @@ def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
                     bundle.add(task)
                     if isinstance(task, Compare):
                         asked = task.question, task.reference.weights, task.seed
-                        read[asked] = len(task.question.layers) * of_image[place]
+                        layers = len(task.question.layers_of(task.reference))
+                        read[asked] = layers * of_image[place]
             left += bundle.cost(scales[place])
         stages.append(StageForecast(stage, planned, planned - count, left))
     return Forecast(stages, float(sum(read.values())))

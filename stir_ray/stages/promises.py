@@ -81,7 +81,8 @@ def _of_comparisons(
             "reference_layer": one.layer,
             "seed": one.seed,
         }
-        planned = {**shown, "target_layer": one.question.layers, "images": len(image_ids)}
+        looking = one.question.layers_of(one.target)
+        planned = {**shown, "target_layer": looking, "images": len(image_ids)}
         yield one.part, _columns(**planned)
         for measure, part in zip(one.question.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
@@ -92,12 +93,14 @@ def _of_comparisons(
 
 
 def _subspaces(task: Compare, images: int) -> Promise:
-    layers = task.question.layers
+    references, targets = (
+        task.question.layers_of(model) for model in (task.reference, task.target)
+    )
     return _columns(
         reference=task.reference.weights,
         target=task.target.weights,
-        reference_layer=tuple(reference for _ in layers for reference in layers),
-        target_layer=tuple(target for target in layers for _ in layers),
+        reference_layer=tuple(reference for _ in targets for reference in references),
+        target_layer=tuple(target for target in targets for _ in references),
         images=images,
     )
 

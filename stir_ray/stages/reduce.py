@@ -1,6 +1,6 @@
 """From parts to results: one tidy table, the matrices with their spread, the training history."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.lake.tables import Lake, build, encode, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import FINETUNED, Role
+from stir_ray.plan.models import other_architectures
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
@@ -112,7 +113,9 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, HISTORY, _history(histories), inputs)
         parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
-        _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared), inputs)
+        # Of another architecture nothing is finetuned from the pretrained model.
+        related = {FINETUNED} - other_architectures(job).keys()
+        _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared, related), inputs)
         # Empty where nothing is asked: an older one must not pass for what this job says.
         _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
         for schema, table in beside.made(lake):
@@ -233,14 +236,16 @@ def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
     return build(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})
 
 
-def _similarities(compared: Iterable[tuple[Role, int, pa.Table]]) -> pa.Table:
+def _similarities(
+    compared: Iterable[tuple[Role, int, pa.Table]], related: Container[str]
+) -> pa.Table:
     tables = [
         build(
             SUBSPACE_SIMILARITY,
             {
                 "model": model,
                 "epoch": epoch,
-                "shares_basis": model == FINETUNED,
+                "shares_basis": model in related,
                 **part.drop(["reference", "target"]).to_pydict(),
             },
         )

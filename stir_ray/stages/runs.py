@@ -22,7 +22,7 @@ from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.cost import Bundle
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.models import architecture_of, gather_images
+from stir_ray.plan.models import architectures_of, gather_images
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.tasks import Task
@@ -227,15 +227,15 @@ def _sized_as(task: Task, asked: Asked) -> bool:
     job = asked.job
     match task:
         case Train():
-            return task.architecture == architecture_of(job)
+            return task.architecture in architectures_of(job)
         case Evaluate():
-            return task.model.architecture == architecture_of(job)
+            return task.model.architecture in architectures_of(job)
         case Invert() | Compare():
             images = gather_images(job, asked.version).outputs[0]
-            mine = (architecture_of(job), images, job.representation)
             question = task.question
-            its = (task.reference.architecture, question.image_part, question.representation)
-            return mine == its
+            its = (question.image_part, question.representation)
+            is_alike = its == (images, job.representation)
+            return is_alike and task.reference.architecture in architectures_of(job)
         case _:
             return True
 

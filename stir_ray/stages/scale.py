@@ -1,11 +1,15 @@
 """The sizes of a job that its costs depend on, as the lake knows them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
+from stir_ray.plan.checkpoints import PRETRAINED, kind_of
 from stir_ray.plan.cost import Scale
-from stir_ray.stages.study import model_card
+from stir_ray.plan.models import architecture_of
+from stir_ray.stages.study import model_cards
 
 
 def scale_of(
@@ -15,7 +19,7 @@ def scale_of(
     train_images: Mapping[str, int] | None = None,
     test_images: Mapping[str, int] | None = None,
 ) -> Scale:
-    """The scale of a job whose model is inspected.
+    """The scale of a job whose models are inspected.
 
     Args:
         asked: the job.
@@ -24,10 +28,20 @@ def scale_of(
         test_images: the same of those that every epoch is tested on.
 
     Raises:
-        FileNotFoundError: if the model is not inspected.
+        FileNotFoundError: if a model is not inspected.
         CorruptPart: if its inspection is damaged.
     """
-    card = model_card(asked, lake)
+    scales = {
+        kind_of(architecture_of(asked.job, role)): replace(
+            _scale(asked, card), training_images=train_images or {}, test_images=test_images or {}
+        )
+        for role, card in model_cards(asked, lake).items()
+    }
+    own = scales.pop(kind_of(architecture_of(asked.job, PRETRAINED)))
+    return replace(own, others=scales)
+
+
+def _scale(asked: Asked, card: Mapping[str, Any]) -> Scale:
     whole = asked.job.representation == "tokens"
     tokens = card["tokens"] if whole else [1] * card["depth"]
     return Scale(
@@ -37,6 +51,4 @@ def scale_of(
         images=asked.job.images.count,
         pixels=card["channels"] * card["height"] * card["width"],
         parameters=card["parameters"],
-        training_images=train_images or {},
-        test_images=test_images or {},
     )

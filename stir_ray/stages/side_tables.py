@@ -121,7 +121,7 @@ def _of_inversions(study: Study) -> Iterator[Placed]:
     compared = (one for several in study.compared.values() for one in several)
     for model in (study.pretrained, *compared):
         for seed in study.seeds:
-            for layer in study.question.layers:
+            for layer in study.question.layers_of(model):
                 part = study.question.agreement(model, layer, seed)
                 yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
 

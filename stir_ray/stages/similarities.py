@@ -27,7 +27,7 @@ def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Wo
     """
     question, target = comparison.question, comparison.target
     own = _real(comparison.reference, question, measure, bench)
-    own_layer = own[question.layers.index(comparison.layer)]
+    own_layer = own[question.layers_of(comparison.reference).index(comparison.layer)]
     seen = _real(target, question, measure, bench)
     baselines = _baselines(target, question, comparison.seed, measure, bench)
     with bench.meter.spending(Phase.COMPARE):
@@ -43,7 +43,7 @@ def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Wo
             "reference": comparison.reference.weights,
             "target": target.weights,
             "reference_layer": comparison.layer,
-            "target_layer": list(question.layers),
+            "target_layer": list(question.layers_of(target)),
             "seed": comparison.seed,
             "images": len(fooled[0]),
             "measure": str(measure.similarity),

@@ -1,12 +1,13 @@
 """What the lake knows of a job: its models, images and trainings, so that it can be planned."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pyarrow as pa
 
 from stir_ray.errors import DataError, JobError, MissingPart
 from stir_ray.identity import derive_seed
-from stir_ray.job import CheckpointFinetuning, Data, TrainedModel
+from stir_ray.job import Data, Job, TrainedModel
 from stir_ray.lake.layout import parse_checkpoint_key
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.lake.several import several
@@ -28,7 +29,9 @@ from stir_ray.plan.models import (
     gather_images,
     independent_trainings,
     inspect_finetuned,
+    inspect_other,
     inspect_pretrained,
+    other_architectures,
     training_data,
 )
 from stir_ray.plan.preparation import InspectModel, Train
@@ -60,30 +63,23 @@ def read_study(asked: Asked, lake: Lake) -> Study:
 
 
 def _read_study(asked: Asked, lake: Lake) -> Study:
-    job, card = asked.job, model_card(asked, lake)
-    layers = layers_of(job, card["depth"])
-    if job.representation == "cls" and not card["has_class_token"]:
-        raise JobError("`representation: cls`: the model has no class token; use `patch_mean`")
+    job, cards = asked.job, model_cards(asked, lake)
+    depths: dict[Role, int] = {role: card["depth"] for role, card in cards.items()}
+    layers = layers_of(job, depths)
     gather = gather_images(job, asked.version)
     image_set = lake.read(IMAGE_SETS, gather.outputs[0].id)
-    shape = _shape(card)
-    _fits("data", _shape(image_set.slice(0, 1).to_pylist()[0]), shape)
-    for name, data in training_data(job):
-        _fits(name, _shape_of(data), shape)
-    settings = job.inversion.settings()
-    if settings.prior.blur_reach >= min(shape[1:]):
-        raise JobError(
-            f"`inversion.prior.blur.sigma: {settings.prior.blur_sigma:g}` blurs over "
-            f"{settings.prior.blur_reach} pixels to each side, as many as an image has "
-            f"({min(shape[1:])}) or more; use less than a third of that"
-        )
-    pretrained = _pretrained(asked, lake)
+    _see_that_all_fits(job, cards, _shape(image_set.slice(0, 1).to_pylist()[0]))
+    pretrained = replace(_pretrained(asked, lake), depth=depths[PRETRAINED])
+    compared: dict[Role, tuple[Checkpoint, ...]] = {
+        role: tuple(replace(one, depth=depths.get(role, pretrained.depth)) for one in several_of)
+        for role, several_of in _compared(asked, lake, pretrained)
+    }
     return Study(
         question=Question(
             image_set=provenance(image_set)["digest"],
             image_part=gather.outputs[0],
             representation=job.representation,
-            settings=settings,
+            settings=job.inversion.settings(),
             layers=layers,
             directions=job.subspace_directions,
             measures=job.measures,
@@ -91,16 +87,42 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             metamers=job.metamers,
         ),
         pretrained=pretrained,
-        compared=dict(_compared(asked, lake, pretrained)),
+        compared=compared,
         seeds=job.seeds,
         keep=kept_images(job),
         turn=derive_seed("turn", asked.id) % (len(job.seeds) * len(layers)),
     )
 
 
+def _see_that_all_fits(job: Job, cards: Mapping[Role, dict], image: tuple[int, int, int]) -> None:
+    for role, card in cards.items():
+        whose = "the model" if role == PRETRAINED else f"the {role} model"
+        if job.representation == "cls" and not card["has_class_token"]:
+            raise JobError(f"`representation: cls`: {whose} has no class token; use `patch_mean`")
+        _fits("data", image, _shape(card), whose)
+    for name, data in training_data(job):
+        # All models take images of one shape.
+        _fits(name, _shape_of(data), image, "the model")
+    settings = job.inversion.settings()
+    if settings.prior.blur_reach >= min(image[1:]):
+        raise JobError(
+            f"`inversion.prior.blur.sigma: {settings.prior.blur_sigma:g}` blurs over "
+            f"{settings.prior.blur_reach} pixels to each side, as many as an image has "
+            f"({min(image[1:])}) or more; use less than a third of that"
+        )
+
+
 def model_card(asked: Asked, lake: Lake) -> dict:
-    """The card of the job's architecture, as a row of the table `models`."""
+    """The card of the pretrained model, as a row of the table `models`."""
     return inspected_card(inspect_pretrained(asked.job, asked.version), lake)
+
+
+def model_cards(asked: Asked, lake: Lake) -> dict[Role, dict]:
+    """The same of the pretrained model and of those whose architecture is another, by role."""
+    job, cards = asked.job, {}
+    for role in other_architectures(job):
+        cards[role] = inspected_card(inspect_other(role, job, asked.version), lake)
+    return {PRETRAINED: model_card(asked, lake), **cards}
 
 
 def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
@@ -153,9 +175,8 @@ def _compared(
     asked: Asked, lake: Lake, pretrained: Checkpoint
 ) -> Iterator[tuple[Role, tuple[Checkpoint, ...]]]:
     job = asked.job
-    if isinstance(job.finetuned, CheckpointFinetuning):
-        tasks = inspect_finetuned(job, job.finetuned, asked.version)
-        numbered = zip(job.finetuned.epochs, tasks, strict=True)
+    numbered = tuple(inspect_finetuned(job, asked.version))
+    if numbered:
         read = several(lambda one: inspected_checkpoint(one[1], FINETUNED, one[0], lake), numbered)
         yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
@@ -190,10 +211,10 @@ def _shape_of(data: Data) -> tuple[int, int, int]:
     return data.channels, data.size, data.size
 
 
-def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int]) -> None:
+def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int], whose: str) -> None:
     if images != model:
         said, expected = (" x ".join(str(side) for side in shape) for shape in (images, model))
         raise DataError(
-            f"`{name}`: images are {said} (channels x height x width), the model takes {expected}; "
+            f"`{name}`: images are {said} (channels x height x width), {whose} takes {expected}; "
             "change `size` there or `img_size` and `in_chans` of the architecture"
         )

@@ -16,14 +16,16 @@ def compare_subspaces(task: Compare, bench: Workbench) -> None:
         bench.directions(model, question) for model in (task.reference, task.target)
     )
     pairs = [similarity(target, reference) for target in of_target for reference in of_reference]
-    layers = question.layers
+    reference_layers, target_layers = (
+        question.layers_of(model) for model in (task.reference, task.target)
+    )
     table = build(
         SUBSPACES,
         {
             "reference": task.reference.weights,
             "target": task.target.weights,
-            "reference_layer": [reference for _ in layers for reference in layers],
-            "target_layer": [target for target in layers for _ in layers],
+            "reference_layer": [reference for _ in target_layers for reference in reference_layers],
+            "target_layer": [target for target in target_layers for _ in reference_layers],
             "images": len(bench.image_set(question).ids),
             **{name: [pair[name] for pair in pairs] for name in pairs[0]},
         },

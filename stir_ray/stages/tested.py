@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 
 from stir_ray.errors import JobError
-from stir_ray.job import CheckpointFinetuning, Job
+from stir_ray.job import Job
 from stir_ray.lake.schemas import TEST_SETS
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake
@@ -66,11 +66,8 @@ def _of_training(job: Job, task: Train, test: CorruptedTest, lake: Lake) -> Iter
 
 
 def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
-    source, chosen = asked.job.finetuned, _images(test, lake)
-    if not isinstance(source, CheckpointFinetuning):
-        return
+    chosen = _images(test, lake)
     most = max(chosen["label"].to_pylist())
-    tasks = tuple(inspect_finetuned(asked.job, source, asked.version))
 
     def evaluate(numbered: tuple[int, InspectModel]) -> Evaluate:
         epoch, task = numbered
@@ -84,7 +81,7 @@ def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluat
         model = inspected_checkpoint(task, FINETUNED, epoch, lake)
         return Evaluate(test, model, "classification", chosen.num_rows)
 
-    yield from several(evaluate, zip(source.epochs, tasks, strict=True))
+    yield from several(evaluate, inspect_finetuned(asked.job, asked.version))
 
 
 def _images(test: CorruptedTest, lake: Lake) -> pa.Table:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from stir_ray.job import Job
+from stir_ray.plan.checkpoints import Role
 from stir_ray.stages.matrices import ESTIMATORS, curves_by_seed
 
 CLEAN = 0
@@ -110,7 +112,9 @@ class Measured:
     subspaces: pd.DataFrame
 
 
-def trajectories(measured: Measured, job: Job, layers: tuple[int, ...]) -> Iterator[Trajectory]:
+def trajectories(
+    measured: Measured, job: Job, shared: Mapping[Role, tuple[int, ...]]
+) -> Iterator[Trajectory]:
     """Those of every compared model of a job, by both estimators.
 
     Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition.
@@ -118,11 +122,12 @@ def trajectories(measured: Measured, job: Job, layers: tuple[int, ...]) -> Itera
     Args:
         measured: tables of the job.
         job: whose seeds and assumption about self-STIR hold.
-        layers: all of them, ascending.
+        shared: by model, the layers that it and the pretrained one have, ascending.
     """
     trained = measured.results[measured.results["epoch"] > 0]
     accuracies = measured.accuracies
     for model, rows in trained.groupby("model", sort=False):
+        layers = shared[cast("Role", model)]
         accuracy = accuracy_by_severity(accuracies[accuracies["model"] == model])
         alike = _subspace_curves(measured.subspaces, str(model), job, layers)
         for estimator in ESTIMATORS:

@@ -252,7 +252,7 @@ class Workbench:
     def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
         """What every layer of a model makes of images."""
         model = self._ready_to_view(checkpoint, question, images)
-        layers, kind = question.layers, question.representation
+        layers, kind = question.layers_of(checkpoint), question.representation
         with self.meter.spending(Phase.LOOK):
             return views.view(model, images, layers=layers, kind=kind, micro=self.micro)
 
@@ -262,7 +262,8 @@ class Workbench:
         def compute() -> list[Tensor]:
             images = self.image_set(question).images
             model = self._ready_to_view(checkpoint, question, images)
-            layers, kind, k = question.layers, question.representation, question.directions
+            layers, k = question.layers_of(checkpoint), question.directions
+            kind = question.representation
             with self.meter.spending(Phase.LOOK):
                 return views.directions(
                     model, images, layers=layers, kind=kind, micro=self.micro, k=k
@@ -275,7 +276,7 @@ class Workbench:
     ) -> FrozenModel:
         """The model, with as many images at once as should fit."""
         model = self.model(checkpoint)
-        layers, kind = question.layers, question.representation
+        layers, kind = question.layers_of(checkpoint), question.representation
         self.expect(
             ("view", checkpoint.architecture, question),
             len(images),

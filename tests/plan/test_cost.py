@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stir_ray.job import Selection
+from stir_ray.job import Architecture, Selection
 from stir_ray.plan.cost import Bundle, Cost, Scale, cost
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel
@@ -97,3 +97,18 @@ def test_a_bundle_costs_what_its_tasks_cost_one_by_one() -> None:
     assert together.flops == pytest.approx(each.flops)
     assert together.stored == pytest.approx(each.stored)
     assert together.read == pytest.approx(each.read)
+
+
+def test_each_model_costs_what_its_own_blocks_do() -> None:
+    narrow = Architecture(timm="vit_tiny_patch16_224", arguments={"depth": 2})
+    other = replace(FINETUNED[0], architecture=narrow, depth=2)
+    scale = replace(SCALE, flops=(5.0, 19.0), gradient_flops=(8.0, 29.0), units=(3, 7))
+    both = replace(SCALE, others={other.kind: scale})
+    view = 7 * 19 + 2 * 7 * 7 * (3 + 7)
+    # Five inverted layers, noise and real images, seen by two blocks.
+    assert cost(replace(COMPARE, target=other), both).flops == (5 + 2) * view
+    inverted = replace(INVERT, reference=other, targets=(other, PRETRAINED))
+    assert cost(inverted, both).flops == 7 * (17 * 29 + 4 * 19) + view + VIEW
+    back = Compare(QUESTION, other, PRETRAINED, 7)
+    assert cost(back, both).flops == (2 + 2) * VIEW
+    assert cost(back, both).read == cost(COMPARE, SCALE).read * 2 / 5

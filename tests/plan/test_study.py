@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
-from stir_ray.plan.checkpoints import UNTRAINED
+from stir_ray.plan.checkpoints import UNTRAINED, Role
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study, kept_images, layers_of
@@ -163,16 +163,31 @@ def test_the_plan_is_the_same_every_time_and_starts_at_once() -> None:
 def test_layers_are_counted_from_one_to_the_last_block(
     said: Any, expected: tuple[int, ...]
 ) -> None:
-    assert layers_of(job(layers=said), depth=5) == expected
+    assert layers_of(job(layers=said), {"pretrained": 5}) == expected
 
 
 def test_a_layer_past_the_last_block_is_told_with_the_last_block() -> None:
     with pytest.raises(JobError) as caught:
-        layers_of(job(layers=[2, 7, 6]), depth=5)
+        layers_of(job(layers=[2, 7, 6]), {"pretrained": 5})
     message = str(caught.value)
     assert "`layers: 6`" in message
     assert "1 to 5" in message
     assert "\n" not in message
+
+
+def test_all_layers_are_those_of_the_deepest_model_and_each_has_its_own() -> None:
+    depths: dict[Role, int] = {"pretrained": 5, "finetuned": 3, "from_scratch": 7}
+    assert layers_of(job(layers="all"), depths) == tuple(range(1, 8))
+    assert [QUESTION.layers_of(replace(PRETRAINED, depth=n)) for n in (2, 5, 7, None)] == [
+        (1, 2), LAYERS, LAYERS, LAYERS,
+    ]  # fmt: skip
+
+
+def test_a_listed_layer_must_be_one_of_every_model() -> None:
+    depths: dict[Role, int] = {"pretrained": 5, "finetuned": 3}
+    assert layers_of(job(layers=[1, 3]), depths) == (1, 3)
+    with pytest.raises(JobError, match=r"`layers: 4` .* the finetuned model \(3\); use 1 to 3, or"):
+        layers_of(job(layers=[2, 4]), depths)
 
 
 @pytest.mark.parametrize(
