@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.job.files import read_job, schema_text, validated
+from stir_ray.job.files import read_job, read_jobs, schema_text, validated
 
 JOBS = Path(__file__).parents[1] / "jobs"
 DIGITS = JOBS / "digits.yaml"
@@ -35,7 +35,7 @@ def file(request: pytest.FixtureRequest) -> Path:
 
 
 def test_every_job_file_can_be_run(file: Path) -> None:
-    assert read_job(file).schema_version == 1
+    assert all(point.job.schema_version == 1 for point in read_jobs(file).points)
 
 
 def test_every_job_file_names_the_schema_in_its_first_line(file: Path) -> None:
@@ -47,7 +47,7 @@ def test_every_job_file_names_the_schema_in_its_first_line(file: Path) -> None:
 
 def test_no_two_job_files_have_one_name() -> None:
     # They would write their results into the same folder of a lake.
-    names = [read_job(file).name for file in FILES]
+    names = [point.job.name for file in FILES for point in read_jobs(file).points]
     assert len(set(names)) == len(names)
 
 
@@ -63,9 +63,9 @@ def test_the_schema_explains_every_key_of_a_job() -> None:
 
 
 def test_a_job_survives_being_written_and_read_again(file: Path) -> None:
-    job = read_job(file)
-    assert Job.model_validate(job.model_dump()) == job
-    assert Job.model_validate_json(job.model_dump_json()) == job
+    for job in (point.job for point in read_jobs(file).points):
+        assert Job.model_validate(job.model_dump()) == job
+        assert Job.model_validate_json(job.model_dump_json()) == job
 
 
 @pytest.mark.parametrize(
