@@ -16,6 +16,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
+from stir_ray.stages.convergence import Convergence
 from stir_ray.stages.failures import Unfinished
 from stir_ray.stages.reduce import Reduced
 
@@ -34,6 +35,7 @@ def of_results(job: Job, reduced: Reduced) -> str:
     lines = [
         f"{reduced.present} of {reduced.cells} cells have a number.",
         *of_tests(reduced),
+        *of_convergence(job, reduced.convergence),
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in tables),
     ]
     return "\n".join(lines)
@@ -56,10 +58,31 @@ def of_tests(reduced: Reduced) -> Iterator[str]:
         yield f"{reduced.tested} of {reduced.models} models are tested on corrupted images."
 
 
+def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
+    """Whether the inversions are good enough for what is built on them."""
+    if found is None:
+        return
+    limit = job.inversion.residual_limit
+    if found.is_enough:
+        yield (
+            f"Inversions converged: self-STIR is at least {found.self_stir:.3f}, and no image is "
+            f"above the residual limit of {limit:g}."
+        )
+        return
+    yield (
+        f"WARNING: not all inversions converged: self-STIR falls to {found.self_stir:.3f} "
+        f"({found.where}), and {found.above_limit} of {found.inversions} inversions have images "
+        f"above the residual limit of {limit:g}. What is missing there is counted as forgetting or "
+        "learning: raise `inversion.iterations`."
+    )
+
+
 def of_one_of_many(job: Job, reduced: Reduced) -> str:
     """The same of one job of a file, on a line: how complete, and the folder of all its results."""
     folder = Objects(job.lake).location(result_folder(job.name))
-    return f"{reduced.present} of {reduced.cells} cells: {folder}"
+    found = reduced.convergence
+    doubt = "" if found is None or found.is_enough else ", not all inversions converged"
+    return f"{reduced.present} of {reduced.cells} cells{doubt}: {folder}"
 
 
 def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:

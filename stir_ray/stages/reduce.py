@@ -32,6 +32,7 @@ from stir_ray.plan.preparation import Train
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell, cells
+from stir_ray.stages.convergence import Convergence, convergence
 from stir_ray.stages.matrices import matrices
 from stir_ray.stages.side_tables import SideTables
 from stir_ray.stages.study import training_history, trainings
@@ -50,6 +51,7 @@ class Reduced:
         missing: those without a number yet; they are absent from the results, never zero.
         models: to be tested on corrupted images, epoch by epoch.
         untested: of them, those without a result yet.
+        convergence: of the inversions; None if there is none that its own model has looked at.
     """
 
     inputs: str
@@ -57,6 +59,7 @@ class Reduced:
     missing: int
     models: int = 0
     untested: int = 0
+    convergence: Convergence | None = None
 
     @property
     def present(self) -> int:
@@ -105,7 +108,6 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         **beside.inputs,
     )
     models = len(planned), len(planned) - len(tested)
-    reduced = Reduced(inputs, len(places), len(places) - len(present), *models)
     if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, job, lake)
         _write(lake, job, RESULTS, results, inputs)
@@ -120,7 +122,10 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
         for schema, table in beside.made(lake):
             _write(lake, job, schema, table, inputs)
-    return reduced
+    else:
+        results = lake.read_object(RESULTS, result_key(job.name, RESULTS.name))
+    missing = len(places) - len(present)
+    return Reduced(inputs, len(places), missing, *models, convergence(results))
 
 
 def _subspaces(study: Study, lake: Lake) -> list[tuple[Role, int, str]]:

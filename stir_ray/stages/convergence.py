@@ -1,0 +1,55 @@
+"""How well the inversions of a job converged, in a few numbers."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_OWN = ("pt|pt", "ft|ft")
+"""Directions in which a model looks at its own inversions."""
+ENOUGH = 0.99
+"""Self-STIR of a layer that takes its inverted images for the real ones."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Of all inversions of a job.
+
+    Attributes:
+        self_stir: the lowest, biased: how a layer sees its own inversions.
+        where: the inversion that it is of, in words.
+        inversions: how many there are.
+        above_limit: of them, those with an image whose residual is above the job's limit.
+    """
+
+    self_stir: float
+    where: str
+    inversions: int
+    above_limit: int
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether every layer takes its inverted images for the real ones."""
+        return self.self_stir >= ENOUGH and not self.above_limit
+
+
+def convergence(results: pa.Table) -> Convergence | None:
+    """Of a table `results`; None where no model has looked at its own inversions."""
+    rows = results.select(
+        [*("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
+         *("stir", "unconverged")]
+    ).to_pandas()  # fmt: skip
+    same_layer = rows["reference_layer"] == rows["target_layer"]
+    own = rows[rows["direction"].isin(_OWN) & same_layer]
+    if own.empty:
+        return None
+    is_pretrained = own["direction"] == "pt|pt"
+    # Those of the pretrained model stand there for every model and epoch that it is compared with.
+    own = own.assign(
+        model=own["model"].mask(is_pretrained, "pretrained"),
+        epoch=own["epoch"].mask(is_pretrained, -1),
+    ).drop_duplicates(["model", "epoch", "seed", "reference_layer"])
+    worst = own.loc[own["stir"].idxmin()]
+    epoch = "" if worst["epoch"] < 0 else f" epoch {worst['epoch']}"
+    where = f"{worst['model']}{epoch}, layer {worst['reference_layer']}, seed {worst['seed']}"
+    above = int((own["unconverged"] > 0).sum())
+    return Convergence(float(worst["stir"]), where, len(own), above)
