@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from stir_ray.execution import ray_cluster
 from stir_ray.execution.executor import Outcome
@@ -24,6 +24,7 @@ from tests.execution.work import Chore, WorkerMaker, ledger_of
 # isort: split
 from ray.cluster_utils import Cluster
 
+_Started = TypeVar("_Started")
 PATIENCE_S = 90.0
 SOON_DEAD = {
     "health_check_initial_delay_ms": 0,
@@ -47,7 +48,9 @@ class Machines:
 
     def add(self, name: str) -> None:
         """A node comes."""
-        node = self._cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1")
+        node = started(
+            lambda: self._cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1")
+        )
         self._nodes[name] = node
         self.numbers[name] = node.all_processes["raylet"][0].process.pid
 
@@ -56,11 +59,23 @@ class Machines:
         self._cluster.remove_node(self._nodes[name], allow_graceful=False)
 
 
+def started(start: Callable[[], _Started]) -> _Started:
+    """What is started, tried again: Ray gives a node 30 s, and a busy machine may need longer."""
+    for _ in range(2):
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+    return start()
+
+
 @contextmanager
 def machines() -> Iterator[Machines]:
     """A head, and Ray connected to it."""
     head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head | {"_system_config": SOON_DEAD})
+    arguments = head | {"_system_config": SOON_DEAD}
+    cluster = started(lambda: Cluster(initialize_head=True, head_node_args=arguments))
     os.environ["RAY_ADDRESS"] = str(cluster.address)
     try:
         ray_cluster.connect()
