@@ -1,5 +1,7 @@
 """What runs a job's tasks, and who watches."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from stir_ray.execution.executor import Executor, SerialExecutor
@@ -7,11 +9,39 @@ from stir_ray.execution.nature import Nature
 from stir_ray.execution.pool import Pool
 from stir_ray.job import Job
 from stir_ray.lake.objects import Objects
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.asked import Asked
 from stir_ray.plan.tasks import Task, affinity, kind
 from stir_ray.report import progress
-from stir_ray.stages.compute import Watcher
+from stir_ray.stages.compute import Computation, Wanted, Watcher
+from stir_ray.stages.profile import Profile
+from stir_ray.stages.runs import RunLog
 from stir_ray.stages.watchers import Watchers
 from stir_ray.stages.work import WorkerSettings, make_worker, make_worker_process
+
+
+@contextmanager
+def computing(
+    job: Job, everyone: Sequence[Asked], lake: Lake, wanted: Wanted, *, serial: bool
+) -> Iterator[tuple[Computation, Profile]]:
+    """A run on a lake that answers, which is recorded there, shown, and profiled.
+
+    Args:
+        job: or what several share.
+        everyone: the jobs of the run.
+        lake: of all of them; what an earlier run on this machine could not store goes there first.
+        wanted: which of the missing tasks are run.
+        serial: in this process, without Ray.
+
+    Raises:
+        LakeError: if the lake cannot be used.
+    """
+    lake.objects.check()
+    lake.objects.deliver()
+    with executor_for(job, serial=serial) as executor, RunLog(everyone, lake, executor) as log:
+        profile = Profile(lambda: executor.workers)
+        watchers = Watchers(watcher_for(executor), log, profile)
+        yield Computation(job, lake, executor, watchers, wanted), profile
 
 
 def executor_for(job: Job, *, serial: bool) -> Executor:

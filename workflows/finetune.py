@@ -14,10 +14,8 @@ from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.failures import of_inspection, of_task
 from stir_ray.stages.grid import look_at_all, read_studies, record_all, untrained
-from stir_ray.stages.runs import RunLog
 from stir_ray.stages.tested import evaluations
-from stir_ray.stages.watchers import Watchers
-from workflows.executors import executor_for, watcher_for
+from workflows.executors import computing
 from workflows.program import as_program
 
 
@@ -42,14 +40,7 @@ def run(job: Job, *, serial: bool = False) -> Tally:
 def run_all(grid: Grid, *, serial: bool = False) -> Trained:
     """The same of all jobs of a file, all trainings at once."""
     everyone, lake = look_at_all(grid), lake_of(grid.shared)
-    lake.objects.check()
-    lake.objects.deliver()
-    with (
-        executor_for(grid.shared, serial=serial) as executor,
-        RunLog(everyone, lake, executor) as log,
-    ):
-        watcher = Watchers(watcher_for(executor), log)
-        computation = Computation(grid.shared, lake, executor, watcher, Everything())
+    with computing(grid.shared, everyone, lake, Everything(), serial=serial) as (computation, _):
         train_everything(everyone, lake, computation)
     return Trained(computation.tally, untrained(everyone, lake))
 

@@ -16,16 +16,14 @@ from stir_ray.report import summary
 from stir_ray.report.publish import write_figures
 from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.asked import lake_of, look
-from stir_ray.stages.compute import Computation, Everything, Tally, Wanted
+from stir_ray.stages.compute import Everything, Tally, Wanted
 from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.profile import Profile, StageProfile
+from stir_ray.stages.profile import StageProfile
 from stir_ray.stages.reduce import Reduced, reduce_job
 from stir_ray.stages.retry import Retry
-from stir_ray.stages.runs import RunLog
-from stir_ray.stages.watchers import Watchers
-from workflows.executors import executor_for, watcher_for
+from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program
 from workflows.robustness import evaluate_everything
@@ -179,15 +177,8 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
 def _compute(
     grid: Grid, everyone: Sequence[Asked], lake: Lake, wanted: Wanted, *, serial: bool
 ) -> Summaries:
-    lake.objects.check()
-    lake.objects.deliver()
-    with (
-        executor_for(grid.shared, serial=serial) as executor,
-        RunLog(everyone, lake, executor) as log,
-    ):
-        profile = Profile(lambda: executor.workers)
-        watcher = Watchers(watcher_for(executor), log, profile)
-        computation = Computation(grid.shared, lake, executor, watcher, wanted)
+    running = computing(grid.shared, everyone, lake, wanted, serial=serial)
+    with running as (computation, profile):
         train_everything(everyone, lake, computation)
         studies = read_studies(everyone, lake)
         trained = [study.trained() for study in studies if study.pretrained.is_trained]

@@ -15,10 +15,8 @@ from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
 from stir_ray.stages.reduce import Reduced, reduce_job
-from stir_ray.stages.runs import RunLog
 from stir_ray.stages.tested import evaluations, ready
-from stir_ray.stages.watchers import Watchers
-from workflows.executors import executor_for, watcher_for
+from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program
 
@@ -62,14 +60,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> Tested:
     """The same of all jobs of a file, each stage of all of them at once."""
     _all_ask(grid)
     everyone, lake = look_at_all(grid), lake_of(grid.shared)
-    lake.objects.check()
-    lake.objects.deliver()
-    with (
-        executor_for(grid.shared, serial=serial) as executor,
-        RunLog(everyone, lake, executor) as log,
-    ):
-        watcher = Watchers(watcher_for(executor), log)
-        computation = Computation(grid.shared, lake, executor, watcher, Everything())
+    with computing(grid.shared, everyone, lake, Everything(), serial=serial) as (computation, _):
         train_everything(everyone, lake, computation)
         evaluate_everything(everyone, lake, computation)
     return Tested(computation.tally, _reduced(everyone, Listed(lake)))

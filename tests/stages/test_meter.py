@@ -21,7 +21,7 @@ from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
 from stir_ray.stages.meter import Meter
 from stir_ray.stages.work import WorkerSettings, make_worker
 from tests.small_job import small_job
-from workflows import invariance
+from workflows import executors, invariance
 
 
 def test_bytes_of_a_task_are_those_of_its_objects(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Outcomes()
-    monkeypatch.setattr(invariance, "watcher_for", lambda _: seen)
+    monkeypatch.setattr(executors, "watcher_for", lambda _: seen)
     invariance.run(small_job(tmp_path, from_scratch=None, seeds=[0]), serial=True)
     lake = open_lake(str(tmp_path))
     inverted = [one for one in seen.all if isinstance(one.task, Invert)]
