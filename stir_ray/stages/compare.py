@@ -11,6 +11,7 @@ from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.stages.phases import Phase
 from stir_ray.stages.predictions import store_predictions
+from stir_ray.stages.seen import baselines, real_seen, seen
 from stir_ray.stages.similarities import compare_by
 from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import View, scores
@@ -66,7 +67,7 @@ def compare_layer(
         store_predictions(comparison, predictions, images, bench)
     if missing.isdisjoint((comparison.part, *comparison.similarities)):
         return
-    fooled = bench.view(comparison.target, question, images)
+    fooled = seen(comparison.target, question, images, bench)
     if comparison.part in missing:
         _store_scores(comparison, fooled, bench)
     for measure, part in zip(question.measures, comparison.similarities, strict=True):
@@ -76,14 +77,14 @@ def compare_layer(
 
 def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> None:
     question, target = comparison.question, comparison.target
-    of_reference = bench.real_view(comparison.reference, question)
+    of_reference = real_seen(comparison.reference, question, bench)
     own = of_reference[question.layers_of(comparison.reference).index(comparison.layer)]
-    seen = bench.real_view(target, question)
-    baselines = bench.baselines(target, question, comparison.seed)
+    of_target = real_seen(target, question, bench)
+    chance = baselines(target, question, comparison.seed, bench)
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
             scores("stir", real, inverted) | scores("cka", real, own) | baseline
-            for real, inverted, baseline in zip(seen, fooled, baselines, strict=True)
+            for real, inverted, baseline in zip(of_target, fooled, chance, strict=True)
         ]
     table = build(
         COMPARISONS,

@@ -23,7 +23,7 @@ def evaluate_model(task: Evaluate, bench: Workbench) -> None:
         bench.meter.note(found=1.0)
         return
     bench.meter.note(whole=1.0)
-    model = bench.tested_model(task.model, task.objective)
+    model = bench.models.whole(task.model, task.objective)
     held_out, conditions = bench.held_out(task.test), task.test.conditions
     found = [_tested(task, model, one, bench) for one in conditions]
     table = build(

@@ -92,7 +92,7 @@ def inspect_model(task: InspectModel, bench: Workbench) -> None:
 def _weights(task: InspectModel, bench: Workbench) -> tuple[Mapping[str, Tensor], str]:
     """The state dict that is asked for, and where workers find it."""
     if not task.weights.startswith(RANDOM):
-        return bench.read_weights(task.weights), task.weights
+        return bench.models.read(task.weights), task.weights
     # As a training draws them, and without a classifier: none is asked for.
     seed = derive_seed("initial weights", int(task.weights.removeprefix(RANDOM)))
     state = architectures.build(task.architecture, classes=0, seed=seed).state_dict()

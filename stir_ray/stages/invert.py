@@ -70,7 +70,7 @@ def _missing(task: Invert, bench: Workbench) -> set[Part]:
 
 
 def _inverted(task: Invert, bench: Workbench) -> _Inverted:
-    model = bench.model(task.reference)
+    model = bench.models.frozen(task.reference)
     represent = representation(model, layer=task.layer, kind=task.question.representation)
     image_set = bench.image_set(task.question)
     noise = bench.starts(task.question, task.seed)

@@ -58,7 +58,7 @@ def _of_real_images(task: Invert, bench: Workbench) -> tuple[Tensor, BestOfOther
 
 
 def _represented(task: Invert, images: Tensor, bench: Workbench) -> Tensor:
-    model = bench.model(task.reference)
+    model = bench.models.frozen(task.reference)
     represent = representation(model, layer=task.layer, kind=task.question.representation)
 
     def look(some: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def store_predictions(comparison: Comparison, part: Part, images: Tensor, bench:
 
 
 def _classes(target: Checkpoint, images: Tensor, bench: Workbench) -> list[int]:
-    model, logits = bench.classifier(target), OBJECTIVES["classification"].output
+    model, logits = bench.models.classifier(target), OBJECTIVES["classification"].output
 
     def see(some: Tensor) -> Tensor:
         with torch.no_grad():

@@ -12,7 +12,8 @@ from stir_ray.numerics.similarity import rbf_of_linear
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison, Question
 from stir_ray.stages.phases import Phase
-from stir_ray.stages.views import View, scores, shuffled
+from stir_ray.stages.seen import real_seen, starts_seen
+from stir_ray.stages.views import View, baselines, scores
 from stir_ray.stages.workbench import Workbench
 
 
@@ -28,14 +29,14 @@ def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Wo
     question, target = comparison.question, comparison.target
     own = _real(comparison.reference, question, measure, bench)
     own_layer = own[question.layers_of(comparison.reference).index(comparison.layer)]
-    seen = _real(target, question, measure, bench)
-    baselines = _baselines(target, question, comparison.seed, measure, bench)
+    of_target = _real(target, question, measure, bench)
+    chance = _baselines(target, question, comparison.seed, measure, bench)
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
             _scores("stir", measure, real, _prepared(gram, measure))
             | _scores("similarity", measure, real, own_layer)
             | baseline
-            for real, gram, baseline in zip(seen, fooled, baselines, strict=True)
+            for real, gram, baseline in zip(of_target, fooled, chance, strict=True)
         ]
     table = build(
         SIMILARITIES,
@@ -73,7 +74,7 @@ def _real(
     """What a model makes of the real images; computed once and reused."""
 
     def compute() -> list[Tensor]:
-        return [_prepared(gram, measure) for gram in bench.real_view(checkpoint, question)]
+        return [_prepared(gram, measure) for gram in real_seen(checkpoint, question, bench)]
 
     return bench.kept(("real", measure, checkpoint.weights, question), compute)
 
@@ -83,19 +84,13 @@ def _baselines(
 ) -> list[dict[str, float]]:
     """Per layer, `stir` if nothing were shared; computed once and reused."""
 
+    def score(name: str, one: Tensor, other: Tensor) -> dict[str, float]:
+        return _scores(name, measure, _prepared(one, measure), _prepared(other, measure))
+
     def compute() -> list[dict[str, float]]:
-        starts = bench.view_of_starts(target, question, seed)
-        real = bench.real_view(target, question)
-
-        def against(name: str, gram: Tensor, other: Tensor | None) -> dict[str, float]:
-            if other is None:
-                return {name: float("nan"), f"{name}_unbiased": float("nan")}
-            return _scores(name, measure, _prepared(gram, measure), _prepared(other, measure))
-
-        return [
-            against("noise_stir", gram, of_start)
-            | against("shuffled_stir", gram, shuffled(gram, seed=seed))
-            for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
-        ]
+        starts = starts_seen(target, question, seed, bench)
+        real = real_seen(target, question, bench)
+        with bench.meter.spending(Phase.COMPARE):
+            return baselines(real, starts, seed=seed, score=score)
 
     return bench.kept(("baselines", measure, target.weights, question, seed), compute)

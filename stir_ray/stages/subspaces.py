@@ -6,6 +6,7 @@ from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.lake.tables import build
 from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
 from stir_ray.plan.measurement import Compare
+from stir_ray.stages.seen import directions
 from stir_ray.stages.workbench import Workbench
 
 
@@ -13,7 +14,7 @@ def compare_subspaces(task: Compare, bench: Workbench) -> None:
     """Store how alike all layers of the target and of the reference spread the real images."""
     question = task.question
     of_reference, of_target = (
-        bench.directions(model, question) for model in (task.reference, task.target)
+        directions(model, question, bench) for model in (task.reference, task.target)
     )
     pairs = [similarity(target, reference) for target in of_target for reference in of_reference]
     reference_layers, target_layers = (

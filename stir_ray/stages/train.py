@@ -90,7 +90,7 @@ def _start(task: Train, bench: Workbench, *, classes: int) -> nn.Module:
     if task.start is None:
         module = architectures.build(task.architecture, classes=classes, seed=seed)
     else:
-        state = bench.read_weights(task.start.location)
+        state = bench.models.read(task.start.location)
         loaded = checkpoints.load(state, task.architecture, task.start.location)
         module = with_new_classifier(loaded, classes=classes, seed=seed)
     if task.training.task == "classification":

@@ -1,7 +1,7 @@
 """What a model makes of images, layer by layer, reduced to Gram matrices and compared by CKA."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from stir_ray.numerics.subspace import resolved_directions
 
 View = list[Tensor]
 """One float64 Gram matrix (image, image) per layer, of all images of a study together."""
+Score = Callable[[str, Tensor, Tensor], dict[str, float]]
+"""How alike two Gram matrices are, biased and unbiased, under the names of their columns."""
 
 
 def view(
@@ -82,15 +84,17 @@ def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
     return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
 
 
-def baselines(real: View, starts: View | None, *, seed: int) -> list[dict[str, float]]:
+def baselines(
+    real: View, starts: View | None, *, seed: int, score: Score = scores
+) -> list[dict[str, float]]:
     """Per layer, STIR of the starts and of images paired with others.
 
     The first is NaN of starts that have no geometry, for which there is no view.
     """
     undefined = {"noise_stir": math.nan, "noise_stir_unbiased": math.nan}
     return [
-        (undefined if of_start is None else scores("noise_stir", gram, of_start))
-        | scores("shuffled_stir", gram, shuffled(gram, seed=seed))
+        (undefined if of_start is None else score("noise_stir", gram, of_start))
+        | score("shuffled_stir", gram, shuffled(gram, seed=seed))
         for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
     ]
 

@@ -3,10 +3,9 @@
 import contextlib
 import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,36 +13,27 @@ import torch
 from torch import Tensor
 
 from stir_ray.data.corruptions.held_out import HeldOut
-from stir_ray.errors import LakeAway, LakeError, MissingPart, ModelError
+from stir_ray.errors import LakeAway, LakeError, MissingPart
 from stir_ray.execution.executor import Measures
-from stir_ray.lake.files import read_file
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, encode_part, images_of, open_lake
-from stir_ray.models import architectures, checkpoints
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.decoder import with_decoder_of
 from stir_ray.models.microbatches import MicroBatches
-from stir_ray.numerics.settings import Start
 from stir_ray.numerics.starts import start_of
-from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.measurement import Question
 from stir_ray.plan.parts import Part
-from stir_ray.plan.robustness import CorruptedTest, Objective
-from stir_ray.secrets import without_secrets
-from stir_ray.stages import views
+from stir_ray.plan.robustness import CorruptedTest
 from stir_ray.stages.held_out import open_held_out
+from stir_ray.stages.loaded import Models
 from stir_ray.stages.meter import Meter
 from stir_ray.stages.phases import Phase
 from stir_ray.stages.provenance import provenance
+from stir_ray.stages.recent import Kept, Recent
 from stir_ray.stages.room import Needs, Room
 from stir_ray.stages.work import WorkerSettings
 
 _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
-_MODELS_KEPT = 3
-_VIEWS_KEPT = 8
-_CLASSIFIERS_KEPT = 2
-Kept = TypeVar("Kept")
+_KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -58,22 +48,6 @@ class ImageSet:
         """Channels, height, width."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
-
-
-class _Recent:
-    """The few most recently used values of a function."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: OrderedDict[object, Any] = OrderedDict()
-
-    def get(self, key: object, make: Callable[[], Kept]) -> Kept:
-        if key not in self._kept:
-            self._kept[key] = make()
-            while len(self._kept) > self._size:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
 
 
 class Workbench:
@@ -93,11 +67,9 @@ class Workbench:
         )
         self._hurried = open_lake(settings.lake, 0.0, cache_bytes=cached)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._models = _Recent(_MODELS_KEPT)
-        self._image_sets = _Recent(1)
-        self._held_out = _Recent(1)
-        self._classifiers = _Recent(_CLASSIFIERS_KEPT)
-        self._views = _Recent(_VIEWS_KEPT)
+        self._image_sets = Recent(1)
+        self._held_out = Recent(1)
+        self._kept = Recent(_KEPT)
         # Of the CPU's memory as of its cores; its other workers start at the same time.
         of_cpu = min(1.0, threads / (os.cpu_count() or 1))
         share = settings.gpu_share if self.device.type == "cuda" else of_cpu
@@ -107,6 +79,7 @@ class Workbench:
         self._is_away = False
         self.micro = MicroBatches()
         self.meter = Meter(self.device, self.lake.objects, self._hurried.objects)
+        self.models = Models(settings, self.lake, self.device, self.meter)
 
     def begin(self, label: str, attempt: int = 1, *, out_of_memory: int = 0) -> None:
         """Start the clock of a task, and with as many images at once as should fit.
@@ -204,26 +177,6 @@ class Workbench:
         """The GPU's name, or `cpu`."""
         return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
 
-    def model(self, checkpoint: Checkpoint) -> FrozenModel:
-        """The checkpoint's model on the device."""
-        with self.meter.spending(Phase.LOAD):
-            return self._models.get(checkpoint.weights, lambda: self._loaded(checkpoint))
-
-    def tested_model(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
-        """The checkpoint's model on the device, with its own classifier or decoder.
-
-        Raises:
-            ModelError: if what was inspected is no longer there.
-        """
-        with self.meter.spending(Phase.LOAD):
-            return self._loaded_whole(checkpoint, objective)
-
-    def classifier(self, checkpoint: Checkpoint) -> FrozenModel:
-        """The same of a classifier, kept for the next time: `model` may be one of equal blocks."""
-        return self._classifiers.get(
-            checkpoint.content, lambda: self.tested_model(checkpoint, "classification")
-        )
-
     def held_out(self, test: CorruptedTest) -> HeldOut:
         """The images that models are tested on, and what was made of them before."""
         with self.meter.spending(Phase.READ):
@@ -249,123 +202,9 @@ class Workbench:
         gathered, start = self.image_set(question), question.settings.start
         return start_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
 
-    def view(self, checkpoint: Checkpoint, question: Question, images: Tensor) -> views.View:
-        """What every layer of a model makes of images."""
-        model = self._ready_to_view(checkpoint, question, images)
-        layers, kind = question.layers_of(checkpoint), question.representation
-        with self.meter.spending(Phase.LOOK):
-            return views.view(model, images, layers=layers, kind=kind, micro=self.micro)
-
-    def directions(self, checkpoint: Checkpoint, question: Question) -> list[Tensor]:
-        """Where every layer spreads the real images; computed once and reused."""
-
-        def compute() -> list[Tensor]:
-            images = self.image_set(question).images
-            model = self._ready_to_view(checkpoint, question, images)
-            layers, k = question.layers_of(checkpoint), question.directions
-            kind = question.representation
-            with self.meter.spending(Phase.LOOK):
-                return views.directions(
-                    model, images, layers=layers, kind=kind, micro=self.micro, k=k
-                )
-
-        return self._views.get(("directions", checkpoint.weights, question), compute)
-
-    def _ready_to_view(
-        self, checkpoint: Checkpoint, question: Question, images: Tensor
-    ) -> FrozenModel:
-        """The model, with as many images at once as should fit."""
-        model = self.model(checkpoint)
-        layers, kind = question.layers_of(checkpoint), question.representation
-        self.expect(
-            ("view", checkpoint.architecture, question),
-            len(images),
-            lambda: views.view_footprint(model, images, layers=layers, kind=kind),
-        )
-        return model
-
-    def real_view(self, checkpoint: Checkpoint, question: Question) -> views.View:
-        """What a model makes of the real images; computed once and reused."""
-        return self._views.get(
-            ("real", checkpoint.weights, question),
-            lambda: self.view(checkpoint, question, self.image_set(question).images),
-        )
-
-    def view_of_starts(
-        self, checkpoint: Checkpoint, question: Question, seed: int
-    ) -> views.View | None:
-        """What a model makes of the starts; None if they are one image, and have no geometry."""
-        if question.settings.start is Start.GREY:
-            return None
-        return self.view(checkpoint, question, self.starts(question, seed))
-
-    def baselines(
-        self, checkpoint: Checkpoint, question: Question, seed: int
-    ) -> Sequence[dict[str, float]]:
-        """Per layer, what STIR would be if nothing were shared; computed once and reused."""
-
-        def compute() -> Sequence[dict[str, float]]:
-            starts = self.view_of_starts(checkpoint, question, seed)
-            real = self.real_view(checkpoint, question)
-            with self.meter.spending(Phase.COMPARE):
-                return views.baselines(real, starts, seed=seed)
-
-        return self._views.get(("baselines", checkpoint.weights, question, seed), compute)
-
     def kept(self, key: object, make: Callable[[], Kept]) -> Kept:
-        """What was made of views before, if it is still at hand."""
-        return self._views.get(key, make)
-
-    def read_weights(self, location: str) -> dict[str, Tensor]:
-        """The state dict at a lake key, path, URL or timm name.
-
-        Raises:
-            ModelError: if there is none or it is damaged.
-            MissingPart, CorruptPart: the same of a checkpoint in the lake, which can be made again.
-        """
-        if location.startswith("timm:"):
-            return checkpoints.download(location.removeprefix("timm:"))
-        if location.startswith(LAKE):
-            return checkpoints.decode(self._own_checkpoint(location), location)
-        try:
-            settings = self.settings
-            content = read_file(
-                location, settings.storage_patience_s, cache_bytes=settings.cache_bytes
-            )
-        except (FileNotFoundError, LakeError) as error:
-            told = without_secrets(f"checkpoint {location}: cannot be read ({error})")
-            raise ModelError(told) from None
-        self.meter.add("read_bytes", len(content))
-        return checkpoints.decode(content, without_secrets(location))
-
-    def _own_checkpoint(self, location: str) -> bytes:
-        try:
-            return self.lake.read_checkpoint(location.removeprefix(LAKE))
-        except FileNotFoundError:
-            raise MissingPart(
-                f"checkpoint {location}: not in the lake; `stir-ray verify --repair` and run again"
-            ) from None
-
-    def _loaded(self, checkpoint: Checkpoint) -> FrozenModel:
-        state = self.read_weights(checkpoint.location)
-        found = checkpoints.digest(state, checkpoint.architecture)
-        if found != checkpoint.weights:
-            raise ModelError(_changed(checkpoint))
-        module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
-        return checkpoints.freeze(module, checkpoint.architecture, self.device)
-
-    def _loaded_whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
-        state = self.read_weights(checkpoint.location)
-        architecture = checkpoint.architecture
-        # What lies in the lake was held against the digest in its key.
-        is_own = checkpoint.location.startswith(LAKE)
-        if not is_own and checkpoints.content_digest(state, architecture) != checkpoint.content:
-            raise ModelError(_changed(checkpoint))
-        module = checkpoints.load(state, architecture, checkpoint.location)
-        if objective == "reconstruction":
-            shape = architectures.describe(architecture).input_shape
-            module = with_decoder_of(module, state, image_shape=shape)
-        return checkpoints.freeze(module, architecture, self.device)
+        """What was made of models and images before, if it is still at hand."""
+        return self._kept.get(key, make)
 
     def _gathered(self, question: Question) -> ImageSet:
         try:
@@ -378,7 +217,3 @@ class Workbench:
         )
         images = torch.from_numpy(pixels).to(self.device)
         return ImageSet(images, tuple(table.column("image_id").to_pylist()))
-
-
-def _changed(checkpoint: Checkpoint) -> str:
-    return f"checkpoint {checkpoint.location}: its weights changed since it was inspected"

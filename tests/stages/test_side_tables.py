@@ -76,7 +76,7 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Workbe
     part = study.question.images(study.pretrained, layer, seed, None)
     inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
     real = bench.image_set(study.question).images
-    model = bench.tested_model(target, "classification")
+    model = bench.models.whole(target, "classification")
     with torch.no_grad():
         classes = [model.module(model.normalised(some)).argmax(1) for some in (real, inverted)]
     assert classes[0].unique().numel() > 1
@@ -99,7 +99,7 @@ def test_metamers_are_those_of_the_inverted_layer(done: Job, bench: Workbench) -
     layer, seed = 3, study.seeds[0]
     part = study.question.images(study.pretrained, layer, seed, None)
     inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
-    module = bench.model(study.pretrained)
+    module = bench.models.frozen(study.pretrained)
     real = bench.image_set(study.question).images
     with torch.no_grad():
         one, other = (

@@ -19,5 +19,5 @@ def test_a_checkpoint_that_cannot_be_had_is_named_without_secrets(
         fsspec.filesystem("memory").pipe_file(url, content)
     bench = Workbench(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
     with pytest.raises(ModelError, match=r"secrets/weights") as caught:
-        bench.read_weights(url)
+        bench.models.read(url)
     assert "hunter2" not in str(caught.value)

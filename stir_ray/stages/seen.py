@@ -1,0 +1,81 @@
+"""How a worker's models see the images of a study, and those that inversions start from."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.numerics.settings import Start
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import Question
+from stir_ray.stages import views
+from stir_ray.stages.phases import Phase
+from stir_ray.stages.views import View
+from stir_ray.stages.workbench import Workbench
+
+
+def seen(checkpoint: Checkpoint, question: Question, images: Tensor, bench: Workbench) -> View:
+    """How every layer of a model sees images."""
+    model = _ready(checkpoint, question, images, bench)
+    layers, kind = question.layers_of(checkpoint), question.representation
+    with bench.meter.spending(Phase.LOOK):
+        return views.view(model, images, layers=layers, kind=kind, micro=bench.micro)
+
+
+def real_seen(checkpoint: Checkpoint, question: Question, bench: Workbench) -> View:
+    """How a model sees the real images; computed once and reused."""
+    return bench.kept(
+        ("real", checkpoint.weights, question),
+        lambda: seen(checkpoint, question, bench.image_set(question).images, bench),
+    )
+
+
+def starts_seen(
+    checkpoint: Checkpoint, question: Question, seed: int, bench: Workbench
+) -> View | None:
+    """How a model sees the starts; None if they are one image, and have no geometry."""
+    if question.settings.start is Start.GREY:
+        return None
+    return seen(checkpoint, question, bench.starts(question, seed), bench)
+
+
+def baselines(
+    checkpoint: Checkpoint, question: Question, seed: int, bench: Workbench
+) -> Sequence[dict[str, float]]:
+    """Per layer, what STIR would be if nothing were shared; computed once and reused."""
+
+    def compute() -> Sequence[dict[str, float]]:
+        starts = starts_seen(checkpoint, question, seed, bench)
+        real = real_seen(checkpoint, question, bench)
+        with bench.meter.spending(Phase.COMPARE):
+            return views.baselines(real, starts, seed=seed)
+
+    return bench.kept(("baselines", checkpoint.weights, question, seed), compute)
+
+
+def directions(checkpoint: Checkpoint, question: Question, bench: Workbench) -> list[Tensor]:
+    """Where every layer spreads the real images; computed once and reused."""
+
+    def compute() -> list[Tensor]:
+        images = bench.image_set(question).images
+        model = _ready(checkpoint, question, images, bench)
+        layers, kind = question.layers_of(checkpoint), question.representation
+        k = question.directions
+        with bench.meter.spending(Phase.LOOK):
+            return views.directions(model, images, layers=layers, kind=kind, micro=bench.micro, k=k)
+
+    return bench.kept(("directions", checkpoint.weights, question), compute)
+
+
+def _ready(
+    checkpoint: Checkpoint, question: Question, images: Tensor, bench: Workbench
+) -> FrozenModel:
+    """The model, with as many images at once as should fit."""
+    model = bench.models.frozen(checkpoint)
+    layers, kind = question.layers_of(checkpoint), question.representation
+    bench.expect(
+        ("view", checkpoint.architecture, question),
+        len(images),
+        lambda: views.view_footprint(model, images, layers=layers, kind=kind),
+    )
+    return model
