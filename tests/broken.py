@@ -103,3 +103,4 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
         return "nowhere"
 
     patch.setattr("workflows.invariance.write_figures", none)
+    patch.setattr("workflows.robustness.write_figures", none)

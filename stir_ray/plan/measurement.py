@@ -74,7 +74,12 @@ class Question:
         Of its whole checkpoint: models that differ in their classifiers alone share all else.
         """
         inverted = self.of_inversion(reference, layer, seed)
-        return part("predictions", checkpoint=target.content, **inverted)
+        return part("predictions", target=target.weights, checkpoint=target.content, **inverted)
+
+    def looking(self, target: Checkpoint) -> tuple[str, str]:
+        """What of a model that looks makes a difference: its classifier too, if it predicts."""
+        predicts = self.predictions and target.has_classifier
+        return target.weights, target.content if predicts else ""
 
     def agreement(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """How well the inverted images agree with theirs, to the model that was inverted."""

@@ -4,7 +4,6 @@ from collections.abc import Hashable, Iterable, Iterator
 from itertools import chain, groupby
 from typing import TypeVar
 
-from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.tasks import Task
 
@@ -47,16 +46,10 @@ def _what_is_asked(task: Task) -> Hashable:
     """Equal for tasks of one model and seed, and for equal tasks; makes no ids of measurements."""
     match task:
         case Invert():
-            looking = _looking(task, *task.targets)
+            looking = tuple(task.question.looking(target) for target in task.targets)
             return Invert, task.question, task.reference.weights, task.seed, looking, task.keep
         case Compare():
-            models = task.reference.weights, _looking(task, task.target)
+            models = task.reference.weights, task.question.looking(task.target)
             return Compare, task.question, *models, task.seed, task.with_subspaces
         case _:
             return task.outputs
-
-
-def _looking(task: Invert | Compare, *targets: Checkpoint) -> tuple[str, ...]:
-    """What of the models that look makes a difference: their classifiers, if they predict."""
-    predict = task.question.predictions
-    return tuple(target.content if predict else target.weights for target in targets)

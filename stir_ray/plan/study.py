@@ -1,7 +1,7 @@
 """The measurements of a job whose models and images are known."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from stir_ray.errors import JobError
@@ -56,7 +56,7 @@ class Study:
         shared = deque(self._of(pretrained, (pretrained,), None))
         shared.rotate(-self.turn)
         yield from shared
-        for checkpoint in self._others():
+        for checkpoint in self._others(lambda one: one.weights):
             yield from self._of(checkpoint, (checkpoint, pretrained), self.keep)
 
     def comparisons(self) -> Iterator[Compare]:
@@ -64,20 +64,22 @@ class Study:
 
         With the first seed also at subspaces, for which no seed is drawn.
         """
-        for checkpoint in self._others():
+        pretrained = self.pretrained
+        for checkpoint in self._others(self.question.looking):
+            is_other = checkpoint.weights != pretrained.weights
             for seed in self.seeds:
                 first = seed == self.seeds[0]
-                yield Compare(self.question, self.pretrained, checkpoint, seed, first)
+                yield Compare(self.question, pretrained, checkpoint, seed, first and is_other)
 
-    def _others(self) -> Iterator[Checkpoint]:
-        """Compared checkpoints, equal weights once and never the pretrained ones.
+    def _others(self, what: Callable[[Checkpoint], Hashable]) -> Iterator[Checkpoint]:
+        """Compared checkpoints, one of those equal in `what`, and none equal to the pretrained one.
 
-        Epoch 0 of a finetuning is the pretrained model, and shares its parts.
+        Epoch 0 of a finetuning has the pretrained model's blocks, and shares the parts of those.
         """
-        seen = {self.pretrained.weights}
+        seen = {what(self.pretrained)}
         for checkpoint in (one for several in self.compared.values() for one in several):
-            if checkpoint.weights not in seen:
-                seen.add(checkpoint.weights)
+            if what(checkpoint) not in seen:
+                seen.add(what(checkpoint))
                 yield checkpoint
 
     def _of(

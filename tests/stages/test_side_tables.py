@@ -23,6 +23,7 @@ from stir_ray.stages.study import read_study
 from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
 from stir_ray.stages.workbench import Workbench
+from tests.broken import without_figures
 from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
@@ -32,8 +33,14 @@ from workflows import invariance
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A small job that asks for both, run to its end; its images are all stored."""
+    with pytest.MonkeyPatch.context() as patch:
+        without_figures(patch)
+        return _run(tmp_path_factory.mktemp("beside"))
+
+
+def _run(lake: Path) -> Job:
     job = small_job(
-        tmp_path_factory.mktemp("beside"),
+        lake,
         # Fast enough to tell classes apart after two epochs.
         finetuned={"train": {"epochs": EPOCHS, "optimizer": "adamw", "learning_rate": 0.01}},
         predictions=True,
@@ -57,16 +64,31 @@ def read(job: Job, table: str) -> pd.DataFrame:
 
 def test_every_inversion_seen_by_a_classifier_has_a_share(done: Job) -> None:
     rows = read(done, "unchanged_predictions")
-    # The finetuned model's epoch 0 has the blocks of the pretrained one, which looks in its place.
-    epoch_0 = rows[(rows["model"] == "finetuned") & (rows["epoch"] == 0)]
-    assert set(epoch_0["direction"]) == {"pt|pt", "pt|ft"}
-    rest = rows.drop(epoch_0.index)
-    assert len(rest) == (EPOCHS + 1) * 4 * SEEDS * LAYERS
+    assert len(rows) == (EPOCHS + 2) * 4 * SEEDS * LAYERS
     assert set(rows["images"]) == {COUNT}
     for name in ("unchanged", "chance_unchanged", "noise_unchanged"):
         assert rows[name].between(0, 1).all()
-    means = rest[rest["direction"].isin(["pt|pt", "ft|ft"])].mean(numeric_only=True)
+    means = rows[rows["direction"].isin(["pt|pt", "ft|ft"])].mean(numeric_only=True)
     assert means["unchanged"] > means["noise_unchanged"]
+
+
+def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
+    done: Job, bench: Workbench
+) -> None:
+    study = read_study(look(done), bench.lake)
+    epoch_0 = study.compared["finetuned"][0]
+    assert epoch_0.weights == study.pretrained.weights
+    place = study.pretrained, 2, study.seeds[0]
+    of_pretrained, of_epoch_0 = (
+        bench.lake.read(PREDICTIONS, study.question.classes(*place, target).id)
+        for target in (study.pretrained, epoch_0)
+    )
+    assert of_pretrained["image_id"] == of_epoch_0["image_id"]
+    model = bench.models.whole(epoch_0, "classification")
+    with torch.no_grad():
+        real = bench.image_set(study.question).images
+        classes = model.module(model.normalised(real)).argmax(1)
+    assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
 
 
 def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Workbench) -> None:
