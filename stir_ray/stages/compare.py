@@ -60,13 +60,17 @@ def compare_layer(
         missing: of its parts, those to be stored; there may be others among them.
         bench: of the worker.
     """
-    if missing.isdisjoint(comparison.parts):
-        return
-    question, predictions = comparison.question, comparison.predictions
-    if predictions in missing:
-        store_predictions(comparison, predictions, images, bench)
-    if missing.isdisjoint((comparison.part, *comparison.similarities)):
-        return
+    if not missing.isdisjoint((comparison.part, *comparison.similarities)):
+        _compare_views(comparison, images, missing, bench)
+    # Last: what is asked for besides must not cost the scores if it fails.
+    if comparison.predictions and comparison.predictions in missing:
+        store_predictions(comparison, comparison.predictions, images, bench)
+
+
+def _compare_views(
+    comparison: Comparison, images: Tensor, missing: set[Part], bench: Workbench
+) -> None:
+    question = comparison.question
     fooled = seen(comparison.target, question, images, bench)
     if comparison.part in missing:
         _store_scores(comparison, fooled, bench)

@@ -59,10 +59,10 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
             _store_images(task, bench, images)
         if task.inversion_part in missing:
             _store_record(task, bench, inverted)
-    if task.question.metamers and task.metamers_part in missing:
-        store_metamers(task, images, bench)
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, bench)
+    if task.question.metamers and task.metamers_part in missing:
+        store_metamers(task, images, bench)
 
 
 def _missing(task: Invert, bench: Workbench) -> set[Part]:

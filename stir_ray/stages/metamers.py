@@ -5,7 +5,6 @@ from torch import Tensor
 
 from stir_ray.lake.schemas import METAMERS
 from stir_ray.lake.tables import build
-from stir_ray.models.memory import footprint
 from stir_ray.models.representations import representation
 from stir_ray.numerics.metamers import BestOfOthers, agreement, are_metamers, best_of_others
 from stir_ray.plan.measurement import Invert
@@ -54,25 +53,15 @@ def _of_real_images(task: Invert, bench: Workbench) -> tuple[Tensor, BestOfOther
         with bench.meter.spending(Phase.COMPARE):
             return best_of_others(real)
 
-    return real, bench.kept(("null", task.reference.weights, task.question, task.layer), null)
+    return real, bench.noted("null", (task.reference.weights, task.question, task.layer), null)
 
 
 def _represented(task: Invert, images: Tensor, bench: Workbench) -> Tensor:
     model = bench.models.frozen(task.reference)
     represent = representation(model, layer=task.layer, kind=task.question.representation)
-
-    def look(some: Tensor) -> Tensor:
-        with torch.no_grad():
-            return represent(some)
-
-    two = images[:1].repeat(2, 1, 1, 1)
-    bench.expect(
+    return bench.through(
         ("represent", task.reference.architecture, task.layer, task.question),
-        len(images),
-        lambda: footprint(
-            lambda count: look(two[:count]),
-            after=_COPIES * look(two[:1]).shape[1] * torch.float64.itemsize,
-        ),
+        images,
+        represent,
+        after=lambda one: _COPIES * one.shape[1] * torch.float64.itemsize,
     )
-    with bench.meter.spending(Phase.LOOK):
-        return torch.cat(bench.micro.each(len(images), lambda part: look(images[part])))

@@ -25,7 +25,8 @@ def seen(checkpoint: Checkpoint, question: Question, images: Tensor, bench: Work
 def real_seen(checkpoint: Checkpoint, question: Question, bench: Workbench) -> View:
     """How a model sees the real images; computed once and reused."""
     return bench.kept(
-        ("real", checkpoint.weights, question),
+        "real",
+        (checkpoint.weights, question),
         lambda: seen(checkpoint, question, bench.image_set(question).images, bench),
     )
 
@@ -36,7 +37,13 @@ def starts_seen(
     """How a model sees the starts; None if they are one image, and have no geometry."""
     if question.settings.start is Start.GREY:
         return None
-    return seen(checkpoint, question, bench.starts(question, seed), bench)
+
+    def look() -> View:
+        return seen(checkpoint, question, bench.starts(question, seed), bench)
+
+    # As large as a view, and looked at once unless there is more to measure of it.
+    key = checkpoint.weights, question, seed
+    return bench.kept("starts", key, look) if question.measures else look()
 
 
 def baselines(
@@ -50,7 +57,7 @@ def baselines(
         with bench.meter.spending(Phase.COMPARE):
             return views.baselines(real, starts, seed=seed)
 
-    return bench.kept(("baselines", checkpoint.weights, question, seed), compute)
+    return bench.noted("baselines", (checkpoint.weights, question, seed), compute)
 
 
 def directions(checkpoint: Checkpoint, question: Question, bench: Workbench) -> list[Tensor]:
@@ -64,7 +71,7 @@ def directions(checkpoint: Checkpoint, question: Question, bench: Workbench) -> 
         with bench.meter.spending(Phase.LOOK):
             return views.directions(model, images, layers=layers, kind=kind, micro=bench.micro, k=k)
 
-    return bench.kept(("directions", checkpoint.weights, question), compute)
+    return bench.kept("directions", (checkpoint.weights, question), compute)
 
 
 def _ready(

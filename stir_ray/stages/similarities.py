@@ -76,7 +76,7 @@ def _real(
     def compute() -> list[Tensor]:
         return [_prepared(gram, measure) for gram in real_seen(checkpoint, question, bench)]
 
-    return bench.kept(("real", measure, checkpoint.weights, question), compute)
+    return bench.kept(("real", measure), (checkpoint.weights, question), compute)
 
 
 def _baselines(
@@ -93,4 +93,4 @@ def _baselines(
         with bench.meter.spending(Phase.COMPARE):
             return baselines(real, starts, seed=seed, score=score)
 
-    return bench.kept(("baselines", measure, target.weights, question, seed), compute)
+    return bench.noted(("baselines", measure), (target.weights, question, seed), compute)

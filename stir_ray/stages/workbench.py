@@ -3,7 +3,8 @@
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from stir_ray.execution.executor import Measures
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, encode_part, images_of, open_lake
+from stir_ray.models.memory import footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.starts import start_of
 from stir_ray.plan.measurement import Question
@@ -33,7 +35,10 @@ from stir_ray.stages.room import Needs, Room
 from stir_ray.stages.work import WorkerSettings
 
 _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
-_KEPT = 8
+_KEPT = 2
+"""Of each kind of thing: two models look at images in a task, and take turns."""
+_NOTED = 64
+"""Of each kind of small thing."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Workbench:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._image_sets = Recent(1)
         self._held_out = Recent(1)
-        self._kept = Recent(_KEPT)
+        self._kept: defaultdict[Hashable, Recent] = defaultdict(lambda: Recent(_KEPT))
+        self._noted: defaultdict[Hashable, Recent] = defaultdict(lambda: Recent(_NOTED))
         # Of the CPU's memory as of its cores; its other workers start at the same time.
         of_cpu = min(1.0, threads / (os.cpu_count() or 1))
         share = settings.gpu_share if self.device.type == "cuda" else of_cpu
@@ -202,9 +208,42 @@ class Workbench:
         gathered, start = self.image_set(question), question.settings.start
         return start_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
 
-    def kept(self, key: object, make: Callable[[], Kept]) -> Kept:
-        """What was made of models and images before, if it is still at hand."""
-        return self._kept.get(key, make)
+    def kept(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """What was made before if it is still at hand: the last few of each kind are.
+
+        A cache each, for in one they would all drive each other out.
+        """
+        return self._kept[kind].get(key, make)
+
+    def noted(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """The same of what is as small as a number per image, and kept far longer."""
+        return self._noted[kind].get(key, make)
+
+    def through(
+        self,
+        work: Sequence[object],
+        images: Tensor,
+        look: Callable[[Tensor], Tensor],
+        *,
+        after: Callable[[Tensor], int] = lambda _: 0,
+    ) -> Tensor:
+        """What `look` makes of all images, as many at once as should fit, without gradients.
+
+        Args:
+            work: what its memory depends on, as of `expect`.
+            images: to look at.
+            look: makes something of each of several images.
+            after: bytes per image that are needed besides, from what is made of one.
+        """
+        two = images[:1].repeat(2, 1, 1, 1)
+        with torch.no_grad():
+            self.expect(
+                work,
+                len(images),
+                lambda: footprint(lambda count: look(two[:count]), after=after(look(two[:1]))),
+            )
+            with self.meter.spending(Phase.LOOK):
+                return torch.cat(self.micro.each(len(images), lambda part: look(images[part])))
 
     def _gathered(self, question: Question) -> ImageSet:
         try:

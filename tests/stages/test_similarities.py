@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from torch import Tensor
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import COMPARISONS, SIMILARITIES
 from stir_ray.lake.tables import open_lake
+from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.measures import Measure, Similarity
 from stir_ray.plan.asked import Asked
+from stir_ray.stages import views
 from stir_ray.stages.verify import Finding, verify
+from stir_ray.stages.workbench import Workbench
+from tests.broken import without_figures
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance
@@ -35,8 +42,34 @@ PLACES = (EPOCHS + 1 + 1) * 4 * SEEDS * LAYERS
 def asked_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A small job that asks for all of them, run to its end."""
     job = small_job(tmp_path_factory.mktemp("similar"), similarities=ASKED, keep_images="all")
-    assert not invariance.run(job, serial=True).tally.failed
+    with pytest.MonkeyPatch.context() as patch:
+        without_figures(patch)
+        assert not invariance.run(job, serial=True).tally.failed
     return job
+
+
+def test_however_much_is_measured_a_task_views_no_images_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, view = Workbench.begin, views.view
+    task, viewed = [""], Counter[object]()
+
+    def beginning(bench: Workbench, label: str, *args: Any, **more: Any) -> None:
+        task[0] = label
+        begin(bench, label, *args, **more)
+
+    def viewing(model: FrozenModel, images: Tensor, **more: Any) -> views.View:
+        # Not of the model: each is looked at by several, and knows nothing of itself.
+        weights = sum(float(one.double().sum()) for one in model.module.parameters())
+        viewed[task[0], weights, float(images.double().sum())] += 1
+        return view(model, images, **more)
+
+    monkeypatch.setattr(Workbench, "begin", beginning)
+    monkeypatch.setattr(views, "view", viewing)
+    without_figures(monkeypatch)
+    job = small_job(tmp_path, similarities=ASKED, predictions=True, metamers=True)
+    assert not invariance.run(job, serial=True).tally.failed
+    assert set(viewed.values()) == {1}
 
 
 def read(job: Job, table: str) -> pd.DataFrame:
