@@ -1,5 +1,6 @@
 """Several jobs in one figure, and what differs between them, stored in one folder."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,8 @@ from stir_ray.stages.reduce import Reduced
 
 _STEM = "20-jobs-by-layer"
 _DIGEST_DIGITS = 8
+_BEFORE_AXIS = re.compile(r"-(?=[A-Za-z_][\w.]*=)", re.ASCII)
+"""Where an axis begins in the name of a job of a grid: a value may have a `-`, too."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,12 @@ def write_side_by_side(
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names without what all begin with, up to a `-`; equal ones numbered."""
-    steps = [name.split("-") for name in names]
+    """Names without what all begin with, up to a `-`; equal ones numbered.
+
+    Of jobs of a grid, `base-axis=value-axis=value`, whole axes are left out.
+    """
+    is_grid = any("=" in name for name in names)
+    steps = [_BEFORE_AXIS.split(name) if is_grid else name.split("-") for name in names]
     shared = 0
     while all(len(one) > shared + 1 for one in steps) and len({one[shared] for one in steps}) == 1:
         shared += 1

@@ -167,6 +167,20 @@ def test_only_settings_that_differ_have_a_column(tmp_path: Path) -> None:
 
 
 def test_short_names_leave_out_what_all_begin_with() -> None:
-    assert short_names(["d-lr=0.1-a", "d-lr=0.1-b"]) == ["a", "b"]
+    assert short_names(["d-e-a", "d-e-b-c"]) == ["a", "b-c"]
     assert short_names(["d", "d-b"]) == ["d", "d-b"]
     assert short_names(["same", "same"]) == ["same", "same (2)"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["my-lr=1e-05", "my-lr=1e-06"], ["lr=1e-05", "lr=1e-06"]),
+        (["d-lr=0.1-a", "d-lr=0.1-b"], ["lr=0.1-a", "lr=0.1-b"]),
+        (["a-b-x=-1-y_2.z=p-q", "a-b-x=-1-y_2.z=p-r"], ["y_2.z=p-q", "y_2.z=p-r"]),
+        (["a-b-x=1", "a-c-x=1"], ["a-b-x=1", "a-c-x=1"]),
+        (["d", "d-lr=1e-05"], ["d", "d-lr=1e-05"]),
+    ],
+)
+def test_short_names_of_a_grid_have_whole_axes(names: list[str], expected: list[str]) -> None:
+    assert short_names(names) == expected
