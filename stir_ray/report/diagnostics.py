@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -140,17 +141,19 @@ def _stir_and_baselines(
     lines = {
         "self-STIR": ("stir", "pt|pt", style.model_line(PRETRAINED)),
         f"STIR({name} | pretrained)": ("stir", "ft|pt", style.model_line(model)),
-        "STIR of the noise start": ("noise_stir", "ft|pt", _NOISE),
+        "STIR of the start": ("noise_stir", "ft|pt", _START),
         "STIR of other images": ("shuffled_stir", "ft|pt", _SHUFFLED),
     }
     curves = []
     for label, (score, direction, look) in lines.items():
         column = f"{score}{_SUFFIXES[estimator]}"
         curve = score_curve(results, column, model=model, epoch=epoch, direction=direction)
-        draw_curve(axes, curve, label=label, **look)
-        curves.append(curve)
+        # A grey start is the same for all images, and its STIR undefined: it is no gap.
+        if score != "noise_stir" or np.isfinite(curve.mean).any():
+            draw_curve(axes, curve, label=label, **look)
+            curves.append(curve)
     return curves
 
 
-_NOISE: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
+_START: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
 _SHUFFLED: dict[str, Any] = {"color": "#777777", "marker": "+", "linestyle": ":"}

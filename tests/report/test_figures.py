@@ -185,7 +185,7 @@ def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
     results: xr.Dataset,
 ) -> None:
     panels = baselines_figure(results).axes
-    noise = [np.asarray(line(axes, "STIR of the noise start").get_ydata()) for axes in panels]
+    noise = [np.asarray(line(axes, "STIR of the start").get_ydata()) for axes in panels]
     np.testing.assert_allclose(noise[0], 0.305 + 0.02 * np.arange(5), atol=1e-12)
     np.testing.assert_allclose(noise[1], 0.025 - 0.01 * np.arange(5), atol=1e-12)
     for axes, (model, epoch) in zip(
@@ -194,6 +194,25 @@ def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
         seeds = [stir(SHAPE, model, epoch, "ft|pt", seed) for seed in SHAPE.seeds]
         shown = np.asarray(line(axes, f"STIR({model.replace('_', ' ')}").get_ydata())
         np.testing.assert_allclose(shown, np.diagonal(np.mean(seeds, axis=0)), atol=1e-12)
+
+
+def test_a_start_without_a_stir_is_neither_named_nor_called_a_gap(results: xr.Dataset) -> None:
+    columns = ["noise_stir", "noise_stir_unbiased"]
+    grey = results.assign({name: results[name] * np.nan for name in columns})
+    text = drawn(baselines_figure(grey))
+    assert "start" not in text
+    assert "STIR of other images" in text
+    assert "Gaps" not in text
+
+
+def test_a_start_whose_stir_is_known_in_some_layers_is_drawn_with_its_gap(
+    results: xr.Dataset,
+) -> None:
+    partly = results.assign(noise_stir=results["noise_stir"].where(results["target_layer"] != 3))
+    figure = baselines_figure(partly)
+    shown = np.asarray(line(figure.axes[0], "STIR of the start").get_ydata(), dtype=float)
+    assert np.isnan(shown).tolist() == [layer == 3 for layer in SHAPE.layers]
+    assert "Gaps: not computed" in drawn(figure)
 
 
 def test_a_layer_stands_where_its_forgetting_and_learning_say(results: xr.Dataset) -> None:
