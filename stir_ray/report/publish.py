@@ -131,9 +131,10 @@ def _beside(
     measured = Measured(job.name, results, beside.depth)
     figures = [*figures_beside(measured, beside.published)]
     if is_analysed(job, lake, reduced):
+        others = beside.published
         published = [
-            Prefixes(f"{series}, published", *of)
-            for series, of in beside.published.prefixes.items()
+            Prefixes(series, *of, source=others.source, hypothesis=others.prefix_hypothesis)
+            for series, of in others.prefixes.items()
         ]
         figures += prefix_figures_beside(read_analysis(job, study, lake), published)
     inputs = content_id(

@@ -9,13 +9,15 @@
         "cka_div_classify": […]
       },
       "flow": {"cifar10_classification": [[0.0, -0.03, …], …]},
+      "prefix_hypothesis": "std of forgetting over layers 2-12",
       "prefix_epochs": [3, 4, …],
       "prefix_r_cifar10": [0.954, 0.927, …]
     }
 
 Only `source` must be there, and some numbers. Groups of curves have any names, as many as one
-likes; a curve is `<metric>_<series>`, a value per layer. Flow has a row per pretrained layer, and a
-column per finetuned one. `prefix_r_<series>` is the r of Figure 14 after each of `prefix_epochs`.
+likes, and figures say them; a curve is `<metric>_<series>`, a value per layer. Flow has a row per
+pretrained layer, and a column per finetuned one. `prefix_r_<series>` is the r of Figure 14 after
+each of `prefix_epochs`, of `prefix_hypothesis`.
 Metrics are forgetting, learning and cka_div (or cka_divergence); layers are 1, 2, … up to the last;
 null is what is not known. Flow may also be called
 `flow_rows_pretrained_layer_columns_finetuned_layer`, and prefixes may begin with `figure14_`, as in
@@ -25,7 +27,7 @@ null is what is not known. Flow may also be called
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import (
@@ -56,7 +58,20 @@ _METRICS = {
 }
 """As they may be called, and what they are."""
 _PREFIX_R = ("prefix_r_", "figure14_prefix_r_")
+_PREFIX_HYPOTHESIS = ("prefix_hypothesis", "figure14_prefix_hypothesis")
 _FLOW = ("flow", "flow_rows_pretrained_layer_columns_finetuned_layer")
+
+
+class Series(NamedTuple):
+    """Curves that belong together.
+
+    Attributes:
+        group: that they stand in, which says of what they are.
+        name: within the group.
+    """
+
+    group: str
+    name: str
 
 
 class Published(BaseModel):
@@ -76,16 +91,22 @@ class Published(BaseModel):
         Field(validation_alias=AliasChoices("prefix_epochs", "figure14_prefix_epochs")),
     ] = []
     """The last epochs that the prefixes count."""
+    prefix_hypothesis: Annotated[str, Field(validation_alias=AliasChoices(*_PREFIX_HYPOTHESIS))] = (
+        ""
+    )
+    """What their r is of; empty where it is not known."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         for name, rows in self.flow.items():
             if any(len(row) != len(rows) for row in rows):
                 raise ValueError(f"flow `{name}`: expected as many columns as rows, {len(rows)}")
-        for name, by_metric in self.curves().items():
+        for series, by_metric in self.curves().items():
             lengths = {metric: len(values) for metric, values in by_metric.items()}
             if len(set(lengths.values())) > 1:
-                raise ValueError(f"curves of `{name}`: of unequal numbers of layers, {lengths}")
+                raise ValueError(
+                    f"curves of `{series.name}`: of unequal numbers of layers, {lengths}"
+                )
         for name, r in self.prefixes().items():
             if len(r) != len(self.prefix_epochs):
                 raise ValueError(
@@ -96,17 +117,18 @@ class Published(BaseModel):
             raise ValueError("no numbers; expected e.g. `curves: {forgetting_mine: [0.1, 0.2]}`")
         return self
 
-    def curves(self) -> dict[str, dict[str, Sequence[float | None]]]:
+    def curves(self) -> dict[Series, dict[str, Sequence[float | None]]]:
         """By series and metric, a value per layer."""
-        found: dict[str, dict[str, Sequence[float | None]]] = {}
+        found: dict[Series, dict[str, Sequence[float | None]]] = {}
         for group, values in self.__pydantic_extra__.items():
             if not isinstance(values, dict):
                 continue
             for name, curve in values.items():
                 metric, series = _metric_of(group, name)
-                if metric in found.setdefault(series, {}):
+                of_series = found.setdefault(Series(group, series), {})
+                if metric in of_series:
                     raise ValueError(f"`{group}.{name}`: there is another {metric} of `{series}`")
-                found[series][metric] = curve
+                of_series[metric] = curve
         return found
 
     def prefixes(self) -> dict[str, Sequence[float | None]]:
@@ -140,21 +162,24 @@ class Chosen:
         curves: by series and metric, a value per layer.
         flow: by series.
         prefixes: by series, epochs and r.
+        prefix_hypothesis: that r is of; empty where it is not known.
     """
 
     source: str
-    curves: Mapping[str, Mapping[str, Numbers]]
+    curves: Mapping[Series, Mapping[str, Numbers]]
     flow: Mapping[str, Numbers]
     prefixes: Mapping[str, tuple[Sequence[int], Numbers]]
+    prefix_hypothesis: str = ""
 
     @property
     def digest(self) -> str:
         """Of all of it."""
         said = [
             self.source,
-            {name: {m: v.tolist() for m, v in one.items()} for name, one in self.curves.items()},
+            [[*of, {m: v.tolist() for m, v in one.items()}] for of, one in self.curves.items()],
             {name: values.tolist() for name, values in self.flow.items()},
             {name: [list(epochs), r.tolist()] for name, (epochs, r) in self.prefixes.items()},
+            self.prefix_hypothesis,
         ]
         return content_id("published", recipe=1, said=json.dumps(said))
 
@@ -162,7 +187,8 @@ class Chosen:
 def read_published(said: str) -> Chosen:
     """The numbers of `FILE`, or of `FILE:SERIES` with one or several series, comma between them.
 
-    Without a series, the first of the curves, of the flows and of the prefixes.
+    Without a series, the first of the curves, of the flows and of the prefixes. A series that
+    several groups have is that of each of them.
 
     Raises:
         DataError: if there is no such file or series, or the file is not as it should be.
@@ -172,23 +198,29 @@ def read_published(said: str) -> Chosen:
         path, named = said, ""
     file = _read(path)
     series = [name.strip() for name in named.split(",") if name.strip()]
-    kinds: tuple[Mapping[str, Any], ...] = (file.curves(), file.flow, file.prefixes())
-    every = list(dict.fromkeys(name for kind in kinds for name in kind))
+    kinds: tuple[Mapping[Any, Any], ...] = (file.curves(), file.flow, file.prefixes())
+    every = list(dict.fromkeys(_name(one) for kind in kinds for one in kind))
     for name in series:
         if name not in every:
             raise DataError(f"{path}: no series `{name}`; there is {enumerated(every, most=12)}")
     curves, flow, prefixes = (dict(_some(kind, series)) for kind in kinds)
     return Chosen(
         file.source,
-        {name: {m: _array(v) for m, v in one.items()} for name, one in curves.items()},
+        {of: {m: _array(v) for m, v in one.items()} for of, one in curves.items()},
         {name: _array(rows) for name, rows in flow.items()},
         {name: (file.prefix_epochs, _array(r)) for name, r in prefixes.items()},
+        file.prefix_hypothesis,
     )
 
 
-def _some(of_kind: Mapping[str, Any], series: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    names = [name for name in series if name in of_kind] if series else list(of_kind)[:1]
-    return ((name, of_kind[name]) for name in names)
+def _some(of_kind: Mapping[Any, Any], series: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    named = [one for name in series for one in of_kind if _name(one) == name]
+    return ((one, of_kind[one]) for one in (named if series else list(of_kind)[:1]))
+
+
+def _name(series: Series | str) -> str:
+    """By which a person chooses it."""
+    return series.name if isinstance(series, Series) else series
 
 
 def _array(values: Sequence[Any]) -> Numbers:

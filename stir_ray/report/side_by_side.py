@@ -179,7 +179,8 @@ def _published(published: Chosen) -> Iterator[_Line]:
     for place, (series, by_metric) in enumerate(published.curves.items()):
         curves = {metric: _given(values) for metric, values in by_metric.items()}
         depth = max(len(curve.layers) for curve in curves.values())
-        yield _Line(f"{series}, published", depth, curves, style.published_line(place))
+        label = f"{series.group}: {series.name}, published".replace("_", " ")
+        yield _Line(label, depth, curves, style.published_line(place))
 
 
 def _given(values: Numbers) -> Curve:

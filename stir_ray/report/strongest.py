@@ -22,11 +22,27 @@ _RINGED = 3
 
 @dataclass(frozen=True)
 class Prefixes:
-    """The r of a hypothesis over the first epochs alone, as somebody else published it."""
+    """The r of a hypothesis over the first epochs alone, as somebody else published it.
 
-    label: str
+    Attributes:
+        series: what it is of, e.g. a dataset.
+        epochs: the last that each r counts.
+        r: Pearson's, averaged over severities.
+        source: who published it.
+        hypothesis: in words; empty where it is not known.
+    """
+
+    series: str
     epochs: Sequence[int]
     r: Numbers
+    source: str
+    hypothesis: str = ""
+
+    @property
+    def label(self) -> str:
+        """Of its line."""
+        of_what = [self.series.replace("_", " "), *([self.hypothesis] if self.hypothesis else [])]
+        return f"{': '.join(of_what)}, published"
 
 
 @style.paper
@@ -130,6 +146,8 @@ def prefixes_figure(
     style.by_epoch(axes, [int(rows["first_epoch"].min()), int(last)])
     axes.set_xlabel("last epoch that is counted")
     note = f"{sample} The hypotheses were chosen with all epochs known. Chance is r = 0."
+    for source in dict.fromkeys(one.source for one in published):
+        note += f" Dashed: {source}."
     style.legend_below(figure, [axes], note=note, ncols=1)
     return figure
 

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from stir_ray.report.analysed import analysis_figures
 from stir_ray.report.hypotheses import hypotheses_figure
+from stir_ray.report.published import read_published
 from stir_ray.report.strongest import (
     Prefixes,
     prefixes_figure,
@@ -136,15 +137,18 @@ def test_prefixes_of_the_papers_curves_are_its_figure_14() -> None:
     rows = analysed(of).correlations
     published = reference.printed()
     epochs, expected = published["figure14_prefix_epochs"], published["figure14_prefix_r_cifar10"]
-    r = prefixes_of(rows)["std of forgetting over layers 2-12"]
+    hypothesis = read_published(str(reference.PRINTED)).prefix_hypothesis
+    r = prefixes_of(rows)[hypothesis]
     np.testing.assert_allclose(r.loc[epochs], expected, atol=0.001)
     figure = prefixes_figure(
         rows,
         model="finetuned",
         sample=SAMPLE,
-        published=[Prefixes("cifar10, as published", epochs, np.array(expected))],
+        published=[Prefixes("cifar10", epochs, np.array(expected), "somebody", hypothesis)],
     )
     (line,) = [one for one in figure.axes[0].lines if "published" in str(one.get_label())]
+    assert line.get_label() == f"cifar10: {hypothesis}, published"
+    assert "Dashed: somebody." in " ".join(" ".join(texts(figure)).split())
     assert line.get_linestyle() == "--"
     np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
 

@@ -57,10 +57,10 @@ def test_the_papers_curves_are_dashed_beside_ones_own_with_their_source(tmp_path
     printed = reference.printed()["imagenet_to_cifar10"]
     names = ("learning_classify", "forgetting_classify", "cka_div_classify")
     for axes, metric, name in zip(figure.axes, PANELS, names, strict=True):
-        x, y = data(axes, "classify, published")
+        x, y = data(axes, "imagenet to cifar10: classify, published")
         np.testing.assert_array_equal(x, np.arange(1, 13))
         np.testing.assert_array_equal(y, printed[name])
-        assert line(axes, "classify").is_dashed()
+        assert line(axes, "imagenet to cifar10: classify").is_dashed()
         own = np.diagonal(matrices(TWELVE, "finetuned", 2, "biased")[metric].mean(axis=0))
         np.testing.assert_allclose(data(axes, "finetuned")[1], own, atol=1e-12)
         assert not line(axes, "finetuned").is_dashed()
@@ -73,7 +73,7 @@ def test_models_of_other_depths_are_drawn_over_relative_depth(tmp_path: Path, de
     figure = beside_published_figure(mine, read_published(f"{PAPER}:random"))
     own, _ = data(figure.axes[0], "finetuned")
     np.testing.assert_allclose(own, np.array(Shape().layers) / depth)
-    others, _ = data(figure.axes[0], "random")
+    others, _ = data(figure.axes[0], "to cifar10 by pretraining: random, published")
     np.testing.assert_allclose(others, np.arange(1, 13) / 12)
     assert f"Models of {depth}, 12 layers" in said(figure)
 
