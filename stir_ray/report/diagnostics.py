@@ -20,9 +20,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-
-SELF_STIR_GOAL = 0.99
-"""What a converged inversion is expected to reach in the eyes of the inverted model itself."""
+from stir_ray.stages.convergence import ENOUGH
 
 _SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
 
@@ -101,10 +99,10 @@ def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) ->
     unconverged.set_ylim(0, max(1.0, unconverged.get_ylim()[1]))
     own.set_title("Self-STIR: the inverted model\nlooking at its own inversions")
     own.set_ylabel(f"STIR ({estimator} CKA, 1 is perfect)")
-    own.axhline(SELF_STIR_GOAL, linestyle=":", **style.REFERENCE_LINE)
+    own.axhline(ENOUGH, linestyle=":", **style.REFERENCE_LINE)
     own.annotate(
-        f"converged: {SELF_STIR_GOAL} or more",
-        (0.02, SELF_STIR_GOAL),
+        f"converged: {ENOUGH} or more",
+        (0.02, ENOUGH),
         xycoords=("axes fraction", "data"),
         va="top",
         size=6.5,
