@@ -192,19 +192,22 @@ def metric_over_epochs(
 def subspace_curve(results: xr.Dataset, *, model: str, epoch: int) -> SubspaceCurve:
     """Subspace similarity of equal layers."""
     names = ["subspace_similarity", "subspace_chance", "subspace_directions"]
-    layers = layers_of(results)
+    axes = ("pretrained_layer", "compared_layer")
     every = results[names].sel(model=model, epoch=epoch)
-    axes = dict.fromkeys(("pretrained_layer", "compared_layer"), layers)
+    every = every.reindex(dict.fromkeys(axes, layers_of(results)))
     layers = _layers_of_both(results, model, "ft|pt")
-    same = _diagonal(every.reindex(axes), "pretrained_layer", "compared_layer", layers)
-    k = same["subspace_directions"].values
-    k = k[np.isfinite(k)].astype(int)
-    spelled = (
-        "0" if not k.size else f"{k.min()}" if k.min() == k.max() else f"{k.min()} to {k.max()}"
-    )
-    return SubspaceCurve(
-        layers, same["subspace_similarity"].values, same["subspace_chance"].values, spelled or "0"
-    )
+    same = _diagonal(every, *axes, layers)
+    similarity, chance, directions = (same[name].values for name in names)
+    return SubspaceCurve(layers, similarity, chance, _range_of(directions))
+
+
+def _range_of(counts: Numbers) -> str:
+    """`10`, or `7 to 10`; `0` where nothing is known."""
+    known = counts[np.isfinite(counts)].astype(int)
+    if not known.size:
+        return "0"
+    fewest, most = known.min(), known.max()
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def has_subspaces(results: xr.Dataset, *, model: str, epoch: int) -> bool:

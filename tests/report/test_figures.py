@@ -17,6 +17,7 @@ from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_
 from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
 from stir_ray.report.figures import all_figures
+from stir_ray.report.readings import subspace_curve
 from tests.report.synthetic import (
     CHANCE,
     DIRECTIONS,
@@ -233,6 +234,19 @@ def test_subspace_similarity_stands_beside_its_chance(results: xr.Dataset) -> No
     shown = np.asarray(line(alike, "subspace similarity").get_ydata(), float)
     np.testing.assert_allclose(shown, np.diagonal(similarity(SHAPE, "finetuned", 2)))
     np.testing.assert_allclose(np.asarray(line(alike, "chance").get_ydata(), float), CHANCE)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [((7, 7, np.nan, 7, 7), "7"), ((7, 4, 5, np.nan, 6), "4 to 7"), ((np.nan,) * 5, "0")],
+)
+def test_directions_are_said_with_their_range(
+    results: xr.Dataset, counts: tuple[float, ...], said: str
+) -> None:
+    by_layer = xr.DataArray(list(counts), {"pretrained_layer": list(SHAPE.layers)})
+    changed = xr.zeros_like(results["subspace_directions"]) + by_layer
+    partly = results.assign(subspace_directions=changed)
+    assert subspace_curve(partly, model="finetuned", epoch=2).directions == said
 
 
 def test_subspaces_that_say_nothing_are_not_drawn(results: xr.Dataset) -> None:
