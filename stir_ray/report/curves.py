@@ -141,14 +141,14 @@ _OVER_EPOCHS = {
 
 def _lines_by_layer(axes: Axes, epochs: list[int], values: Numbers) -> None:
     colours = style.layer_colours(values.shape[1])
-    marker = "o" if len(epochs) <= 20 else ""
+    marks = style.epoch_marks(len(epochs))
     for place, of_layer in enumerate(values.T):
-        axes.plot(epochs, of_layer, color=colours(place), marker=marker, markersize=2)
+        axes.plot(epochs, of_layer, color=colours(place), **marks)
 
 
 def _accuracy_panel(axes: Axes, epochs: list[int], fractions: Numbers) -> None:
     axes.set_title("Accuracy on clean held-out images")
-    axes.plot(epochs, 100 * fractions, color="black", marker="o", markersize=2)
+    axes.plot(epochs, 100 * fractions, color="black", **style.epoch_marks(len(epochs)))
     axes.set_ylabel("accuracy (%)")
 
 

@@ -1,7 +1,6 @@
 """Accuracy on corrupted images over the epochs."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -43,12 +42,11 @@ def _by_severity(axes: Axes, of_model: pd.DataFrame) -> None:
     by_epoch = values.groupby([of_model["severity"], of_model["epoch"]]).mean()
     severities = sorted(of_model["severity"].unique())
     colours = style.severity_colours()
-    marker = "o" if of_model["epoch"].nunique() <= 20 else ""
+    marks = style.epoch_marks(of_model["epoch"].nunique())
     for severity in severities:
         mean = by_epoch[severity].sort_index()
-        look: dict[str, Any] = {"marker": marker, "markersize": 2, "color": colours[severity]}
         label = f"severity {severity}" if severity else "clean"
-        axes.plot(mean.index, mean.to_numpy(), label=label, **look)
+        axes.plot(mean.index, mean.to_numpy(), label=label, color=colours[severity], **marks)
     axes.set_ylabel("accuracy (%)" if has_accuracy else "L1 per pixel")
 
 

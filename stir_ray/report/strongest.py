@@ -134,8 +134,8 @@ def prefixes_figure(
     axes = figure.subplots()
     for place, (hypothesis, r) in enumerate(prefixes_of(rows).items()):
         colour = style.LINE_COLOURS[place % len(style.LINE_COLOURS)]
-        marker = "o" if len(r) <= 20 else ""
-        axes.plot(r.index, r.to_numpy(), label=hypothesis, color=colour, marker=marker)
+        marks = style.epoch_marks(len(r))
+        axes.plot(r.index, r.to_numpy(), label=hypothesis, color=colour, **marks)
     for place, one in enumerate(published):
         axes.plot(one.epochs, one.r, label=one.label, **style.published_line(place))
     is_negative = any((np.asarray(line.get_ydata(), float) < 0).any() for line in axes.lines)

@@ -33,6 +33,8 @@ MODEL_MARKERS = {"pretrained": "s", "finetuned": "o", "from_scratch": "^"}
 LINE_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Of lines that are not models."""
 BAND_ALPHA = 0.2
+_FEW_EPOCHS = 20
+"""Up to so many are marked so that one sees it at a glance."""
 MISSING = {"facecolor": "#DDDDDD", "edgecolor": "#999999", "hatch": "/////", "linewidth": 0.0}
 REFERENCE_LINE = {"color": "#777777", "linewidth": 0.7}
 
@@ -101,6 +103,14 @@ def model_at(model: str, epoch: int) -> str:
 def model_line(model: str) -> dict[str, Any]:
     """How the line of a model looks in every figure."""
     return {"color": MODEL_COLOURS[model], "marker": MODEL_MARKERS[model]}
+
+
+def epoch_marks(count: int) -> dict[str, Any]:
+    """Marks of the measured epochs on a line, however many: between them nothing is known."""
+    if count <= _FEW_EPOCHS:
+        return {"marker": "o", "markersize": 2}
+    # On a line as thick as elsewhere so small a mark would not be seen.
+    return {"marker": ".", "markersize": 1.5, "linewidth": 0.7}
 
 
 def layer_colours(count: int) -> ListedColormap:

@@ -149,6 +149,8 @@ def test_prefixes_of_the_papers_curves_are_its_figure_14() -> None:
     (line,) = [one for one in figure.axes[0].lines if "published" in str(one.get_label())]
     assert line.get_label() == f"cifar10: {hypothesis}, published"
     assert "Dashed: somebody." in " ".join(" ".join(texts(figure)).split())
+    (own,) = [one for one in figure.axes[0].lines if one.get_label() == hypothesis]
+    assert own.get_marker() in {"o", "."}  # 98 epochs, and each of them is marked
     assert line.get_linestyle() == "--"
     np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
 

@@ -166,6 +166,18 @@ def test_each_layer_has_a_line_over_the_epochs_of_its_model(results: xr.Dataset)
         assert tuple(np.asarray(lines[0].get_xdata())) == SHAPE.epochs
 
 
+@pytest.mark.parametrize("last", [7, 29])
+def test_measured_epochs_are_marked_and_no_others_however_many(last: int, tmp_path: Path) -> None:
+    there = tuple(epoch for epoch in range(last) if epoch not in {3, 4})
+    shape = Shape(layers=(1, 3), epochs=there, seeds=(0,), scratch_epoch=None)
+    *panels, _ = epochs_figure(synthetic_results(tmp_path, shape), model="finetuned").axes
+    curves = [one for axes in panels for one in axes.lines if len(np.asarray(one.get_xdata())) > 2]
+    assert len(curves) == 3 * len(shape.layers) + 1
+    for curve in curves:
+        assert tuple(np.asarray(curve.get_xdata())) == there
+        assert curve.get_marker() in {"o", "."}
+
+
 def test_accuracy_is_shown_where_it_is_known(results: xr.Dataset, tmp_path: Path) -> None:
     assert "accuracy" in drawn(epochs_figure(results, model="finetuned"))
     unknown = synthetic_results(tmp_path, EXISTING)

@@ -1,5 +1,6 @@
 """The figure of accuracy on corrupted images shows what the table says."""
 
+from collections.abc import Iterable
 from itertools import product
 
 import numpy as np
@@ -14,11 +15,11 @@ from stir_ray.report.robustness import robustness_figure
 EPOCHS, SEVERITIES, CORRUPTIONS = (0, 1, 3), (2, 5), ("snow", "gaussian_noise")
 
 
-def rows(model: str, *, has_accuracy: bool = True) -> pd.DataFrame:
+def rows(model: str, *, has_accuracy: bool = True, epochs: Iterable[int] = EPOCHS) -> pd.DataFrame:
     """A model whose accuracy rises by epoch and falls by severity, and differs by corruption."""
     conditions = [("clean", 0), *product(CORRUPTIONS, SEVERITIES)]
     made = pd.DataFrame(
-        [(model, epoch, *condition) for epoch, condition in product(EPOCHS, conditions)],
+        [(model, epoch, *condition) for epoch, condition in product(epochs, conditions)],
         columns=["model", "epoch", "corruption", "severity"],
     )
     value = (
@@ -62,6 +63,18 @@ def test_a_reconstruction_is_drawn_by_its_loss() -> None:
     (axes,) = robustness_figure(rows("finetuned", has_accuracy=False)).axes
     assert curves(axes)["severity 5"] == pytest.approx([0.89, 0.84, 0.74])
     assert axes.get_ylabel() == "L1 per pixel"
+
+
+@pytest.mark.parametrize("last", [7, 53])
+def test_tested_epochs_are_marked_and_no_others_however_many(last: int) -> None:
+    """A line that bridges a hole must not look measured there."""
+    tested = [epoch for epoch in range(last) if not 3 <= epoch < 6]
+    (axes,) = robustness_figure(rows("finetuned", epochs=tested)).axes
+    assert len(axes.lines) == 3
+    for curve in axes.lines:
+        assert np.asarray(curve.get_xdata()).tolist() == tested
+        assert curve.get_marker() in {"o", "."}
+        assert curve.get_markevery() is None
 
 
 def test_one_corruption_is_named() -> None:
