@@ -55,7 +55,7 @@ class Beside:
 
     Attributes:
         published: numbers of others.
-        depth: blocks of the job's own models.
+        depth: blocks of the job's own pretrained model.
     """
 
     published: Chosen

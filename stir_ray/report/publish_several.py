@@ -30,7 +30,7 @@ class Shown:
         job: the job.
         lake: that holds its results.
         reduced: what they were made from.
-        depth: blocks of its models.
+        depth: blocks of its pretrained model.
     """
 
     job: Job

@@ -44,7 +44,8 @@ class Measured:
     Attributes:
         name: in the legend.
         results: as `open_results` gives them.
-        depth: blocks of its models.
+        depth: blocks of its pretrained model. A point of a curve is a layer of that and the one of
+            equal number in the compared model, whose depth may be another.
     """
 
     name: str
@@ -54,7 +55,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line through the layers of a model, in each panel of which there is a curve."""
+    """A line through the layers of a model, in each panel of which there is a curve.
+
+    Attributes:
+        label: in the legend.
+        depth: blocks of the pretrained model.
+        curves: by metric.
+        look: of the line.
+    """
 
     label: str
     depth: int
@@ -218,14 +226,14 @@ def _by_layer(title: str, lines: Sequence[_Line], *, note: str, estimator: str) 
                 layers |= set(line.curves[metric].layers)
         if is_relative:
             axes.set_xlim(-0.02, 1.04)
-            axes.set_xlabel("relative depth (layer / last layer)")
+            axes.set_xlabel("layer / layers of pretrained model")
         else:
             style.by_layer(axes, sorted(layers) or [1])
         style.zero_line(axes)
     panels[0].set_ylabel(f"difference of STIR or CKA\n({estimator} CKA)")
     if is_relative:
         depths = ", ".join(str(depth) for depth in sorted({one.depth for one in lines}))
-        note = f"Models of {depths} layers, over relative depth. {note}"
+        note = f"Pretrained models of {depths} layers, over their relative depth. {note}"
     style.legend_below(figure, panels, note=note, ncols=columns)
     return figure
 

@@ -75,7 +75,10 @@ def test_models_of_other_depths_are_drawn_over_relative_depth(tmp_path: Path, de
     np.testing.assert_allclose(own, np.array(Shape().layers) / depth)
     others, _ = data(figure.axes[0], "to cifar10 by pretraining: random, published")
     np.testing.assert_allclose(others, np.arange(1, 13) / 12)
-    assert f"Models of {depth}, 12 layers" in said(figure)
+    # A finetuned model may be of another depth: whose layers are counted must be said.
+    text = said(figure)
+    assert f"Pretrained models of {depth}, 12 layers" in text
+    assert text.count("layer / layers of pretrained model") == len(PANELS)
 
 
 def test_some_layers_of_as_deep_a_model_keep_their_numbers(tmp_path: Path) -> None:
