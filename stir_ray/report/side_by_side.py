@@ -134,9 +134,7 @@ def jobs_figure(
             label = "_"  # matplotlib leaves it out of the legend
         lines.append(_Line(label, job.depth, curves, _job_line(place, len(jobs))))
         notes.append(sample_note(job.results, list(curves.values())))
-    said = notes[0] if len(set(notes)) == 1 else _by_job(jobs, notes)
-    if len(jobs) > _MOST_NAMED:
-        said = f"{len(jobs)} jobs in their order, from dark to light; the table names them."
+    said = _samples(jobs, notes)
     if published:
         said = f"{said} Dashed: {published.source}."
     return _by_layer(
@@ -147,8 +145,14 @@ def jobs_figure(
     )
 
 
-def _by_job(jobs: Sequence[Measured], notes: Sequence[str]) -> str:
-    """Notes that differ, those that are alike once."""
+def _samples(jobs: Sequence[Measured], notes: Sequence[str]) -> str:
+    """Of what images and seeds the jobs are: notes that differ, those that are alike once."""
+    is_one = len(set(notes)) == 1
+    if len(jobs) > _MOST_NAMED:
+        said = notes[0] if is_one else "Images, seeds or gaps differ."
+        return f"{len(jobs)} jobs in their order, from dark to light; the table names them. {said}"
+    if is_one:
+        return notes[0]
     named: dict[str, list[str]] = {}
     for job, note in zip(jobs, notes, strict=True):
         named.setdefault(note, []).append(job.name)

@@ -150,7 +150,14 @@ def test_more_jobs_than_a_legend_holds_name_the_first_and_the_last(tmp_path: Pat
     figure = jobs_figure(many)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["job0, epoch 2", "job22, epoch 2"]
-    assert "23 jobs in their order" in said(figure)
+    text = said(figure)
+    assert "23 jobs in their order" in text
+    assert "61 images, one seed of the inversions." in text
+    other = measured(tmp_path / "other", replace(TWELVE, seeds=(5, 8)))
+    text = said(jobs_figure([*many, other]))
+    assert "24 jobs in their order" in text
+    assert "Images, seeds or gaps differ." in text
+    assert "61 images" not in text
 
 
 def test_only_settings_that_differ_have_a_column(tmp_path: Path) -> None:
