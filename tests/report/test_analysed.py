@@ -179,5 +179,16 @@ def test_without_hypotheses_there_is_no_figure(found: Analysed) -> None:
 
 
 def test_a_hypothesis_whose_r_is_not_known_is_drawn_as_a_gap(found: Analysed) -> None:
-    unknown = found.correlations.assign(r=np.nan)
-    prefixes_figure(unknown, model="finetuned", sample=SAMPLE).draw_without_rendering()
+    rows = found.correlations
+    unknown = (rows["last_epoch"] == 11) & (rows["severity"] == 3)
+    figure = prefixes_figure(
+        rows.assign(r=rows["r"].mask(unknown)), model="finetuned", sample=SAMPLE
+    )
+    figure.draw_without_rendering()
+    curves = [one for one in figure.axes[0].lines if len(np.asarray(one.get_xdata())) > 2]
+    assert curves
+    for curve in curves:
+        # A mean of the other four severities would be another number than its neighbours are.
+        epochs, r = (np.asarray(values, float) for values in curve.get_data())
+        np.testing.assert_array_equal(np.isnan(r), epochs == 11)
+        assert 11 in epochs
