@@ -74,6 +74,27 @@ def test_a_grid_is_drawn_together_under_its_own_name(
     assert "0 do not belong here" in result.stdout
 
 
+def test_each_file_that_has_nothing_to_draw_is_said_once_and_the_others_are_drawn(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    never = [
+        written(
+            job.model_copy(update={"name": name, "lake": str(tmp_path / name)}),
+            tmp_path / f"{name}.yaml",
+        )
+        for name in ("never", "neither")
+    ]
+    code, said, error = report(never[0], written(job, tmp_path / "job.yaml"), never[1])
+    assert code == 2
+    assert "figures" in said
+    lines = error.splitlines()
+    assert len(lines) == len(never)
+    for path in never:
+        (line,) = [one for one in lines if f"{path}: lake " in one]
+        assert "nothing of this job is there" in line
+
+
 def test_bad_numbers_of_others_are_one_line_before_anything_is_drawn(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:

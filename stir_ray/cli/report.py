@@ -43,18 +43,20 @@ def report(
     files = list(dict.fromkeys(jobs))
     folders = [read_jobs(path, sets or ()).name for path in files]
     shown: list[Shown] = []
-    errors: list[StirRayError] = []
+    first: StirRayError | None = None
     for path in files:
         try:
             _of_file(path, sets=sets, published=published, shown=shown)
         except StirRayError as error:
-            if len(files) > 1:
-                print(f"{path}: {error}", file=sys.stderr)
-            errors.append(error)
+            said = type(error)(f"{path}: {error}") if len(files) > 1 else error
+            # The first ends the command, which says it then.
+            if first:
+                print(said, file=sys.stderr)
+            first = first or said
     if len(shown) > 1:
         _say_side_by_side(shown, folders[0], is_one_file=len(files) == 1, published=published)
-    if errors:
-        raise errors[0]
+    if first:
+        raise first
 
 
 @for_each_job
