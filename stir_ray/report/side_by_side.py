@@ -215,7 +215,8 @@ def _job_line(place: int, count: int) -> dict[str, Any]:
 
 def _by_layer(title: str, lines: Sequence[_Line], *, note: str, estimator: str) -> Figure:
     named = [one.label for one in lines if one.label != "_"]
-    columns = 2 if max(len(label) for label in named) > 30 else 3
+    longest = max(len(label) for label in named)
+    columns = 3 if longest <= 30 else 2 if longest <= 50 else 1
     legend = 0.14 * -(-len(named) // columns)
     figure = Figure(figsize=(style.PAGE, 2.9 + legend), layout="constrained")
     style.title(figure, title)

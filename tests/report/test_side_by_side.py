@@ -136,6 +136,19 @@ def test_each_job_has_a_line_of_its_last_epoch(tmp_path: Path) -> None:
     assert "published" in said(figure)
 
 
+@pytest.mark.parametrize("letters", [17, 44, 83])
+def test_a_legend_of_long_names_stays_within_its_figure(tmp_path: Path, letters: int) -> None:
+    job = measured(tmp_path, TWELVE)
+    name = ("learning_rate=0.01-momentum=0.9-" * 3)[:letters]
+    jobs = [Measured(f"{name}{n}", job.results, job.depth) for n in range(3)]
+    figure = jobs_figure(jobs)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent(canvas.get_renderer())
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
 def test_jobs_of_other_seeds_say_so_each(tmp_path: Path) -> None:
     one = replace(TWELVE, seeds=(5,))
     jobs = [measured(tmp_path / "a", TWELVE, "a"), measured(tmp_path / "b", one, "b")]
