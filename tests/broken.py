@@ -102,5 +102,4 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> str:
         return "nowhere"
 
-    patch.setattr("workflows.invariance.write_figures", none)
-    patch.setattr("workflows.robustness.write_figures", none)
+    patch.setattr("workflows.results.write_figures", none)

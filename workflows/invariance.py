@@ -13,19 +13,18 @@ from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study
 from stir_ray.plan.words import counted, enumerated
 from stir_ray.report import summary
-from stir_ray.report.publish import write_figures
-from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Everything, Tally, Wanted
 from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
 from stir_ray.stages.forecast import missing_tasks
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
 from stir_ray.stages.profile import StageProfile
-from stir_ray.stages.reduce import Reduced, reduce_job
+from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.retry import Retry
 from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program
+from workflows.results import everyone_finished, of_each, reduced_and_drawn
 from workflows.robustness import evaluate_everything
 
 
@@ -92,11 +91,7 @@ class Summaries:
             StirRayError: of the first job that was not reduced, if there is one, naming all.
         """
         jobs = len(self.of_jobs) + len(self.errors)
-        for first in self.errors.values():
-            raise type(first)(
-                f"{len(self.errors)} of {jobs} jobs have no results of this run: "
-                f"{enumerated(tuple(self.errors))}; of the first: {first}"
-            )
+        everyone_finished(self.errors, jobs)
         if jobs == 1:
             for only in self.of_jobs.values():
                 only.nothing_missing()
@@ -185,31 +180,18 @@ def _compute(
         computation.run("invert", lambda: once(study.inversions() for study in trained))
         computation.run("compare", lambda: once(study.comparisons() for study in trained))
         evaluate_everything(everyone, lake, computation)
-    done, errors = _reduced(everyone, studies, Listed(lake), computation.tally)
-    return Summaries(computation.tally, done, errors, profile.stages)
-
-
-def _reduced(
-    everyone: Sequence[Asked], studies: Sequence[Study], lake: Lake, tally: Tally
-) -> tuple[dict[str, Summary], dict[str, StirRayError]]:
-    done: dict[str, Summary] = {}
-    errors: dict[str, StirRayError] = {}
-    for asked, study in zip(everyone, studies, strict=True):
-        try:
-            done[asked.job.name] = _finished(asked, study, lake, tally)
-        except StirRayError as error:
-            if len(everyone) == 1:
-                raise
-            errors[asked.job.name] = error
-    return done, errors
+    tally, reading = computation.tally, Listed(lake)
+    done, errors = of_each(
+        everyone, studies, lambda asked, study: _finished(asked, study, reading, tally)
+    )
+    return Summaries(tally, done, errors, profile.stages)
 
 
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
-    # Of the whole study: the cells of a model that is not trained are missing ones.
-    reduced = reduce_job(asked, study, lake)
-    analyse_robustness(asked.job, study, lake, reduced)
-    left = unfinished(missing_tasks(asked, lake), lake) if reduced.missing else Unfinished()
-    return Summary(tally, reduced, write_figures(asked.job, study, lake, reduced), left)
+    reduced, figures = reduced_and_drawn(asked, study, lake)
+    is_done = reduced.is_complete and not tally.failed
+    left = Unfinished() if is_done else unfinished(missing_tasks(asked, lake), lake)
+    return Summary(tally, reduced, figures, left)
 
 
 def program(grid: Grid, *, serial: bool = False) -> None:

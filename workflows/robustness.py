@@ -3,22 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from stir_ray.errors import JobError, TasksFailed
+from stir_ray.errors import JobError, StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.shared import once
-from stir_ray.report.publish import write_figures
-from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
 from stir_ray.stages.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.reduce import Reduced, reduce_job
+from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.tested import evaluations, ready
 from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program
+from workflows.results import everyone_finished, of_each, reduced_and_drawn
 
 
 @dataclass(frozen=True)
@@ -27,18 +26,22 @@ class Tested:
 
     Attributes:
         tally: tasks run and failed.
-        of_jobs: how complete the results of each job are, by its name.
+        of_jobs: how complete the results are of each job that was reduced, by its name.
+        errors: why each of the others was not.
     """
 
     tally: Tally
     of_jobs: Mapping[str, Reduced]
+    errors: Mapping[str, StirRayError]
 
     def nothing_missing(self) -> None:
         """Go on only if every model is tested.
 
         Raises:
             TasksFailed: saying how many are not.
+            StirRayError: of the first job that was not reduced, if there is one, naming all.
         """
+        everyone_finished(self.errors, len(self.of_jobs) + len(self.errors))
         untested = sum(reduced.untested for reduced in self.of_jobs.values())
         if self.tally.failed or untested:
             raise TasksFailed(
@@ -63,7 +66,11 @@ def run_all(grid: Grid, *, serial: bool = False) -> Tested:
     with computing(grid.shared, everyone, lake, Everything(), serial=serial) as (computation, _):
         train_everything(everyone, lake, computation)
         evaluate_everything(everyone, lake, computation)
-    return Tested(computation.tally, _reduced(everyone, Listed(lake)))
+    studies, reading = read_studies(everyone, lake), Listed(lake)
+    done, errors = of_each(
+        everyone, studies, lambda asked, study: reduced_and_drawn(asked, study, reading)[0]
+    )
+    return Tested(computation.tally, done, errors)
 
 
 def evaluate_everything(everyone: Sequence[Asked], lake: Lake, computation: Computation) -> None:
@@ -81,15 +88,6 @@ def _all_ask(grid: Grid) -> None:
             f"{silent[0]}: no `robustness` in the job file; add e.g. "
             "`robustness: {corruptions: benchmark}`"
         )
-
-
-def _reduced(everyone: Sequence[Asked], lake: Lake) -> dict[str, Reduced]:
-    done = {}
-    for asked, study in zip(everyone, read_studies(everyone, lake), strict=True):
-        done[asked.job.name] = reduced = reduce_job(asked, study, lake)
-        analyse_robustness(asked.job, study, lake, reduced)
-        write_figures(asked.job, study, lake, reduced)
-    return done
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import pyarrow as pa
 import typer
-from rich.console import Console
 
 from stir_ray.cli.arguments import AsJson, Overrides, begun
 from stir_ray.cli.points import for_each_job
+from stir_ray.cli.shown import show
 from stir_ray.errors import InputError
 from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.tables import encode, open_lake
@@ -98,4 +98,4 @@ def _show(
     if as_json:
         print(analysis_json(analyses, tables))
         return
-    Console(highlight=False, soft_wrap=True).print(analysis_table(analyses), *stored, sep="\n")
+    show(analysis_table(analyses), *stored)

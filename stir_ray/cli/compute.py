@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 
 from stir_ray.cli.arguments import (
     AsJson,
@@ -20,6 +19,7 @@ from stir_ray.cli.arguments import (
     begun,
 )
 from stir_ray.cli.points import for_each_job, inspected_for, lake_for, rate_for
+from stir_ray.cli.shown import show
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
 from stir_ray.lake.layout import result_key
@@ -58,7 +58,7 @@ def run(
     done = invariance.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
     if profile and done.profile:
-        _show(Group(profile_table(done.profile)))
+        show(Group(profile_table(done.profile)))
     for line in done.lines(grid):
         print(line)
     done.nothing_missing()
@@ -86,6 +86,9 @@ def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> 
     done = testing.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
     for said in grid.jobs:
+        if said.name in done.errors:
+            print(f"{said.name}: {done.errors[said.name]}")
+            continue
         for line in summary.of_tests(done.of_jobs[said.name]):
             print(line if len(grid.jobs) == 1 else f"{said.name}: {line}")
         print(f"  {lake_for(said).objects.location(result_key(said.name, ROBUSTNESS.name))}")
@@ -115,13 +118,22 @@ def _terms(
 
 
 def _say_plan(found: Forecast, terms: tables.Terms, *, as_json: bool) -> None:
-    print(tables.plan_json(found, terms)) if as_json else _show(tables.plan_table(found, terms))
+    print(tables.plan_json(found, terms)) if as_json else show(tables.plan_table(found, terms))
 
 
 @partial(for_each_job, together=_plan_of_all)
-def _plan_of_one(job: Path, sets: Sequence[str] | None = None, **asked: Any) -> None:
-    found, as_json = inspected_for(read_job(job, sets or ())), asked.pop("as_json")
-    _say_plan(forecast(found), _terms(found.lake, **asked), as_json=as_json)
+def _plan_of_one(
+    job: Path,
+    sets: Sequence[str] | None = None,
+    *,
+    flops_per_s: float | None,
+    price_per_gpu_hour: float | None,
+    machines: int,
+    as_json: bool,
+) -> None:
+    found = inspected_for(read_job(job, sets or ()))
+    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour, machines)
+    _say_plan(forecast(found), terms, as_json=as_json)
 
 
 def plan(
@@ -162,7 +174,7 @@ def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> 
     if as_json:
         print(status_json(found, failed))
         return
-    _show(status_table(found))
+    show(status_table(found))
     for line in summary.of_failures(failed):
         print(line)
 
@@ -175,10 +187,6 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     """
     known = begun(job, sets)
     print(summary.of_results(known.job, reduce_job(known.asked, known.study, known.lake)))
-
-
-def _show(tables_and_lines: Group) -> None:
-    Console(highlight=False, soft_wrap=True).print(tables_and_lines)
 
 
 def schema() -> None:

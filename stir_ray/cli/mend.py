@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stir_ray.cli.arguments import (
     AsJson,
@@ -18,6 +17,7 @@ from stir_ray.cli.arguments import (
     words_of,
 )
 from stir_ray.cli.points import for_each_job
+from stir_ray.cli.shown import show
 from stir_ray.errors import InputError, TasksFailed
 from stir_ray.job.files import read_job, read_jobs
 from stir_ray.lake.tables import open_lake
@@ -196,7 +196,7 @@ def gc(
         raise InputError("give a job file, or a lake by `--lake`")
     opened = open_lake(lake) if lake else lake_of(read_jobs(job or "", sets or ()).shared)
     surplus = unused(opened)
-    Console().print(unused_table(surplus) if surplus.unused else "Nothing is unused.")
+    show(unused_table(surplus) if surplus.unused else "Nothing is unused.")
     for line in left_alone(surplus):
         print(line)
     if yes:

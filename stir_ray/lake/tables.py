@@ -60,6 +60,12 @@ def build(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=arrow)
 
 
+def joined(schema: TableSchema, every: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Tables below each other, each of its columns as of `build`; an empty one if there is none."""
+    tables = [build(schema, columns) for columns in every]
+    return pa.concat_tables(tables) if tables else schema.arrow().empty_table()
+
+
 def _is_sequence(values: object) -> bool:
     return isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
 

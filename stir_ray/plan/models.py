@@ -1,8 +1,9 @@
 """What a job needs before it can be measured: inspections and trainings."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from stir_ray.errors import JobError
 from stir_ray.job import (
     Architecture,
     CheckpointFinetuning,
@@ -58,6 +59,26 @@ def other_architectures(job: Job) -> dict[Role, Architecture]:
     every: dict[Role, Architecture] = {role: architecture_of(job, role) for role in roles}
     common = architecture_of(job)
     return {role: one for role, one in every.items() if one != common}
+
+
+def is_finetuned(job: Job) -> bool:
+    """Whether the compared model began as the pretrained one, as far as a job can say.
+
+    Checkpoints of the same architecture are taken for that: it is what they are given for. Random
+    weights, and others that timm has, began elsewhere.
+    """
+    match job.finetuned:
+        case TrainedFinetuning():
+            return True
+        case UntrainedModel() | TimmModel():
+            return False
+        case _:
+            return _shape(architecture_of(job, FINETUNED)) == _shape(architecture_of(job))
+
+
+def _shape(architecture: Architecture) -> tuple[str, Mapping[str, object]]:
+    # What follows the dot names weights of timm's.
+    return architecture.timm.partition(".")[0], architecture.arguments
 
 
 def architectures_of(job: Job) -> tuple[Architecture, ...]:
@@ -170,6 +191,11 @@ def corrupted_tests(job: Job, version: Version) -> Iterator[tuple[Role, Corrupte
     folder = job.robustness.folder
     for role, trained_on in of_role.items():
         data = trained_on or job.data
+        if role == FINETUNED and folder and data != job.data:
+            raise JobError(
+                "`robustness.source`: published images are of `data`, and `finetuned.train.data` "
+                "is another; use `regenerated`, or make them equal"
+            )
         if folder is None or data == job.data:
             release = version(folder) if folder else ""
             yield role, CorruptedTest(data, job.robustness, version_of(data, version), release)

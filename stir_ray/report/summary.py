@@ -1,5 +1,6 @@
 """What a person reads at the end."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from stir_ray.job import Job
@@ -35,6 +36,7 @@ def of_results(job: Job, reduced: Reduced) -> str:
     lines = [
         f"{reduced.present} of {reduced.cells} cells have a number.",
         *of_tests(reduced),
+        *of_measures_beside(reduced),
         *of_convergence(job, reduced.convergence),
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in tables),
     ]
@@ -58,6 +60,12 @@ def of_tests(reduced: Reduced) -> Iterator[str]:
         yield f"{reduced.tested} of {reduced.models} models are tested on corrupted images."
 
 
+def of_measures_beside(reduced: Reduced) -> Iterator[str]:
+    """How many further measures are missing, if any is."""
+    if reduced.missing_beside:
+        yield f"{counted(reduced.missing_beside, 'further measure')} missing."
+
+
 def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
     """Whether the inversions are good enough for what is built on them."""
     if found is None:
@@ -65,8 +73,8 @@ def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
     limit = job.inversion.residual_limit
     if found.is_enough:
         yield (
-            f"Inversions converged: self-STIR is at least {found.self_stir:.3f}, and no image is "
-            f"above the residual limit of {limit:g}."
+            f"Inversions converged: self-STIR is at least {_rounded_down(found.self_stir)}, and no "
+            f"image is above the residual limit of {limit:g}."
         )
         return
     yield (
@@ -77,12 +85,19 @@ def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
     )
 
 
+def _rounded_down(value: float) -> str:
+    return f"{math.floor(1000 * value) / 1000:.3f}"
+
+
 def of_one_of_many(job: Job, reduced: Reduced) -> str:
     """The same of one job of a file, on a line: how complete, and the folder of all its results."""
     folder = Objects(job.lake).location(result_folder(job.name))
     found = reduced.convergence
     doubt = "" if found is None or found.is_enough else ", not all inversions converged"
-    return f"{reduced.present} of {reduced.cells} cells{doubt}: {folder}"
+    tested = f", {reduced.tested} of {reduced.models} models tested" if reduced.models else ""
+    beside = f", {counted(reduced.missing_beside, 'further measure')} missing"
+    lacking = beside if reduced.missing_beside else ""
+    return f"{reduced.present} of {reduced.cells} cells{tested}{lacking}{doubt}: {folder}"
 
 
 def of_failures(failed: Iterable[FailedTask]) -> Iterator[str]:
@@ -100,6 +115,8 @@ def of_missing(left: Unfinished, reduced: Reduced) -> str:
     failed, missing = len(left.failed), f"{reduced.missing} of {reduced.cells} cells are missing"
     if reduced.untested:
         missing += f", {counted(reduced.untested, 'model')} not tested"
+    if reduced.missing_beside:
+        missing += f", {counted(reduced.missing_beside, 'further measure')} missing"
     if not failed:
         tasks = counted(left.untried, "task")
         return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"

@@ -1,7 +1,9 @@
 """How well the inversions of a job converged, in a few numbers."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 _OWN = ("pt|pt", "ft|ft")
@@ -32,8 +34,16 @@ class Convergence:
         return self.self_stir >= ENOUGH and not self.above_limit
 
 
-def convergence(results: pa.Table) -> Convergence | None:
-    """Of a table `results`; None where no model has looked at its own inversions."""
+def convergence(
+    results: pa.Table, untouched: Container[tuple[str, int]] = ()
+) -> Convergence | None:
+    """Of all inversions, each once; None where no model has looked at its own.
+
+    Args:
+        results: the table of that name.
+        untouched: models and epochs whose blocks, and so whose inversions, are the pretrained
+            model's.
+    """
     rows = results.select(
         [*("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
          *("stir", "unconverged")]
@@ -42,7 +52,9 @@ def convergence(results: pa.Table) -> Convergence | None:
     own = rows[rows["direction"].isin(_OWN) & same_layer]
     if own.empty:
         return None
-    is_pretrained = own["direction"] == "pt|pt"
+    compared = zip(own["model"], own["epoch"], strict=True)
+    is_untouched = np.array([one in untouched for one in compared])
+    is_pretrained = (own["direction"] == "pt|pt") | is_untouched
     # Those of the pretrained model stand there for every model and epoch that it is compared with.
     own = own.assign(
         model=own["model"].mask(is_pretrained, "pretrained"),

@@ -24,10 +24,10 @@ from stir_ray.lake.schemas import (
     TRAININGS,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake, build, encode, provenance
+from stir_ray.lake.tables import Lake, build, encode, joined, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import FINETUNED, Role
-from stir_ray.plan.models import other_architectures
+from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
@@ -38,7 +38,7 @@ from stir_ray.stages.side_tables import SideTables
 from stir_ray.stages.study import training_history, trainings
 from stir_ray.stages.tested import evaluations, ready
 
-_RECIPE = 1
+_RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Reduced:
         missing: those without a number yet; they are absent from the results, never zero.
         models: to be tested on corrupted images, epoch by epoch.
         untested: of them, those without a result yet.
+        missing_beside: further measures that are asked for and have no number yet.
         convergence: of the inversions; None if there is none that its own model has looked at.
     """
 
@@ -59,6 +60,7 @@ class Reduced:
     missing: int
     models: int = 0
     untested: int = 0
+    missing_beside: int = 0
     convergence: Convergence | None = None
 
     @property
@@ -74,7 +76,7 @@ class Reduced:
     @property
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
-        return not self.missing and not self.untested
+        return not (self.missing or self.untested or self.missing_beside)
 
 
 def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
@@ -115,8 +117,7 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, HISTORY, _history(histories), inputs)
         parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
-        # Of another architecture nothing is finetuned from the pretrained model.
-        related = {FINETUNED} - other_architectures(job).keys()
+        related = {FINETUNED} if is_finetuned(job) else set()
         _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared, related), inputs)
         # Empty where nothing is asked: an older one must not pass for what this job says.
         _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
@@ -125,7 +126,18 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
     else:
         results = lake.read_object(RESULTS, result_key(job.name, RESULTS.name))
     missing = len(places) - len(present)
-    return Reduced(inputs, len(places), missing, *models, convergence(results))
+    converged = convergence(results, _untouched(study))
+    return Reduced(inputs, len(places), missing, *models, beside.missing, converged)
+
+
+def _untouched(study: Study) -> frozenset[tuple[str, int]]:
+    """Models and epochs whose blocks are the pretrained model's."""
+    return frozenset(
+        (role, one.epoch)
+        for role, checkpoints in study.compared.items()
+        for one in checkpoints
+        if one.weights == study.pretrained.weights
+    )
 
 
 def _subspaces(study: Study, lake: Lake) -> list[tuple[Role, int, str]]:
@@ -216,11 +228,13 @@ def _history_of(task: Train, study: Study, lake: Lake) -> pa.Table:
 
 
 def _history(histories: Mapping[Role, pa.Table]) -> pa.Table:
-    tables = [
-        build(HISTORY, {"model": name, **table.drop(["location"]).to_pydict()})
-        for name, table in histories.items()
-    ]
-    return pa.concat_tables(tables) if tables else HISTORY.arrow().empty_table()
+    return joined(
+        HISTORY,
+        (
+            {"model": name, **table.drop(["location"]).to_pydict()}
+            for name, table in histories.items()
+        ),
+    )
 
 
 def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[Evaluate]:
@@ -244,16 +258,15 @@ def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
 def _similarities(
     compared: Iterable[tuple[Role, int, pa.Table]], related: Container[str]
 ) -> pa.Table:
-    tables = [
-        build(
-            SUBSPACE_SIMILARITY,
+    return joined(
+        SUBSPACE_SIMILARITY,
+        (
             {
                 "model": model,
                 "epoch": epoch,
                 "shares_basis": model in related,
                 **part.drop(["reference", "target"]).to_pydict(),
-            },
-        )
-        for model, epoch, part in compared
-    ]
-    return pa.concat_tables(tables) if tables else SUBSPACE_SIMILARITY.arrow().empty_table()
+            }
+            for model, epoch, part in compared
+        ),
+    )

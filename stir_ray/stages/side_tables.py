@@ -1,6 +1,6 @@
 """Results beside the tidy table: what a job asks for besides STIR by linear CKA."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,7 +16,7 @@ from stir_ray.lake.schemas import (
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake, build
+from stir_ray.lake.tables import Lake, joined
 from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell
@@ -49,27 +49,28 @@ class SideTables:
         similarities: by other measures.
         predictions: of classes.
         metamers: inversions held against other images.
+        missing: how many more a job asks for.
     """
 
     similarities: Sequence[Placed]
     predictions: Sequence[Placed]
     metamers: Sequence[Placed]
+    missing: int
 
     @classmethod
     def stored(cls, study: Study, places: Sequence[Cell], lake: Lake) -> Self:
         """Those of a study; lists only tables of what is asked for."""
         predicted = ((cell, cell.comparison.predictions) for cell in places)
-        return cls(
-            similarities=_stored(
-                (Placed.at(cell, one) for cell in places for one in cell.comparison.similarities),
-                SIMILARITIES,
-                lake,
-            ),
-            predictions=_stored(
-                (Placed.at(cell, part) for cell, part in predicted if part), PREDICTIONS, lake
-            ),
-            metamers=_stored(_of_inversions(study), METAMERS, lake),
-        )
+        asked = {
+            SIMILARITIES: [
+                Placed.at(cell, one) for cell in places for one in cell.comparison.similarities
+            ],
+            PREDICTIONS: [Placed.at(cell, part) for cell, part in predicted if part],
+            METAMERS: list(_of_inversions(study)),
+        }
+        found = {schema: _stored(every, schema, lake) for schema, every in asked.items()}
+        missing = sum(len(every) - len(found[schema]) for schema, every in asked.items())
+        return cls(found[SIMILARITIES], found[PREDICTIONS], found[METAMERS], missing)
 
     @property
     def inputs(self) -> dict[str, object]:
@@ -83,36 +84,14 @@ class SideTables:
 
     def made(self, lake: Lake) -> Iterator[tuple[TableSchema, pa.Table]]:
         """The results, empty where nothing is stored."""
-        yield (
-            OTHER_SIMILARITIES,
-            _joined(
-                OTHER_SIMILARITIES,
-                (
-                    {**one.place, **part.drop(["reference", "target"]).to_pydict()}
-                    for one, part in _read(self.similarities, SIMILARITIES, lake)
-                ),
-            ),
+        every = (
+            (OTHER_SIMILARITIES, self.similarities, SIMILARITIES, _similar),
+            (UNCHANGED_PREDICTIONS, self.predictions, PREDICTIONS, _unchanged),
+            (METAMER_COUNTS, self.metamers, METAMERS, _counted),
         )
-        yield (
-            UNCHANGED_PREDICTIONS,
-            _joined(
-                UNCHANGED_PREDICTIONS,
-                (
-                    {**one.place, **_unchanged(part)}
-                    for one, part in _read(self.predictions, PREDICTIONS, lake)
-                ),
-            ),
-        )
-        yield (
-            METAMER_COUNTS,
-            _joined(
-                METAMER_COUNTS,
-                (
-                    {**one.place, **_counted(part)}
-                    for one, part in _read(self.metamers, METAMERS, lake)
-                ),
-            ),
-        )
+        for result, placed, schema, row in every:
+            read = _read(placed, schema, lake)
+            yield result, joined(result, ({**one.place, **row(part)} for one, part in read))
 
 
 def _of_inversions(study: Study) -> Iterator[Placed]:
@@ -124,6 +103,10 @@ def _of_inversions(study: Study) -> Iterator[Placed]:
             for layer in study.question.layers_of(model):
                 part = study.question.agreement(model, layer, seed)
                 yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
+
+
+def _similar(part: pa.Table) -> dict[str, object]:
+    return part.drop(["reference", "target"]).to_pydict()
 
 
 def _unchanged(part: pa.Table) -> dict[str, object]:
@@ -153,8 +136,7 @@ def _of_inversion(part: pa.Table) -> dict[str, object]:
     return {"images": part.num_rows} | {name: part[name][0].as_py() for name in names}
 
 
-def _stored(every: Iterable[Placed], schema: TableSchema, lake: Lake) -> list[Placed]:
-    asked = list(every)
+def _stored(asked: Sequence[Placed], schema: TableSchema, lake: Lake) -> list[Placed]:
     stored = lake.stored(schema) if asked else frozenset()
     return [one for one in asked if one.part_id in stored]
 
@@ -166,8 +148,3 @@ def _read(
     ids = sorted({one.part_id for one in placed})
     parts = dict(zip(ids, lake.read_parts(schema, ids), strict=True))
     return ((one, parts[one.part_id]) for one in placed)
-
-
-def _joined(schema: TableSchema, rows: Iterable[Mapping[str, object]]) -> pa.Table:
-    tables = [build(schema, columns) for columns in rows]
-    return pa.concat_tables(tables) if tables else schema.arrow().empty_table()

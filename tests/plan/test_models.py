@@ -12,6 +12,7 @@ from stir_ray.plan.models import (
     independent_trainings,
     inspect_pretrained,
     inspections,
+    is_finetuned,
 )
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from tests.plan.examples import PRETRAINED, job
@@ -37,6 +38,32 @@ def test_a_job_that_trains_everything_inspects_images_and_architecture() -> None
     assert isinstance(gather, GatherImages)
     assert isinstance(model, InspectModel)
     assert (model.weights, model.version) == ("", "")
+
+
+A, B = {"timm": "resnet18"}, {"timm": "resnet34"}
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "finetuned", "expected"),
+    [
+        (CHECKPOINT, EPOCHS_ON_DISK, True),
+        (CHECKPOINT, {**EPOCHS_ON_DISK, "architecture": B}, False),
+        (CHECKPOINT, {"checkpoint": "s3://bucket/ft"}, True),
+        # Trained on from timm's weights, whose name says the architecture too.
+        ({"timm": "resnet18.a1_in1k"}, {"checkpoint": "s3://bucket/ft", "architecture": A}, True),
+        ({"timm": "resnet18.a1_in1k"}, {"timm": "resnet18.a2_in1k"}, False),
+        ({"architecture": A, "untrained": {"seed": 3}}, {"train": {"epochs": 2}}, True),
+        (
+            {"architecture": A, "untrained": {"seed": 3}},
+            {"architecture": A, "untrained": {"seed": 9}},
+            False,
+        ),
+    ],
+)
+def test_a_model_that_began_elsewhere_is_not_finetuned(
+    pretrained: dict[str, Any], finetuned: dict[str, Any], expected: bool
+) -> None:
+    assert is_finetuned(job(pretrained=pretrained, finetuned=finetuned)) is expected
 
 
 def test_random_weights_are_known_by_architecture_and_seed_alone() -> None:

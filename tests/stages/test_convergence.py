@@ -54,6 +54,25 @@ def test_every_inversion_counts_once(results: pa.Table) -> None:
     assert said(results).startswith("Inversions converged: self-STIR is at least 0.995")
 
 
+def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
+    results: pa.Table,
+) -> None:
+    place = {"model": "finetuned", "epoch": SHAPE.epochs[0]}
+    bad = changed(results, place | {"reference_layer": 3}, stir=0.9, unconverged=2)
+    as_its_own = convergence(bad)
+    found = convergence(bad, {("finetuned", SHAPE.epochs[0])})
+    assert as_its_own
+    assert found
+    fewer = len(SHAPE.seeds) * len(SHAPE.layers)
+    assert found.inversions == as_its_own.inversions - fewer
+    assert found.above_limit == as_its_own.above_limit - len(SHAPE.seeds)
+
+
+def test_a_self_stir_is_never_rounded_up(results: pa.Table) -> None:
+    place = {"direction": "ft|ft", "model": "finetuned", "reference_layer": 5, "target_layer": 5}
+    assert "at least 0.994," in said(changed(results, place, stir=0.99485))
+
+
 def test_the_worst_inversion_is_named(results: pa.Table) -> None:
     place = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
     layer = {"reference_layer": 5, "target_layer": 5}

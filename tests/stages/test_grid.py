@@ -25,7 +25,7 @@ from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.runs import Run, read_run
 from tests.broken import stir_ray, without_figures
 from tests.small_job import small_job
-from workflows import finetune, invariance
+from workflows import finetune, invariance, results
 
 OPTIMIZER, RATE = "finetuned.train.optimizer", "finetuned.train.learning_rate"
 LAYERS, SEEDS, EPOCHS = 2, 3, 1
@@ -190,14 +190,14 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     without_figures(monkeypatch)
     path = grid_file(tmp_path, {RATE: [0.002, 0.005, 0.01]}, seeds=[0])
     first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
-    really, errors = invariance.reduce_job, {first: LakeAway("late"), second: CorruptPart("part x")}
+    really, errors = results.reduce_job, {first: LakeAway("late"), second: CorruptPart("part x")}
 
     def reduce_job(asked: Asked, *said: Any) -> Reduced:
         if asked.job.name in errors:
             raise errors[asked.job.name]
         return really(asked, *said)
 
-    monkeypatch.setattr(invariance, "reduce_job", reduce_job)
+    monkeypatch.setattr(results, "reduce_job", reduce_job)
     code, said, error = stir_ray("run", path, "--serial")
     last = error.strip().splitlines()[-1]
     assert code == LakeAway.exit_code

@@ -1,0 +1,69 @@
+"""What a run ends with for each of its jobs: results, analyses and figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from stir_ray.errors import StirRayError
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.asked import Asked
+from stir_ray.plan.study import Study
+from stir_ray.plan.words import enumerated
+from stir_ray.report.publish import write_figures
+from stir_ray.stages.analyse_job import analyse_robustness
+from stir_ray.stages.reduce import Reduced, reduce_job
+
+Finished = TypeVar("Finished")
+
+
+def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, str]:
+    """How complete a job is, and where its figures are.
+
+    Args:
+        asked: the job.
+        study: the whole of it: the cells of a model that is not trained are missing ones.
+        lake: that holds its parts.
+    """
+    reduced = reduce_job(asked, study, lake)
+    analyse_robustness(asked.job, study, lake, reduced)
+    return reduced, write_figures(asked.job, study, lake, reduced)
+
+
+def of_each(
+    everyone: Sequence[Asked],
+    studies: Sequence[Study],
+    finish: Callable[[Asked, Study], Finished],
+) -> tuple[dict[str, Finished], dict[str, StirRayError]]:
+    """What `finish` makes of each job, and why not of the others, by name.
+
+    A job that cannot be finished keeps none from it.
+
+    Raises:
+        StirRayError: of a job that is alone.
+    """
+    done: dict[str, Finished] = {}
+    errors: dict[str, StirRayError] = {}
+    for asked, study in zip(everyone, studies, strict=True):
+        try:
+            done[asked.job.name] = finish(asked, study)
+        except StirRayError as error:
+            if len(everyone) == 1:
+                raise
+            errors[asked.job.name] = error
+    return done, errors
+
+
+def everyone_finished(errors: Mapping[str, StirRayError], jobs: int) -> None:
+    """Go on only if every job was finished.
+
+    Args:
+        errors: why some were not, by name.
+        jobs: how many there are.
+
+    Raises:
+        StirRayError: of the first that was not, naming all.
+    """
+    for first in errors.values():
+        raise type(first)(
+            f"{len(errors)} of {jobs} jobs have no results of this run: "
+            f"{enumerated(tuple(errors))}; of the first: {first}"
+        )
