@@ -73,6 +73,8 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [7, 3, 7], ["`seeds: [7, 3, 7]`", "7 stands there twice"]),
         ("seeds", [-1], ["seeds", "-1", "0"]),
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
+        ("inversion.start", "grey", ["`inversion.start: grey` is one start for all seeds"]),
+        ("seedz", 3, ["unknown key `seedz`", "did you mean `seeds`?"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),
         ("images.count", 3, ["`images.count: 3`", "4"]),
         ("images", ["test", 64], ["`images: [", "`split`, `count`"]),

@@ -162,7 +162,7 @@ def _explained(error: Any) -> str:
     key = without_secrets(".".join(str(part) for part in place)) or "the file"
     kind, message = error["type"], error["msg"]
     if kind == "extra_forbidden":
-        return f"unknown key `{key}`{_did_you_mean(str(place[-1]))}"
+        return f"unknown key `{key}`{_did_you_mean(str(place[-1]), is_outermost=len(place) == 1)}"
     if kind == "missing":
         return f"the key `{key}` is missing; `stir-ray schema` says what it takes"
     if kind == UNPRINTABLE:
@@ -171,6 +171,8 @@ def _explained(error: Any) -> str:
         message = _expected_keys(error["ctx"]["class_name"])
     message = message.removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if not place:
+        return message
     return f"`{key}: {_shortened(error['input'])}`: {message}"
 
 
@@ -180,8 +182,9 @@ def _expected_keys(class_name: str) -> str:
     return f"expected `key: value` lines with any of the keys {keys}"
 
 
-def _did_you_mean(key: str) -> str:
-    known = {GRID, *(name for model in _models() for name in model.model_fields)}
+def _did_you_mean(key: str, *, is_outermost: bool) -> str:
+    models = [Job] if is_outermost else _models()
+    known = {GRID, *(name for model in models for name in model.model_fields)}
     close = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean `{close[0]}`?" if close else "; `stir-ray schema` lists the keys"
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stir_ray.job.data import Data, Selection
 from stir_ray.job.grammar import NAME, Numbers, Place, Value
@@ -11,6 +11,7 @@ from stir_ray.job.robustness import Robustness
 from stir_ray.job.settings import Execution, InversionChoice, KeptImages, Layers, Sample
 from stir_ray.job.similarities import Similarities, measure_of
 from stir_ray.numerics.measures import Measure
+from stir_ray.numerics.settings import Start
 
 LONGEST_NAME = 100
 
@@ -51,13 +52,20 @@ class Job(Value):
     shared invariance without CKA. Of models that have a classifier."""
     metamers: bool = False
     """Whether the inverted model finds each inverted image nearer to its original than any two
-    different images are, by the criteria of Feather et al. 2023."""
+    different images are: the first criterion of Feather et al. 2023. The second, that the class
+    stays, is `predictions`."""
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""
     robustness: Robustness | None = None
     """Left out, no accuracy on corrupted images is computed."""
     execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "Job":
+        if self.inversion.start is Start.GREY and len(self.seeds) > 1:
+            raise ValueError("`inversion.start: grey` is one start for all seeds; give one of them")
+        return self
 
     @property
     def measures(self) -> tuple[Measure, ...]:

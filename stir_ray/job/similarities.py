@@ -1,5 +1,6 @@
 """Which similarities a job asks for besides linear CKA."""
 
+from dataclasses import astuple
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, PositiveFloat, Tag
@@ -36,7 +37,8 @@ def _different(said: tuple[SimilarityChoice, ...]) -> tuple[SimilarityChoice, ..
             bandwidth = f" of bandwidth {measure.bandwidth:g}" if measure.bandwidth else ""
             raise ValueError(f"{measure.similarity}{bandwidth} stands there twice")
         seen.add(measure)
-    return said
+    # In one order: jobs that ask for the same ask the same question.
+    return tuple(sorted(said, key=lambda one: astuple(measure_of(one))))
 
 
 Similarities = Annotated[tuple[SimilarityChoice, ...], AfterValidator(_different)]

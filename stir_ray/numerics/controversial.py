@@ -15,7 +15,7 @@ import torch
 
 from stir_ray.numerics.inversion import relative_residual
 from stir_ray.numerics.precision import products_in, resolved, seen_in
-from stir_ray.numerics.settings import InversionSettings
+from stir_ray.numerics.settings import InversionSettings, Prior
 from stir_ray.numerics.spaces import SPACES
 from stir_ray.numerics.updates import STEPS
 
@@ -66,19 +66,22 @@ def controversial(
         start: the first iterate; noise, or another image. Not x itself, from where the second
             distance has no direction to grow in.
         settings: update, step size, schedule, iterations, precision and parameterisation; tolerance
-            and prior are not heeded.
+            is not heeded.
         weight: of the difference beside the sameness.
         enough: the difference beyond which more counts no more; it has no bound of its own, and
             would be bought with sameness. 1 is as far as a representation of zeros.
 
     Raises:
-        ValueError: if `images` and `start` differ in shape, or `weight` or `enough` is not above 0.
+        ValueError: if `images` and `start` differ in shape, `weight` or `enough` is not above 0, or
+            there is a prior: what is best beside it is not defined here.
         FloatingPointError: if no iterate of an image has a finite loss.
     """
     if images.shape != start.shape:
         raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
     if not (weight > 0 and enough > 0):
         raise ValueError(f"weight {weight} and enough {enough} must be above 0")
+    if settings.prior != Prior():
+        raise ValueError("a controversial image has no prior; leave it out")
     precision = resolved(settings.precision, images)
     with products_in(precision):
         models = [seen_in(precision, one) for one in (same_to, different_to)]

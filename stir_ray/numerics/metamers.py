@@ -1,7 +1,8 @@
-"""Whether an inverted image is a metamer of its original: the criteria of Feather et al. 2023.
+"""Whether an inverted image is a metamer of its original.
 
-Three readings of how well the two representations of an image agree, each held against the best
-that any two different images reach.
+The first criterion of Feather et al. 2023: three readings of how well the two representations of an
+image agree, each held against the best that any two different images reach. Their second criterion,
+that the class stays, is one of predictions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     Features = Float[Tensor, "image unit"]
     PerImage = Float[Tensor, " image"]
 
+_ROUNDING = 1e-12
+"""Of a squared distance in float64, beside the squared norms that it is the difference of."""
 _RANKED_AT_ONCE = 32
 """Images: ranks take several times the memory of what is ranked."""
 
@@ -74,22 +77,26 @@ def agreement(features: Features, inverted: Features) -> Agreement:
 def best_of_others(features: Features) -> BestOfOthers:
     """The null distribution's best: over all pairs of two different images, each taken as original.
 
-    Feather et al. draw a million pairs at random; of hundreds of images all pairs can be had.
+    Feather et al. draw a million pairs at random; of hundreds of images all pairs can be had. Two
+    that have the same features are one image twice, and no pair.
 
     Raises:
-        ValueError: for fewer than 2 images, or features as of `agreement`.
+        ValueError: for fewer than 2 images, all of equal features, or features as of `agreement`.
     """
     if len(features) < 2:
         raise ValueError(f"a pair takes at least 2 images, got {len(features)}")
     exact = _exact(features)
     inner = exact @ exact.T
     squares = inner.diagonal()
-    # Rounding can leave a tiny negative where two images have the same features.
-    noise = (squares[:, None] + squares[None, :] - 2 * inner).clamp_min(0)
+    sums = squares[:, None] + squares[None, :]
+    noise = sums - 2 * inner
+    same = noise <= _ROUNDING * sums
+    if bool(same.all()):
+        raise ValueError("all images have the same features: no two are different")
     return BestOfOthers(
-        pearson=_largest(_standardised(exact) @ _standardised(exact).T),
-        spearman=_largest(_of_ranks(exact)),
-        snr_db=_largest(10 * torch.log10(squares[:, None] / noise)),
+        pearson=_largest(_standardised(exact) @ _standardised(exact).T, but=same),
+        spearman=_largest(_of_ranks(exact), but=same),
+        snr_db=_largest(10 * torch.log10(squares[:, None] / noise), but=same),
     )
 
 
@@ -138,7 +145,5 @@ def _ranks(features: Features) -> Features:
     return torch.cat(parts)
 
 
-def _largest(pairs: Float[Tensor, "image image"]) -> float:
-    """Off the diagonal, where an image meets itself."""
-    own = torch.eye(len(pairs), dtype=torch.bool, device=pairs.device)
-    return float(pairs.masked_fill(own, -torch.inf).max())
+def _largest(pairs: Float[Tensor, "image image"], *, but: Bool[Tensor, "image image"]) -> float:
+    return float(pairs.masked_fill(but, -torch.inf).max())

@@ -114,8 +114,9 @@ class InversionSettings:
             of them take every step.
         precision: of the products while images are searched for.
         start: of every image.
-        parameterisation: what the step size is of; pixels, or waves whose steps change pixels as
-            much on average.
+        parameterisation: what the step size is of; pixels, or waves. A step of Adam's changes
+            pixels as much on average by waves; one of a gradient divided by its norm is as long in
+            coefficients, and several times as long in pixels.
         prior: on the images.
     """
 

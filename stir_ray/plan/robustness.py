@@ -125,11 +125,6 @@ class Evaluate:
         )
 
     @property
-    def is_of_trained(self) -> bool:
-        """Whether there is a checkpoint, and not only the plan of training it."""
-        return self.model.is_stored
-
-    @property
     def label(self) -> str:
         """In words."""
         return f"test {self.model.label}"

@@ -37,7 +37,7 @@ class Study:
         compared = {
             role: checkpoints
             for role, checkpoints in self.compared.items()
-            if all(one.is_trained for one in checkpoints)
+            if all(one.is_trained and one.is_stored for one in checkpoints)
         }
         return replace(self, compared=compared)
 

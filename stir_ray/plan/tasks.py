@@ -10,7 +10,8 @@ from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, Evaluate
 
-Task = GatherImages | ChooseImages | InspectModel | Train | Invert | Compare | Evaluate
+Inspection = GatherImages | ChooseImages | InspectModel
+Task = Inspection | Train | Invert | Compare | Evaluate
 
 
 def task_id(task: Task) -> str:

@@ -22,6 +22,7 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.lake.tables import Lake, encode
 from stir_ray.plan.checkpoints import Role
+from stir_ray.plan.robustness import CLEAN as CLEAN_IMAGES
 from stir_ray.plan.study import Study
 from stir_ray.stages.analyse import LEAST_EPOCHS, Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
@@ -156,9 +157,8 @@ def accuracies(history: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataFrame:
     tested = robustness.dropna(subset="accuracy")
     trained = history[~history["model"].isin(tested["model"])]
     named = trained.rename(columns={"test_accuracy": "accuracy"})
-    clean = named.assign(severity=CLEAN, corruption=_CLEAN, source=_CLEAN)
+    clean = named.assign(severity=CLEAN, corruption=CLEAN_IMAGES, source=CLEAN_IMAGES)
     return pd.concat([one[_ACCURACIES] for one in (tested, clean)], ignore_index=True)
 
 
-_CLEAN = "clean"
 _ACCURACIES = ["model", "epoch", "severity", "corruption", "source", "accuracy"]

@@ -42,14 +42,15 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
 
 
 def choose_images(task: ChooseImages, bench: Workbench) -> None:
-    """Store which images models are tested on.
+    """Store which images models are tested on, and in the footer how many classes they are of.
 
     Raises:
         DataError: as `open_held_out`.
     """
-    clean = bench.held_out(task.test).clean
+    held_out = bench.held_out(task.test)
+    clean = held_out.clean
     columns = {"image_id": list(clean.ids), "label": clean.labels.tolist()}
-    bench.write(task.outputs[0], build(TEST_SETS, columns))
+    bench.write(task.outputs[0], build(TEST_SETS, columns), classes=held_out.classes)
 
 
 def inspect_model(task: InspectModel, bench: Workbench) -> None:

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from stir_ray.plan.dependencies import made_by, models_are_trained, needed_by
 from stir_ray.plan.failed import FailedTask
-from stir_ray.plan.preparation import GatherImages, InspectModel
-from stir_ray.plan.tasks import Task, task_id
+from stir_ray.plan.tasks import Inspection, Task, task_id
 
 
 class Retry:
@@ -24,7 +23,7 @@ class Retry:
     def includes(self, task: Task) -> bool:
         """Whether the task is run if it misses a part."""
         # A file that changed is inspected anew: without that nothing else can be planned.
-        return isinstance(task, GatherImages | InspectModel) or self._is_repair(task)
+        return isinstance(task, Inspection) or self._is_repair(task)
 
     def succeeded(self, task: Task) -> None:
         """What builds on the task is wanted too, if the task itself was."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 
@@ -189,7 +190,13 @@ def _compared(
 
 def inspected_checkpoint(task: InspectModel, role: Role, epoch: int, lake: Lake) -> Checkpoint:
     """The checkpoint that was inspected; errors as `inspected_card`."""
-    card = inspected_card(task, lake)
+    return checkpoint_of(inspected_card(task, lake), task, role, epoch)
+
+
+def checkpoint_of(
+    card: Mapping[str, Any], task: InspectModel, role: Role, epoch: int
+) -> Checkpoint:
+    """The same of a card that is at hand."""
     place = card["weights"], card["location"], task.architecture, card["content"]
     return Checkpoint(role, epoch, *place, has_classifier=card["classes"] > 0)
 

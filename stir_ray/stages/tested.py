@@ -8,15 +8,15 @@ from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.schemas import TEST_SETS
 from stir_ray.lake.several import several
-from stir_ray.lake.tables import Lake
+from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED
 from stir_ray.plan.models import compared_epochs, corrupted_tests, inspect_finetuned
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, CorruptedTest, Evaluate
 from stir_ray.stages.study import (
+    checkpoint_of,
     inspected_card,
-    inspected_checkpoint,
     trained_checkpoints,
     trainings,
 )
@@ -67,21 +67,27 @@ def _of_training(job: Job, task: Train, test: CorruptedTest, lake: Lake) -> Iter
 
 def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
     chosen = _images(test, lake)
-    most = max(chosen["label"].to_pylist())
+    classes = int(provenance(chosen)["classes"])
 
     def evaluate(numbered: tuple[int, InspectModel]) -> Evaluate:
         epoch, task = numbered
-        classes = inspected_card(task, lake)["classes"]
-        if classes <= most:
-            raise JobError(
-                f"`robustness`: {task.weights} has a classifier of {classes} classes, and images "
-                f"of `data` are of class {most}, counted from 0; give checkpoints with a "
-                "classifier of these classes, or leave `robustness` out"
-            )
-        model = inspected_checkpoint(task, FINETUNED, epoch, lake)
+        card = inspected_card(task, lake)
+        _tells_apart(task, card["classes"], classes)
+        model = checkpoint_of(card, task, FINETUNED, epoch)
         return Evaluate(test, model, "classification", chosen.num_rows)
 
     yield from several(evaluate, inspect_finetuned(asked.job, asked.version))
+
+
+def _tells_apart(task: InspectModel, known: int, classes: int) -> None:
+    """A classifier may know more classes than are asked for, but not those of other images."""
+    is_of_timm = task.weights.startswith("timm:")
+    if known < classes or (is_of_timm and known != classes):
+        raise JobError(
+            f"`robustness`: {task.weights} has a classifier of {known} classes, and images of "
+            f"`data` are of {classes}; give checkpoints with a classifier of these classes, or "
+            "leave `robustness` out"
+        )
 
 
 def _images(test: CorruptedTest, lake: Lake) -> pa.Table:

@@ -169,15 +169,11 @@ def test_other_corruptions_leave_the_numbers_of_these_as_they_are(copy: Callable
     both = before.index.intersection(after.index)
     assert len(both) == TESTED * 2
     assert after.loc[both].equals(before.loc[both])
-    # A job that no longer asks has none.
-    assert robustness_of(copy(robustness=None)) is None
 
 
-def robustness_of(job: Job) -> object:
-    """What the job asks for."""
+def test_a_job_that_asks_for_no_test_is_told_how_to(copy: Callable[..., Job]) -> None:
     with pytest.raises(JobError, match="no `robustness` in the job file; add"):
-        robustness.run(job, serial=True)
-    return job.robustness
+        robustness.run(copy(robustness=None), serial=True)
 
 
 def test_plan_and_status_show_the_stage(copy: Callable[..., Job]) -> None:
@@ -325,6 +321,16 @@ def test_published_files_of_the_same_images_give_the_same_numbers(tmp_path: Path
     assert one.content == other.content
 
 
+def test_published_files_are_not_of_a_finetuning_on_other_images(tmp_path: Path) -> None:
+    said = coloured(tmp_path / "images")
+    other = {**said["data"], "size": 17}
+    finetuned = {"train": {"epochs": 1, "data": other}}
+    published = ASKED | {"source": {"npy": str(tmp_path)}}
+    job = asking(tmp_path / "lake", **said | {"robustness": published, "finetuned": finetuned})
+    with pytest.raises(JobError, match="published images are of `data`, and"):
+        robustness.run(job, serial=True)
+
+
 def test_files_of_other_images_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
     said = coloured(tmp_path / "images")
     files = tmp_path / "CIFAR-10-C"
@@ -346,12 +352,17 @@ def test_files_of_other_images_are_refused_before_anything_is_computed(tmp_path:
     assert not open_lake(job.lake).objects.sizes("checkpoints")
 
 
-def test_a_checkpoint_without_a_classifier_is_refused(copy: Callable[..., Job]) -> None:
+def test_a_classifier_of_other_classes_is_refused(
+    copy: Callable[..., Job],
+) -> None:
     job = copy()
     lake = Path(job.lake)
     start = evaluations(look(job), open_lake(job.lake))[0].model
-    headless = lake / start.location.removeprefix("lake:")
-    said = {"checkpoints": f"{headless.parent}/{{epoch}}{headless.name[1:]}", "epochs": [1]}
+    three_classes = lake / start.location.removeprefix("lake:")
+    said = {
+        "checkpoints": f"{three_classes.parent}/{{epoch}}{three_classes.name[1:]}",
+        "epochs": [1],
+    }
     # The pretrained model knows three classes, and digits have ten.
     data = {"source": "digits", "size": 16}
     with pytest.raises(JobError, match=r"a classifier of 3 classes, and images of `data` are of"):

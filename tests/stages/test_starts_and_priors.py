@@ -18,16 +18,17 @@ from stir_ray.numerics.settings import DEFAULT, PAPER, Parameterisation, Prior, 
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.measurement import content_of_settings
 from stir_ray.stages.verify import Finding, verify
+from tests.broken import without_figures
 from tests.small_job import COUNT, small_job
 from workflows import invariance
 
 
-def asking(lake: Path, **inversion: Any) -> Job:
+def asking(lake: Path, *, seeds: list[int], **inversion: Any) -> Job:
     """The smallest job that inverts like that."""
     return small_job(
         lake,
         inversion={"iterations": 7, **inversion},
-        seeds=[3, 5],
+        seeds=seeds,
         layers=[2],
         from_scratch=None,
         finetuned={"train": {"epochs": 1, "learning_rate": 0.01}},
@@ -54,8 +55,13 @@ def read(job: Job, table: str) -> pd.DataFrame:
     ],
     ids=["grey", "other image and penalties", "light noise, waves and blur"],
 )
-def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[str, Any]) -> None:
-    job = asking(tmp_path / "lake", **inversion)
+def test_a_job_runs_with_every_start_and_prior(
+    tmp_path: Path, inversion: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_grey = inversion["start"] == "grey"
+    # Grey is one start for all seeds.
+    job = asking(tmp_path / "lake", seeds=[3] if is_grey else [3, 5], **inversion)
+    without_figures(monkeypatch)
     assert not invariance.run(job, serial=True).tally.failed
     lake = open_lake(job.lake)
     assert not [one for one in verify(lake) if isinstance(one, Finding)]
@@ -63,9 +69,8 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
     rows = pd.concat(part.to_pandas() for part in parts)
     assert (rows["residual"] < rows["start_residual"]).mean() > 0.9
     by_seed = rows.groupby(["reference", "image_id"])["start_residual"].nunique()
-    is_grey = inversion["start"] == "grey"
     # Of eleven images two seeds may draw the same other one.
-    assert set(by_seed) == {1} if is_grey else by_seed.mean() > 1.5
+    assert is_grey or by_seed.mean() > 1.5
     for table in ("results", "other_similarities"):
         assert read(job, table)["noise_stir"].isna().all() == is_grey
     assert set(read(job, "unchanged_predictions")["images"]) == {COUNT}
@@ -90,7 +95,7 @@ def test_inversions_without_them_have_the_ids_that_they_always_had(settings: Any
 def test_a_job_without_them_says_what_it_always_said() -> None:
     said = Asked(small_job("lake"), {}).said["inversion"]
     assert not {"start", "parameterisation", "prior"} & set(said)
-    grey = Asked(small_job("lake", inversion={"start": "grey"}), {}).said["inversion"]
+    grey = Asked(small_job("lake", inversion={"start": "grey"}, seeds=[0]), {}).said["inversion"]
     assert grey["start"] == "grey"
     assert "prior" not in grey
 
@@ -98,6 +103,6 @@ def test_a_job_without_them_says_what_it_always_said() -> None:
 def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(
     tmp_path: Path,
 ) -> None:
-    job = asking(tmp_path / "lake", prior={"blur": {"sigma": 5.4, "every": 2}})
+    job = asking(tmp_path / "lake", seeds=[3], prior={"blur": {"sigma": 5.4, "every": 2}})
     with pytest.raises(JobError, match=r"blur\.sigma: 5\.4.*17 pixels.*16.*less than a third"):
         invariance.run(job, serial=True)

@@ -27,12 +27,14 @@ class HeldOut:
         clean: as they are, as models see them.
         raw: the same at the size at which they are corrupted.
         size: height and width in pixels at which models see them.
+        classes: of the whole split.
         release: where corrupted ones are read; None to make them from the clean ones.
     """
 
     clean: Dataset
     raw: Dataset
     size: int
+    classes: int
     release: Release | None
     _kept: dict[Condition, Tensor] = field(default_factory=dict)
 
@@ -85,7 +87,8 @@ def held_out(shown: Collection, raw: Collection, asked: Robustness) -> HeldOut:
     if release:
         # There an image is known by its place in the split.
         same = replace(same, ids=places)
-    return HeldOut(clean, same, shown.shape[1], release)
+    classes = int(shown.labels.max()) + 1
+    return HeldOut(clean, same, shown.shape[1], classes, release)
 
 
 def _opened(folder: str, split: Collection, names: tuple[str, ...]) -> Release:

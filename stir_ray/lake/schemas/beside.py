@@ -109,7 +109,7 @@ METAMER_COUNTS = TableSchema(
     "metamer_counts",
     (
         Column("model", TEXT, "that was inverted: `pretrained`, `finetuned` or `from_scratch`"),
-        Column("epoch", INT, "of that model's training; 0 of the pretrained one"),
+        Column("epoch", INT, "of that model's training; 0 where there was none"),
         Column("seed", INT, "of the start"),
         Column("reference_layer", INT, "block that was inverted, from 1"),
         Column("images", INT, "number of images"),
