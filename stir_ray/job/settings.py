@@ -115,7 +115,8 @@ class TimeLimits(Value):
     train: PositiveFloat | None = None
     invert: PositiveFloat | None = 3600
     compare: PositiveFloat | None = 3600
-    evaluate: PositiveFloat | None = 3600
+    evaluate: PositiveFloat | None = None
+    """Corrupting images of 224 px takes most of it: up to an hour of a core per model."""
 
     def of(self, stage: str) -> float | None:
         """The limit of a stage, by its name."""
