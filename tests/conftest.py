@@ -20,6 +20,15 @@ settings.load_profile("laws")
 pytest_plugins = ["tests.stores.fixtures"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, those of the whole program before all: no core waits for them.
+
+    Each file is one worker's, so the last to begin decides when all is done.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
+
+
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """One Ray of this machine for all tests: it takes seconds to start."""

@@ -24,6 +24,8 @@ TWENTY_PERCENT = {
 }
 IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_patience_s": 2}
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def on_s3(rclone_store: S3Store, tmp_path: Path) -> Callable[[], Scene]:
