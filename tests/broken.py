@@ -17,6 +17,7 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
+from stir_ray.report.publish import write_figures
 from stir_ray.stages import compare, invert
 from stir_ray.stages.asked import look
 from stir_ray.stages.study import read_study
@@ -94,6 +95,11 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
         patch.setattr(invert, "invert_layer", invert_layer)
         patch.setattr(compare, "compare_models", compare_models)
         yield ran
+
+
+def with_figures(patch: pytest.MonkeyPatch) -> None:
+    """Of runs, where there would be none."""
+    patch.setattr("workflows.results.write_figures", write_figures)
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.models.architectures import build
 from stir_ray.stages import asked as asking
 from stir_ray.stages.asked import read_record, record, record_keys
-from tests.broken import job_file, stir_ray, without_figures
+from tests.broken import job_file, stir_ray
 from tests.small_job import ARCHITECTURE, small_job
 
 CELL = "ft|pt epoch=7 seed=0 reference_layer=1 target_layer=2"
@@ -51,17 +51,14 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for epoch in (0, 3, 7):
         write_checkpoint(folder / f"e{epoch}.safetensors", epoch)
     path = write_job(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        without_figures(patch)
-        code, _, error = stir_ray("run", path, "--serial")
+    code, _, error = stir_ray("run", path, "--serial")
     assert code == 0, error
     return folder
 
 
 @pytest.fixture
-def own(studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own(studied: Path, tmp_path: Path) -> Path:
     """A job file whose lake is finished; its checkpoints lie where the study found them."""
-    without_figures(monkeypatch)
     shutil.copytree(studied / "lake", tmp_path / "lake")
     return write_job(studied, tmp_path / "lake")
 

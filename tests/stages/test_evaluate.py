@@ -29,6 +29,7 @@ from stir_ray.stages.forecast import forecast, known_to_lake, missing_tasks
 from stir_ray.stages.status import status_of
 from stir_ray.stages.tested import evaluations
 from stir_ray.stages.verify import verify
+from tests.broken import with_figures
 from tests.small_job import ARCHITECTURE, EPOCHS, small_job
 from workflows import robustness
 
@@ -110,8 +111,9 @@ def test_a_tested_job_starts_no_task(copy: Callable[..., Job]) -> None:
 
 
 def test_the_verb_says_where_the_numbers_are_and_draws_them(
-    copy: Callable[..., Job], tmp_path: Path
+    copy: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with_figures(monkeypatch)
     job = copy()
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))

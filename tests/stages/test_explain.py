@@ -17,15 +17,10 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.stages.asked import look
 from stir_ray.stages.explain import explain
 from stir_ray.stages.forecast import known_to_lake
-from tests.broken import job_file, stir_ray, study_of, watched, without_figures
+from tests.broken import job_file, stir_ray, study_of, watched
 from tests.small_job import LAYERS, SEEDS, small_job
 
 CELL = "ft|pt epoch=2 seed=1 reference_layer=2 target_layer=3"
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_figures(monkeypatch)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from stir_ray.stages.asked import lake_of
 from stir_ray.stages.grid import look_at_all, read_studies
 from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.runs import Run, read_run
-from tests.broken import stir_ray, without_figures
+from tests.broken import stir_ray
 from tests.small_job import small_job
 from workflows import finetune, invariance, results
 
@@ -55,9 +55,7 @@ def grid_file(folder: Path, grid: dict[str, list], **changed: Any) -> Path:
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, invariance.Summaries]:
     """A grid of four and what its run came to. Its lake is not to be changed."""
     grid = read_jobs(grid_file(tmp_path_factory.mktemp("grid"), GRID))
-    with pytest.MonkeyPatch.context() as patch:
-        without_figures(patch)
-        return grid, invariance.run_all(grid, serial=True)
+    return grid, invariance.run_all(grid, serial=True)
 
 
 Done = tuple[Grid, invariance.Summaries]
@@ -95,10 +93,7 @@ def test_parts_say_which_file_asked_for_them(done: Done) -> None:
     assert {provenance(table)["job"] for table in records} == {"small"}
 
 
-def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(
-    done: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_figures(monkeypatch)
+def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(done: Done) -> None:
     grid, _ = done
     assert invariance.run_all(grid, serial=True).tally.tasks == 0
     assert invariance.run(grid.jobs[2], serial=True).tally.tasks == 0
@@ -144,10 +139,7 @@ def test_what_is_wrong_with_a_job_of_a_file_is_an_error_and_no_output(tmp_path: 
     assert all(f"{name}: " in error for name in names)
 
 
-def test_a_training_that_diverges_stops_no_other_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_figures(monkeypatch)
+def test_a_training_that_diverges_stops_no_other_job(tmp_path: Path) -> None:
     # As many as would stop a run, before the one that is sound.
     serial = {"stop_after_alike": 2, "threads_per_worker": 1}
     path = grid_file(tmp_path, {RATE: [1e30, 1e29, 0.01]}, execution=serial, seeds=[0])
@@ -171,10 +163,7 @@ def test_a_training_that_diverges_stops_no_other_job(
     assert "2 tasks ran, 2 failed" in said
 
 
-def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_figures(monkeypatch)
+def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(tmp_path: Path) -> None:
     rate = "pretrained.train.learning_rate"
     grid = read_jobs(grid_file(tmp_path, {rate: [1e30, 0.002]}, seeds=[0]))
     summaries = invariance.run_all(grid, serial=True)
@@ -187,7 +176,6 @@ def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(
 def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without_figures(monkeypatch)
     path = grid_file(tmp_path, {RATE: [0.002, 0.005, 0.01]}, seeds=[0])
     first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
     really, errors = results.reduce_job, {first: LakeAway("late"), second: CorruptPart("part x")}

@@ -19,7 +19,7 @@ from stir_ray.lake.tables import images_of
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.study import Study
 from tests import oracles
-from tests.broken import job_file, stir_ray, study_of, without_figures
+from tests.broken import job_file, stir_ray, study_of, with_figures
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import invariance
 
@@ -68,7 +68,9 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         save(folder / f"{epoch}.safetensors", NARROW, seed=epoch)
     job = pair_job(folder / "lake")
     before = stir_ray("plan", job_file(job, folder), "--json")
-    summary = invariance.run(job, serial=True)
+    with pytest.MonkeyPatch.context() as patch:
+        with_figures(patch)
+        summary = invariance.run(job, serial=True)
     assert not summary.tally.failed
     assert not summary.reduced.missing
     planned = {one["stage"]: one["to_do"] for one in json.loads(before[1])["stages"]}
@@ -192,10 +194,7 @@ def test_a_cell_outside_of_the_rectangle_is_told_with_what_there_is(job: Job) ->
     assert "this job has target_layer 1, 2" in error
 
 
-def test_the_architecture_of_the_pretrained_model_may_be_said_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_figures(monkeypatch)
+def test_the_architecture_of_the_pretrained_model_may_be_said_again(tmp_path: Path) -> None:
     save(tmp_path / "4.safetensors", ARCHITECTURE, seed=4)
     files = {"checkpoints": f"{tmp_path}/{{epoch}}.safetensors", "epochs": [4]}
     plain, single = {"from_scratch": None, "layers": [2, 3]}, f"{tmp_path}/4.safetensors"

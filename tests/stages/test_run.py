@@ -32,7 +32,6 @@ from stir_ray.stages.asked import look
 from stir_ray.stages.reduce import reduce_job
 from stir_ray.stages.study import read_study
 from stir_ray.stages.workbench import Workbench
-from tests.broken import without_figures
 from tests.small_job import ARCHITECTURE, COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import finetune, invariance
 
@@ -188,10 +187,8 @@ def test_a_failed_finetuning_leaves_the_rest_of_the_study(
 
 def test_a_driver_says_what_ran_and_where_the_results_are(
     finished_copy: Callable[[], Job],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    without_figures(monkeypatch)
     job = finished_copy()
     invariance.program(Grid.of(job), serial=True)
     first, *others = capsys.readouterr().out.splitlines()

@@ -33,14 +33,8 @@ from stir_ray.stages.status import Status, status_of
 from stir_ray.stages.unused import unused
 from stir_ray.stages.work import WorkerSettings, make_worker
 from stir_ray.stages.workbench import Workbench
-from tests.broken import without_figures
 from tests.small_job import small_job
 from workflows import finetune, invariance
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_figures(monkeypatch)
 
 
 def runs(job: Job) -> list[Run]:

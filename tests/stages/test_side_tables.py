@@ -23,7 +23,6 @@ from stir_ray.stages.study import read_study
 from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
 from stir_ray.stages.workbench import Workbench
-from tests.broken import without_figures
 from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
@@ -33,9 +32,7 @@ from workflows import invariance
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A small job that asks for both, run to its end; its images are all stored."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_figures(patch)
-        return _run(tmp_path_factory.mktemp("beside"))
+    return _run(tmp_path_factory.mktemp("beside"))
 
 
 def _run(lake: Path) -> Job:

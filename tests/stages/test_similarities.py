@@ -23,7 +23,6 @@ from stir_ray.plan.asked import Asked
 from stir_ray.stages import views
 from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.workbench import Workbench
-from tests.broken import without_figures
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance
@@ -42,9 +41,7 @@ PLACES = (EPOCHS + 1 + 1) * 4 * SEEDS * LAYERS
 def asked_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A small job that asks for all of them, run to its end."""
     job = small_job(tmp_path_factory.mktemp("similar"), similarities=ASKED, keep_images="all")
-    with pytest.MonkeyPatch.context() as patch:
-        without_figures(patch)
-        assert not invariance.run(job, serial=True).tally.failed
+    assert not invariance.run(job, serial=True).tally.failed
     return job
 
 
@@ -66,7 +63,6 @@ def test_however_much_is_measured_a_task_views_no_images_twice(
 
     monkeypatch.setattr(Workbench, "begin", beginning)
     monkeypatch.setattr(views, "view", viewing)
-    without_figures(monkeypatch)
     job = small_job(tmp_path, similarities=ASKED, predictions=True, metamers=True)
     assert not invariance.run(job, serial=True).tally.failed
     assert set(viewed.values()) == {1}

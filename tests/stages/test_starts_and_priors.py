@@ -18,7 +18,6 @@ from stir_ray.numerics.settings import DEFAULT, PAPER, Parameterisation, Prior, 
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.measurement import content_of_settings
 from stir_ray.stages.verify import Finding, verify
-from tests.broken import without_figures
 from tests.small_job import COUNT, small_job
 from workflows import invariance
 
@@ -55,13 +54,10 @@ def read(job: Job, table: str) -> pd.DataFrame:
     ],
     ids=["grey", "other image and penalties", "light noise, waves and blur"],
 )
-def test_a_job_runs_with_every_start_and_prior(
-    tmp_path: Path, inversion: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[str, Any]) -> None:
     is_grey = inversion["start"] == "grey"
     # Grey is one start for all seeds.
     job = asking(tmp_path / "lake", seeds=[3] if is_grey else [3, 5], **inversion)
-    without_figures(monkeypatch)
     assert not invariance.run(job, serial=True).tally.failed
     lake = open_lake(job.lake)
     assert not [one for one in verify(lake) if isinstance(one, Finding)]

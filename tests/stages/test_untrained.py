@@ -18,7 +18,6 @@ from stir_ray.stages.asked import look
 from stir_ray.stages.forecast import inspected
 from stir_ray.stages.unused import unused
 from stir_ray.stages.verify import Finding, verify
-from tests.broken import without_figures
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import invariance
 
@@ -41,9 +40,7 @@ def untrained_job(lake: Path | str, *, seed: int = SEED) -> Job:
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """It, finished."""
     asked = untrained_job(tmp_path_factory.mktemp("untrained"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        without_figures(monkeypatch)
-        invariance.run(asked, serial=True)
+    invariance.run(asked, serial=True)
     return asked
 
 
@@ -93,10 +90,7 @@ def test_its_weights_are_needed_and_right(job: Job) -> None:
     assert [one for one in verify(lake) if isinstance(one, Finding)] == []
 
 
-def test_damaged_weights_are_drawn_again_and_nothing_is_measured_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_figures(monkeypatch)
+def test_damaged_weights_are_drawn_again_and_nothing_is_measured_again(tmp_path: Path) -> None:
     job = untrained_job(tmp_path)
     invariance.run(job, serial=True)
     file, lake = drawn(job), open_lake(job.lake)

@@ -17,16 +17,11 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.stages.asked import look
 from stir_ray.stages.forecast import known_to_lake, tasks_by_stage
 from stir_ray.stages.unused import Unused, remove, unused
-from tests.broken import job_file, lose, stir_ray, watched, without_figures
+from tests.broken import job_file, lose, stir_ray, watched
 from tests.small_job import small_job
 from tests.stores.servers import S3Store
 
 SUBSET = ["--set", "seeds=[0]", "--set", "from_scratch=null"]
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    without_figures(monkeypatch)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.lake.tables import Lake, open_lake, provenance
 from stir_ray.stages.verify import Finding, verify
-from tests.broken import job_file, stir_ray, without_figures
+from tests.broken import job_file, stir_ray
 from workflows import invariance
 
 
@@ -232,9 +232,8 @@ def test_results_and_records_of_jobs_are_read_too(finished_copy: Callable[[], Jo
 
 
 def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
-    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
-    without_figures(monkeypatch)
     job = finished_copy()
     path, lake = job_file(job, tmp_path), open_lake(job.lake)
     before = _contents(lake)
