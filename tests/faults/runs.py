@@ -19,7 +19,7 @@ from stir_ray.stages.verify import Finding, verify
 from tests.faults import driver
 from tests.small_job import small_job
 
-_PATIENCE_S = 240.0
+_PATIENCE_S = 600.0
 # A server that has imported everything, and forks: a run starts at once, and is a process all the
 # same, with its own memory, threads and end.
 _PROCESSES = multiprocessing.get_context("forkserver")
