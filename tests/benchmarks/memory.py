@@ -22,7 +22,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from stir_ray.models.memory import Footprint, LiveBytes, footprint
+from stir_ray.models.memory import PROCESS_PER_TENSOR, Footprint, LiveBytes, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.inversion import relative_residual
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
@@ -248,14 +248,24 @@ def told(peaks: Sequence[Peak]) -> str:
             peak.images,
             f"{peak.predicted / 1e6:.0f}",
             f"{peak.tensors / 1e6:.0f}",
-            f"{peak.process / 1e6:.0f}" if peak.process else "-",
             f"{peak.predicted / peak.tensors - 1:+.1%}",
-            f"{peak.predicted / peak.process - 1:+.1%}" if peak.process else "-",
+            *_of_the_process(peak),
         )
         for peak in peaks
     ]
-    names = ("layer", "images", "predicted MB", "tensors MB", "process MB", "against", "against")
-    return table(names, *rows)
+    names = ("layer", "images", "predicted MB of tensors", "there were", "off by")
+    return table((*names, "predicted MB of the process", "it grew by", "off by"), *rows)
+
+
+def _of_the_process(peak: Peak) -> tuple[str, str, str]:
+    if not peak.process:
+        return ("-",) * 3
+    predicted = PROCESS_PER_TENSOR * peak.predicted
+    return (
+        f"{predicted / 1e6:.0f}",
+        f"{peak.process / 1e6:.0f}",
+        f"{predicted / peak.process - 1:+.1%}",
+    )
 
 
 def told_slices(sliced: Sliced) -> str:

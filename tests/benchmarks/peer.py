@@ -1,14 +1,16 @@
 """Seconds for all layers by all layers of STIR(ft | pt): the public code's over ours.
 
-`python -m tests.benchmarks.peer [--model vit_base_patch32_224 --arguments {}] [--images 16]`
+`python -m tests.benchmarks.peer [--model vit_base_patch32_224 --arguments {} --images 4]`, which
+takes twenty minutes on two cores; the smaller model, if none is named, takes three.
 
-The public code is timed on one pair of layers per layer, each once as reference and once as target,
-in turns with our rows; the time of all its pairs is that times the number of layers. Then ours with
-the default update, in as few iterations as leave no larger a mean residual than its in any layer.
+The public code is timed on one pair of layers per layer, each once as reference and once as
+target, in turns with our rows; the time of all its pairs is that times the number of layers. Then
+ours with the default update, in as few iterations as leave no larger a residual than its: first as
+a mean over layers and images, then in every single layer.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,7 +30,7 @@ class Ours:
     """Our matrix beside the public code's pairs.
 
     Attributes:
-        update: its settings, or our default ones.
+        update: its settings, or our default ones and what they are to reach.
         precision: of the inversions.
         iterations: of each.
         ratio: its seconds for all pairs over ours.
@@ -51,12 +53,19 @@ class Against:
     Attributes:
         pairs: that it ran, as (reference layer, target layer).
         residual: mean over its images, per reference layer.
-        ours: one with its settings and one with ours, per precision.
+        ours: one with its settings per precision, then those with ours per precision and goal.
     """
 
     pairs: list[tuple[int, int]]
     residual: Tensor
     ours: list[Ours]
+
+
+GOALS: dict[str, Callable[[Tensor, Tensor], bool]] = {
+    "its mean": lambda ours, theirs: bool(ours.mean() <= theirs.mean()),
+    "it in every layer": lambda ours, theirs: bool((ours <= theirs).all()),
+}
+"""Whether our mean residuals, per layer, are as small as the public code's."""
 
 
 def measure(
@@ -92,7 +101,11 @@ def measure(
         run.residual,
         [
             *(run.paper(precision) for precision in precisions),
-            *(run.default(precision, search, iterations) for precision in searched),
+            *(
+                run.default(precision, search, iterations, goal)
+                for precision in searched
+                for goal in GOALS
+            ),
         ],
     )
 
@@ -141,32 +154,29 @@ class _Runs:
         ratio = theirs / self.seconds[precision]
         return self._ours("paper", self.rows[precision], ratio, precision, self.settings)
 
-    def default(self, precision: str, search: range, most: int) -> Ours:
+    def default(self, precision: str, search: range, most: int, goal: str) -> Ours:
         """Ours with the default update, in the fewest iterations that reach its residual."""
         found = fewest(
-            lambda number: self._reaches(number, precision, search), lowest=2, limit=most
+            lambda number: self._reaches(number, precision, search, goal), lowest=2, limit=most
         )
         for iterations in range(found or most, most + 1):
             settings = replace(DEFAULT, iterations=iterations)
             rows, share = self._in_turns_with_paper(settings, precision)
-            reached = self._mean_residual([row.inverted for row in rows]) <= self.residual
-            if bool(reached.all()):
+            if GOALS[goal](self._mean_residual([row.inverted for row in rows]), self.residual):
                 break
         ratio = self.paper(precision).ratio / share
-        return self._ours("default", rows, ratio, precision, settings)
+        return self._ours(f"default, to {goal}", rows, ratio, precision, settings)
 
-    def _reaches(self, iterations: int, precision: str, search: range) -> bool:
-        """Whether so many suffice for some of the images, in every layer."""
+    def _reaches(self, iterations: int, precision: str, search: range, goal: str) -> bool:
+        """Whether so many suffice for some of the images."""
         question, settings = self.question, replace(DEFAULT, iterations=iterations)
         some = replace(question, images=question.images[search], start=question.start[search])
-        # The deepest layer decides most often.
-        for place in reversed(range(len(self.pairs))):
-            layer = question.layers[place]
+        ours, theirs = [], []
+        for layer, seen in zip(question.layers, self.theirs, strict=True):
             inverted = some.inverted(layer, settings=settings, precision=precision)
-            theirs = self.theirs[place].inverted[search]
-            if some.residual(layer, inverted).mean() > some.residual(layer, theirs).mean():
-                return False
-        return True
+            ours.append(some.residual(layer, inverted).mean())
+            theirs.append(some.residual(layer, seen.inverted[search]).mean())
+        return GOALS[goal](torch.stack(ours), torch.stack(theirs))
 
     def _in_turns_with_paper(
         self, settings: InversionSettings, precision: str
