@@ -1,4 +1,4 @@
-"""What a table is made of: columns, each declared with its type and meaning."""
+"""What a table is made of: columns, each declared with its type, meaning, unit and range."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,21 @@ IMAGE = "image"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, Arrow type (or `IMAGE`) and what it means."""
+    """One column.
+
+    Attributes:
+        name: of the column.
+        type: of Arrow, or `IMAGE`.
+        meaning: in words.
+        unit: of its numbers; `1` of counts, numbers of layers and ratios, empty of text.
+        range: of its numbers, as an interval; NaN may stand besides where the meaning says so.
+    """
 
     name: str
     type: Any
     meaning: str
+    unit: str = ""
+    range: str = ""
 
 
 @dataclass(frozen=True)

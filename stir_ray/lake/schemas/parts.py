@@ -44,14 +44,15 @@ MODELS = TableSchema(
 TRAININGS = TableSchema(
     "trainings",
     (
-        Column("epoch", INT, "0 is before the first step"),
+        Column("epoch", INT, "0 is before the first step", "1", "[0, inf)"),
         Column("weights", TEXT, "digest of architecture and block weights"),
         Column("location", TEXT, "of the checkpoint; `lake:` and its key"),
         Column("train_loss", FLOAT, "mean over the epoch's images: cross-entropy, or L1 per pixel "
-               "of a reconstruction; of epoch 0, `test_loss`"),
-        Column("test_loss", FLOAT, "mean of the same over the held-out images"),
+               "of a reconstruction; of epoch 0, `test_loss`", "nat, or pixel values", "[0, inf)"),
+        Column("test_loss", FLOAT, "mean of the same over the held-out images",
+               "nat, or pixel values", "[0, inf)"),
         Column("test_accuracy", FLOAT, "fraction of the held-out images classified rightly; NaN "
-               "of a reconstruction"),
+               "of a reconstruction", "1", "[0, 1]"),
     ),
     key=("epoch",),
 )  # fmt: skip
@@ -60,8 +61,8 @@ INVERSIONS = TableSchema(
     "inversions",
     (
         Column("reference", TEXT, "digest of the inverted model's weights"),
-        Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the start"),
+        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
         Column("start_residual", FLOAT, "the same of the start, in the precision that was "
@@ -75,8 +76,8 @@ IMAGES = TableSchema(
     "images",
     (
         Column("reference", TEXT, "digest of the inverted model's weights"),
-        Column("reference_layer", INT, "block that was inverted, from 1"),
-        Column("seed", INT, "of the start"),
+        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("image", IMAGE, "the inverted image, values in [0, 1]"),
     ),
@@ -89,8 +90,8 @@ COMPARISONS = TableSchema(
         Column("reference", TEXT, "digest of the inverted model's weights"),
         Column("target", TEXT, "digest of the weights of the model that looks"),
         *LAYER_PAIR,
-        Column("seed", INT, "of the start"),
-        Column("images", INT, "number of images"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
+        Column("images", INT, "number of images", "1", "[1, inf)"),
         *SCORES,
     ),
     key=("reference_layer", "target_layer"),

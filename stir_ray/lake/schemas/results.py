@@ -12,18 +12,22 @@ RESULTS = TableSchema(
     (
         Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
                "`from_scratch`"),
-        Column("epoch", INT, "of that model's training"),
+        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
         Column("direction", TEXT, "target|reference: `ft|pt` is STIR(ft | pt); `pt` the "
                "pretrained model, `ft` the compared one"),
-        Column("seed", INT, "of the start"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
         *LAYER_PAIR,
-        Column("images", INT, "number of images"),
+        Column("images", INT, "number of images", "1", "[1, inf)"),
         *SCORES,
-        Column("residual_q05", FLOAT, "5 % quantile over images of the inversion's residual"),
-        Column("residual_median", FLOAT, "median over images of the inversion's residual"),
-        Column("residual_q95", FLOAT, "95 % quantile over images of the inversion's residual"),
-        Column("residual_max", FLOAT, "largest residual of any image"),
-        Column("unconverged", INT, "images whose residual is above the job's residual_limit"),
+        Column("residual_q05", FLOAT, "5 % quantile over images of the inversion's residual",
+               "1", "[0, inf)"),
+        Column("residual_median", FLOAT, "median over images of the inversion's residual",
+               "1", "[0, inf)"),
+        Column("residual_q95", FLOAT, "95 % quantile over images of the inversion's residual",
+               "1", "[0, inf)"),
+        Column("residual_max", FLOAT, "largest residual of any image", "1", "[0, inf)"),
+        Column("unconverged", INT, "images whose residual is above the job's residual_limit",
+               "1", "[0, images]"),
     ),
     key=("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
 )  # fmt: skip
@@ -32,15 +36,18 @@ MATRICES = TableSchema(
     "matrices",
     (
         Column("model", TEXT, "what is compared with the pretrained model"),
-        Column("epoch", INT, "of that model's training"),
+        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
         Column("metric", TEXT, "learning, forgetting, cka_divergence, flow, flow_control or "
                "flow_beyond_control"),
         Column("estimator", TEXT, "HSIC estimator: biased or unbiased"),
-        Column("row_layer", INT, "flow: pt layer; else: layer of the model that looks"),
-        Column("column_layer", INT, "flow: ft layer; else: layer of the inverted model"),
-        Column("mean", FLOAT, "over seeds"),
-        Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed"),
-        Column("seeds", INT, "number of seeds averaged"),
+        Column("row_layer", INT, "flow: pt layer; else: layer of the model that looks",
+               "1", "[1, depth]"),
+        Column("column_layer", INT, "flow: ft layer; else: layer of the inverted model",
+               "1", "[1, depth]"),
+        Column("mean", FLOAT, "over seeds",
+               "1", "[-1, 1]; unbiased [-2, 2]; twice that of flow_beyond_control"),
+        Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed", "1", "[0, inf)"),
+        Column("seeds", INT, "number of seeds averaged", "1", "[1, inf)"),
     ),
     key=("model", "epoch", "metric", "estimator", "row_layer", "column_layer"),
 )  # fmt: skip
@@ -59,7 +66,7 @@ SUBSPACE_SIMILARITY = TableSchema(
     (
         Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
                "`from_scratch`"),
-        Column("epoch", INT, "of that model's training"),
+        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
         *ALIKE,
         Column("shares_basis", pa.bool_(), "whether the model was finetuned from the pretrained "
                "one; the similarity of others is as chance has it and says nothing"),
@@ -72,7 +79,7 @@ ROBUSTNESS = TableSchema(
     (
         Column("model", TEXT, "`pretrained`, `finetuned` or `from_scratch`; each tested on the "
                "dataset whose classes it knows"),
-        Column("epoch", INT, "of that model's training; 0 where there was none"),
+        Column("epoch", INT, "of that model's training; 0 where there was none", "1", "[0, inf)"),
         *CONDITION,
         *TESTED,
     ),
