@@ -1,34 +1,19 @@
 """Invert one layer of a model, and show the result to models while it is at hand."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
-import torch
 from torch import Tensor
 
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.lake.tables import build
-from stir_ray.models.memory import footprint
 from stir_ray.models.representations import representation
-from stir_ray.numerics.inversion import invert, relative_residual
 from stir_ray.numerics.precision import resolved
-from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
 from stir_ray.stages.compare import compare_layer
 from stir_ray.stages.metamers import store_metamers
 from stir_ray.stages.phases import Phase
+from stir_ray.stages.search import Inverted, Search
 from stir_ray.stages.workbench import Workbench
-
-
-@dataclass(frozen=True)
-class _Inverted:
-    """Images as they are stored, and how good they are: all of it per image."""
-
-    images: Tensor
-    residual: Tensor
-    start_residual: Tensor
-    steps: Tensor
 
 
 def invert_layer(task: Invert, bench: Workbench) -> None:
@@ -69,44 +54,18 @@ def _missing(task: Invert, bench: Workbench) -> set[Part]:
     return {part for part in task.outputs if not bench.is_stored(part)}
 
 
-def _inverted(task: Invert, bench: Workbench) -> _Inverted:
-    model = bench.models.frozen(task.reference)
-    represent = representation(model, layer=task.layer, kind=task.question.representation)
-    image_set = bench.image_set(task.question)
-    noise = bench.starts(task.question, task.seed)
-
-    def invert_some(real: Tensor, start: Tensor, settings: InversionSettings) -> _Inverted:
-        found = invert(represent, images=real, start=start, settings=settings)
-        # The lake holds float16. Rounding first makes the stored image the one that is measured,
-        # so that every number can be had again from the lake.
-        stored = found.images.half().float()
-        residual = relative_residual(represent, images=real, inverted=stored)
-        return _Inverted(stored, residual, found.start_residual, found.steps)
-
-    settings = task.question.settings
-    # The second step is as all that follow: the best image is no longer the start.
-    brief = replace(settings, iterations=min(2, settings.iterations))
-    real, start = (some[:1].repeat(2, 1, 1, 1) for some in (image_set.images, noise))
+def _inverted(task: Invert, bench: Workbench) -> Inverted:
+    question, model = task.question, bench.models.frozen(task.reference)
+    represent = representation(model, layer=task.layer, kind=question.representation)
+    images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
+    search = Search(represent, question.settings)
     bench.expect(
-        ("invert", task.reference.architecture, task.layer, task.question),
-        len(image_set.ids),
-        # In the end the images of all slices are joined: for a moment they are there twice.
-        lambda: footprint(
-            lambda count: invert_some(real[:count], start[:count], brief),
-            after=image_set.images[0].nbytes,
-        ),
+        ("invert", task.reference.architecture, task.layer, question),
+        len(images),
+        lambda: search.footprint(images, starts),
     )
     with bench.meter.spending(Phase.SEARCH):
-        batches = bench.micro.each(
-            len(image_set.ids),
-            lambda batch: invert_some(image_set.images[batch], noise[batch], settings),
-        )
-    return _Inverted(
-        torch.cat([batch.images for batch in batches]),
-        torch.cat([batch.residual for batch in batches]),
-        torch.cat([batch.start_residual for batch in batches]),
-        torch.cat([batch.steps for batch in batches]),
-    )
+        return search.inverted(images, starts, bench.micro)
 
 
 def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
@@ -126,7 +85,7 @@ def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
     bench.write(task.images_part, table, is_shared=task.keep is None, precision=precision)
 
 
-def _store_record(task: Invert, bench: Workbench, inverted: _Inverted) -> None:
+def _store_record(task: Invert, bench: Workbench, inverted: Inverted) -> None:
     table = build(
         INVERSIONS,
         {

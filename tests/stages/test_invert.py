@@ -9,8 +9,9 @@ import pytest
 from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
 from stir_ray.plan.measurement import Invert
-from stir_ray.stages import invert as inverting
+from stir_ray.stages import search
 from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.invert import invert_layer
 from stir_ray.stages.study import read_study
 from stir_ray.stages.work import WorkerSettings
 from stir_ray.stages.workbench import Workbench
@@ -24,7 +25,7 @@ class Other:
     def __init__(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is done yet."""
         self.job, self.lake = job, lake_of(job)
-        self._really, self._monkeypatch = inverting.invert, monkeypatch
+        self._really, self._monkeypatch = search.invert, monkeypatch
 
     def has_done(self, task: Invert) -> Contents:
         """What it will store; it is not there now."""
@@ -42,13 +43,13 @@ class Other:
                 self.lake.objects.put(key, content)
             return self._really(*args, **named)
 
-        self._monkeypatch.setattr(inverting, "invert", slow)
+        self._monkeypatch.setattr(search, "invert", slow)
 
     def stored_after(self, task: Invert) -> dict[str, bytes]:
         """Do the task here; what is in the lake of it then."""
         bench = Workbench(WorkerSettings(self.job.lake, "", None, 0.0), threads=1)
         bench.begin(task.label)
-        inverting.invert_layer(task, bench)
+        invert_layer(task, bench)
         keys = [part_key(part.table, part.id) for part in task.outputs]
         return {key: self.lake.objects.get(key) for key in keys}
 
