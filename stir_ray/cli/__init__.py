@@ -11,6 +11,7 @@ from stir_ray.cli.datasets import import_data
 from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.report import report
 from stir_ray.cli.send import submit
+from stir_ray.cli.sql import sql
 from stir_ray.stages.logs import begin_logging
 from workflows.program import interrupt_on_sigterm, one_line
 
@@ -33,7 +34,7 @@ app = typer.Typer(
 )
 for _verb in (
     *(run, submit, plan, status, failures, retry, explain, finetune, robustness),
-    *(reduce, report, analyse, verify, gc, import_data, schema),
+    *(reduce, report, sql, analyse, verify, gc, import_data, schema),
 ):
     app.command()(_verb)
 
