@@ -8,6 +8,7 @@ from stir_ray.job.grammar import LayerNumbers, Value, word_or
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
+    RESIDUAL_LIMIT,
     InversionSettings,
     Parameterisation,
     Precision,
@@ -70,7 +71,7 @@ class InversionChoice(Value):
     parameterisation: Parameterisation = Parameterisation.PIXELS
     """What steps change: `pixels`, or amplitudes of waves scaled by 1 / frequency (`fourier`)."""
     prior: PriorChoice = PriorChoice()
-    residual_limit: PositiveFloat = 0.5
+    residual_limit: PositiveFloat = RESIDUAL_LIMIT
     """Images whose residual ends above it are counted as unconverged. Changes no image."""
 
     def settings(self) -> InversionSettings:

@@ -24,7 +24,7 @@ def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Te
     Returns:
         A function from (image, channel, height, width) to (image, unit).
     """
-    reduce = _KINDS[kind]
+    reduce = KINDS[kind]
 
     def represent(images: Tensor) -> Tensor:
         ((patches, prefix),) = intermediates(model.module, _normalised(model, images), up_to=layer)
@@ -43,7 +43,7 @@ def all_representations(
     """
     with torch.no_grad():
         blocks = intermediates(model.module, _normalised(model, images), up_to=None)
-    return [_KINDS[kind](*blocks[layer - 1]) for layer in layers]
+    return [KINDS[kind](*blocks[layer - 1]) for layer in layers]
 
 
 def _normalised(model: FrozenModel, images: Tensor) -> Tensor:
@@ -70,9 +70,10 @@ def _class_token(patches: Tensor, prefix: Tensor | None) -> Tensor:  # noqa: ARG
     return prefix[:, 0]
 
 
-_KINDS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+KINDS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "tokens": _tokens,
     "token_mean": _token_mean,
     "cls": _class_token,
     "patch_mean": _patch_mean,
 }
+"""What can be made of the tokens of a layer, by name."""

@@ -149,6 +149,9 @@ class InversionSettings:
 DEFAULT = InversionSettings()
 """Converges within 50 iterations in every layer of a vision transformer."""
 
+RESIDUAL_LIMIT = 0.5
+"""Relative residual above which an image counts as not inverted, unless somebody says otherwise."""
+
 PAPER = InversionSettings(
     update=Update.NORMALISED_GRADIENT, step_size=0.5, schedule=Schedule.CONSTANT
 )

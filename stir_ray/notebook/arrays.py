@@ -1,0 +1,124 @@
+"""Scores of pairs of layers as arrays with named dimensions, which say what they are."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from stir_ray.notebook.inverting import Inversions
+from stir_ray.notebook.viewing import Viewed
+from stir_ray.numerics.settings import RESIDUAL_LIMIT, Start
+from stir_ray.numerics.starts import start_of
+from stir_ray.stages import views
+from stir_ray.stages.described import CKA, SELF_STIR, STIR
+from stir_ray.stages.matrices import ESTIMATORS
+
+REFERENCE, TARGET = "reference_layer", "target_layer"
+
+
+def suffix_of(estimator: str) -> str:
+    """How the names of scores by an HSIC estimator end.
+
+    Raises:
+        ValueError: if there is no such estimator.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator={estimator!r}; expected {' or '.join(ESTIMATORS)}")
+    return ESTIMATORS[estimator]
+
+
+def stir_of(reference: Inversions, target: Viewed, estimator: str) -> xr.DataArray:
+    """STIR (reference_layer, target_layer)."""
+    found = reference.own if target is reference else reference.shown_to(target)
+    values = found[f"stir{suffix_of(estimator)}"]
+    return _pairs(values, reference, target, STIR.attrs(estimator)).rename("stir")
+
+
+def cka_of(reference: Viewed, target: Viewed, estimator: str) -> xr.DataArray:
+    """CKA (reference_layer, target_layer) of the real images."""
+    name = f"cka{suffix_of(estimator)}"
+    rows = [
+        [views.scores("cka", seen, own)[name] for seen in target.real] for own in reference.real
+    ]
+    return _pairs(np.array(rows), reference, target, CKA.attrs(estimator)).rename("cka")
+
+
+def from_diagonal(stir: xr.DataArray) -> xr.DataArray:
+    """STIR less that of the equal layer, of reference layers that the target has too."""
+    layers = [layer for layer in stir[REFERENCE].values if layer in stir[TARGET].values]
+    shown = stir.sel({REFERENCE: layers})
+    same = [float(shown.sel({REFERENCE: layer, TARGET: layer})) for layer in layers]
+    return shown - xr.DataArray(same, dims=REFERENCE, coords={REFERENCE: layers})
+
+
+def reliability(reference: Inversions, estimator: str) -> dict[str, xr.DataArray]:
+    """Whether inversions converged, by layer."""
+    residuals = reference.residuals
+    own = np.diagonal(reference.own[f"stir{suffix_of(estimator)}"])
+    residual = "||rep(x') - rep(x)|| / ||rep(x)|| over images"
+    above = (residuals > RESIDUAL_LIMIT).sum("image")
+    return {
+        "self_stir": _of_references(own, reference, SELF_STIR.attrs(estimator)),
+        "residual_median": residuals.median("image").assign_attrs(
+            _attrs("median residual", f"median of {residual}; 0 is perfect", "[0, inf)")
+        ),
+        "residual_max": residuals.max("image").assign_attrs(
+            _attrs("largest residual", f"largest of {residual}; 0 is perfect", "[0, inf)")
+        ),
+        "unconverged": above.assign_attrs(
+            _attrs("unconverged", f"images with a residual above {RESIDUAL_LIMIT}", "[0, images]")
+        ),
+        "converged": _of_references(
+            reference.is_converged,
+            reference,
+            _attrs(
+                "converged",
+                "whether biased self-STIR is at least 0.99 and no image is unconverged",
+                "False or True",
+            ),
+        ),
+    }
+
+
+def chance(reference: Inversions, target: Viewed, estimator: str) -> dict[str, xr.DataArray]:
+    """STIR where nothing is shared: of the starts, and of other images. By target layer."""
+    start = reference.settings.start
+    starts = start_of(
+        start, images=reference.images, image_ids=reference.image_ids, seed=reference.seed
+    )
+    seen = None if start is Start.GREY else target.seen(starts)
+    found = views.baselines(target.real, seen, seed=reference.seed)
+    said = {
+        "noise_stir": "baseline: STIR if nothing were optimised (inverted images = starts); NaN of "
+        "a grey start, which is one image",
+        "shuffled_stir": "null: STIR if the inverted images were other real images",
+    }
+    ranges = {"biased": "[0, 1]", "unbiased": "[-1, 1]"}
+    return {
+        name: xr.DataArray(
+            [row[f"{name}{suffix_of(estimator)}"] for row in found],
+            dims=TARGET,
+            coords={TARGET: list(target.layers)},
+            attrs=_attrs(name.replace("_stir", " STIR"), meaning, ranges[estimator]),
+        )
+        for name, meaning in said.items()
+    }
+
+
+def _attrs(long_name: str, meaning: str, values: str) -> dict[str, str]:
+    return {"long_name": long_name, "meaning": meaning, "units": "1", "range": values}
+
+
+def _of_references(
+    values: NDArray, reference: Inversions, attrs: Mapping[str, str]
+) -> xr.DataArray:
+    coords = {REFERENCE: list(reference.layers)}
+    return xr.DataArray(values, dims=REFERENCE, coords=coords, attrs=attrs)
+
+
+def _pairs(
+    values: NDArray[np.float64], reference: Viewed, target: Viewed, attrs: Mapping[str, str]
+) -> xr.DataArray:
+    coords = {REFERENCE: list(reference.layers), TARGET: list(target.layers)}
+    return xr.DataArray(values, dims=(REFERENCE, TARGET), coords=coords, attrs=attrs)

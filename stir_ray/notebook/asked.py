@@ -1,0 +1,122 @@
+"""What is asked of two models: of a model with images, or of inversions that were made before."""
+
+import inspect
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.notebook.inverting import Inversions, Settings, invert
+from stir_ray.notebook.models import Layers, Model, frozen
+from stir_ray.notebook.viewing import Look, Viewed
+from stir_ray.numerics.settings import RESIDUAL_LIMIT
+from stir_ray.stages.convergence import ENOUGH
+
+Given = Model | Inversions
+"""A model, or inversions of it."""
+
+
+class NotConverged(UserWarning):
+    """Inversions did not converge: what was not found is counted as not shared."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is said beside the models; None where nothing is.
+
+    Attributes:
+        images: to be inverted and looked at.
+        layers: of both models.
+        representation: of a layer.
+        seed: of the starts.
+        settings: of the inversions.
+    """
+
+    images: Tensor | None
+    layers: Layers | None
+    representation: str | None
+    seed: int | None = None
+    settings: Settings | None = None
+
+    def inversions(self, given: Given) -> Inversions:
+        """Those that are given, or of the model that is; warns if they did not converge.
+
+        Raises:
+            ValueError: if something is missing, or said again otherwise.
+        """
+        if isinstance(given, Inversions):
+            self._must_be_of(given)
+            found = given
+        else:
+            found = invert(
+                given,
+                images=self._images(),
+                layers="all" if self.layers is None else self.layers,
+                seed=0 if self.seed is None else self.seed,
+                settings="default" if self.settings is None else self.settings,
+                representation=self.representation or "tokens",
+            )
+        _warn_unless_converged(found)
+        return found
+
+    def viewed(self, given: Given) -> Viewed:
+        """The same of real images alone: nothing is inverted."""
+        if isinstance(given, Inversions):
+            self._must_be_of(given)
+            return given
+        layers = "all" if self.layers is None else self.layers
+        look = Look(self.representation or "tokens")
+        return Viewed.of(frozen(given), self._images(), layers, look)
+
+    def _images(self) -> Tensor:
+        if self.images is None:
+            raise ValueError("`images` are missing; give them, or inversions in place of the model")
+        return self.images
+
+    def _must_be_of(self, given: Inversions) -> None:
+        said = {
+            "layers": self.layers,
+            "representation": self.representation,
+            "seed": self.seed,
+            "settings": self.settings,
+        }
+        again = [name for name, value in said.items() if value is not None]
+        if again:
+            raise ValueError(f"`{again[0]}` was said to `invert`; leave it out, or invert anew")
+        if self.images is not None and not torch.equal(self.images.to(given.images), given.images):
+            raise ValueError("`images` are not those that were inverted; leave them out")
+
+
+def model_of(given: Given) -> FrozenModel:
+    """The model that looks."""
+    return given.model if isinstance(given, Inversions) else frozen(given)
+
+
+def _warn_unless_converged(found: Inversions) -> None:
+    if found.is_converged.all():
+        return
+    own = np.diagonal(found.own["stir"])
+    worst = int(own.argmin())
+    above = int((found.residuals > RESIDUAL_LIMIT).any("image").sum())
+    count = int((~found.is_converged).sum())
+    warnings.warn(
+        f"inversions of {count} of {len(own)} layers did not converge: the lowest self-STIR is "
+        f"{own[worst]:.3f}, of layer {found.layers[worst]} (expected {ENOUGH} or more), and "
+        f"{above} layers have images with a residual above {RESIDUAL_LIMIT}. What was not found "
+        "counts as not shared; take more iterations: settings=InversionSettings(iterations=...)",
+        NotConverged,
+        stacklevel=_frames_to_caller(),
+    )
+
+
+def _frames_to_caller() -> int:
+    """Frames between the warning and whoever asked, whose line it is to name."""
+    here = str(Path(__file__).parent)
+    outside = (
+        level for level, frame in enumerate(inspect.stack()) if not frame.filename.startswith(here)
+    )
+    return next(outside, 1)

@@ -1,0 +1,158 @@
+"""Inversions of a model's layers, made once and shown to as many models as one likes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stir_ray.models.representations import representation as represented
+from stir_ray.notebook.models import Layers, Model, frozen
+from stir_ray.notebook.viewing import Look, Viewed
+from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.settings import (
+    DEFAULT,
+    PAPER,
+    RESIDUAL_LIMIT,
+    InversionSettings,
+    Precision,
+)
+from stir_ray.numerics.starts import start_of
+from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.search import Inverted, Search
+from stir_ray.stages.views import scores
+
+Settings = InversionSettings | Literal["default", "paper"]
+Scores = Mapping[str, NDArray[np.float64]]
+"""STIR (reference layer, target layer) under `stir` and `stir_unbiased`."""
+_PRESETS: Mapping[str, InversionSettings] = {"default": DEFAULT, "paper": PAPER}
+
+
+@dataclass(frozen=True, eq=False)
+class Inversions(Viewed):
+    """Images inverted from layers of a model, to be given in place of the model.
+
+    Attributes:
+        image_ids: that noise was drawn by.
+        seed: of the starts.
+        settings: of the inversions.
+        of_layer: the inverted images of every layer, and how good they are.
+    """
+
+    image_ids: tuple[int, ...]
+    seed: int
+    settings: InversionSettings
+    of_layer: Mapping[int, Inverted]
+
+    @property
+    def residuals(self) -> xr.DataArray:
+        """(reference_layer, image): relative distance of the representations; 0 is perfect."""
+        values = [self.of_layer[layer].residual.double().cpu().numpy() for layer in self.layers]
+        return xr.DataArray(
+            np.stack(values),
+            dims=("reference_layer", "image"),
+            coords={"reference_layer": list(self.layers), "image": list(self.image_ids)},
+            name="residual",
+            attrs={
+                "long_name": "residual",
+                "meaning": "||rep(x') - rep(x)|| / ||rep(x)|| of every inverted image x'; 0 is "
+                f"perfect, above {RESIDUAL_LIMIT} it counts as not inverted",
+                "units": "1",
+                "range": "[0, inf)",
+            },
+        )
+
+    @cached_property
+    def own(self) -> Scores:
+        """STIR of the model on its own inversions."""
+        return self.shown_to(self)
+
+    @property
+    def is_converged(self) -> NDArray[np.bool_]:
+        """By layer, whether it takes all its inverted images for the real ones."""
+        above = (self.residuals > RESIDUAL_LIMIT).any("image").to_numpy()
+        return (np.diagonal(self.own["stir"]) >= ENOUGH) & ~above
+
+    def shown_to(self, target: Viewed) -> Scores:
+        """STIR of a model on these inversions."""
+        rows = [self._fooled(target, layer) for layer in self.layers]
+        return {name: np.array([[one[name] for one in row] for row in rows]) for name in rows[0][0]}
+
+    def _fooled(self, target: Viewed, layer: int) -> list[dict[str, float]]:
+        fooled = target.seen(self.of_layer[layer].images)
+        return [scores("stir", *pair) for pair in zip(target.real, fooled, strict=True)]
+
+
+def invert(
+    model: Model,
+    *,
+    images: Tensor,
+    layers: Layers = "all",
+    seed: int = 0,
+    settings: Settings = "default",
+    representation: str = "tokens",
+    image_ids: Sequence[int] | None = None,
+    device: torch.device | str | None = None,
+    batch: int | None = None,
+) -> Inversions:
+    """Invert layers of a model: for every image one that the layer cannot tell from it.
+
+    Args:
+        model: of timm, or what `frozen` made of it. It is not changed.
+        images: float values in [0, 1], (image, channel, height, width), at least 4.
+        layers: `all`, or numbers of blocks from 1.
+        seed: of the starts. Nothing is drawn from torch's global generator.
+        settings: `default`, which converges within 50 iterations in most models; `paper`, the
+            published update; or `stir_ray.numerics.settings.InversionSettings`.
+        representation: `tokens` (all of them side by side), `token_mean`, `cls` or `patch_mean`.
+        image_ids: by which noise is drawn, so that it does not depend on the order of images; their
+            numbers from 0 if not given, as a job has them of the first images of a split.
+        device: to compute on; the model's own if not given.
+        batch: images of one forward pass at most; as many as there is memory for if not given.
+
+    Returns:
+        To be given in place of the model, so that it is inverted once for several questions.
+
+    Raises:
+        ValueError: if model or images are not what is expected, saying what is.
+        MemoryError: if not even one image fits into memory.
+    """
+    own = frozen(model) if device is None else frozen(model, device=device)
+    viewed = Viewed.of(own, images, layers, Look(representation, batch))
+    count, how = len(viewed.images), _settings(settings)
+    ids = tuple(range(count)) if image_ids is None else tuple(int(one) for one in image_ids)
+    if len(ids) != count or len(set(ids)) != count:
+        raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
+    start = start_of(how.start, images=viewed.images, image_ids=ids, seed=seed)
+    return Inversions(
+        model=own,
+        images=viewed.images,
+        layers=viewed.layers,
+        is_whole=viewed.is_whole,
+        look=viewed.look,
+        image_ids=ids,
+        seed=seed,
+        settings=how,
+        of_layer={layer: _inverted(viewed, layer, start, how) for layer in viewed.layers},
+    )
+
+
+def _inverted(viewed: Viewed, layer: int, start: Tensor, settings: InversionSettings) -> Inverted:
+    model, images = viewed.model, viewed.images
+    search = Search(represented(model, layer=layer, kind=viewed.look.kind), settings)
+    micro = viewed.look.at_once(model, len(images), lambda: search.footprint(images, start))
+    with products_in(Precision.FLOAT32):
+        return search.inverted(images, start, micro)
+
+
+def _settings(settings: Settings) -> InversionSettings:
+    if isinstance(settings, InversionSettings):
+        return settings
+    if settings not in _PRESETS:
+        raise ValueError(f"settings={settings!r}; expected InversionSettings, default or paper")
+    return _PRESETS[settings]

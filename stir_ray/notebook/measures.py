@@ -1,0 +1,230 @@
+"""The questions that can be asked of two models, each answered for all pairs of their layers."""
+
+import xarray as xr
+from torch import Tensor
+
+from stir_ray.notebook.arrays import REFERENCE, chance, cka_of, from_diagonal, reliability, stir_of
+from stir_ray.notebook.asked import Asked, Given, model_of
+from stir_ray.notebook.inverting import Settings
+from stir_ray.notebook.models import Layers
+from stir_ray.stages.described import METRICS
+
+
+def stir(
+    *,
+    inverted_by: Given,
+    seen_by: Given,
+    images: Tensor | None = None,
+    layers: Layers | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    representation: str | None = None,
+    estimator: str = "biased",
+) -> xr.Dataset:
+    """Whether one model shares the invariances of another, for all layers of both.
+
+    Args:
+        inverted_by: the reference: a model of timm, or inversions of one, made by `invert`.
+        seen_by: the target, which looks at the inverted images.
+        images: as of `invert`. Like all that follows but `estimator`, they are given with a model
+            and left out with inversions, which have them.
+        layers: of both models, of the target those that it has; all by default.
+        seed: of the starts; 0 by default.
+        settings: of the inversions; those of `invert` by default.
+        representation: what of a layer is looked at; `tokens` by default.
+        estimator: of HSIC: `biased` as in the paper, or `unbiased`.
+
+    Returns:
+        `stir` and `cka` (reference_layer, target_layer); `self_stir`, `residual_median`,
+        `residual_max`, `unconverged` and `converged` (reference_layer), which tell whether the
+        inversions can be relied on; `noise_stir` and `shuffled_stir` (target_layer), which are
+        chance. Each says in its attributes what it is.
+
+    Warns:
+        NotConverged: if inversions of a layer did not converge.
+
+    Raises:
+        ValueError: as `invert`, or if something is said again that the inversions have.
+    """
+    reference = Asked(images, layers, representation, seed, settings).inversions(inverted_by)
+    target = reference.by(model_of(seen_by))
+    return xr.Dataset(
+        {
+            "stir": stir_of(reference, target, estimator),
+            "cka": cka_of(reference, target, estimator),
+            **reliability(reference, estimator),
+            **chance(reference, target, estimator),
+        },
+        attrs={
+            "estimator": estimator,
+            "seed": reference.seed,
+            "images": len(reference.images),
+            "representation": reference.look.kind,
+            "settings": str(reference.settings),
+        },
+    )
+
+
+def forgetting(
+    *,
+    pretrained: Given,
+    finetuned: Given,
+    images: Tensor | None = None,
+    layers: Layers | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    representation: str | None = None,
+    estimator: str = "biased",
+) -> xr.DataArray:
+    """STIR(pt_i | pt_j) − STIR(ft_i | pt_j): invariances of the pretrained model that are lost.
+
+    Args:
+        pretrained: pt, which is inverted and looks; or inversions of it.
+        finetuned: ft, which looks.
+        images: this and the others are as of `stir`.
+        layers: as of `stir`.
+        seed: as of `stir`.
+        settings: as of `stir`.
+        representation: as of `stir`.
+        estimator: as of `stir`.
+
+    Returns:
+        (reference_layer, target_layer): j and i, of target layers that both models have. In
+        [−1, 1]; 0 where nothing is lost.
+
+    Warns:
+        NotConverged: as `stir`.
+
+    Raises:
+        ValueError: as `stir`.
+    """
+    asked = Asked(images, layers, representation, seed, settings)
+    return _described(_lost(pretrained, finetuned, asked, estimator), "forgetting", estimator)
+
+
+def learning(
+    *,
+    pretrained: Given,
+    finetuned: Given,
+    images: Tensor | None = None,
+    layers: Layers | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    representation: str | None = None,
+    estimator: str = "biased",
+) -> xr.DataArray:
+    """STIR(ft_i | ft_j) − STIR(pt_i | ft_j): invariances that the pretrained model never had.
+
+    Args:
+        pretrained: pt, which looks.
+        finetuned: ft, which is inverted and looks; or inversions of it.
+        images: this and the others are as of `stir`.
+        layers: as of `stir`.
+        seed: as of `stir`.
+        settings: as of `stir`.
+        representation: as of `stir`.
+        estimator: as of `stir`.
+
+    Returns:
+        (reference_layer, target_layer): j and i, of target layers that both models have. In
+        [−1, 1]; 0 where nothing is new.
+
+    Warns:
+        NotConverged: as `stir`.
+
+    Raises:
+        ValueError: as `stir`.
+    """
+    asked = Asked(images, layers, representation, seed, settings)
+    # What one model has and the other has not: forgetting with the roles exchanged.
+    return _described(_lost(finetuned, pretrained, asked, estimator), "learning", estimator)
+
+
+def flow(
+    *,
+    pretrained: Given,
+    finetuned: Given,
+    images: Tensor | None = None,
+    layers: Layers | None = None,
+    seed: int | None = None,
+    settings: Settings | None = None,
+    representation: str | None = None,
+    estimator: str = "biased",
+) -> xr.Dataset:
+    """To which layers of the finetuned model the pretrained model's invariances went.
+
+    Args:
+        pretrained: pt, which is inverted; or inversions of it.
+        finetuned: ft, which looks.
+        images: this and the others are as of `stir`.
+        layers: as of `stir`.
+        seed: as of `stir`.
+        settings: as of `stir`.
+        representation: as of `stir`.
+        estimator: as of `stir`.
+
+    Returns:
+        `flow`, `flow_control` (of the pretrained model alone) and `flow_beyond_control`, their
+        difference: (reference_layer, target_layer), of reference layers that both models have,
+        and NaN at target layers that one of them has not.
+        Above 0 before the diagonal (target_layer < reference_layer) is compression, behind it
+        expansion; the diagonal is 0.
+
+    Warns:
+        NotConverged: as `stir`.
+
+    Raises:
+        ValueError: as `stir`.
+    """
+    asked = Asked(images, layers, representation, seed, settings)
+    reference = asked.inversions(pretrained)
+    seen = stir_of(reference, reference.by(model_of(finetuned)), estimator)
+    moved, control = from_diagonal(seen), from_diagonal(stir_of(reference, reference, estimator))
+    # Where the other model has no such layer there is no flow that it could be the control of.
+    control = control.sel({REFERENCE: moved[REFERENCE]})
+    flows = {"flow": moved, "flow_control": control, "flow_beyond_control": moved - control}
+    return xr.Dataset({name: _described(one, name, estimator) for name, one in flows.items()})
+
+
+def cka_divergence(
+    *,
+    pretrained: Given,
+    finetuned: Given,
+    images: Tensor | None = None,
+    layers: Layers | None = None,
+    representation: str | None = None,
+    estimator: str = "biased",
+) -> xr.DataArray:
+    """CKA(pt_i, pt_j) − CKA(ft_i, pt_j): how far representations moved. Nothing is inverted.
+
+    Args:
+        pretrained: pt; or inversions of it, whose images are then looked at.
+        finetuned: ft.
+        images: this and the others are as of `stir`.
+        layers: as of `stir`.
+        representation: as of `stir`.
+        estimator: as of `stir`.
+
+    Returns:
+        (reference_layer, target_layer): j and i, of target layers that both models have. In
+        [−1, 1]; 0 where nothing moved.
+
+    Raises:
+        ValueError: as `stir`.
+    """
+    reference = Asked(images, layers, representation).viewed(pretrained)
+    other = reference.by(model_of(finetuned))
+    moved = cka_of(reference, reference, estimator) - cka_of(reference, other, estimator)
+    return _described(moved, "cka_divergence", estimator)
+
+
+def _lost(inverted: Given, other: Given, asked: Asked, estimator: str) -> xr.DataArray:
+    """What the inverted model makes of its own inversions, less what the other one does."""
+    reference = asked.inversions(inverted)
+    seen = stir_of(reference, reference.by(model_of(other)), estimator)
+    # Of the target layers that both have: xarray keeps no others.
+    return stir_of(reference, reference, estimator) - seen
+
+
+def _described(values: xr.DataArray, name: str, estimator: str) -> xr.DataArray:
+    return values.drop_attrs().assign_attrs(METRICS[name].attrs(estimator)).rename(name)
