@@ -1,5 +1,7 @@
 """The results of a job as arrays with named dimensions."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -15,6 +17,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, open_lake, provenance
+from stir_ray.stages.described import METRICS as METRIC_WORDS
 from stir_ray.stages.matrices import DIRECTIONS, METRICS
 
 _PER_INVERSION = (
@@ -31,31 +34,43 @@ _PER_INVERSION = (
 def open_results(path: str) -> xr.Dataset:
     """Everything a job computed, by name.
 
+    Example:
+        results = stir_ray.open_results("lake/jobs/digits")
+        results["stir"].sel(model="finetuned", direction="ft|pt", epoch=8).mean("seed")
+
     Args:
-        path: the job's folder or URL in its lake, e.g. `lake/jobs/digits`.
+        path: the job's folder or URL in its lake, e.g. `lake/jobs/digits` or
+            `s3://bucket/lake/jobs/digits`.
 
     Returns:
-        A dataset in which what is missing is NaN. Its variables and their dimensions:
+        A dataset in which what is missing is NaN. Layers are numbered from 1; `estimator` is that
+        of HSIC, `biased` or `unbiased`. Its variables and their dimensions:
 
         - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
-          target_layer). Direction `ft|pt` is STIR(ft | pt): pt inverted, ft looking.
-        - `residual_median`, …, `images`: the same without target_layer.
+          target_layer). Direction `ft|pt` is STIR(ft | pt): pt inverted, ft looking. In [0, 1],
+          and those that end in `_unbiased` in [−1, 1].
+        - `residual_median`, …, `unconverged`, `images`: the same without target_layer.
         - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
           `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
-          column_layer); the same with `_std` and `_seeds` appended are their standard deviation
-          and number of seeds.
+          column_layer), in [−1, 1] by the biased estimator, the last one in [−2, 2]; the same with
+          `_std` and `_seeds` appended are their standard deviation and number of seeds.
         - `subspace_similarity`, and `subspace_chance` and `subspace_directions`, which it is to be
-          read with: (model, epoch, pretrained_layer, compared_layer). `shares_basis`: (model), 1
-          if its similarity says anything, 0 if it does not.
+          read with: (model, epoch, pretrained_layer, compared_layer), in [0, 1]. `shares_basis`:
+          (model), 1 if its similarity says anything, 0 if it does not.
         - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
         - `accuracy`, `loss` and `tested_images` of the table `robustness`: (trained_model,
           training_epoch, corruption, severity). Of clean images at corruption `clean`, severity 0.
 
-        The attribute `meaning` of a variable says what it is.
+        Every variable says in its attributes what it is: `meaning`, `units` and `range`, and of a
+        metric also `long_name`, `source` of the formula and `direction`. All is in memory: LARGE.
 
     Raises:
         LakeError: if there are no results, no number in them yet, or they are half rewritten.
         CorruptPart: if a table is not as it was written.
+
+    Metrics are those of Merlin et al. 2023 (PMLR 232:601-619), STIR of Nanda et al. 2022 (ICML),
+    CKA of Kornblith et al. 2019 (ICML), unbiased by Song et al. 2012 (JMLR), subspace similarity of
+    Ramasesh et al. 2021.
     """
     lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
     tables = {schema: _table(lake, schema) for schema in _NEEDED}
@@ -77,18 +92,18 @@ def open_results(path: str) -> xr.Dataset:
         ],
         join="outer",
     )
-    for schema in tables:
-        renamed = _RENAMED.get(schema, {})
-        for column in schema.columns:
-            name = renamed.get(column.name, column.name)
-            if name in merged.variables and "meaning" not in merged[name].attrs:
-                merged[name].attrs["meaning"] = column.meaning
-    return merged
+    return _described(merged)
 
 
 _NEEDED = (RESULTS, MATRICES, HISTORY)
 _OF_LATER_VERSIONS = (SUBSPACE_SIMILARITY, ROBUSTNESS)
 """Results of earlier ones do not have them, and are read without."""
+_OPENED = (*_OF_LATER_VERSIONS, HISTORY, MATRICES, RESULTS)
+"""The last that has a name says what it is."""
+_MATRIX_DIRECTION = (
+    "row_layer: of the model that looks, of a flow of pt; column_layer: of the inverted model, of "
+    "a flow of ft"
+)
 _RENAMED = {
     # Of layers that could not be inverted, too: other places than those of the results.
     SUBSPACE_SIMILARITY: {
@@ -103,6 +118,34 @@ _RENAMED = {
         "epoch": "training_epoch",
     },
 }
+
+
+def _described(results: xr.Dataset) -> xr.Dataset:
+    """The same, in which every variable says what it is."""
+    said = {name: attrs for schema in _OPENED for name, attrs in _of_columns(schema)}
+    for name, metric in METRIC_WORDS.items():
+        of_metric = {**metric.attrs(), "direction": _MATRIX_DIRECTION}
+        said[name] = of_metric | {"meaning": f"{metric.meaning}; mean over seeds"}
+        said[f"{name}_std"] = _attrs(
+            f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed", "[0, inf)"
+        )
+        said[f"{name}_seeds"] = _attrs(f"number of seeds that {name} is the mean of", "[1, inf)")
+    said["shares_basis"] |= {"units": "1", "range": "0 or 1"}
+    for name in results.variables:
+        results[name].attrs.update(said.get(str(name), {}))
+    return results
+
+
+def _of_columns(schema: TableSchema) -> Iterator[tuple[str, dict[str, str]]]:
+    renamed = _RENAMED.get(schema, {})
+    for column in schema.columns:
+        said = {"meaning": column.meaning}
+        numbers = {"units": column.unit, "range": column.range} if column.unit else {}
+        yield renamed.get(column.name, column.name), said | numbers
+
+
+def _attrs(meaning: str, values: str) -> dict[str, str]:
+    return {"meaning": meaning, "units": "1", "range": values}
 
 
 def _table(lake: Lake, schema: TableSchema) -> pa.Table:
