@@ -1,7 +1,10 @@
 """The command line as a person meets it: verbs, exit codes, one clear line."""
 
+import inspect
 import json
 import logging
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -18,6 +22,7 @@ from stir_ray.cli import app
 from stir_ray.job import Architecture, Job
 from stir_ray.job.files import schema_text
 from stir_ray.models.architectures import build
+from tests.readme import ROOT
 from tests.small_job import ARCHITECTURE, small_job
 
 
@@ -205,6 +210,26 @@ def test_every_verb_has_help_with_an_example() -> None:
         code, said, _ = stir_ray(name, "--help")
         assert code == 0
         assert f"Example: stir-ray {name}" in said
+
+
+def _examples() -> list[str]:
+    docs = [inspect.getdoc(verb.callback) or "" for verb in app.registered_commands]
+    found = [
+        re.search(r"^Example: (stir-ray .*?)(?:\n\n|\Z)", doc, re.DOTALL | re.MULTILINE)
+        for doc in docs
+    ]
+    return [" ".join(match[1].split()) for match in found if match]
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_the_example_of_a_verb_is_a_command(example: str) -> None:
+    group = typer.main.get_group(app)
+    _, verb, *arguments = shlex.split(example.partition(" > ")[0])
+    # Unknown options and arguments that are too many or too few end this.
+    context = group.commands[verb].make_context(verb, arguments)
+    files = [Path(one) for one in arguments if one.startswith("jobs/")]
+    assert all((ROOT / path).is_file() for path in files)
+    context.close()
 
 
 def _folder(path: Path) -> dict[str, Any]:

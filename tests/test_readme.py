@@ -2,27 +2,22 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
-
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+from tests.readme import README, ROOT, shown_commands
 
 
 def _commands() -> list[str]:
-    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", README, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    found = [re.search(r"stir-ray (.*?)(?:&&|#|$)", line) for line in lines]
-    return sorted({match[1].strip() for match in found if match})
+    found = (re.split(r"(?:^|\s)stir-ray ", one.text, maxsplit=1)[1:] for one in shown_commands())
+    return sorted({re.split(r"&&|;", after[0])[0].strip() for after in found if after})
 
 
 @pytest.mark.parametrize("command", _commands())
 def test_every_verb_and_option_of_a_shown_command_exists(command: str) -> None:
-    verb, *arguments = shlex.split(command)
+    verb, *arguments = shlex.split(command, comments=True)
     help_text = CliRunner().invoke(app, [verb, "--help"]).stdout
     assert f"stir-ray {verb}" in help_text
     for option in (one.split("=")[0] for one in arguments if one.startswith("--")):
