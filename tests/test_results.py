@@ -47,3 +47,19 @@ def test_results_of_an_earlier_version_open_without_later_tables(tmp_path: Path)
     results = open_results(str(folder))
     assert results["stir"].size > 0
     assert results["accuracy"].size == 0
+
+
+def test_every_variable_says_what_it_is_in_what_unit_and_range(tmp_path: Path) -> None:
+    results = synthetic_results(tmp_path, SHAPE)
+    for name, one in results.data_vars.items():
+        lacking = {"meaning", "units", "range"} - set(one.attrs)
+        assert (name, lacking) == (name, set())
+        low, *_ = one.attrs["range"].strip("([").replace(" or ", ", ").split(", ")
+        assert float(one.min()) >= float(low) or one.count() == 0
+    for metric in ("learning", "forgetting", "cka_divergence", "flow"):
+        assert {"long_name", "source", "direction"} <= set(results[metric].attrs)
+    place = ("model", "direction", "epoch", "seed", "reference_layer", "target_layer")
+    assert results["stir"].dims == place
+    assert results["residual_max"].dims == place[:-1]
+    of_matrix = ("model", "estimator", "epoch", "row_layer", "column_layer")
+    assert results["forgetting"].dims == results["flow_std"].dims == of_matrix
