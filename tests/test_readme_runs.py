@@ -142,7 +142,11 @@ def test_the_python_runs_from_top_to_bottom(results: Path) -> None:
             exec(block, names)  # noqa: S102 - ours
 
 
-def test_job_files_are_valid(folder: Path) -> None:
+def test_tables_are_shown_whose_columns_can_be_held_against_those_printed() -> None:
+    assert sum(len(_headers(one.output)) for one in shown_commands()) >= 3
+
+
+def test_job_files_are_valid() -> None:
     said = [yaml.safe_load(block) for block in blocks("yaml")]
     jobs = [validated(one, "README.md") for one in said if "schema_version" in one]
     assert jobs
