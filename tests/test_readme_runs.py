@@ -57,13 +57,19 @@ def _runs() -> list[Shown]:
     return list(every.values())
 
 
+def _job_files() -> set[Path]:
+    """Those of the commands that are run."""
+    words = {word for one in _runs() for word in one.words}
+    return {Path(word) for word in words if word.endswith(".yaml")}
+
+
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which small jobs go by the names of those that are shown, with their lake."""
     shutil.copytree(finished, tmp_path / "lake")
     (tmp_path / "jobs").mkdir()
-    for name, path in (("digits", "jobs/digits.yaml"), ("mine", "mine.yaml")):
-        said = small_job("./lake", name=name).model_dump(mode="json", exclude_none=True)
+    for path in _job_files():
+        said = small_job("./lake", name=path.stem).model_dump(mode="json", exclude_none=True)
         (tmp_path / path).write_text(yaml.safe_dump(said))
     monkeypatch.chdir(tmp_path)
     without_figures(monkeypatch)
@@ -75,7 +81,8 @@ def results(tmp_path: Path, folder: Path) -> Path:
     """The same with results of a job as large as the one that is shown, for questions to it."""
     synthetic_results(tmp_path / "made_up", OFTEN_ASKED)
     made_up = tmp_path / "made_up" / result_folder("synthetic")
-    for name in ("digits", "digits-paper"):
+    # Beside the jobs of files one that was asked for with other settings.
+    for name in (*(path.stem for path in _job_files()), "digits-paper"):
         there = folder / "lake" / result_folder(name)
         shutil.copytree(made_up, there, dirs_exist_ok=True)
     return folder
