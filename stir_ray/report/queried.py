@@ -16,8 +16,8 @@ from stir_ray.query import JOB, QUERIED, JobTables
 
 Format = Literal["table", "csv", "json", "parquet"]
 
-_WRAPPED = ("range", "meaning")
-"""Columns of a list of tables that may take several lines."""
+_WRAPPED = {"unit": 12, "range": 18, "meaning": None}
+"""Columns of a list of tables that may take several lines, and how wide they are at most."""
 
 
 def query_table(found: pa.Table, most: int) -> Table:
@@ -82,7 +82,8 @@ def table_list_table(found: pa.Table) -> Table:
     table = Table()
     for name in found.column_names:
         side = "right" if name == "rows" else "left"
-        table.add_column(name, justify=side, no_wrap=name not in _WRAPPED)
+        is_short = name not in _WRAPPED
+        table.add_column(name, justify=side, no_wrap=is_short, max_width=_WRAPPED.get(name))
     before = None
     for line in found.to_pylist():
         name, rows, *of_column = line.values()
