@@ -1,7 +1,8 @@
 """What the figures read from a job's results: curves over layers and matrices of layers."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -88,19 +89,23 @@ def own_layers(results: xr.Dataset, model: str, side: str) -> list[int]:
         model: the compared model.
         side: `pt` for the pretrained model that it is compared with, `ft` for itself.
     """
-    known = _scores(results, "stir").sel(model=model).notnull()
+    axes = ("direction", "reference_layer", "target_layer")
+    scores = results["stir"].sel(model=model).transpose(*axes, ...)
+    # In numpy: this is asked for every curve and matrix of a page.
+    known = np.asarray(np.isfinite(scores.values).any(axis=(3, 4)))
+    references, targets = (scores[axis].values for axis in axes[1:])
     found: set[int] = set()
-    for direction in DIRECTIONS:
-        named = zip(direction.split("|"), ("target_layer", "reference_layer"), strict=True)
-        for axis in (axis for who, axis in named if who == side):
-            there = known.sel(direction=direction)
-            there = there.any([dim for dim in there.dims if dim != axis])
-            found |= {int(layer) for layer in there[axis].values[there.values]}
+    for direction, there in zip(scores["direction"].values, known, strict=True):
+        target, reference = direction.split("|")
+        if reference == side:
+            found |= set(references[there.any(axis=1)].tolist())
+        if target == side:
+            found |= set(targets[there.any(axis=0)].tolist())
     # Whoever looks does so with all layers, so that one comparison tells them.
     return sorted(found) or layers_of(results)
 
 
-def _layers_of_both(results: xr.Dataset, model: str, direction: str) -> list[int]:
+def layers_of_both(results: xr.Dataset, model: str, direction: str) -> list[int]:
     """The layers that the inverted model and the one that looks have."""
     both = (own_layers(results, model, side) for side in direction.split("|"))
     return sorted(set.intersection(*map(set, both)))
@@ -116,7 +121,9 @@ def score_matrix(
 ) -> Matrix:
     """A score for all layers that look, in rows, and all inverted ones, mean over seeds."""
     target, reference = direction.split("|")
-    cells = _scores(results, score).sel(model=model, epoch=epoch, direction=direction).mean("seed")
+    cells = (
+        known_scores(results, score).sel(model=model, epoch=epoch, direction=direction).mean("seed")
+    )
     rows, columns = (own_layers(results, model, side) for side in (target, reference))
     cells = cells.transpose("target_layer", "reference_layer")
     return Matrix(rows, columns, cells.sel(target_layer=rows, reference_layer=columns).values)
@@ -126,8 +133,8 @@ def metric_curve(
     results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str
 ) -> Curve:
     """The diagonal of a metric's matrix: the same layer on both sides."""
-    chosen = _metric(results, metric).sel(model=model, epoch=epoch, estimator=estimator)
-    layers = _layers_of_both(results, model, "ft|pt")
+    chosen = known_metric(results, metric).sel(model=model, epoch=epoch, estimator=estimator)
+    layers = layers_of_both(results, model, "ft|pt")
     diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     seeds = diagonal["seeds"].values
     # The table says 0 where there is one seed, which is not a spread of 0.
@@ -139,8 +146,8 @@ def score_curve(
     results: xr.Dataset, score: str, *, model: str, epoch: int, direction: str
 ) -> Curve:
     """A score where the layer that looks is the layer that was inverted."""
-    chosen = _scores(results, score).sel(model=model, epoch=epoch, direction=direction)
-    layers, axes = _layers_of_both(results, model, direction), ("reference_layer", "target_layer")
+    chosen = known_scores(results, score).sel(model=model, epoch=epoch, direction=direction)
+    layers, axes = layers_of_both(results, model, direction), ("reference_layer", "target_layer")
     diagonal = _diagonal(chosen.to_dataset(name=score), *axes, layers)
     return _over_seeds(layers, diagonal[score])
 
@@ -149,24 +156,24 @@ def inversion_curve(
     results: xr.Dataset, column: str, *, model: str, epoch: int, direction: str
 ) -> Curve:
     """A column that belongs to the inversion alone, e.g. `residual_median`."""
-    values = _scores(results, column).sel(model=model, epoch=epoch, direction=direction)
+    values = known_scores(results, column).sel(model=model, epoch=epoch, direction=direction)
     layers = own_layers(results, model, direction.split("|")[1])
     return _over_seeds(layers, values.sel(reference_layer=layers).rename(reference_layer="layer"))
 
 
 def matrix(results: xr.Dataset, metric: str, *, model: str, epoch: int, estimator: str) -> Matrix:
     """A metric for all pairs of layers for which it is defined."""
-    cells = _metric(results, metric)["mean"]
+    cells = known_metric(results, metric)["mean"]
     cells = cells.sel(model=model, epoch=epoch, estimator=estimator)
     cells = cells.transpose("row_layer", "column_layer")
-    rows, columns = _defined(results, metric, model)
+    rows, columns = defined_layers(results, metric, model)
     return Matrix(rows, columns, cells.sel(row_layer=rows, column_layer=columns).values)
 
 
-def _defined(results: xr.Dataset, metric: str, model: str) -> tuple[list[int], list[int]]:
+def defined_layers(results: xr.Dataset, metric: str, model: str) -> tuple[list[int], list[int]]:
     """Layers of rows and columns: a difference needs a layer that both models have."""
     pt, ft = (own_layers(results, model, side) for side in ("pt", "ft"))
-    shared = _layers_of_both(results, model, "ft|pt")
+    shared = layers_of_both(results, model, "ft|pt")
     match metric:
         case "learning" | "flow":
             return shared, ft
@@ -183,8 +190,8 @@ def metric_over_epochs(
 ) -> tuple[list[int], list[int], Numbers]:
     """Epochs, layers and the diagonal of a metric at each of them: (epoch, layer)."""
     epochs = epochs_of(results, model)
-    chosen = _metric(results, metric).sel(model=model, estimator=estimator, epoch=epochs)
-    layers = _layers_of_both(results, model, "ft|pt")
+    chosen = known_metric(results, metric).sel(model=model, estimator=estimator, epoch=epochs)
+    layers = layers_of_both(results, model, "ft|pt")
     diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     return epochs, layers, diagonal["mean"].transpose("epoch", "layer").values
 
@@ -195,7 +202,7 @@ def subspace_curve(results: xr.Dataset, *, model: str, epoch: int) -> SubspaceCu
     axes = ("pretrained_layer", "compared_layer")
     every = results[names].sel(model=model, epoch=epoch)
     every = every.reindex(dict.fromkeys(axes, layers_of(results)))
-    layers = _layers_of_both(results, model, "ft|pt")
+    layers = layers_of_both(results, model, "ft|pt")
     same = _diagonal(every, *axes, layers)
     similarity, chance, directions = (same[name].values for name in names)
     return SubspaceCurve(layers, similarity, chance, _range_of(directions))
@@ -240,23 +247,35 @@ def accuracy(results: xr.Dataset, model: str) -> tuple[list[int], Numbers]:
     return known["training_epoch"].values.tolist(), known.values.astype(np.float64)
 
 
-def _scores(results: xr.Dataset, column: str) -> xr.DataArray:
+def known_scores(results: xr.Dataset, column: str) -> xr.DataArray:
     """A column of the results with every direction and layer, NaN where nothing is known yet."""
-    scores = results[column].reindex(direction=list(DIRECTIONS))
-    layers = layers_of(results)
-    return scores.reindex({axis: layers for axis in scores.dims if str(axis).endswith("_layer")})
+    scores, layers = results[column], layers_of(results)
+    axes = {axis: layers for axis in scores.dims if str(axis).endswith("_layer")}
+    return _on(scores, {"direction": list(DIRECTIONS), **axes})
 
 
-def _metric(results: xr.Dataset, metric: str) -> xr.Dataset:
+def known_metric(results: xr.Dataset, metric: str) -> xr.Dataset:
     """Mean, std and seeds of a metric for every pair of layers, NaN where nothing is known yet."""
     names = {metric: "mean", f"{metric}_std": "std", f"{metric}_seeds": "seeds"}
     layers = layers_of(results)
     if metric in results:
-        return results[list(names)].rename(names).reindex(row_layer=layers, column_layer=layers)
+        return _on(results[list(names)].rename(names), dict.fromkeys(_CELL, layers))
     axes = {name: results[name].values for name in ("model", "estimator", "epoch")}
     axes |= {"row_layer": layers, "column_layer": layers}
     unknown = xr.DataArray(np.nan, coords=axes, dims=list(axes))
     return xr.Dataset(dict.fromkeys(names.values(), unknown))
+
+
+_CELL = ("row_layer", "column_layer")
+_Labelled = TypeVar("_Labelled", xr.DataArray, xr.Dataset)
+
+
+def _on(values: _Labelled, axes: Mapping[Hashable, list]) -> _Labelled:
+    """The values at given places, NaN where there are none."""
+    # As a rule they are there already, and reindexing takes milliseconds each time.
+    others = {axis: places for axis, places in axes.items()
+              if values.indexes[axis].tolist() != places}  # fmt: skip
+    return values.reindex(others) if others else values
 
 
 def _diagonal(cells: xr.Dataset, first: str, second: str, layers: list[int]) -> xr.Dataset:
