@@ -8,6 +8,7 @@ checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
 jobs/<job>/<table>.parquet          results of one job
 jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
+jobs/<job>/page.html                all there is to see of a job, in one file
 jobs/<job>/runs/<time>-<random>.json  what a run of a job took: a log, on which nothing depends
 datasets/<name>/index.parquet       the images of a dataset, and the shard that holds each
 datasets/<name>/<split>/<number>-<digest>.parquet  a shard of its images
@@ -45,6 +46,7 @@ _JOB = rf"{JOBS}/(?P<job>{_NAME})"
 _ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
+_PAGE = re.compile(rf"{_JOB}/page\.html")
 _RUN = re.compile(rf"{_JOB}/runs/(?P<began>[0-9]{{8}}T[0-9]{{6}}Z)-(?P<number>[0-9a-f]{{8}})\.json")
 _BEGAN = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(
@@ -203,6 +205,17 @@ def parse_figure_key(key: str) -> tuple[str, str] | None:
     """Job and file of a figure's key, or None for any other key."""
     match = _FIGURE.fullmatch(key)
     return (match["job"], match["file"]) if match else None
+
+
+def page_key(job: str) -> str:
+    """The key of a job's page."""
+    return f"{result_folder(job)}/page.html"
+
+
+def parse_page_key(key: str) -> str | None:
+    """The job that a page is of, or None for any other key."""
+    match = _PAGE.fullmatch(key)
+    return match and match["job"]
 
 
 def run_folder(job: str) -> str:

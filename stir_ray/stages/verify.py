@@ -20,6 +20,7 @@ from stir_ray.lake.layout import (
     parse_checkpoint_key,
     parse_figure_key,
     parse_index_key,
+    parse_page_key,
     parse_part_key,
     parse_result_key,
     parse_resume_key,
@@ -88,7 +89,7 @@ Seen = Finding | str
 
 
 def verify(lake: Lake, *also: Asked) -> Iterator[Seen]:
-    """Read every object of a lake but figures, whose bytes nothing vouches for.
+    """Read every object of a lake but figures and pages, whose bytes nothing vouches for.
 
     Parts are held against the plan of every job that can be planned, which takes its models,
     images and trainings: where one of these is damaged, there is more to see once it is mended.
@@ -111,7 +112,11 @@ def verify(lake: Lake, *also: Asked) -> Iterator[Seen]:
         yield seen
     planned = dict(_promises(lake, also))
     yield from _read(lambda key: _of_part(lake, key, planned.get(key), whole), parts)
-    vouched = {key: size for key, size in of_jobs.items() if not parse_figure_key(key)}
+    vouched = {
+        key: size
+        for key, size in of_jobs.items()
+        if not (parse_figure_key(key) or parse_page_key(key))
+    }
     yield from _read(partial(_of_job, lake), vouched)
     yield from _read(partial(_of_dataset, lake), of_datasets)
 

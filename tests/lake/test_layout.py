@@ -17,10 +17,12 @@ from stir_ray.lake.layout import (
     figure_key,
     index_key,
     is_costly,
+    page_key,
     parse_asked_key,
     parse_checkpoint_key,
     parse_figure_key,
     parse_index_key,
+    parse_page_key,
     parse_part_key,
     parse_result_key,
     parse_resume_key,
@@ -173,13 +175,14 @@ def test_what_lies_in_the_folder_of_a_job_is_told_apart(
         result_key(job, table),
         asked_key(job, asked),
         figure_key(job, file),
+        page_key(job),
         run_key(job, began, number),
     ]
-    expected = [(job, table), (job, asked), (job, file), (job, began, number)]
-    parsers = [parse_result_key, parse_asked_key, parse_figure_key, parse_run_key]
+    expected = [(job, table), (job, asked), (job, file), job, (job, began, number)]
+    parsers = [parse_result_key, parse_asked_key, parse_figure_key, parse_page_key, parse_run_key]
     for parse, own, said in zip(parsers, keys, expected, strict=True):
         assert parse(own) == said
-        assert [parse(key) for key in keys if key != own] == [None, None, None]
+        assert [parse(key) for key in keys if key != own] == [None] * 4
         assert parse(f"{own}\n") is parse(f"lake/{own}") is None
         assert parse_part_key(own) is parse_checkpoint_key(own) is None
 
