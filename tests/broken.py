@@ -17,7 +17,7 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
-from stir_ray.report.publish import write_figures
+from stir_ray.report.page.write import Report, write_report
 from stir_ray.stages import compare, invert
 from stir_ray.stages.asked import look
 from stir_ray.stages.study import read_study
@@ -99,13 +99,13 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
 
 def with_figures(patch: pytest.MonkeyPatch) -> None:
     """Of runs, where there would be none."""
-    patch.setattr("workflows.results.write_figures", write_figures)
+    patch.setattr("workflows.results.write_report", write_report)
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
-    """They take longer than all the rest."""
+    """They take longer than all the rest; nor is there a page."""
 
-    def none(*_: Any) -> str:
-        return "nowhere"
+    def none(*_: Any) -> Report:
+        return Report("nowhere", "nowhere")
 
-    patch.setattr("workflows.results.write_figures", none)
+    patch.setattr("workflows.results.write_report", none)

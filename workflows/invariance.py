@@ -13,6 +13,7 @@ from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study
 from stir_ray.plan.words import counted, enumerated
 from stir_ray.report import summary
+from stir_ray.report.page.write import Report
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.compute import Everything, Tally, Wanted
 from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
@@ -35,13 +36,13 @@ class Summary:
     Attributes:
         tally: tasks run and failed, those of all jobs of the file.
         reduced: how complete the results are.
-        figures: the folder or URL of the figures.
+        report: where page and figures are.
         left: tasks of the job that are not done, whichever run tried them last.
     """
 
     tally: Tally
     reduced: Reduced
-    figures: str
+    report: Report
     left: Unfinished
 
     def nothing_missing(self) -> None:
@@ -80,8 +81,9 @@ class Summaries:
             if len(grid.jobs) > 1:
                 yield summary.of_one_of_many(job, of_job.reduced)
             else:
+                yield f"Page: {of_job.report.page}"
                 yield summary.of_results(job, of_job.reduced)
-                yield f"Figures: {of_job.figures}"
+                yield f"Figures: {of_job.report.figures}"
 
     def nothing_missing(self) -> None:
         """Go on only if all is computed.
@@ -188,10 +190,10 @@ def _compute(
 
 
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
-    reduced, figures = reduced_and_drawn(asked, study, lake)
+    reduced, report = reduced_and_drawn(asked, study, lake)
     is_done = reduced.is_complete and not tally.failed
     left = Unfinished() if is_done else unfinished(missing_tasks(asked, lake), lake)
-    return Summary(tally, reduced, figures, left)
+    return Summary(tally, reduced, report, left)
 
 
 def program(grid: Grid, *, serial: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What a run ends with for each of its jobs: results, analyses and figures."""
+"""What a run ends with for each of its jobs: results, analyses, page and figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
@@ -8,15 +8,16 @@ from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.study import Study
 from stir_ray.plan.words import enumerated
-from stir_ray.report.publish import write_figures
+from stir_ray.report.page.write import Report, write_report
+from stir_ray.report.publish import ReducedJob
 from stir_ray.stages.analyse_job import analyse_robustness
 from stir_ray.stages.reduce import Reduced, reduce_job
 
 Finished = TypeVar("Finished")
 
 
-def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, str]:
-    """How complete a job is, and where its figures are.
+def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, Report]:
+    """How complete a job is, and where its page and figures are.
 
     Args:
         asked: the job.
@@ -25,7 +26,7 @@ def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, 
     """
     reduced = reduce_job(asked, study, lake)
     analyse_robustness(asked.job, study, lake, reduced)
-    return reduced, write_figures(asked.job, study, lake, reduced)
+    return reduced, write_report(ReducedJob(asked, study, lake, reduced))
 
 
 def of_each(

@@ -101,7 +101,8 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     print(f"{done.chosen} of {done.failed} failed tasks chosen.")
     print(summary.of_tasks(done.summary.tally.ran))
     print(summary.of_results(said, done.summary.reduced))
-    print(f"Figures: {done.summary.figures}")
+    print(f"Page: {done.summary.report.page}")
+    print(f"Figures: {done.summary.report.figures}")
     done.summary.nothing_missing()
 
 

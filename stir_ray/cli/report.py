@@ -12,7 +12,8 @@ from stir_ray.cli.arguments import JobFiles, Overrides, begun
 from stir_ray.cli.points import for_each_job
 from stir_ray.errors import StirRayError
 from stir_ray.job.files import read_jobs
-from stir_ray.report.publish import Beside, write_figures
+from stir_ray.report.page.write import write_report
+from stir_ray.report.publish import Beside, ReducedJob
 from stir_ray.report.publish_several import Shown, write_side_by_side
 from stir_ray.report.published import Chosen, read_published
 from stir_ray.stages.analyse_job import analyse_robustness
@@ -32,10 +33,11 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Draw the figures of the results that are there, and name their folder.
+    """Write the page of the results that are there, and their figures, and name both.
 
-    Several jobs, or those of a grid, are drawn in one figure too, with a table of what differs
-    between them (CSV): in the folder of the figures of the first file.
+    The page is one HTML file that shows all there is and asks nothing of a network. Several jobs,
+    or those of a grid, are shown together too: a page, a figure, and a table of what differs
+    between them (CSV), in the folder of the figures of the first file.
 
     Example: stir-ray report jobs/digits.yaml --compare jobs/paper/reference.json
     """
@@ -73,7 +75,9 @@ def _of_file(
     analyse_robustness(known.job, study, known.lake, reduced)
     depth = model_card(known.asked, known.facts)["depth"]
     beside = Beside(published, depth) if published else None
-    print(write_figures(known.job, study, known.lake, reduced, beside))
+    done = write_report(ReducedJob(known.asked, study, known.lake, reduced), beside)
+    print(done.page)
+    print(done.figures)
     if reduced.present:
         shown.append(Shown(known.job, known.lake, reduced, depth))
 

@@ -18,8 +18,8 @@ _ESTIMATOR = "biased"
 
 def analysis_figures(analysed: Analysed) -> Iterator[tuple[str, Maker]]:
     """File stem and maker of each figure of every model that has a hypothesis with an r."""
-    for of, rows, correlations in _models(analysed):
-        name, note = of.model.replace("_", "-"), _sample(analysed, of, rows)
+    for of, rows, correlations in models_analysed(analysed):
+        name, note = of.model.replace("_", "-"), sample_of(analysed, of, rows)
         against = _against(of)
         make = partial(hypotheses_figure, rows, against=against, sample=note)
         yield f"12-hypotheses-{name}", make
@@ -33,14 +33,17 @@ def prefix_figures_beside(
     analysed: Analysed, published: Sequence[Prefixes]
 ) -> Iterator[tuple[str, Maker]]:
     """Those of the first epochs alone, with what others published dashed."""
-    for of, rows, correlations in _models(analysed) if published else ():
+    for of, rows, correlations in models_analysed(analysed) if published else ():
         if prefixes_of(correlations):
-            place = {"model": of.model, "sample": _sample(analysed, of, rows)}
+            place = {"model": of.model, "sample": sample_of(analysed, of, rows)}
             make = partial(prefixes_figure, correlations, published=published, **place)
             yield f"17-prefixes-beside-published-{of.model.replace('_', '-')}", make
 
 
-def _models(analysed: Analysed) -> Iterator[tuple[Trajectory, pd.DataFrame, pd.DataFrame]]:
+def models_analysed(
+    analysed: Analysed,
+) -> Iterator[tuple[Trajectory, pd.DataFrame, pd.DataFrame]]:
+    """Of every model with an r: its curves, and its rows of both tables, by biased CKA."""
     for of in analysed.of:
         rows, correlations = (
             table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
@@ -57,7 +60,8 @@ def _against(of: Trajectory) -> str:
     return f"accuracy at {many} {spelled(of.severities)}, averaged"
 
 
-def _sample(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
+def sample_of(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
+    """Of what images and seeds an analysis is, in sentences."""
     seeds = int(rows["seeds"].max())
     said = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
     tested = ""

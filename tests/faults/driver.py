@@ -17,6 +17,7 @@ from stir_ray import cli
 from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.lake.objects import Objects
 from stir_ray.plan.tasks import Task
+from stir_ray.report.page.write import Report
 from stir_ray.stages import work
 from workflows import executors, results
 
@@ -49,8 +50,8 @@ def main(command: Command) -> None:
     with command.said.open("w") as said:
         os.dup2(said.fileno(), sys.stdout.fileno())
         os.dup2(said.fileno(), sys.stderr.fileno())
-    # Each takes seconds to draw, and none is looked at.
-    results.write_figures = lambda *_: "nowhere"
+    # Each figure takes seconds to draw, and none is looked at.
+    results.write_report = lambda *_: Report("nowhere", "nowhere")
     executors.make_worker = functools.partial(make_worker, command.ledger)
     executors.make_worker_process = executors.make_worker
     if command.die_before_put:

@@ -1,0 +1,123 @@
+"""What a lake keeps of the first images: original, inverted, and what models take them for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
+from stir_ray.lake.tables import Lake, images_of
+from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
+from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.parts import Part
+from stir_ray.plan.study import Study
+from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
+
+SHOWN = 8
+"""Images in the gallery."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a model takes the first images for, and the images inverted from one layer.
+
+    Attributes:
+        by: the model that looks, in words.
+        original: class of each image, from 0.
+        inverted: likewise.
+    """
+
+    by: str
+    original: tuple[int, ...]
+    inverted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A gallery with what is known of classes.
+
+    Attributes:
+        gallery: the images.
+        labels: class of each original, from 0.
+        taken: by place of the panel and layer, by each model that looks and predicts.
+    """
+
+    gallery: Gallery
+    labels: tuple[int, ...]
+    taken: Mapping[tuple[int, int], tuple[Taken, ...]]
+
+
+def read_gallery(study: Study, lake: Lake) -> Labelled:
+    """The first images, and what the pretrained and the last finetuned model made of them."""
+    image_set = lake.read(IMAGE_SETS, study.question.image_part.id).slice(0, SHOWN)
+    shape = [image_set[name][0].as_py() for name in ("channels", "height", "width")]
+    pixels = [np.frombuffer(image.as_py(), np.float32) for image in image_set["image"]]
+    originals = np.stack(pixels).reshape(-1, *shape)
+    panel = partial(_panel, study=study, lake=lake, originals=originals)
+    shown = [(study.pretrained, None), *_last(study)]
+    return Labelled(
+        Gallery(originals, tuple(panel(checkpoint, keep) for checkpoint, keep in shown)),
+        tuple(image_set["label"].to_pylist()),
+        {
+            (place, layer): tuple(_taken(study, reference, layer, lake))
+            for place, (reference, _) in enumerate(shown)
+            for layer in study.question.layers_of(reference)
+        },
+    )
+
+
+def _last(study: Study) -> list[tuple[Checkpoint, int | None]]:
+    """The last checkpoint of the finetuned model, or else of the one there is, if it is kept."""
+    last = [(one[-1], study.keep) for one in study.compared.values() if one and study.keep != 0]
+    return last[:1]
+
+
+def _panel(
+    checkpoint: Checkpoint,
+    keep: int | None,
+    *,
+    study: Study,
+    lake: Lake,
+    originals: NDArray[np.float32],
+) -> GalleryPanel:
+    """One model's inversions with the first seed; what is not stored is missing."""
+    question, seed = study.question, study.seeds[0]
+    layers = []
+    for layer in question.layers_of(checkpoint):
+        kept = _read(IMAGES, question.images(checkpoint, layer, seed, keep), lake)
+        record = _read(INVERSIONS, question.inversion(checkpoint, layer, seed), lake)
+        images = np.full(originals.shape, np.nan, np.float32)
+        residuals = np.full(len(originals), np.nan)
+        if kept is not None and record is not None:
+            found = images_of(kept)[: len(originals)]
+            images[: len(found)] = found
+            residuals[: len(found)] = record["residual"].to_numpy()[: len(found)]
+        layers.append(InvertedLayer(layer, images, residuals))
+    return GalleryPanel(_title(checkpoint), tuple(layers))
+
+
+def _title(checkpoint: Checkpoint) -> str:
+    epoch = "" if checkpoint.role == PRETRAINED else f", epoch {checkpoint.epoch}"
+    return f"{checkpoint.role.replace('_', ' ').capitalize()} model{epoch}"
+
+
+def _taken(study: Study, reference: Checkpoint, layer: int, lake: Lake) -> Iterator[Taken]:
+    compared = [one[-1] for one in study.compared.values() if one]
+    looking = [study.pretrained, *compared] if reference.role == PRETRAINED else [
+        reference, study.pretrained
+    ]  # fmt: skip
+    for target in looking:
+        comparison = Comparison(study.question, reference, target, layer, study.seeds[0])
+        part = comparison.predictions
+        found = _read(PREDICTIONS, part, lake) if part else None
+        if found is not None:
+            classes = (found[f"class_of_{name}"].to_pylist() for name in ("image", "inverted"))
+            original, inverted = (tuple(of[:SHOWN]) for of in classes)
+            yield Taken(_title(target), original, inverted)
+
+
+def _read(schema: TableSchema, part: Part, lake: Lake) -> pa.Table | None:
+    return lake.read(schema, part.id) if lake.has(schema, part.id) else None

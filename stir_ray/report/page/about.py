@@ -1,0 +1,197 @@
+"""What was computed, in a sentence and in lists: models, data, settings, versions, cost."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stir_ray.job import Job
+from stir_ray.plan.asked import Asked
+from stir_ray.plan.checkpoints import PRETRAINED
+from stir_ray.plan.estimate import CPU
+from stir_ray.plan.study import Study
+from stir_ray.plan.words import counted, spelled
+from stir_ray.report import style
+from stir_ray.report.summary import of_convergence
+from stir_ray.secrets import without_secrets
+from stir_ray.stages.rates import device_seconds
+from stir_ray.stages.reduce import Reduced
+from stir_ray.stages.runs import Run
+from stir_ray.version import __version__
+
+Rows = Sequence[tuple[str, str]]
+"""Names and what they are."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a job is of.
+
+    Attributes:
+        name: of the job.
+        sentence: what was computed.
+        converged: whether the inversions did, in a sentence; empty where it is not known.
+        warnings: what to know before anything else is read.
+        settings: of the job, flat.
+        versions: of the code and of what it stands on.
+        cost: of its runs, by stage.
+        runs: in words.
+    """
+
+    name: str
+    sentence: str
+    converged: str = ""
+    warnings: Sequence[str] = ()
+    settings: Rows = ()
+    versions: Rows = ()
+    cost: Sequence[Sequence[str]] = ()
+    runs: str = ""
+    cost_columns: Sequence[str] = field(
+        default=("stage", "tasks that ran", "failed", "seconds of work", "devices")
+    )
+
+
+def about(
+    asked: Asked, study: Study, reduced: Reduced, runs: Sequence[Run], made_by: Mapping[str, Any]
+) -> About:
+    """Of a job.
+
+    Args:
+        asked: the job.
+        study: its models and images.
+        reduced: how complete its results are.
+        runs: that left a record, oldest first.
+        made_by: provenance of one of its parts; empty where there is none yet.
+    """
+    job = asked.job
+    said = " ".join(of_convergence(job, reduced.convergence))
+    doubts = said.removeprefix("WARNING: ")
+    is_doubtful = doubts != said
+    warnings = [*([doubts[:1].upper() + doubts[1:]] if is_doubtful else []), *_gaps(reduced)]
+    return About(
+        name=job.name,
+        sentence=_sentence(job, study, reduced),
+        converged="" if is_doubtful else said,
+        warnings=warnings,
+        settings=[(name, without_secrets(value)) for name, value in _flat(_settings(job))],
+        versions=list(_versions(made_by)),
+        cost=list(_cost(runs)),
+        runs=_in_words(runs),
+    )
+
+
+def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
+    layers = study.question.layers
+    seeds = counted(len(study.seeds), "noise start")
+    pretrained = study.pretrained.architecture.timm
+    compared = " and ".join(
+        _compared(role, [one.epoch for one in several], several[0].architecture.timm, pretrained)
+        for role, several in study.compared.items()
+        if several
+    )
+    done = "was" if reduced.is_complete else "is being"
+    return (
+        f"Each of layers {spelled(layers)} of a pretrained model ({pretrained}) {done} inverted on "
+        f"{job.images.count} images of {_data(job)} from {seeds} each, and compared with "
+        f"{compared or 'no other model yet'}."
+    )
+
+
+def _compared(role: str, epochs: Iterable[int], timm: str, pretrained: str) -> str:
+    other = f" ({timm})" if timm != pretrained else ""
+    name = style.MODEL_NAMES.get(role, role)
+    if role == "finetuned":
+        shown = spelled(epochs)
+        many = "epoch" if shown.isdigit() else "epochs"
+        return f"the finetuned model{other} at {many} {shown}"
+    return f"a model trained {name}{other}"
+
+
+def _data(job: Job) -> str:
+    data = job.data.model_dump(mode="json")
+    name = data.get("name") or data.get("path") or data["source"]
+    classes = data.get("classes")
+    chosen = f" (classes {spelled(classes)})" if classes else ""
+    return f"the {job.images.split} split of {name}{chosen}"
+
+
+def _gaps(reduced: Reduced) -> Iterator[str]:
+    if reduced.missing:
+        yield (
+            f"{reduced.missing} of {reduced.cells} cells have no number yet; they are hatched or "
+            "left out below, and never counted as 0. `stir-ray failures` says which failed and "
+            "why, `stir-ray run` computes what is missing."
+        )
+    if reduced.untested:
+        yield f"{reduced.untested} of {reduced.models} models are not tested on images yet."
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    return job.model_dump(mode="json", exclude={"execution", "schema_version"}, exclude_none=True)
+
+
+def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, one in value.items():
+        path = f"{above}{key}"
+        if isinstance(one, Mapping):
+            yield from _flat(one, f"{path}.")
+        elif isinstance(one, list):
+            is_long = len(one) > 12 and all(isinstance(item, int) for item in one)
+            yield path, spelled(one) if is_long else ", ".join(str(item) for item in one)
+        else:
+            yield path, str(one)
+
+
+def _versions(made_by: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "this page", f"stir_ray {__version__}"
+    if not made_by:
+        return
+    yield "computed by", f"stir_ray {made_by.get('version')} (code {str(made_by.get('code'))[:12]})"
+    for name, version in {"python": made_by.get("python"), **made_by.get("packages", {})}.items():
+        yield name, str(version)
+    yield "device of the first inversion", str(made_by.get("device"))
+    yield "machine", str(made_by.get("host"))
+
+
+def worked(runs: Iterable[Run]) -> list[Run]:
+    """Those in which there was something to do."""
+    return [run for run in runs if any(took.ran for took in run.stages.values())]
+
+
+def _cost(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
+    stages = dict.fromkeys(stage for run in runs for stage in run.stages)
+    for stage in stages:
+        of = [run for run in runs if stage in run.stages]
+        took = [run.stages[stage] for run in of]
+        ran = sum(one.ran for one in took)
+        if not ran:
+            continue
+        seconds = sum(one.seconds + one.failed_seconds for one in took)
+        devices = sorted({name for run in of for name in run.devices.get(stage, ())})
+        on_gpu = sum(device_seconds(run, stage, run.stages[stage].seconds) for run in of)
+        gpu = f" ({on_gpu / 3600:.3g} GPU hours)" if devices and CPU not in devices else ""
+        failed = str(sum(one.failed for one in took))
+        yield stage, str(ran), failed, f"{seconds:,.0f}{gpu}", ", ".join(devices)
+
+
+def _in_words(runs: Sequence[Run]) -> str:
+    if not runs:
+        return "No run left a record of what it took."
+    last = runs[-1]
+    minutes = sum((run.updated - run.began).total_seconds() for run in runs) / 60
+    ended = "has no recorded end: it runs, or was killed" if last.exit_code is None else last.ended
+    shared = " Other jobs were computed in some of them." if any(
+        len(run.jobs) > 1 for run in runs
+    ) else ""  # fmt: skip
+    where = f" on {counted(len(last.nodes), 'machine')}" if last.nodes else ""
+    return (
+        f"{counted(len(runs), 'run')} that had something to do took {minutes:,.1f} minutes. The "
+        f"last began {last.began:%Y-%m-%d %H:%M} UTC with {counted(last.workers, 'worker')}"
+        f"{where}; {ended}.{shared}"
+    )
+
+
+def role_title(role: str, epoch: int) -> str:
+    """A model in a heading."""
+    if role == PRETRAINED:
+        return "The pretrained model"
+    return f"The {style.MODEL_NAMES.get(role, role)} model, epoch {epoch}"

@@ -1,0 +1,175 @@
+"""The section of the correlation study: what goes with accuracy, and every reason to doubt it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stir_ray.numerics.statistics import examine, verdict
+from stir_ray.report import style
+from stir_ray.report.analysed import models_analysed, sample_of
+from stir_ray.report.page.plots import (
+    LINE_COLOURS,
+    SYMBOLS,
+    Line,
+    Panel,
+    Plot,
+    Section,
+    Variant,
+    severity_colours,
+)
+from stir_ray.report.page.values import decimals
+from stir_ray.report.strongest import prefixes_of, summary_of
+from stir_ray.stages.analyse_job import Analysed
+from stir_ray.stages.trajectories import Trajectory
+
+_SHOWN = 5
+"""Hypotheses of a family that the page lists; the table `hypotheses` has all."""
+_WORDS = (
+    (
+        "The paper asks whether what happens to the layers goes with accuracy on corrupted images "
+        "over the epochs. Hundreds of summaries of the layers are tried, and neighbouring epochs "
+        "are nearly the same measurement twice. So an r and its p alone mislead: beside them "
+        "stand what is left of r between ranks, between the steps from epoch to epoch, given "
+        "clean accuracy and without the first epochs, and how often chance does as well."
+    ),
+)
+_COLUMNS = {
+    "pearson_r": "r",
+    "pearson_p": "p, were epochs independent",
+    "bonferroni_p": "p, Bonferroni",
+    "max_statistic_p": "p, shifts, all tried",
+    "effective_epochs": "epochs they are worth",
+    "spearman_r": "r of ranks",
+    "differences_r": "r of steps",
+    "given_clean_r": "r given clean accuracy",
+    "without_first_1_r": "r without epoch 1",
+    "without_first_3_r": "r without the first 3",
+    "without_first_5_r": "r without the first 5",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below a heading each."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class StudySection:
+    """What the template shows of an analysis: a section, and the tables in it."""
+
+    section: Section
+    tables: Sequence[Table]
+
+
+def study_section(analysed: Analysed) -> StudySection | None:
+    """Of every model that has a hypothesis with an r; None where there is none."""
+    plots, tables, warnings = [], [], []
+    for of, rows, correlations in models_analysed(analysed):
+        note = sample_of(analysed, of, rows)
+        best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]].to_dict("records")
+        name = style.MODEL_NAMES.get(of.model, of.model)
+        tables.append(_table(rows, f"The strongest hypotheses about the {name} model"))
+        warnings += [_doubts(of, row, name) for row in best]
+        plots.append(_against_accuracy(of, best, note))
+        plots += _prefixes(of, correlations, note)
+    if not plots:
+        return None
+    section = Section(
+        "study",
+        "What goes with robustness",
+        _WORDS,
+        paper="Section 6, Table 1 and Figure 14 of Merlin et al. 2023",
+        plots=plots,
+        warnings=warnings,
+    )
+    return StudySection(section, tables)
+
+
+def _table(rows: pd.DataFrame, title: str) -> Table:
+    shown = rows[(rows["rank"] <= _SHOWN) & ~rows["is_undefined"]].sort_values(["family", "rank"])
+    undefined = int(rows["is_undefined"].sum())
+    said = f"{title}: {len(rows)} were tried, {undefined} of them undefined"
+    return Table(
+        said,
+        ["hypothesis", *_COLUMNS.values()],
+        [
+            [str(row["hypothesis"]), *(_number(row[column]) for column in _COLUMNS)]
+            for row in shown.to_dict("records")
+        ],
+    )
+
+
+def _number(value: float) -> str:
+    if np.isnan(value):
+        return "–"
+    return f"{value:.2g}" if abs(value) < 0.001 else f"{value:.3g}"
+
+
+def _doubts(of: Trajectory, row: Mapping[Any, Any], name: str) -> str:
+    """What `stir-ray analyse` says of a hypothesis."""
+    summary = summary_of(row, of)
+    known = np.isfinite(summary) & np.isfinite(of.accuracy).all(axis=0)
+    if of.clean is not None:
+        known &= np.isfinite(of.clean)
+    evidence = examine(
+        summary[known],
+        of.accuracy[:, known],
+        clean=None if of.clean is None else of.clean[known],
+        epochs=tuple(np.asarray(of.epochs)[known].tolist()),
+    )
+    said = " ".join(verdict(evidence, family_wise=float(row["max_statistic_p"])))
+    return f"{name.capitalize()} model, {row['hypothesis']}: {said}"
+
+
+def _against_accuracy(of: Trajectory, best: Sequence[Mapping[Any, Any]], note: str) -> Plot:
+    colours, name = severity_colours(), style.MODEL_NAMES.get(of.model, of.model)
+    panels = []
+    for row in best:
+        x = decimals(summary_of(row, of))
+        lines = [
+            Line(
+                f"severity {severity}" if severity else "clean",
+                colours[severity],
+                [0.0 if one is None else one for one in x],
+                [None if x[place] is None else one for place, one in enumerate(decimals(values))],
+                symbol=SYMBOLS[severity],
+            )
+            for severity, values in zip(of.severities, 100 * of.accuracy, strict=True)
+        ]
+        panels.append(
+            Panel(f"r = {row['pearson_r']:.2f}", str(row["hypothesis"]), "accuracy (%)", lines,
+                  rules=(), is_scatter=True, labels=[f"epoch {epoch}" for epoch in of.epochs])
+        )  # fmt: skip
+    title = f"The strongest hypothesis of each family, epoch by epoch: {name} model"
+    return Plot(f"strongest-{of.model}", title, "", [Variant("", panels, note)])
+
+
+def _prefixes(of: Trajectory, correlations: pd.DataFrame, note: str) -> Iterator[Plot]:
+    found = prefixes_of(correlations)
+    if not found:
+        return
+    lines = [
+        Line(
+            hypothesis,
+            LINE_COLOURS[place % len(LINE_COLOURS)],
+            [int(epoch) for epoch in r.index],
+            decimals(r.to_numpy(dtype=np.float64)),
+            symbol=SYMBOLS[place % len(SYMBOLS)],
+        )
+        for place, (hypothesis, r) in enumerate(found.items())
+    ]
+    panel = Panel("", "last epoch that is counted", "r with accuracy", lines, highest=1.0)
+    title = f"What r would be had training stopped earlier: {style.MODEL_NAMES[of.model]} model"
+    yield Plot(
+        f"prefixes-{of.model}",
+        title,
+        "",
+        [Variant("", [panel], f"{note} The hypotheses were chosen with all epochs known.")],
+    )

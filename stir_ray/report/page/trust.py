@@ -1,0 +1,175 @@
+"""The section of whether the numbers can be trusted: residuals, self-STIR, baseline and null."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from stir_ray.report import style
+from stir_ray.report.diagnostics import Inverted, inverted_models
+from stir_ray.report.page.layers import LAYER
+from stir_ray.report.page.plots import (
+    LINE_COLOURS,
+    Line,
+    Panel,
+    Plot,
+    Rule,
+    Section,
+    Variant,
+    line_of,
+    model_look,
+)
+from stir_ray.report.page.values import decimals
+from stir_ray.report.readings import (
+    inversion_curve,
+    last_epochs,
+    metric_curve,
+    sample_note,
+    score_curve,
+)
+from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.matrices import ESTIMATORS
+
+_WORDS = (
+    (
+        "An image that was not really inverted looks like one that was forgotten. The residual is "
+        "how far the inverted image's representation is from the original's, relative to its "
+        "length: 0 is perfect. Self-STIR is how far a model is fooled by its own inversions: 1 is "
+        f"perfect, and {ENOUGH} counts as converged."
+    ),
+    (
+        "STIR is above 0 for images that share nothing. So each is held against two baselines: the "
+        "noise that the inversion started from, and other real images (the null). By unbiased CKA "
+        "chance is about 0."
+    ),
+)
+_INVERTED = "inverted layer (transformer block)"
+
+
+def trust(results: xr.Dataset) -> Section:
+    """Convergence by inverted layer and model, and STIR between self-STIR and chance."""
+    return Section(
+        "trust",
+        "Can the numbers be trusted?",
+        _WORDS,
+        plots=[
+            Plot(
+                "convergence",
+                "How well inverted images pass for the originals with their own model",
+                "CKA estimator",
+                [_convergence(results, estimator) for estimator in ESTIMATORS],
+            ),
+            Plot(
+                "baselines",
+                "What the trained model shares, between self-STIR and chance",
+                "CKA estimator",
+                [_baselines(results, estimator) for estimator in ESTIMATORS],
+            ),
+            Plot(
+                "alike",
+                "Do layers learn where they forget? (Appendix C.1 of the paper)",
+                "CKA estimator",
+                [_alike(results, estimator) for estimator in ESTIMATORS],
+            ),
+        ],
+    )
+
+
+def _convergence(results: xr.Dataset, estimator: str) -> Variant:
+    residuals, unconverged, own = [], [], []
+    for inverted in inverted_models(results):
+        residuals.append(_residuals(results, inverted))
+        unconverged.append(_share_unconverged(results, inverted))
+        curve = score_curve(results, f"stir{ESTIMATORS[estimator]}", **inverted.place)
+        own.append(line_of(curve, inverted.label, **model_look(inverted.model)))
+    return Variant(
+        estimator,
+        [
+            Panel("Residual: median, band of 5 to 95 %", _INVERTED, "0 is perfect", residuals),
+            Panel("Images above the residual limit", _INVERTED, "images (%)", unconverged,
+                  highest=1.0),
+            Panel("Self-STIR", _INVERTED, "1 is perfect", own,
+                  rules=[Rule(ENOUGH, f"converged: {ENOUGH} or more")],
+                  lowest=0.975, highest=1.001),
+        ],
+    )  # fmt: skip
+
+
+def _residuals(results: xr.Dataset, inverted: Inverted) -> Line:
+    low, median, high = (
+        inversion_curve(results, f"residual_{name}", **inverted.place)
+        for name in ("q05", "median", "q95")
+    )
+    return Line(
+        inverted.label,
+        x=median.layers,
+        y=decimals(median.mean),
+        low=decimals(low.mean),
+        high=decimals(high.mean),
+        **model_look(inverted.model),
+    )
+
+
+def _share_unconverged(results: xr.Dataset, inverted: Inverted) -> Line:
+    above = inversion_curve(results, "unconverged", **inverted.place)
+    of_all = inversion_curve(results, "images", **inverted.place)
+    share = decimals(100 * above.mean / of_all.mean)
+    look = model_look(inverted.model)
+    return Line(inverted.label, x=above.layers, y=share, **look)
+
+
+def _baselines(results: xr.Dataset, estimator: str) -> Variant:
+    last = last_epochs(results)
+    panels = [
+        Panel(
+            style.model_at(model, epoch).capitalize(),
+            LAYER,
+            "STIR (1 is full agreement)",
+            list(_shares(results, model, epoch, ESTIMATORS[estimator])),
+        )
+        for model, epoch in last.items()
+    ]
+    curves = [
+        metric_curve(results, "forgetting", model=model, epoch=epoch, estimator=estimator)
+        for model, epoch in last.items()
+    ]
+    return Variant(estimator, panels, sample_note(results, curves))
+
+
+_GREY = ("#6F6F6F", "#A6A6A6")
+
+
+def _shares(results: xr.Dataset, model: str, epoch: int, suffix: str) -> Iterator[Line]:
+    name = style.MODEL_NAMES[model]
+    lines = (
+        ("self-STIR of the pretrained model", "stir", "pt|pt", model_look("pretrained")),
+        (f"STIR({name} | pretrained)", "stir", "ft|pt", model_look(model)),
+        ("baseline: STIR of the start", "noise_stir", "ft|pt",
+         {"colour": _GREY, "symbol": "x", "dash": "dash"}),
+        ("null: STIR of other images", "shuffled_stir", "ft|pt",
+         {"colour": _GREY, "symbol": "cross", "dash": "dot"}),
+    )  # fmt: skip
+    for label, score, direction, look in lines:
+        place = {"model": model, "epoch": epoch, "direction": direction}
+        curve = score_curve(results, f"{score}{suffix}", **place)
+        # A grey start is the same for all images, and its STIR undefined: it is no gap.
+        if score != "noise_stir" or np.isfinite(curve.mean).any():
+            yield line_of(curve, label, **look)
+
+
+def _alike(results: xr.Dataset, estimator: str) -> Variant:
+    panels = []
+    for place, (model, epoch) in enumerate(last_epochs(results).items()):
+        of = {"model": model, "epoch": epoch, "estimator": estimator}
+        learning = metric_curve(results, "learning", **of)
+        forgetting = metric_curve(results, "forgetting", **of)
+        name = style.model_at(model, epoch)
+        x = [0.0 if one is None else one for one in decimals(forgetting.mean)]
+        known = np.isfinite(forgetting.mean)
+        y = decimals(np.where(known, learning.mean, np.nan))
+        line = Line(name, LINE_COLOURS[place], x, y, symbol=str(model_look(model)["symbol"]))
+        panels.append(
+            Panel(name.capitalize(), "forgetting", "learning", [line], rules=(), is_scatter=True,
+                  labels=[f"layer {layer}" for layer in learning.layers])
+        )  # fmt: skip
+    return Variant(estimator, panels, "A point is a layer; its number stands above it.")

@@ -1,0 +1,87 @@
+"""Where a person looks: a job's page and figures, stored where they are not current."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stir_ray.identity import content_id
+from stir_ray.lake.layout import page_key
+from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.lake.tables import Lake, provenance
+from stir_ray.plan.study import Study
+from stir_ray.report.page.about import about, worked
+from stir_ray.report.page.job import Shown, page_of
+from stir_ray.report.publish import Beside, ReducedJob, write_figures
+from stir_ray.stages.analyse_job import analysis_inputs
+from stir_ray.stages.runs import Run, runs_of
+from stir_ray.version import __version__
+
+_DRAWING = 1
+"""Bumped by hand when the page of equal results comes to look different."""
+_HEAD_BYTES = 4096
+"""The mark of a page stands among its first."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Paths or URLs of a job's page and of the folder of its figures."""
+
+    page: str
+    figures: str
+
+
+def write_report(of: ReducedJob, beside: Beside | None = None) -> Report:
+    """Write the page and the figures of a job; see `write_figures`."""
+    figures = write_figures(of, beside)
+    return Report(write_page(of), figures)
+
+
+def write_page(of: ReducedJob) -> str:
+    """Write the page of a job, unless one of just this is there; where it is."""
+    key, objects = page_key(of.job.name), of.lake.objects
+    runs = [run for run in worked(runs_of(of.job.name, of.lake)) if of.asked.id in run.asked]
+    mark = f"stir_ray page {_inputs(of, runs)}"
+    if not is_current(key, mark, of.lake):
+        objects.put(key, page_of(_shown(of, runs), mark=mark))
+    return objects.location(key)
+
+
+def is_current(key: str, mark: str, lake: Lake) -> bool:
+    """Whether the page at a key has this mark."""
+    try:
+        return mark.encode() in lake.objects.get(key)[:_HEAD_BYTES]
+    except FileNotFoundError:
+        return False
+
+
+def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
+    reduced = of.reduced
+    return content_id(
+        "page",
+        recipe=_DRAWING,
+        version=__version__,
+        results=analysis_inputs(reduced),
+        is_analysed=of.analysed is not None,
+        asked=of.asked.id,
+        cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
+        runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
+    )
+
+
+def _shown(of: ReducedJob, runs: Sequence[Run]) -> Shown:
+    made_by = _made_by(of.study, of.lake)
+    return Shown(
+        about(of.asked, of.study, of.reduced, runs, made_by),
+        results=of.results,
+        tested=of.tested,
+        images=of.images if of.results is not None else None,
+        analysed=of.analysed,
+        residual_limit=of.job.inversion.residual_limit,
+    )
+
+
+def _made_by(study: Study, lake: Lake) -> dict[str, Any]:
+    """Provenance of the pretrained model's first inversion; empty where it is not there."""
+    question = study.question
+    part = question.inversion(study.pretrained, question.layers[0], study.seeds[0])
+    return provenance(lake.read(INVERSIONS, part.id)) if lake.has(INVERSIONS, part.id) else {}
