@@ -33,7 +33,9 @@ def test_a_job_is_drawn_beside_the_paper(finished_copy: Callable[[], Job], tmp_p
     )
     assert code == 0, error
     figures = Path(job.lake) / "jobs" / "small" / "figures"
-    assert str(figures) in said
+    page = figures.parent / "page.html"
+    assert said.splitlines() == [str(page), str(figures)]
+    assert "<h1>small</h1>" in page.read_text()
     for stem in ("15-curves-beside-published", "16-flow-beside-published-finetuned"):
         assert (figures / f"{stem}.png").exists()
         assert (figures / f"{stem}.svg").exists()
@@ -51,7 +53,9 @@ def test_jobs_are_drawn_together_and_what_differs_is_said_and_stored(
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     (table,) = figures.glob("20-jobs-by-layer-*.csv")
     assert table.with_suffix(".png").exists()
-    assert str(table) in said
+    (page,) = figures.glob("compared-*.html")
+    assert all(str(file) in said for file in (page, table))
+    assert "<h1>small beside 1 other</h1>" in page.read_text()
     rows = pd.read_csv(table, index_col="job")
     assert rows["seeds"].to_dict() == {"small": "0 1", "other": "1"}
     assert "seeds" in said
@@ -69,6 +73,7 @@ def test_a_grid_is_drawn_together_under_its_own_name(
     assert code == 0, error
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     assert (figures / "20-jobs-by-layer.png").exists()
+    assert (figures / "compared.html").exists()
     assert len(pd.read_csv(figures / "20-jobs-by-layer.csv")) == 2
     result = CliRunner().invoke(app, ["verify", str(path)])
     assert "0 do not belong here" in result.stdout

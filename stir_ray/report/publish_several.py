@@ -9,7 +9,10 @@ from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import figure_key, result_folder
 from stir_ray.lake.tables import Lake
+from stir_ray.plan.words import counted
 from stir_ray.report.differences import Differences, differences
+from stir_ray.report.page.compared import compared_page
+from stir_ray.report.page.write import is_current
 from stir_ray.report.publish import Drawable, draw
 from stir_ray.report.published import Chosen
 from stir_ray.report.side_by_side import Measured, jobs_figure
@@ -17,6 +20,9 @@ from stir_ray.results import open_results
 from stir_ray.stages.reduce import Reduced
 
 _STEM = "20-jobs-by-layer"
+_PAGE = "compared"
+_PAGE_DRAWING = 1
+"""Bumped by hand when the page of equal results comes to look different."""
 _DIGEST_DIGITS = 8
 _BEFORE_AXIS = re.compile(r"-(?=[A-Za-z_][\w.]*=)", re.ASCII)
 """Where an axis begins in the name of a job of a grid: a value may have a `-`, too."""
@@ -45,7 +51,7 @@ class SideBySide:
 
     Attributes:
         differences: of their settings and outcomes.
-        files: paths or URLs of the figure and of the table.
+        files: paths or URLs of the page, of the figure and of the table.
     """
 
     differences: Differences
@@ -55,7 +61,7 @@ class SideBySide:
 def write_side_by_side(
     every: Sequence[Shown], folder: str, *, is_one_file: bool, published: Chosen | None = None
 ) -> SideBySide:
-    """Draw the curves by layer of several jobs together.
+    """Draw the curves by layer of several jobs together, and write the page of them.
 
     They lie among the figures of the first job's lake, those of one file of jobs under its own
     names, so that other jobs beside the same first one do not replace them.
@@ -75,7 +81,8 @@ def write_side_by_side(
     ]
     places = [f"{one.lake.objects.location()} {one.job.name}" for one in every]
     digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
-    stem = _STEM if is_one_file else f"{_STEM}-{digest}"
+    suffix = "" if is_one_file else f"-{digest}"
+    stem = f"{_STEM}{suffix}"
     inputs = content_id(
         "side by side",
         recipe=1,
@@ -93,7 +100,12 @@ def write_side_by_side(
     )
     table = figure_key(folder, f"{stem}.csv")
     lake.objects.put(table, differing.csv())
-    files = (figure_key(folder, f"{stem}.png"), table)
+    page = figure_key(folder, f"{_PAGE}{suffix}.html")
+    title = folder if is_one_file else f"{folder} beside {counted(len(every) - 1, 'other')}"
+    mark = f"stir_ray page {content_id('compared', recipe=_PAGE_DRAWING, of=inputs, title=title)}"
+    if not is_current(page, mark, lake):
+        lake.objects.put(page, compared_page(measured, differing, title=title, mark=mark))
+    files = (page, figure_key(folder, f"{stem}.png"), table)
     return SideBySide(differing, tuple(lake.objects.location(key) for key in files))
 
 
