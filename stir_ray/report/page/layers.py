@@ -93,7 +93,9 @@ def divergence(results: xr.Dataset) -> Section:
         )
         for estimator in ESTIMATORS
     ]
-    plot = Plot("forgetting-and-cka", "Forgetting, and how much of it CKA sees", "CKA estimator", variants)
+    plot = Plot(
+        "forgetting-and-cka", "Forgetting, and how much of it CKA sees", "CKA estimator", variants
+    )
     return Section(
         "divergence",
         "Forgetting beside CKA divergence",
