@@ -98,7 +98,11 @@ def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) 
     own = score_curve(results, f"stir{score}", model=model, epoch=epoch, direction="pt|pt")
     place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
     others = score_curve(results, f"shuffled_stir{score}", **place)
-    known = (own.mean - others.mean)[np.isfinite(own.mean - others.mean)]
+    # The trained model may lack some of the pretrained one's layers.
+    at_best = dict(zip(own.layers, own.mean, strict=True))
+    shared = zip(others.layers, others.mean, strict=True)
+    lost = np.array([at_best[layer] - chance for layer, chance in shared if layer in at_best])
+    known = lost[np.isfinite(lost)]
     if not known.size:
         return ""
     return f"0: no change; forgetting by chance, other images shown: about {known.mean():.2f}."
