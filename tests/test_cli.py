@@ -196,7 +196,9 @@ def test_reduce_and_report_work_from_the_lake(of_finished: Path) -> None:
     assert stir_ray("reduce", of_finished)[0] == 0
     code, said, _ = stir_ray("report", of_finished)
     assert code == 0
-    assert Path(said.strip()).is_dir()
+    page, figures = map(Path, said.splitlines())
+    assert page.is_file()
+    assert figures.is_dir()
 
 
 def test_schema_is_that_of_the_job_file() -> None:

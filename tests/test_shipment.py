@@ -57,7 +57,8 @@ def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
     code = {
         path.relative_to(ROOT)
         for room in ("stir_ray", "workflows")
-        for path in ROOT.glob(f"{room}/**/*.py")
+        for kind in ("*.py", "static/*.*")
+        for path in ROOT.glob(f"{room}/**/{kind}")
     }
     assert sent == code | {Path(shipment.JOB_FILE)}
 
