@@ -259,7 +259,7 @@ def told(peaks: Sequence[Peak]) -> str:
 
 def _of_the_process(peak: Peak) -> tuple[str, str, str]:
     if not peak.process:
-        return ("-",) * 3
+        return "-", "-", "-"
     predicted = PROCESS_PER_TENSOR * peak.predicted
     return (
         f"{predicted / 1e6:.0f}",
