@@ -102,10 +102,6 @@ _OF_LATER_VERSIONS = (SUBSPACE_SIMILARITY, ROBUSTNESS)
 """Results of earlier ones do not have them, and are read without."""
 _OPENED = (*_OF_LATER_VERSIONS, HISTORY, MATRICES, RESULTS)
 """The last that has a name says what it is."""
-_MATRIX_DIRECTION = (
-    "row_layer: of the model that looks, of a flow of pt; column_layer: of the inverted model, of "
-    "a flow of ft"
-)
 _RENAMED = {
     # Of layers that could not be inverted, too: other places than those of the results.
     SUBSPACE_SIMILARITY: {
@@ -126,7 +122,7 @@ def _described(results: xr.Dataset) -> xr.Dataset:
     """The same, in which every variable says what it is."""
     said = {name: attrs for schema in _OPENED for name, attrs in _of_columns(schema)}
     for name, metric in METRIC_WORDS.items():
-        of_metric = {**metric.attrs(), "direction": _MATRIX_DIRECTION}
+        of_metric = {**metric.attrs(), "direction": _by_row_and_column(name, metric.direction)}
         said[name] = of_metric | {"meaning": f"{metric.meaning}; mean over seeds"}
         said[f"{name}_std"] = _attrs(
             f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed", "[0, inf)"
@@ -136,6 +132,13 @@ def _described(results: xr.Dataset) -> xr.Dataset:
     for name in results.variables:
         results[name].attrs.update(said.get(str(name), {}))
     return results
+
+
+def _by_row_and_column(metric: str, direction: str) -> str:
+    """Whose layers the rows and columns of a matrix are: rows of a flow are of the reference."""
+    axes = ("row_layer", "column_layer")
+    reference, target = axes if metric.startswith("flow") else axes[::-1]
+    return direction.replace("reference_layer", reference).replace("target_layer", target)
 
 
 def _of_columns(schema: TableSchema) -> Iterator[tuple[str, dict[str, str]]]:

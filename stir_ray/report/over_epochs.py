@@ -1,12 +1,13 @@
 """Whole series over the epochs of a model, each read at once: what the page lets one go through."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.report.readings import (
+    OF_NO_SEED,
     Numbers,
     defined_layers,
     epochs_of,
@@ -57,7 +58,7 @@ def metric_matrices(results: xr.Dataset, metric: str, *, model: str, estimator: 
     rows, columns = defined_layers(results, metric, model)
     cells = cells.sel(row_layer=rows, column_layer=columns)
     cells = cells.transpose("epoch", "row_layer", "column_layer")
-    return Matrices(rows, columns, *_spread(cells))
+    return _as_varies(metric, Matrices(rows, columns, *_spread(cells)))
 
 
 def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: str) -> Matrices:
@@ -67,7 +68,9 @@ def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: st
     cells = known_scores(results, score).sel(place)
     cells = cells.sel(target_layer=rows, reference_layer=columns)
     cells = cells.transpose("seed", "epoch", "target_layer", "reference_layer")
-    return Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64)))
+    return _as_varies(
+        score, Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64)))
+    )
 
 
 def metric_curves(results: xr.Dataset, metric: str, *, model: str, estimator: str) -> Curves:
@@ -97,6 +100,12 @@ def doubtful_layers(
     own = own.sel(reference_layer=same, target_layer=same).transpose("epoch", "layer", "seed")
     above = above.transpose("epoch", "reference_layer", "seed").values > 0
     return layers, np.any(above, axis=-1) | np.any(own.values < ENOUGH, axis=-1)
+
+
+def _as_varies(name: str, found: Matrices) -> Matrices:
+    if name not in OF_NO_SEED:
+        return found
+    return replace(found, std=np.full_like(found.std, np.nan), seeds=np.zeros_like(found.seeds))
 
 
 def _spread(cells: xr.Dataset) -> tuple[Numbers, Numbers, Numbers]:

@@ -21,6 +21,7 @@ from stir_ray.report.figures import all_figures
 from stir_ray.report.gallery import gallery_figure
 from stir_ray.report.kept_images import Labelled, read_gallery
 from stir_ray.report.published import Chosen
+from stir_ray.report.readings import compared_models
 from stir_ray.report.robustness import robustness_figure
 from stir_ray.report.save import is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
@@ -83,10 +84,11 @@ class ReducedJob:
 
     @cached_property
     def results(self) -> xr.Dataset | None:
-        """None where no cell has a number."""
+        """None where neither model has seen inversions of the other."""
         if not self.reduced.present:
             return None
-        return open_results(self.lake.objects.location(result_folder(self.job.name)))
+        found = open_results(self.lake.objects.location(result_folder(self.job.name)))
+        return found if compared_models(found) else None
 
     @cached_property
     def tested(self) -> pd.DataFrame | None:

@@ -57,6 +57,10 @@ class SubspaceCurve:
     directions: str
 
 
+OF_NO_SEED = ("cka", "cka_unbiased", "cka_divergence")
+"""Of the images alone: no inversion takes part in them, and nothing varies with its seed."""
+
+
 def compared_models(results: xr.Dataset) -> list[str]:
     """The models of which there is any result, the finetuned one first."""
     there = set(results["model"].values.tolist())
@@ -64,8 +68,11 @@ def compared_models(results: xr.Dataset) -> list[str]:
 
 
 def epochs_of(results: xr.Dataset, model: str) -> list[int]:
-    """The epochs of a model of which there is any result, in order."""
-    known = results["stir"].sel(model=model).notnull()
+    """The epochs at which either model has seen inversions of the other, in order.
+
+    How the pretrained model sees its own is known of all epochs as soon as it is of one.
+    """
+    known = known_scores(results, "stir").sel(model=model, direction=["ft|pt", "pt|ft"]).notnull()
     of_epoch = known.any([dim for dim in known.dims if dim != "epoch"])
     return [int(epoch) for epoch in np.sort(results["epoch"].values[of_epoch.values])]
 
@@ -137,6 +144,8 @@ def metric_curve(
     layers = layers_of_both(results, model, "ft|pt")
     diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     seeds = diagonal["seeds"].values
+    if metric in OF_NO_SEED:
+        seeds = np.zeros_like(seeds)
     # The table says 0 where there is one seed, which is not a spread of 0.
     std = np.where(seeds > 1, diagonal["std"].values, np.nan)
     return Curve(layers, diagonal["mean"].values, std, _most(seeds))

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from stir_ray.errors import CorruptPart, LakeAway, LakeError, OtherSchema, StirRayError, TasksFailed
 from stir_ray.execution.executor import Executor, Outcome
-from stir_ray.lake.layout import JOBS, parse_run_key, run_folder, run_key
+from stir_ray.lake.layout import JOBS, parse_run_key, run_key
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.plan.asked import Asked
@@ -240,18 +240,17 @@ def _sized_as(task: Task, asked: Asked) -> bool:
             return True
 
 
-def runs_of(job: str, lake: Lake) -> list[Run]:
-    """All runs that left a readable record with a job's name, oldest first."""
-    return _read_all(run_folder(job), lake)
+def runs_of(asked_id: str, lake: Lake) -> list[Run]:
+    """The runs of a job with just these settings, oldest first.
+
+    Their records may lie with another job of the same file, and another job may have had the name.
+    """
+    return [run for run in all_runs(lake) if asked_id in run.asked]
 
 
 def all_runs(lake: Lake) -> list[Run]:
-    """The same of all jobs of a lake."""
-    return _read_all(JOBS, lake)
-
-
-def _read_all(folder: str, lake: Lake) -> list[Run]:
-    keys = [key for key in lake.objects.sizes(folder) if parse_run_key(key)]
+    """All runs of a lake that left a readable record, oldest first."""
+    keys = [key for key in lake.objects.sizes(JOBS) if parse_run_key(key)]
 
     def read(key: str) -> Run | None:
         try:

@@ -88,8 +88,7 @@ class _Sizes(dict[str, dict[str, int]]):
 def status_of(known: Inspected) -> Status:
     """How far a job is. Holds the listing, and no tasks."""
     lake, sizes = known.lake, _Sizes(known.lake)
-    # Another job may have had this name: with other layers, say, or other files.
-    runs = [run for run in runs_of(known.job.name, lake) if known.asked.id in run.asked]
+    runs = runs_of(known.asked.id, lake)
     scale = scale_of(known.asked, known.facts)
     stages, planned_cost = [], Cost()
     held: dict[str, list[int]] = {}

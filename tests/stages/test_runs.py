@@ -27,7 +27,7 @@ from stir_ray.stages import verify
 from stir_ray.stages.asked import lake_of, look
 from stir_ray.stages.forecast import Inspected, known_to_lake, tasks_by_stage
 from stir_ray.stages.rates import measured_rate
-from stir_ray.stages.runs import Run, RunLog, read_run, runs_of
+from stir_ray.stages.runs import Run, RunLog, all_runs, read_run
 from stir_ray.stages.scale import scale_of
 from stir_ray.stages.status import Status, status_of
 from stir_ray.stages.unused import unused
@@ -39,7 +39,7 @@ from workflows import finetune, invariance
 
 def runs(job: Job) -> list[Run]:
     """The records of a job, oldest first."""
-    return runs_of(job.name, lake_of(job))
+    return [run for run in all_runs(lake_of(job)) if job.name in run.jobs]
 
 
 def test_a_run_records_its_tasks_its_work_and_its_end(finished: Path) -> None:

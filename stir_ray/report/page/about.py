@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stir_ray.job import Job
+from stir_ray.numerics.settings import Start
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.estimate import CPU
@@ -18,6 +19,11 @@ from stir_ray.stages.reduce import Reduced
 from stir_ray.stages.runs import Run
 from stir_ray.version import __version__
 
+_ASSUMED = (
+    "Self-STIR is taken for 1 (`assume_self_stir_one`), as in the paper: learning, forgetting and "
+    "the control are differences from 1 where equal layers look at their own inversions, and not "
+    "from the self-STIR that was measured and stands among the diagnostics."
+)
 Rows = Sequence[tuple[str, str]]
 """Names and what they are."""
 
@@ -66,7 +72,11 @@ def about(
     said = " ".join(of_convergence(job, reduced.convergence))
     doubts = said.removeprefix("WARNING: ")
     is_doubtful = doubts != said
-    warnings = [*([doubts[:1].upper() + doubts[1:]] if is_doubtful else []), *_gaps(reduced)]
+    warnings = [
+        *([doubts[:1].upper() + doubts[1:]] if is_doubtful else []),
+        *([_ASSUMED] if job.assume_self_stir_one else []),
+        *_gaps(reduced),
+    ]
     return About(
         name=job.name,
         sentence=_sentence(job, study, reduced),
@@ -81,19 +91,27 @@ def about(
 
 def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     layers = study.question.layers
-    seeds = counted(len(study.seeds), "noise start")
+    starts = counted(len(study.seeds), _STARTS[job.inversion.start])
     pretrained = study.pretrained.architecture.timm
     compared = " and ".join(
         _compared(role, [one.epoch for one in several], several[0].architecture.timm, pretrained)
         for role, several in study.compared.items()
         if several
     )
-    done = "was" if reduced.is_complete else "is being"
+    done = "are being" if reduced.missing else "were"
     return (
-        f"Each of layers {spelled(layers)} of a pretrained model ({pretrained}) {done} inverted on "
-        f"{job.images.count} images of {_data(job)} from {seeds} each, and compared with "
-        f"{compared or 'no other model yet'}."
+        f"Layers {spelled(layers)} of a pretrained model ({pretrained}) and of what it is compared "
+        f"with {done} inverted on {job.images.count} images of {_data(job)}, each from {starts}, "
+        f"and shown to each other: {compared or 'no other model yet'}."
     )
+
+
+_STARTS = {
+    Start.NOISE: "noise start",
+    Start.LIGHT_NOISE: "start of light noise",
+    Start.GREY: "grey start",
+    Start.OTHER_IMAGE: "start from another image",
+}
 
 
 def _compared(role: str, epochs: Iterable[int], timm: str, pretrained: str) -> str:
@@ -123,6 +141,8 @@ def _gaps(reduced: Reduced) -> Iterator[str]:
         )
     if reduced.untested:
         yield f"{reduced.untested} of {reduced.models} models are not tested on images yet."
+    if reduced.missing_beside:
+        yield f"{counted(reduced.missing_beside, 'further measure')} missing."
 
 
 def _settings(job: Job) -> dict[str, Any]:

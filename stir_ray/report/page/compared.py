@@ -96,7 +96,7 @@ def _panel(jobs: Sequence[Measured], metric: str, estimator: str) -> Panel:
 
 
 def _relative(line: Line, depth: int) -> Line:
-    return replace(line, x=[round(layer / depth, 3) for layer in line.x])
+    return replace(line, x=[layer and round(layer / depth, 3) for layer in line.x])
 
 
 def _over_epochs(jobs: Sequence[Measured]) -> Iterator[Section]:

@@ -31,8 +31,8 @@ _WORDS = (
 )
 _TESTED_WORDS = (
     (
-        "Below: how many held-out images the model recognises after each epoch, as they are and "
-        "corrupted (noise, blur, weather) at severities from 1, mild, to 5."
+        "Below: accuracy on held-out images after each epoch (of a reconstruction its error), as "
+        "they are and corrupted (noise, blur, weather) at severities from 1, mild, to 5."
     ),
 )
 
@@ -65,7 +65,7 @@ def _of_model(results: xr.Dataset, model: str) -> Plot:
         Variant(
             estimator,
             [_panel(results, metric, model, estimator) for metric in TITLES],
-            "0: no change since pretraining.",
+            "0: as in the pretrained model.",
         )
         for estimator in ESTIMATORS
     ]

@@ -18,7 +18,7 @@ from stir_ray.report.page.matrices import matrices
 from stir_ray.report.page.plots import Section
 from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
-from stir_ray.report.page.values import SCALE
+from stir_ray.report.page.values import SCALE, said
 from stir_ray.report.readings import last_epochs, metric_curve
 from stir_ray.stages.analyse_job import Analysed
 
@@ -134,8 +134,6 @@ def _tiles(results: xr.Dataset) -> Iterator[Tile]:
         if known.size:
             last = known[-1]
             std = curve.std[last]
-            # No seed takes part in CKA: nothing varies.
-            has_spread = np.isfinite(std) and metric != "cka_divergence"
-            spread = f" ± {std:.2f}" if has_spread else ""
+            spread = f" ± {said(std)}" if np.isfinite(std) else ""
             layer = f"layer {curve.layers[last]}, {style.model_at(model, epoch)}"
-            yield Tile(name, f"{curve.mean[last]:.2f}{spread}", layer)
+            yield Tile(name, f"{said(curve.mean[last])}{spread}", layer)

@@ -1,7 +1,6 @@
 """Sections of curves over layers: learning and forgetting, and CKA divergence beside them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from stir_ray.report import style
 from stir_ray.report.curves import chance_note
 from stir_ray.report.over_epochs import doubtful_layers
 from stir_ray.report.page.plots import (
+    LINE_COLOURS,
     Line,
     Panel,
     Plot,
@@ -19,7 +19,7 @@ from stir_ray.report.page.plots import (
     line_of,
     model_look,
 )
-from stir_ray.report.page.values import decimals
+from stir_ray.report.page.values import decimals, said
 from stir_ray.report.readings import (
     Curve,
     epochs_of,
@@ -137,14 +137,23 @@ def _panel(results: xr.Dataset, metric: str, estimator: str) -> Panel:
 
 def _beside(results: xr.Dataset, model: str, epoch: int, estimator: str) -> Panel:
     forgetting, cka = (
-        _line(results, metric, model, epoch, estimator, name=name, dash=dash, symbol=symbol)
-        for metric, name, dash, symbol in (
-            ("forgetting", "forgetting", "solid", "circle"),
-            ("cka_divergence", "CKA divergence", "dash", "diamond-open"),
-        )
+        _line(results, metric, model, epoch, estimator, **look)
+        for metric, look in _QUANTITIES.items()
     )
     title = style.model_at(model, epoch).capitalize()
     return Panel(title, LAYER, "difference of STIR or CKA", [forgetting, cka])
+
+
+_QUANTITIES: Mapping[str, Mapping[str, Any]] = {
+    "forgetting": {"name": "forgetting", "colour": LINE_COLOURS[0], "symbol": "circle"},
+    "cka_divergence": {
+        "name": "CKA divergence",
+        "colour": LINE_COLOURS[3],
+        "dash": "dash",
+        "symbol": "diamond-open",
+    },
+}
+"""Looks of what is compared within a panel of one model: the same in all panels."""
 
 
 def _line(
@@ -156,9 +165,6 @@ def _line(
     **look: Any,
 ) -> Line:
     curve = metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
-    if metric == "cka_divergence":
-        # Of the images alone: no seed takes part in it, and nothing varies.
-        curve = replace(curve, std=np.full(len(curve.layers), np.nan), seeds=0)
     doubtful = doubtful_points(results, metric, curve, model=model, epoch=epoch)
     return line_of(curve, doubtful=doubtful, **{**model_look(model), **look})
 
@@ -200,6 +206,6 @@ def _where_they_part(results: xr.Dataset) -> Iterator[str]:
         most = int(np.nanargmax(np.abs(apart)))
         yield (
             f"{style.model_at(model, epoch).capitalize()}: the two are furthest apart in layer "
-            f"{forgetting.layers[most]}, where forgetting is {forgetting.mean[most]:.2f} and CKA "
-            f"divergence {cka.mean[most]:.2f}."
+            f"{forgetting.layers[most]}, where forgetting is {said(forgetting.mean[most])} and "
+            f"CKA divergence {said(cka.mean[most])}."
         )

@@ -178,7 +178,7 @@ def _metrics(results: xr.Dataset, model: str) -> Iterator[tuple[Kind, list[Matri
             metric_matrices(results, kind.id, model=model, estimator=estimator)
             for estimator in ESTIMATORS
         ]
-        yield kind, [_of_no_seed(one) for one in found] if kind.id == "cka_divergence" else found
+        yield kind, found
 
 
 def _scores(results: xr.Dataset, model: str) -> Iterator[tuple[Kind, list[Matrices]]]:
@@ -188,12 +188,7 @@ def _scores(results: xr.Dataset, model: str) -> Iterator[tuple[Kind, list[Matric
             score_matrices(results, score + suffix, model=model, direction=direction)
             for suffix in ESTIMATORS.values()
         ]
-        yield kind, [_of_no_seed(one) for one in found] if score == "cka" else found
-
-
-def _of_no_seed(found: Matrices) -> Matrices:
-    """Without a spread: CKA is of the images alone, and no seed takes part in it."""
-    return replace(found, std=np.full_like(found.std, np.nan), seeds=np.zeros_like(found.seeds))
+        yield kind, found
 
 
 def _chosen(epochs: int, cells: int) -> list[int]:

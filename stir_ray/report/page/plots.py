@@ -40,7 +40,7 @@ class Line:
     Attributes:
         name: in the legend; lines of equal names in one plot are one entry.
         colour: of it.
-        x: places.
+        x: places; None where a point of a scatter has none.
         y: None where a value is missing.
         std: over seeds, likewise; empty where there is none.
         seeds: one number for all, or one per place; 0 where seeds play no part.
@@ -53,7 +53,7 @@ class Line:
 
     name: str
     colour: Colour
-    x: Sequence[float]
+    x: Sequence[float | None]
     y: Sequence[float | None]
     std: Sequence[float | None] = ()
     seeds: int | Sequence[int] = 0

@@ -137,8 +137,8 @@ def _against_accuracy(of: Trajectory, best: Sequence[Mapping[Any, Any]], note: s
             Line(
                 f"severity {severity}" if severity else "clean",
                 colours[severity],
-                [0.0 if one is None else one for one in x],
-                [None if x[place] is None else one for place, one in enumerate(decimals(values))],
+                x,
+                decimals(values),
                 symbol=SYMBOLS[severity],
             )
             for severity, values in zip(of.severities, 100 * of.accuracy, strict=True)

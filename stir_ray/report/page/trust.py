@@ -164,10 +164,13 @@ def _alike(results: xr.Dataset, estimator: str) -> Variant:
         learning = metric_curve(results, "learning", **of)
         forgetting = metric_curve(results, "forgetting", **of)
         name = style.model_at(model, epoch)
-        x = [0.0 if one is None else one for one in decimals(forgetting.mean)]
-        known = np.isfinite(forgetting.mean)
-        y = decimals(np.where(known, learning.mean, np.nan))
-        line = Line(name, LINE_COLOURS[place], x, y, symbol=str(model_look(model)["symbol"]))
+        line = Line(
+            name,
+            LINE_COLOURS[place],
+            decimals(forgetting.mean),
+            decimals(learning.mean),
+            symbol=str(model_look(model)["symbol"]),
+        )
         panels.append(
             Panel(name.capitalize(), "forgetting", "learning", [line], rules=(), is_scatter=True,
                   labels=[f"layer {layer}" for layer in learning.layers])

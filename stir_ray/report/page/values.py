@@ -32,6 +32,12 @@ def decimals(values: Numbers) -> list[float | None]:
     ]
 
 
+def said(value: float) -> str:
+    """With two decimals; what is nearly 0 has no sign."""
+    rounded = round(float(value), 2)
+    return f"{'−' if rounded < 0 else ''}{abs(rounded):.2f}"
+
+
 def counts(values: Numbers) -> Any:
     """Whole numbers; one for all if they are equal."""
     whole = np.nan_to_num(np.asarray(values)).astype(np.int64)

@@ -16,7 +16,7 @@ from stir_ray.stages.analyse_job import analysis_inputs
 from stir_ray.stages.runs import Run, runs_of
 from stir_ray.version import __version__
 
-_DRAWING = 1
+_DRAWING = 2
 """Bumped by hand when the page of equal results comes to look different."""
 _HEAD_BYTES = 4096
 """The mark of a page stands among its first."""
@@ -39,7 +39,7 @@ def write_report(of: ReducedJob, beside: Beside | None = None) -> Report:
 def write_page(of: ReducedJob) -> str:
     """Write the page of a job, unless one of just this is there; where it is."""
     key, objects = page_key(of.job.name), of.lake.objects
-    runs = [run for run in worked(runs_of(of.job.name, of.lake)) if of.asked.id in run.asked]
+    runs = worked(runs_of(of.asked.id, of.lake))
     mark = f"stir_ray page {_inputs(of, runs)}"
     if not is_current(key, mark, of.lake):
         objects.put(key, page_of(_shown(of, runs), mark=mark))
@@ -64,6 +64,7 @@ def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
         is_analysed=of.analysed is not None,
         asked=of.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
+        beside=reduced.missing_beside,
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
     )
 

@@ -153,8 +153,11 @@ def test_hovering_a_cell_says_value_spread_and_count(page: Page, made: Shown) ->
     assert f"layer j: {LAYERS[column]}" in said
 
 
-def test_both_sides_of_the_diagonal_are_told_apart_by_colour_and_in_words(page: Page) -> None:
+def test_both_sides_of_the_diagonal_are_told_apart_by_colour_and_in_words(
+    page: Page, made: Shown
+) -> None:
     choose(page, "Invariance flow")
+    at_epoch(page.get_by_label("Epoch", exact=True), len(EPOCHS) - 1)
     scales = page.evaluate(
         "() => document.querySelector('.matrix-plot').data.map((one) => one.colorscale[1][1])"
     )
@@ -166,7 +169,18 @@ def test_both_sides_of_the_diagonal_are_told_apart_by_colour_and_in_words(page: 
     key = page.locator("#matrix .key").inner_text()
     assert "left of the diagonal: compression" in key
     assert "right of it: expansion" in key
-    assert re.search(r"Compression: \d+ of \d+", page.locator("#matrix .found").inner_text())
+    # A row is a layer of the pretrained model: left of the diagonal lie shallower layers.
+    below, above = page.evaluate(
+        "() => document.querySelector('.matrix-plot').data.slice(1, 3)"
+        ".map((one) => [one.z[6][2] !== null, one.z[2][6] !== null])"
+    )
+    assert (below, above) == ([True, False], [False, True])
+    values = cells(made.results, "flow", EPOCHS[-1])
+    found = page.locator("#matrix .found").inner_text().replace("−", "-")
+    for name, side in (("Compression", np.tril(values, -1)), ("Expansion", np.triu(values, 1))):
+        of_side = side[np.isfinite(side) & (side != 0)]
+        share = f"{(of_side > 0).sum()} of {of_side.size} cells above 0, mean {of_side.mean():.3f}"
+        assert f"{name}: {share}" in found
 
 
 def test_play_goes_through_the_epochs_and_stops_at_the_last(page: Page) -> None:
@@ -254,7 +268,8 @@ def test_on_paper_headings_figures_and_the_last_epoch_stay(opened: Opener, path:
     text = " ".join(" ".join(one.extract_text() for one in reader.pages).split())
     for heading in page.locator("h1, h2").all_inner_texts():
         assert heading in text
-    assert f"epoch {EPOCHS[-1]}" in text
+    assert f"Invariance flow: finetuned, epoch {EPOCHS[-1]}" in text
+    assert f"Invariance flow: finetuned, epoch {EPOCHS[1]}" not in text
     assert "Play" not in text
     assert "Skip to the results" not in text
     # Afterwards the page is as it was.

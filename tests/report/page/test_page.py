@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.report.over_epochs import metric_curves, score_matrices
 from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.job import page_of
-from stir_ray.report.page.values import SCALE, embedded, ten_thousandths
-from tests.report.page.made import LAYERS, images, shown
+from stir_ray.report.page.trust import trust
+from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
+from stir_ray.report.readings import compared_models, epochs_of, metric_curve
+from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
 
 MEGABYTE = 10**6
@@ -71,3 +74,46 @@ def test_of_more_cells_than_there_is_room_for_epochs_are_left_out_and_said(
 def test_what_nobody_predicted_is_said(tmp_path: Path) -> None:
     found = replace(images((1,)), taken={})
     assert "`predictions: true`" in gallery_section(found, residual_limit=0.5).note
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-0.004, "0.00"), (-0.006, "−0.01"), (0.125, "0.12"), (-1, "−1.00")]
+)
+def test_what_is_nearly_nothing_has_no_sign(value: float, text: str) -> None:
+    assert said(value) == text
+
+
+def test_an_epoch_counts_once_a_model_has_seen_inversions_of_the_other(tmp_path: Path) -> None:
+    results = shown(tmp_path).results
+    assert results is not None
+    assert epochs_of(results, "finetuned") == list(EPOCHS)
+    others = {"model": "finetuned", "direction": ["ft|pt", "pt|ft", "ft|ft"]}
+    # The pretrained model's view of its own inversions is there before the epoch is.
+    results["stir"].loc[{**others, "epoch": EPOCHS[-1]}] = np.nan
+    assert epochs_of(results, "finetuned") == list(EPOCHS[:-1])
+    results["stir"].loc[others] = np.nan
+    assert compared_models(results) == ["from_scratch"]
+
+
+def test_no_seed_takes_part_in_cka_and_it_has_no_spread(tmp_path: Path) -> None:
+    results = shown(tmp_path).results
+    assert results is not None
+    of = {"model": "finetuned", "estimator": "biased"}
+    for metric, varies in (("cka_divergence", False), ("forgetting", True)):
+        curve = metric_curve(results, metric, epoch=EPOCHS[-1], **of)
+        curves = metric_curves(results, metric, **of)
+        assert bool(np.isfinite(curve.std).any()) == bool(np.isfinite(curves.std).any()) == varies
+        assert (curve.seeds > 0) == bool((curves.seeds > 0).any()) == varies
+    cka = score_matrices(results, "cka", model="finetuned", direction="ft|pt")
+    assert np.isfinite(cka.mean).any()
+    assert np.isnan(cka.std).all()
+
+
+def test_a_layer_without_forgetting_has_no_place_among_the_points(tmp_path: Path) -> None:
+    results = shown(tmp_path).results
+    assert results is not None
+    (scatter,) = (one for one in trust(results).plots if one.variants[0].panels[0].is_scatter)
+    (line,) = scatter.variants[0].panels[0].lines
+    gap = LAYERS.index(4)
+    assert line.x[gap] is None
+    assert all(x is not None for place, x in enumerate(line.x) if place != gap)

@@ -2,6 +2,7 @@
 
 const PRINTED_WIDTH = 690;
 const FEW_LINES = 4;
+const MANY_POINTS = 24;
 const DASHES = { solid: "", dash: "6 3", dot: "2 3" };
 
 /** Make a figure of the page live: its choice, panels, legend, note and table. */
@@ -39,6 +40,8 @@ function panelPlaces(box, panels) {
   while (box.children.length > panels.length) box.lastChild.remove();
   return [...box.children].map((child, n) => {
     child.firstChild.textContent = panels[n].title;
+    child.lastChild.setAttribute("role", "img");
+    child.lastChild.setAttribute("aria-label", `${panels[n].title}: ${panels[n].y} by ${panels[n].x}`);
     return child.lastChild;
   });
 }
@@ -147,16 +150,17 @@ function bandEdges(line) {
 
 const faint = (hex) => `${hex}2b`;
 
-/** Rings round points that rest on inversions that did not converge: of many lines the last one. */
+/** Rings round points that rest on inversions that did not converge: thin ones of many lines. */
 function ringsOf(panel, line) {
-  const doubtful = line.x.map((_, n) => n).filter((n) => line.doubtful[n]);
-  const ringed = panel.lines.length > FEW_LINES ? doubtful.slice(-1) : doubtful;
+  const ringed = line.x.map((_, n) => n).filter((n) => line.doubtful[n] && isKnown(line.y[n]));
+  const isCrowded = panel.lines.length > FEW_LINES || line.x.length > MANY_POINTS;
   return {
     type: "scatter",
     mode: "markers",
     x: ringed.map((n) => line.x[n]),
     y: ringed.map((n) => line.y[n]),
-    marker: { symbol: "circle-open", size: 13, color: tone("warn"), line: { width: 1.5 } },
+    marker: { symbol: "circle-open", size: isCrowded ? 9 : 13, color: tone("warn"),
+              line: { width: isCrowded ? 0.8 : 1.5 } },
     hoverinfo: "skip",
   };
 }
@@ -253,16 +257,19 @@ function sample(line, isScatter) {
 const ring = () =>
   drawing(28, ["circle", { cx: 14, cy: 6, r: 5, fill: "none", stroke: tone("warn"), "stroke-width": 2 }]);
 
+const DOUBT = " (!: rests on inversions that did not converge)";
+
 function panelTable(plot, panel) {
   const places = [...new Set(panel.lines.flatMap((line) => line.x))];
   const named = panel.lines.map((line) => line.name);
-  const caption = [plot.title, panel.title].filter(Boolean).join(": ");
+  const doubt = panel.lines.some((line) => line.doubtful.some(Boolean)) ? DOUBT : "";
+  const caption = [plot.title, panel.title].filter(Boolean).join(": ") + doubt;
   if (panel.is_scatter) return scatterTable(caption, panel);
   const rows = places.map((x) => [
     x,
     ...panel.lines.map((line) => {
       const n = line.x.indexOf(x);
-      return n < 0 ? "" : cell(line.y[n], line.std[n]);
+      return n < 0 ? "" : cell(line.y[n], line.std[n]) + (line.doubtful[n] ? " !" : "");
     }),
   ]);
   return table(caption, [panel.x, ...named], rows);

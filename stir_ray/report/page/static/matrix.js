@@ -2,8 +2,8 @@
 
 const STEP_MS = 450;
 const SIDES = {
-  compression: "compression: also in shallower layers than before",
-  expansion: "expansion: also in deeper layers than before",
+  compression: "compression: also in a shallower layer",
+  expansion: "expansion: also in a deeper layer",
 };
 
 /** Make the figure of matrices live. */
@@ -73,7 +73,6 @@ function togglePlay(parts, state, show) {
   const last = Number(parts.slider.max);
   if (state.epoch === last) state.epoch = 0;
   parts.play.textContent = "Pause";
-  parts.play.setAttribute("aria-pressed", "true");
   state.timer = setInterval(() => {
     if (state.epoch >= last) return stop(parts, state);
     state.epoch += 1;
@@ -86,7 +85,6 @@ function stop(parts, state) {
   clearInterval(state.timer);
   state.timer = null;
   parts.play.textContent = "Play";
-  parts.play.setAttribute("aria-pressed", "false");
 }
 
 /** On paper there is one epoch: the last. */
