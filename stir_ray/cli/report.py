@@ -75,10 +75,11 @@ def _of_file(
     analyse_robustness(known.job, study, known.lake, reduced)
     depth = model_card(known.asked, known.facts)["depth"]
     beside = Beside(published, depth) if published else None
-    done = write_report(ReducedJob(known.asked, study, known.lake, reduced), beside)
+    found = ReducedJob(known.asked, study, known.lake, reduced)
+    done = write_report(found, beside)
     print(done.page)
     print(done.figures)
-    if reduced.present:
+    if found.results is not None:
         shown.append(Shown(known.job, known.lake, reduced, depth))
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from rich.table import Table
 
 from stir_ray.job import Job
-from stir_ray.report.readings import accuracy, last_epochs, metric_curve
+from stir_ray.report.readings import accuracy, last_epochs, metric_curve, score_curve
 
 _ELSEWHERE = ("name", "lake", "execution", "schema_version")
 """Keys that change no result."""
@@ -86,6 +86,17 @@ def _found(results: xr.Dataset) -> dict[str, str]:
         values = metric_curve(results, metric, **place).mean
         known = values[np.isfinite(values)]
         outcome[f"{metric}, mean of layers"] = f"{known.mean():.3f}" if known.size else _UNSAID
+    outcome["lowest self-STIR"] = _lowest_self_stir(results, model, epoch)
     of_epoch = dict(zip(*accuracy(results, model), strict=True))
     outcome["clean accuracy"] = f"{of_epoch[epoch]:.3f}" if epoch in of_epoch else _UNSAID
     return outcome
+
+
+def _lowest_self_stir(results: xr.Dataset, model: str, epoch: int) -> str:
+    """Of both models and all layers; rounded down, so that 0.99 is reached where it stands."""
+    own = np.concatenate([
+        score_curve(results, "stir", model=model, epoch=epoch, direction=direction).mean
+        for direction in ("pt|pt", "ft|ft")
+    ])  # fmt: skip
+    known = own[np.isfinite(own)]
+    return f"{np.floor(1000 * known.min()) / 1000:.3f}" if known.size else _UNSAID

@@ -9,7 +9,7 @@ from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import figure_key, result_folder
 from stir_ray.lake.tables import Lake
-from stir_ray.plan.words import counted
+from stir_ray.plan.words import enumerated
 from stir_ray.report.differences import Differences, differences
 from stir_ray.report.page.compared import compared_page
 from stir_ray.report.page.write import is_current
@@ -18,11 +18,13 @@ from stir_ray.report.published import Chosen
 from stir_ray.report.side_by_side import Measured, jobs_figure
 from stir_ray.results import open_results
 from stir_ray.stages.reduce import Reduced
+from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"
 _PAGE = "compared"
-_PAGE_DRAWING = 1
+_PAGE_DRAWING = 2
 """Bumped by hand when the page of equal results comes to look different."""
+_MOST_NAMED = 3
 _DIGEST_DIGITS = 8
 _BEFORE_AXIS = re.compile(r"-(?=[A-Za-z_][\w.]*=)", re.ASCII)
 """Where an axis begins in the name of a job of a grid: a value may have a `-`, too."""
@@ -101,12 +103,27 @@ def write_side_by_side(
     table = figure_key(folder, f"{stem}.csv")
     lake.objects.put(table, differing.csv())
     page = figure_key(folder, f"{_PAGE}{suffix}.html")
-    title = folder if is_one_file else f"{folder} beside {counted(len(every) - 1, 'other')}"
-    mark = f"stir_ray page {content_id('compared', recipe=_PAGE_DRAWING, of=inputs, title=title)}"
+    title = folder if is_one_file else _named(names)
+    made_from = content_id(
+        "compared",
+        recipe=_PAGE_DRAWING,
+        version=__version__,
+        of=inputs,
+        depths=[one.depth for one in every],
+        differing=differing.csv().decode(),
+        title=title,
+    )
+    mark = f"stir_ray page {made_from}"
     if not is_current(page, mark, lake):
         lake.objects.put(page, compared_page(measured, differing, title=title, mark=mark))
     files = (page, figure_key(folder, f"{stem}.png"), table)
     return SideBySide(differing, tuple(lake.objects.location(key) for key in files))
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) > _MOST_NAMED:
+        return f"{names[0]} beside {len(names) - 1} others"
+    return enumerated(tuple(names))
 
 
 def short_names(names: Sequence[str]) -> list[str]:

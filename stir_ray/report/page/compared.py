@@ -10,6 +10,7 @@ from stir_ray.report import style
 from stir_ray.report.differences import Differences
 from stir_ray.report.over_epochs import Curves, metric_curves
 from stir_ray.report.page.assemble import assembled, plots_of
+from stir_ray.report.page.epochs import doubts_over_epochs
 from stir_ray.report.page.layers import DIFFERENCE, LAYER, TITLES, doubtful_points
 from stir_ray.report.page.plots import (
     LINE_COLOURS,
@@ -132,9 +133,18 @@ def _epochs_panel(
 ) -> Panel:
     lines = []
     for job, curves, look in zip(jobs, every, _looks(len(jobs)), strict=True):
-        epochs = epochs_of(job.results, _last(job)[0])
+        model = _last(job)[0]
+        epochs = epochs_of(job.results, model)
+        doubts = doubts_over_epochs(job.results, metric, model, curves.layers)
         if layer is None:
-            line = Line(job.name, look[0], epochs, decimals(_mean(curves.mean)), symbol=look[1])
+            line = Line(
+                job.name,
+                look[0],
+                epochs,
+                decimals(_mean(curves.mean)),
+                symbol=look[1],
+                doubtful=[any(of_epoch) for of_epoch in zip(*doubts, strict=True)],
+            )
         elif layer in curves.layers:
             at = curves.layers.index(layer)
             line = Line(
@@ -145,6 +155,7 @@ def _epochs_panel(
                 std=decimals(curves.std[:, at]),
                 seeds=counts(curves.seeds[:, at]),
                 symbol=look[1],
+                doubtful=doubts[at],
             )
         else:
             continue

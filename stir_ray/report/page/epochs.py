@@ -76,7 +76,7 @@ def _of_model(results: xr.Dataset, model: str) -> Plot:
 def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Panel:
     found = metric_curves(results, metric, model=model, estimator=estimator)
     epochs, colours = epochs_of(results, model), layer_colours(len(found.layers))
-    doubts = _doubts(results, metric, model, found.layers)
+    doubts = doubts_over_epochs(results, metric, model, found.layers)
     lines = [
         Line(
             f"layer {layer}",
@@ -94,9 +94,10 @@ def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Pane
     return Panel(TITLES[metric], "epoch", f"difference of {measured}", lines)
 
 
-def _doubts(
+def doubts_over_epochs(
     results: xr.Dataset, metric: str, model: str, layers: Sequence[int]
 ) -> list[Sequence[bool]]:
+    """Of each layer, at which epochs its inversions did not converge; empty where none take part."""
     side = SIDES[metric]
     if side is None:
         return [()] * len(layers)
