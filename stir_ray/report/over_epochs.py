@@ -68,9 +68,7 @@ def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: st
     cells = known_scores(results, score).sel(place)
     cells = cells.sel(target_layer=rows, reference_layer=columns)
     cells = cells.transpose("seed", "epoch", "target_layer", "reference_layer")
-    return _as_varies(
-        score, Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64)))
-    )
+    return _as_varies(score, Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64))))
 
 
 def metric_curves(results: xr.Dataset, metric: str, *, model: str, estimator: str) -> Curves:

@@ -61,7 +61,7 @@ class Trials:
     def measure(
         self, update: str, settings: InversionSettings, *, limit: int, lowest: int = 2
     ) -> Converged:
-        """The fewest iterations that suffice, from `lowest` to a limit, and how it is with these."""
+        """The fewest iterations that suffice, from `lowest` to a limit, and how good they are."""
 
         def suffice(iterations: int) -> bool:
             return self._suffice(replace(settings, iterations=iterations))

@@ -1,7 +1,7 @@
 """The section of matrices: every pair of layers at every epoch, one matrix at a time."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

@@ -165,13 +165,13 @@ def model_look(model: str) -> dict[str, Any]:
 
 
 def layer_colours(count: int) -> list[Colour]:
-    """One per layer from shallow to deep, none too near to the ground it is drawn on."""
-    return _pairs("viridis", count, light=(0.0, 0.86), dark=(0.25, 1.0))
+    """One per layer from shallow to deep; each stands out from its ground by about 3 : 1."""
+    return _pairs("viridis", count, light=(0.0, 0.6), dark=(0.4, 1.0))
 
 
 def severity_colours() -> list[Colour]:
-    """Of clean images and of severities 1 to 5, mild ones nearest to the ground."""
-    return [("#000000", "#FFFFFF"), *_pairs("YlOrRd", 5, light=(0.38, 1.0), dark=(0.1, 0.72))]
+    """Of clean images and of severities 1 to 5, mild ones lightest."""
+    return [("#000000", "#FFFFFF"), *_pairs("YlOrRd", 5, light=(0.62, 1.0), dark=(0.1, 0.72))]
 
 
 def _pairs(

@@ -269,7 +269,9 @@ function panelTable(plot, panel) {
     x,
     ...panel.lines.map((line) => {
       const n = line.x.indexOf(x);
-      return n < 0 ? "" : cell(line.y[n], line.std[n]) + (line.doubtful[n] ? " !" : "");
+      if (n < 0) return "";
+      const band = isKnown(line.low[n]) ? ` (${said(line.low[n])} to ${said(line.high[n])})` : "";
+      return cell(line.y[n], line.std[n]) + band + (line.doubtful[n] ? " !" : "");
     }),
   ]);
   return table(caption, [panel.x, ...named], rows);
