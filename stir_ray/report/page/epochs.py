@@ -97,7 +97,7 @@ def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Pane
 def doubts_over_epochs(
     results: xr.Dataset, metric: str, model: str, layers: Sequence[int]
 ) -> list[Sequence[bool]]:
-    """Of each layer, at which epochs its inversions did not converge; empty where none take part."""
+    """Of each layer, at which epochs its inversions did not converge; empty if none take part."""
     side = SIDES[metric]
     if side is None:
         return [()] * len(layers)

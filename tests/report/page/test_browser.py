@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -266,6 +267,7 @@ def test_on_paper_headings_figures_and_the_last_epoch_stay(opened: Opener, path:
     content = page.pdf(format="A4", print_background=True)
     reader = PdfReader(io.BytesIO(content))
     text = " ".join(" ".join(one.extract_text() for one in reader.pages).split())
+    text = unicodedata.normalize("NFKC", text)  # ligatures
     for heading in page.locator("h1, h2").all_inner_texts():
         assert heading in text
     assert f"Invariance flow: finetuned, epoch {EPOCHS[-1]}" in text
