@@ -55,7 +55,7 @@ def test_jobs_are_drawn_together_and_what_differs_is_said_and_stored(
     assert table.with_suffix(".png").exists()
     (page,) = figures.glob("compared-*.html")
     assert all(str(file) in said for file in (page, table))
-    assert "<h1>small beside 1 other</h1>" in page.read_text()
+    assert "<h1>small, other</h1>" in page.read_text()
     rows = pd.read_csv(table, index_col="job")
     assert rows["seeds"].to_dict() == {"small": "0 1", "other": "1"}
     assert "seeds" in said

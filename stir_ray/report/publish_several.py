@@ -103,7 +103,7 @@ def write_side_by_side(
     table = figure_key(folder, f"{stem}.csv")
     lake.objects.put(table, differing.csv())
     page = figure_key(folder, f"{_PAGE}{suffix}.html")
-    title = folder if is_one_file else _named(names)
+    title = folder if is_one_file else enumerated(names, most=_MOST_NAMED)
     made_from = content_id(
         "compared",
         recipe=_PAGE_DRAWING,
@@ -118,12 +118,6 @@ def write_side_by_side(
         lake.objects.put(page, compared_page(measured, differing, title=title, mark=mark))
     files = (page, figure_key(folder, f"{stem}.png"), table)
     return SideBySide(differing, tuple(lake.objects.location(key) for key in files))
-
-
-def _named(names: Sequence[str]) -> str:
-    if len(names) > _MOST_NAMED:
-        return f"{names[0]} beside {len(names) - 1} others"
-    return enumerated(tuple(names))
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     return synthetic_results(tmp_path_factory.mktemp("lake"), SHAPE)
 
 
-@pytest.mark.parametrize("metric", ["flow", "forgetting", "cka_divergence"])
+@pytest.mark.parametrize("metric", ["flow", "forgetting"])
 @pytest.mark.parametrize("estimator", ["biased", "unbiased"])
 def test_matrices_have_mean_spread_and_count_of_each_epoch(
     results: xr.Dataset, metric: str, estimator: str
@@ -37,6 +37,14 @@ def test_matrices_have_mean_spread_and_count_of_each_epoch(
         np.testing.assert_allclose(found.std[place], by_seed.std(axis=0, ddof=1), atol=1e-12)
         known = np.isfinite(by_seed[0])
         np.testing.assert_array_equal(found.seeds[place], np.where(known, 3, 0))
+
+
+def test_what_depends_on_no_seed_has_no_spread_over_them(results: xr.Dataset) -> None:
+    of_images = matrices(SHAPE, "finetuned", SHAPE.epochs[-1], "biased")["cka_divergence"][0]
+    found = metric_matrices(results, "cka_divergence", model="finetuned", estimator="biased")
+    np.testing.assert_allclose(found.mean[-1], of_images, atol=1e-12)
+    assert np.isnan(found.std).all()
+    assert not found.seeds.any()
 
 
 def test_scores_are_of_the_layer_that_looks_in_rows(results: xr.Dataset) -> None:
