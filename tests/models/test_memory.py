@@ -18,7 +18,13 @@ from stir_ray.job import Architecture, Training
 from stir_ray.models import memory
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import FrozenModel, freeze
-from stir_ray.models.memory import Footprint, Successive, footprint, free_bytes
+from stir_ray.models.memory import (
+    PROCESS_PER_TENSOR,
+    Footprint,
+    Successive,
+    footprint,
+    free_bytes,
+)
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.objectives import LabelledImages
 from stir_ray.models.representations import representation
@@ -203,7 +209,7 @@ def test_a_container_has_no_more_memory_than_its_limit_leaves(
     assert list(memory.cgroup_bytes(tmp_path / "limited")) == [3000]
     assert list(memory.cgroup_bytes(tmp_path / "free")) == []
     monkeypatch.setattr(memory, "cgroup_bytes", lambda: [3000])
-    assert free_bytes(CPU, 1.0) == pytest.approx(0.9 * 3000 / 1.38)
+    assert free_bytes(CPU, 1.0) == pytest.approx(0.9 * 3000 / PROCESS_PER_TENSOR)
 
 
 def test_a_worker_takes_its_share_and_never_less_than_a_machine_keeps_for_each(
@@ -211,8 +217,8 @@ def test_a_worker_takes_its_share_and_never_less_than_a_machine_keeps_for_each(
 ) -> None:
     monkeypatch.setattr(memory, "cgroup_bytes", list)
     monkeypatch.setattr(memory, "_machine_bytes", lambda: 64 * 2**30)
-    assert free_bytes(CPU, 0.25) == pytest.approx(0.9 * 16 * 2**30 / 1.38)
+    assert free_bytes(CPU, 0.25) == pytest.approx(0.9 * 16 * 2**30 / PROCESS_PER_TENSOR)
     # One thread of very many.
-    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2 * 2**30 / 1.38)
+    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2 * 2**30 / PROCESS_PER_TENSOR)
     monkeypatch.setattr(memory, "_machine_bytes", lambda: 2**30)
-    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2**30 / 1.38)
+    assert free_bytes(CPU, 1 / 256) == pytest.approx(0.9 * 2**30 / PROCESS_PER_TENSOR)
