@@ -16,12 +16,14 @@ from playwright.sync_api import Locator, Page, expect
 from pypdf import PdfReader
 
 from stir_ray.report.page.job import Shown
+from stir_ray.report.readings import metric_curve
 from tests.report.page.conftest import Opener
 from tests.report.page.made import ABOUT, EPOCHS, LAYERS, cells, shown, written
 from tests.report.synthetic import IMAGES, Shape
 
 PHONE = {"width": 390, "height": 844}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
+NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
 GAP = 4
 """The pretrained layer that could not be inverted."""
 
@@ -57,6 +59,13 @@ def tabled(page: Page) -> list[list[str]]:
     """The cells of the table behind the matrix."""
     rows = page.locator("#matrix tbody tr")
     return [rows.nth(n).locator("td").all_inner_texts() for n in range(rows.count())]
+
+
+def columns(table: Locator) -> list[list[str]]:
+    """The texts of a table by column, the first of which names its rows."""
+    rows = table.locator("tbody tr")
+    texts = [rows.nth(n).locator("th, td").all_inner_texts() for n in range(rows.count())]
+    return [[text.replace("−", "-") for text in column] for column in zip(*texts, strict=True)]
 
 
 def choose(page: Page, kind: str) -> None:
@@ -113,6 +122,26 @@ def test_the_slider_by_keyboard_shows_the_numbers_of_that_epoch(
             else:
                 numbers = [float(one) for one in said[row][column]]
                 assert numbers == pytest.approx([value, spread[row, column]], abs=0.5001e-4)
+
+
+def test_the_tables_of_a_figure_say_its_numbers_spreads_and_bands(page: Page, made: Shown) -> None:
+    assert made.results is not None
+    for figure in ("#by-layer", "#convergence"):
+        page.locator(f"{figure} details").evaluate("(one) => { one.open = true; }")
+    last = {"model": "finetuned", "epoch": EPOCHS[-1]}
+    for n, metric in enumerate(("learning", "forgetting")):
+        expected = metric_curve(made.results, metric, **last, estimator="biased")
+        said = columns(page.locator("#by-layer details table").nth(n))
+        assert said[0] == [str(layer) for layer in expected.layers]
+        for text, mean, std in zip(said[1], expected.mean, expected.std, strict=True):
+            numbers = [float(one) for one in re.findall(NUMBER, text)]
+            known = [] if np.isnan(mean) else [mean, std]
+            assert numbers == pytest.approx(known, abs=0.5001e-4)
+    residuals = columns(page.locator("#convergence details table").first)
+    for of_a_model in residuals[1:]:
+        for text in of_a_model:
+            numbers = [float(one) for one in re.findall(NUMBER, text)]
+            assert text == "missing" or (len(numbers) >= 3 and " to " in text)
 
 
 def test_a_missing_cell_is_missing_and_not_zero(page: Page) -> None:

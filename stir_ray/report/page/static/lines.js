@@ -271,7 +271,8 @@ function panelTable(plot, panel) {
       const n = line.x.indexOf(x);
       if (n < 0) return "";
       const band = isKnown(line.low[n]) ? ` (${said(line.low[n])} to ${said(line.high[n])})` : "";
-      return cell(line.y[n], line.std[n]) + band + (line.doubtful[n] ? " !" : "");
+      const mark = line.doubtful[n] ? " !" : "";
+      return element("span", {}, cell(line.y[n], line.std[n]), band + mark);
     }),
   ]);
   return table(caption, [panel.x, ...named], rows);
