@@ -6,19 +6,19 @@ a copy may be lost, damaged or removed at any time, by any process; all it costs
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from stir_ray.errors import CorruptPart
 from stir_ray.identity import ID_DIGITS, bytes_digest
 from stir_ray.lake.layout import parse_checkpoint_key, parse_part_key, parse_shard_key
 from stir_ray.lake.local import is_draft, machine_folder, write_whole
+from stir_ray.lake.locks import Turn, turn
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
 
 FOLDER_VARIABLE = "STIR_RAY_CACHE"
@@ -29,12 +29,11 @@ _OWN = "stir_ray-nearby"
 _LOCKS = ".locks"
 _USED = "bytes-used"
 _OF_A_LAKE = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
-_FILE = re.compile(rf"files/{_OF_A_LAKE.pattern}")
+_OF_NO_LAKE = re.compile(rf"(files|made)/{_OF_A_LAKE.pattern}")
 _TURNS = 64
 """Lock files of reading: as few as that, so that none has to be removed, and rarely shared."""
 _WAIT_S = 60.0
 """For another process of this machine, before doing without what it does."""
-_POLL_S = 0.02
 _FULL_AGAIN = 0.9
 """Of what is allowed, is left when room is made: looking for what is old is worth it once in a
 while, not for every object."""
@@ -52,6 +51,11 @@ def is_read_often(key: str) -> bool:
 def file_key(url: str, version: str) -> str:
     """Where the copy of a file lies that is not of a lake; another version is another file."""
     return f"files/{bytes_digest([url.encode(), version.encode()])}"
+
+
+def made_key(made_id: str) -> str:
+    """Where something lies that this machine has made itself."""
+    return f"made/{made_id}"
 
 
 class _Copy(NamedTuple):
@@ -90,13 +94,16 @@ class Nearby:
             from_lake: gives the object's bytes and what they say; its errors are passed on.
             checked: what bytes say; raises CorruptPart if they are not those of the object.
         """
-        found = self._by_copy(key, checked)
+
+        def opened(path: Path) -> _T:
+            return checked(path.read_bytes())
+
+        found = self.copy(key, opened)
         if found is not None:
             return found
-        turn = int(bytes_digest([key.encode()]), 16) % _TURNS
         # The workers of a machine begin a stage together, and want the same.
-        with self._locked(f"read-{turn}"):
-            found = self._by_copy(key, checked)
+        with self.turn_of(key, _WAIT_S):
+            found = self.copy(key, opened)
             if found is None:
                 content, found = from_lake()
                 self.keep(key, content)
@@ -104,8 +111,8 @@ class Nearby:
 
     def keep(self, key: str, content: bytes) -> None:
         """Keep a copy if there is room for it, in place of those that were not used for longest."""
-        with contextlib.suppress(OSError), self._locked("write") as is_ours:
-            if is_ours and (used := self._make_room(len(content))) is not None:
+        with contextlib.suppress(OSError), turn(self._lock("write"), _WAIT_S) as whose:
+            if whose is Turn.OURS and (used := self._make_room(len(content))) is not None:
                 # Before it is written: whoever is killed in between leaves a sum that is too
                 # large, which the next look mends, and never one that is too small.
                 self._note(used + len(content))
@@ -117,20 +124,31 @@ class Nearby:
         with contextlib.suppress(OSError):
             (self.folder / key).unlink()
 
-    def _by_copy(self, key: str, checked: Callable[[bytes], _T]) -> _T | None:
+    def copy(self, key: str, opened: Callable[[Path], _T]) -> _T | None:
+        """What the copy of an object says; None if there is none, or it is damaged.
+
+        Args:
+            key: of the object.
+            opened: reads a file; raises CorruptPart if that is not as it was written.
+        """
         path = self.folder / key
         try:
-            content = path.read_bytes()
+            found = opened(path)
         except OSError:
             return None
-        try:
-            found = checked(content)
         except CorruptPart:
             self.drop(key)
             return None
         with contextlib.suppress(OSError):
             os.utime(path)
         return found
+
+    def turn_of(self, key: str, wait_s: float) -> AbstractContextManager[Turn]:
+        """The turn to read or make an object; a few objects share each."""
+        return turn(self._lock(f"read-{int(bytes_digest([key.encode()]), 16) % _TURNS}"), wait_s)
+
+    def _lock(self, name: str) -> Path:
+        return self.folder.parent / _LOCKS / name
 
     def _make_room(self, size: int) -> int | None:
         """Bytes that copies take once one of `size` bytes may be kept; None if it never may."""
@@ -167,14 +185,14 @@ class Nearby:
     def _noted(self) -> int | None:
         """Bytes that all copies take, or more; None if that is not known."""
         try:
-            used = int((self.folder.parent / _LOCKS / _USED).read_text("ascii"))
+            used = int(self._lock(_USED).read_text("ascii"))
         except (OSError, ValueError):
             return None
         return used if used >= 0 else None
 
     def _note(self, used: int) -> None:
         content = str(used).encode()
-        write_whole(self.folder.parent / _LOCKS / _USED, content, mode=0o600, lasting=False)
+        write_whole(self._lock(_USED), content, mode=0o600, lasting=False)
 
     def _copies(self) -> list[_Copy]:
         """Of all lakes, the longest unused first; nothing that somebody else may have put there."""
@@ -191,34 +209,6 @@ class Nearby:
                         found.append(_Copy(used_at, known.st_size, path))
         return sorted(found)
 
-    @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[bool]:
-        """Wait until no other process is in here by that name; False if it was not to be had."""
-        try:
-            locks = self.folder.parent / _LOCKS
-            locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-            file = (locks / name).open("wb")
-        except OSError:
-            yield False
-            return
-        with file:  # The lock ends with it, or with the process.
-            yield _lock(file)
-
 
 def _is_of_a_copy(key: str) -> bool:
-    return is_read_often(key) or _FILE.fullmatch(key) is not None or is_draft(key)
-
-
-def _lock(file: IO[bytes]) -> bool:
-    end = time.monotonic() + _WAIT_S
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                return False
-            time.sleep(_POLL_S)
-        except OSError:  # Some network disks have no locks.
-            return False
-        else:
-            return True
+    return is_read_often(key) or _OF_NO_LAKE.fullmatch(key) is not None or is_draft(key)
