@@ -149,4 +149,5 @@ class Execution(Value):
     """How long a lake that gives no answer is asked again before a task, or the run, gives up."""
     cache_gb: NonNegativeFloat = 50
     """10⁹ bytes on each machine's disk for copies of what its workers read often from a lake far
-    away; they never take more than half of what is free. 0 keeps none."""
+    away, and for images to test models on, which each machine corrupts once; they never take more
+    than half of what is free. 0 keeps none."""

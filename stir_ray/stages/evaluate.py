@@ -1,11 +1,12 @@
 """Test a model on images as they are, and under every corruption at every severity."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from stir_ray.data.corruptions.held_out import as_seen
+from stir_ray.data.corruptions.held_out import HeldOut, as_seen
 from stir_ray.lake.schemas import ACCURACIES
 from stir_ray.lake.tables import build
 from stir_ray.models.checkpoints import FrozenModel
@@ -25,7 +26,9 @@ def evaluate_model(task: Evaluate, bench: Workbench) -> None:
     bench.meter.note(whole=1.0)
     model = bench.models.whole(task.model, task.objective)
     held_out, conditions = bench.held_out(task.test), task.test.conditions
-    found = [_tested(task, model, one, bench) for one in conditions]
+    each = _each(held_out, conditions, bench)
+    of = {one: _tested(task, model, images, bench) for one, images in each}
+    found = [of[one] for one in conditions]
     table = build(
         ACCURACIES,
         {
@@ -42,14 +45,26 @@ def evaluate_model(task: Evaluate, bench: Workbench) -> None:
     bench.write(task.outputs[0], table)
 
 
+def _each(
+    held_out: HeldOut, conditions: Sequence[Condition], bench: Workbench
+) -> Iterator[tuple[Condition, Tensor]]:
+    """Every condition with the images in it."""
+    each = held_out.each(conditions)
+    while True:
+        with bench.meter.spending(Phase.CORRUPT):
+            one = next(each, None)
+        if one is None:
+            return
+        yield one
+
+
 def _tested(
-    task: Evaluate, model: FrozenModel, condition: Condition, bench: Workbench
+    task: Evaluate, model: FrozenModel, images: Tensor, bench: Workbench
 ) -> tuple[float, float]:
     """Accuracy, NaN where there is no right and wrong, and mean loss."""
     objective = OBJECTIVES[task.objective]
     held_out = bench.held_out(task.test)
-    with bench.meter.spending(Phase.CORRUPT):
-        images, labels = held_out.under(condition), held_out.clean.labels
+    labels = held_out.clean.labels
 
     def see(part: slice) -> tuple[Tensor, Tensor]:
         seen = as_seen(images[part].to(bench.device), held_out.size)

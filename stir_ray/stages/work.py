@@ -29,7 +29,8 @@ class WorkerSettings:
         job: name, for provenance.
         batch_size: images per forward pass; None for all at once.
         storage_patience_s: for how long a store in trouble is asked again.
-        cache_bytes: of copies of a lake far away on each machine's disk; 0 for none.
+        cache_bytes: on each machine's disk, of copies of a lake far away and of images that it has
+            corrupted; 0 for none.
         gpu_share: of a GPU's memory that each worker may take, where there are GPUs.
         datasets: folder or URL of the lake whose datasets are read; empty for the same.
     """

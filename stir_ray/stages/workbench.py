@@ -185,8 +185,11 @@ class Workbench:
 
     def held_out(self, test: CorruptedTest) -> HeldOut:
         """The images that models are tested on, and what was made of them before."""
+        cached = self.settings.cache_bytes
         with self.meter.spending(Phase.READ):
-            return self._held_out.get(test, lambda: open_held_out(test, self.datasets))
+            return self._held_out.get(
+                test, lambda: open_held_out(test, self.datasets, cache_bytes=cached)
+            )
 
     def image_set(self, question: Question) -> ImageSet:
         """The images that are asked about, on the device."""

@@ -1,6 +1,7 @@
 """Accuracies on corrupted images: of the model's own head, on the same images for every epoch."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
-from stir_ray.data.corruptions import regenerated
-from stir_ray.data.sources import load
+from stir_ray.data.corruptions import Corrupted, held_out, regenerated
+from stir_ray.data.sources import Dataset, load
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
 from stir_ray.job.files import validated
@@ -80,6 +81,26 @@ def test_every_epoch_has_a_number_in_every_condition(tested: Path) -> None:
     assert found["accuracy"].between(0, 1).all()
     # The noise of one severity is not that of another.
     assert found.groupby(level=["model", "epoch"])["loss"].nunique().eq(CONDITIONS).all()
+
+
+def test_all_epochs_share_the_images_that_were_corrupted_once(
+    tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(held_out, "_KEPT_BYTES", 0)
+    made: Counter[tuple[object, ...]] = Counter()
+
+    def counted(clean: Dataset, name: str, severity: int) -> Corrupted:
+        made[clean.ids, name, severity] += 1
+        return regenerated(clean, name, severity)
+
+    monkeypatch.setattr(held_out, "regenerated", counted)
+    job = asking(tmp_path / "lake")
+    robustness.run(job, serial=True).nothing_missing()
+    # The pretrained model is tested on other digits than its finetuning.
+    assert len(made) == 2 * (CONDITIONS - 1)
+    assert set(made.values()) == {1}
+    assert results(job).equals(results(asking(tested)))
 
 
 def test_without_corruption_a_model_is_as_good_as_its_training_found(tested: Path) -> None:

@@ -1,12 +1,21 @@
-"""Images are corrupted at the size that the settings are made for, wherever their dataset lies."""
+"""Images are corrupted at the size that the settings are made for, wherever their dataset lies.
 
+And by each machine once, however many workers and epochs want them.
+"""
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from stir_ray.job import Cifar10, EuroSat, InLake, Robustness
+from stir_ray.data.corruptions import held_out
+from stir_ray.data.corruptions.sets import Corrupted, regenerated
+from stir_ray.data.sources import Dataset
+from stir_ray.job import Cifar10, Digits, EuroSat, InLake, Robustness
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.robustness import Condition, CorruptedTest
 from stir_ray.stages.datasets import import_dataset
@@ -33,3 +42,91 @@ def test_a_dataset_in_the_lake_is_corrupted_as_it_is_outside(
     assert torch.equal(there.under(SNOW), here.under(SNOW))
     assert torch.equal(there.clean.images, here.clean.images)
     assert here.size == 48
+
+
+DIGITS = CorruptedTest(
+    Digits(source="digits", size=17),
+    Robustness(corruptions=("glass_blur", "fog", "pixelate"), severities=(1, 3, 5), images=13),
+)
+SETS = 3 * 3
+ROOMY = 10**8
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
+    """How often each set is made; nothing is kept in memory, as of large images."""
+    counts: Counter[tuple[str, int]] = Counter()
+
+    def counted(clean: Dataset, name: str, severity: int) -> Corrupted:
+        counts[name, severity] += 1
+        return regenerated(clean, name, severity)
+
+    monkeypatch.setattr(held_out, "regenerated", counted)
+    monkeypatch.setattr(held_out, "_KEPT_BYTES", 0)
+    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
+    return counts
+
+
+def epoch(worker: held_out.HeldOut) -> dict[Condition, torch.Tensor]:
+    """All images of an epoch, as they were when they were shown."""
+    return {one: images.clone() for one, images in worker.each(DIGITS.conditions)}
+
+
+def test_a_machine_makes_each_set_once_for_all_epochs_and_workers(
+    made: Counter[tuple[str, int]], tmp_path: Path
+) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    expected = epoch(open_held_out(DIGITS, lake))
+    made.clear()
+    together = threading.Barrier(3)
+
+    def worker(_: int) -> list[dict[Condition, torch.Tensor]]:
+        own = open_held_out(DIGITS, lake, cache_bytes=ROOMY)
+        together.wait()
+        return [epoch(own) for _ in range(4)]
+
+    with ThreadPoolExecutor(3) as workers:
+        epochs = [one for each in workers.map(worker, range(3)) for one in each]
+    assert len(made) == SETS
+    assert set(made.values()) == {1}
+    assert len(epochs) == 3 * 4
+    for one in epochs:
+        assert one.keys() == expected.keys()
+        assert all(torch.equal(images, expected[each]) for each, images in one.items())
+
+
+def test_other_images_and_a_torn_file_are_made_again(
+    made: Counter[tuple[str, int]], tmp_path: Path
+) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    expected = epoch(open_held_out(DIGITS, lake, cache_bytes=ROOMY))
+    torn = sorted(tmp_path.rglob("made/*"))[4]
+    torn.write_bytes(torn.read_bytes()[:997])
+    again = epoch(open_held_out(DIGITS, lake, cache_bytes=ROOMY))
+    assert all(torch.equal(images, expected[each]) for each, images in again.items())
+    assert sorted(made.values()) == [1] * (SETS - 1) + [2]
+    made.clear()
+    fewer = CorruptedTest(DIGITS.data, DIGITS.asked.model_copy(update={"images": 12}))
+    list(open_held_out(fewer, lake, cache_bytes=ROOMY).each(DIGITS.conditions))
+    assert made.total() == SETS
+
+
+def test_where_not_all_fit_those_that_do_are_not_made_again(
+    made: Counter[tuple[str, int]], tmp_path: Path
+) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    own = open_held_out(DIGITS, lake, cache_bytes=6 * (13 * 17 * 17 + 160))
+    for _ in range(5):
+        epoch(own)
+    # The first in first out would make each of them each time.
+    assert made.total() <= SETS + 4 * 5
+
+
+def test_without_room_each_epoch_makes_its_own(
+    made: Counter[tuple[str, int]], tmp_path: Path
+) -> None:
+    own = open_held_out(DIGITS, open_lake(str(tmp_path / "lake")), cache_bytes=0)
+    for _ in range(2):
+        epoch(own)
+    assert set(made.values()) == {2}
+    assert not list(tmp_path.rglob("made/*"))

@@ -1,6 +1,9 @@
 """Datasets under one corruption: made anew from clean images, or read from a release."""
 
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,8 +15,11 @@ from stir_ray.data.corruptions.catalogue import SMALLEST, corrupt
 from stir_ray.data.corruptions.pixels import LEVELS
 from stir_ray.data.sources import Dataset, drawn
 from stir_ray.errors import DataError
-from stir_ray.identity import derive_seed
+from stir_ray.identity import bytes_digest, content_id, derive_seed
+from stir_ray.plan.parts import RECIPES
 
+_PACKAGES = ("numpy", "scipy", "pillow")
+"""Whose other versions may blur or compress an image to other levels."""
 Origin = Literal["released", "regenerated"]
 """The files of Hendrycks and Dietterich, or images made here: other noise, frost without
 photographs, and accuracies that are close and not the same. Every result says which."""
@@ -57,6 +63,24 @@ def regenerated(clean: Dataset, name: str, severity: int) -> Corrupted:
         corrupted[row] = made[..., 1:2] if is_grey else made
     dataset = Dataset(to_images(corrupted), clean.labels, clean.ids)
     return Corrupted(name, severity, "regenerated", dataset)
+
+
+def made_id(images: str, name: str, severity: int) -> str:
+    """What images of a digest are after a corruption; each image's noise is of its own id.
+
+    Meant to be forgotten: of the code too, so that no change of it picks up what was made before.
+    """
+    recipe = RECIPES["accuracies"]
+    return content_id(
+        "corrupted", recipe=recipe, images=images, name=name, severity=severity, by=_makers()
+    )
+
+
+@cache
+def _makers() -> dict[str, str]:
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    return {"code": bytes_digest(path.read_bytes() for path in code), **versions}
 
 
 def check_corruptible(shape: tuple[int, ...]) -> None:
