@@ -2,7 +2,8 @@
 
 `open_results` reads what a job computed. `stir`, `forgetting`, `learning`, `flow` and
 `cka_divergence` ask the same of any two models at hand, and `invert` inverts one for several such
-questions: see `stir_ray.notebook`. The command line is `stir-ray`.
+questions; `controversial` makes images about which two models disagree: see `stir_ray.notebook`.
+The command line is `stir-ray`.
 """
 
 from importlib import import_module
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         Inversions,
         NotConverged,
         cka_divergence,
+        controversial,
         flow,
         forgetting,
         frozen,
@@ -31,6 +33,7 @@ __all__ = [
     "NotConverged",
     "__version__",
     "cka_divergence",
+    "controversial",
     "flow",
     "forgetting",
     "frozen",

@@ -298,6 +298,65 @@ def _range(one: xr.DataArray) -> tuple[str, str]:
     return found[1], found[2]
 
 
+def test_controversial_images_are_the_same_to_one_model_and_different_to_the_other(
+    pt: nn.Module, ft: nn.Module
+) -> None:
+    # Somewhat alike: of models that share nothing, any inversion is controversial.
+    near = copy.deepcopy(pt)
+    with torch.no_grad():
+        for weight, other in zip(near.parameters(), ft.parameters(), strict=True):
+            weight.lerp_(other, 0.2)
+    images, settings = pictures(5), stir_ray.InversionSettings(iterations=30)
+    asked: dict[str, Any] = {"images": images, "settings": settings, "seed": 3}
+    found = stir_ray.controversial(
+        same_to=pt, different_to=near, layer=2, different_layer=3, **asked
+    )
+    assert found["images"].shape == images.shape
+    inverted = stir_ray.invert(pt, layers=[2], **asked).of_layer[2].images
+    made = torch.from_numpy(found["images"].values)
+    by_chance = _distance(near, inverted, images, 3)
+    np.testing.assert_allclose(found["same"], _distance(pt, made, images, 2), rtol=1e-4)
+    np.testing.assert_allclose(found["different"], _distance(near, made, images, 3), rtol=1e-4)
+    assert (found["different"] > 1.2 * by_chance).all(), (found, by_chance)
+    assert (found["different"] > 1.5 * found["same"]).all(), found
+    for one in found.data_vars.values():
+        assert {"long_name", "meaning", "units", "range"} <= set(one.attrs)
+        low, high = one.attrs["range"][1:-1].split(", ")
+        top = settings.iterations if high == "iterations" else float(high)
+        assert float(low) <= float(one.min()) <= float(one.max()) <= top
+    assert (found.attrs["layer"], found.attrs["different_layer"]) == (2, 3)
+
+
+def _distance(module: nn.Module, found: Tensor, images: Tensor, layer: int) -> np.ndarray:
+    """Relative, of every image, by timm alone."""
+    seen, real = (_features(module, some, layer) for some in (found, images))
+    norms = torch.linalg.vector_norm(real, dim=1)
+    return (torch.linalg.vector_norm(seen - real, dim=1) / norms).numpy()
+
+
+@unconverged
+def test_controversial_images_take_models_as_the_other_questions_do(
+    pt: nn.Module, inverted: stir_ray.Inversions
+) -> None:
+    deep = model(4, depth=5, embed_dim=8)
+    asked: dict[str, Any] = {"images": pictures(1), "settings": BRIEF, "layer": 3}
+    given = [
+        stir_ray.controversial(same_to=one, different_to=other, different_layer=5, **asked)
+        for one, other in ((pt, deep), (inverted, stir_ray.frozen(deep)))
+    ]
+    assert given[0].equals(given[1])
+    with pytest.raises(ValueError, match=r"layers=\[4\]; expected numbers from 1 to 3"):
+        stir_ray.controversial(same_to=pt, different_to=deep, **{**asked, "layer": 4})
+    with pytest.raises(ValueError, match=r"at least 1 image$"):
+        stir_ray.controversial(same_to=pt, different_to=deep, **{**asked, "images": pictures(0)})
+    with pytest.raises(ValueError, match="takes 16 x 16"):
+        stir_ray.controversial(
+            same_to=pt, different_to=deep, **{**asked, "images": pictures(1, size=24)}
+        )
+    with pytest.raises(ValueError, match=r"weight 0 and enough 1\.0 must be above 0"):
+        stir_ray.controversial(same_to=pt, different_to=deep, weight=0, **asked)
+
+
 _BYTES = (255 * pictures()).to(torch.uint8)
 
 

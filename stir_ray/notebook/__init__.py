@@ -13,6 +13,9 @@
     shared = stir_ray.stir(inverted_by=inverted, seen_by=finetuned)
     lost = stir_ray.forgetting(pretrained=inverted, finetuned=finetuned)
     moved = stir_ray.flow(pretrained=inverted, finetuned=finetuned)
+    disputed = stir_ray.controversial(
+        same_to=pretrained, different_to=finetuned, images=images[:2], layer=3
+    )
 
     shared["stir"].sel(reference_layer=3, target_layer=3)
     lost.sel(target_layer=3)
@@ -23,6 +26,7 @@ and width; a difference such as forgetting is of the layers that both have. Laye
 """
 
 from stir_ray.notebook.asked import NotConverged
+from stir_ray.notebook.controversies import controversial
 from stir_ray.notebook.inverting import Inversions, invert
 from stir_ray.notebook.measures import cka_divergence, flow, forgetting, learning, stir
 from stir_ray.notebook.models import frozen
@@ -31,6 +35,7 @@ __all__ = [
     "Inversions",
     "NotConverged",
     "cka_divergence",
+    "controversial",
     "flow",
     "forgetting",
     "frozen",

@@ -124,7 +124,7 @@ def invert(
     """
     own = frozen(model) if device is None else frozen(model, device=device)
     viewed = Viewed.of(own, images, layers, Look(representation, batch))
-    count, how = len(viewed.images), _settings(settings)
+    count, how = len(viewed.images), settings_of(settings)
     ids = tuple(range(count)) if image_ids is None else tuple(int(one) for one in image_ids)
     if len(ids) != count or len(set(ids)) != count:
         raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
@@ -150,7 +150,12 @@ def _inverted(viewed: Viewed, layer: int, start: Tensor, settings: InversionSett
         return search.inverted(images, start, micro)
 
 
-def _settings(settings: Settings) -> InversionSettings:
+def settings_of(settings: Settings) -> InversionSettings:
+    """The settings, or those of a name.
+
+    Raises:
+        ValueError: if there are none of that name.
+    """
     if isinstance(settings, InversionSettings):
         return settings
     if settings not in _PRESETS:

@@ -65,19 +65,24 @@ def frozen(
     return FrozenModel(with_patch_projection(own), shifted, scaled)
 
 
-def images_for(model: FrozenModel, images: Tensor) -> Tensor:
+def images_for(model: FrozenModel, images: Tensor, *, least: int = SMALLEST_SAMPLE) -> Tensor:
     """The images on the model's device in float32, if it can see them.
 
+    Args:
+        model: that is to see them.
+        images: as they are given.
+        least: number of them.
+
     Raises:
-        ValueError: if they are not float values in [0, 1], of (image, channel, height, width), at
-            least 4 and of the model's size.
+        ValueError: if they are not float values in [0, 1], of (image, channel, height, width), as
+            many as that and of the model's size.
     """
     if not isinstance(images, Tensor):
         raise ValueError(  # noqa: TRY004 - one kind of error for whatever is wrong with images
             f"images are {type(images).__name__}; expected a float tensor in [0, 1], (image, "
             "channel, height, width)"
         )
-    _must_be_images(images)
+    _must_be_images(images, least)
     own = images.detach().to(device=model.mean.device, dtype=torch.float32)
     try:
         with torch.no_grad():
@@ -115,15 +120,15 @@ def chosen_layers(layers: Layers, depth: int) -> tuple[int, ...]:
     return chosen
 
 
-def _must_be_images(images: Tensor) -> None:
+def _must_be_images(images: Tensor, least: int) -> None:
     if not images.is_floating_point():
         name = str(images.dtype).removeprefix("torch.")
         remedy = "; divide by 255: `images.float() / 255`" if images.dtype == torch.uint8 else ""
         raise ValueError(f"images are {name}; expected floats in [0, 1]{remedy}")
-    if images.ndim != 4 or len(images) < SMALLEST_SAMPLE:
+    if images.ndim != 4 or len(images) < least:
         raise ValueError(
             f"images have shape {tuple(images.shape)}; expected (image, channel, height, width) "
-            f"and at least {SMALLEST_SAMPLE} images"
+            f"and at least {least} image{'s' if least > 1 else ''}"
         )
     low, high = float(images.min()), float(images.max())
     # NaN compares as neither.
