@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from stir_ray.cli import app
 from stir_ray.job import Architecture, Job
 from stir_ray.job.files import schema_text
 from stir_ray.models.architectures import build
+from stir_ray.stages import inspect as inspections
 from tests.readme import ROOT
 from tests.small_job import ARCHITECTURE, small_job
 
@@ -348,6 +350,37 @@ def test_jobs_of_several_files_are_planned_together(
     tasks = [[stage["planned"] for stage in plan["stages"]] for plan in plans.values()]
     assert tasks[0] == tasks[1] == tasks[2]
     assert "All 2 jobs in one run" in stir_ray("plan", first, second)[1]
+
+
+def test_what_several_jobs_share_is_inspected_once_for_their_plan(
+    written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: Counter[str] = Counter()
+    for name in ("gather_images", "choose_images", "inspect_model"):
+        really = getattr(inspections, name)
+
+        def counted(task: Any, bench: Any, name: str = name, really: Any = really) -> None:
+            found[name] += 1
+            really(task, bench)
+
+        monkeypatch.setattr(inspections, name, counted)
+    asked = {"robustness": {"corruptions": ["fog"], "images": 5}}
+    files = [
+        written(**asked, **changed).rename(tmp_path / f"{place}.yaml")
+        for place, changed in enumerate(
+            ({}, {"name": "b", "seeds": [3]}, {"name": "c", "images": {"count": 7}})
+        )
+    ]
+    apart = [json.loads(stir_ray("plan", "--json", file)[1]) for file in files]
+    assert found["gather_images"] == 3
+    alone = found["inspect_model"] // 3
+    assert alone
+    found.clear()
+    code, said, error = stir_ray("plan", "--json", *files)
+    assert code == 0, error
+    # One of them has other images; all have the same models, tested on the same.
+    assert found == {"gather_images": 2, "choose_images": 2, "inspect_model": alone}
+    assert list(json.loads(said).values())[:3] == apart
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from stir_ray.job.grid import Grid, Point
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import Rate
 from stir_ray.stages.asked import lake_of, look
-from stir_ray.stages.forecast import Inspected, inspected
+from stir_ray.stages.forecast import Inspected, inspected, new_facts
 from stir_ray.stages.grid import Listed
 from stir_ray.stages.rates import measured_rate
 
@@ -41,6 +41,7 @@ class _Shared:
     def __init__(self, lake: Lake) -> None:
         self.lake = Listed(lake)
         self.inspected: list[Inspected] = []
+        self.facts = new_facts()
 
     @functools.cached_property
     def rate(self) -> Rate | None:
@@ -128,7 +129,8 @@ def rate_for(lake: Lake) -> Rate | None:
 
 def inspected_for(job: Job) -> Inspected:
     """A job inspected for a plan, and kept for what is said of all of them."""
-    shared, found = _SHARED.get(), inspected(look(job), lake_for(job))
+    shared = _SHARED.get()
+    found = inspected(look(job), lake_for(job), shared.facts if shared else None)
     if shared:
         shared.inspected.append(found)
     return found

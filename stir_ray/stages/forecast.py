@@ -111,8 +111,19 @@ def known_to_lake(asked: Asked, lake: Lake) -> Inspected | None:
     return Inspected(asked, lake, lake) if all(is_done(task, stored) for task in tasks) else None
 
 
-def inspected(asked: Asked, lake: Lake) -> Inspected:
+def new_facts() -> Lake:
+    """Where inspections are kept of jobs that have not begun: in memory."""
+    return open_lake(f"memory://inspected/{uuid4().hex}")
+
+
+def inspected(asked: Asked, lake: Lake, facts: Lake | None = None) -> Inspected:
     """Inspect a job without writing to its lake; what the lake knows already is used.
+
+    Args:
+        asked: the job.
+        lake: that it names.
+        facts: as of `new_facts`, of several jobs: datasets and models that they share are
+            inspected once.
 
     Raises:
         InputError: if something about job, models or images must be mended.
@@ -122,7 +133,7 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
     if known:
         return known
     job = asked.job
-    facts = open_lake(f"memory://inspected/{uuid4().hex}")
+    facts = facts or new_facts()
     wanted = job.execution
     settings = WorkerSettings(
         facts.objects.url,
@@ -133,7 +144,7 @@ def inspected(asked: Asked, lake: Lake) -> Inspected:
     )
     executor = SerialExecutor(lambda threads: make_worker(settings, threads))
     with only_warnings(), executor:
-        for outcome in executor.run(inspections(job, asked.version)):
+        for outcome in executor.run(remaining(inspections(job, asked.version), Stored(facts))):
             if outcome.failure:
                 raise of_inspection(outcome.failure)
     return Inspected(asked, lake, _Overlay(facts, lake))
