@@ -14,6 +14,7 @@ from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
+from stir_ray.report import style
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
 
 SHOWN = 8
@@ -101,7 +102,7 @@ def _panel(
 
 def _title(checkpoint: Checkpoint) -> str:
     epoch = "" if checkpoint.role == PRETRAINED else f", epoch {checkpoint.epoch}"
-    return f"{checkpoint.role.replace('_', ' ').capitalize()} model{epoch}"
+    return f"{style.MODEL_NAMES[checkpoint.role].capitalize()} model{epoch}"
 
 
 def _taken(study: Study, reference: Checkpoint, layer: int, lake: Lake) -> Iterator[Taken]:

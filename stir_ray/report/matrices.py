@@ -177,7 +177,7 @@ def flow_figure(
     return heatmaps(
         f"Where the invariances of the pretrained model went: {style.model_at(model, epoch)}",
         [
-            panel("flow", f"Flow\n{_FLOW}", name),
+            panel("flow", f"Flow\n{style.formula(_FLOW)}", name),
             panel("flow_control", f"Control: no training at all\n{_CONTROL}", "pretrained"),
             panel("flow_beyond_control", "Flow minus control\nwhat is due to training", name),
         ],
@@ -206,7 +206,7 @@ def matrices_figure(
     place: dict[str, Any] = {"model": model, "epoch": epoch, "estimator": estimator}
     panels = [
         Panel(
-            f"{title}\n{formula}",
+            f"{title}\n{style.formula(formula)}",
             matrix(results, metric, **place),
             f"{reference} layer $j$",
         )

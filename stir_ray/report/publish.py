@@ -1,7 +1,7 @@
 """The figures of a job, drawn where they are not current and stored beside its results."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import pandas as pd
@@ -15,6 +15,7 @@ from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import PRETRAINED
+from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.report.analysed import analysis_figures, prefix_figures_beside
 from stir_ray.report.figures import all_figures
@@ -26,6 +27,7 @@ from stir_ray.report.robustness import robustness_figure
 from stir_ray.report.save import is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
+from stir_ray.report.style import naming
 from stir_ray.results import open_results
 from stir_ray.stages.analyse_job import Analysed, analysis_inputs, is_analysed, read_analysis
 from stir_ray.stages.reduce import Reduced
@@ -123,10 +125,18 @@ def write_figures(of: ReducedJob, beside: Beside | None = None) -> str:
     Returns:
         The folder or URL of the figures.
     """
-    draw(_all(of), of.job.name, of.lake)
-    if beside and of.results is not None:
-        draw(_beside(of, of.results, beside), of.job.name, of.lake)
+    with naming(is_finetuned=is_finetuned(of.job)):
+        draw(_named(of, _all(of)), of.job.name, of.lake)
+        if beside and of.results is not None:
+            draw(_named(of, _beside(of, of.results, beside)), of.job.name, of.lake)
     return of.lake.objects.location(figure_folder(of.job.name))
+
+
+def _named(of: ReducedJob, figures: Iterable[Drawable]) -> Iterable[Drawable]:
+    """The same; where they say `compared`, those that are there and say `finetuned` are of old."""
+    if is_finetuned(of.job):
+        return figures
+    return (replace(one, inputs=content_id("compared", recipe=1, of=one.inputs)) for one in figures)
 
 
 def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:

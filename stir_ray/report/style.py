@@ -6,11 +6,12 @@ figure is made or saved, one thread at a time.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import wraps
 from textwrap import fill
-from typing import Any, ParamSpec
+from typing import Any, ClassVar, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -22,11 +23,46 @@ from matplotlib.ticker import MaxNLocator
 COLUMN, PAGE = 3.35, 6.9
 """Widths in inches of one column and of a page with two, as in most proceedings."""
 
-MODEL_NAMES = {
-    "pretrained": "pretrained",
-    "finetuned": "finetuned",
-    "from_scratch": "from scratch",
-}
+_COMPARED: ContextVar[bool] = ContextVar("_COMPARED", default=False)
+
+
+class _ModelNames(Mapping[str, str]):
+    """What models are called. Tables and keys keep to `finetuned`, whatever is said here."""
+
+    _names: ClassVar = {
+        "pretrained": "pretrained",
+        "finetuned": "finetuned",
+        "from_scratch": "from scratch",
+    }
+
+    def __getitem__(self, model: str) -> str:
+        return "compared" if model == "finetuned" and _COMPARED.get() else self._names[model]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+MODEL_NAMES = _ModelNames()
+
+
+@contextmanager
+def naming(*, is_finetuned: bool) -> Iterator[None]:
+    """While inside, the second model of a job is `finetuned`, or only what is compared."""
+    token = _COMPARED.set(not is_finetuned)
+    try:
+        yield
+    finally:
+        _COMPARED.reset(token)
+
+
+def formula(text: str) -> str:
+    """A formula in which `ft` stands for the second model, which is `cp` where that is compared."""
+    return text.replace("ft", "cp") if _COMPARED.get() else text
+
+
 # Okabe and Ito's palette, which the colour-blind tell apart.
 MODEL_COLOURS = {"pretrained": "#333333", "finetuned": "#0072B2", "from_scratch": "#D55E00"}
 MODEL_MARKERS = {"pretrained": "s", "finetuned": "o", "from_scratch": "^"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from stir_ray import open_results
@@ -18,6 +21,8 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, MATRICES, SUBSPACE_SIMILAR
 from stir_ray.lake.tables import images_of
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.study import Study
+from stir_ray.report import style
+from stir_ray.report.matrices import flow_figure, matrices_figure, scores_figure
 from tests import oracles
 from tests.broken import job_file, stir_ray, study_of, with_figures
 from tests.small_job import ARCHITECTURE, small_job
@@ -174,6 +179,29 @@ def test_every_figure_is_drawn(job: Job) -> None:
     several = ("3-flow", "5-matrices", "5-scores")
     of_models = {f"{one}-{model}" for one in several for model in ("finetuned", "from-scratch")}
     assert of_models | {"8-gallery", "4-epochs-finetuned"} <= drawn
+
+
+def test_what_is_no_finetuning_is_not_called_one(job: Job) -> None:
+    page = (Path(job.lake) / "jobs" / "pair" / "page.html").read_text()
+    assert "the compared model" in page
+    wrong = r"[Ff]inetuned (?:model|layer)|finetuned, epoch|\(ft |\| ft |the finetuned"
+    assert re.findall(wrong, page) == []
+    results = open_results(f"{job.lake}/jobs/pair")
+    place: dict[str, Any] = {"model": "finetuned", "epoch": 9}
+    for draw in (flow_figure, matrices_figure, scores_figure):
+        with style.naming(is_finetuned=False):
+            here = words(draw(results, **place))
+        assert "compared, epoch 9" in here
+        assert "finetuned" not in here
+        assert "ft$" not in here
+        elsewhere = words(draw(results, **place))
+        assert "finetuned, epoch 9" in elsewhere
+        assert "compared" not in elsewhere
+
+
+def words(figure: Figure) -> str:
+    """All text in a figure."""
+    return "\n".join(one.get_text() for one in figure.findobj(Text))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_verbs_take_it(job: Job) -> None:

@@ -120,7 +120,7 @@ def _compared(role: str, epochs: Iterable[int], timm: str, pretrained: str) -> s
     if role == "finetuned":
         shown = spelled(epochs)
         many = "epoch" if shown.isdigit() else "epochs"
-        return f"the finetuned model{other} at {many} {shown}"
+        return f"the {name} model{other} at {many} {shown}"
     return f"a model trained {name}{other}"
 
 

@@ -208,7 +208,7 @@ def _kind(
     return {
         "id": kind.id,
         "name": kind.name.format(model=name),
-        "formula": kind.formula,
+        "formula": style.formula(kind.formula),
         "words": kind.words,
         "rowsAre": kind.rows.format(model=name),
         "columnsAre": kind.columns.format(model=name),

@@ -8,10 +8,12 @@ from stir_ray.identity import content_id
 from stir_ray.lake.layout import page_key
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.tables import Lake, provenance
+from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.report.page.about import about, worked
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.report.publish import Beside, ReducedJob, write_figures
+from stir_ray.report.style import naming
 from stir_ray.stages.analyse_job import analysis_inputs
 from stir_ray.stages.runs import Run, runs_of
 from stir_ray.version import __version__
@@ -42,7 +44,8 @@ def write_page(of: ReducedJob) -> str:
     runs = worked(runs_of(of.asked.id, of.lake))
     mark = f"stir_ray page {_inputs(of, runs)}"
     if not is_current(key, mark, of.lake):
-        objects.put(key, page_of(_shown(of, runs), mark=mark))
+        with naming(is_finetuned=is_finetuned(of.job)):
+            objects.put(key, page_of(_shown(of, runs), mark=mark))
     return objects.location(key)
 
 
@@ -65,6 +68,8 @@ def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
         asked=of.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
         beside=reduced.missing_beside,
+        # Where it says `finetuned`, as all pages once did, it is still the page that it was.
+        **({} if is_finetuned(of.job) else {"second": "compared"}),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
     )
 
