@@ -82,7 +82,7 @@ def results(tmp_path: Path, folder: Path) -> Path:
     synthetic_results(tmp_path / "made_up", OFTEN_ASKED)
     made_up = tmp_path / "made_up" / result_folder("synthetic")
     # Beside the jobs of files one that was asked for with other settings.
-    for name in (*(path.stem for path in _job_files()), "digits-paper"):
+    for name in (*(path.stem for path in _job_files()), "digits-published"):
         there = folder / "lake" / result_folder(name)
         shutil.copytree(made_up, there, dirs_exist_ok=True)
     return folder
