@@ -103,7 +103,7 @@ def test_what_is_said_not_to_run_is_shown() -> None:
 
 
 @pytest.mark.parametrize("command", _runs(), ids=lambda one: one.text[:60])
-def test_a_command_runs_and_prints_what_is_shown(
+def test_a_command_runs_and_prints_the_columns_that_are_shown(
     command: Shown, request: pytest.FixtureRequest
 ) -> None:
     _, verb, *arguments = replace(command, text=_in_small(command.text)).words
