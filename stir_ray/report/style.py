@@ -188,6 +188,9 @@ def by_epoch(axes: Axes, epochs: Sequence[int]) -> None:
     if len(epochs) > 1:
         margin = 0.03 * (epochs[-1] - epochs[0])
         axes.set_xlim(epochs[0] - margin, epochs[-1] + margin)
+    else:
+        # Around a single one matplotlib would find fractions of epochs.
+        axes.set_xticks(epochs)
 
 
 def thinned(layers: Sequence[int], *, most: int) -> list[int]:

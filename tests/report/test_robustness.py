@@ -77,6 +77,13 @@ def test_tested_epochs_are_marked_and_no_others_however_many(last: int) -> None:
         assert curve.get_markevery() is None
 
 
+def test_a_single_epoch_has_no_fractions_of_epochs_beside_it() -> None:
+    figure = robustness_figure(rows("finetuned", epochs=(3,)))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["3"]
+
+
 def test_one_corruption_is_named() -> None:
     tested = rows("finetuned")
     figure = robustness_figure(tested[tested["corruption"] != "snow"])
