@@ -123,11 +123,11 @@ def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "biased")
         axes.set_ylabel(f"difference of {'CKA' if metric == 'cka_divergence' else 'STIR'}")
         style.zero_line(axes)
         values = metric_over_epochs(results, metric, model=model, estimator=estimator)[2]
-        _lines_by_layer(axes, epochs, values)
+        lines_by_layer(axes, epochs, values)
     if trained:
         _accuracy_panel(panels[-1], trained, fractions)
     style.by_epoch(panels[-1], sorted({*epochs, *trained}))
-    _layer_bar(figure, panels[:3], layers)
+    layer_bar(figure, panels[:3], layers)
     place = {"model": model, "epoch": epochs[-1], "estimator": estimator}
     last = metric_curve(results, "forgetting", **place)
     style.note_below(
@@ -143,7 +143,8 @@ _OVER_EPOCHS = {
 }
 
 
-def _lines_by_layer(axes: Axes, epochs: list[int], values: Numbers) -> None:
+def lines_by_layer(axes: Axes, epochs: list[int], values: Numbers) -> None:
+    """A line over the epochs for every layer of values (epoch, layer)."""
     colours = style.layer_colours(values.shape[1])
     marks = style.epoch_marks(len(epochs))
     for place, of_layer in enumerate(values.T):
@@ -156,7 +157,8 @@ def _accuracy_panel(axes: Axes, epochs: list[int], fractions: Numbers) -> None:
     axes.set_ylabel("accuracy (%)")
 
 
-def _layer_bar(figure: Figure, panels: Sequence[Axes], layers: list[int]) -> None:
+def layer_bar(figure: Figure, panels: Sequence[Axes], layers: list[int]) -> None:
+    """Which colour is which layer, beside the panels."""
     colours = style.layer_colours(len(layers))
     norm = BoundaryNorm(np.arange(len(layers) + 1) - 0.5, len(layers))
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=panels, label="layer", aspect=35)

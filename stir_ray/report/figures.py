@@ -3,14 +3,19 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
 from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_figure
+from stir_ray.report.by_measure import by_measure_figure, measures_over_epochs_figure
 from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
+from stir_ray.report.further import Further, last_epochs_with
 from stir_ray.report.matrices import flow_figure, matrices_figure, scores_figure
+from stir_ray.report.metamers import inverted_models, metamers_figure
 from stir_ray.report.readings import epochs_of, has_subspaces, last_epochs
+from stir_ray.report.unchanged import unchanged_figure
 
 Maker = Callable[[], Figure]
 
@@ -41,3 +46,24 @@ def all_figures(results: xr.Dataset) -> Iterator[tuple[str, Maker]]:
             place = {"model": model, "epoch": epoch}
             name = model.replace("_", "-")
             yield f"11-subspaces-by-layer-{name}", partial(subspaces_figure, results, **place)
+
+
+def further_figures(results: xr.Dataset, further: Further) -> Iterator[tuple[str, Maker]]:
+    """The same of what a job asked for besides STIR by linear CKA."""
+    if further.metamers is not None and inverted_models(results, further.metamers):
+        yield "18-metamers-by-layer", partial(metamers_figure, results, further.metamers)
+    if further.unchanged is not None and last_epochs_with(further.unchanged, results):
+        make = partial(unchanged_figure, results, further.unchanged)
+        yield "19-unchanged-predictions-by-layer", make
+    if further.similarities is not None:
+        yield from _by_measure(results, further.similarities)
+
+
+def _by_measure(results: xr.Dataset, similarities: pd.DataFrame) -> Iterator[tuple[str, Maker]]:
+    for model, epoch in last_epochs_with(similarities, results).items():
+        name = model.replace("_", "-")
+        make = partial(by_measure_figure, results, similarities, model=model, epoch=epoch)
+        yield f"21-measures-by-layer-{name}", make
+        if len(epochs_of(results, model)) > 1:
+            make = partial(measures_over_epochs_figure, results, similarities, model=model)
+            yield f"22-measures-over-epochs-{name}", make

@@ -74,7 +74,16 @@ def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: st
 def metric_curves(results: xr.Dataset, metric: str, *, model: str, estimator: str) -> Curves:
     """The diagonals of a metric's matrices: the same layer on both sides."""
     found = metric_matrices(results, metric, model=model, estimator=estimator)
-    layers = layers_of_both(results, model, "ft|pt")
+    return _diagonals(found, layers_of_both(results, model, "ft|pt"))
+
+
+def score_curves(results: xr.Dataset, score: str, *, model: str, direction: str) -> Curves:
+    """A score where the layer that looks is the layer that was inverted."""
+    found = score_matrices(results, score, model=model, direction=direction)
+    return _diagonals(found, layers_of_both(results, model, direction))
+
+
+def _diagonals(found: Matrices, layers: list[int]) -> Curves:
     rows, columns = ([axis.index(one) for one in layers] for axis in (found.rows, found.columns))
     diagonals = (values[:, rows, columns] for values in (found.mean, found.std, found.seeds))
     return Curves(layers, *diagonals)

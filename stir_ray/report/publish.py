@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 
 import pandas as pd
 import xarray as xr
@@ -18,7 +19,8 @@ from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.report.analysed import analysis_figures, prefix_figures_beside
-from stir_ray.report.figures import all_figures
+from stir_ray.report.figures import all_figures, further_figures
+from stir_ray.report.further import Further, read_further
 from stir_ray.report.gallery import gallery_figure
 from stir_ray.report.kept_images import Labelled, read_gallery
 from stir_ray.report.published import Chosen
@@ -103,6 +105,11 @@ class ReducedJob:
         return tested if tested["model"].ne(PRETRAINED).any() else None
 
     @cached_property
+    def further(self) -> Further:
+        """What the job asked for besides STIR by linear CKA."""
+        return read_further(self.job.name, self.lake)
+
+    @cached_property
     def images(self) -> Labelled:
         """The first ones, original and inverted."""
         return read_gallery(self.study.trained(), self.lake)
@@ -160,9 +167,9 @@ def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:
 
 
 def _all(of: ReducedJob) -> Iterator[Drawable]:
-    made_from = of.reduced.inputs
-    if of.results is not None:
-        for stem, make in all_figures(of.results):
+    made_from, results = of.reduced.inputs, of.results
+    if results is not None:
+        for stem, make in chain(all_figures(results), further_figures(results, of.further)):
             yield Drawable(stem, made_from, make)
         yield Drawable("8-gallery", made_from, lambda: gallery_figure(of.images.gallery))
     if of.tested is not None:
