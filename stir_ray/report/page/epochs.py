@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from stir_ray.report import style
 from stir_ray.report.over_epochs import doubtful_layers, metric_curves
+from stir_ray.report.page.corrupted import corrupted_plots
 from stir_ray.report.page.layers import SIDES, TITLES
 from stir_ray.report.page.plots import (
     SYMBOLS,
@@ -20,7 +20,7 @@ from stir_ray.report.page.plots import (
     severity_colours,
 )
 from stir_ray.report.page.values import counts, decimals
-from stir_ray.report.readings import Numbers, accuracy, compared_models, epochs_of
+from stir_ray.report.readings import accuracy, compared_models, epochs_of
 from stir_ray.stages.matrices import ESTIMATORS
 
 _WORDS = (
@@ -44,7 +44,7 @@ def over_epochs(results: xr.Dataset, tested: pd.DataFrame | None) -> Section | N
         results: of a job.
         tested: the table `robustness`; None where the job asks for none.
     """
-    models = [one for one in compared_models(results) if len(epochs_of(results, one)) > 1]
+    models = models_over_epochs(results)
     if not models:
         return None
     plots = [_of_model(results, model) for model in models]
@@ -58,6 +58,11 @@ def over_epochs(results: xr.Dataset, tested: pd.DataFrame | None) -> Section | N
         paper="Figure 5" + (" and Figure 10" if has_corrupted else "") + " of Merlin et al. 2023",
         plots=plots,
     )
+
+
+def models_over_epochs(results: xr.Dataset) -> list[str]:
+    """Those that are compared at more than one epoch."""
+    return [one for one in compared_models(results) if len(epochs_of(results, one)) > 1]
 
 
 def _of_model(results: xr.Dataset, model: str) -> Plot:
@@ -106,52 +111,13 @@ def doubts_over_epochs(
 
 
 def _accuracies(results: xr.Dataset, tested: pd.DataFrame | None, model: str) -> Iterator[Plot]:
-    rows = tested[tested["model"] == model] if tested is not None else pd.DataFrame()
-    name = style.MODEL_NAMES[model]
-    if not rows.empty:
-        title = f"The {name} model on clean and corrupted images"
-        yield Plot(f"corrupted-{model}", title, "", [Variant("", [_corrupted(rows)], _of(rows))])
-        return
+    corrupted = list(corrupted_plots(tested, model))
     epochs, fractions = accuracy(results, model)
-    if epochs:
-        line = Line("clean held-out images", _CLEAN, epochs, decimals(100 * fractions))
-        panel = Panel("Accuracy", "epoch", "accuracy (%)", [line], rules=())
-        yield Plot(
-            f"accuracy-{model}",
-            f"The {name} model on clean images",
-            "",
-            [Variant("", [panel], "Accuracy on corrupted images was not asked for.")],
-        )
-
-
-_CLEAN = severity_colours()[0]
-
-
-def _corrupted(rows: pd.DataFrame) -> Panel:
-    has_accuracy = bool(rows["accuracy"].notna().any())
-    values = 100 * rows["accuracy"] if has_accuracy else rows["loss"]
-    by_epoch = values.groupby([rows["severity"], rows["epoch"]]).mean()
-    colours = severity_colours()
-    lines = []
-    for severity in sorted(int(one) for one in rows["severity"].unique()):
-        mean: pd.Series = by_epoch[severity].sort_index()
-        found: Numbers = mean.to_numpy(dtype=np.float64)
-        lines.append(
-            Line(
-                f"severity {severity}" if severity else "clean",
-                colours[severity],
-                [int(epoch) for epoch in mean.index],
-                decimals(found),
-                symbol=SYMBOLS[severity],
-            )
-        )
-    y = "accuracy (%)" if has_accuracy else "L1 per pixel (a reconstruction has no accuracy)"
-    return Panel("Mean of the corruptions", "epoch", y, lines, rules=())
-
-
-def _of(rows: pd.DataFrame) -> str:
-    corrupted = rows[rows["severity"] > 0]
-    kinds = sorted(str(one).replace("_", " ") for one in corrupted["corruption"].unique())
-    sources = sorted(str(one) for one in corrupted["source"].unique())
-    named = f"{len(kinds)} corruptions: {', '.join(kinds)}" if kinds else "no corruption"
-    return f"{int(rows['images'].max())} held-out images; {named} ({', '.join(sources)})."
+    if corrupted or not epochs:
+        yield from corrupted
+        return
+    line = Line("clean held-out images", severity_colours()[0], epochs, decimals(100 * fractions))
+    panel = Panel("Accuracy", "epoch", "accuracy (%)", [line], rules=())
+    note = "Accuracy on corrupted images was not asked for."
+    title = f"The {style.MODEL_NAMES[model]} model on clean images"
+    yield Plot(f"accuracy-{model}", title, "", [Variant("", [panel], note)])

@@ -11,7 +11,8 @@ from stir_ray.report import style
 from stir_ray.report.kept_images import Labelled
 from stir_ray.report.page.about import About
 from stir_ray.report.page.assemble import assembled, plots_of
-from stir_ray.report.page.epochs import over_epochs
+from stir_ray.report.page.corrupted import corrupted_section
+from stir_ray.report.page.epochs import models_over_epochs, over_epochs
 from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.layers import by_layer, divergence
 from stir_ray.report.page.matrices import matrices
@@ -112,16 +113,22 @@ def page_of(shown: Shown, *, mark: str) -> bytes:
 def _sections(shown: Shown) -> Iterator[Section]:
     results = shown.results
     if results is None:
+        yield from _known(corrupted_section(shown.tested, but=()))
         return
     yield by_layer(results)
     yield _MATRICES
-    epochs = over_epochs(results, shown.tested)
-    if epochs:
-        yield epochs
+    yield from _known(
+        over_epochs(results, shown.tested),
+        corrupted_section(shown.tested, but=models_over_epochs(results)),
+    )
     yield divergence(results)
     if shown.images:
         yield _GALLERY
     yield trust(results)
+
+
+def _known(*sections: Section | None) -> Iterator[Section]:
+    return (section for section in sections if section)
 
 
 def _tiles(results: xr.Dataset) -> Iterator[Tile]:
