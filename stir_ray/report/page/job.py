@@ -1,18 +1,20 @@
 """The page of one job: which sections it has, and what stands at its head."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from stir_ray.report import style
+from stir_ray.report.further import Further
 from stir_ray.report.kept_images import Labelled
 from stir_ray.report.page.about import About
 from stir_ray.report.page.assemble import assembled, plots_of
 from stir_ray.report.page.corrupted import corrupted_section
 from stir_ray.report.page.epochs import models_over_epochs, over_epochs
+from stir_ray.report.page.further import further_section
 from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.layers import by_layer, divergence
 from stir_ray.report.page.matrices import matrices
@@ -58,6 +60,7 @@ class Shown:
         about: the job, in words.
         results: as `open_results` gives them; None where no cell has a number.
         tested: the table `robustness`.
+        further: tables of what is measured besides STIR by linear CKA.
         images: original and inverted ones.
         analysed: the correlation study.
         residual_limit: above which an image counts as not inverted.
@@ -66,6 +69,7 @@ class Shown:
     about: About
     results: xr.Dataset | None = None
     tested: pd.DataFrame | None = None
+    further: Further = field(default_factory=Further)
     images: Labelled | None = None
     analysed: Analysed | None = None
     residual_limit: float = 0.5
@@ -122,6 +126,7 @@ def _sections(shown: Shown) -> Iterator[Section]:
         corrupted_section(shown.tested, but=models_over_epochs(results)),
     )
     yield divergence(results)
+    yield from _known(further_section(results, shown.further))
     if shown.images:
         yield _GALLERY
     yield trust(results)

@@ -174,8 +174,13 @@ def doubtful_points(
 ) -> list[bool]:
     """Of each point of a curve whether the inversions that it rests on did not converge."""
     side = SIDES[metric]
-    if side is None:
-        return []
+    return doubts_by_layer(results, curve, model=model, epoch=epoch, side=side) if side else []
+
+
+def doubts_by_layer(
+    results: xr.Dataset, curve: Curve, *, model: str, epoch: int, side: str
+) -> list[bool]:
+    """The same, of inversions of the pretrained model, `pt`, or of the compared one, `ft`."""
     layers, doubtful = doubtful_layers(results, model=model, side=side)
     of_epoch = doubtful[epochs_of(results, model).index(epoch)]
     by_layer: Mapping[int, bool] = dict(zip(layers, of_epoch.tolist(), strict=True))

@@ -28,6 +28,8 @@ LINE_COLOURS: tuple[Colour, ...] = (
     ("#000000", "#FFFFFF"),
 )
 """Of lines that are not models: the palette of the figures, pale ones darkened for lines."""
+GREY: Colour = ("#6F6F6F", "#A6A6A6")
+"""Of what other lines are held against."""
 MODEL_SYMBOLS = {"pretrained": "square", "finetuned": "circle", "from_scratch": "triangle-up"}
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x")
 """Beside colour, never colour alone."""
@@ -117,12 +119,14 @@ class Plot:
         title: what it shows, in words.
         choice: what one chooses between, if there are several variants.
         variants: at least one; the first is shown first.
+        words: what a reader must know to read it, where the section does not say it.
     """
 
     id: str
     title: str
     choice: str
     variants: Sequence[Variant]
+    words: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from stir_ray.report import style
 from stir_ray.report.diagnostics import Inverted, inverted_models
 from stir_ray.report.page.layers import LAYER
 from stir_ray.report.page.plots import (
+    GREY,
     LINE_COLOURS,
     Line,
     Panel,
@@ -136,18 +137,15 @@ def _baselines(results: xr.Dataset, estimator: str) -> Variant:
     return Variant(estimator, panels, sample_note(results, curves))
 
 
-_GREY = ("#6F6F6F", "#A6A6A6")
-
-
 def _shares(results: xr.Dataset, model: str, epoch: int, suffix: str) -> Iterator[Line]:
     name = style.MODEL_NAMES[model]
     lines = (
         ("self-STIR of the pretrained model", "stir", "pt|pt", model_look("pretrained")),
         (f"STIR({name} | pretrained)", "stir", "ft|pt", model_look(model)),
         ("baseline: STIR of the start", "noise_stir", "ft|pt",
-         {"colour": _GREY, "symbol": "x", "dash": "dash"}),
+         {"colour": GREY, "symbol": "x", "dash": "dash"}),
         ("null: STIR of other images", "shuffled_stir", "ft|pt",
-         {"colour": _GREY, "symbol": "cross", "dash": "dot"}),
+         {"colour": GREY, "symbol": "cross", "dash": "dot"}),
     )  # fmt: skip
     for label, score, direction, look in lines:
         place = {"model": model, "epoch": epoch, "direction": direction}

@@ -80,6 +80,7 @@ def _shown(of: ReducedJob, runs: Sequence[Run]) -> Shown:
         about(of.asked, of.study, of.reduced, runs, made_by),
         results=of.results,
         tested=of.tested,
+        further=of.further,
         images=of.images if of.results is not None else None,
         analysed=of.analysed,
         residual_limit=of.job.inversion.residual_limit,

@@ -20,6 +20,7 @@ from stir_ray.report.page.job import Shown, page_of
 from stir_ray.stages.analyse import analyse
 from stir_ray.stages.analyse_job import Analysed
 from stir_ray.stages.analysis_tables import analysis_tables
+from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
 from tests.report.test_analysed import PAPER
 
@@ -49,6 +50,7 @@ def shown(folder: Path, shape: Shape = SHAPE, **changed: Any) -> Shown:
         ABOUT,
         results=results,
         tested=None if tested.empty else tested,
+        further=further(folder, shape),
         images=images(shape.layers),
         analysed=analysed(),
     )

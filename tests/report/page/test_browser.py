@@ -17,8 +17,9 @@ from pypdf import PdfReader
 
 from stir_ray.report.page.job import Shown
 from stir_ray.report.readings import metric_curve
+from tests.report.further import metamers
 from tests.report.page.conftest import Opener
-from tests.report.page.made import ABOUT, EPOCHS, LAYERS, cells, shown, written
+from tests.report.page.made import ABOUT, EPOCHS, LAYERS, SHAPE, cells, shown, written
 from tests.report.synthetic import IMAGES, Shape
 
 PHONE = {"width": 390, "height": 844}
@@ -239,6 +240,25 @@ def test_an_image_opens_large_beside_its_original(page: Page) -> None:
     assert dialog.count() == 0
     assert page.locator(".album[open] .gap").count() == 1
     assert page.locator(".album[open] .residual.doubtful").all_inner_texts() == ["0.70 !"]
+
+
+def test_further_measures_are_tabled_with_what_is_missing(page: Page) -> None:
+    section = page.locator("#further")
+    assert "A metamer is" in section.inner_text()
+    figure = page.locator("#metamers")
+    figure.locator("summary").click()
+    rows = figure.locator("tbody tr")
+    assert rows.count() == len(LAYERS)
+    pretrained = [rows.nth(n).locator("td").first.inner_text() for n in range(rows.count())]
+    for place, (layer, said) in enumerate(zip(LAYERS, pretrained, strict=True)):
+        of_seeds = [metamers(SHAPE, "pretrained", 0, seed)[place] for seed in SHAPE.seeds]
+        mean = 100 * np.mean(of_seeds) / IMAGES
+        assert said.startswith("missing" if layer == GAP else f"{mean:.4f} ± ")
+    choice = page.locator("#measures-finetuned select")
+    assert page.locator("#measures-finetuned .panel").count() == 3
+    choice.select_option(label="unbiased")
+    assert page.locator("#measures-finetuned .panel").count() == 2
+    assert "Procrustes: no unbiased form" in page.locator("#measures-finetuned").inner_text()
 
 
 def test_whatever_a_job_says_stays_text(opened: Opener, made: Shown, tmp_path: Path) -> None:

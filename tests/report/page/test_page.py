@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.report.further import Further
 from stir_ray.report.over_epochs import metric_curves, score_matrices
 from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.job import page_of
@@ -53,9 +55,23 @@ def test_a_hundred_epochs_of_two_models_can_be_mailed(tmp_path: Path) -> None:
     assert made.results is not None
     # Each of the few stands for twenty.
     many = made.results.isel(epoch=np.resize(epochs, 100)).assign_coords(epoch=range(100))
+    measured = Further(
+        made.further.metamers,
+        *(
+            _repeated(table, epochs)
+            for table in (made.further.unchanged, made.further.similarities)
+        ),
+    )
     photographs = images(LAYERS, side=224)
-    content = page_of(replace(made, results=many, images=photographs), mark="made up")
+    whole = replace(made, results=many, images=photographs, further=measured)
+    content = page_of(whole, mark="made up")
     assert MEGABYTE < len(content) < 10 * MEGABYTE
+
+
+def _repeated(table: pd.DataFrame | None, epochs: tuple[int, ...]) -> pd.DataFrame:
+    assert table is not None
+    few = [table[table["epoch"] == epoch] for epoch in epochs]
+    return pd.concat([few[n % len(few)].assign(epoch=n) for n in range(100)])
 
 
 def test_of_more_cells_than_there_is_room_for_epochs_are_left_out_and_said(

@@ -1,0 +1,143 @@
+"""Plots of the same views by other similarities than linear CKA."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stir_ray.plan.words import enumerated
+from stir_ray.report import style
+from stir_ray.report.by_measure import ByMeasure, measured, quantities
+from stir_ray.report.further import last_epochs_with
+from stir_ray.report.page.epochs import doubts_over_epochs
+from stir_ray.report.page.layers import LAYER, doubts_by_layer
+from stir_ray.report.page.plots import (
+    GREY,
+    LINE_COLOURS,
+    SYMBOLS,
+    Line,
+    Panel,
+    Plot,
+    Variant,
+    layer_colours,
+    line_of,
+    model_look,
+)
+from stir_ray.report.page.values import counts, decimals
+from stir_ray.report.readings import Curve, epochs_of, sample_note
+from stir_ray.stages.matrices import ESTIMATORS
+
+_WORDS = (
+    "STIR is how alike a model sees images and their inversions, and linear CKA one way to say how "
+    "alike. RBF CKA asks for near neighbours (bandwidth: as a fraction of the median distance), "
+    "Procrustes for what the best rotation leaves. Levels of two measures do not compare; how far "
+    "a line lies between self-STIR and chance does."
+)
+_EPOCH_WORDS = (
+    "The same measures, epoch by epoch, one line per layer: whether what happens when does not "
+    "hang on the measure."
+)
+_Y = "1 is full agreement"
+
+
+def measures_by_layer(results: xr.Dataset, similarities: pd.DataFrame) -> Iterator[Plot]:
+    """Of every compared model, STIR between self-STIR and chance after its last epoch."""
+    for model, epoch in last_epochs_with(similarities, results).items():
+        every = measured(results, similarities, model)
+        variants = [_at_epoch(results, every, epoch, estimator) for estimator in _estimators(every)]
+        title = f"STIR and similarity by other measures: {style.model_at(model, epoch)}"
+        yield Plot(f"measures-{model}", title, "CKA estimator", variants, _WORDS)
+
+
+def measures_over_epochs(results: xr.Dataset, similarities: pd.DataFrame) -> Iterator[Plot]:
+    """The same of every model with several epochs, a line per layer."""
+    for model in last_epochs_with(similarities, results):
+        if len(epochs_of(results, model)) < 2:
+            continue
+        every = measured(results, similarities, model)
+        variants = [
+            _over_epochs(every, quantity, estimator)
+            for estimator in _estimators(every)
+            for quantity in list(quantities(model))[1:3]
+        ]
+        title = f"Other measures over the epochs: the {style.MODEL_NAMES[model]} model"
+        yield Plot(f"measures-over-epochs-{model}", title, "What", variants, _EPOCH_WORDS)
+
+
+def _estimators(every: Sequence[ByMeasure]) -> list[str]:
+    """Unbiased ones only where there is another measure to hold linear CKA against."""
+    return [one for one in ESTIMATORS if one == "biased" or len(_with(every, one)) > 1]
+
+
+def _with(every: Sequence[ByMeasure], estimator: str) -> list[ByMeasure]:
+    return [one for one in every if estimator == "biased" or one.has_unbiased]
+
+
+def _left_out(every: Sequence[ByMeasure], estimator: str) -> str:
+    """Why there is no panel of a measure; empty if there is one of each."""
+    there = _with(every, estimator)
+    names = [one.name for one in every if one not in there]
+    return f"{enumerated(names)}: no unbiased form." if names else ""
+
+
+def _at_epoch(
+    results: xr.Dataset, every: Sequence[ByMeasure], epoch: int, estimator: str
+) -> Variant:
+    curves: list[Curve] = []
+    panels = []
+    for one in _with(every, estimator):
+        lines = list(_lines(results, one, epoch, ESTIMATORS[estimator]))
+        curves += [curve for _, curve in lines]
+        panels.append(Panel(one.name, LAYER, _Y, [line for line, _ in lines]))
+    note = f"{sample_note(results, curves)} {_left_out(every, estimator)}"
+    return Variant(estimator, panels, note.strip())
+
+
+def _lines(
+    results: xr.Dataset, one: ByMeasure, epoch: int, suffix: str
+) -> Iterator[tuple[Line, Curve]]:
+    looks = (model_look("pretrained"), model_look(one.model), _IMAGES, _START, _SHUFFLED)
+    for (name, (score, direction)), look in zip(quantities(one.model).items(), looks, strict=True):
+        curve = one.curve(score, direction, epoch=epoch, suffix=suffix)
+        # A grey start is the same for all images, and its STIR undefined: it is no gap.
+        if score == "noise_stir" and not np.isfinite(curve.mean).any():
+            continue
+        doubtful: list[bool] = []
+        if score == "stir":
+            doubtful = doubts_by_layer(results, curve, model=one.model, epoch=epoch, side="pt")
+        yield line_of(curve, name, doubtful=doubtful, **look), curve
+
+
+_IMAGES: dict[str, Any] = {"colour": LINE_COLOURS[3], "symbol": "diamond-open", "dash": "dash"}
+_START: dict[str, Any] = {"colour": GREY, "symbol": "x", "dash": "dash"}
+_SHUFFLED: dict[str, Any] = {"colour": GREY, "symbol": "cross", "dash": "dot"}
+
+
+def _over_epochs(every: Sequence[ByMeasure], quantity: str, estimator: str) -> Variant:
+    panels = [
+        Panel(one.name, "epoch", _Y, list(_by_layer(one, quantity, estimator)), rules=())
+        for one in _with(every, estimator)
+    ]
+    return Variant(f"{quantity}, {estimator}", panels, _left_out(every, estimator))
+
+
+def _by_layer(one: ByMeasure, quantity: str, estimator: str) -> Iterator[Line]:
+    score, direction = quantities(one.model)[quantity]
+    found = one.curves(score, direction, suffix=ESTIMATORS[estimator])
+    epochs, colours = epochs_of(one.results, one.model), layer_colours(len(found.layers))
+    # No inversion takes part in how alike the models see the images themselves.
+    metric = "forgetting" if score == "stir" else "cka_divergence"
+    doubts = doubts_over_epochs(one.results, metric, one.model, found.layers)
+    for place, layer in enumerate(found.layers):
+        yield Line(
+            f"layer {layer}",
+            colours[place],
+            epochs,
+            decimals(found.mean[:, place]),
+            std=decimals(found.std[:, place]),
+            seeds=counts(found.seeds[:, place]),
+            symbol=SYMBOLS[place % len(SYMBOLS)],
+            doubtful=doubts[place],
+        )
