@@ -144,8 +144,8 @@ def _tiles(results: xr.Dataset) -> Iterator[Tile]:
         curve = metric_curve(results, metric, model=model, epoch=epoch, estimator="biased")
         known = np.flatnonzero(np.isfinite(curve.mean))
         if known.size:
-            last = known[-1]
-            std = curve.std[last]
+            last = int(known[-1])
+            mean, std = float(curve.mean[last]), float(curve.std[last])
             spread = f" ± {said(std)}" if np.isfinite(std) else ""
             layer = f"layer {curve.layers[last]}, {style.model_at(model, epoch)}"
-            yield Tile(name, f"{said(curve.mean[last])}{spread}", layer)
+            yield Tile(name, f"{said(mean)}{spread}", layer)

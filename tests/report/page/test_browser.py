@@ -206,6 +206,7 @@ def test_both_sides_of_the_diagonal_are_told_apart_by_colour_and_in_words(
         ".map((one) => [one.z[6][2] !== null, one.z[2][6] !== null])"
     )
     assert (below, above) == ([True, False], [False, True])
+    assert made.results is not None
     values = cells(made.results, "flow", EPOCHS[-1])
     found = page.locator("#matrix .found").inner_text().replace("−", "-")
     for name, side in (("Compression", np.tril(values, -1)), ("Expansion", np.triu(values, 1))):
