@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from stir_ray.errors import InputError, LakeError, StirRayError
 from stir_ray.lake.layout import JOBS, parse_result_key, result_folder
-from stir_ray.lake.schemas import ANALYSIS_TABLES, RESULT_TABLES, TableSchema
+from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, RESULT_TABLES, TableSchema
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, open_lake, provenance
+from stir_ray.stages.made_from import analysis_inputs
 
 QUERIED = (*RESULT_TABLES, *ANALYSIS_TABLES)
 """All tables that a job's folder may hold."""
@@ -117,7 +118,8 @@ def answered(query: str, jobs: Sequence[JobTables]) -> pa.Table:
 
     Raises:
         InputError: if it is empty or DuckDB cannot run it; says why and which tables there are.
-        LakeError: if tables that it names are of different runs of a job.
+        LakeError: if tables that it names are of different runs of a job, or of an analysis of
+            older results.
         CorruptPart: if one of them is not as it was written.
     """
     # Here, because it takes a tenth of a second, and no other verb needs it.
@@ -172,12 +174,30 @@ class _Reader:
 
     def _must_be_of_one_run(self, job: JobTables, schema: TableSchema, table: pa.Table) -> None:
         inputs = provenance(table).get("inputs")
-        if schema not in RESULT_TABLES or inputs is None:
+        if inputs is None:
             return
-        if self._inputs.setdefault(job, inputs) != inputs:
+        if schema in ANALYSIS_TABLES:
+            results = self._results_inputs(job)
+            if results is not None and analysis_inputs(results) != inputs:
+                raise LakeError(
+                    f"{job.location}: its table {schema.name} is an analysis of older results; "
+                    "`stir-ray analyse` the job first"
+                )
+        elif self._inputs.setdefault(job, inputs) != inputs:
             raise LakeError(
                 f"{job.location}: its tables are of different runs; `stir-ray reduce` first"
             )
+
+    def _results_inputs(self, job: JobTables) -> str | None:
+        """What a job's results were made from; None where they do not say."""
+        if job not in self._inputs:
+            # The smallest table, if it is there: each of them says it.
+            asked = next((one for one in (HISTORY, *RESULT_TABLES) if one.name in job.stored), None)
+            inputs = provenance(job.read(asked)).get("inputs") if asked else None
+            if inputs is None:
+                return None
+            self._inputs[job] = inputs
+        return self._inputs[job]
 
     def _joined(self, tables: Sequence[pa.Table]) -> pa.Table:
         nullable = [_with_nulls(table) for table in tables]

@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from stir_ray.errors import CorruptPart, LakeError
+from stir_ray.job import Job
 from stir_ray.lake.schemas import MATRICES, RESULTS
 from stir_ray.lake.tables import Lake, encode, open_lake, provenance
 from stir_ray.query import QUERIED, answered, tables_at
@@ -255,6 +256,28 @@ def test_tables_of_different_runs_are_not_mixed(folder: Path) -> None:
     with pytest.raises(LakeError, match="of different runs"):
         answered("select * from results, matrices", [tables_at(str(folder))])
     assert answered("select * from matrices", [tables_at(str(folder))]).num_rows > 0
+
+
+def test_an_analysis_of_older_results_is_not_shown_beside_newer_ones(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path = job_file(job, tmp_path)
+    query = "select count(*) as n from learning_with_forgetting"
+    assert stir_ray("analyse", path)[0] == 0
+    assert rows(path, query)[0]["n"] > 0
+    assert rows(path, f"{query}, history")[0]["n"] > 0
+    # Another limit counts other images as unconverged: new results of the same parts.
+    sets = ["--set", "inversion.residual_limit=0.123"]
+    assert stir_ray("reduce", path, *sets)[0] == 0
+    for asked in (query, f"{query}, matrices"):
+        code, said, error = stir_ray("sql", path, asked)
+        assert (code, said, error.count("\n")) == (2, "", 1)
+        assert "learning_with_forgetting is an analysis of older results" in error
+        assert "`stir-ray analyse` the job first" in error
+    assert rows(path, "select count(*) as n from matrices")[0]["n"] > 0
+    assert stir_ray("analyse", path, *sets)[0] == 0
+    assert rows(path, query)[0]["n"] > 0
 
 
 def test_a_damaged_table_is_told(folder: Path) -> None:

@@ -31,7 +31,8 @@ from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
 from stir_ray.results import open_results
-from stir_ray.stages.analyse_job import Analysed, analysis_inputs, is_analysed, read_analysis
+from stir_ray.stages.analyse_job import Analysed, is_analysed, read_analysis
+from stir_ray.stages.made_from import analysis_inputs
 from stir_ray.stages.reduce import Reduced
 
 _FORMATS = ("png", "svg")
@@ -177,7 +178,7 @@ def _all(of: ReducedJob) -> Iterator[Drawable]:
         yield Drawable("9-accuracy-on-corrupted-images", made_from, make)
     if of.analysed:
         for stem, make in analysis_figures(of.analysed):
-            yield Drawable(stem, analysis_inputs(of.reduced), make)
+            yield Drawable(stem, analysis_inputs(of.reduced.inputs), make)
 
 
 def _beside(of: ReducedJob, results: xr.Dataset, beside: Beside) -> Iterator[Drawable]:
@@ -193,7 +194,7 @@ def _beside(of: ReducedJob, results: xr.Dataset, beside: Beside) -> Iterator[Dra
     inputs = content_id(
         "beside",
         recipe=1,
-        results=analysis_inputs(of.reduced),
+        results=analysis_inputs(of.reduced.inputs),
         published=beside.published.digest,
     )
     for stem, make in figures:

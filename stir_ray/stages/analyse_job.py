@@ -7,7 +7,6 @@ import pandas as pd
 import pyarrow as pa
 
 from stir_ray.errors import LakeError
-from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
@@ -26,10 +25,9 @@ from stir_ray.plan.robustness import CLEAN as CLEAN_IMAGES
 from stir_ray.plan.study import Study
 from stir_ray.stages.analyse import LEAST_EPOCHS, Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.made_from import analysis_inputs
 from stir_ray.stages.reduce import Reduced, is_current
 from stir_ray.stages.trajectories import CLEAN, Measured, Trajectory, trajectories
-
-_RECIPE = 2
 
 
 def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[Analysis, ...]:
@@ -81,7 +79,7 @@ def store_analysis(
     tables: Mapping[TableSchema, pa.Table], job: Job, lake: Lake, reduced: Reduced
 ) -> list[str]:
     """Put the tables of an analysis beside the results; where they are."""
-    made = {"inputs": analysis_inputs(reduced), "job": job.model_dump(mode="json")}
+    made = {"inputs": analysis_inputs(reduced.inputs), "job": job.model_dump(mode="json")}
     keys = {schema: result_key(job.name, schema.name) for schema in tables}
     for schema, table in tables.items():
         lake.objects.put(keys[schema], encode(table, made))
@@ -137,13 +135,8 @@ def read_analysis(job: Job, study: Study, lake: Lake) -> Analysed:
 
 def is_analysed(job: Job, lake: Lake, reduced: Reduced) -> bool:
     """Whether the tables of an analysis of just these results are there."""
-    inputs = analysis_inputs(reduced)
+    inputs = analysis_inputs(reduced.inputs)
     return all(is_current(lake, job, schema, inputs) for schema in ANALYSIS_TABLES)
-
-
-def analysis_inputs(reduced: Reduced) -> str:
-    """The digest of all that an analysis was made from."""
-    return content_id("analysis", recipe=_RECIPE, results=reduced.inputs)
 
 
 def accuracies(history: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from stir_ray.report.page.about import about, worked
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.report.publish import Beside, ReducedJob, write_figures
 from stir_ray.report.style import naming
-from stir_ray.stages.analyse_job import analysis_inputs
+from stir_ray.stages.made_from import analysis_inputs
 from stir_ray.stages.runs import Run, runs_of
 from stir_ray.version import __version__
 
@@ -63,7 +63,7 @@ def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
         "page",
         recipe=_DRAWING,
         version=__version__,
-        results=analysis_inputs(reduced),
+        results=analysis_inputs(reduced.inputs),
         is_analysed=of.analysed is not None,
         asked=of.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
