@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stir_ray.numerics.statistics import Aggregate, Hypothesis, learning_and_forgetting
+from stir_ray.numerics.statistics import Aggregate, Hypothesis
 from stir_ray.report import style
 from stir_ray.report.readings import Numbers
-from stir_ray.stages.analyse import ALONE, over_seeds
+from stir_ray.stages.samples import curves_of_families, over_seeds
 from stir_ray.stages.trajectories import Trajectory
 
 _RINGED = 3
@@ -105,15 +105,16 @@ def summary_of(row: Mapping[Any, Any], of: Trajectory) -> Numbers:
         row: of the table `hypotheses`.
         of: the curves that it is about.
     """
-    curves = {name: of.curves[metric] for metric, name in ALONE.items() if metric in of.curves}
-    if {"learning", "forgetting"} <= set(of.curves):
-        curves |= learning_and_forgetting(
-            learning=of.curves["learning"], forgetting=of.curves["forgetting"]
-        )
+    (curve,) = (
+        curves[row["curve"]] for curves in curves_of_families(of).values() if row["curve"] in curves
+    )
+    return hypothesis_of(row, of).summary({row["curve"]: over_seeds(curve)}, layers=of.layers)
+
+
+def hypothesis_of(row: Mapping[Any, Any], of: Trajectory) -> Hypothesis:
+    """The hypothesis that a row of the table `hypotheses` is about; arguments as `summary_of`."""
     chosen = tuple(one for one in of.layers if row["first_layer"] <= one <= row["last_layer"])
-    hypothesis = Hypothesis(Aggregate(row["aggregate"]), row["curve"], chosen)
-    means = {name: over_seeds(curve) for name, curve in curves.items()}
-    return hypothesis.summary(means, layers=of.layers)
+    return Hypothesis(Aggregate(row["aggregate"]), row["curve"], chosen)
 
 
 @style.paper

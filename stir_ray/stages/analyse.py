@@ -8,13 +8,12 @@ import numpy as np
 
 from stir_ray.identity import derive_seed
 from stir_ray.numerics import statistics
+from stir_ray.stages.samples import Sample, over_seeds, samples
 from stir_ray.stages.trajectories import Trajectory
 
 LEAST_EPOCHS = 5
 """With fewer there is no second look at a correlation."""
 _RESAMPLES = 1000
-_MIXED = "learning and forgetting"
-ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
 _PUBLISHED = (statistics.Aggregate.STD, "forgetting")
 
 
@@ -97,17 +96,6 @@ class Analysis:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Curves of one family, (seed, epoch, layer), and accuracy at the same epochs, all known."""
-
-    name: str
-    epochs: tuple[int, ...]
-    curves: Mapping[str, np.ndarray]
-    accuracy: np.ndarray
-    clean: np.ndarray | None
-
-
 def analyse(of: Trajectory) -> Analysis:
     """Try every hypothesis on the curves of a model."""
     notes: list[str] = []
@@ -117,7 +105,7 @@ def analyse(of: Trajectory) -> Analysis:
     if len(of.layers) < 2:
         notes.append("Of a single layer there are no hypotheses.")
     elif of.severities:
-        for sample in _samples(of):
+        for sample in samples(of):
             left_out = len(of.epochs) - len(sample.epochs)
             if left_out:
                 notes.append(
@@ -134,46 +122,11 @@ def analyse(of: Trajectory) -> Analysis:
     return Analysis(of, tuple(families), _alike(of), (*notes, *_of_what_is_missing(of, families)))
 
 
-def over_seeds(curve: np.ndarray) -> np.ndarray:
-    """The mean over the first axis of what is known; NaN where nothing is."""
-    known = np.isfinite(curve)
-    count = known.sum(axis=0)
-    return np.where(count, np.where(known, curve, 0).sum(axis=0) / np.maximum(count, 1), np.nan)
-
-
-def _samples(of: Trajectory) -> Iterator[_Sample]:
-    curves = of.curves
-    if {"learning", "forgetting"} <= set(curves):
-        pair = {name: curves[name] for name in ("learning", "forgetting")}
-        yield _known(_MIXED, statistics.learning_and_forgetting(**pair), of)
-    elif alone := [name for name in ("learning", "forgetting") if name in curves]:
-        yield _known(alone[0], {alone[0]: curves[alone[0]]}, of)
-    for metric, name in ALONE.items():
-        if metric in curves:
-            yield _known(name, {name: curves[metric]}, of)
-
-
-def _known(name: str, curves: Mapping[str, np.ndarray], of: Trajectory) -> _Sample:
-    """The epochs at which all is known."""
-    known = np.isfinite(of.accuracy).all(axis=0)
-    for curve in curves.values():
-        known &= np.isfinite(over_seeds(curve)).all(axis=-1)
-    if of.clean is not None:
-        known &= np.isfinite(of.clean)
-    return _Sample(
-        name,
-        tuple(np.asarray(of.epochs)[known].tolist()),
-        {curve: values[:, known] for curve, values in curves.items()},
-        of.accuracy[:, known],
-        None if of.clean is None else of.clean[known],
-    )
-
-
-def _family(sample: _Sample, of: Trajectory) -> Family:
-    means = {name: over_seeds(curve) for name, curve in sample.curves.items()}
+def _family(sample: Sample, of: Trajectory) -> Family:
+    means = sample.means
     screening = statistics.screen(means, sample.accuracy, layers=of.layers)
     summaries = _summaries(screening, means, of.layers)
-    examined = tuple(_examined(sample, screening, summaries))
+    examined = tuple(_examined(sample, screening))
     effective = statistics.effective_sample(summaries, sample.accuracy.mean(axis=0))
     chosen = summaries[[one.place for one in examined]]
     return Family(
@@ -198,9 +151,7 @@ def _summaries(
     return np.stack([one.summary(means, layers=layers) for one in screening.hypotheses])
 
 
-def _examined(
-    sample: _Sample, screening: statistics.Screening, summaries: np.ndarray
-) -> Iterator[Examined]:
+def _examined(sample: Sample, screening: statistics.Screening) -> Iterator[Examined]:
     strongest = screening.strongest_first()[0]
     tried = len(screening.hypotheses)
     for why, place, family_wise in (
@@ -209,11 +160,9 @@ def _examined(
         ("the one of the paper, taken alone", _published(screening), None),
     ):
         if place is not None and (family_wise is not None or place != strongest):
-            evidence = statistics.examine(
-                summaries[place], sample.accuracy, clean=sample.clean, epochs=sample.epochs
-            )
-            verdict = statistics.verdict(evidence, family_wise=family_wise)
-            yield Examined(why, place, evidence, verdict)
+            hypothesis = screening.hypotheses[place]
+            verdict = sample.verdict(hypothesis, family_wise=family_wise)
+            yield Examined(why, place, sample.evidence(hypothesis), verdict)
 
 
 def _published(screening: statistics.Screening) -> int | None:
@@ -228,7 +177,7 @@ def _published(screening: statistics.Screening) -> int | None:
 
 
 def _interval(
-    sample: _Sample, screening: statistics.Screening, layers: Sequence[int]
+    sample: Sample, screening: statistics.Screening, layers: Sequence[int]
 ) -> statistics.Interval | None:
     """Of r of each hypothesis, over the seeds of the inversions."""
     names = list(sample.curves)

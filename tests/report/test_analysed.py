@@ -20,9 +20,10 @@ from stir_ray.report.strongest import (
     strongest_figure,
     summary_of,
 )
-from stir_ray.stages.analyse import analyse, over_seeds
+from stir_ray.stages.analyse import analyse
 from stir_ray.stages.analyse_job import Analysed
 from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.samples import over_seeds
 from stir_ray.stages.trajectories import Trajectory
 from tests import reference
 

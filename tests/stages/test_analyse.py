@@ -10,8 +10,9 @@ import pytest
 
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics import statistics
-from stir_ray.stages.analyse import Analysis, analyse, over_seeds
+from stir_ray.stages.analyse import Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.samples import over_seeds
 from stir_ray.stages.trajectories import Trajectory
 from stir_ray.stages.values import odd_values
 from tests import reference

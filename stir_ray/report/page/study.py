@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stir_ray.numerics.statistics import examine, verdict
 from stir_ray.report import style
 from stir_ray.report.analysed import models_analysed, sample_of
 from stir_ray.report.page.plots import (
@@ -21,8 +20,9 @@ from stir_ray.report.page.plots import (
     severity_colours,
 )
 from stir_ray.report.page.values import decimals
-from stir_ray.report.strongest import prefixes_of, summary_of
+from stir_ray.report.strongest import hypothesis_of, prefixes_of, summary_of
 from stir_ray.stages.analyse_job import Analysed
+from stir_ray.stages.samples import samples
 from stir_ray.stages.trajectories import Trajectory
 
 _SHOWN = 5
@@ -114,17 +114,9 @@ def _number(value: float) -> str:
 
 def _doubts(of: Trajectory, row: Mapping[Any, Any], name: str) -> str:
     """What `stir-ray analyse` says of a hypothesis."""
-    summary = summary_of(row, of)
-    known = np.isfinite(summary) & np.isfinite(of.accuracy).all(axis=0)
-    if of.clean is not None:
-        known &= np.isfinite(of.clean)
-    evidence = examine(
-        summary[known],
-        of.accuracy[:, known],
-        clean=None if of.clean is None else of.clean[known],
-        epochs=tuple(np.asarray(of.epochs)[known].tolist()),
-    )
-    said = " ".join(verdict(evidence, family_wise=float(row["max_statistic_p"])))
+    (sample,) = (one for one in samples(of) if one.name == row["family"])
+    among_all = float(row["max_statistic_p"])
+    said = " ".join(sample.verdict(hypothesis_of(row, of), family_wise=among_all))
     return f"{name.capitalize()} model, {row['hypothesis']}: {said}"
 
 

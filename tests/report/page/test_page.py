@@ -17,11 +17,14 @@ from stir_ray.report.further import Further
 from stir_ray.report.over_epochs import metric_curves, score_matrices
 from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.job import page_of
+from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
+from stir_ray.stages.analyse import analyse
 from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
+from tests.report.test_analysed import PAPER, analysed
 
 MEGABYTE = 10**6
 
@@ -133,3 +136,20 @@ def test_a_layer_without_forgetting_has_no_place_among_the_points(tmp_path: Path
     gap = LAYERS.index(4)
     assert line.x[gap] is None
     assert all(x is not None for place, x in enumerate(line.x) if place != gap)
+
+
+def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
+    forgetting = PAPER.curves["forgetting"].copy()
+    # One layer of one epoch is not known: the analysis leaves that epoch out of its family, and
+    # so must the page, whichever layers the strongest hypothesis is about.
+    forgetting[:, 4, 0] = np.nan
+    gap = replace(PAPER, curves={**PAPER.curves, "forgetting": forgetting})
+    for of in (PAPER, gap, replace(PAPER, curves={"forgetting": forgetting})):
+        analysis = analyse(of)
+        shown = study_section(analysed(of))
+        assert shown is not None
+        assert len(shown.section.warnings) == len(analysis.families)
+        for family, warning in zip(analysis.families, shown.section.warnings, strict=True):
+            hypothesis = family.screening.hypotheses[family.examined[0].place]
+            said = " ".join(family.examined[0].verdict)
+            assert warning == f"Finetuned model, {hypothesis}: {said}"
