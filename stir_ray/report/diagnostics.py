@@ -20,7 +20,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.convergence import CRITERION, ENOUGH
 
 _SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
 
@@ -99,6 +99,12 @@ def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) ->
     unconverged.set_ylim(0, max(1.0, unconverged.get_ylim()[1]))
     own.set_title("Self-STIR: the inverted model\nlooking at its own inversions")
     own.set_ylabel(f"STIR ({estimator} CKA, 1 is perfect)")
+    if estimator == CRITERION:
+        _criterion(own)
+    own.set_ylim(min(0.975, own.get_ylim()[0]), 1.0015)
+
+
+def _criterion(own: Axes) -> None:
     own.axhline(ENOUGH, linestyle=":", **style.REFERENCE_LINE)
     own.annotate(
         f"converged: {ENOUGH} or more",
@@ -108,7 +114,6 @@ def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) ->
         size=6.5,
         color=style.REFERENCE_LINE["color"],
     )
-    own.set_ylim(min(0.975, own.get_ylim()[0]), 1.0015)
 
 
 @style.paper

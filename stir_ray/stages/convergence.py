@@ -10,6 +10,8 @@ _OWN = ("pt|pt", "ft|ft")
 """Directions in which a model looks at its own inversions."""
 ENOUGH = 0.99
 """Self-STIR of a layer that takes its inverted images for the real ones."""
+CRITERION = "biased"
+"""Estimator of the self-STIR that this is said of; unbiased, the same inversions have less."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.report.diagnostics import convergence_figure
 from stir_ray.report.further import Further
 from stir_ray.report.over_epochs import metric_curves, score_matrices
 from stir_ray.report.page.gallery import gallery_section
@@ -22,6 +23,7 @@ from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
 from stir_ray.stages.analyse import analyse
+from stir_ray.stages.convergence import ENOUGH
 from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
 from tests.report.test_analysed import PAPER, analysed
@@ -153,3 +155,23 @@ def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
             hypothesis = family.screening.hypotheses[family.examined[0].place]
             said = " ".join(family.examined[0].verdict)
             assert warning == f"Finetuned model, {hypothesis}: {said}"
+
+
+def test_the_criterion_of_biased_self_stir_is_drawn_beside_biased_self_stir_alone(
+    tmp_path: Path,
+) -> None:
+    results = shown(tmp_path).results
+    assert results is not None
+    (plot,) = (one for one in trust(results).plots if one.id == "convergence")
+    panels = {
+        variant.name: panel
+        for variant in plot.variants
+        for panel in variant.panels
+        if panel.title == "Self-STIR"
+    }
+    assert [rule.y for rule in panels["biased"].rules] == [ENOUGH]
+    assert list(panels["unbiased"].rules) == []
+    for estimator, drawn in (("biased", [ENOUGH]), ("unbiased", [])):
+        own = convergence_figure(results, estimator=estimator).axes[2]
+        levels = [np.asarray(line.get_ydata(), float) for line in own.lines]
+        assert [float(y[0]) for y in levels if len(y) == 2 and y[0] == y[1]] == drawn
