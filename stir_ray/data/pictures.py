@@ -63,12 +63,14 @@ class Pictures:
         ids: of the images.
         encoded: the image file of a place in the split.
         names: of the image files, for messages; empty where an image is no file of its own.
+        classes: names of the classes, by label; empty where they are not known.
     """
 
     labels: Tensor
     ids: tuple[int, ...]
     encoded: Callable[[int], bytes]
     names: Sequence[str] = ()
+    classes: Sequence[str] = ()
 
     def read(self, places: Sequence[int]) -> list[Image.Image]:
         """The pictures at some places, in colour.

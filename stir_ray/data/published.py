@@ -67,6 +67,7 @@ def _cifar(data: Any, split: str, download: bool) -> Pictures:
         torch.tensor(found.targets),
         tuple(range(len(levels))),
         lambda place: portable_pixmap(levels[place]),
+        classes=found.classes,
     )
 
 
@@ -74,19 +75,25 @@ def _pets(data: Any, split: str, download: bool) -> Pictures:
     of_theirs = "trainval" if split == "train" else "test"
     found = datasets.OxfordIIITPet(data.root, split=of_theirs, download=download)
     # Their public way to a label decodes the photograph.
-    return _files(found._images, found._labels, range(len(found)))  # noqa: SLF001
+    files, labels = found._images, found._labels  # noqa: SLF001
+    return _files(files, labels, range(len(found)), found.classes)
 
 
 def _eurosat(data: Any, split: str, download: bool) -> Pictures:
     found = datasets.EuroSAT(data.root, download=download)
     places = np.flatnonzero(held_out(found.targets) == (split == "test"))
     paths = [Path(found.samples[place][0]) for place in places]
-    return _files(paths, [found.targets[place] for place in places], places.tolist())
+    targets = [found.targets[place] for place in places]
+    return _files(paths, targets, places.tolist(), found.classes)
 
 
-def _files(paths: Sequence[Path], labels: Sequence[int], ids: Sequence[int]) -> Pictures:
+def _files(
+    paths: Sequence[Path], labels: Sequence[int], ids: Sequence[int], classes: Sequence[str]
+) -> Pictures:
     names = [f"data.root: {path}" for path in paths]
-    return Pictures(torch.tensor(labels), tuple(ids), lambda p: paths[p].read_bytes(), names)
+    return Pictures(
+        torch.tensor(labels), tuple(ids), lambda place: paths[place].read_bytes(), names, classes
+    )
 
 
 _READERS: dict[type, Callable[[Any, str, bool], Pictures]] = {

@@ -63,12 +63,14 @@ class Collection:
         ids: as of `Dataset`.
         shape: channels, height and width of every image.
         read: float32 images in [0, 1] of some places in the split.
+        classes: names of the classes, by label; empty where they are not known.
     """
 
     labels: Tensor
     ids: tuple[int, ...]
     shape: tuple[int, int, int]
     read: Callable[[Sequence[int]], Tensor]
+    classes: tuple[str, ...] = ()
 
     def whole(self) -> Dataset:
         """All images; errors as `at`."""
@@ -121,7 +123,7 @@ def of_pictures(pictures: Pictures, frame: Frame) -> Collection:
     def read(places: Sequence[int]) -> Tensor:
         return frame.fitted(pictures.read(places))
 
-    return Collection(pictures.labels, pictures.ids, frame.shape, read)
+    return Collection(pictures.labels, pictures.ids, frame.shape, read, tuple(pictures.classes))
 
 
 def open_split(data: OnDisk, split: Split) -> Collection:
@@ -166,8 +168,13 @@ def _digits(data: Digits, split: Split) -> Collection:
     pixels = torch.from_numpy(np.asarray(bunch.images)[ids] / 16.0).float()[:, None]
     images = resized(pixels, data.size)
     labels = torch.tensor([data.classes.index(int(targets[index])) for index in ids])
-    shape = (data.channels, data.size, data.size)
-    return Collection(labels, tuple(ids.tolist()), shape, lambda places: images[list(places)])
+    return Collection(
+        labels,
+        tuple(ids.tolist()),
+        (data.channels, data.size, data.size),
+        lambda places: images[list(places)],
+        tuple(f"digit {number}" for number in data.classes),
+    )
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -201,4 +208,5 @@ def _folder(data: ImageFolder, split: Split) -> Pictures:
         tuple(range(len(paths))),
         lambda place: paths[place].read_bytes(),
         [f"data.path: {path}" for path in paths],
+        classes,
     )

@@ -24,12 +24,14 @@ class SplitIndex:
         labels: int64 (image).
         shards: int64 (image), the number of the shard that holds each.
         keys: of the shards, by number.
+        classes: names of the classes, by label; empty where they are not known.
     """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
     shards: NDArray[np.int64]
     keys: tuple[str, ...]
+    classes: tuple[str, ...]
 
 
 def read_index(name: str, lake: Lake) -> pa.Table:
@@ -87,6 +89,8 @@ def split_index(name: str, split: str, lake: Lake) -> SplitIndex:
         labels=_numbers(of_split, "label"),
         shards=_numbers(of_split, "shard"),
         keys=tuple(shard_key(name, split, number, digests[number]) for number in sorted(digests)),
+        # Who imported it with an earlier version did not say them.
+        classes=tuple(provenance(index).get("classes", ())),
     )
 
 

@@ -49,7 +49,8 @@ def open_collection(data: Data, split: Split, lake: Lake, *, keep: bool = False)
         return sources.open_split(data, split)
     index = split_index(data.name, split, lake)
     shards = _Shards(index, lake, keep=keep)
-    pictures = Pictures(torch.from_numpy(index.labels), tuple(index.ids.tolist()), shards.image)
+    labels, ids = torch.from_numpy(index.labels), tuple(index.ids.tolist())
+    pictures = Pictures(labels, ids, shards.image, classes=index.classes)
     return sources.of_pictures(pictures, Frame(data.size, data.channels))
 
 
@@ -136,9 +137,10 @@ def import_dataset(
         raise _is_another(name, lake)
     stored = frozenset(lake.objects.sizes(dataset_folder(name)))
     rows: dict[str, list] = {column.name: [] for column in INDEX.columns}
-    put, found = 0, 0
+    put, found, classes = 0, 0, []
     for split in get_args(Split):
         pictures = sources.open_pictures(data, split, download=True)
+        classes = list(pictures.classes)
         for number, shard in enumerate(_shards_of(pictures, shard_bytes)):
             key = shard_key(name, split, number, shard.digest)
             if key in stored:
@@ -154,7 +156,8 @@ def import_dataset(
             rows["digest"] += [shard.digest] * len(ids)
     index = build(INDEX, rows)
     if before is None:
-        lake.objects.put(index_key(name), encode(index, _made_of(data, index_key(name))))
+        made = _made_of(data, index_key(name)) | {"classes": classes}
+        lake.objects.put(index_key(name), encode(index, made))
     elif digest_of_index(before) != digest_of_index(index):
         raise _is_another(name, lake)
     images = {split: rows["split"].count(split) for split in get_args(Split)}

@@ -20,12 +20,13 @@ from stir_ray.stages.workbench import Workbench
 
 
 def gather_images(task: GatherImages, bench: Workbench) -> None:
-    """Store the images of a job, with their digest in the footer.
+    """Store the images of a job, in the footer their digest and the names of their classes.
 
     Raises:
         DataError: if the source is missing or has too few images.
     """
-    chosen = open_collection(task.data, task.selection.split, bench.datasets).chosen(task.selection)
+    collection = open_collection(task.data, task.selection.split, bench.datasets)
+    chosen = collection.chosen(task.selection)
     channels, height, width = chosen.images.shape[1:]
     table = build(
         IMAGE_SETS,
@@ -38,7 +39,8 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
             "width": width,
         },
     )
-    bench.write(task.outputs[0], table, is_shared=True, digest=chosen.digest())
+    made = {"digest": chosen.digest(), "class_names": list(collection.classes)}
+    bench.write(task.outputs[0], table, is_shared=True, **made)
 
 
 def choose_images(task: ChooseImages, bench: Workbench) -> None:

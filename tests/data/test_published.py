@@ -59,6 +59,22 @@ def test_cifar_is_the_levels_of_its_batches_in_their_order(
         assert dataset.ids == tuple(range(sum(batches)))
 
 
+@ALL
+def test_a_dataset_names_its_classes_by_label(
+    kind: Any, put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = unpacked(kind, put, tmp_path, monkeypatch)
+    expected = {
+        "Cifar10": [f"class {number}" for number in range(10)],
+        "Cifar100": [f"class {number}" for number in range(100)],
+        # As torchvision spells them, and by the order of their labels.
+        "Pets": ["Abyssinian", "Bombay", "Yorkshire Terrier"],
+        "EuroSat": list(EUROSAT),
+    }
+    for split in ("train", "test"):
+        assert list(open_split(data, split).classes) == expected[kind.__name__]
+
+
 def test_pets_have_the_labels_and_splits_of_their_annotations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

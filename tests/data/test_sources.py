@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stir_ray.data.sources import Dataset, Split, load
+from stir_ray.data.sources import Dataset, Split, load, open_split
 from stir_ray.errors import DataError
 from stir_ray.job import Digits, ImageFolder
 
@@ -186,6 +186,18 @@ def test_a_class_has_the_same_label_in_a_split_that_lacks_another(folder: Path) 
     assert dataset.labels.tolist() == [1]
     blue = torch.tensor([COLOURS["bee"]]) / 255
     torch.testing.assert_close(dataset.images.mean(dim=(2, 3)), blue)
+
+
+def test_a_class_goes_by_its_folder_also_where_a_split_lacks_another(folder: Path) -> None:
+    shutil.rmtree(folder / "test" / "ant")
+    for split in ("train", "test"):
+        assert open_split(images_in(folder), split).classes == ("ant", "bee")
+
+
+def test_a_digit_goes_by_its_number_whatever_its_label() -> None:
+    data = Digits(source="digits", classes=(7, 0, 4))
+    collection = open_split(data, "test")
+    assert collection.classes == ("digit 7", "digit 0", "digit 4")
 
 
 def test_a_class_that_is_never_trained_on_is_told(folder: Path) -> None:

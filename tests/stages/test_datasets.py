@@ -70,6 +70,7 @@ def test_images_of_a_lake_are_those_of_the_dataset_itself(
             collection = open_collection(inside, split, lake, keep=keep)
             assert collection.whole().digest() == outside.digest()
             assert torch.equal(collection.labels, outside.labels)
+            assert collection.classes == sources.open_split(data, split).classes
         assert count(inside, split, lake) == done.images[split] == len(outside.ids)
         backwards = list(reversed(range(len(outside.ids))))
         assert torch.equal(collection.read(backwards), outside.images.flip(0))
