@@ -181,16 +181,8 @@ def corrupted_tests(job: Job, version: Version) -> Iterator[tuple[Role, Corrupte
     """
     if job.robustness is None:
         return
-    of_role: dict[Role, Data | None] = {}
-    if isinstance(job.pretrained, TrainedModel):
-        of_role[PRETRAINED] = job.pretrained.train.data
-    finetuned = job.finetuned
-    of_role[FINETUNED] = finetuned.train.data if isinstance(finetuned, TrainedFinetuning) else None
-    if job.from_scratch:
-        of_role[FROM_SCRATCH] = job.from_scratch.train.data
     folder = job.robustness.folder
-    for role, trained_on in of_role.items():
-        data = trained_on or job.data
+    for role, data in known_datasets(job).items():
         if role == FINETUNED and folder and data != job.data:
             raise JobError(
                 "`robustness.source`: published images are of `data`, and `finetuned.train.data` "
@@ -199,6 +191,21 @@ def corrupted_tests(job: Job, version: Version) -> Iterator[tuple[Role, Corrupte
         if folder is None or data == job.data:
             release = version(folder) if folder else ""
             yield role, CorruptedTest(data, job.robustness, version_of(data, version), release)
+
+
+def known_datasets(job: Job) -> dict[Role, Data]:
+    """The dataset whose classes a model knows, by role, of those that a job says it of.
+
+    Whatever is compared is taken to know those of the job's own, unless it is trained on others.
+    """
+    of_role: dict[Role, Data | None] = {}
+    if isinstance(job.pretrained, TrainedModel):
+        of_role[PRETRAINED] = job.pretrained.train.data
+    finetuned = job.finetuned
+    of_role[FINETUNED] = finetuned.train.data if isinstance(finetuned, TrainedFinetuning) else None
+    if job.from_scratch:
+        of_role[FROM_SCRATCH] = job.from_scratch.train.data
+    return {role: trained_on or job.data for role, trained_on in of_role.items()}
 
 
 def independent_trainings(job: Job, version: Version) -> Iterator[Train]:

@@ -1,5 +1,6 @@
 """Inverted images below their originals, layer by layer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ _CAPTION = 0.24
 """Room below an image for its residual, in image heights."""
 _GAP = 0.05
 """Between two images, in image widths."""
+_NAME = 12
+"""Letters of the name of a class that have room below an image."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ class GalleryPanel:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Originals, (image, channel, height, width) in [0, 1], and what models made of them."""
+    """Originals and what models made of them.
+
+    Attributes:
+        originals: (image, channel, height, width) in [0, 1].
+        panels: one per model.
+        classes: names of the originals' classes; empty where they are not known.
+    """
 
     originals: NDArray[np.floating]
     panels: tuple[GalleryPanel, ...]
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse inverted images that are not of the originals.
@@ -74,22 +84,23 @@ def gallery_figure(gallery: Gallery) -> Figure:
     style.title(figure, "Inverted images: noise made to look like the original to one layer")
     panels = figure.subplots(1, len(gallery.panels), squeeze=False)[0]
     for axes, panel in zip(panels, gallery.panels, strict=True):
-        _draw_panel(axes, gallery.originals, panel, numbers)
+        _draw_panel(axes, gallery, panel, numbers)
         axes.tick_params(labelleft=axes is panels[0])
-    figure.supxlabel("Below each image: its residual, 0 is a perfect inversion", size=6.5)
+    note = "Below each inverted image: its residual, 0 is a perfect inversion"
+    figure.supxlabel(note, size=6.5)
     return figure
 
 
-def _draw_panel(
-    axes: Axes, originals: NDArray[np.floating], panel: GalleryPanel, numbers: list[int]
-) -> None:
+def _draw_panel(axes: Axes, gallery: Gallery, panel: GalleryPanel, numbers: list[int]) -> None:
     axes.set_title(panel.title)
+    originals = gallery.originals
     height = originals.shape[-2] / originals.shape[-1]
     row = height * (1 + _CAPTION)
-    unknown = np.full(len(originals), np.nan)
-    _draw_row(axes, originals, unknown, top=0.0)
+    names = [_short(name) for name in gallery.classes] or [""] * len(originals)
+    _draw_row(axes, originals, names, top=0.0)
     for of in panel.layers:
-        _draw_row(axes, of.images, of.residuals, top=row * (1 + numbers.index(of.layer)))
+        texts = list(map(_said, of.residuals.tolist()))
+        _draw_row(axes, of.images, texts, top=row * (1 + numbers.index(of.layer)))
     axes.set(
         xlim=(0, len(originals) * (1 + _GAP) - _GAP),
         ylim=((1 + len(numbers)) * row, 0),
@@ -105,19 +116,31 @@ def _draw_panel(
     axes.spines[:].set_visible(False)
 
 
+def _short(name: str) -> str:
+    """A name that is hardly wider than the image above it."""
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+
+
+def _said(residual: float) -> str:
+    if not np.isfinite(residual):
+        return ""
+    return f"{residual:.2f}" if residual >= 0.01 else f"{residual:.3f}"
+
+
 def _draw_row(
-    axes: Axes, images: NDArray[np.floating], residuals: NDArray[np.floating], *, top: float
+    axes: Axes, images: NDArray[np.floating], texts: Sequence[str], *, top: float
 ) -> None:
     height = images.shape[-2] / images.shape[-1]
-    for place, (image, residual) in enumerate(zip(images, residuals, strict=True)):
+    for place, (image, text) in enumerate(zip(images, texts, strict=True)):
         left = place * (1 + _GAP)
         if np.isnan(image).all():
             axes.add_patch(Rectangle((left, top), 1, height, label="missing", **style.MISSING))
             continue
         axes.imshow(extent=(left, left + 1, top + height, top), **_pixels(image))
-        if np.isfinite(residual):
-            text = f"{residual:.2f}" if residual >= 0.01 else f"{residual:.3f}"
-            axes.text(left + 0.5, top + height + 0.02, text, size=4.5, ha="center", va="top")
+        if text:
+            # A name may have a dollar sign in it, which is no mathematics.
+            place_of_text = {"ha": "center", "va": "top", "parse_math": False}
+            axes.text(left + 0.5, top + height + 0.02, text, size=4.5, **place_of_text)
 
 
 def _pixels(image: NDArray[np.floating]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a lake keeps of the first images: original, inverted, and what models take them for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stir_ray.job import Job, TimmModel
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
-from stir_ray.lake.tables import Lake, images_of
-from stir_ray.plan.checkpoints import PRETRAINED, Checkpoint
+from stir_ray.lake.tables import Lake, images_of, provenance
+from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.models import known_datasets
 from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
 from stir_ray.report import style
@@ -19,6 +21,8 @@ from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
 
 SHOWN = 8
 """Images in the gallery."""
+_Naming = Callable[[int], str]
+"""What a class is called, by its number from 0."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,13 @@ class Taken:
 
     Attributes:
         by: the model that looks, in words.
-        original: class of each image, from 0.
+        original: class of each image, in words.
         inverted: likewise.
     """
 
     by: str
-    original: tuple[int, ...]
-    inverted: tuple[int, ...]
+    original: tuple[str, ...]
+    inverted: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -42,32 +46,58 @@ class Labelled:
 
     Attributes:
         gallery: the images.
-        labels: class of each original, from 0.
+        labels: class of each original, in words.
         taken: by place of the panel and layer, by each model that looks and predicts.
     """
 
     gallery: Gallery
-    labels: tuple[int, ...]
+    labels: tuple[str, ...]
     taken: Mapping[tuple[int, int], tuple[Taken, ...]]
 
 
-def read_gallery(study: Study, lake: Lake) -> Labelled:
+def read_gallery(job: Job, study: Study, lake: Lake) -> Labelled:
     """The first images, and what the pretrained and the last finetuned model made of them."""
-    image_set = lake.read(IMAGE_SETS, study.question.image_part.id).slice(0, SHOWN)
+    whole = lake.read(IMAGE_SETS, study.question.image_part.id)
+    # Those that an earlier version gathered have no names of their classes.
+    classes, image_set = provenance(whole).get("class_names", []), whole.slice(0, SHOWN)
+    of_dataset = partial(_named, classes)
+    naming = dict.fromkeys(_knowing(job), of_dataset)
     shape = [image_set[name][0].as_py() for name in ("channels", "height", "width")]
     pixels = [np.frombuffer(image.as_py(), np.float32) for image in image_set["image"]]
     originals = np.stack(pixels).reshape(-1, *shape)
     panel = partial(_panel, study=study, lake=lake, originals=originals)
     shown = [(study.pretrained, None), *_last(study)]
+    labels = tuple(of_dataset(label) for label in image_set["label"].to_pylist())
     return Labelled(
-        Gallery(originals, tuple(panel(checkpoint, keep) for checkpoint, keep in shown)),
-        tuple(image_set["label"].to_pylist()),
+        Gallery(
+            originals,
+            tuple(panel(checkpoint, keep) for checkpoint, keep in shown),
+            labels if classes else (),
+        ),
+        labels,
         {
-            (place, layer): tuple(_taken(study, reference, layer, lake))
+            (place, layer): tuple(_taken(study, reference, layer, lake, naming))
             for place, (reference, _) in enumerate(shown)
             for layer in study.question.layers_of(reference)
         },
     )
+
+
+def _named(classes: Sequence[str], number: int) -> str:
+    return classes[number] if number < len(classes) else f"class {number}"
+
+
+def _of_its_own(number: int) -> str:
+    return f"class {number} of its own"
+
+
+def _knowing(job: Job) -> Iterator[Role]:
+    """The models whose classes are those of the images."""
+    for role, data in known_datasets(job).items():
+        # Weights of timm's come with classes of theirs.
+        is_of_timm = role == FINETUNED and isinstance(job.finetuned, TimmModel)
+        if data == job.data and not is_of_timm:
+            yield role
 
 
 def _last(study: Study) -> list[tuple[Checkpoint, int | None]]:
@@ -105,7 +135,13 @@ def _title(checkpoint: Checkpoint) -> str:
     return f"{style.MODEL_NAMES[checkpoint.role].capitalize()} model{epoch}"
 
 
-def _taken(study: Study, reference: Checkpoint, layer: int, lake: Lake) -> Iterator[Taken]:
+def _taken(
+    study: Study,
+    reference: Checkpoint,
+    layer: int,
+    lake: Lake,
+    naming: Mapping[Role, _Naming],
+) -> Iterator[Taken]:
     compared = [one[-1] for one in study.compared.values() if one]
     looking = [study.pretrained, *compared] if reference.role == PRETRAINED else [
         reference, study.pretrained
@@ -115,8 +151,9 @@ def _taken(study: Study, reference: Checkpoint, layer: int, lake: Lake) -> Itera
         part = comparison.predictions
         found = _read(PREDICTIONS, part, lake) if part else None
         if found is not None:
+            named = naming.get(target.role, _of_its_own)
             classes = (found[f"class_of_{name}"].to_pylist() for name in ("image", "inverted"))
-            original, inverted = (tuple(of[:SHOWN]) for of in classes)
+            original, inverted = (tuple(map(named, of[:SHOWN])) for of in classes)
             yield Taken(_title(target), original, inverted)
 
 

@@ -113,7 +113,7 @@ class ReducedJob:
     @cached_property
     def images(self) -> Labelled:
         """The first ones, original and inverted."""
-        return read_gallery(self.study.trained(), self.lake)
+        return read_gallery(self.job, self.study.trained(), self.lake)
 
     @cached_property
     def analysed(self) -> Analysed | None:

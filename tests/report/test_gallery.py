@@ -1,5 +1,7 @@
 """The gallery shows images as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -64,6 +66,15 @@ def test_grey_goes_from_black_at_0_to_white_at_1_whatever_an_image_holds() -> No
 def test_each_inverted_image_has_its_residual() -> None:
     axes = gallery_figure(gallery(3)).axes[1]
     assert [text.get_text() for text in axes.texts] == ["0.12", "0.40", "0.004"] * len(LAYERS)
+
+
+def test_each_original_has_the_name_of_its_class_as_it_is_written() -> None:
+    names = ("cat", "a $mall dog_", "staffordshire_bull_terrier")
+    figure = gallery_figure(replace(gallery(3), classes=names))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts[:COUNT] == ["cat", "a $mall dog_", "staffordshi…"]
+    assert texts[COUNT:] == ["0.12", "0.40", "0.004"] * len(LAYERS)
+    assert set(save(figure, "gallery", inputs="7")) == {"gallery.png", "gallery.svg"}
 
 
 def test_a_missing_image_is_hatched() -> None:

@@ -72,7 +72,7 @@ def gallery_section(found: Labelled, *, residual_limit: float) -> GallerySection
     originals = Shots(
         "original",
         [
-            Shot(_encoded(image), f"original image {number}", f"class {label}")
+            Shot(_encoded(image), f"original image {number}", label)
             for number, (image, label) in enumerate(
                 zip(found.gallery.originals, found.labels, strict=True), start=1
             )
@@ -129,10 +129,7 @@ def _classes(taken: Sequence[Taken], place: int) -> Iterator[str]:
         if place < len(one.original):
             was, now = one.original[place], one.inverted[place]
             kept = "kept" if was == now else "changed"
-            yield (
-                f"{one.by}: original taken for class {was}, inverted image for class {now} "
-                f"({kept})."
-            )
+            yield f"{one.by}: original taken for {was}, inverted image for {now} ({kept})."
 
 
 def _encoded(image: NDArray[np.floating]) -> str:

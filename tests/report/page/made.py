@@ -74,9 +74,9 @@ def images(layers: tuple[int, ...], side: int = 16, channels: int = 3) -> Labell
         GalleryPanel(title, tuple(inverted(layer) for layer in layers))
         for title in ("Pretrained model", "Finetuned model, epoch 8")
     )
-    taken = (Taken("Finetuned model, epoch 8", (0, 1, 2), (0, 2, 2)),)
+    taken = (Taken("Finetuned model, epoch 8", ("cat", "class 1", "dog"), ("cat", "dog", "dog")),)
     every = {(panel, layer): taken for panel in range(2) for layer in layers}
-    return Labelled(Gallery(some(), panels), (4, 5, 6), every)
+    return Labelled(Gallery(some(), panels), ("cat", "class 5", "dog"), every)
 
 
 @cache

@@ -236,7 +236,7 @@ def test_an_image_opens_large_beside_its_original(page: Page) -> None:
     said = dialog.inner_text()
     assert "image 2 inverted from layer 1" in said
     assert "Residual 0.12" in said
-    assert "original taken for class 1, inverted image for class 2 (changed)" in said
+    assert "original taken for class 1, inverted image for dog (changed)" in said
     page.keyboard.press("Escape")
     assert dialog.count() == 0
     assert page.locator(".album[open] .gap").count() == 1

@@ -1,0 +1,62 @@
+"""What a gallery says of classes: names where the lake knows them, else their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from stir_ray.job import Job
+from stir_ray.lake.layout import part_key
+from stir_ray.lake.schemas import IMAGE_SETS
+from stir_ray.lake.tables import Lake, encode_part, provenance
+from stir_ray.plan.study import Study
+from stir_ray.report.kept_images import SHOWN, read_gallery
+from tests.broken import study_of
+from tests.small_job import COUNT
+from workflows import invariance
+
+DIGITS = {"digit 5", "digit 6", "digit 7"}
+
+
+@pytest.fixture
+def job(finished_copy: Callable[[], Job]) -> Job:
+    """The small job, asked what its models take the images for."""
+    job = finished_copy().model_copy(update={"predictions": True})
+    invariance.run(job, serial=True)
+    return job
+
+
+def image_set_of(study: Study, lake: Lake) -> np.ndarray:
+    return lake.read(IMAGE_SETS, study.question.image_part.id)["image_id"].to_numpy()
+
+
+def test_classes_go_by_the_names_of_the_dataset_where_a_model_knows_that_dataset(job: Job) -> None:
+    study, lake = study_of(job)
+    found = read_gallery(job, study.trained(), lake)
+    # By scikit-learn itself: the number that each image shows.
+    bunch: Any = load_digits()
+    shown = np.asarray(bunch.target)[image_set_of(study, lake)]
+    expected = tuple(f"digit {number}" for number in shown[: min(SHOWN, COUNT)])
+    assert found.labels == found.gallery.classes == expected
+    taken = [one for of_layer in found.taken.values() for one in of_layer]
+    assert {one.by for one in taken} >= {"Pretrained model", "Finetuned model, epoch 2"}
+    for one in taken:
+        # The pretrained model tells apart 0, 1 and 2: its classes are others of equal number.
+        own = {f"class {number} of its own" for number in range(3)}
+        known = own if one.by == "Pretrained model" else DIGITS
+        assert {*one.original, *one.inverted} <= known
+
+
+def test_a_lake_that_has_no_names_has_numbers(job: Job) -> None:
+    study, lake = study_of(job)
+    part_id = study.question.image_part.id
+    table, key = lake.read(IMAGE_SETS, part_id), part_key(IMAGE_SETS.name, part_id)
+    made = {name: said for name, said in provenance(table).items() if name != "class_names"}
+    lake.objects.put(key, encode_part(key, table, made))
+    found = read_gallery(job, study.trained(), lake)
+    assert set(found.labels) == {"class 0", "class 1", "class 2"}
+    assert found.gallery.classes == ()
