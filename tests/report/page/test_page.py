@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,36 @@ def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
             hypothesis = family.screening.hypotheses[family.examined[0].place]
             said = " ".join(family.examined[0].verdict)
             assert warning == f"Finetuned model, {hypothesis}: {said}"
+
+
+class _Captions(HTMLParser):
+    """Notes the children of each figure, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.figures: list[list[str]] = []
+        self._open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if self._open and self._open[-1] == "figure":
+            self.figures[-1].append(tag)
+        if tag == "figure":
+            self.figures.append([])
+        if tag not in {"meta", "input", "img", "br", "link"}:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+
+def test_a_caption_is_the_first_or_last_of_its_figure(tmp_path: Path) -> None:
+    parser = _Captions()
+    parser.feed(page_of(shown(tmp_path), mark="made up").decode())
+    captioned = [children for children in parser.figures if "figcaption" in children]
+    assert len(captioned) > 5
+    for children in captioned:
+        assert children.count("figcaption") == 1
+        assert "figcaption" in (children[0], children[-1])
 
 
 def test_the_criterion_of_biased_self_stir_is_drawn_beside_biased_self_stir_alone(
