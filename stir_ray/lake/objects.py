@@ -11,7 +11,7 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeAway, LakeError
-from stir_ray.lake.connection import connect, fetch, look, store
+from stir_ray.lake.connection import connect, fetch, fetch_head, look, store
 from stir_ray.lake.layout import check_key, is_costly
 from stir_ray.lake.local import Draft, drafts, is_draft, write_whole
 from stir_ray.lake.outbox import Outbox
@@ -96,6 +96,14 @@ class Objects:
         content = self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
         self.read_bytes += len(content)
         return content
+
+    def head(self, key: str, most: int) -> bytes:
+        """The object's first bytes, at most so many (≥ 1); no others are sent. Errors as `get`."""
+        begin = self._ask(
+            f"read the begin of {key}", lambda files: fetch_head(files, self._path(key), most)
+        )
+        self.read_bytes += len(begin)
+        return begin
 
     def exists(self, key: str) -> bool:
         """Whether the object is there."""

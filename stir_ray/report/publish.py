@@ -26,7 +26,7 @@ from stir_ray.report.kept_images import Labelled, read_gallery
 from stir_ray.report.published import Chosen
 from stir_ray.report.readings import compared_models
 from stir_ray.report.robustness import robustness_figure
-from stir_ray.report.save import is_current, save
+from stir_ray.report.save import HEAD_BYTES, is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
@@ -159,7 +159,10 @@ def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:
 
     def is_drawn(one: Drawable) -> bool:
         keys = [figure_key(folder, f"{one.stem}.{kind}") for kind in _FORMATS]
-        return all(key in drawn and is_current(lake.objects.get(key), one.inputs) for key in keys)
+        return all(
+            key in drawn and is_current(lake.objects.head(key, HEAD_BYTES), one.inputs)
+            for key in keys
+        )
 
     for one in figures:
         if not is_drawn(one):

@@ -10,6 +10,8 @@ from stir_ray.report.style import drawing
 _DRAWING = 4
 """Bumped by hand when the figures of equal results come to look different."""
 _DPI = 200
+HEAD_BYTES = 4096
+"""Of a saved figure, among which its mark stands."""
 
 
 def save(figure: Figure, stem: str, *, inputs: str) -> dict[str, bytes]:
@@ -33,7 +35,12 @@ def save(figure: Figure, stem: str, *, inputs: str) -> dict[str, bytes]:
 
 
 def is_current(content: bytes, inputs: str) -> bool:
-    """Whether the bytes of a saved figure were drawn from these inputs by the code of today."""
+    """Whether a saved figure was drawn from these inputs by the code of today.
+
+    Args:
+        content: its bytes, or the first `HEAD_BYTES` of them.
+        inputs: as of `save`.
+    """
     return _mark(inputs).encode() in content
 
 

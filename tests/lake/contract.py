@@ -38,6 +38,14 @@ class ObjectsContract:
         objects.put("a/key", content)
         assert objects.get("a/key") == content
 
+    @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+    def test_the_begin_of_an_object_is_read_alone(self, objects: Objects, content: bytes) -> None:
+        objects.put("a/key", content)
+        for most in (1, 2, 3, 4099, len(content) + 7):
+            before = objects.read_bytes
+            assert objects.head("a/key", most) == content[:most]
+            assert objects.read_bytes - before == min(most, len(content))
+
     @pytest.mark.parametrize("second", CONTENTS.values(), ids=CONTENTS)
     def test_the_last_put_replaces_the_whole_object(self, objects: Objects, second: bytes) -> None:
         objects.put("key", b"first" * 101)
@@ -49,15 +57,17 @@ class ObjectsContract:
         objects.put("folder/key", b"x")
         for absent in ("key", "folder/ke", "folder/key2", "other/key"):
             assert not objects.exists(absent)
-            with pytest.raises(FileNotFoundError):
-                objects.get(absent)
+            for ask in (objects.get, lambda key: objects.head(key, 7)):
+                with pytest.raises(FileNotFoundError):
+                    ask(absent)
 
     def test_a_folder_is_no_object(self, objects: Objects) -> None:
         objects.put("folder/deeper/key", b"x")
         for folder in ("folder", "folder/deeper"):
             assert not objects.exists(folder)
-            with pytest.raises(FileNotFoundError):
-                objects.get(folder)
+            for ask in (objects.get, lambda key: objects.head(key, 7)):
+                with pytest.raises(FileNotFoundError):
+                    ask(folder)
 
     @pytest.mark.parametrize("key", ODD_KEYS)
     def test_a_key_may_be_any_relative_path(self, objects: Objects, key: str) -> None:

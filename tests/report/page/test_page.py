@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.lake.objects import Objects
+from stir_ray.lake.tables import open_lake
 from stir_ray.report.diagnostics import convergence_figure
 from stir_ray.report.further import Further
 from stir_ray.report.over_epochs import metric_curves, score_matrices
@@ -22,6 +24,7 @@ from stir_ray.report.page.job import page_of
 from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
+from stir_ray.report.page.write import is_current
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
 from stir_ray.stages.analyse import analyse
 from stir_ray.stages.convergence import ENOUGH
@@ -176,6 +179,17 @@ class _Captions(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
+
+
+def test_whether_a_page_is_current_is_read_off_its_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = open_lake(str(tmp_path / "lake"))
+    lake.objects.put("page.html", page_of(shown(tmp_path), mark="stir_ray page abc"))
+    monkeypatch.setattr(Objects, "get", lambda *_: pytest.fail("megabytes were read"))
+    assert is_current("page.html", "stir_ray page abc", lake)
+    assert not is_current("page.html", "stir_ray page abd", lake)
+    assert not is_current("elsewhere.html", "stir_ray page abc", lake)
 
 
 def test_a_caption_is_the_first_or_last_of_its_figure(tmp_path: Path) -> None:
