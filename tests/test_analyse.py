@@ -42,15 +42,31 @@ def test_the_papers_tables_give_the_papers_finding_and_what_is_wrong_with_it(
         assert len(pd.read_parquet(tmp_path / "out" / f"{schema.name}.parquet")) > 0
 
 
-def test_the_same_for_scripts_has_no_nan() -> None:
-    code, said, _ = analyse("--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--json")
+def test_the_same_for_scripts_is_short_has_no_nan_and_names_the_tables_with_all(
+    tmp_path: Path,
+) -> None:
+    arguments = ["--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--json"]
+    code, said, _ = analyse(*arguments, "--output", tmp_path / "out")
     assert code == 0
+    assert said.count("\n") < 400
     found = json.loads(said, parse_constant=pytest.fail)
-    (family, _) = found["analyses"][0]["families"]
+    (of_model,) = found["analyses"]
+    assert (of_model["epochs"], of_model["first_epoch"], of_model["last_epoch"]) == (100, 1, 100)
+    (family, _) = of_model["families"]
     assert family["hypotheses"] == 352
     assert len(family["undefined"]) == 8
     assert family["examined"][0]["hypothesis"] == "std of forgetting over layers 2-12"
-    assert [row["pearson_r"] for row in found["hypotheses"]].count(None) == 10
+    assert set(found["tables"]) == {schema.name for schema in ANALYSIS_TABLES}
+    every = pd.read_parquet(found["tables"]["hypotheses"])
+    assert every["pearson_r"].isna().sum() == 10
+    best = [row for family in of_model["families"] for row in family["best"]]
+    assert len(best) == every["curve"].nunique() == 5
+    for row in best:
+        of_curve = every[every["curve"] == row["curve"]]
+        assert abs(row["pearson_r"]) == pytest.approx(of_curve["pearson_r"].abs().max())
+    assert of_model["learning_with_forgetting"]["epoch"] == 100
+    # Nowhere stored, they are nowhere to be found.
+    assert json.loads(analyse(*arguments)[1])["tables"] == {}
 
 
 def test_seeds_of_own_curves_are_averaged_and_give_intervals(tmp_path: Path) -> None:
@@ -62,7 +78,8 @@ def test_seeds_of_own_curves_are_averaged_and_give_intervals(tmp_path: Path) -> 
         "--dynamics", tmp_path / "mine.parquet", "--accuracy", ACCURACY, "--json"
     )
     assert code == 0
-    assert {row["seeds"] for row in json.loads(said)["hypotheses"]} == {2}
+    (family,) = json.loads(said)["analyses"][0]["families"][:1]
+    assert {row["seeds"] for row in family["best"]} == {2}
 
 
 def test_a_job_is_analysed_from_its_results_and_the_tables_lie_beside_them(

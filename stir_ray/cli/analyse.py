@@ -67,7 +67,7 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
     else:
         analyses = (analysis_of(given_trajectory(dynamics, accuracy)),)
         tables = analysis_tables(analyses)
-        _show(analyses, tables, _stored(tables, output) if output else (), as_json=as_json)
+        _show(analyses, tables, _stored(tables, output) if output else {}, as_json=as_json)
 
 
 @for_each_job
@@ -80,22 +80,22 @@ def _of_job(job: Path, sets: Sequence[str] | None = None, *, as_json: bool) -> N
     _show(analyses, tables, stored, as_json=as_json)
 
 
-def _stored(tables: Mapping[TableSchema, pa.Table], folder: str) -> list[str]:
+def _stored(tables: Mapping[TableSchema, pa.Table], folder: str) -> dict[str, str]:
     objects = open_lake(folder).objects
     keys = {schema: f"{schema.name}.parquet" for schema in tables}
     for schema, table in tables.items():
         objects.put(keys[schema], encode(table, {}))
-    return [objects.location(key) for key in keys.values()]
+    return {schema.name: objects.location(key) for schema, key in keys.items()}
 
 
 def _show(
     analyses: Sequence[Analysis],
     tables: Mapping[TableSchema, pa.Table],
-    stored: Sequence[str],
+    stored: Mapping[str, str],
     *,
     as_json: bool,
 ) -> None:
     if as_json:
-        print(analysis_json(analyses, tables))
+        print(analysis_json(analyses, tables, stored))
         return
-    show(analysis_table(analyses), *stored)
+    show(analysis_table(analyses), *stored.values())

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Group
 from rich.table import Table
 
-from stir_ray.lake.schemas import TableSchema
+from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.statistics import Correlation
 from stir_ray.plan.words import spelled
 from stir_ray.stages.analyse import Analysis, Examined, Family
@@ -30,44 +31,74 @@ def analysis_table(analyses: Sequence[Analysis]) -> Group:
     return Group(*shown[:-1])  # pyright: ignore[reportArgumentType]
 
 
-def analysis_json(analyses: Iterable[Analysis], tables: Mapping[TableSchema, pa.Table]) -> str:
-    """All of it as JSON; null is what is undefined or not known.
+def analysis_json(
+    analyses: Iterable[Analysis],
+    tables: Mapping[TableSchema, pa.Table],
+    stored: Mapping[str, str],
+) -> str:
+    """What a script needs of it first, as JSON; null is what is undefined or not known.
 
-    - `analyses`: a list of `model`, `estimator`, `epochs`, `layers`, `severities` (0: clean),
-      `notes`, and `families`, each with `family`, `hypotheses` (how many), `undefined` (names) and
-      `examined`: a list of `hypothesis`, `why`, `verdict` (sentences).
-    - `hypotheses`, `correlations`, `learning_with_forgetting`: the rows of these tables.
+    - `analyses`: a list of `model`, `estimator`, `epochs` (how many), `first_epoch`, `last_epoch`,
+      `layers`, `severities` (0: clean), `notes`, and `families`, each with `family`, `hypotheses`
+      (how many), `undefined` (names), `examined`: a list of `hypothesis`, `why`, `verdict`
+      (sentences), and `best`: the row of the table `hypotheses` that is the strongest of each
+      curve; and `learning_with_forgetting`, the row of that table for the last epoch.
+    - `tables`: where all hypotheses and correlations are, by name of the table; empty if they are
+      not stored.
+
+    Args:
+        analyses: of any number of models and estimators.
+        tables: of these analyses.
+        stored: where each table lies, by name.
     """
-    said: dict[str, Any] = {"analyses": [_analysis(one) for one in analyses]}
-    said |= {schema.name: table.to_pylist() for schema, table in tables.items()}
+    said = {"analyses": [_analysis(one, tables) for one in analyses], "tables": dict(stored)}
     return json.dumps(_without_nan(said), indent=2, allow_nan=False)
 
 
-def _analysis(analysis: Analysis) -> dict[str, Any]:
+def _analysis(analysis: Analysis, tables: Mapping[TableSchema, pa.Table]) -> dict[str, Any]:
     of = analysis.of
+    rows, by_epoch = (
+        _rows_of(analysis, tables[schema]) for schema in (HYPOTHESES, LEARNING_WITH_FORGETTING)
+    )
     return {
         "model": of.model,
         "estimator": of.estimator,
-        "epochs": list(of.epochs),
+        "epochs": len(of.epochs),
+        "first_epoch": of.epochs[0],
+        "last_epoch": of.epochs[-1],
         "layers": list(of.layers),
         "severities": list(of.severities),
         "notes": list(analysis.notes),
-        "families": [
+        "families": [_family(one, rows) for one in analysis.families],
+        "learning_with_forgetting": max(by_epoch, key=lambda row: row["epoch"], default=None),
+    }
+
+
+def _rows_of(analysis: Analysis, table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of one analysis, without what it says itself."""
+    of = analysis.of
+    found = table.filter((pc.field("model") == of.model) & (pc.field("estimator") == of.estimator))
+    return found.drop(["model", "estimator"]).to_pylist()
+
+
+def _family(family: Family, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    best: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: row["rank"]):
+        if row["family"] == family.name and not row["is_undefined"]:
+            best.setdefault(row["curve"], row)
+    return {
+        "family": family.name,
+        "hypotheses": len(family.screening.hypotheses),
+        "undefined": [str(one) for one in family.screening.undefined],
+        "examined": [
             {
-                "family": family.name,
-                "hypotheses": len(family.screening.hypotheses),
-                "undefined": [str(one) for one in family.screening.undefined],
-                "examined": [
-                    {
-                        "hypothesis": str(family.screening.hypotheses[one.place]),
-                        "why": one.why,
-                        "verdict": list(one.verdict),
-                    }
-                    for one in family.examined
-                ],
+                "hypothesis": str(family.screening.hypotheses[one.place]),
+                "why": one.why,
+                "verdict": list(one.verdict),
             }
-            for family in analysis.families
+            for one in family.examined
         ],
+        "best": list(best.values()),
     }
 
 

@@ -77,13 +77,13 @@ def _read(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
 
 def store_analysis(
     tables: Mapping[TableSchema, pa.Table], job: Job, lake: Lake, reduced: Reduced
-) -> list[str]:
-    """Put the tables of an analysis beside the results; where they are."""
+) -> dict[str, str]:
+    """Put the tables of an analysis beside the results; where each is, by its name."""
     made = {"inputs": analysis_inputs(reduced.inputs), "job": job.model_dump(mode="json")}
     keys = {schema: result_key(job.name, schema.name) for schema in tables}
     for schema, table in tables.items():
         lake.objects.put(keys[schema], encode(table, made))
-    return [lake.objects.location(key) for key in keys.values()]
+    return {schema.name: lake.objects.location(key) for schema, key in keys.items()}
 
 
 def analyse_robustness(job: Job, study: Study, lake: Lake, reduced: Reduced) -> bool:
