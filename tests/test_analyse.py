@@ -15,7 +15,7 @@ from stir_ray.cli import app
 from stir_ray.job import Job
 from stir_ray.lake.schemas import ANALYSIS_TABLES
 from tests import reference
-from tests.small_job import EPOCHS, LAYERS
+from tests.small_job import EPOCHS, LAYERS, small_job
 
 DYNAMICS = reference.HERE / "paper_cifar10_dynamics.csv"
 ACCURACY = reference.HERE / "paper_cifar10_accuracy.csv"
@@ -101,6 +101,25 @@ def test_a_job_is_analysed_from_its_results_and_the_tables_lie_beside_them(
     result = CliRunner().invoke(app, ["verify", str(path)])
     assert result.exit_code == 0
     assert "0 are damaged, 0 do not belong here" in result.stdout
+
+
+def test_what_is_wrong_with_each_job_of_a_file_is_said_once(tmp_path: Path) -> None:
+    said = small_job(tmp_path / "lake").model_dump(mode="json", exclude_none=True)
+    path = tmp_path / "grid.yaml"
+    path.write_text(yaml.safe_dump(said | {"grid": {"images.count": [7, 11, 13]}}))
+    code, out, error = analyse(path)
+    assert code == 2
+    lines = error.splitlines()
+    assert [line.count("nothing of this job is there") for line in lines] == [1, 1, 1, 0]
+    for count, line in zip((7, 11, 13), lines, strict=False):
+        assert line.startswith(f"small-count={count}: ")
+    assert lines[-1].startswith("stir-ray: 3 of 3 jobs cannot be done; ")
+    assert out.split() == [f"small-count={count}:" for count in (7, 11, 13)]
+    code, out, error = analyse(path, "--json")
+    assert code == 2
+    assert [one["error"].count("nothing of this") for one in json.loads(out).values()] == [1] * 3
+    assert error.count("\n") == 1
+    assert "nothing of this job" not in error
 
 
 CASES = {

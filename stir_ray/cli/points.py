@@ -61,8 +61,9 @@ def for_each_job(
 ) -> Callable[..., None]:
     """The verb, called with each job of a file or of several in turn.
 
-    Of a job that it cannot be done with, what is wrong is said and the next one follows; the
-    first of these errors ends the command. With `--json` there is one object by the jobs' names.
+    Of a job that it cannot be done with, what is wrong is said, once, and the next one follows;
+    the command ends as the first of these errors does. With `--json` there is one object by the
+    jobs' names.
 
     Args:
         verb: takes the file, the overrides that choose a job of it, and options.
@@ -158,7 +159,7 @@ def _in_turn(
             print(f"{place.name}: {error}", file=sys.stderr)
             errors.append(error)
     of_everyone()
-    _end(errors, every)
+    _end(errors, every, "is said above")
 
 
 def _as_json(
@@ -180,9 +181,11 @@ def _as_json(
         found[TOGETHER] = json.loads(said.getvalue())
     json.dump(found, sys.stdout, indent=2)
     print()
-    _end(errors, every)
+    _end(errors, every, "stands in its `error`")
 
 
-def _end(errors: Sequence[StirRayError], every: Sequence[_Place]) -> None:
+def _end(errors: Sequence[StirRayError], every: Sequence[_Place], where: str) -> None:
+    """End as the first error has it; what it says was said already."""
     if errors:
-        raise type(errors[0])(f"{len(errors)} of {len(every)} jobs: the first of them: {errors[0]}")
+        number = f"{len(errors)} of {len(every)} jobs"
+        raise type(errors[0])(f"{number} cannot be done; what is wrong with each {where}")
