@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.job import Job
+from stir_ray.report.save import save
 from tests import reference
 from workflows import invariance
 
@@ -39,6 +41,35 @@ def test_a_job_is_drawn_beside_the_paper(finished_copy: Callable[[], Job], tmp_p
     for stem in ("15-curves-beside-published", "16-flow-beside-published-finetuned"):
         assert (figures / f"{stem}.png").exists()
         assert (figures / f"{stem}.svg").exists()
+
+
+def test_figures_of_older_results_go_and_what_a_person_put_there_stays(
+    finished_copy: Callable[[], Job], tmp_path: Path
+) -> None:
+    job = finished_copy()
+    path = written(job, tmp_path / "job.yaml")
+    assert report(path, "--compare", f"{reference.PRINTED}")[0] == 0
+    figures = Path(job.lake) / "jobs" / "small" / "figures"
+    beside = {"15-curves-beside-published.svg", "16-flow-beside-published-finetuned.png"}
+    content = (figures / "16-flow-beside-published-finetuned.png").read_bytes()
+    own = {"notes.png": b"", "3-mine.png": b"drawn by hand", "16-flow-of-monday.png": content}
+    for name, put in own.items():
+        (figures / name).write_bytes(put)
+    older = save(Figure(), "12-hypotheses-finetuned", inputs="older")
+    of_several = save(Figure(), "20-jobs-by-layer", inputs="older")
+    for name, put in {**older, **of_several}.items():
+        (figures / name).write_bytes(put)
+    assert report(path)[0] == 0
+    left = {file.name for file in figures.iterdir()}
+    # The same results: what was drawn beside them is right.
+    assert left >= beside | set(own) | set(of_several)
+    assert not left & set(older)
+    # Another limit counts other images as unconverged: other results, of the same parts.
+    assert report(path, "--set", "inversion.residual_limit=0.123")[0] == 0
+    now = {file.name for file in figures.iterdir()}
+    assert left - now == {name for name in left if name[:2] in {"15", "16"}} - set(own)
+    assert {name: (figures / name).read_bytes() for name in own} == own
+    assert now >= set(of_several) | {"1-learning-forgetting-by-layer.png"}
 
 
 def test_jobs_are_drawn_together_and_what_differs_is_said_and_stored(

@@ -1,15 +1,16 @@
 """The figures of a job, drawn where they are not current and stored beside its results."""
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
+from pathlib import PurePath
 
 import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.layout import figure_folder, figure_key, result_folder, result_key
 from stir_ray.lake.schemas import ROBUSTNESS
@@ -26,7 +27,7 @@ from stir_ray.report.kept_images import Labelled, read_gallery
 from stir_ray.report.published import Chosen
 from stir_ray.report.readings import compared_models
 from stir_ray.report.robustness import robustness_figure
-from stir_ray.report.save import HEAD_BYTES, is_current, save
+from stir_ray.report.save import HEAD_BYTES, drawn_as, is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
@@ -36,6 +37,8 @@ from stir_ray.stages.made_from import analysis_inputs
 from stir_ray.stages.reduce import Reduced
 
 _FORMATS = ("png", "svg")
+_OF_ONE_JOB = re.compile(r"(?:[1-9]|1[0-9])-.+")
+"""Stems of figures of one job; from 20 on they are of several, which may lie in its folder."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class ReducedJob:
 def write_figures(of: ReducedJob, beside: Beside | None = None) -> str:
     """Draw every figure of a job that is not there or was drawn from other results.
 
+    Those of other results that are not drawn any more are removed.
+
     Args:
         of: the job.
         beside: what others published, for figures of both; None for no such figures.
@@ -134,9 +139,13 @@ def write_figures(of: ReducedJob, beside: Beside | None = None) -> str:
         The folder or URL of the figures.
     """
     with naming(is_finetuned=is_finetuned(of.job)):
-        draw(_named(of, _all(of)), of.job.name, of.lake)
+        figures = [*_all(of)]
         if beside and of.results is not None:
-            draw(_named(of, _beside(of, of.results, beside)), of.job.name, of.lake)
+            figures += _beside(of, of.results, beside)
+        draw(_named(of, figures), of.job.name, of.lake)
+    # Numbers of others that are not given now may have been drawn beside just these results.
+    still = "" if beside else _made_beside(of)
+    _remove_older({one.stem for one in figures}, of, still=still)
     return of.lake.objects.location(figure_folder(of.job.name))
 
 
@@ -144,7 +153,26 @@ def _named(of: ReducedJob, figures: Iterable[Drawable]) -> Iterable[Drawable]:
     """The same; where they say `compared`, those that are there and say `finetuned` are of old."""
     if is_finetuned(of.job):
         return figures
-    return (replace(one, inputs=content_id("compared", recipe=1, of=one.inputs)) for one in figures)
+    return (replace(one, inputs=f"{one.inputs}:compared") for one in figures)
+
+
+def _remove_older(stems: Container[str], of: ReducedJob, *, still: str) -> None:
+    """Remove figures of a job that it has no more, and nothing that a person put there.
+
+    Args:
+        stems: of all figures that it has.
+        of: the job.
+        still: how inputs of others begin that are right; empty if none is.
+    """
+    objects = of.lake.objects
+    for key in objects.sizes(figure_folder(of.job.name)):
+        stem = PurePath(key).stem
+        if stem in stems or not _OF_ONE_JOB.fullmatch(stem):
+            continue
+        inputs, drawn = drawn_as(objects.head(key, HEAD_BYTES)) or ("", "")
+        # A figure of another name is a copy that somebody made.
+        if drawn == stem and not (still and inputs.startswith(still)):
+            objects.delete(key)
 
 
 def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:
@@ -194,11 +222,10 @@ def _beside(of: ReducedJob, results: xr.Dataset, beside: Beside) -> Iterator[Dra
             for series, shown in others.prefixes.items()
         ]
         figures += prefix_figures_beside(of.analysed, published)
-    inputs = content_id(
-        "beside",
-        recipe=1,
-        results=analysis_inputs(of.reduced.inputs),
-        published=beside.published.digest,
-    )
     for stem, make in figures:
-        yield Drawable(stem, inputs, make)
+        yield Drawable(stem, f"{_made_beside(of)}{beside.published.digest}", make)
+
+
+def _made_beside(of: ReducedJob) -> str:
+    """How the inputs begin of what is drawn of a job beside what others published."""
+    return f"{analysis_inputs(of.reduced.inputs)}:"

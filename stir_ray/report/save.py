@@ -12,6 +12,7 @@ _DRAWING = 4
 _DPI = 200
 HEAD_BYTES = 4096
 """Of a saved figure, among which its mark stands."""
+_MARK = re.compile(rb"stir_ray figure \d+ of ([\w.:-]+) as ([\w.:-]+?)\.")
 
 
 def save(figure: Figure, stem: str, *, inputs: str) -> dict[str, bytes]:
@@ -23,9 +24,10 @@ def save(figure: Figure, stem: str, *, inputs: str) -> dict[str, bytes]:
         inputs: what says whether the figure is still current, e.g. a digest of the results.
 
     Raises:
-        ValueError: if `inputs` has other characters than letters, digits, `.`, `_`, `:`, `-`.
+        ValueError: if one of the two has other characters than letters, digits, `.`, `_`, `:`
+            and `-`.
     """
-    mark = _mark(inputs)
+    mark = f"{_mark(inputs)} as {_plain('stem', stem)}."
     with drawing():
         _fix_layout(figure)
         return {
@@ -41,14 +43,28 @@ def is_current(content: bytes, inputs: str) -> bool:
         content: its bytes, or the first `HEAD_BYTES` of them.
         inputs: as of `save`.
     """
-    return _mark(inputs).encode() in content
+    return f"{_mark(inputs)} as ".encode() in content
+
+
+def drawn_as(content: bytes) -> tuple[str, str] | None:
+    """What a saved figure was drawn from, and its stem; None of any other file.
+
+    Args:
+        content: as of `is_current`.
+    """
+    found = _MARK.search(content)
+    return (found[1].decode(), found[2].decode()) if found else None
 
 
 def _mark(inputs: str) -> str:
+    return f"stir_ray figure {_DRAWING} of {_plain('inputs', inputs)}"
+
+
+def _plain(name: str, said: str) -> str:
     # Nothing that PNG or SVG would escape or compress, so that the mark stands in the bytes as is.
-    if not re.fullmatch(r"[\w.:-]+", inputs, re.ASCII):
-        raise ValueError(f"inputs {inputs!r}: use letters, digits, `.`, `_`, `:` and `-`")
-    return f"stir_ray figure {_DRAWING} of {inputs}."
+    if not re.fullmatch(r"[\w.:-]+", said, re.ASCII):
+        raise ValueError(f"{name} {said!r}: use letters, digits, `.`, `_`, `:` and `-`")
+    return said
 
 
 def _fix_layout(figure: Figure) -> None:

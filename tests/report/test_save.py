@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from stir_ray.report.curves import learning_forgetting_figure
 from stir_ray.report.matrices import flow_figure
-from stir_ray.report.save import HEAD_BYTES, is_current, save
+from stir_ray.report.save import HEAD_BYTES, drawn_as, is_current, save
 from tests.report.synthetic import synthetic_results
 
 
@@ -48,6 +48,12 @@ def test_a_figure_is_current_for_the_inputs_it_was_drawn_from_alone(results: xr.
         assert is_current(content, "abc")
         assert is_current(content[:HEAD_BYTES], "abc")
         assert not any(is_current(content, other) for other in ("ab", "abcd", "bc", "b"))
+
+
+def test_a_figure_says_what_it_was_drawn_from_and_as_what(results: xr.Dataset) -> None:
+    for content in saved(results, inputs="a:b.c-7").values():
+        assert drawn_as(content) == drawn_as(content[:HEAD_BYTES]) == ("a:b.c-7", "flow")
+    assert drawn_as(b"no figure") is None
 
 
 @pytest.mark.parametrize("inputs", ["", "a b", "<a>", "ä", "a\n"])
