@@ -104,6 +104,20 @@ def test_a_plan_has_hours_and_money_at_a_given_rate(written: Callable[..., Path]
     assert "--flops-per-s" in stir_ray("plan", path)[1]
 
 
+@pytest.mark.parametrize(
+    ("hours", "said"), [(0.05, "3 min"), (0.0004, "0.024 min"), (7, "7"), (1234, "1,234")]
+)
+def test_a_time_of_few_minutes_is_said_in_minutes(
+    written: Callable[..., Path], hours: float, said: str
+) -> None:
+    path = written()
+    per_s = planned(path, "--flops-per-s", "1")["total"]["flops"] / (3600 * hours)
+    lines = stir_ray("plan", path, "--flops-per-s", f"{per_s:.9g}")[1].splitlines()
+    # The last row of the first table is the total.
+    (total,) = (line for line in lines if "all" in line and "e+" in line)
+    assert total.rstrip(" │┃|").endswith(f" {said}")
+
+
 def test_a_plan_takes_the_rate_that_earlier_runs_achieved(of_finished: Path) -> None:
     plan = planned(of_finished, "--set", "seeds=[5]")
     assert (plan["rate"]["source"], plan["rate"]["device"]) == ("measured", "cpu")

@@ -22,6 +22,13 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count != 1 else ''}"
 
 
+def timed(hours: float) -> tuple[str, str]:
+    """A time given in hours, and its unit: `h`, or `min` of what is less than a tenth of one."""
+    if 0 < hours < 0.1:
+        return f"{60 * hours:.2g}", "min"
+    return (f"{hours:.3g}" if hours < 100 else f"{hours:,.0f}"), "h"
+
+
 def enumerated(names: Sequence[str], most: int = 5) -> str:
     """Names one after the other, and how many more there are than one wants to read."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.plan.failed import FailedTask
-from stir_ray.plan.words import counted
+from stir_ray.plan.words import counted, timed
 from stir_ray.report.failures import groups
 from stir_ray.stages.runs import Run
 from stir_ray.stages.status import StageStatus, Status
@@ -105,8 +105,9 @@ def _stages(status: Status) -> Table:
 def _row(one: StageStatus) -> tuple[str, ...]:
     took = one.took
     counts = (one.planned, one.done, one.planned - one.done, took.ran, one.again)
-    hours = one.device_seconds / 3600
-    work = f"{hours:.3g} GPU-h" if one.is_of_gpu else _duration(took.seconds + took.failed_seconds)
+    time, unit = timed(one.device_seconds / 3600)
+    on_cpu = _duration(took.seconds + took.failed_seconds)
+    work = f"{time} GPU-{unit}" if one.is_of_gpu else on_cpu
     rate = f"{one.flops_per_s:.2e}" if took.flops and one.flops_per_s else ""
     return one.stage, *map(str, counts), work, rate, ", ".join(one.devices)
 

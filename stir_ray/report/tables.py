@@ -11,6 +11,7 @@ from rich.table import Table
 
 from stir_ray.plan.cost import Cost
 from stir_ray.plan.estimate import Rate
+from stir_ray.plan.words import timed
 from stir_ray.stages.forecast import Forecast, StageForecast
 
 
@@ -135,7 +136,8 @@ def _spelled(name: str, value: float) -> str:
         case "flops":
             return f"{value:.2e}"
         case "hours":
-            return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+            time, unit = timed(value)
+            return time if unit == "h" else f"{time} {unit}"
         case "money":
             return f"{value:,.2f}"
         case _:

@@ -10,7 +10,7 @@ from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.estimate import CPU
 from stir_ray.plan.study import Study
-from stir_ray.plan.words import counted, spelled
+from stir_ray.plan.words import counted, spelled, timed
 from stir_ray.report import style
 from stir_ray.report.summary import of_convergence
 from stir_ray.secrets import without_secrets
@@ -188,7 +188,8 @@ def _cost(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
         seconds = sum(one.seconds + one.failed_seconds for one in took)
         devices = sorted({name for run in of for name in run.devices.get(stage, ())})
         on_gpu = sum(device_seconds(run, stage, run.stages[stage].seconds) for run in of)
-        gpu = f" ({on_gpu / 3600:.3g} GPU hours)" if devices and CPU not in devices else ""
+        time, unit = timed(on_gpu / 3600)
+        gpu = f" ({time} GPU-{unit})" if devices and CPU not in devices else ""
         failed = str(sum(one.failed for one in took))
         yield stage, str(ran), failed, f"{seconds:,.0f}{gpu}", ", ".join(devices)
 
