@@ -36,12 +36,14 @@ class Summary:
     Attributes:
         tally: tasks run and failed, those of all jobs of the file.
         reduced: how complete the results are.
+        is_analysed: whether the tables of an analysis lie beside them.
         report: where page and figures are.
         left: tasks of the job that are not done, whichever run tried them last.
     """
 
     tally: Tally
     reduced: Reduced
+    is_analysed: bool
     report: Report
     left: Unfinished
 
@@ -82,7 +84,7 @@ class Summaries:
                 yield summary.of_one_of_many(job, of_job.reduced)
             else:
                 yield f"Page: {of_job.report.page}"
-                yield summary.of_results(job, of_job.reduced)
+                yield summary.of_results(job, of_job.reduced, is_analysed=of_job.is_analysed)
                 yield f"Figures: {of_job.report.figures}"
 
     def nothing_missing(self) -> None:
@@ -190,10 +192,10 @@ def _compute(
 
 
 def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
-    reduced, report = reduced_and_drawn(asked, study, lake)
-    is_done = reduced.is_complete and not tally.failed
+    drawn = reduced_and_drawn(asked, study, lake)
+    is_done = drawn.reduced.is_complete and not tally.failed
     left = Unfinished() if is_done else unfinished(missing_tasks(asked, lake), lake)
-    return Summary(tally, reduced, report, left)
+    return Summary(tally, drawn.reduced, drawn.is_analysed, drawn.report, left)
 
 
 def program(grid: Grid, *, serial: bool = False) -> None:

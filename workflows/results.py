@@ -1,6 +1,7 @@
 """What a run ends with for each of its jobs: results, analyses, page and figures."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from stir_ray.errors import StirRayError
@@ -16,8 +17,23 @@ from stir_ray.stages.reduce import Reduced, reduce_job
 Finished = TypeVar("Finished")
 
 
-def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, Report]:
-    """How complete a job is, and where its page and figures are.
+@dataclass(frozen=True)
+class Drawn:
+    """What there is of a job that was reduced and drawn.
+
+    Attributes:
+        reduced: how complete its results are.
+        is_analysed: whether the tables of an analysis lie beside them.
+        report: where page and figures are.
+    """
+
+    reduced: Reduced
+    is_analysed: bool
+    report: Report
+
+
+def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> Drawn:
+    """Make results of a job, its analysis if it asks for robustness, page and figures.
 
     Args:
         asked: the job.
@@ -25,8 +41,8 @@ def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> tuple[Reduced, 
         lake: that holds its parts.
     """
     reduced = reduce_job(asked, study, lake)
-    analyse_robustness(asked.job, study, lake, reduced)
-    return reduced, write_report(ReducedJob(asked, study, lake, reduced))
+    is_analysed = analyse_robustness(asked.job, study, lake, reduced)
+    return Drawn(reduced, is_analysed, write_report(ReducedJob(asked, study, lake, reduced)))
 
 
 def of_each(

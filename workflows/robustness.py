@@ -68,7 +68,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> Tested:
         evaluate_everything(everyone, lake, computation)
     studies, reading = read_studies(everyone, lake), Listed(lake)
     done, errors = of_each(
-        everyone, studies, lambda asked, study: reduced_and_drawn(asked, study, reading)[0]
+        everyone, studies, lambda asked, study: reduced_and_drawn(asked, study, reading).reduced
     )
     return Tested(computation.tally, done, errors)
 

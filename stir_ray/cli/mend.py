@@ -100,7 +100,8 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
         return
     print(f"{done.chosen} of {done.failed} failed tasks chosen.")
     print(summary.of_tasks(done.summary.tally.ran))
-    print(summary.of_results(said, done.summary.reduced))
+    is_analysed = done.summary.is_analysed
+    print(summary.of_results(said, done.summary.reduced, is_analysed=is_analysed))
     print(f"Page: {done.summary.report.page}")
     print(f"Figures: {done.summary.report.figures}")
     done.summary.nothing_missing()

@@ -7,6 +7,7 @@ from stir_ray.job import Job
 from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
     METAMER_COUNTS,
     OTHER_SIMILARITIES,
     RESULT_TABLES,
@@ -29,10 +30,11 @@ def of_tasks(ran: Mapping[str, int]) -> str:
     return "Tasks run: " + ", ".join(f"{count} {stage}" for stage, count in ran.items()) + "."
 
 
-def of_results(job: Job, reduced: Reduced) -> str:
-    """How complete the results are, and where."""
+def of_results(job: Job, reduced: Reduced, *, is_analysed: bool = False) -> str:
+    """How complete the results are, and where; and where their analysis is, if there is one."""
     objects = Objects(job.lake)
     tables = [schema for schema in RESULT_TABLES if _is_asked_for(schema, job)]
+    tables += ANALYSIS_TABLES if is_analysed else ()
     lines = [
         f"{reduced.present} of {reduced.cells} cells have a number.",
         *of_tests(reduced),
