@@ -6,10 +6,12 @@ copied from another lake, would pass for the planned one.
 
 from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from stir_ray.lake.layout import parse_checkpoint_key, part_key, training_of
 from stir_ray.lake.schemas import IMAGE_SETS
+from stir_ray.numerics.settings import Start
 from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.parts import Part
@@ -83,10 +85,11 @@ def _of_comparisons(
         }
         looking = one.question.layers_of(one.target)
         planned = {**shown, "target_layer": looking, "images": len(image_ids)}
-        yield one.part, _columns(**planned)
+        start, unbiased = one.question.settings.start, "noise_stir_unbiased"
+        yield one.part, _all(_columns(**planned), _baseline(start, "noise_stir", unbiased))
         for measure, part in zip(one.question.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
-            yield part, _columns(**planned, **by)
+            yield part, _all(_columns(**planned, **by), _baseline(start, "noise_stir"))
         if one.predictions:
             looked = {"checkpoint": one.target.content, "image_id": image_ids}
             yield one.predictions, _columns(**shown, **looked)
@@ -115,6 +118,25 @@ def _columns(**planned: object) -> Promise:
                 return f"`{name}` is not as planned"
             if not isinstance(value, tuple) and set(found) != {value}:
                 return f"`{name}` is {found[0]}, and {value} was planned"
+        return None
+
+    return odd
+
+
+def _all(*every: Promise) -> Promise:
+    def odd(table: pa.Table) -> str | None:
+        return next((found for one in every if (found := one(table))), None)
+
+    return odd
+
+
+def _baseline(start: Start, *columns: str) -> Promise:
+    """STIR of the starts is known, unless they are one image."""
+
+    def odd(table: pa.Table) -> str | None:
+        for name in columns if start is not Start.GREY else ():
+            if np.isnan(table[name].to_numpy()).any():
+                return f"`{name}` is NaN, which it may be of a grey start alone; it is {start}"
         return None
 
     return odd

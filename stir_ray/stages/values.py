@@ -1,6 +1,6 @@
 """Values that a table cannot hold, whoever computed it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import images_of, provenance
+from stir_ray.numerics.settings import Start
 
 _ROUNDING = 1e-9
 _BETWEEN_0_AND_1 = (
@@ -25,7 +26,7 @@ _BETWEEN_0_AND_1 = (
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r", "pearson", "spearman")
-_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy", "noise_stir")
+_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy")
 _NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
 
 
@@ -56,15 +57,22 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
-    if name.startswith(_PERHAPS_UNDEFINED) or schema in ANALYSIS_TABLES:
+    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
+        values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
+    is_baseline = name.startswith("noise_stir") and _may_have_a_grey_start(table)
+    if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in ANALYSIS_TABLES:
         # A reconstruction has no accuracy, a grey start no geometry, and not every hypothesis has a
         # correlation.
         return values[~np.isnan(values)]
-    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
-        return values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     if name.startswith("snr_db"):
         return values[values != np.inf]  # of equal representations
     return values
+
+
+def _may_have_a_grey_start(table: pa.Table) -> bool:
+    """Whether a result says that it has, or it is a part: what starts that has, its plan says."""
+    job = provenance(table).get("job")
+    return not isinstance(job, Mapping) or job["inversion"].get("start") == Start.GREY
 
 
 def _odd_numbers(name: str, values: np.ndarray) -> Iterator[str]:

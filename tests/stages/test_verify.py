@@ -1,6 +1,7 @@
 """What is wrong in a lake is found, named, removed on request, and computed again."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from stir_ray.lake.schemas import (
     INVERSIONS,
     MODELS,
     PART_TABLES,
+    RESULTS,
     TRAININGS,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake, open_lake, provenance
+from stir_ray.lake.tables import Lake, encode, open_lake, provenance
 from stir_ray.stages.verify import Finding, verify
 from tests.broken import job_file, stir_ray
 from workflows import invariance
@@ -192,6 +194,8 @@ def _set(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
         (COMPARISONS, "stir", 1.001, "[0, 1]"),
         (COMPARISONS, "noise_stir_unbiased", 1.001, "[-1, 1]"),
         (COMPARISONS, "shuffled_stir_unbiased", -1.001, "[-1, 1]"),
+        (COMPARISONS, "noise_stir", math.nan, "`noise_stir` is NaN, which it may be of a grey"),
+        (COMPARISONS, "noise_stir_unbiased", math.nan, "`noise_stir_unbiased` is NaN, which"),
         (IMAGE_SETS, "image_id", 4, "not those of its digest"),
         (MODELS, "location", "elsewhere", "`location` is not as planned"),
         (TRAININGS, "epoch", 9, "`epoch` is not as planned"),
@@ -220,6 +224,22 @@ def test_a_part_of_the_given_job_must_agree_without_a_record_too(
     code, said, _ = stir_ray("verify", job_file(job, tmp_path))
     assert code == 3
     assert f"{key}: `seed` is" in said
+
+
+@pytest.mark.parametrize("column", ["noise_stir", "noise_stir_unbiased"])
+def test_a_baseline_that_must_be_known_is_missed_in_results_too(
+    finished_copy: Callable[[], Job], column: str
+) -> None:
+    lake = open_lake(finished_copy().lake)
+    key = "jobs/small/results.parquet"
+    table = lake.read_object(RESULTS, key)
+    made = provenance(table)
+    lake.objects.put(key, encode(_set(table, column, 5, math.nan), made))
+    assert f"`{column}` holds NaN" in findings(lake.objects.url)[key]
+    # Had it started from grey, there would be none.
+    made["job"]["inversion"]["start"] = "grey"
+    lake.objects.put(key, encode(_set(table, column, 5, math.nan), made))
+    assert findings(lake.objects.url) == {}
 
 
 def test_results_and_records_of_jobs_are_read_too(finished_copy: Callable[[], Job]) -> None:
