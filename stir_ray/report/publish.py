@@ -37,8 +37,8 @@ from stir_ray.stages.made_from import analysis_inputs
 from stir_ray.stages.reduce import Reduced
 
 _FORMATS = ("png", "svg")
-_OF_ONE_JOB = re.compile(r"(?:[1-9]|1[0-9])-.+")
-"""Stems of figures of one job; from 20 on they are of several, which may lie in its folder."""
+_OF_ONE_JOB = re.compile(r"(?!20-)[0-9]+-.+")
+"""Stems of figures of one job; that of several, the 20th, may lie in its folder."""
 
 
 @dataclass(frozen=True)
