@@ -6,6 +6,7 @@ import copy
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_chosen_layers_are_those_of_all(ft: nn.Module, pt: nn.Module) -> None:
 
 
 def test_inversions_that_do_not_converge_are_warned_of(pt: nn.Module, ft: nn.Module) -> None:
-    said = r"inversions of \d of 3 layers did not converge: the lowest self-STIR is 0\.\d+"
+    said = r"of \d of 3 layers did not converge: the lowest self-STIR by unbiased CKA is 0\.\d+"
     with pytest.warns(stir_ray.NotConverged, match=said) as caught:
         found = stir_ray.stir(
             inverted_by=pt, seen_by=ft, images=pictures(), settings=BRIEF, representation="cls"
@@ -263,10 +264,27 @@ def test_inversions_that_do_not_converge_are_warned_of(pt: nn.Module, ft: nn.Mod
     assert found.attrs["representation"] == "cls"
 
 
+def test_a_high_biased_self_stir_keeps_no_warning_back(
+    inverted: stir_ray.Inversions, ft: nn.Module
+) -> None:
+    found = replace(inverted, of_layer={
+        layer: replace(one, residual=torch.zeros_like(one.residual))
+        for layer, one in inverted.of_layer.items()
+    })  # fmt: skip
+    count = len(found.layers)
+    every = {"stir": np.full((count, count), 0.995), "stir_unbiased": np.full((count, count), 0.6)}
+    vars(found)["own"] = every
+    assert not found.is_converged.any()
+    with pytest.warns(stir_ray.NotConverged, match=r"self-STIR by unbiased CKA is 0\.600"):
+        stir_ray.stir(inverted_by=found, seen_by=ft)
+    vars(found)["own"] = {"stir": every["stir_unbiased"], "stir_unbiased": every["stir"]}
+    assert found.is_converged.all()
+
+
 def test_inversions_that_converge_are_not(ft: nn.Module) -> None:
     # Blocks as timm makes them, which are easy.
     easy = timm.create_model(ARCHITECTURE["timm"], num_classes=0, **ARCHITECTURE["arguments"])
-    found = stir_ray.stir(inverted_by=easy, seen_by=ft, images=pictures())
+    found = stir_ray.stir(inverted_by=easy, seen_by=ft, images=pictures(), estimator="unbiased")
     assert found["converged"].all()
     assert float(found["self_stir"].min()) >= 0.99
 

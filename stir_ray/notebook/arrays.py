@@ -11,6 +11,7 @@ from stir_ray.notebook.viewing import Viewed
 from stir_ray.numerics.settings import RESIDUAL_LIMIT, Start
 from stir_ray.numerics.starts import start_of
 from stir_ray.stages import views
+from stir_ray.stages.convergence import CRITERION, ENOUGH
 from stir_ray.stages.described import CKA, SELF_STIR, STIR
 from stir_ray.stages.matrices import ESTIMATORS
 
@@ -74,7 +75,7 @@ def reliability(reference: Inversions, estimator: str) -> dict[str, xr.DataArray
             reference,
             _attrs(
                 "converged",
-                "whether biased self-STIR is at least 0.99 and no image is unconverged",
+                f"whether {CRITERION} self-STIR is at least {ENOUGH} and no image is unconverged",
                 "False or True",
             ),
         ),

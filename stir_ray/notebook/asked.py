@@ -14,7 +14,7 @@ from stir_ray.notebook.inverting import Inversions, Settings, invert
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
 from stir_ray.numerics.settings import RESIDUAL_LIMIT
-from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.convergence import CRITERION, ENOUGH, SELF_STIR
 
 Given = Model | Inversions
 """A model, or inversions of it."""
@@ -99,15 +99,16 @@ def model_of(given: Given) -> FrozenModel:
 def _warn_unless_converged(found: Inversions) -> None:
     if found.is_converged.all():
         return
-    own = np.diagonal(found.own["stir"])
+    own = np.diagonal(found.own[SELF_STIR])
     worst = int(own.argmin())
     above = int((found.residuals > RESIDUAL_LIMIT).any("image").sum())
     count = int((~found.is_converged).sum())
     warnings.warn(
-        f"inversions of {count} of {len(own)} layers did not converge: the lowest self-STIR is "
-        f"{own[worst]:.3f}, of layer {found.layers[worst]} (expected {ENOUGH} or more), and "
-        f"{above} layers have images with a residual above {RESIDUAL_LIMIT}. What was not found "
-        "counts as not shared; take more iterations: settings=InversionSettings(iterations=...)",
+        f"inversions of {count} of {len(own)} layers did not converge: the lowest self-STIR by "
+        f"{CRITERION} CKA is {own[worst]:.3f}, of layer {found.layers[worst]} (expected {ENOUGH} "
+        f"or more), and {above} layers have images with a residual above {RESIDUAL_LIMIT}. What "
+        "was not found counts as not shared; take more iterations: "
+        "settings=InversionSettings(iterations=...)",
         NotConverged,
         stacklevel=_frames_to_caller(),
     )

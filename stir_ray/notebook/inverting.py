@@ -23,7 +23,7 @@ from stir_ray.numerics.settings import (
     Precision,
 )
 from stir_ray.numerics.starts import start_of
-from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.convergence import ENOUGH, SELF_STIR
 from stir_ray.stages.search import Inverted, Search
 from stir_ray.stages.views import scores
 
@@ -74,9 +74,9 @@ class Inversions(Viewed):
 
     @property
     def is_converged(self) -> NDArray[np.bool_]:
-        """By layer, whether it takes all its inverted images for the real ones."""
+        """By layer, whether it takes all its inverted images for the real ones, by unbiased CKA."""
         above = (self.residuals > RESIDUAL_LIMIT).any("image").to_numpy()
-        return (np.diagonal(self.own["stir"]) >= ENOUGH) & ~above
+        return (np.diagonal(self.own[SELF_STIR]) >= ENOUGH) & ~above
 
     def shown_to(self, target: Viewed) -> Scores:
         """STIR of a model on these inversions."""

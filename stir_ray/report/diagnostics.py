@@ -52,7 +52,7 @@ def inverted_models(results: xr.Dataset) -> Iterator[Inverted]:
 
 
 @style.paper
-def convergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+def convergence_figure(results: xr.Dataset, *, estimator: str = CRITERION) -> Figure:
     """Residuals, images that did not converge and self-STIR, by inverted layer and model."""
     figure = Figure(figsize=(style.PAGE, 2.75), layout="constrained")
     style.title(figure, "How well inverted images pass for the originals with their own model")

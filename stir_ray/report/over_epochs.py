@@ -16,7 +16,7 @@ from stir_ray.report.readings import (
     layers_of_both,
     own_layers,
 )
-from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.convergence import ENOUGH, SELF_STIR
 
 OWN_DIRECTION = {"pt": "pt|pt", "ft": "ft|ft"}
 """In which a model looks at its own inversions."""
@@ -99,14 +99,30 @@ def doubtful_layers(
         model: the compared model.
         side: `pt` for inversions of the pretrained model, `ft` for those of the compared one.
     """
-    direction, layers = OWN_DIRECTION[side], own_layers(results, model, side)
-    place = {"model": model, "direction": direction, "epoch": epochs_of(results, model)}
+    own = self_stir(results, model=model, side=side)
+    layers = own["layer"].values.tolist()
+    place = {"model": model, "direction": OWN_DIRECTION[side], "epoch": epochs_of(results, model)}
     above = known_scores(results, "unconverged").sel(place).sel(reference_layer=layers)
-    own = known_scores(results, "stir").sel(place)
-    same = xr.DataArray(np.array(layers, dtype=np.int64), dims="layer")
-    own = own.sel(reference_layer=same, target_layer=same).transpose("epoch", "layer", "seed")
     above = above.transpose("epoch", "reference_layer", "seed").values > 0
     return layers, np.any(above, axis=-1) | np.any(own.values < ENOUGH, axis=-1)
+
+
+def self_stir(results: xr.Dataset, *, model: str, side: str) -> xr.DataArray:
+    """How a model's layers see their own inversions, by which convergence is judged.
+
+    Args:
+        results: of a job.
+        model: the compared model.
+        side: as of `doubtful_layers`.
+
+    Returns:
+        (epoch, layer, seed), NaN where it is missing.
+    """
+    place = {"model": model, "direction": OWN_DIRECTION[side], "epoch": epochs_of(results, model)}
+    layers = np.array(own_layers(results, model, side), dtype=np.int64)
+    same = xr.DataArray(layers, dims="layer", coords={"layer": layers})
+    own = known_scores(results, SELF_STIR).sel(place)
+    return own.sel(reference_layer=same, target_layer=same).transpose("epoch", "layer", "seed")
 
 
 def _as_varies(name: str, found: Matrices) -> Matrices:

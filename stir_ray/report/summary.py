@@ -18,7 +18,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
-from stir_ray.stages.convergence import Convergence
+from stir_ray.stages.convergence import CRITERION, ENOUGH, Convergence
 from stir_ray.stages.failures import Unfinished
 from stir_ray.stages.reduce import Reduced
 
@@ -75,15 +75,17 @@ def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
     limit = job.inversion.residual_limit
     if found.is_enough:
         yield (
-            f"Inversions converged: self-STIR is at least {_rounded_down(found.self_stir)}, and no "
-            f"image is above the residual limit of {limit:g}."
+            f"Inversions converged: self-STIR by {CRITERION} CKA is at least "
+            f"{_rounded_down(found.self_stir)}, and no image is above the residual limit of "
+            f"{limit:g}."
         )
         return
     yield (
-        f"WARNING: not all inversions converged: self-STIR falls to {found.self_stir:.3f} "
-        f"({found.where}), and {found.above_limit} of {found.inversions} inversions have images "
-        f"above the residual limit of {limit:g}. What is missing there is counted as forgetting or "
-        "learning: raise `inversion.iterations`."
+        f"WARNING: not all inversions converged: self-STIR by {CRITERION} CKA falls to "
+        f"{_rounded_down(found.self_stir)} ({found.where}; converged: {ENOUGH} or more), and "
+        f"{found.above_limit} of {found.inversions} inversions have images above the residual "
+        f"limit of {limit:g}. What is missing there is counted as forgetting or learning: raise "
+        "`inversion.iterations`."
     )
 
 

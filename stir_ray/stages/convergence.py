@@ -10,8 +10,11 @@ _OWN = ("pt|pt", "ft|ft")
 """Directions in which a model looks at its own inversions."""
 ENOUGH = 0.99
 """Self-STIR of a layer that takes its inverted images for the real ones."""
-CRITERION = "biased"
-"""Estimator of the self-STIR that this is said of; unbiased, the same inversions have less."""
+CRITERION = "unbiased"
+"""Estimator of that self-STIR. By the biased one unrelated views nearly pass: it is .987 of 500
+images and 38,400 units."""
+SELF_STIR = f"stir_{CRITERION}"
+"""Column of the results that it is read from."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Convergence:
     """Of all inversions of a job.
 
     Attributes:
-        self_stir: the lowest, biased: how a layer sees its own inversions.
+        self_stir: the lowest, unbiased: how a layer sees its own inversions.
         where: the inversion that it is of, in words.
         inversions: how many there are.
         above_limit: of them, those with an image whose residual is above the job's limit.
@@ -48,7 +51,7 @@ def convergence(
     """
     rows = results.select(
         [*("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
-         *("stir", "unconverged")]
+         *(SELF_STIR, "unconverged")]
     ).to_pandas()  # fmt: skip
     same_layer = rows["reference_layer"] == rows["target_layer"]
     own = rows[rows["direction"].isin(_OWN) & same_layer]
@@ -62,8 +65,8 @@ def convergence(
         model=own["model"].mask(is_pretrained, "pretrained"),
         epoch=own["epoch"].mask(is_pretrained, -1),
     ).drop_duplicates(["model", "epoch", "seed", "reference_layer"])
-    worst = own.loc[own["stir"].idxmin()]
+    worst = own.loc[own[SELF_STIR].idxmin()]
     epoch = "" if worst["epoch"] < 0 else f" epoch {worst['epoch']}"
     where = f"{worst['model']}{epoch}, layer {worst['reference_layer']}, seed {worst['seed']}"
     above = int((own["unconverged"] > 0).sum())
-    return Convergence(float(worst["stir"]), where, len(own), above)
+    return Convergence(float(worst[SELF_STIR]), where, len(own), above)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stir_ray.stages.convergence import CRITERION, ENOUGH
+
 STIR_PAPER = "Nanda et al. 2022, ICML"
 METRICS_PAPER = "Merlin et al. 2023, PMLR 232:601-619"
 
@@ -118,8 +120,8 @@ CKA = Described(
 )
 SELF_STIR = Described(
     "self-STIR",
-    "STIR(reference | reference) of equal layers: how a layer sees its own inversions; below 0.99 "
-    "they did not converge, and STIR of them says little",
+    "STIR(reference | reference) of equal layers: how a layer sees its own inversions; "
+    f"{CRITERION} below {ENOUGH} they did not converge, and STIR of them says little",
     "[0, 1]",
     "[-1, 1]",
     STIR_PAPER,

@@ -72,8 +72,21 @@ def test_one_seed_has_no_spread(tmp_path: Path) -> None:
 
 
 def test_layers_with_images_above_the_limit_are_doubtful(results: xr.Dataset) -> None:
-    layers, doubtful = doubtful_layers(results, model="finetuned", side="ft")
+    converged = results.assign(stir_unbiased=xr.ones_like(results["stir_unbiased"]))
+    layers, doubtful = doubtful_layers(converged, model="finetuned", side="ft")
     # The made-up results count such images from 65 % of the depth on.
     expected = [layer / 7 >= 0.65 for layer in SHAPE.layers]
     assert layers == list(SHAPE.layers)
     np.testing.assert_array_equal(doubtful, [expected] * len(SHAPE.epochs))
+
+
+def test_layers_are_doubtful_by_their_unbiased_self_stir_at_any_seed(results: xr.Dataset) -> None:
+    bad = results.copy(deep=True)
+    bad["unconverged"][:] = 0
+    bad["stir"][:], bad["stir_unbiased"][:] = 0.995, 0.995
+    place = {"model": "finetuned", "direction": "ft|ft", "epoch": 1, "seed": 1}
+    bad["stir_unbiased"].loc[place | {"reference_layer": 3, "target_layer": 3}] = 0.6
+    bad["stir_unbiased"].loc[place | {"reference_layer": 5, "target_layer": 3}] = 0.6
+    bad["stir"].loc[place | {"reference_layer": 2, "target_layer": 2}] = 0.6
+    _, doubtful = doubtful_layers(bad, model="finetuned", side="ft")
+    assert np.argwhere(doubtful).tolist() == [[1, SHAPE.layers.index(3)]]

@@ -189,6 +189,17 @@ def test_only_settings_that_differ_have_a_column(tmp_path: Path) -> None:
     assert found.csv().decode().splitlines()[1].startswith("a,0.01,0 1,finetuned,2,")
 
 
+def test_the_lowest_self_stir_is_of_any_layer_and_seed_as_convergence_is_judged(
+    tmp_path: Path,
+) -> None:
+    results = synthetic_results(tmp_path, TWELVE)
+    place = {"model": "finetuned", "direction": "pt|pt", "epoch": 2, "seed": TWELVE.seeds[-1]}
+    results["stir_unbiased"].loc[place | {"reference_layer": 3, "target_layer": 3}] = 0.60078
+    found = differences([("a", small_job("here"), results)])
+    outcome = dict(zip(found.columns, found.rows[0], strict=True))
+    assert outcome["lowest self-STIR, unbiased"] == "0.600"
+
+
 def test_short_names_leave_out_what_all_begin_with() -> None:
     assert short_names(["d-e-a", "d-e-b-c"]) == ["a", "b-c"]
     assert short_names(["d", "d-b"]) == ["d", "d-b"]

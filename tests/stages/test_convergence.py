@@ -24,7 +24,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     table = open_lake(str(folder)).read_object(RESULTS, result_key("synthetic", RESULTS.name))
     rows = table.to_pylist()
     for row in rows:
-        row["stir"] = 0.995 + row["reference_layer"] / 10_000
+        row["stir"] = 1.0
+        row["stir_unbiased"] = 0.995 + row["reference_layer"] / 10_000
         row["unconverged"] = 0
     return pa.Table.from_pylist(rows, schema=table.schema)
 
@@ -51,14 +52,16 @@ def test_every_inversion_counts_once(results: pa.Table) -> None:
     assert found.inversions == models * len(SHAPE.seeds) * len(SHAPE.layers)
     assert found.self_stir == pytest.approx(0.9951)
     assert found.is_enough
-    assert said(results).startswith("Inversions converged: self-STIR is at least 0.995")
+    assert said(results).startswith(
+        "Inversions converged: self-STIR by unbiased CKA is at least 0.995"
+    )
 
 
 def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
     results: pa.Table,
 ) -> None:
     place = {"model": "finetuned", "epoch": SHAPE.epochs[0]}
-    bad = changed(results, place | {"reference_layer": 3}, stir=0.9, unconverged=2)
+    bad = changed(results, place | {"reference_layer": 3}, stir_unbiased=0.9, unconverged=2)
     as_its_own = convergence(bad)
     found = convergence(bad, {("finetuned", SHAPE.epochs[0])})
     assert as_its_own
@@ -70,18 +73,31 @@ def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
 
 def test_a_self_stir_is_never_rounded_up(results: pa.Table) -> None:
     place = {"direction": "ft|ft", "model": "finetuned", "reference_layer": 5, "target_layer": 5}
-    assert "at least 0.994," in said(changed(results, place, stir=0.99485))
+    assert "at least 0.994," in said(changed(results, place, stir_unbiased=0.99485))
 
 
 def test_the_worst_inversion_is_named(results: pa.Table) -> None:
     place = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
     layer = {"reference_layer": 5, "target_layer": 5}
-    found = convergence(changed(results, place | layer, stir=0.937, unconverged=45))
+    bad = changed(results, place | layer, stir_unbiased=0.9379, unconverged=45)
+    found = convergence(bad)
     assert found
-    assert (found.where, found.self_stir) == ("finetuned epoch 2, layer 5, seed 1", 0.937)
+    assert (found.where, found.self_stir) == ("finetuned epoch 2, layer 5, seed 1", 0.9379)
     assert found.above_limit == 1
-    text = said(changed(results, place | layer, stir=0.937, unconverged=45))
-    assert "self-STIR falls to 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
+    text = said(bad)
+    assert "self-STIR by unbiased CKA falls to 0.937 (finetuned epoch 2, layer 5, seed 1;" in text
+
+
+def test_a_high_biased_self_stir_proves_nothing(results: pa.Table) -> None:
+    # Biased, unrelated views of many units come to as much.
+    place = {"direction": "pt|pt", "seed": 1, "reference_layer": 3, "target_layer": 3}
+    bad = changed(results, place, stir=0.995, stir_unbiased=0.6)
+    found = convergence(bad)
+    assert found
+    assert (found.self_stir, found.is_enough) == (0.6, False)
+    assert said(bad).startswith("WARNING: not all inversions converged")
+    low = changed(results, place, stir=0.6, stir_unbiased=0.995)
+    assert said(low).startswith("Inversions converged")
 
 
 def test_images_above_the_limit_are_said_though_self_stir_is_high(results: pa.Table) -> None:
@@ -93,7 +109,7 @@ def test_images_above_the_limit_are_said_though_self_stir_is_high(results: pa.Ta
 
 
 def test_what_others_see_is_no_matter(results: pa.Table) -> None:
-    others = changed(results, {"direction": "ft|pt"}, stir=0.1)
+    others = changed(results, {"direction": "ft|pt"}, stir_unbiased=0.1)
     assert said(others) == said(results)
 
 

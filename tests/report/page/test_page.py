@@ -202,7 +202,7 @@ def test_a_caption_is_the_first_or_last_of_its_figure(tmp_path: Path) -> None:
         assert "figcaption" in (children[0], children[-1])
 
 
-def test_the_criterion_of_biased_self_stir_is_drawn_beside_biased_self_stir_alone(
+def test_the_criterion_is_drawn_beside_unbiased_self_stir_alone(
     tmp_path: Path,
 ) -> None:
     results = shown(tmp_path).results
@@ -214,9 +214,9 @@ def test_the_criterion_of_biased_self_stir_is_drawn_beside_biased_self_stir_alon
         for panel in variant.panels
         if panel.title == "Self-STIR"
     }
-    assert [rule.y for rule in panels["biased"].rules] == [ENOUGH]
-    assert list(panels["unbiased"].rules) == []
-    for estimator, drawn in (("biased", [ENOUGH]), ("unbiased", [])):
+    assert [rule.y for rule in panels["unbiased"].rules] == [ENOUGH]
+    assert list(panels["biased"].rules) == []
+    for estimator, drawn in (("biased", []), ("unbiased", [ENOUGH])):
         own = convergence_figure(results, estimator=estimator).axes[2]
         levels = [np.asarray(line.get_ydata(), float) for line in own.lines]
         assert [float(y[0]) for y in levels if len(y) == 2 and y[0] == y[1]] == drawn
