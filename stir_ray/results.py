@@ -125,9 +125,12 @@ def _described(results: xr.Dataset) -> xr.Dataset:
         of_metric = {**metric.attrs(), "direction": _by_row_and_column(name, metric.direction)}
         said[name] = of_metric | {"meaning": f"{metric.meaning}; mean over seeds"}
         said[f"{name}_std"] = _attrs(
-            f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed", "[0, inf)"
+            f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed or none",
+            "[0, inf)",
         )
-        said[f"{name}_seeds"] = _attrs(f"number of seeds that {name} is the mean of", "[1, inf)")
+        said[f"{name}_seeds"] = _attrs(
+            f"number of seeds that {name} is the mean of; 0 where none takes part", "[0, inf)"
+        )
     said["shares_basis"] |= {"units": "1", "range": "0 or 1"}
     for name in results.variables:
         results[name].attrs.update(said.get(str(name), {}))

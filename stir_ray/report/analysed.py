@@ -63,8 +63,11 @@ def _against(of: Trajectory) -> str:
 def sample_of(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
     """Of what images and seeds an analysis is, in sentences."""
     seeds = int(rows["seeds"].max())
-    said = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+    said = ""
+    if seeds:
+        many = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+        said = f", {many} of the inversions"
     tested = ""
     if of.severities != (CLEAN,) and analysed.tested_images:
         tested = f" Accuracies are of {analysed.tested_images} held-out images."
-    return f"{analysed.images} images, {said} of the inversions.{tested}"
+    return f"{analysed.images} images{said}.{tested}"

@@ -7,7 +7,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.report.readings import (
-    OF_NO_SEED,
     Numbers,
     defined_layers,
     epochs_of,
@@ -17,6 +16,7 @@ from stir_ray.report.readings import (
     own_layers,
 )
 from stir_ray.stages.convergence import ENOUGH, SELF_STIR
+from stir_ray.stages.matrices import OF_NO_SEED
 
 OWN_DIRECTION = {"pt": "pt|pt", "ft": "ft|ft"}
 """In which a model looks at its own inversions."""
@@ -58,7 +58,7 @@ def metric_matrices(results: xr.Dataset, metric: str, *, model: str, estimator: 
     rows, columns = defined_layers(results, metric, model)
     cells = cells.sel(row_layer=rows, column_layer=columns)
     cells = cells.transpose("epoch", "row_layer", "column_layer")
-    return _as_varies(metric, Matrices(rows, columns, *_spread(cells)))
+    return Matrices(rows, columns, *_spread(cells))
 
 
 def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: str) -> Matrices:
@@ -68,7 +68,10 @@ def score_matrices(results: xr.Dataset, score: str, *, model: str, direction: st
     cells = known_scores(results, score).sel(place)
     cells = cells.sel(target_layer=rows, reference_layer=columns)
     cells = cells.transpose("seed", "epoch", "target_layer", "reference_layer")
-    return _as_varies(score, Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64))))
+    found = Matrices(rows, columns, *_over_seeds(cells.values.astype(np.float64)))
+    if score not in OF_NO_SEED:
+        return found
+    return replace(found, std=np.full_like(found.std, np.nan), seeds=np.zeros_like(found.seeds))
 
 
 def metric_curves(results: xr.Dataset, metric: str, *, model: str, estimator: str) -> Curves:
@@ -125,16 +128,8 @@ def self_stir(results: xr.Dataset, *, model: str, side: str) -> xr.DataArray:
     return own.sel(reference_layer=same, target_layer=same).transpose("epoch", "layer", "seed")
 
 
-def _as_varies(name: str, found: Matrices) -> Matrices:
-    if name not in OF_NO_SEED:
-        return found
-    return replace(found, std=np.full_like(found.std, np.nan), seeds=np.zeros_like(found.seeds))
-
-
 def _spread(cells: xr.Dataset) -> tuple[Numbers, Numbers, Numbers]:
-    seeds = np.nan_to_num(cells["seeds"].values)
-    # The table may say 0 where there is one seed, which is not a spread of 0.
-    return cells["mean"].values, np.where(seeds > 1, cells["std"].values, np.nan), seeds
+    return cells["mean"].values, cells["std"].values, np.nan_to_num(cells["seeds"].values)
 
 
 def _over_seeds(values: Numbers) -> tuple[Numbers, Numbers, Numbers]:

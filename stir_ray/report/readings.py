@@ -57,10 +57,6 @@ class SubspaceCurve:
     directions: str
 
 
-OF_NO_SEED = ("cka", "cka_unbiased", "cka_divergence")
-"""Of the images alone: no inversion takes part in them, and nothing varies with its seed."""
-
-
 def compared_models(results: xr.Dataset) -> list[str]:
     """The models of which there is any result, the finetuned one first."""
     there = set(results["model"].values.tolist())
@@ -144,11 +140,7 @@ def metric_curve(
     layers = layers_of_both(results, model, "ft|pt")
     diagonal = _diagonal(chosen, "row_layer", "column_layer", layers)
     seeds = diagonal["seeds"].values
-    if metric in OF_NO_SEED:
-        seeds = np.zeros_like(seeds)
-    # The table says 0 where there is one seed, which is not a spread of 0.
-    std = np.where(seeds > 1, diagonal["std"].values, np.nan)
-    return Curve(layers, diagonal["mean"].values, std, _most(seeds))
+    return Curve(layers, diagonal["mean"].values, diagonal["std"].values, _most(seeds))
 
 
 def score_curve(

@@ -50,8 +50,8 @@ class Family:
         effective_epochs: independent epochs that the series are worth.
         effective_p: of r among so many.
         shift_p: share of the shifts round the ring that correlate as strongly.
-        seeds: number of seeds of the inversions.
-        interval: of r, had other seeds been drawn; None with a single one.
+        seeds: number of seeds of the inversions; 0 of what no inversion takes part in.
+        interval: of r, had other seeds been drawn; None with fewer than two.
         examined: the strongest, and the one that the paper found if that is another.
     """
 
@@ -139,7 +139,7 @@ def _family(sample: Sample, of: Trajectory) -> Family:
         effective_epochs=effective,
         effective_p=statistics.significance(screening.r, effective),
         shift_p=statistics.shift_p(statistics.shifted(summaries, sample.accuracy)),
-        seeds=len(next(iter(sample.curves.values()))),
+        seeds=sample.seeds,
         interval=_interval(sample, screening, of.layers),
         examined=examined,
     )
@@ -180,10 +180,10 @@ def _interval(
     sample: Sample, screening: statistics.Screening, layers: Sequence[int]
 ) -> statistics.Interval | None:
     """Of r of each hypothesis, over the seeds of the inversions."""
+    if sample.seeds < 2:
+        return None
     names = list(sample.curves)
     values = np.stack([sample.curves[name] for name in names])
-    if values.shape[1] < 2:
-        return None
 
     @cache
     def r(seeds: tuple[int, ...]) -> np.ndarray:
@@ -234,13 +234,19 @@ def _of_what_is_missing(of: Trajectory, families: Sequence[Family]) -> Iterator[
         )
     elif of.clean is None:
         yield "Accuracy on clean images is not known: no correlation given it."
-    seeds = families[0].seeds
-    if seeds < 2:
+    seeds = max(family.seeds for family in families)
+    if seeds == 1:
         yield "One seed of the inversions: no interval over seeds."
-    else:
+    elif seeds:
         yield (
             f"The interval over seeds is of {seeds} noise starts of the inversions, not of "
             "trainings: how much another training would differ, only another training can tell."
+        )
+    of_none = [family.name for family in families if not family.seeds]
+    if of_none:
+        yield (
+            f"No inversion takes part in {' or '.join(of_none)}: nothing varies with its seed, and "
+            "there is no interval over seeds."
         )
     yield (
         "No interval over images: it would need the Gram matrices (image by image) of every view, "

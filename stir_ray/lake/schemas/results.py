@@ -46,8 +46,10 @@ MATRICES = TableSchema(
                "1", "[1, depth]"),
         Column("mean", FLOAT, "over seeds",
                "1", "[-1, 1]; unbiased [-2, 2]; twice that of flow_beyond_control"),
-        Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed", "1", "[0, inf)"),
-        Column("seeds", INT, "number of seeds averaged", "1", "[1, inf)"),
+        Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed or none", "1",
+               "[0, inf)"),
+        Column("seeds", INT, "number of seeds averaged; 0 of CKA divergence, which no inversion "
+               "takes part in", "1", "[0, inf)"),
     ),
     key=("model", "epoch", "metric", "estimator", "row_layer", "column_layer"),
 )  # fmt: skip
