@@ -156,7 +156,9 @@ def prefixes_figure(
 def prefixes_of(rows: pd.DataFrame) -> dict[str, pd.Series]:
     """By hypothesis that has them, r by last epoch: Pearson's, averaged over severities."""
     pearson = rows[rows["look"] == "pearson"]
-    whole = pearson[pearson["first_epoch"] == pearson["first_epoch"].min()]
+    # Families may start at different epochs: where a layer or an accuracy is not known at first.
+    starts = pearson.groupby("hypothesis")["first_epoch"].transform("min")
+    whole = pearson[pearson["first_epoch"] == starts]
     found = {}
     for hypothesis, of_one in whole.groupby("hypothesis", sort=False):
         r = of_one.groupby("last_epoch")["r"].agg(lambda r: np.mean(r.to_numpy()))

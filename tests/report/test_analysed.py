@@ -156,6 +156,18 @@ def test_prefixes_of_the_papers_curves_are_its_figure_14() -> None:
     np.testing.assert_allclose(np.asarray(line.get_ydata(), float), expected)
 
 
+def test_families_that_start_at_different_epochs_have_their_prefixes() -> None:
+    late = PAPER.curves["cka_divergence"].copy()
+    late[:, :3] = np.nan
+    of = replace(PAPER, curves=PAPER.curves | {"cka_divergence": late})
+    rows = analysed(of)
+    found = prefixes_of(rows.correlations)
+    for hypothesis in rows.hypotheses.query("rank == 1")["hypothesis"]:
+        # The shortest prefix has three epochs.
+        first = 4 if "CKA divergence" in hypothesis else 1
+        assert found[hypothesis].index.tolist() == list(range(first + 2, EPOCHS + 1))
+
+
 def test_every_figure_draws_and_says_what_it_is_of(found: Analysed) -> None:
     figures = dict(analysis_figures(found))
     assert len(figures) == 3
