@@ -95,13 +95,14 @@ _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
 def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> str:
     """What forgetting would be had nothing been kept: other images shown in place of inverted."""
     score = "" if estimator == "biased" else f"_{estimator}"
-    own = score_curve(results, f"stir{score}", model=model, epoch=epoch, direction="pt|pt")
-    place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
-    others = score_curve(results, f"shuffled_stir{score}", **place)
-    # The trained model may lack some of the pretrained one's layers.
-    at_best = dict(zip(own.layers, own.mean, strict=True))
-    shared = zip(others.layers, others.mean, strict=True)
-    lost = np.array([at_best[layer] - chance for layer, chance in shared if layer in at_best])
+    place = {"model": model, "epoch": epoch}
+    lost = metric_curve(results, "forgetting", estimator=estimator, **place).mean
+    kept, others = (
+        score_curve(results, f"{name}{score}", direction="ft|pt", **place).mean
+        for name in ("stir", "shuffled_stir")
+    )
+    # Forgetting is counted from self-STIR, measured or assumed to be 1.
+    lost = lost + kept - others
     known = lost[np.isfinite(lost)]
     if not known.size:
         return ""

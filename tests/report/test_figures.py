@@ -14,7 +14,12 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from stir_ray.report.alike import learning_against_forgetting_figure, subspaces_figure
-from stir_ray.report.curves import divergence_figure, epochs_figure, learning_forgetting_figure
+from stir_ray.report.curves import (
+    chance_note,
+    divergence_figure,
+    epochs_figure,
+    learning_forgetting_figure,
+)
 from stir_ray.report.diagnostics import baselines_figure, convergence_figure
 from stir_ray.report.figures import all_figures
 from stir_ray.report.readings import subspace_curve
@@ -150,6 +155,28 @@ def test_forgetting_and_cka_divergence_stand_in_one_panel(results: xr.Dataset) -
         expected = np.diagonal(metrics[metric].mean(axis=0))
         shown = np.asarray(line(axes, label).get_ydata())
         np.testing.assert_allclose(shown, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("estimator", ["biased", "unbiased"])
+def test_forgetting_by_chance_is_counted_from_where_forgetting_is(
+    results: xr.Dataset, estimator: str
+) -> None:
+    suffix = "" if estimator == "biased" else "_unbiased"
+    same = xr.DataArray(list(SHAPE.layers), dims="layer")
+    of_epoch = results.sel(model="finetuned", epoch=2)
+    scores = of_epoch.sel(reference_layer=same, target_layer=same).mean("seed")
+    others = scores[f"shuffled_stir{suffix}"].sel(direction="ft|pt")
+    measured = scores[f"stir{suffix}"].sel(direction="pt|pt")
+    place = {"model": "finetuned", "epoch": 2, "estimator": estimator}
+    said = chance_note(results, **place)
+    assert f"about {float((measured - others).mean()):.2f}." in said
+    # Where self-STIR is assumed to be 1, so it is in both.
+    assumed = results.assign(forgetting=results["forgetting"].copy())
+    more = assumed["forgetting"].sel(row_layer=same, column_layer=same, **place) + 1 - measured
+    for layer, value in zip(SHAPE.layers, more.values, strict=True):
+        cell = place | {"row_layer": layer, "column_layer": layer}
+        assumed["forgetting"].loc[cell] = value
+    assert f"about {float((1 - others).mean()):.2f}." in chance_note(assumed, **place)
 
 
 def test_each_layer_has_a_line_over_the_epochs_of_its_model(results: xr.Dataset) -> None:
