@@ -45,7 +45,8 @@ _COLUMNS = {
     "spearman_r": "r of ranks",
     "differences_r": "r of steps",
     "given_clean_r": "r given clean accuracy",
-    "without_first_1_r": "r without epoch 1",
+    "without_first_1_r": "r without the first epoch",
+    "without_first_2_r": "r without the first 2",
     "without_first_3_r": "r without the first 3",
     "without_first_5_r": "r without the first 5",
 }
