@@ -32,7 +32,11 @@ _PER_INVERSION = (
 
 
 def open_results(path: str) -> xr.Dataset:
-    """Everything a job computed, by name.
+    """The scores, metrics, trainings and tests of a job, by name.
+
+    Further measures (`other_similarities`, `unchanged_predictions`, `metamer_counts`) and the
+    tables of an analysis (`hypotheses`, `correlations`, `learning_with_forgetting`) are not among
+    them: they lie in the same folder as Parquet, and `stir-ray sql` has all.
 
     Example:
         results = stir_ray.open_results("lake/jobs/digits")
@@ -60,6 +64,8 @@ def open_results(path: str) -> xr.Dataset:
         - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
         - `accuracy`, `loss` and `tested_images` of the table `robustness`: (trained_model,
           training_epoch, corruption, severity). Of clean images at corruption `clean`, severity 0.
+          Their coordinate `accuracy_source` says of each which images those were: `regenerated`,
+          `released` or `clean`; empty where nothing was tested.
 
         Every variable says in its attributes what it is: `meaning`, `units` and `range`, and of a
         metric also `long_name`, `source` of the formula and `direction`. All is in memory, since it
@@ -94,7 +100,8 @@ def open_results(path: str) -> xr.Dataset:
         ],
         join="outer",
     )
-    return _described(merged)
+    source = merged["accuracy_source"]
+    return _described(merged.assign_coords(accuracy_source=source.fillna("").astype(str)))
 
 
 _NEEDED = (RESULTS, MATRICES, HISTORY)
@@ -112,6 +119,7 @@ _RENAMED = {
     },
     ROBUSTNESS: {
         "images": "tested_images",
+        "source": "accuracy_source",
         "model": "trained_model",
         "epoch": "training_epoch",
     },
@@ -212,6 +220,6 @@ def _subspaces(frame: pd.DataFrame) -> xr.Dataset:
 
 
 def _robustness(frame: pd.DataFrame) -> xr.Dataset:
-    named = frame.drop(columns="source").rename(columns=_RENAMED[ROBUSTNESS])
+    named = frame.rename(columns=_RENAMED[ROBUSTNESS])
     keys = ["trained_model", "training_epoch", "corruption", "severity"]
-    return xr.Dataset.from_dataframe(named.set_index(keys))
+    return xr.Dataset.from_dataframe(named.set_index(keys)).set_coords("accuracy_source")

@@ -30,6 +30,11 @@ def test_accuracies_have_their_place_by_corruption_and_severity(tmp_path: Path) 
         assert float(tested.sel(place)) == accuracy_under(epoch, corruption, severity)
     assert np.isnan(tested.sel(training_epoch=2, corruption="clean", severity=5))
     assert results["tested_images"].max() == 97
+    source = tested["accuracy_source"].sel(training_epoch=1)
+    assert source.sel(corruption="snow", severity=5) == "regenerated"
+    assert source.sel(corruption="clean", severity=0) == "clean"
+    assert source.sel(corruption="clean", severity=5) == ""
+    assert "CIFAR-10-C" in results["accuracy_source"].attrs["meaning"]
     # The training's own accuracy is another number, of other images.
     assert "test_accuracy" in results
 
