@@ -40,21 +40,13 @@ def coordinates(gram: Gram) -> Coordinates:
     return axes[:, kept] * (variances[kept] / variances[kept].sum()).sqrt()
 
 
-def procrustes(k: Gram, l: Gram) -> float:  # noqa: E741 - K and L, as in `similarity`
-    """‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centred features with these Gram matrices: in [0, 1].
+def aligned(one: Coordinates, other: Coordinates) -> float:
+    """‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centred features with these coordinates: in [0, 1].
 
     The largest inner product that a rotation or reflection of Y can have with X, both scaled to
     norm 1; fewer units are filled up with zeros. 1 for equal geometry. The squared Procrustes
     distance is 2 − 2 × this, the angular one its arc cosine. As biased CKA it is far from 0 for
     independent features that have more units than there are images.
-
-    Raises:
-        ValueError: as `coordinates`.
     """
-    return aligned(coordinates(k), coordinates(l))
-
-
-def aligned(one: Coordinates, other: Coordinates) -> float:
-    """The same of coordinates, which can be had once for many comparisons."""
     # Rounding can carry equal geometries past 1.
     return min(1.0, float(torch.linalg.svdvals(one.T @ other).sum()))

@@ -46,25 +46,20 @@ def linear_gram(features: Features) -> Gram:
     return centred @ centred.T
 
 
-def rbf_gram(features: Features, *, bandwidth: float = 1.0) -> Gram:
-    """exp(−d² / 2σ²) − 1 of the distances between images, in float64.
+def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
+    """exp(−d² / 2σ²) − 1 of the distances between images.
 
     The constant changes no score, biased or unbiased. Left in, it would cancel away the digits of a
     broad kernel, which is nearly 1 everywhere.
 
     Args:
-        features: one row per image.
+        gram: of `linear_gram`.
         bandwidth: σ as a fraction of the median distance over all ordered pairs of images, an
             image with itself included, as in the code of Kornblith et al. 2019.
 
     Raises:
-        ValueError: as `linear_gram`, or if the median distance is 0.
+        ValueError: if the median distance is 0.
     """
-    return rbf_of_linear(linear_gram(features), bandwidth=bandwidth)
-
-
-def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
-    """The RBF Gram matrix of the features that a linear one is of; all else as `rbf_gram`."""
     squares = gram.diagonal()
     # Rounding can leave a tiny negative where two images have the same features.
     distances = (squares[:, None] + squares[None, :] - 2 * gram).clamp_min(0)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    Features = Float[Tensor, "*batch image unit"]
     Directions = Float[Tensor, "*batch direction unit"]
 
 RESOLVED = 1e-10
@@ -22,40 +21,11 @@ RESOLVED = 1e-10
 Gram matrix squares the spread of the features, and float64 has 16 digits."""
 
 
-def principal_directions(features: Features, *, k: int = 10) -> Directions:
+def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -> Directions:
     """The k orthonormal directions in which the images vary most, the largest first, in float64.
 
-    A direction's sign is arbitrary. Where variance k equals variance k + 1, so is the subspace.
-
-    Args:
-        features: one row per image; layers or models of equal size may lead.
-        k: number of directions, at most one less than images.
-
-    Raises:
-        ValueError: for features that are not finite, or vary in fewer than k directions.
-    """
-    images, units = features.shape[-2:]
-    if not 1 <= k <= min(images - 1, units):
-        raise ValueError(
-            f"{images} images of {units} units have 1 to {min(images - 1, units)} principal "
-            f"directions, asked for {k}"
-        )
-    if not bool(torch.isfinite(features).all()):
-        raise ValueError("features are not finite: they have no principal directions")
-    exact = features.to(torch.float64)
-    centred = exact - exact.mean(dim=-2, keepdim=True)
-    # Features have tens of thousands of units: never their covariance, but the images' Gram matrix,
-    # which has the same spectrum.
-    variances, weights = torch.linalg.eigh(centred @ centred.mT)
-    if not bool((_resolved(variances, exact, centred).sum(dim=-1) >= k).all()):
-        raise ValueError(f"features vary in fewer than {k} directions: ask for fewer")
-    leading = centred.mT @ weights[..., -k:].flip(-1)
-    # Orthogonal already, up to the digits that the Gram matrix loses for small variances.
-    return torch.linalg.qr(leading).Q.mT
-
-
-def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -> Directions:
-    """The same, but as many as the features vary in if that is fewer than k, perhaps none.
+    As many as the features vary in if that is fewer than k, perhaps none. A direction's sign is
+    arbitrary. Where variance k equals variance k + 1, so is the subspace.
 
     Raises:
         ValueError: for features that are not finite.
@@ -64,9 +34,12 @@ def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -
         raise ValueError("features are not finite: they have no principal directions")
     exact = features.to(torch.float64)
     centred = exact - exact.mean(dim=-2, keepdim=True)
+    # Features have tens of thousands of units: never their covariance, but the images' Gram matrix,
+    # which has the same spectrum.
     variances, weights = torch.linalg.eigh(centred @ centred.mT)
     count = min(k, int(_resolved(variances, exact, centred).sum()))
     leading = centred.mT @ weights[:, len(weights) - count :].flip(-1)
+    # Orthogonal already, up to the digits that the Gram matrix loses for small variances.
     return torch.linalg.qr(leading).Q.mT
 
 

@@ -11,15 +11,9 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from stir_ray.data.corruptions import (
-    BENCHMARK,
-    CORRUPTIONS,
-    EXTRA,
-    SEVERITIES,
-    corrupt,
-    regenerated,
-)
+from stir_ray.data.corruptions.catalogue import BENCHMARK, CORRUPTIONS, EXTRA, SEVERITIES, corrupt
 from stir_ray.data.corruptions.pixels import Pixels
+from stir_ray.data.corruptions.sets import regenerated
 from stir_ray.data.sources import Dataset
 from stir_ray.errors import DataError
 from stir_ray.job import Robustness

@@ -5,8 +5,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from stir_ray.data.corruptions import SEVERITIES, corrupt
 from stir_ray.data.corruptions.blur import Disk, Motion, disk_kernel, trail_weights, trailed
+from stir_ray.data.corruptions.catalogue import SEVERITIES, corrupt
 from stir_ray.data.corruptions.edges import canny
 from stir_ray.data.corruptions.pixels import Light, Pixels, zoomed
 from stir_ray.data.corruptions.textures import grain, plasma

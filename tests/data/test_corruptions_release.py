@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stir_ray.data.corruptions import BENCHMARK, chosen, open_release
+from stir_ray.data.corruptions.catalogue import BENCHMARK
+from stir_ray.data.corruptions.release import open_release
+from stir_ray.data.corruptions.sets import chosen
 from stir_ray.errors import DataError
 
 COUNT, HEIGHT, WIDTH = 7, 3, 5

@@ -15,7 +15,7 @@ from stir_ray.numerics.similarity import (
     hsic_biased,
     hsic_unbiased,
     linear_gram,
-    rbf_gram,
+    rbf_of_linear,
 )
 from tests import oracles
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     Gram = Callable[[Tensor], Tensor]
     Cka = Callable[[Tensor, Tensor], float]
+
+
+def rbf_gram(features: Tensor, bandwidth: float = 1.0) -> Tensor:
+    return rbf_of_linear(linear_gram(features), bandwidth=bandwidth)
+
 
 EITHER_GRAM = pytest.mark.parametrize("gram", [linear_gram, rbf_gram])
 EITHER_CKA = pytest.mark.parametrize("cka", [cka_biased, cka_unbiased])

@@ -11,7 +11,7 @@ from rsatoolbox.data.dataset import Dataset
 from rsatoolbox.rdm.calc import calc_rdm
 from rsatoolbox.rdm.compare import compare
 
-from stir_ray.numerics.similarity import cka_biased, cka_unbiased, linear_gram, rbf_gram
+from stir_ray.numerics.similarity import cka_biased, cka_unbiased, linear_gram, rbf_of_linear
 
 AGREEMENT = 1e-9
 """Float64 on both sides, sums in another order."""
@@ -58,8 +58,8 @@ def test_rbf_cka_is_that_of_ckatorch_at_every_bandwidth(
     pair: tuple[torch.Tensor, torch.Tensor], offset: float, bandwidth: float
 ) -> None:
     one, other = pair
-    k = rbf_gram(one + offset, bandwidth=bandwidth)
-    l = rbf_gram(other - offset, bandwidth=bandwidth)  # noqa: E741
+    k = rbf_of_linear(linear_gram(one + offset), bandwidth=bandwidth)
+    l = rbf_of_linear(linear_gram(other - offset), bandwidth=bandwidth)  # noqa: E741
     for ours, unbiased in [(cka_biased, False), (cka_unbiased, True)]:
         theirs = ckatorch.cka_base(one, other, kernel="rbf", unbiased=unbiased, threshold=bandwidth)
         assert ours(k, l) == pytest.approx(theirs.item(), abs=AGREEMENT)

@@ -43,24 +43,8 @@ def test_with_the_effective_sample_unrelated_series_seldom_seem_related() -> Non
 def test_series_are_never_worth_more_than_their_length() -> None:
     alternating = np.array([1.0, -1.1, 1.2, -0.9, 1.0, -1.2, 0.8, -1.0, 1.1])
     smooth = np.sin(np.linspace(0, 2, 9))
-    for worth in (statistics.effective_sample, statistics.effective_sample_of_all_lags):
-        assert worth(alternating, smooth) == 9
-        assert 0 <= worth(smooth, smooth) < 9
-
-
-@given(seed=SEEDS)
-def test_all_lags_are_summed_as_pyper_and_peterman_wrote_it(seed: int) -> None:
-    n = 23
-    x, y = remembering(np.random.default_rng(seed), 0.7, 2, n)
-
-    def at_lag(series: np.ndarray, j: int) -> float:
-        deviations = series - series.mean()
-        pairs = [deviations[t] * deviations[t + j] for t in range(n - j)]
-        return n / (n - j) * sum(pairs) / sum(deviations**2)
-
-    total = sum((n - j) / n * at_lag(x, j) * at_lag(y, j) for j in range(1, 5))
-    expected = min(n, 1 / (1 / n + 2 / n * total)) if 1 + 2 * total > 0 else n
-    assert statistics.effective_sample_of_all_lags(x, y) == pytest.approx(expected)
+    assert statistics.effective_sample(alternating, smooth) == 9
+    assert 0 <= statistics.effective_sample(smooth, smooth) < 9
 
 
 def test_a_shift_moves_all_severities_together_round_the_ring() -> None:

@@ -135,8 +135,9 @@ def test_leaving_out_epochs_is_leaving_out_epochs() -> None:
     tail = statistics.without_first(x, ys, dropped=2)
     np.testing.assert_allclose(tail.r, [stats.pearsonr(x[2:], z[2:]).statistic for z in ys])
     np.testing.assert_allclose(tail.p, [stats.pearsonr(x[2:], z[2:]).pvalue for z in ys])
-    heads = statistics.over_prefixes(x, ys, lengths=[3, 7])
-    np.testing.assert_allclose(heads[1], [stats.pearsonr(x[:7], z[:7]).statistic for z in ys])
+    (_, *heads) = statistics.prefixes(x[None], ys)
+    found = heads[3].found.r[0]
+    np.testing.assert_allclose(found, [stats.pearsonr(x[:7], z[:7]).statistic for z in ys])
     each = statistics.without_each(x, ys)
     assert each.shape == (9, 2)
     others = [0, 1, 2, 3, 5, 6, 7, 8]

@@ -58,12 +58,6 @@ def test_either_deviation_gives_the_papers_correlation() -> None:
     assert one == pytest.approx(other, abs=1e-12)
 
 
-def test_prefixes_give_the_curve_of_figure_14() -> None:
-    lengths = reference.printed()["figure14_prefix_epochs"]
-    r = statistics.over_prefixes(BEST, SEVERITIES, lengths=lengths).mean(axis=1)
-    np.testing.assert_allclose(r, reference.printed()["figure14_prefix_r_cifar10"], atol=DIGITISED)
-
-
 @pytest.mark.parametrize(("dropped", "r"), [(1, 0.552), (2, 0.304), (3, 0.168), (5, 0.022)])
 def test_the_correlation_goes_with_the_first_epochs(dropped: int, r: float) -> None:
     left = statistics.without_first(BEST, SEVERITIES, dropped=dropped).averaged()
@@ -80,12 +74,6 @@ def test_a_hundred_epochs_are_worth_eighteen() -> None:
     # One severity at a time, from the mildest, whose noise is least, to the strongest.
     by_severity = statistics.effective_sample(BEST, SEVERITIES)
     np.testing.assert_allclose(by_severity, [15.1, 16.8, 22.5, 27.6, 28.7], atol=0.1)
-
-
-def test_the_size_of_the_effective_sample_hangs_on_the_estimator() -> None:
-    # Divided by the variance of the whole series, which is that of the first epochs.
-    worth = statistics.effective_sample_of_all_lags(BEST, SEVERITIES.mean(axis=0))
-    assert worth == pytest.approx(63, abs=1)
 
 
 def test_a_third_of_the_hypotheses_beats_chance_but_none_without_the_first_two_epochs() -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
-from stir_ray.data.corruptions import Corrupted, held_out, regenerated
+from stir_ray.data.corruptions import held_out
+from stir_ray.data.corruptions.sets import Corrupted, regenerated
 from stir_ray.data.sources import Dataset, load
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job

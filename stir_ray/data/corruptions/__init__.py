@@ -16,27 +16,3 @@ changes most at severity 1, glass_blur less at 3 than at 1 and at 5 than at 4, m
 at 4 as at 3, frost less at 4 than at 3, spatter about as much at 4 as at 3. saturate takes colour
 away at 1 and 2 and adds it from 3 on.
 """
-
-from stir_ray.data.corruptions.catalogue import (
-    BENCHMARK,
-    CORRUPTIONS,
-    EXTRA,
-    SEVERITIES,
-    corrupt,
-)
-from stir_ray.data.corruptions.release import Release, open_release
-from stir_ray.data.corruptions.sets import Corrupted, Origin, chosen, regenerated
-
-__all__ = [
-    "BENCHMARK",
-    "CORRUPTIONS",
-    "EXTRA",
-    "SEVERITIES",
-    "Corrupted",
-    "Origin",
-    "Release",
-    "chosen",
-    "corrupt",
-    "open_release",
-    "regenerated",
-]

@@ -9,14 +9,12 @@ would be.
 
 from stir_ray.numerics.statistics.autocorrelation import (
     effective_sample,
-    effective_sample_of_all_lags,
     lag_one,
 )
 from stir_ray.numerics.statistics.bootstrap import Interval, Sample, bootstrap
 from stir_ray.numerics.statistics.correlation import (
     Correlation,
     of_differences,
-    over_prefixes,
     partial,
     pearson,
     significance,
@@ -50,7 +48,6 @@ __all__ = [
     "Thresholds",
     "bootstrap",
     "effective_sample",
-    "effective_sample_of_all_lags",
     "examine",
     "family_wise_p",
     "hypotheses",
@@ -59,7 +56,6 @@ __all__ = [
     "learning_and_forgetting",
     "looks",
     "of_differences",
-    "over_prefixes",
     "partial",
     "pearson",
     "prefixes",

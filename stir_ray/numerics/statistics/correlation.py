@@ -14,14 +14,11 @@ import numpy as np
 from scipy import special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from jaxtyping import Float
     from numpy.typing import ArrayLike, NDArray
 
     Series = Float[NDArray, "*batch sample"]
     PerPair = Float[NDArray, "*batch"]
-    PerLength = Float[NDArray, "length *batch"]
     PerSample = Float[NDArray, "sample *batch"]
 
 SMALLEST_SAMPLE = 3
@@ -89,11 +86,6 @@ def of_differences(x: Series, y: Series) -> Correlation:
 def without_first(x: Series, y: Series, *, dropped: int) -> Correlation:
     """Pearson's r of what follows the first `dropped` samples."""
     return pearson(x[..., dropped:], y[..., dropped:])
-
-
-def over_prefixes(x: Series, y: Series, *, lengths: Iterable[int]) -> PerLength:
-    """Pearson's r of the first n samples, for each n: Figure 14 of Merlin et al. 2023."""
-    return np.stack([pearson(x[..., :n], y[..., :n]).r for n in lengths])
 
 
 def without_each(x: Series, y: Series) -> PerSample:

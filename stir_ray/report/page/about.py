@@ -7,7 +7,6 @@ from typing import Any
 from stir_ray.job import Job
 from stir_ray.numerics.settings import Start
 from stir_ray.plan.asked import Asked
-from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.estimate import CPU
 from stir_ray.plan.study import Study
 from stir_ray.plan.words import counted, spelled, timed
@@ -209,10 +208,3 @@ def _in_words(runs: Sequence[Run]) -> str:
         f"last began {last.began:%Y-%m-%d %H:%M} UTC with {counted(last.workers, 'worker')}"
         f"{where}; {ended}.{shared}"
     )
-
-
-def role_title(role: str, epoch: int) -> str:
-    """A model in a heading."""
-    if role == PRETRAINED:
-        return "The pretrained model"
-    return f"The {style.MODEL_NAMES.get(role, role)} model, epoch {epoch}"
