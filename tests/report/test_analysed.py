@@ -159,7 +159,7 @@ def test_prefixes_of_the_papers_curves_are_its_figure_14() -> None:
 def test_families_that_start_at_different_epochs_have_their_prefixes() -> None:
     late = PAPER.curves["cka_divergence"].copy()
     late[:, :3] = np.nan
-    of = replace(PAPER, curves=PAPER.curves | {"cka_divergence": late})
+    of = replace(PAPER, curves={**PAPER.curves, "cka_divergence": late})
     rows = analysed(of)
     found = prefixes_of(rows.correlations)
     for hypothesis in rows.hypotheses.query("rank == 1")["hypothesis"]:

@@ -180,7 +180,7 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     three = few(seeds=3)
     # A job's curves have a copy for every seed.
     alone = np.repeat(three.curves["cka_divergence"][:1], 3, axis=0)
-    found = analyse(replace(three, curves=three.curves | {"cka_divergence": alone}))
+    found = analyse(replace(three, curves={**three.curves, "cka_divergence": alone}))
     rows = analysis_tables([found])[HYPOTHESES].to_pandas().set_index("family")
     assert (rows.loc["learning and forgetting", "seeds"] == 3).all()
     assert (rows.loc["CKA divergence", "seeds"] == 0).all()
