@@ -74,7 +74,10 @@ class Asked:
 
     def _images(self) -> Tensor:
         if self.images is None:
-            raise ValueError("`images` are missing; give them, or inversions in place of the model")
+            raise ValueError(
+                "`images` are missing: a model of this question is still to be inverted; give "
+                "them, or what `stir_ray.invert` made of that model"
+            )
         return self.images
 
     def _must_be_of(self, given: Inversions) -> None:
