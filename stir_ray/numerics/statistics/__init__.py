@@ -11,7 +11,7 @@ from stir_ray.numerics.statistics.autocorrelation import (
     effective_sample,
     lag_one,
 )
-from stir_ray.numerics.statistics.bootstrap import Interval, Sample, bootstrap
+from stir_ray.numerics.statistics.bootstrap import Interval, Sample, bootstrap, percentiles
 from stir_ray.numerics.statistics.correlation import (
     Correlation,
     of_differences,
@@ -23,6 +23,7 @@ from stir_ray.numerics.statistics.correlation import (
     without_first,
 )
 from stir_ray.numerics.statistics.evidence import Evidence, Later, examine
+from stir_ray.numerics.statistics.halves import random_halves
 from stir_ray.numerics.statistics.hypotheses import (
     Aggregate,
     Hypothesis,
@@ -58,7 +59,9 @@ __all__ = [
     "of_differences",
     "partial",
     "pearson",
+    "percentiles",
     "prefixes",
+    "random_halves",
     "screen",
     "shift_p",
     "shifted",

@@ -99,9 +99,20 @@ def bootstrap(
             for _ in range(resamples)
         ]
     )
+    return percentiles(statistic(*(one.values for one in samples)), repeated, level=level)
+
+
+def percentiles(estimate: ArrayLike, repeated: Repeated, *, level: float = 0.95) -> Interval:
+    """Where a statistic lies in most of its repetitions.
+
+    Args:
+        estimate: of the values as they are.
+        repeated: of each resample; NaN where it is undefined.
+        level: share of the resamples between the ends, within 0 and 1.
+    """
     low, high = _ends(repeated, level)
-    estimate = np.asarray(statistic(*(one.values for one in samples)), dtype=float)
-    return Interval(estimate, low, high, level, np.isnan(repeated).mean(axis=0))
+    undefined = np.isnan(repeated).mean(axis=0)
+    return Interval(np.asarray(estimate, dtype=float), low, high, level, undefined)
 
 
 def _lengths(samples: Sequence[Sample]) -> dict[str, int]:
