@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
 from stir_ray.job.data import Data, Selection
 from stir_ray.job.grammar import NAME, Numbers, Place, Value
@@ -14,6 +14,19 @@ from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import Start
 
 LONGEST_NAME = 100
+_FEWEST_HALVES = 40
+"""Of which one lies beyond each end of a 95 % interval."""
+_HALVED = 8
+"""Images that have halves of 4, as the unbiased estimator needs."""
+
+
+def _enough(halves: int) -> int:
+    if 0 < halves < _FEWEST_HALVES:
+        raise ValueError(
+            f"{halves} halves make no 95 % interval; use {_FEWEST_HALVES} or more (200 are good), "
+            "or 0 for none"
+        )
+    return halves
 
 
 class Job(Value):
@@ -54,6 +67,11 @@ class Job(Value):
     """Whether the inverted model finds each inverted image nearer to its original than any two
     different images are: the first criterion of Feather et al. 2023. The second, that the class
     stays, is `predictions`."""
+    half_samples: Annotated[NonNegativeInt, AfterValidator(_enough)] = 0
+    """So many random halves of the images, of each of which STIR and CKA of equal layers are
+    measured too, and with `robustness` which test images every model gets right: then
+    `stir-ray analyse` says how far a correlation could have been off, had other images been drawn.
+    200 are good; 0 is none."""
     keep_images: KeptImages = Sample(sample=8)
     """Inverted images kept of each finetuned checkpoint. Those of the pretrained model are always
     kept: every epoch looks at them."""
@@ -65,6 +83,15 @@ class Job(Value):
     def _seeds_differ(self) -> "Job":
         if self.inversion.start is Start.GREY and len(self.seeds) > 1:
             raise ValueError("`inversion.start: grey` is one start for all seeds; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _images_have_halves(self) -> "Job":
+        if self.half_samples and self.images.count < _HALVED:
+            raise ValueError(
+                f"`half_samples` of `images.count: {self.images.count}`: a half needs 4 images; "
+                f"use {_HALVED} or more, or leave `half_samples` out"
+            )
         return self
 
     @property

@@ -19,7 +19,7 @@ from stir_ray.job import (
 from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 
 _RECIPE = 1
-_YOUNGER = ("robustness", "similarities", "predictions", "metamers")
+_YOUNGER = ("robustness", "similarities", "predictions", "metamers", "half_samples")
 """Keys that ask for nothing unless they are given."""
 _YOUNGER_OF_INVERSION = ("start", "parameterisation", "prior")
 """Likewise, of `inversion`."""

@@ -22,9 +22,11 @@ _FOOTER_BYTES = {
     "similarities": 7_800,
     "predictions": 4_500,
     "metamers": 5_500,
+    "half_samples": 5_500,
     "subspaces": 3_900,
     "test_sets": 2_400,
     "accuracies": 5_400,
+    "answers": 3_500,
 }
 _COMPARISON_ROW_BYTES = 100
 _SIMILARITY_ROW_BYTES = 100
@@ -34,6 +36,8 @@ _INVERSION_ROW_BYTES = 24
 _SUBSPACE_ROW_BYTES = 10
 _TEST_ROW_BYTES = 5
 _ACCURACY_ROW_BYTES = 9
+_HALF_ROW_BYTES = 24
+_ANSWER_BYTES = 1 / 8
 STORED_PIXEL_BYTES = 2
 """Of an inverted image: float16."""
 _GIVEN_PIXEL_BYTES = 4
@@ -136,7 +140,7 @@ def _kind(task: Task) -> Hashable:
             models = task.reference.kind, task.target.kind
             return id(task.question), task.with_subspaces, *models, _predicting(task)
         case Evaluate():
-            return task.test, task.images, task.model.kind
+            return task.test, task.images, task.model.kind, task.has_answers
         case _:
             return task.outputs[0].id
 
@@ -168,9 +172,11 @@ def cost(task: Task, scale: Scale) -> Cost:
         case Evaluate():
             # Making the corrupted images is left out: no accelerator does it.
             rows = len(task.test.conditions)
-            stored = _FOOTER_BYTES["accuracies"] + rows * _ACCURACY_ROW_BYTES
+            stored = {"accuracies": float(_FOOTER_BYTES["accuracies"] + rows * _ACCURACY_ROW_BYTES)}
+            if task.has_answers:
+                stored["answers"] = _FOOTER_BYTES["answers"] + rows * task.images * _ANSWER_BYTES
             flops = rows * task.images * scale.of(task.model.kind).flops[-1]
-            return Cost(flops, {"accuracies": float(stored)})
+            return Cost(flops, stored)
         case GatherImages() | ChooseImages() | InspectModel():
             return Cost(0.0, _inspected(task, scale))
 
@@ -230,6 +236,10 @@ def _comparisons(task: Invert | Compare, scale: Scale) -> Cost:
     if measures:
         of_one = footers * _FOOTER_BYTES["similarities"] + rows * _SIMILARITY_ROW_BYTES
         stored["similarities"] = float(measures * of_one)
+    halved = sum(one.half_samples is not None for one in task.comparisons)
+    if halved:
+        of_one = _FOOTER_BYTES["half_samples"] + question.halves * _HALF_ROW_BYTES
+        stored["half_samples"] = float(halved * of_one)
     predicting = _predicting(task)
     if predicting:
         classes = _FOOTER_BYTES["predictions"] + scale.images * _PREDICTION_ROW_BYTES

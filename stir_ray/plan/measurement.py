@@ -1,6 +1,6 @@
 """Tasks that measure: invert a layer of a model, and show the result to models."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
@@ -8,10 +8,7 @@ from stir_ray.identity import Canonical
 from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.parts import Part, part
-
-_YOUNGER = ("start", "parameterisation", "prior")
-"""Settings that there were not always."""
+from stir_ray.plan.parts import Part, content_of_settings, part
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Question:
         measures: similarities besides linear CKA.
         predictions: whether classes are predicted by the models that have a classifier.
         metamers: whether inverted images are held against other images.
+        halves: random halves of the images that are measured too; 0 for none.
     """
 
     image_set: str
@@ -39,6 +37,7 @@ class Question:
     measures: tuple[Measure, ...] = ()
     predictions: bool = False
     metamers: bool = False
+    halves: int = 0
 
     def layers_of(self, model: Checkpoint) -> tuple[int, ...]:
         """The layers of a model that are asked about."""
@@ -67,6 +66,13 @@ class Question:
         inverted = self.of_inversion(reference, layer, seed)
         seen = {"target": target.weights, "layers": _canonical(self.layers_of(target))}
         return part("similarities", measure=measure, **seen, **inverted)
+
+    def half_samples(
+        self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint
+    ) -> Part:
+        """How the same layer of the target sees halves of the inverted images."""
+        inverted = self.of_inversion(reference, layer, seed)
+        return part("half_samples", target=target.weights, halves=self.halves, **inverted)
 
     def classes(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
         """What the target takes images and inverted images for.
@@ -158,10 +164,17 @@ class Comparison:
         return self.question.classes(self.reference, self.layer, self.seed, self.target)
 
     @cached_property
+    def half_samples(self) -> Part | None:
+        """Of halves of the images; None if none are asked for, or the target lacks the layer."""
+        if not self.question.halves or self.layer not in self.question.layers_of(self.target):
+            return None
+        return self.question.half_samples(self.reference, self.layer, self.seed, self.target)
+
+    @cached_property
     def parts(self) -> tuple[Part, ...]:
         """All that is measured of it."""
-        predictions = (self.predictions,) if self.predictions else ()
-        return (self.part, *self.similarities, *predictions)
+        perhaps = (part for part in (self.half_samples, self.predictions) if part)
+        return (self.part, *self.similarities, *perhaps)
 
     @property
     def inversion(self) -> Part:
@@ -274,17 +287,6 @@ class Compare:
     def label(self) -> str:
         """In words."""
         return f"show {self.reference.label} to {self.target.label}, seed {self.seed}"
-
-
-def content_of_settings(settings: InversionSettings) -> dict[str, object]:
-    """What identifies settings: younger ones are said only where they are not as they always were.
-
-    So an inversion has the id that it had before there was such a setting.
-    """
-    said, usual = asdict(settings), asdict(InversionSettings())
-    return {
-        name: value for name, value in said.items() if name not in _YOUNGER or value != usual[name]
-    }
 
 
 def _all_of(comparisons: tuple[Comparison, ...]) -> tuple[Part, ...]:

@@ -71,6 +71,16 @@ class CorruptedTest:
             "source": {"released": self.release} if self.asked.folder else "regenerated",
         }
 
+    @cached_property
+    def part(self) -> Part:
+        """Which images they are."""
+        return part("test_sets", **self.content)
+
+    @property
+    def id(self) -> str:
+        """Of the test images."""
+        return self.part.id
+
 
 @dataclass(frozen=True)
 class ChooseImages:
@@ -82,7 +92,7 @@ class ChooseImages:
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
         """Which images they are."""
-        return (part("test_sets", **self.test.content),)
+        return (self.test.part,)
 
     @property
     def label(self) -> str:
@@ -99,6 +109,7 @@ class Evaluate:
         model: the model with its own classifier or decoder.
         objective: what it was trained for.
         images: how many there are: those asked for, or fewer if the split has fewer.
+        with_answers: also store which of them the model gets right.
     """
 
     stage: ClassVar[str] = "evaluate"
@@ -106,23 +117,28 @@ class Evaluate:
     model: Checkpoint
     objective: Objective
     images: int
+    with_answers: bool = False
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
-        """Accuracy and loss in every condition.
+        """Accuracy and loss in every condition, and perhaps what is right.
 
         Of the whole checkpoint: models that differ in their classifiers alone share all their
         inversions, and no accuracy.
         """
-        return (
-            part(
-                "accuracies",
-                checkpoint=self.model.content,
-                architecture=self.model.architecture.model_dump(mode="json"),
-                objective=self.objective,
-                **self.test.content,
-            ),
-        )
+        content = {
+            "checkpoint": self.model.content,
+            "architecture": self.model.architecture.model_dump(mode="json"),
+            "objective": self.objective,
+            **self.test.content,
+        }
+        accuracies = part("accuracies", **content)
+        return (accuracies, part("answers", **content)) if self.has_answers else (accuracies,)
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it says which images are right: asked for, and there is right and wrong."""
+        return self.with_answers and self.objective == "classification"
 
     @property
     def label(self) -> str:

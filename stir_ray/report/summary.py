@@ -8,10 +8,12 @@ from stir_ray.lake.layout import result_folder, result_key
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    HALF_SAMPLE_SCORES,
     METAMER_COUNTS,
     OTHER_SIMILARITIES,
     RESULT_TABLES,
     ROBUSTNESS,
+    TEST_ANSWERS,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
@@ -52,6 +54,8 @@ def _is_asked_for(schema: TableSchema, job: Job) -> bool:
         OTHER_SIMILARITIES.name: job.similarities,
         UNCHANGED_PREDICTIONS.name: job.predictions,
         METAMER_COUNTS.name: job.metamers,
+        HALF_SAMPLE_SCORES.name: job.half_samples,
+        TEST_ANSWERS.name: job.half_samples and job.robustness,
     }
     return bool(asked.get(schema.name, True))
 

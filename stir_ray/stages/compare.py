@@ -9,6 +9,7 @@ from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
+from stir_ray.stages.half_samples import store_half_samples
 from stir_ray.stages.phases import Phase
 from stir_ray.stages.predictions import store_predictions
 from stir_ray.stages.seen import baselines, real_seen, seen
@@ -60,7 +61,8 @@ def compare_layer(
         missing: of its parts, those to be stored; there may be others among them.
         bench: of the worker.
     """
-    if not missing.isdisjoint((comparison.part, *comparison.similarities)):
+    halves = comparison.half_samples
+    if not missing.isdisjoint((comparison.part, *comparison.similarities, halves)):
         _compare_views(comparison, images, missing, bench)
     # Last: what is asked for besides must not cost the scores if it fails.
     if comparison.predictions and comparison.predictions in missing:
@@ -77,6 +79,8 @@ def _compare_views(
     for measure, part in zip(question.measures, comparison.similarities, strict=True):
         if part in missing:
             compare_by(comparison, measure, fooled, bench)
+    if comparison.half_samples and comparison.half_samples in missing:
+        store_half_samples(comparison, comparison.half_samples, fooled, bench)
 
 
 def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stir_ray.data.corruptions.held_out import HeldOut, as_seen
-from stir_ray.lake.schemas import ACCURACIES
+from stir_ray.lake.schemas import ACCURACIES, ANSWERS
 from stir_ray.lake.tables import build
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import footprint
@@ -18,8 +18,9 @@ from stir_ray.stages.workbench import Workbench
 
 
 def evaluate_model(task: Evaluate, bench: Workbench) -> None:
-    """Store accuracy and loss of a model in every condition."""
-    if bench.is_stored(task.outputs[0]):
+    """Store accuracy and loss of a model in every condition, and what it gets right if asked."""
+    missing = [part for part in task.outputs if not bench.is_stored(part)]
+    if not missing:
         # Another job has done it since it was planned.
         bench.meter.note(found=1.0)
         return
@@ -29,20 +30,30 @@ def evaluate_model(task: Evaluate, bench: Workbench) -> None:
     each = _each(held_out, conditions, bench)
     of = {one: _tested(task, model, images, bench) for one, images in each}
     found = [of[one] for one in conditions]
-    table = build(
-        ACCURACIES,
-        {
-            "checkpoint": task.model.content,
-            "weights": task.model.weights,
-            "corruption": [one.corruption for one in conditions],
-            "severity": [one.severity for one in conditions],
-            "images": len(held_out.clean.ids),
-            "accuracy": [accuracy for accuracy, _ in found],
-            "loss": [loss for _, loss in found],
-            "source": [one.source for one in conditions],
-        },
-    )
-    bench.write(task.outputs[0], table)
+    shared = {
+        "checkpoint": task.model.content,
+        "corruption": [one.corruption for one in conditions],
+        "severity": [one.severity for one in conditions],
+    }
+    accuracies, *answers = task.outputs
+    if accuracies in missing:
+        table = build(
+            ACCURACIES,
+            {
+                **shared,
+                "weights": task.model.weights,
+                "images": len(held_out.clean.ids),
+                "accuracy": [float(right.mean()) for right, _ in found],
+                "loss": [loss for _, loss in found],
+                "source": [one.source for one in conditions],
+            },
+        )
+        bench.write(accuracies, table)
+    for part in answers:
+        if part in missing:
+            right = [of_one.bool().tolist() for of_one, _ in found]
+            said = {**shared, "test_set": task.test.id, "right": right}
+            bench.write(part, build(ANSWERS, said))
 
 
 def _each(
@@ -60,8 +71,8 @@ def _each(
 
 def _tested(
     task: Evaluate, model: FrozenModel, images: Tensor, bench: Workbench
-) -> tuple[float, float]:
-    """Accuracy, NaN where there is no right and wrong, and mean loss."""
+) -> tuple[Tensor, float]:
+    """Per image 1 if it is right, NaN where there is no right and wrong, and mean loss."""
     objective = OBJECTIVES[task.objective]
     held_out = bench.held_out(task.test)
     labels = held_out.clean.labels
@@ -82,4 +93,4 @@ def _tested(
     with bench.meter.spending(Phase.LOOK):
         parts = bench.micro.each(len(images), see)
     losses, right = (torch.cat(several).float() for several in zip(*parts, strict=True))
-    return float(right.mean()), float(losses.mean())
+    return right, float(losses.mean())

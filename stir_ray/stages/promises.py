@@ -57,7 +57,7 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
             if task.with_subspaces:
                 yield task.subspaces_part, _subspaces(task, len(image_ids))
         case Evaluate():
-            yield task.outputs[0], _evaluation(task)
+            yield from _evaluation(task)
 
 
 def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:
@@ -90,6 +90,10 @@ def _of_comparisons(
         for measure, part in zip(one.question.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
             yield part, _all(_columns(**planned, **by), _baseline(start, "noise_stir"))
+        if one.half_samples:
+            halves = {"layer": one.layer, "half": tuple(range(one.question.halves))}
+            of_models = {name: shown[name] for name in ("reference", "target", "seed")}
+            yield one.half_samples, _columns(**of_models, **halves, images=len(image_ids))
         if one.predictions:
             looked = {"checkpoint": one.target.content, "image_id": image_ids}
             yield one.predictions, _columns(**shown, **looked)
@@ -158,16 +162,25 @@ def _at_most(planned: int) -> Promise:
     return odd
 
 
-def _evaluation(task: Evaluate) -> Promise:
+def _evaluation(task: Evaluate) -> Iterator[tuple[Part, Promise]]:
     conditions = task.test.conditions
-    return _columns(
-        checkpoint=task.model.content,
-        weights=task.model.weights,
-        corruption=tuple(one.corruption for one in conditions),
-        severity=tuple(one.severity for one in conditions),
-        source=tuple(one.source for one in conditions),
-        images=task.images,
+    of_model = {
+        "checkpoint": task.model.content,
+        "corruption": tuple(one.corruption for one in conditions),
+        "severity": tuple(one.severity for one in conditions),
+    }
+    accuracies, *answers = task.outputs
+    yield (
+        accuracies,
+        _columns(
+            weights=task.model.weights,
+            source=tuple(one.source for one in conditions),
+            images=task.images,
+            **of_model,
+        ),
     )
+    for part in answers:
+        yield part, _columns(test_set=task.test.id, **of_model)
 
 
 def _card(task: InspectModel) -> Promise:

@@ -90,12 +90,12 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
     ]
     subspaces = _subspaces(study, lake)
-    beside = SideTables.stored(study, places, lake)
     histories: dict[Role, pa.Table] = {
         task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
     }
     planned = evaluations(asked, lake)
     tested = _tested(planned, lake) if planned else []
+    beside = SideTables.stored(study, places, planned, lake)
     inputs = content_id(
         "results",
         recipe=_RECIPE,

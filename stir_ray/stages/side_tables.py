@@ -8,16 +8,21 @@ import numpy as np
 import pyarrow as pa
 
 from stir_ray.lake.schemas import (
+    ANSWERS,
+    HALF_SAMPLE_SCORES,
+    HALF_SAMPLES,
     METAMER_COUNTS,
     METAMERS,
     OTHER_SIMILARITIES,
     PREDICTIONS,
     SIMILARITIES,
+    TEST_ANSWERS,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, joined
 from stir_ray.plan.parts import Part
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.stages.cells import Cell
 
@@ -49,28 +54,44 @@ class SideTables:
         similarities: by other measures.
         predictions: of classes.
         metamers: inversions held against other images.
+        half_samples: of comparisons by halves of the images.
+        answers: what models get right.
         missing: how many more a job asks for.
     """
 
     similarities: Sequence[Placed]
     predictions: Sequence[Placed]
     metamers: Sequence[Placed]
+    half_samples: Sequence[Placed]
+    answers: Sequence[Placed]
     missing: int
 
     @classmethod
-    def stored(cls, study: Study, places: Sequence[Cell], lake: Lake) -> Self:
+    def stored(
+        cls, study: Study, places: Sequence[Cell], tests: Sequence[Evaluate], lake: Lake
+    ) -> Self:
         """Those of a study; lists only tables of what is asked for."""
         predicted = ((cell, cell.comparison.predictions) for cell in places)
+        halved = ((cell, cell.comparison.half_samples) for cell in places)
         asked = {
             SIMILARITIES: [
                 Placed.at(cell, one) for cell in places for one in cell.comparison.similarities
             ],
             PREDICTIONS: [Placed.at(cell, part) for cell, part in predicted if part],
             METAMERS: list(_of_inversions(study)),
+            HALF_SAMPLES: [Placed.at(cell, part) for cell, part in halved if part],
+            ANSWERS: list(_of_tests(tests)),
         }
         found = {schema: _stored(every, schema, lake) for schema, every in asked.items()}
         missing = sum(len(every) - len(found[schema]) for schema, every in asked.items())
-        return cls(found[SIMILARITIES], found[PREDICTIONS], found[METAMERS], missing)
+        return cls(
+            similarities=found[SIMILARITIES],
+            predictions=found[PREDICTIONS],
+            metamers=found[METAMERS],
+            half_samples=found[HALF_SAMPLES],
+            answers=found[ANSWERS],
+            missing=missing,
+        )
 
     @property
     def inputs(self) -> dict[str, object]:
@@ -79,6 +100,8 @@ class SideTables:
             "similarities": self.similarities,
             "predictions": self.predictions,
             "metamers": self.metamers,
+            "half_samples": self.half_samples,
+            "answers": self.answers,
         }
         return {name: [one.said for one in placed] for name, placed in every.items() if placed}
 
@@ -88,6 +111,8 @@ class SideTables:
             (OTHER_SIMILARITIES, self.similarities, SIMILARITIES, _similar),
             (UNCHANGED_PREDICTIONS, self.predictions, PREDICTIONS, _unchanged),
             (METAMER_COUNTS, self.metamers, METAMERS, _counted),
+            (HALF_SAMPLE_SCORES, self.half_samples, HALF_SAMPLES, _halved),
+            (TEST_ANSWERS, self.answers, ANSWERS, _answered),
         )
         for result, placed, schema, row in every:
             read = _read(placed, schema, lake)
@@ -103,6 +128,24 @@ def _of_inversions(study: Study) -> Iterator[Placed]:
             for layer in study.question.layers_of(model):
                 part = study.question.agreement(model, layer, seed)
                 yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
+
+
+def _of_tests(tests: Sequence[Evaluate]) -> Iterator[Placed]:
+    for one in tests:
+        # Of a model that is not trained yet there is nothing, and nobody knows what to look for.
+        if one.has_answers and one.model.is_stored:
+            place = {"model": one.model.role, "epoch": one.model.epoch}
+            yield Placed(place, one.outputs[1].id)
+
+
+def _halved(part: pa.Table) -> dict[str, object]:
+    # As arrays: there are a hundred times as many rows as of anything else.
+    names = (name for name in part.column_names if name not in {"reference", "target"})
+    return {name: part[name].to_numpy() for name in names}
+
+
+def _answered(part: pa.Table) -> dict[str, object]:
+    return part.drop(["checkpoint"]).to_pydict()
 
 
 def _similar(part: pa.Table) -> dict[str, object]:

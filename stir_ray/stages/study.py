@@ -86,6 +86,7 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             measures=job.measures,
             predictions=job.predictions,
             metamers=job.metamers,
+            halves=job.half_samples,
         ),
         pretrained=pretrained,
         compared=compared,

@@ -62,7 +62,7 @@ def _of_training(job: Job, task: Train, test: CorruptedTest, lake: Lake) -> Iter
     if task.name == FINETUNED:
         every = compared_epochs(job, every)
     for one in every:
-        yield Evaluate(test, one, task.training.task, images)
+        yield Evaluate(test, one, task.training.task, images, job.half_samples > 0)
 
 
 def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluate]:
@@ -74,7 +74,8 @@ def _of_files(asked: Asked, test: CorruptedTest, lake: Lake) -> Iterator[Evaluat
         card = inspected_card(task, lake)
         _tells_apart(task, card["classes"], classes)
         model = checkpoint_of(card, task, FINETUNED, epoch)
-        return Evaluate(test, model, "classification", chosen.num_rows)
+        with_answers = asked.job.half_samples > 0
+        return Evaluate(test, model, "classification", chosen.num_rows, with_answers)
 
     yield from several(evaluate, inspect_finetuned(asked.job, asked.version))
 

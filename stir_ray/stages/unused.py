@@ -21,8 +21,10 @@ from stir_ray.lake.layout import (
 )
 from stir_ray.lake.schemas import (
     ACCURACIES,
+    ANSWERS,
     COMPARISONS,
     FAILURES,
+    HALF_SAMPLES,
     IMAGES,
     INVERSIONS,
     METAMERS,
@@ -49,8 +51,8 @@ YOUNG_S = 3600.0
 _TABLES = {schema.name for schema in PART_TABLES}
 _AFTER_TRAINING = {
     *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
-    *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name),
-    *(ACCURACIES.name, FAILURES.name),
+    *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name, HALF_SAMPLES.name),
+    *(ACCURACIES.name, ANSWERS.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
 

@@ -8,6 +8,8 @@ import pyarrow as pa
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    HALF_SAMPLE_SCORES,
+    HALF_SAMPLES,
     IMAGE_SETS,
     MATRICES,
     OTHER_SIMILARITIES,
@@ -19,6 +21,8 @@ from stir_ray.lake.tables import images_of, provenance
 from stir_ray.numerics.settings import Start
 
 _ROUNDING = 1e-9
+_WITH_UNDEFINED = (*ANALYSIS_TABLES, HALF_SAMPLES, HALF_SAMPLE_SCORES)
+"""Not every hypothesis has a correlation, and of a few images not every view has a geometry."""
 _BETWEEN_0_AND_1 = (
     *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy", "accuracy"),
     *("chance", "subspace_similarity", "similarity"),
@@ -60,9 +64,8 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
     if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
         values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     is_baseline = name.startswith("noise_stir") and _may_have_a_grey_start(table)
-    if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in ANALYSIS_TABLES:
-        # A reconstruction has no accuracy, a grey start no geometry, and not every hypothesis has a
-        # correlation.
+    if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in _WITH_UNDEFINED:
+        # A reconstruction has no accuracy, a grey start no geometry.
         return values[~np.isnan(values)]
     if name.startswith("snr_db"):
         return values[values != np.inf]  # of equal representations

@@ -21,9 +21,11 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     pa.string(): st.text(max_size=7),
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
     pa.float64(): _FLOATS,
+    pa.float32(): st.floats(allow_nan=True, allow_infinity=True, width=32),
     pa.bool_(): st.booleans(),
     pa.binary(): st.binary(max_size=11),
     pa.list_(pa.float64()): st.lists(_FLOATS, max_size=5),
+    pa.list_(pa.bool_()): st.lists(st.booleans(), max_size=5),
     pa.list_(pa.int64()): st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5),
     pa.timestamp("us", tz="UTC"): st.datetimes(timezones=st.just(_UTC)),
 }
@@ -89,9 +91,11 @@ def _plain(column: Column, rows: int, place: int) -> Any:
         pa.string(): lambda number: f"text {number}",
         pa.int64(): lambda number: number,
         pa.float64(): lambda number: number / 7,
+        pa.float32(): lambda number: number / 8,
         pa.bool_(): lambda number: number % 2 == 0,
         pa.binary(): lambda number: bytes([number]) * 7,
         pa.list_(pa.float64()): lambda number: [number / 3, number / 11],
+        pa.list_(pa.bool_()): lambda number: [number % 2 == 0, number % 3 == 0],
         pa.list_(pa.int64()): lambda number: [number, number + 1],
         pa.timestamp("us", tz="UTC"): lambda number: start + dt.timedelta(seconds=number),
     }[column.type]

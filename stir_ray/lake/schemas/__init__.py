@@ -7,11 +7,15 @@ from stir_ray.lake.schemas.analysis import (
     LEARNING_WITH_FORGETTING,
 )
 from stir_ray.lake.schemas.beside import (
+    ANSWERS,
+    HALF_SAMPLE_SCORES,
+    HALF_SAMPLES,
     METAMER_COUNTS,
     METAMERS,
     OTHER_SIMILARITIES,
     PREDICTIONS,
     SIMILARITIES,
+    TEST_ANSWERS,
     UNCHANGED_PREDICTIONS,
 )
 from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
@@ -41,10 +45,13 @@ from stir_ray.lake.schemas.results import (
 __all__ = [
     "ACCURACIES",
     "ANALYSIS_TABLES",
+    "ANSWERS",
     "COMPARISONS",
     "CORRELATIONS",
     "DATASET_TABLES",
     "FAILURES",
+    "HALF_SAMPLES",
+    "HALF_SAMPLE_SCORES",
     "HISTORY",
     "HYPOTHESES",
     "IMAGE",
@@ -67,6 +74,7 @@ __all__ = [
     "SIMILARITIES",
     "SUBSPACES",
     "SUBSPACE_SIMILARITY",
+    "TEST_ANSWERS",
     "TEST_SETS",
     "TRAININGS",
     "UNCHANGED_PREDICTIONS",

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
-from stir_ray.lake.schemas.measured import LAYER_PAIR
+from stir_ray.lake.schemas.columns import FLOAT, INT, SINGLE, TEXT, Column, TableSchema
+from stir_ray.lake.schemas.measured import CONDITION, LAYER_PAIR
 
 _SIMILAR = (
     Column("measure", TEXT, "`rbf_cka` or `procrustes`, in place of linear CKA"),
@@ -25,6 +25,49 @@ _SIMILAR = (
                "1", "[0, 1]"),
     Column("shuffled_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
+)  # fmt: skip
+
+_OF_HALVES = (
+    Column("layer", INT, "block of both models, from 1", "1", "[1, depth]"),
+    Column("seed", INT, "of the start", "1", "[0, 2**64)"),
+    Column("images", INT, "number of images that halves are of", "1", "[1, inf)"),
+    Column(
+        "half",
+        INT,
+        "which random half of the images, from 0: the same images under one number "
+        "in every layer, epoch, direction and seed",
+        "1",
+        "[0, inf)",
+    ),
+    Column(
+        "stir",
+        SINGLE,
+        "STIR of that half: biased linear CKA of the target's view of images "
+        "and inverted images; NaN where a view does not vary",
+        "1",
+        "[0, 1]",
+    ),
+    Column(
+        "stir_unbiased",
+        SINGLE,
+        "the same with unbiased HSIC; NaN where a view has no positive HSIC with itself",
+        "1",
+        "[-1, 1]",
+    ),
+    Column(
+        "cka",
+        SINGLE,
+        "biased linear CKA of target and reference on the images of that half; NaN likewise",
+        "1",
+        "[0, 1]",
+    ),
+    Column("cka_unbiased", SINGLE, "the same with unbiased HSIC; NaN likewise", "1", "[-1, 1]"),
+)
+_ANSWERED = (
+    Column("test_set", TEXT, "id of the test images; halves of them are drawn by it"),
+    *CONDITION,
+    Column("right", pa.list_(pa.bool_()), "whether the model classifies each test image rightly, "
+           "in the order of the table `test_sets`"),
 )  # fmt: skip
 
 SIMILARITIES = TableSchema(
@@ -134,5 +177,46 @@ METAMER_COUNTS = TableSchema(
     key=("model", "epoch", "seed", "reference_layer"),
 )  # fmt: skip
 
-PARTS_BESIDE = (SIMILARITIES, PREDICTIONS, METAMERS)
-RESULTS_BESIDE = (OTHER_SIMILARITIES, UNCHANGED_PREDICTIONS, METAMER_COUNTS)
+HALF_SAMPLES = TableSchema(
+    "half_samples",
+    (
+        Column("reference", TEXT, "digest of the inverted model's weights"),
+        Column("target", TEXT, "digest of the weights of the model that looks"),
+        *_OF_HALVES,
+    ),
+    key=("half",),
+)
+
+ANSWERS = TableSchema(
+    "answers",
+    (Column("checkpoint", TEXT, "digest of all weights, of the classifier too"), *_ANSWERED),
+    key=("corruption", "severity"),
+)
+
+HALF_SAMPLE_SCORES = TableSchema(
+    "half_sample_scores",
+    (
+        Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
+               "`from_scratch`"),
+        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
+        Column("direction", TEXT, "target|reference, as in the table `results`"),
+        *_OF_HALVES,
+    ),
+    key=("model", "epoch", "direction", "seed", "layer", "half"),
+)  # fmt: skip
+
+TEST_ANSWERS = TableSchema(
+    "test_answers",
+    (
+        Column("model", TEXT, "as in the table `robustness`"),
+        Column("epoch", INT, "of that model's training; 0 where there was none", "1", "[0, inf)"),
+        *_ANSWERED,
+    ),
+    key=("model", "epoch", "corruption", "severity"),
+)
+
+PARTS_BESIDE = (SIMILARITIES, PREDICTIONS, METAMERS, HALF_SAMPLES, ANSWERS)
+RESULTS_BESIDE = (
+    *(OTHER_SIMILARITIES, UNCHANGED_PREDICTIONS, METAMER_COUNTS),
+    *(HALF_SAMPLE_SCORES, TEST_ANSWERS),
+)

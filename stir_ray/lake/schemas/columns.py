@@ -54,4 +54,4 @@ def _field(column: Column, image_shape: tuple[int, ...]) -> pa.Field:
     return pa.field(column.name, kind, nullable=False, metadata={"meaning": column.meaning})
 
 
-TEXT, INT, FLOAT = pa.string(), pa.int64(), pa.float64()
+TEXT, INT, FLOAT, SINGLE = pa.string(), pa.int64(), pa.float64(), pa.float32()
