@@ -336,7 +336,7 @@ def test_without_a_query_every_column_is_told_with_its_meaning(folder: Path, oth
 
 
 def test_every_number_of_a_result_has_a_unit_and_a_range() -> None:
-    texts = {"string", "bool"}
+    texts = {"string", "bool", "list<item: bool>"}
     lacking = [
         f"{schema.name}.{column.name}"
         for schema in QUERIED

@@ -1,19 +1,24 @@
 """Whether what happened to the layers goes with accuracy over the epochs, in every way we know."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
-from stir_ray.identity import derive_seed
 from stir_ray.numerics import statistics
+from stir_ray.stages.intervals import (
+    doubt_of_images,
+    interval_over_images,
+    interval_over_seeds,
+    said_of_images,
+    said_of_seeds,
+    summaries_of,
+)
 from stir_ray.stages.samples import Sample, over_seeds, samples
 from stir_ray.stages.trajectories import Trajectory
 
 LEAST_EPOCHS = 5
 """With fewer there is no second look at a correlation."""
-_RESAMPLES = 1000
 _PUBLISHED = (statistics.Aggregate.STD, "forgetting")
 
 
@@ -52,6 +57,8 @@ class Family:
         shift_p: share of the shifts round the ring that correlate as strongly.
         seeds: number of seeds of the inversions; 0 of what no inversion takes part in.
         interval: of r, had other seeds been drawn; None with fewer than two.
+        halves: of the images, that were measured; 0 for none.
+        over_images: of r, had other images been drawn; None without halves.
         examined: the strongest, and the one that the paper found if that is another.
     """
 
@@ -66,6 +73,8 @@ class Family:
     shift_p: np.ndarray
     seeds: int
     interval: statistics.Interval | None
+    halves: int
+    over_images: statistics.Interval | None
     examined: tuple[Examined, ...]
 
 
@@ -125,8 +134,9 @@ def analyse(of: Trajectory) -> Analysis:
 def _family(sample: Sample, of: Trajectory) -> Family:
     means = sample.means
     screening = statistics.screen(means, sample.accuracy, layers=of.layers)
-    summaries = _summaries(screening, means, of.layers)
-    examined = tuple(_examined(sample, screening))
+    summaries = summaries_of(screening, means, of.layers)
+    over_images = interval_over_images(sample, screening)
+    examined = tuple(_examined(sample, screening, over_images))
     effective = statistics.effective_sample(summaries, sample.accuracy.mean(axis=0))
     chosen = summaries[[one.place for one in examined]]
     return Family(
@@ -140,18 +150,16 @@ def _family(sample: Sample, of: Trajectory) -> Family:
         effective_p=statistics.significance(screening.r, effective),
         shift_p=statistics.shift_p(statistics.shifted(summaries, sample.accuracy)),
         seeds=sample.seeds,
-        interval=_interval(sample, screening, of.layers),
+        interval=interval_over_seeds(sample, screening),
+        halves=sample.halves.count if sample.halves else 0,
+        over_images=over_images,
         examined=examined,
     )
 
 
-def _summaries(
-    screening: statistics.Screening, means: Mapping[str, np.ndarray], layers: Sequence[int]
-) -> np.ndarray:
-    return np.stack([one.summary(means, layers=layers) for one in screening.hypotheses])
-
-
-def _examined(sample: Sample, screening: statistics.Screening) -> Iterator[Examined]:
+def _examined(
+    sample: Sample, screening: statistics.Screening, over_images: statistics.Interval | None
+) -> Iterator[Examined]:
     strongest = screening.strongest_first()[0]
     tried = len(screening.hypotheses)
     for why, place, family_wise in (
@@ -161,7 +169,10 @@ def _examined(sample: Sample, screening: statistics.Screening) -> Iterator[Exami
     ):
         if place is not None and (family_wise is not None or place != strongest):
             hypothesis = screening.hypotheses[place]
-            verdict = sample.verdict(hypothesis, family_wise=family_wise)
+            verdict = (
+                *sample.verdict(hypothesis, family_wise=family_wise),
+                *doubt_of_images(over_images, place),
+            )
             yield Examined(why, place, sample.evidence(hypothesis), verdict)
 
 
@@ -174,33 +185,6 @@ def _published(screening: statistics.Screening) -> int | None:
         and one.layers[-1] == screening.hypotheses[-1].layers[-1]
     ]
     return max(of_curve)[1] if of_curve else None
-
-
-def _interval(
-    sample: Sample, screening: statistics.Screening, layers: Sequence[int]
-) -> statistics.Interval | None:
-    """Of r of each hypothesis, over the seeds of the inversions."""
-    if sample.seeds < 2:
-        return None
-    names = list(sample.curves)
-    values = np.stack([sample.curves[name] for name in names])
-
-    @cache
-    def r(seeds: tuple[int, ...]) -> np.ndarray:
-        means = {
-            name: over_seeds(curve[list(seeds)]) for name, curve in zip(names, values, strict=True)
-        }
-        summaries = _summaries(screening, means, layers)
-        return statistics.pearson(summaries[:, None], sample.accuracy).averaged().r
-
-    # Of the few seeds there are, the same ones are drawn again and again.
-    seeds = statistics.Sample(np.arange(values.shape[1]), {"seed": (0,)})
-    return statistics.bootstrap(
-        lambda drawn: r(tuple(sorted(drawn.tolist()))),
-        [seeds],
-        generator=np.random.default_rng(derive_seed("bootstrap of seeds", sample.name)),
-        resamples=_RESAMPLES,
-    )
 
 
 def _alike(of: Trajectory) -> LayerCorrelation | None:
@@ -234,21 +218,5 @@ def _of_what_is_missing(of: Trajectory, families: Sequence[Family]) -> Iterator[
         )
     elif of.clean is None:
         yield "Accuracy on clean images is not known: no correlation given it."
-    seeds = max(family.seeds for family in families)
-    if seeds == 1:
-        yield "One seed of the inversions: no interval over seeds."
-    elif seeds:
-        yield (
-            f"The interval over seeds is of {seeds} noise starts of the inversions, not of "
-            "trainings: how much another training would differ, only another training can tell."
-        )
-    of_none = [family.name for family in families if not family.seeds]
-    if of_none:
-        yield (
-            f"No inversion takes part in {' or '.join(of_none)}: nothing varies with its seed, and "
-            "there is no interval over seeds."
-        )
-    yield (
-        "No interval over images: it would need the Gram matrices (image by image) of every view, "
-        "and correctness per image; scores of all images together are what is stored."
-    )
+    yield from said_of_seeds({one.name: one.seeds for one in families})
+    yield from said_of_images(of.halves, [one.name for one in families if not one.over_images])

@@ -12,11 +12,13 @@ from stir_ray.lake.layout import result_key
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     CORRELATIONS,
+    HALF_SAMPLE_SCORES,
     HISTORY,
     HYPOTHESES,
     RESULTS,
     ROBUSTNESS,
     SUBSPACE_SIMILARITY,
+    TEST_ANSWERS,
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, encode
@@ -64,7 +66,9 @@ def _trajectories(job: Job, study: Study, lake: Lake) -> Iterator[Trajectory]:
     results, history, robustness, subspaces = (
         _read(schema, job, lake) for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
     )
-    measured = Measured(results, accuracies(history, robustness), subspaces)
+    half_samples = (HALF_SAMPLE_SCORES, TEST_ANSWERS) if job.half_samples else ()
+    of_halves = (_read(schema, job, lake) for schema in half_samples)
+    measured = Measured(results, accuracies(history, robustness), subspaces, *of_halves)
     shared: dict[Role, tuple[int, ...]] = {
         role: study.shared_layers(role) for role in study.compared
     }

@@ -45,7 +45,7 @@ def _hypotheses(analysis: Analysis, family: Family) -> pa.Table:
     tried = found.hypotheses
     ranks = np.argsort(found.strongest_first()) + 1
     unknown = np.full(len(tried), np.nan)
-    interval = family.interval
+    interval, over_images = family.interval, family.over_images
     return build(
         HYPOTHESES,
         _of_curves(analysis)
@@ -71,6 +71,9 @@ def _hypotheses(analysis: Analysis, family: Family) -> pa.Table:
             "seeds": family.seeds,
             "seeds_low": unknown if interval is None else interval.low,
             "seeds_high": unknown if interval is None else interval.high,
+            "half_samples": family.halves,
+            "images_low": unknown if over_images is None else over_images.low,
+            "images_high": unknown if over_images is None else over_images.high,
         },
     )
 

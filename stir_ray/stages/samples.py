@@ -1,11 +1,12 @@
 """What correlations are taken over: curves of a family of hypotheses, and accuracy beside them."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stir_ray.numerics import statistics
+from stir_ray.stages.halves import Halves
 from stir_ray.stages.matrices import OF_NO_SEED
 from stir_ray.stages.trajectories import Trajectory
 
@@ -25,6 +26,7 @@ class Sample:
         curves: by name, (seed, epoch, layer).
         accuracy: (severity, epoch).
         clean: by epoch, where that is another thing than `accuracy`.
+        halves: the same curves and accuracy of halves of the images; None where they are not known.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Sample:
     curves: Mapping[str, np.ndarray]
     accuracy: np.ndarray
     clean: np.ndarray | None
+    halves: Halves | None = None
 
     @property
     def seeds(self) -> int:
@@ -75,7 +78,11 @@ def samples(of: Trajectory) -> Iterator[Sample]:
 
 def curves_of_families(of: Trajectory) -> dict[str, dict[str, np.ndarray]]:
     """The curves that hypotheses are about, by family and name; those of seeds as they are."""
-    curves, families = of.curves, {}
+    return _families(of.curves)
+
+
+def _families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    families = {}
     if {"learning", "forgetting"} <= set(curves):
         pair = {name: curves[name] for name in ("learning", "forgetting")}
         families[_MIXED] = statistics.learning_and_forgetting(**pair)
@@ -95,7 +102,7 @@ def over_seeds(curve: np.ndarray) -> np.ndarray:
 
 def _known(name: str, curves: Mapping[str, np.ndarray], of: Trajectory) -> Sample:
     """The epochs at which all is known."""
-    known = np.isfinite(of.accuracy).all(axis=0)
+    known = np.asarray(np.isfinite(of.accuracy).all(axis=0))
     for curve in curves.values():
         known &= np.isfinite(over_seeds(curve)).all(axis=-1)
     if of.clean is not None:
@@ -107,4 +114,16 @@ def _known(name: str, curves: Mapping[str, np.ndarray], of: Trajectory) -> Sampl
         {curve: values[:, known] for curve, values in curves.items()},
         of.accuracy[:, known],
         None if of.clean is None else of.clean[known],
+        _known_of_halves(name, of.halves, known),
+    )
+
+
+def _known_of_halves(name: str, halves: Halves | None, known: np.ndarray) -> Halves | None:
+    curves = {} if halves is None else _families(halves.curves).get(name, {})
+    if halves is None or not curves:
+        return None
+    return replace(
+        halves,
+        curves={curve: values[:, :, known] for curve, values in curves.items()},
+        accuracy=None if halves.accuracy is None else halves.accuracy[..., known],
     )

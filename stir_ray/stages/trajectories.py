@@ -1,7 +1,7 @@
 """What happened to the layers and to the accuracy of a model, epoch by epoch."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 
 from stir_ray.job import Job
 from stir_ray.plan.checkpoints import Role
+from stir_ray.stages.halves import Halves, Places, halves_measured
 from stir_ray.stages.matrices import ESTIMATORS, curves_by_seed
 
 CLEAN = 0
@@ -28,6 +29,7 @@ class Trajectory:
         severities: of the rows of `accuracy`; `(0,)` if only the clean one is known, `()` if none.
         accuracy: (severity, epoch), fractions.
         clean: accuracy without corruption, by epoch, where that is another thing than `accuracy`.
+        halves: curves and accuracy of halves of the images; None where they are not measured.
     """
 
     model: str
@@ -38,6 +40,7 @@ class Trajectory:
     severities: tuple[int, ...]
     accuracy: np.ndarray
     clean: np.ndarray | None
+    halves: Halves | None = None
 
 
 def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
@@ -105,11 +108,15 @@ class Measured:
         results: the tidy results.
         accuracies: columns model, epoch, severity, accuracy, and what `accuracy_by_severity` takes.
         subspaces: subspace similarities.
+        half_samples: scores of halves of the images; None if none are asked for.
+        answers: which test images are right; None likewise.
     """
 
     results: pd.DataFrame
     accuracies: pd.DataFrame
     subspaces: pd.DataFrame
+    half_samples: pd.DataFrame | None = None
+    answers: pd.DataFrame | None = None
 
 
 def trajectories(
@@ -136,13 +143,23 @@ def trajectories(
                 | ({"subspace_similarity": alike[epoch]} if epoch in alike else {})
                 for epoch in rows["epoch"].unique().tolist()
             }
-            yield trajectory(
+            of_model = trajectory(
                 model=str(model),
                 estimator=estimator,
                 layers=layers,
                 curves=curves,
                 accuracy=accuracy,
             )
+            yield _with_halves(of_model, measured, job)
+
+
+def _with_halves(of: Trajectory, measured: Measured, job: Job) -> Trajectory:
+    every = measured.half_samples, measured.answers
+    scores, answers = (None if one is None else one[one["model"] == of.model] for one in every)
+    if scores is None or answers is None:
+        return of
+    places = Places(of.epochs, of.layers, of.severities)
+    return replace(of, halves=halves_measured(scores, answers, of.estimator, job, places))
 
 
 def _subspace_curves(

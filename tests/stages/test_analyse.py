@@ -12,6 +12,7 @@ from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGET
 from stir_ray.numerics import statistics
 from stir_ray.stages.analyse import Analysis, analyse
 from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.halves import Halves
 from stir_ray.stages.samples import over_seeds
 from stir_ray.stages.trajectories import Trajectory
 from stir_ray.stages.values import odd_values
@@ -216,3 +217,48 @@ def test_accuracy_that_never_changes_correlates_with_nothing() -> None:
     assert all(np.isnan(one.screening.r).all() for one in found.families)
     assert "There is no correlation" in found.families[0].examined[0].verdict[0]
     assert analysis_tables([found])[HYPOTHESES].to_pandas()["is_undefined"].all()
+
+
+def halved(halves: int = 97) -> Trajectory:
+    """Curves that halves of the images disagree about a little, and accuracies likewise."""
+    rng, whole = np.random.default_rng(11), few(seeds=2, epochs=13)
+    curves = {
+        name: curve + 0.005 * rng.normal(size=(halves, *curve.shape))
+        for name, curve in whole.curves.items()
+    }
+    accuracy = whole.accuracy + 0.002 * rng.normal(size=(halves, *whole.accuracy.shape))
+    return replace(whole, halves=Halves(halves, curves, accuracy))
+
+
+def test_the_interval_over_images_is_about_the_number_it_is_of() -> None:
+    found = analyse(halved())
+    for family in found.families:
+        interval, r = family.over_images, family.screening.r
+        assert interval is not None
+        assert family.halves == 97
+        known = np.isfinite(r)
+        np.testing.assert_array_equal(np.isnan(interval.low), ~known)
+        assert (interval.low < interval.high)[known].all()
+        assert ((interval.low <= r) & (r <= interval.high))[known].mean() > 0.8
+        assert all("Of other images r would" in " ".join(one.verdict) for one in family.examined)
+    for schema, table in analysis_tables([found]).items():
+        assert list(odd_values(schema, table)) == []
+
+
+def test_halves_that_are_all_alike_have_no_spread() -> None:
+    whole = few(seeds=2, epochs=13)
+    same = {name: np.stack([curve] * 41) for name, curve in whole.curves.items()}
+    for accuracy in (None, np.stack([whole.accuracy] * 41)):
+        for family in analyse(replace(whole, halves=Halves(41, same, accuracy))).families:
+            assert family.over_images is not None
+            for end in (family.over_images.low, family.over_images.high):
+                np.testing.assert_allclose(end, family.screening.r, atol=1e-12)
+
+
+def test_a_family_that_is_not_measured_of_halves_has_no_interval_and_says_so() -> None:
+    of = halved()
+    curves = {**of.curves, "subspace_similarity": of.curves["forgetting"]}
+    found = analyse(replace(of, curves=curves))
+    assert [one.over_images is None for one in found.families] == [False, False, True]
+    assert "No interval over images of subspace similarity" in " ".join(found.notes)
+    assert "half_samples: 200" in " ".join(analyse(few(2)).notes)

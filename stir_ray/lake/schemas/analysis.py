@@ -56,6 +56,11 @@ HYPOTHESES = TableSchema(
         Column("seeds_low", FLOAT, "2.5 % quantile of pearson_r over draws of the seeds; NaN "
                "for a single one or none", "1", "[-1, 1]"),
         Column("seeds_high", FLOAT, "97.5 % quantile, likewise", "1", "[-1, 1]"),
+        Column("half_samples", INT, "random halves of the images that images_low and images_high "
+               "are of; 0 if there are none", "1", "[0, inf)"),
+        Column("images_low", FLOAT, "2.5 % quantile of pearson_r over them: how far it could have "
+               "been off, had other images been drawn; NaN without them", "1", "[-1, 1]"),
+        Column("images_high", FLOAT, "97.5 % quantile, likewise", "1", "[-1, 1]"),
     ),
     key=("model", "estimator", "hypothesis"),
 )  # fmt: skip
