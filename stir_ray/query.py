@@ -14,7 +14,7 @@ from stir_ray.lake.layout import JOBS, parse_result_key, result_folder
 from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, RESULT_TABLES, TableSchema
 from stir_ray.lake.several import several
 from stir_ray.lake.tables import Lake, open_lake, provenance
-from stir_ray.stages.made_from import analysis_inputs
+from stir_ray.stages.reduction.made_from import analysis_inputs
 
 QUERIED = (*RESULT_TABLES, *ANALYSIS_TABLES)
 """All tables that a job's folder may hold."""

@@ -17,8 +17,8 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, open_lake, provenance
-from stir_ray.stages.described import METRICS as METRIC_WORDS
-from stir_ray.stages.matrices import DIRECTIONS, METRICS
+from stir_ray.stages.reduction.described import METRICS as METRIC_WORDS
+from stir_ray.stages.reduction.matrices import DIRECTIONS, METRICS
 
 _PER_INVERSION = (
     "residual_q05",

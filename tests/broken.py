@@ -19,9 +19,9 @@ from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.stages import compare, invert
-from stir_ray.stages.asked import look
+from stir_ray.stages.bench.workbench import Workbench
+from stir_ray.stages.ledger.asked import look
 from stir_ray.stages.study import read_study
-from stir_ray.stages.workbench import Workbench
 
 
 def stir_ray(*arguments: object) -> tuple[int, str, str]:

@@ -13,9 +13,9 @@ from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.tasks import Task, affinity, kind
 from stir_ray.report import progress
+from stir_ray.stages.bench.profile import Profile
 from stir_ray.stages.compute import Computation, Wanted, Watcher
-from stir_ray.stages.profile import Profile
-from stir_ray.stages.runs import RunLog
+from stir_ray.stages.ledger.runs import RunLog
 from stir_ray.stages.watchers import Watchers
 from stir_ray.stages.work import WorkerSettings, make_worker, make_worker_process
 

@@ -10,11 +10,11 @@ from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.plan.shared import once
-from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
-from stir_ray.stages.failures import of_inspection, of_task
-from stir_ray.stages.grid import look_at_all, read_studies, record_all, untrained
-from stir_ray.stages.tested import evaluations
+from stir_ray.stages.ledger.asked import lake_of
+from stir_ray.stages.ledger.failures import of_inspection, of_task
+from stir_ray.stages.ledger.grid import look_at_all, read_studies, record_all, untrained
+from stir_ray.stages.reduction.tested import evaluations
 from workflows.executors import computing
 from workflows.program import as_program
 

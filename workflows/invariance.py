@@ -14,14 +14,14 @@ from stir_ray.plan.study import Study
 from stir_ray.plan.words import counted, enumerated
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report
-from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.bench.profile import StageProfile
 from stir_ray.stages.compute import Everything, Tally, Wanted
-from stir_ray.stages.failures import Unfinished, failed_tasks, unfinished
-from stir_ray.stages.forecast import missing_tasks
-from stir_ray.stages.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.profile import StageProfile
-from stir_ray.stages.reduce import Reduced
-from stir_ray.stages.retry import Retry
+from stir_ray.stages.ledger.asked import lake_of, look
+from stir_ray.stages.ledger.failures import Unfinished, failed_tasks, unfinished
+from stir_ray.stages.ledger.forecast import missing_tasks
+from stir_ray.stages.ledger.grid import Listed, look_at_all, read_studies
+from stir_ray.stages.ledger.retry import Retry
+from stir_ray.stages.reduction.reduce import Reduced
 from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program

@@ -9,7 +9,7 @@ from typing import NoReturn
 from stir_ray.errors import CorruptPart, OtherSchema, StirRayError
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid
-from stir_ray.stages.logs import begin_logging
+from stir_ray.stages.bench.logs import begin_logging
 
 INTERRUPTED = 130
 

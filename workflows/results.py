@@ -11,8 +11,8 @@ from stir_ray.plan.study import Study
 from stir_ray.plan.words import enumerated
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.publish import ReducedJob
-from stir_ray.stages.analyse_job import analyse_robustness
-from stir_ray.stages.reduce import Reduced, reduce_job
+from stir_ray.stages.analysis.of_job import analyse_robustness
+from stir_ray.stages.reduction.reduce import Reduced, reduce_job
 
 Finished = TypeVar("Finished")
 

@@ -9,11 +9,11 @@ from stir_ray.job.grid import Grid
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.shared import once
-from stir_ray.stages.asked import lake_of
 from stir_ray.stages.compute import Computation, Everything, Tally
-from stir_ray.stages.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.reduce import Reduced
-from stir_ray.stages.tested import evaluations, ready
+from stir_ray.stages.ledger.asked import lake_of
+from stir_ray.stages.ledger.grid import Listed, look_at_all, read_studies
+from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.stages.reduction.tested import evaluations, ready
 from workflows.executors import computing
 from workflows.finetune import train_everything
 from workflows.program import as_program

@@ -12,7 +12,7 @@ from stir_ray.cli.mend import explain, failures, gc, retry, verify
 from stir_ray.cli.report import report
 from stir_ray.cli.send import submit
 from stir_ray.cli.sql import sql
-from stir_ray.stages.logs import begin_logging
+from stir_ray.stages.bench.logs import begin_logging
 from workflows.program import interrupt_on_sigterm, one_line
 
 

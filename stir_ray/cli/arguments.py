@@ -13,8 +13,8 @@ from stir_ray.job import Job
 from stir_ray.job.files import read_job, read_jobs
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.asked import Asked
-from stir_ray.stages.asked import lake_of, recall
-from stir_ray.stages.forecast import Inspected, known_to_lake
+from stir_ray.stages.ledger.asked import lake_of, recall
+from stir_ray.stages.ledger.forecast import Inspected, known_to_lake
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
 JobFiles = Annotated[

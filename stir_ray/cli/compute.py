@@ -30,16 +30,16 @@ from stir_ray.plan.words import enumerated
 from stir_ray.report import summary, tables
 from stir_ray.report.profile import profile_table
 from stir_ray.report.status import status_json, status_table
-from stir_ray.stages.failures import failed_tasks
-from stir_ray.stages.forecast import (
+from stir_ray.stages.ledger.failures import failed_tasks
+from stir_ray.stages.ledger.forecast import (
     Forecast,
     Inspected,
     forecast,
     forecast_of_all,
     missing_tasks,
 )
-from stir_ray.stages.reduce import reduce_job
-from stir_ray.stages.status import status_of
+from stir_ray.stages.ledger.status import status_of
+from stir_ray.stages.reduction.reduce import reduce_job
 from workflows import finetune as finetuning
 from workflows import invariance
 from workflows import robustness as testing

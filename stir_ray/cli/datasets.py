@@ -10,7 +10,7 @@ from stir_ray.errors import InputError
 from stir_ray.job import InLake
 from stir_ray.job.files import read_jobs
 from stir_ray.lake.tables import Lake, open_lake
-from stir_ray.stages.asked import lake_of
+from stir_ray.stages.ledger.asked import lake_of
 
 Source = Literal["cifar10", "cifar100", "pets", "eurosat", "folder"]
 

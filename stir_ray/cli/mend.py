@@ -26,12 +26,12 @@ from stir_ray.report import summary
 from stir_ray.report.explanation import explanation_json, explanation_lines
 from stir_ray.report.failures import failure_lines, failures_json, tally_line
 from stir_ray.report.unused import left_alone, unused_table
-from stir_ray.stages import explain as explanation
-from stir_ray.stages import verify as verification
-from stir_ray.stages.asked import lake_of
-from stir_ray.stages.failures import unfinished
-from stir_ray.stages.forecast import missing_tasks
-from stir_ray.stages.unused import remove, unused
+from stir_ray.stages.ledger import explain as explanation
+from stir_ray.stages.ledger import verify as verification
+from stir_ray.stages.ledger.asked import lake_of
+from stir_ray.stages.ledger.failures import unfinished
+from stir_ray.stages.ledger.forecast import missing_tasks
+from stir_ray.stages.ledger.unused import remove, unused
 from workflows import invariance
 
 

@@ -17,10 +17,10 @@ from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid, Point
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import Rate
-from stir_ray.stages.asked import lake_of, look
-from stir_ray.stages.forecast import Inspected, inspected, new_facts
-from stir_ray.stages.grid import Listed
-from stir_ray.stages.rates import measured_rate
+from stir_ray.stages.ledger.asked import lake_of, look
+from stir_ray.stages.ledger.forecast import Inspected, inspected, new_facts
+from stir_ray.stages.ledger.grid import Listed
+from stir_ray.stages.ledger.rates import measured_rate
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from stir_ray.report.page.write import write_report
 from stir_ray.report.publish import Beside, ReducedJob
 from stir_ray.report.publish_several import Shown, write_side_by_side
 from stir_ray.report.published import Chosen, read_published
-from stir_ray.stages.analyse_job import analyse_robustness
-from stir_ray.stages.reduce import reduce_job
+from stir_ray.stages.analysis.of_job import analyse_robustness
+from stir_ray.stages.reduction.reduce import reduce_job
 from stir_ray.stages.study import model_card
 
 

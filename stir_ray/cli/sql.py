@@ -26,7 +26,7 @@ from stir_ray.report.queried import (
     table_list,
     table_list_table,
 )
-from stir_ray.stages.asked import lake_of
+from stir_ray.stages.ledger.asked import lake_of
 
 
 def sql(

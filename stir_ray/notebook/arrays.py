@@ -11,9 +11,9 @@ from stir_ray.notebook.viewing import Viewed
 from stir_ray.numerics.settings import RESIDUAL_LIMIT, Start
 from stir_ray.numerics.starts import start_of
 from stir_ray.stages import views
-from stir_ray.stages.convergence import CRITERION, ENOUGH
-from stir_ray.stages.described import CKA, SELF_STIR, STIR
-from stir_ray.stages.matrices import ESTIMATORS
+from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.described import CKA, SELF_STIR, STIR
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 REFERENCE, TARGET = "reference_layer", "target_layer"
 

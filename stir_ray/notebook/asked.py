@@ -14,7 +14,7 @@ from stir_ray.notebook.inverting import Inversions, Settings, invert
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
 from stir_ray.numerics.settings import RESIDUAL_LIMIT
-from stir_ray.stages.convergence import CRITERION, ENOUGH, SELF_STIR
+from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH, SELF_STIR
 
 Given = Model | Inversions
 """A model, or inversions of it."""

@@ -23,7 +23,7 @@ from stir_ray.numerics.settings import (
     Precision,
 )
 from stir_ray.numerics.starts import start_of
-from stir_ray.stages.convergence import ENOUGH, SELF_STIR
+from stir_ray.stages.reduction.convergence import ENOUGH, SELF_STIR
 from stir_ray.stages.search import Inverted, Search
 from stir_ray.stages.views import scores
 

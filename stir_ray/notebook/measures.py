@@ -7,7 +7,7 @@ from stir_ray.notebook.arrays import REFERENCE, chance, cka_of, from_diagonal, r
 from stir_ray.notebook.asked import Asked, Given, model_of
 from stir_ray.notebook.inverting import Settings
 from stir_ray.notebook.models import Layers
-from stir_ray.stages.described import METRICS
+from stir_ray.stages.reduction.described import METRICS
 
 
 def stir(

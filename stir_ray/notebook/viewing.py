@@ -14,7 +14,7 @@ from stir_ray.notebook.models import Layers, chosen_layers, depth_of, images_for
 from stir_ray.numerics.precision import products_in
 from stir_ray.numerics.settings import Precision
 from stir_ray.stages import views
-from stir_ray.stages.room import Room
+from stir_ray.stages.bench.room import Room
 from stir_ray.stages.views import View
 
 

@@ -9,8 +9,8 @@ from stir_ray.plan.words import spelled
 from stir_ray.report.figures import Maker
 from stir_ray.report.hypotheses import hypotheses_figure
 from stir_ray.report.strongest import Prefixes, prefixes_figure, prefixes_of, strongest_figure
-from stir_ray.stages.analyse_job import Analysed
-from stir_ray.stages.trajectories import CLEAN, Trajectory
+from stir_ray.stages.analysis.of_job import Analysed
+from stir_ray.stages.analysis.trajectories import CLEAN, Trajectory
 
 _ESTIMATOR = "biased"
 """As the paper has it; the tables have both."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.statistics import Correlation
 from stir_ray.plan.words import spelled
-from stir_ray.stages.analyse import Analysis, Examined, Family
+from stir_ray.stages.analysis.analyse import Analysis, Examined, Family
 
 _SHOWN = 5
 """Hypotheses of a family that a person sees; the table `hypotheses` has all."""

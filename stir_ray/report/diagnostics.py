@@ -20,7 +20,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
 
 _SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.report.failures import command, failure_json
-from stir_ray.stages.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
+from stir_ray.stages.ledger.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
 
 _SHOWN = (
     *("stir", "stir_unbiased", "cka", "cka_unbiased", "noise_stir", "noise_stir_unbiased"),

@@ -9,7 +9,7 @@ from datetime import UTC
 from stir_ray.errors import CorruptPart
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
-from stir_ray.stages.failures import Unfinished
+from stir_ray.stages.ledger.failures import Unfinished
 
 _MEND = {
     "infrastructure": "a machine or worker was lost, time after time; see to the cluster, then",

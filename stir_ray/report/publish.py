@@ -32,9 +32,9 @@ from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
 from stir_ray.results import open_results
-from stir_ray.stages.analyse_job import Analysed, is_analysed, read_analysis
-from stir_ray.stages.made_from import analysis_inputs
-from stir_ray.stages.reduce import Reduced
+from stir_ray.stages.analysis.of_job import Analysed, is_analysed, read_analysis
+from stir_ray.stages.reduction.made_from import analysis_inputs
+from stir_ray.stages.reduction.reduce import Reduced
 
 _FORMATS = ("png", "svg")
 _OF_ONE_JOB = re.compile(r"(?!20-)[0-9]+-.+")

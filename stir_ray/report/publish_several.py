@@ -17,7 +17,7 @@ from stir_ray.report.publish import Drawable, draw
 from stir_ray.report.published import Chosen
 from stir_ray.report.side_by_side import Measured, jobs_figure
 from stir_ray.results import open_results
-from stir_ray.stages.reduce import Reduced
+from stir_ray.stages.reduction.reduce import Reduced
 from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"

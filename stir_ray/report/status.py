@@ -11,8 +11,8 @@ from rich.table import Table
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted, timed
 from stir_ray.report.failures import groups
-from stir_ray.stages.runs import Run
-from stir_ray.stages.status import StageStatus, Status
+from stir_ray.stages.ledger.runs import Run
+from stir_ray.stages.ledger.status import StageStatus, Status
 
 
 def status_table(status: Status) -> Group:

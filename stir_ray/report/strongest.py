@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from stir_ray.numerics.statistics import Aggregate, Hypothesis
 from stir_ray.report import style
 from stir_ray.report.readings import Numbers
-from stir_ray.stages.samples import curves_of_families, over_seeds
-from stir_ray.stages.trajectories import Trajectory
+from stir_ray.stages.analysis.samples import curves_of_families, over_seeds
+from stir_ray.stages.analysis.trajectories import Trajectory
 
 _RINGED = 3
 """First epochs that are marked: a correlation over epochs often rests on them."""

@@ -20,9 +20,9 @@ from stir_ray.lake.schemas import (
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
-from stir_ray.stages.convergence import CRITERION, ENOUGH, Convergence
-from stir_ray.stages.failures import Unfinished
-from stir_ray.stages.reduce import Reduced
+from stir_ray.stages.ledger.failures import Unfinished
+from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH, Convergence
+from stir_ray.stages.reduction.reduce import Reduced
 
 
 def of_tasks(ran: Mapping[str, int]) -> str:

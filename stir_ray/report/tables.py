@@ -12,7 +12,7 @@ from rich.table import Table
 from stir_ray.plan.cost import Cost
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.words import timed
-from stir_ray.stages.forecast import Forecast, StageForecast
+from stir_ray.stages.ledger.forecast import Forecast, StageForecast
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.plan.words import spelled
-from stir_ray.stages.unused import Surplus
+from stir_ray.stages.ledger.unused import Surplus
 
 
 def unused_table(surplus: Surplus) -> Table:

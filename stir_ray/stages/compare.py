@@ -9,14 +9,14 @@ from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
 from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.half_samples import store_half_samples
-from stir_ray.stages.phases import Phase
 from stir_ray.stages.predictions import store_predictions
 from stir_ray.stages.seen import baselines, real_seen, seen
 from stir_ray.stages.similarities import compare_by
 from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import View, scores
-from stir_ray.stages.workbench import Workbench
 
 
 def compare_models(task: Compare, bench: Workbench) -> None:

@@ -12,7 +12,7 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import PART_TABLES
 from stir_ray.lake.tables import Lake
 from stir_ray.plan.tasks import Task, is_done
-from stir_ray.stages.failures import is_of_its_own, record_failure
+from stir_ray.stages.ledger.failures import is_of_its_own, record_failure
 
 
 class Stored(dict[str, frozenset[str]]):

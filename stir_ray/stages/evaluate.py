@@ -13,8 +13,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import footprint
 from stir_ray.models.objectives import OBJECTIVES, LabelledImages
 from stir_ray.plan.robustness import Condition, Evaluate
-from stir_ray.stages.phases import Phase
-from stir_ray.stages.workbench import Workbench
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 
 
 def evaluate_model(task: Evaluate, bench: Workbench) -> None:

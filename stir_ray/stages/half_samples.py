@@ -8,11 +8,11 @@ from stir_ray.lake.tables import build
 from stir_ray.numerics.subsets import cka_of_subsets
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.halves import halves_of
-from stir_ray.stages.phases import Phase
 from stir_ray.stages.seen import real_seen
 from stir_ray.stages.views import View
-from stir_ray.stages.workbench import Workbench
 
 
 def store_half_samples(comparison: Comparison, part: Part, fooled: View, bench: Workbench) -> None:

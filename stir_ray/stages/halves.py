@@ -12,7 +12,7 @@ from stir_ray.identity import derive_seed
 from stir_ray.job import Job
 from stir_ray.numerics import metrics
 from stir_ray.numerics.statistics import random_halves
-from stir_ray.stages.matrices import ESTIMATORS, FT_FT, FT_PT, PT_FT, PT_PT
+from stir_ray.stages.reduction.matrices import ESTIMATORS, FT_FT, FT_PT, PT_FT, PT_PT
 
 
 @lru_cache(maxsize=8)

@@ -15,8 +15,8 @@ from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.preparation import GatherImages, InspectModel
 from stir_ray.plan.robustness import ChooseImages
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.datasets import open_collection
-from stir_ray.stages.workbench import Workbench
 
 
 def gather_images(task: GatherImages, bench: Workbench) -> None:

@@ -9,11 +9,11 @@ from stir_ray.models.representations import representation
 from stir_ray.numerics.precision import resolved
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.compare import compare_layer
 from stir_ray.stages.metamers import store_metamers
-from stir_ray.stages.phases import Phase
 from stir_ray.stages.search import Inverted, Search
-from stir_ray.stages.workbench import Workbench
 
 
 def invert_layer(task: Invert, bench: Workbench) -> None:

@@ -8,8 +8,8 @@ from stir_ray.lake.tables import build
 from stir_ray.models.representations import representation
 from stir_ray.numerics.metamers import BestOfOthers, agreement, are_metamers, best_of_others
 from stir_ray.plan.measurement import Invert
-from stir_ray.stages.phases import Phase
-from stir_ray.stages.workbench import Workbench
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 
 _COPIES = 6
 """Of all representations in float64, that are there at once when they are compared."""

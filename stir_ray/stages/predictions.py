@@ -8,7 +8,7 @@ from stir_ray.models.objectives import OBJECTIVES
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
-from stir_ray.stages.workbench import Workbench
+from stir_ray.stages.bench.workbench import Workbench
 
 
 def store_predictions(comparison: Comparison, part: Part, images: Tensor, bench: Workbench) -> None:

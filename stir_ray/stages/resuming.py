@@ -11,7 +11,7 @@ from stir_ray.models import checkpoints, optimizers, resuming
 from stir_ray.models.resuming import ResumeState
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
-from stir_ray.stages.workbench import Workbench
+from stir_ray.stages.bench.workbench import Workbench
 
 _COLUMNS = {column.name for column in TRAININGS.columns}
 

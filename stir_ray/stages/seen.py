@@ -9,9 +9,9 @@ from stir_ray.numerics.settings import Start
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Question
 from stir_ray.stages import views
-from stir_ray.stages.phases import Phase
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.views import View
-from stir_ray.stages.workbench import Workbench
 
 
 def seen(checkpoint: Checkpoint, question: Question, images: Tensor, bench: Workbench) -> View:

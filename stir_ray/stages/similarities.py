@@ -11,10 +11,10 @@ from stir_ray.numerics.measures import Measure, Similarity
 from stir_ray.numerics.similarity import rbf_of_linear
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison, Question
-from stir_ray.stages.phases import Phase
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.seen import real_seen, starts_seen
 from stir_ray.stages.views import View, baselines, scores
-from stir_ray.stages.workbench import Workbench
 
 
 def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Workbench) -> None:

@@ -6,8 +6,8 @@ from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.lake.tables import build
 from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
 from stir_ray.plan.measurement import Compare
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.seen import directions
-from stir_ray.stages.workbench import Workbench
 
 
 def compare_subspaces(task: Compare, bench: Workbench) -> None:

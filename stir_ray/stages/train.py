@@ -17,10 +17,10 @@ from stir_ray.models.resuming import ResumeState
 from stir_ray.models.training import Epoch
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import Train
-from stir_ray.stages.phases import Phase
+from stir_ray.stages.bench.phases import Phase
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.reading import labelled
 from stir_ray.stages.resuming import ResumeStates
-from stir_ray.stages.workbench import Workbench
 
 Row = dict[str, Any]
 

@@ -9,10 +9,10 @@ from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import GatherImages, InspectModel, Train
 from stir_ray.plan.robustness import ChooseImages, Evaluate
 from stir_ray.plan.tasks import Task, task_id
-from stir_ray.stages.logs import begin_logging, doing
+from stir_ray.stages.bench.logs import begin_logging, doing
 
 if TYPE_CHECKING:
-    from stir_ray.stages.workbench import Workbench
+    from stir_ray.stages.bench.workbench import Workbench
 
 
 _ID_DIGITS = 12
@@ -52,7 +52,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
         threads: of torch on the CPU; results are bitwise reproducible at equal threads.
     """
     # Inside the function: the driver ships it, and only workers need torch and timm.
-    from stir_ray.stages.workbench import Workbench
+    from stir_ray.stages.bench.workbench import Workbench
 
     return _Worker(Workbench(settings, threads))
 

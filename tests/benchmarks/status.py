@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
-from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.ledger.asked import lake_of, look
 from stir_ray.stages.study import read_study
 from tests.small_job import small_job
 from tests.stores import servers

@@ -20,11 +20,11 @@ from stir_ray.report.strongest import (
     strongest_figure,
     summary_of,
 )
-from stir_ray.stages.analyse import analyse
-from stir_ray.stages.analyse_job import Analysed
-from stir_ray.stages.analysis_tables import analysis_tables
-from stir_ray.stages.samples import over_seeds
-from stir_ray.stages.trajectories import Trajectory
+from stir_ray.stages.analysis.analyse import analyse
+from stir_ray.stages.analysis.of_job import Analysed
+from stir_ray.stages.analysis.samples import over_seeds
+from stir_ray.stages.analysis.tables import analysis_tables
+from stir_ray.stages.analysis.trajectories import Trajectory
 from tests import reference
 
 EPOCHS = 19

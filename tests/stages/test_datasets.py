@@ -17,10 +17,10 @@ from stir_ray.lake.objects import Objects
 from stir_ray.lake.tables import Lake, open_lake
 from stir_ray.models.objectives import LabelledImages
 from stir_ray.stages import reading
-from stir_ray.stages.asked import look
 from stir_ray.stages.datasets import Imported, count, described, import_dataset, open_collection
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.ledger.verify import Finding, verify
 from stir_ray.stages.reading import labelled
-from stir_ray.stages.verify import Finding, verify
 from tests.data.archives import SOURCES, TESTED, put_cifar, put_pets
 from tests.data.archives import described as said
 from tests.small_job import ARCHITECTURE, small_job

@@ -25,12 +25,12 @@ from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.lake.tables import open_lake
 from stir_ray.plan.models import corrupted_tests
 from stir_ray.stages import evaluate
-from stir_ray.stages.asked import look
-from stir_ray.stages.failures import failed_tasks
-from stir_ray.stages.forecast import forecast, known_to_lake, missing_tasks
-from stir_ray.stages.status import status_of
-from stir_ray.stages.tested import evaluations
-from stir_ray.stages.verify import verify
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.ledger.failures import failed_tasks
+from stir_ray.stages.ledger.forecast import forecast, known_to_lake, missing_tasks
+from stir_ray.stages.ledger.status import status_of
+from stir_ray.stages.ledger.verify import verify
+from stir_ray.stages.reduction.tested import evaluations
 from tests.broken import with_figures
 from tests.small_job import ARCHITECTURE, EPOCHS, small_job
 from workflows import robustness

@@ -30,15 +30,15 @@ from stir_ray.numerics.subsets import cka_of_subsets
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.cost import cost
 from stir_ray.plan.robustness import Evaluate
-from stir_ray.stages.asked import look
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.halves import halves_of
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.ledger.unused import unused
+from stir_ray.stages.ledger.verify import Finding, verify
+from stir_ray.stages.reduction.tested import evaluations
 from stir_ray.stages.seen import seen
 from stir_ray.stages.study import read_study
-from stir_ray.stages.tested import evaluations
-from stir_ray.stages.unused import unused
-from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
-from stir_ray.stages.workbench import Workbench
 from tests.plan.examples import STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
 from tests.small_job import COUNT, LAYERS, small_job

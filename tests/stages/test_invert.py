@@ -10,11 +10,11 @@ from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import search
-from stir_ray.stages.asked import lake_of, look
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.invert import invert_layer
+from stir_ray.stages.ledger.asked import lake_of, look
 from stir_ray.stages.study import read_study
 from stir_ray.stages.work import WorkerSettings
-from stir_ray.stages.workbench import Workbench
 
 Contents = Mapping[str, bytes]
 

@@ -17,10 +17,10 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.tables import open_lake
 from stir_ray.models import representations, training
 from stir_ray.plan.preparation import Train
-from stir_ray.stages import room
+from stir_ray.stages.bench import room
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.train import train_model
 from stir_ray.stages.work import WorkerSettings
-from stir_ray.stages.workbench import Workbench
 from tests.small_job import ARCHITECTURE, COUNT, small_job
 from workflows import invariance
 

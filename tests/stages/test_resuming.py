@@ -23,11 +23,11 @@ from stir_ray.models import resuming, training
 from stir_ray.models.memory import Footprint
 from stir_ray.models.resuming import ResumeState
 from stir_ray.plan.preparation import Train
-from stir_ray.stages import room
+from stir_ray.stages.bench import room
+from stir_ray.stages.bench.workbench import Workbench
+from stir_ray.stages.ledger.verify import Finding, verify
 from stir_ray.stages.train import train_model
-from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings
-from stir_ray.stages.workbench import Workbench
 from tests.small_job import ARCHITECTURE
 
 EPOCHS = 3

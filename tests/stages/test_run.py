@@ -28,10 +28,10 @@ from stir_ray.models import training
 from stir_ray.models.training import Epoch
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import invert
-from stir_ray.stages.asked import look
-from stir_ray.stages.reduce import reduce_job
+from stir_ray.stages.bench.workbench import Workbench
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.reduction.reduce import reduce_job
 from stir_ray.stages.study import read_study
-from stir_ray.stages.workbench import Workbench
 from tests.small_job import ARCHITECTURE, COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import finetune, invariance
 

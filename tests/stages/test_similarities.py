@@ -21,8 +21,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.measures import Measure, Similarity
 from stir_ray.plan.asked import Asked
 from stir_ray.stages import views
-from stir_ray.stages.verify import Finding, verify
-from stir_ray.stages.workbench import Workbench
+from stir_ray.stages.bench.workbench import Workbench
+from stir_ray.stages.ledger.verify import Finding, verify
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance

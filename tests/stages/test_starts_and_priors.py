@@ -17,7 +17,7 @@ from stir_ray.lake.tables import open_lake
 from stir_ray.numerics.settings import DEFAULT, PAPER, Parameterisation, Prior, Start
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.parts import content_of_settings
-from stir_ray.stages.verify import Finding, verify
+from stir_ray.stages.ledger.verify import Finding, verify
 from tests.small_job import COUNT, small_job
 from workflows import invariance
 

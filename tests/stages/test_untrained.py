@@ -14,10 +14,10 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import MODELS, TRAININGS
 from stir_ray.lake.tables import open_lake
 from stir_ray.models.architectures import build
-from stir_ray.stages.asked import look
-from stir_ray.stages.forecast import inspected
-from stir_ray.stages.unused import unused
-from stir_ray.stages.verify import Finding, verify
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.ledger.forecast import inspected
+from stir_ray.stages.ledger.unused import unused
+from stir_ray.stages.ledger.verify import Finding, verify
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import invariance
 

@@ -20,9 +20,9 @@ from stir_ray.lake.objects import Objects
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, SUBSPACES
 from stir_ray.lake.tables import Lake, build, open_lake
 from stir_ray.plan.measurement import Compare
-from stir_ray.stages.asked import look
+from stir_ray.stages.ledger.asked import look
+from stir_ray.stages.ledger.verify import Finding, verify
 from stir_ray.stages.study import read_study
-from stir_ray.stages.verify import Finding, verify
 from stir_ray.stages.work import WorkerSettings, make_worker
 from tests.lake.values import example
 from tests.small_job import LAYERS, SEEDS, small_job

@@ -13,9 +13,9 @@ from stir_ray.plan.words import counted, spelled, timed
 from stir_ray.report import style
 from stir_ray.report.summary import of_convergence
 from stir_ray.secrets import without_secrets
-from stir_ray.stages.rates import device_seconds
-from stir_ray.stages.reduce import Reduced
-from stir_ray.stages.runs import Run
+from stir_ray.stages.ledger.rates import device_seconds
+from stir_ray.stages.ledger.runs import Run
+from stir_ray.stages.reduction.reduce import Reduced
 from stir_ray.version import __version__
 
 _ASSUMED = (

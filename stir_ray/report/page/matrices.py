@@ -17,7 +17,7 @@ from stir_ray.report.over_epochs import (
 )
 from stir_ray.report.page.values import counts, ten_thousandths
 from stir_ray.report.readings import Matrix, compared_models, epochs_of
-from stir_ray.stages.matrices import ESTIMATORS
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 MOST_CELLS = 15_000
 """Of one matrix over all epochs shown: 100 epochs of 12 × 12. Of more, epochs are left out."""

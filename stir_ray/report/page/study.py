@@ -21,9 +21,9 @@ from stir_ray.report.page.plots import (
 )
 from stir_ray.report.page.values import decimals
 from stir_ray.report.strongest import hypothesis_of, prefixes_of, summary_of
-from stir_ray.stages.analyse_job import Analysed
-from stir_ray.stages.samples import samples
-from stir_ray.stages.trajectories import Trajectory
+from stir_ray.stages.analysis.of_job import Analysed
+from stir_ray.stages.analysis.samples import samples
+from stir_ray.stages.analysis.trajectories import Trajectory
 
 _SHOWN = 5
 """Hypotheses of a family that the page lists; the table `hypotheses` has all."""

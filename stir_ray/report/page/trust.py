@@ -28,8 +28,8 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.convergence import CRITERION, ENOUGH
-from stir_ray.stages.matrices import ESTIMATORS
+from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 _WORDS = (
     (

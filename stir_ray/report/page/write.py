@@ -14,8 +14,8 @@ from stir_ray.report.page.about import about, worked
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.report.publish import Beside, ReducedJob, write_figures
 from stir_ray.report.style import naming
-from stir_ray.stages.made_from import analysis_inputs
-from stir_ray.stages.runs import Run, runs_of
+from stir_ray.stages.ledger.runs import Run, runs_of
+from stir_ray.stages.reduction.made_from import analysis_inputs
 from stir_ray.version import __version__
 
 _DRAWING = 5

@@ -17,9 +17,9 @@ from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
 from stir_ray.report.kept_images import Labelled, Taken
 from stir_ray.report.page.about import About
 from stir_ray.report.page.job import Shown, page_of
-from stir_ray.stages.analyse import analyse
-from stir_ray.stages.analyse_job import Analysed
-from stir_ray.stages.analysis_tables import analysis_tables
+from stir_ray.stages.analysis.analyse import analyse
+from stir_ray.stages.analysis.of_job import Analysed
+from stir_ray.stages.analysis.tables import analysis_tables
 from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
 from tests.report.test_analysed import PAPER

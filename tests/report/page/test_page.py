@@ -26,8 +26,8 @@ from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
 from stir_ray.report.page.write import is_current
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
-from stir_ray.stages.analyse import analyse
-from stir_ray.stages.convergence import ENOUGH
+from stir_ray.stages.analysis.analyse import analyse
+from stir_ray.stages.reduction.convergence import ENOUGH
 from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
 from tests.report.test_analysed import PAPER, analysed

@@ -1,0 +1,125 @@
+"""How far the r of every hypothesis could have been off, had other seeds or images been drawn."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+import numpy as np
+
+from stir_ray.identity import derive_seed
+from stir_ray.numerics import statistics
+from stir_ray.stages.analysis.samples import Sample, over_seeds
+from stir_ray.stages.halves import Halves
+
+_RESAMPLES = 1000
+
+
+def summaries_of(
+    screening: statistics.Screening, means: Mapping[str, np.ndarray], layers: Sequence[int]
+) -> np.ndarray:
+    """Every hypothesis, (hypothesis, ..., epoch)."""
+    return np.stack([one.summary(means, layers=layers) for one in screening.hypotheses])
+
+
+def interval_over_seeds(
+    sample: Sample, screening: statistics.Screening
+) -> statistics.Interval | None:
+    """Of r of each hypothesis, over the seeds of the inversions; None with fewer than 2."""
+    if sample.seeds < 2:
+        return None
+    names = list(sample.curves)
+    values = np.stack([sample.curves[name] for name in names])
+
+    @cache
+    def r(seeds: tuple[int, ...]) -> np.ndarray:
+        means = {
+            name: over_seeds(curve[list(seeds)]) for name, curve in zip(names, values, strict=True)
+        }
+        summaries = summaries_of(screening, means, sample.layers)
+        return statistics.pearson(summaries[:, None], sample.accuracy).averaged().r
+
+    # Of the few seeds there are, the same ones are drawn again and again.
+    seeds = statistics.Sample(np.arange(values.shape[1]), {"seed": (0,)})
+    return statistics.bootstrap(
+        lambda drawn: r(tuple(sorted(drawn.tolist()))),
+        [seeds],
+        generator=np.random.default_rng(derive_seed("bootstrap of seeds", sample.name)),
+        resamples=_RESAMPLES,
+    )
+
+
+def interval_over_images(
+    sample: Sample, screening: statistics.Screening
+) -> statistics.Interval | None:
+    """Of r of each hypothesis, over random halves of the images; None where there are none.
+
+    Accuracy is held fast where that of halves is not known. Curves of a half are noisier, and
+    noise draws r towards 0: the interval leans that way.
+    """
+    halves = sample.halves
+    if halves is None:
+        return None
+    means = {name: over_seeds(np.moveaxis(curve, 1, 0)) for name, curve in halves.curves.items()}
+    summaries = summaries_of(screening, means, sample.layers)
+    tested = [sample.accuracy] * halves.count if halves.accuracy is None else halves.accuracy
+    repeated = [
+        statistics.pearson(summaries[:, half, None], of_half).averaged().r
+        for half, of_half in enumerate(tested)
+    ]
+    return statistics.percentiles(screening.r, np.stack(repeated))
+
+
+def doubt_of_images(over_images: statistics.Interval | None, place: int) -> Iterator[str]:
+    """What an interval over images says of one hypothesis, in a sentence."""
+    if over_images is None or np.isnan(over_images.low[place]):
+        return
+    low, high = over_images.low[place], over_images.high[place]
+    doubt = ": its sign may be that of these images alone" if low <= 0 <= high else ""
+    yield f"Of other images r would mostly lie between {low:.2f} and {high:.2f}{doubt}."
+
+
+def said_of_seeds(seeds: Mapping[str, int]) -> Iterator[str]:
+    """What an interval over seeds is of.
+
+    Args:
+        seeds: how many each family has; 0 of what no inversion takes part in.
+    """
+    most = max(seeds.values())
+    if most == 1:
+        yield "One seed of the inversions: no interval over seeds."
+    elif most:
+        yield (
+            f"The interval over seeds is of {most} noise starts of the inversions, not of "
+            "trainings: how much another training would differ, only another training can tell."
+        )
+    of_none = [family for family, count in seeds.items() if not count]
+    if of_none:
+        yield (
+            f"No inversion takes part in {' or '.join(of_none)}: nothing varies with its seed, and "
+            "there is no interval over seeds."
+        )
+
+
+def said_of_images(halves: Halves | None, without: Sequence[str]) -> Iterator[str]:
+    """The same of an interval over images.
+
+    Args:
+        halves: of the images.
+        without: names of the families that have no such interval.
+    """
+    if halves is None:
+        yield (
+            "No interval over images: scores of all of them together are what is known; a job with "
+            "`half_samples: 200` measures random halves of them too."
+        )
+        return
+    yield (
+        f"The interval over images is of {halves.count} random halves of them, the same ones at "
+        "every epoch; nor does it say how much another training would differ."
+    )
+    if halves.accuracy is None:
+        yield (
+            "In it accuracy is as measured: which test images are right is known with `robustness` "
+            "alone."
+        )
+    if without:
+        yield f"No interval over images of {', '.join(without)}: not measured of halves."

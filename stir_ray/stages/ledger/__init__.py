@@ -1,0 +1,1 @@
+"""What the lake knows of jobs: asked, done, failed, spent, promised, right and unused."""

@@ -1,0 +1,33 @@
+"""How fast earlier runs were, by the records that they left in the lake."""
+
+from collections.abc import Iterator
+
+from stir_ray.lake.tables import Lake
+from stir_ray.plan.estimate import CPU, Measured, Rate, rate_of
+from stir_ray.stages.ledger.runs import Run, all_runs
+
+
+def measured_rate(lake: Lake) -> Rate | None:
+    """The rate of the device that a run of this lake used last, over all runs on such devices."""
+    runs = [run for run in all_runs(lake) if any(_work(run))]
+    if not runs:
+        return None
+    device = [one.device for one in _work(runs[-1])][-1]
+    on_it = [run for run in runs if any(one.device == device for one in _work(run))]
+    return rate_of((one for run in on_it for one in _work(run)), device=device, runs=len(on_it))
+
+
+def device_seconds(run: Run, stage: str, seconds: float) -> float:
+    """Of its devices, where workers that share a GPU have a part of one each."""
+    names = run.devices.get(stage, ())
+    share = 1.0 if CPU in names else run.gpus_per_worker or 1.0
+    return seconds * share
+
+
+def _work(run: Run) -> Iterator[Measured]:
+    """What a run did on devices of one kind; what it did on several cannot be told apart."""
+    for stage, took in run.stages.items():
+        names = run.devices.get(stage, ())
+        if len(names) == 1 and took.flops > 0 and took.flops_seconds > 0:
+            seconds = device_seconds(run, stage, took.flops_seconds)
+            yield Measured(stage, names[0], took.flops, seconds)
