@@ -22,7 +22,7 @@ from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"
 _PAGE = "compared"
-_PAGE_DRAWING = 3
+_PAGE_DRAWING = 4
 """Bumped by hand when the page of equal results comes to look different."""
 _MOST_NAMED = 3
 _DIGEST_DIGITS = 8

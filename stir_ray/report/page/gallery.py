@@ -97,7 +97,7 @@ def gallery_section(found: Labelled, *, residual_limit: float) -> GallerySection
         "the two for."
         if has_classes
         else "Choose an image to see it large, beside its original. What models take the images "
-        "for is not stored: `predictions: true` in the job file computes it, for models that have "
+        "for is not stored: “predictions: true” in the job file computes it, for models that have "
         "a classifier."
     )
     return GallerySection(albums, note)

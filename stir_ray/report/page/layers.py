@@ -33,6 +33,8 @@ from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 LAYER = "layer (transformer block)"
 DIFFERENCE = "difference of STIR"
+_SAID_AS_ZERO = 0.005
+"""Two decimals are said."""
 SIDES = {"learning": "ft", "forgetting": "pt", "cka_divergence": None}
 """Whose inversions a metric rests on: of the compared model, of the pretrained one, of none."""
 TITLES = {
@@ -209,6 +211,8 @@ def _where_they_part(results: xr.Dataset) -> Iterator[str]:
         if not np.isfinite(apart).any():
             continue
         most = int(np.nanargmax(np.abs(apart)))
+        if abs(apart[most]) < _SAID_AS_ZERO:
+            continue
         yield (
             f"{style.model_at(model, epoch).capitalize()}: the two are furthest apart in layer "
             f"{forgetting.layers[most]}, where forgetting is {said(forgetting.mean[most])} and "

@@ -12,7 +12,7 @@ from stir_ray.report.readings import Numbers
 SCALE = 10_000
 """Numbers of matrices are whole ten-thousandths: half as long as decimals, of which there are
 hundreds of thousands."""
-_DECIMALS = 4
+_DIGITS = 4
 # A browser ends a script at `</script`, wherever that stands, and may take `<!--` for a comment.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
@@ -26,9 +26,9 @@ def ten_thousandths(values: Numbers) -> list[Any]:
 
 
 def decimals(values: Numbers) -> list[float | None]:
-    """The same with a few decimals, of one axis."""
+    """Numbers of one axis with a few significant digits; None where a value is missing."""
     return [
-        round(float(value), _DECIMALS) if np.isfinite(value) else None for value in np.array(values)
+        float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None for value in np.array(values)
     ]
 
 

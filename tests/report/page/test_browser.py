@@ -145,6 +145,18 @@ def test_the_tables_of_a_figure_say_its_numbers_spreads_and_bands(page: Page, ma
             assert text == "missing" or (len(numbers) >= 3 and " to " in text)
 
 
+def test_a_matrix_of_zeros_has_no_compression(
+    opened: Opener, made: Shown, tmp_path: Path
+) -> None:
+    assert made.results is not None
+    still = made.results.assign(flow=made.results["flow"] * 1e-4)
+    page = opened(written(replace(made, results=still), tmp_path / "still.html"))
+    choose(page, "Invariance flow")
+    found = page.locator("#matrix .found").inner_text()
+    assert "nothing flows" in found
+    assert "Compression" not in found
+
+
 def test_a_missing_cell_is_missing_and_not_zero(page: Page) -> None:
     choose(page, "Forgetting")
     shown_values = as_numbers(heat(page))

@@ -23,7 +23,7 @@ from stir_ray.report.page.gallery import gallery_section
 from stir_ray.report.page.job import page_of
 from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
-from stir_ray.report.page.values import SCALE, embedded, said, ten_thousandths
+from stir_ray.report.page.values import SCALE, decimals, embedded, said, ten_thousandths
 from stir_ray.report.page.write import is_current
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
 from stir_ray.stages.analysis.analyse import analyse
@@ -51,6 +51,20 @@ def test_numbers_are_kept_to_four_decimals_and_gaps_stay_gaps() -> None:
     values = np.array([[0.12344, -1.00006, np.nan], [1e-9, np.inf, 0.99996]])
     assert ten_thousandths(values) == [[1234, -10001, None], [0, None, 10000]]
     assert SCALE == 10_000
+
+
+def test_small_numbers_of_an_axis_keep_their_digits() -> None:
+    values = np.array([8.33333e-5, -0.000312345, 0.98765432, 123.456, 0.0, np.nan])
+    assert decimals(values) == [8.333e-5, -0.0003123, 0.9877, 123.5, 0.0, None]
+
+
+def test_two_that_hardly_differ_are_not_said_to_part(tmp_path: Path) -> None:
+    made = shown(tmp_path)
+    assert made.results is not None
+    names = [f"{name}{end}" for name in ("forgetting", "cka_divergence") for end in ("", "_std")]
+    still = made.results.assign({name: made.results[name] * 1e-4 for name in names})
+    assert b"furthest apart" in page_of(made, mark="made up")
+    assert b"furthest apart" not in page_of(replace(made, results=still), mark="made up")
 
 
 def test_infinite_numbers_are_refused_rather_than_written() -> None:

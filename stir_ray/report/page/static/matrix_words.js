@@ -47,6 +47,8 @@ function keyEntry(text, background) {
   return element("li", {}, swatch, element("span", {}, text));
 }
 
+const SHOWN_AS_ZERO = 0.005;
+
 /** What there is to see, in a sentence. */
 function foundIn(matrix) {
   const places = matrix.rows.flatMap((_, r) => matrix.columns.map((_, c) => [r, c]));
@@ -55,6 +57,9 @@ function foundIn(matrix) {
   const gaps = places.length - values(() => true).length;
   const missing = gaps ? ` ${gaps} of ${places.length} cells are missing.` : "";
   if (matrix.kind.hasTriangles) {
+    const all = values(() => true);
+    if (all.length && all.every((one) => Math.abs(one) < SHOWN_AS_ZERO))
+      return `No cell is ${SHOWN_AS_ZERO} or more from 0: nothing flows.${missing}`;
     const side = (name) => shareAbove(values((r, c) => sideOf(matrix, r, c) === name));
     return `Compression: ${side("compression")}. Expansion: ${side("expansion")}.${missing}`;
   }

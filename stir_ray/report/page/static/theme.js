@@ -16,6 +16,7 @@ function axis(title) {
   return {
     title: { text: plain(title), font: { size: 12, color: tone("soft") }, standoff: 8 },
     tickfont: { size: 11, color: tone("soft") },
+    exponentformat: "power",
     gridcolor: tone("grid"),
     linecolor: tone("line"),
     zeroline: false,
