@@ -12,7 +12,7 @@ from stir_ray.report.readings import Numbers
 SCALE = 10_000
 """Numbers of matrices are whole ten-thousandths: half as long as decimals, of which there are
 hundreds of thousands."""
-_DIGITS = 4
+_PLACES = 4
 # A browser ends a script at `</script`, wherever that stands, and may take `<!--` for a comment.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
@@ -26,10 +26,12 @@ def ten_thousandths(values: Numbers) -> list[Any]:
 
 
 def decimals(values: Numbers) -> list[float | None]:
-    """Numbers of one axis with a few significant digits; None where a value is missing."""
-    return [
-        float(f"{value:.{_DIGITS}g}") if np.isfinite(value) else None for value in np.array(values)
-    ]
+    """Numbers of one axis, to four decimals, and small ones to four digits; None if missing."""
+    return [_short(float(value)) if np.isfinite(value) else None for value in np.array(values)]
+
+
+def _short(value: float) -> float:
+    return round(value, _PLACES) if abs(value) >= 1 else float(f"{value:.{_PLACES}g}")
 
 
 def said(value: float) -> str:

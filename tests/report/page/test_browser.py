@@ -145,9 +145,7 @@ def test_the_tables_of_a_figure_say_its_numbers_spreads_and_bands(page: Page, ma
             assert text == "missing" or (len(numbers) >= 3 and " to " in text)
 
 
-def test_a_matrix_of_zeros_has_no_compression(
-    opened: Opener, made: Shown, tmp_path: Path
-) -> None:
+def test_a_matrix_of_zeros_has_no_compression(opened: Opener, made: Shown, tmp_path: Path) -> None:
     assert made.results is not None
     still = made.results.assign(flow=made.results["flow"] * 1e-4)
     page = opened(written(replace(made, results=still), tmp_path / "still.html"))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from stir_ray.report.further import Further
 from stir_ray.report.page.further import further_section
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.report.page.plots import Plot
+from stir_ray.report.page.values import decimals
 from tests.report.further import by_measure, metamers, unchanged
 from tests.report.page.made import shown
 from tests.report.synthetic import IMAGES, Shape, stir
@@ -37,7 +39,7 @@ def plots(made: Shown) -> dict[str, Plot]:
 
 def with_gap(values: np.ndarray) -> list[float | None]:
     """As a page carries them."""
-    return [None if n == GAP else round(float(value), 4) for n, value in enumerate(values)]
+    return [None if n == GAP else one for n, one in enumerate(decimals(values))]
 
 
 def test_every_measure_is_explained_and_none_that_is_not_asked_for_has_a_place(
@@ -76,7 +78,12 @@ def test_numbers_are_those_of_the_tables_and_missing_ones_are_none(plots: dict[s
     assert shared.y == with_gap(np.diagonal(by_measure(scores, "rbf_cka").mean(axis=0)))
 
 
-def test_a_point_that_rests_on_bad_inversions_is_marked(plots: dict[str, Plot]) -> None:
+def test_a_point_that_rests_on_bad_inversions_is_marked(made: Shown) -> None:
+    assert made.results is not None
+    converged = made.results.assign(stir_unbiased=xr.ones_like(made.results["stir_unbiased"]))
+    section = further_section(converged, made.further)
+    assert section is not None
+    plots = {plot.id: plot for plot in section.plots}
     # The made-up results count images above the limit from 65 % of the depth on.
     doubtful = [layer / 7 >= 0.65 for layer in SHAPE.layers]
     own = plots["unchanged"].variants[0].panels[1].lines[2]

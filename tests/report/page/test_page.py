@@ -54,8 +54,8 @@ def test_numbers_are_kept_to_four_decimals_and_gaps_stay_gaps() -> None:
 
 
 def test_small_numbers_of_an_axis_keep_their_digits() -> None:
-    values = np.array([8.33333e-5, -0.000312345, 0.98765432, 123.456, 0.0, np.nan])
-    assert decimals(values) == [8.333e-5, -0.0003123, 0.9877, 123.5, 0.0, None]
+    values = np.array([8.33333e-5, -0.000312345, 0.98765432, 123.45678, 0.0, np.nan])
+    assert decimals(values) == [8.333e-5, -0.0003123, 0.9877, 123.4568, 0.0, None]
 
 
 def test_two_that_hardly_differ_are_not_said_to_part(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_of_more_cells_than_there_is_room_for_epochs_are_left_out_and_said(
 
 def test_what_nobody_predicted_is_said(tmp_path: Path) -> None:
     found = replace(images((1,)), taken={})
-    assert "`predictions: true`" in gallery_section(found, residual_limit=0.5).note
+    assert "“predictions: true”" in gallery_section(found, residual_limit=0.5).note
 
 
 @pytest.mark.parametrize(
