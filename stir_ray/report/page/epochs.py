@@ -6,7 +6,7 @@ import pandas as pd
 import xarray as xr
 
 from stir_ray.report import style
-from stir_ray.report.over_epochs import doubtful_layers, metric_curves
+from stir_ray.report.over_epochs import Curves, doubtful_layers, metric_curves
 from stir_ray.report.page.corrupted import corrupted_plots
 from stir_ray.report.page.layers import SIDES, TITLES
 from stir_ray.report.page.plots import (
@@ -78,11 +78,11 @@ def _of_model(results: xr.Dataset, model: str) -> Plot:
     return Plot(f"epochs-{model}", f"The {name} model, layer by layer", "CKA estimator", variants)
 
 
-def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Panel:
-    found = metric_curves(results, metric, model=model, estimator=estimator)
+def layer_lines(found: Curves, results: xr.Dataset, metric: str, model: str) -> list[Line]:
+    """A line over the epochs for each layer; doubtful where the metric of that layer is."""
     epochs, colours = epochs_of(results, model), layer_colours(len(found.layers))
     doubts = doubts_over_epochs(results, metric, model, found.layers)
-    lines = [
+    return [
         Line(
             f"layer {layer}",
             colours[place],
@@ -95,6 +95,11 @@ def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Pane
         )
         for place, layer in enumerate(found.layers)
     ]
+
+
+def _panel(results: xr.Dataset, metric: str, model: str, estimator: str) -> Panel:
+    found = metric_curves(results, metric, model=model, estimator=estimator)
+    lines = layer_lines(found, results, metric, model)
     measured = "CKA" if metric == "cka_divergence" else "STIR"
     return Panel(TITLES[metric], "epoch", f"difference of {measured}", lines)
 

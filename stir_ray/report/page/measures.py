@@ -11,21 +11,18 @@ from stir_ray.plan.words import enumerated
 from stir_ray.report import style
 from stir_ray.report.by_measure import ByMeasure, measured, quantities
 from stir_ray.report.further import last_epochs_with
-from stir_ray.report.page.epochs import doubts_over_epochs
+from stir_ray.report.page.epochs import layer_lines
 from stir_ray.report.page.layers import LAYER, doubts_by_layer
 from stir_ray.report.page.plots import (
     GREY,
     LINE_COLOURS,
-    SYMBOLS,
     Line,
     Panel,
     Plot,
     Variant,
-    layer_colours,
     line_of,
     model_look,
 )
-from stir_ray.report.page.values import counts, decimals
 from stir_ray.report.readings import Curve, epochs_of, sample_note
 from stir_ray.stages.reduction.matrices import ESTIMATORS
 
@@ -117,27 +114,15 @@ _SHUFFLED: dict[str, Any] = {"colour": GREY, "symbol": "cross", "dash": "dot"}
 
 def _over_epochs(every: Sequence[ByMeasure], quantity: str, estimator: str) -> Variant:
     panels = [
-        Panel(one.name, "epoch", _Y, list(_by_layer(one, quantity, estimator)), rules=())
+        Panel(one.name, "epoch", _Y, _by_layer(one, quantity, estimator), rules=())
         for one in _with(every, estimator)
     ]
     return Variant(f"{quantity}, {estimator}", panels, _left_out(every, estimator))
 
 
-def _by_layer(one: ByMeasure, quantity: str, estimator: str) -> Iterator[Line]:
+def _by_layer(one: ByMeasure, quantity: str, estimator: str) -> list[Line]:
     score, direction = quantities(one.model)[quantity]
     found = one.curves(score, direction, suffix=ESTIMATORS[estimator])
-    epochs, colours = epochs_of(one.results, one.model), layer_colours(len(found.layers))
     # No inversion takes part in how alike the models see the images themselves.
     metric = "forgetting" if score == "stir" else "cka_divergence"
-    doubts = doubts_over_epochs(one.results, metric, one.model, found.layers)
-    for place, layer in enumerate(found.layers):
-        yield Line(
-            f"layer {layer}",
-            colours[place],
-            epochs,
-            decimals(found.mean[:, place]),
-            std=decimals(found.std[:, place]),
-            seeds=counts(found.seeds[:, place]),
-            symbol=SYMBOLS[place % len(SYMBOLS)],
-            doubtful=doubts[place],
-        )
+    return layer_lines(found, one.results, metric, one.model)
