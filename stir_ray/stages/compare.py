@@ -11,11 +11,11 @@ from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
-from stir_ray.stages.half_samples import store_half_samples
-from stir_ray.stages.predictions import store_predictions
+from stir_ray.stages.measures.half_samples import store_half_samples
+from stir_ray.stages.measures.predictions import store_predictions
+from stir_ray.stages.measures.similarities import compare_by
+from stir_ray.stages.measures.subspaces import compare_subspaces
 from stir_ray.stages.seen import baselines, real_seen, seen
-from stir_ray.stages.similarities import compare_by
-from stir_ray.stages.subspaces import compare_subspaces
 from stir_ray.stages.views import View, scores
 
 

@@ -12,7 +12,7 @@ from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.compare import compare_layer
-from stir_ray.stages.metamers import store_metamers
+from stir_ray.stages.measures.metamers import store_metamers
 from stir_ray.stages.search import Inverted, Search
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from stir_ray.identity import derive_seed
 from stir_ray.numerics import statistics
 from stir_ray.stages.analysis.samples import Sample, over_seeds
-from stir_ray.stages.halves import Halves
+from stir_ray.stages.measures.halves import Halves
 
 _RESAMPLES = 1000
 

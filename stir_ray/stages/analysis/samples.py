@@ -7,7 +7,7 @@ import numpy as np
 
 from stir_ray.numerics import statistics
 from stir_ray.stages.analysis.trajectories import Trajectory
-from stir_ray.stages.halves import Halves
+from stir_ray.stages.measures.halves import Halves
 from stir_ray.stages.reduction.matrices import OF_NO_SEED
 
 _MIXED = "learning and forgetting"

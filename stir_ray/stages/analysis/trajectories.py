@@ -9,7 +9,7 @@ import pandas as pd
 
 from stir_ray.job import Job
 from stir_ray.plan.checkpoints import Role
-from stir_ray.stages.halves import Halves, Places, halves_measured
+from stir_ray.stages.measures.halves import Halves, Places, halves_measured
 from stir_ray.stages.reduction.matrices import ESTIMATORS, curves_by_seed
 
 CLEAN = 0

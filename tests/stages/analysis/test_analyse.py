@@ -14,8 +14,8 @@ from stir_ray.stages.analysis.analyse import Analysis, analyse
 from stir_ray.stages.analysis.samples import over_seeds
 from stir_ray.stages.analysis.tables import analysis_tables
 from stir_ray.stages.analysis.trajectories import Trajectory
-from stir_ray.stages.halves import Halves
 from stir_ray.stages.ledger.values import odd_values
+from stir_ray.stages.measures.halves import Halves
 from tests import reference
 
 DIGITISED = 0.001

@@ -31,10 +31,10 @@ from stir_ray.plan.asked import Asked
 from stir_ray.plan.cost import cost
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.stages.bench.workbench import Workbench
-from stir_ray.stages.halves import halves_of
 from stir_ray.stages.ledger.asked import look
 from stir_ray.stages.ledger.unused import unused
 from stir_ray.stages.ledger.verify import Finding, verify
+from stir_ray.stages.measures.halves import halves_of
 from stir_ray.stages.reduction.tested import evaluations
 from stir_ray.stages.seen import seen
 from stir_ray.stages.study import read_study

@@ -10,7 +10,7 @@ from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
-from stir_ray.stages.halves import halves_of
+from stir_ray.stages.measures.halves import halves_of
 from stir_ray.stages.seen import real_seen
 from stir_ray.stages.views import View
 

@@ -16,7 +16,7 @@ from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.lake.tables import open_lake
 from stir_ray.numerics.subspace import resolved_directions
-from stir_ray.stages.subspaces import similarity
+from stir_ray.stages.measures.subspaces import similarity
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS
 from workflows import invariance
