@@ -63,8 +63,9 @@ class InversionChoice(Value):
     take every step. Results say after how many steps each was found."""
     precision: Precision = Precision.AUTO
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
-    `auto`, the fastest of the worker's device: bfloat16 where it has units for it, else float32.
-    Whatever is measured of the images found is of float32 products."""
+    `auto`: bfloat16 where the worker's device has units for it (on a CPU, if the model's blocks are
+    192 units wide or more: below, it would be slower), else float32. Whatever is measured of the
+    images found is of float32 products."""
     start: Start = Start.NOISE
     """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all
     seeds; or `other_image` of the set, drawn by seed."""

@@ -16,7 +16,7 @@ from stir_ray.notebook.models import chosen_layers, depth_of, frozen, images_for
 from stir_ray.notebook.viewing import Look
 from stir_ray.numerics import controversial as numerics
 from stir_ray.numerics.controversial import Controversy
-from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.precision import products_in, resolved
 from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.numerics.starts import start_of
 
@@ -71,7 +71,9 @@ def controversial(
     pair = zip((first, second), layers, strict=True)
     same, different = (_seen(model, number, shown, look) for model, number in pair)
     start = start_of(how.start, images=shown, image_ids=range(len(shown)), seed=seed)
-    dispute = _Dispute(same, different, how, weight, enough)
+    width = min(first.width or 0, second.width or 0)
+    settled = replace(how, precision=resolved(how.precision, shown, width=width))
+    dispute = _Dispute(same, different, settled, weight, enough)
     with products_in(Precision.FLOAT32):
         micro = look.at_once(first, len(shown), lambda: dispute.footprint(shown, start))
         parts = micro.each(len(shown), lambda rows: dispute.settled(shown[rows], start[rows]))
@@ -81,6 +83,7 @@ def controversial(
         "representation": representation,
         "seed": seed,
         "iterations": how.iterations,
+        "precision": str(settled.precision),
         "weight": weight,
         "enough": enough,
     }

@@ -1,7 +1,7 @@
 """Inversions of a model's layers, made once and shown to as many models as one likes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,10 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stir_ray.models.representations import representation as represented
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
-from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.precision import products_in, resolved
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
@@ -40,7 +39,7 @@ class Inversions(Viewed):
     Attributes:
         image_ids: that noise was drawn by.
         seed: of the starts.
-        settings: of the inversions.
+        settings: of the inversions; `auto` is there as what it was.
         of_layer: the inverted images of every layer, and how good they are.
     """
 
@@ -124,7 +123,8 @@ def invert(
     """
     own = frozen(model) if device is None else frozen(model, device=device)
     viewed = Viewed.of(own, images, layers, Look(representation, batch))
-    count, how = len(viewed.images), settings_of(settings)
+    count, asked = len(viewed.images), settings_of(settings)
+    how = replace(asked, precision=resolved(asked.precision, viewed.images, width=own.width))
     ids = tuple(range(count)) if image_ids is None else tuple(int(one) for one in image_ids)
     if len(ids) != count or len(set(ids)) != count:
         raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
@@ -144,7 +144,7 @@ def invert(
 
 def _inverted(viewed: Viewed, layer: int, start: Tensor, settings: InversionSettings) -> Inverted:
     model, images = viewed.model, viewed.images
-    search = Search(represented(model, layer=layer, kind=viewed.look.kind), settings)
+    search = Search.of(model, layer=layer, kind=viewed.look.kind, settings=settings)
     micro = viewed.look.at_once(model, len(images), lambda: search.footprint(images, start))
     with products_in(Precision.FLOAT32):
         return search.inverted(images, start, micro)

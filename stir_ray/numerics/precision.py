@@ -18,24 +18,34 @@ if TYPE_CHECKING:
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
 
 
-def fastest(device: torch.device) -> Precision:
+_WIDE = 192
+"""Units of a block below which bfloat16 gains nothing on a CPU: changing types takes longer than
+products save. Measured on two cores with avx512_bf16, not with AMX."""
+
+
+def fastest(device: torch.device, *, width: int | None = None) -> Precision:
     """What `Precision.AUTO` is on a device: bfloat16 where it has units for its products.
 
-    A CPU without them computes bfloat16 products a hundred times slower than float32 ones.
+    A CPU without them computes bfloat16 products a hundred times slower than float32 ones, and one
+    that has them is slower with them in a narrow model.
+
+    Args:
+        device: that computes.
+        width: units of a block of the model; one that is not known counts as narrow.
     """
     if device.type == "cuda":
         # Also true where it is only emulated, unless told otherwise.
-        has_units = torch.cuda.is_bf16_supported(including_emulation=False)
+        gains = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        has_units = device.type == "cpu" and _cpu_has_bfloat16()
-    return Precision.BFLOAT16 if has_units else Precision.FLOAT32
+        gains = device.type == "cpu" and (width or 0) >= _WIDE and _cpu_has_bfloat16()
+    return Precision.BFLOAT16 if gains else Precision.FLOAT32
 
 
-def resolved(precision: Precision, images: Images) -> Precision:
+def resolved(precision: Precision, images: Images, *, width: int | None = None) -> Precision:
     """What is computed in, of images of some type on some device; float64 is left alone."""
     if images.dtype != torch.float32:
         return Precision.FLOAT32
-    return fastest(images.device) if precision is Precision.AUTO else precision
+    return fastest(images.device, width=width) if precision is Precision.AUTO else precision
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Precision(StrEnum):
     """
 
     AUTO = "auto"
-    """The fastest that a device has of those below."""
+    """Bfloat16 or float32: the faster one, for what is known of device and model."""
     FLOAT32 = "float32"
     TF32 = "tf32"
     """Float32 with 10 bits of mantissa, on GPUs that have it; float32 elsewhere."""

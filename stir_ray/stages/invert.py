@@ -5,8 +5,7 @@ from torch import Tensor
 
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.lake.tables import build
-from stir_ray.models.representations import representation
-from stir_ray.numerics.precision import resolved
+from stir_ray.numerics.settings import Precision
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
@@ -32,7 +31,8 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
     if at_hand and task.inversion_part not in missing:
         images = bench.inverted(task.images_part)
     else:
-        inverted = _inverted(task, bench)
+        search = _search(task, bench)
+        inverted = _inverted(task, bench, search)
         if _missing(task, bench) != missing:
             # Another worker stores the same inversion, perhaps from another kind of device: what
             # it stored stays, and whatever is still missing is made anew to go with that.
@@ -41,9 +41,9 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         bench.meter.note(median_residual=float(inverted.residual.median()))
         images = inverted.images
         if task.keep != 0 and task.images_part in missing:
-            _store_images(task, bench, images)
+            _store_images(task, bench, images, search.settings.precision)
         if task.inversion_part in missing:
-            _store_record(task, bench, inverted)
+            _store_record(task, bench, inverted, search.settings.precision)
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, bench)
     if task.question.metamers and task.metamers_part in missing:
@@ -54,11 +54,15 @@ def _missing(task: Invert, bench: Workbench) -> set[Part]:
     return {part for part in task.outputs if not bench.is_stored(part)}
 
 
-def _inverted(task: Invert, bench: Workbench) -> Inverted:
+def _search(task: Invert, bench: Workbench) -> Search:
     question, model = task.question, bench.models.frozen(task.reference)
-    represent = representation(model, layer=task.layer, kind=question.representation)
+    kind, settings = question.representation, question.settings
+    return Search.of(model, layer=task.layer, kind=kind, settings=settings)
+
+
+def _inverted(task: Invert, bench: Workbench, search: Search) -> Inverted:
+    question = task.question
     images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
-    search = Search(represent, question.settings)
     bench.expect(
         ("invert", task.reference.architecture, task.layer, question),
         len(images),
@@ -68,7 +72,7 @@ def _inverted(task: Invert, bench: Workbench) -> Inverted:
         return search.inverted(images, starts, bench.micro)
 
 
-def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
+def _store_images(task: Invert, bench: Workbench, images: Tensor, precision: Precision) -> None:
     kept = images[: task.keep].cpu().numpy()
     image_ids = bench.image_set(task.question).ids[: len(kept)]
     table = build(
@@ -81,11 +85,10 @@ def _store_images(task: Invert, bench: Workbench, images: Tensor) -> None:
             "image": kept.astype(np.float16),
         },
     )
-    precision = _precision(task, bench)
-    bench.write(task.images_part, table, is_shared=task.keep is None, precision=precision)
+    bench.write(task.images_part, table, is_shared=task.keep is None, precision=str(precision))
 
 
-def _store_record(task: Invert, bench: Workbench, inverted: Inverted) -> None:
+def _store_record(task: Invert, bench: Workbench, inverted: Inverted, precision: Precision) -> None:
     table = build(
         INVERSIONS,
         {
@@ -98,9 +101,4 @@ def _store_record(task: Invert, bench: Workbench, inverted: Inverted) -> None:
             "steps": inverted.steps.tolist(),
         },
     )
-    bench.write(task.inversion_part, table, precision=_precision(task, bench))
-
-
-def _precision(task: Invert, bench: Workbench) -> str:
-    """What `auto` is here, or else what was asked for."""
-    return str(resolved(task.question.settings.precision, bench.image_set(task.question).images))
+    bench.write(task.inversion_part, table, precision=str(precision))

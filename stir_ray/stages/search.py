@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
+from stir_ray.numerics.precision import resolved
 from stir_ray.numerics.settings import InversionSettings
 
 
@@ -35,11 +39,19 @@ class Search:
 
     Attributes:
         represent: what the layer makes of images.
-        settings: of the inversion.
+        settings: of the inversion; their precision is never `auto`.
     """
 
     represent: Callable[[Tensor], Tensor]
     settings: InversionSettings
+
+    @classmethod
+    def of(cls, model: FrozenModel, *, layer: int, kind: str, settings: InversionSettings) -> Self:
+        """For a layer, from 1, of a model; `kind` is one of `representations.KINDS`."""
+        # Of the images' type, and on the same device.
+        precision = resolved(settings.precision, model.mean, width=model.width)
+        represent = representation(model, layer=layer, kind=kind)
+        return cls(represent, replace(settings, precision=precision))
 
     def inverted(self, images: Tensor, start: Tensor, micro: MicroBatches) -> Inverted:
         """The images inverted from `start`, slice by slice."""

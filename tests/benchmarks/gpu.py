@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from stir_ray.numerics.precision import fastest
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import limit, memory, models, options, peer
 from tests.benchmarks.clock import table, timed
@@ -102,12 +103,17 @@ def main(words: Sequence[str] | None = None) -> None:
     if on_gpu:
         print(f"{torch.cuda.get_device_name(chosen.device)}, torch {torch.__version__}")
     else:
-        print("No GPU here: the part that needs none, in small, on the CPU.")
-    # bfloat16 on a CPU without units for it is only emulated, a hundred times slower.
-    precisions = PRECISIONS if on_gpu else ("float32",)
+        print("No GPU here: what needs none, on the CPU.")
+    precisions = PRECISIONS if on_gpu else _of_this_cpu()
     for part in chosen.parts:
         print(f"\n== {part}")
         _PARTS[part](chosen, precisions)
+
+
+def _of_this_cpu() -> tuple[str, ...]:
+    """Float32, and bfloat16 where it has units for it: emulated it is a hundred times slower."""
+    best = fastest(torch.device("cpu"), width=768)  # as wide as the models that are asked about
+    return tuple(dict.fromkeys(("float32", best.value)))
 
 
 def _parity(chosen: argparse.Namespace, _precisions: Sequence[str]) -> None:

@@ -84,7 +84,24 @@ def test_a_cpu_takes_bfloat16_only_where_it_has_units_for_it(
     monkeypatch: pytest.MonkeyPatch, unit: str, expected: Precision
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True})
-    assert fastest(CPU) is expected
+    assert fastest(CPU, width=768) is expected
+
+
+def test_a_narrow_model_or_one_not_known_is_in_float32_on_any_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert fastest(CPU, width=32) is fastest(CPU) is Precision.FLOAT32
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(191, Precision.FLOAT32), (192, Precision.BFLOAT16)]
+)
+def test_auto_is_asked_with_the_width_of_the_model(
+    monkeypatch: pytest.MonkeyPatch, images: Tensor, width: int, expected: Precision
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert resolved(Precision.AUTO, images, width=width) is expected
 
 
 def test_tf32_is_allowed_only_meanwhile() -> None:

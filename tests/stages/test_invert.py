@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
+from stir_ray.lake.schemas import IMAGES, INVERSIONS
+from stir_ray.lake.tables import provenance
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import search
 from stir_ray.stages.bench.workbench import Workbench
@@ -63,6 +68,31 @@ def tasks_of(job: Job) -> list[Invert]:
     """One whose images are kept whole, and one of which a sample is kept."""
     tasks = list(read_study(look(job), lake_of(job)).inversions())
     return [next(task for task in tasks if task.keep is None), tasks[-1]]
+
+
+def test_parts_say_in_which_precision_was_searched(
+    finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished_copy()
+    other, searched = Other(job, monkeypatch), set()
+    # A CPU that would take bfloat16 for a wide model; this one is narrow, unless it is said to be.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    really = search.invert
+
+    def noted(*args: Any, settings: InversionSettings, **named: Any) -> Any:
+        searched.add(str(settings.precision))
+        return really(*args, settings=settings, **named)
+
+    for width, expected in ((16, "float32"), (192, "bfloat16")):
+        monkeypatch.setattr(FrozenModel, "width", width)
+        monkeypatch.setattr(search, "invert", noted)
+        for task in tasks_of(job):
+            other.has_done(task)
+            other.stored_after(task)
+            for schema, part in ((IMAGES, task.images_part), (INVERSIONS, task.inversion_part)):
+                assert provenance(other.lake.read(schema, part.id))["precision"] == expected
+        assert searched == {expected}
+        searched.clear()
 
 
 def test_who_is_late_replaces_nothing(other: Other) -> None:
