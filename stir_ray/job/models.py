@@ -88,8 +88,10 @@ class Training(Value):
     """The largest L2 norm of a step's gradient, which is scaled down to it; null clips none."""
     mixed_precision: Literal["none", "bf16"] = "none"
     """`bf16` computes products of a step in bfloat16; weights and tests stay in float32."""
-    augmentation: Literal["none", "standard"] = "none"
-    """`standard`: images shifted by up to an eighth of their side, and half of them mirrored."""
+    augmentation: Literal["none", "standard", "resized_crop"] = "none"
+    """`standard`: images shifted by up to an eighth of their side. `resized_crop`: a random 8 to
+    100 % of the area, of 3:4 to 4:3, scaled to the image's size, as is usual for ImageNet. Both
+    mirror half of the images."""
     seed: NonNegativeInt = 0
     """Of the initial weights, the order of the images, dropout and augmentation."""
 

@@ -1,6 +1,6 @@
 """Augmentation of training images, drawn for every image and epoch by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,13 +13,14 @@ _PADDING = 8
 """Images are padded by this part of their side: 4 pixels of CIFAR's 32, as is usual there."""
 
 
-def augmented(images: Tensor, places: Sequence[int], *, seed: int, epoch: int) -> Tensor:
-    """Images shifted by up to an eighth of their side, zeros moving in, and half of them mirrored.
+def augmented(images: Tensor, places: Sequence[int], *, how: str, seed: int, epoch: int) -> Tensor:
+    """Images changed at random.
 
     Args:
         images: (image, channel, height, width), on the CPU.
         places: of the images in their dataset. What is drawn depends on seed, epoch and place, and
             so neither on the order of the images nor on the batch that they are in.
+        how: one of `AUGMENTATIONS`.
         seed: of the training.
         epoch: of the training.
 
@@ -27,10 +28,10 @@ def augmented(images: Tensor, places: Sequence[int], *, seed: int, epoch: int) -
         Images of the same shape.
     """
     height, width = images.shape[-2:]
-    padding = [max(1, width // _PADDING), max(1, height // _PADDING)]
-    transform = v2.Compose([v2.RandomCrop((height, width), padding=padding), _MIRROR])
+    transform = AUGMENTATIONS[how](height, width)
     changed = []
-    # torchvision draws from torch's global generator.
+    # torchvision draws from torch's global generator. timm's crop would draw from Python's, from
+    # which threads that read ahead draw too, for how long they wait before they ask a store again.
     with drawn_from(0):
         for image, place in zip(images, places, strict=True):
             reseed(derive_seed("augmentation", seed, epoch, place))
@@ -38,4 +39,23 @@ def augmented(images: Tensor, places: Sequence[int], *, seed: int, epoch: int) -
     return torch.stack(changed)
 
 
-_MIRROR = v2.RandomHorizontalFlip()
+def _standard(height: int, width: int) -> Callable[[Tensor], Tensor]:
+    padding = [max(1, width // _PADDING), max(1, height // _PADDING)]
+    crop = v2.RandomCrop((height, width), padding=padding)
+    return v2.Compose([crop, v2.RandomHorizontalFlip()])
+
+
+def _resized_crop(height: int, width: int) -> Callable[[Tensor], Tensor]:
+    crop = v2.RandomResizedCrop((height, width), scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+    return v2.Compose([crop, v2.RandomHorizontalFlip()])
+
+
+AUGMENTATIONS: Mapping[str, Callable[[int, int], Callable[[Tensor], Tensor]]] = {
+    "standard": _standard,
+    "resized_crop": _resized_crop,
+}
+"""By name, the transform of an image of some height and width.
+
+`standard` shifts by up to an eighth of a side, zeros moving in. `resized_crop` takes 8 to 100 % of
+the area, 3:4 to 4:3, and scales it to the image's size (bilinear), as timm and others crop for
+ImageNet. Both mirror half of the images."""

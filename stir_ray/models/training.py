@@ -197,8 +197,13 @@ class _Run:
     def _seen(self, found: LabelledImages, places: Tensor, epoch: int) -> LabelledImages:
         """Images of some places of the dataset as the model sees them, on its device."""
         if self.settings.augmentation != "none":
-            seed = self.settings.seed
-            changed = augmented(found.images, places.tolist(), seed=seed, epoch=epoch)
+            changed = augmented(
+                found.images,
+                places.tolist(),
+                how=self.settings.augmentation,
+                seed=self.settings.seed,
+                epoch=epoch,
+            )
             found = LabelledImages(changed, found.labels)
         return found.at(slice(None), self.model.mean.device)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, get_args
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from stir_ray.job import Training
-from stir_ray.models.augmentation import augmented
+from stir_ray.models.augmentation import AUGMENTATIONS, augmented
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.objectives import LabelledImages
 from stir_ray.models.training import train
@@ -17,6 +19,7 @@ from tests.models.tiny import frozen, images
 SHAPE = (2, 16, 24)
 SOME = images(97, SHAPE)
 PLACES = list(range(97))
+every_kind = pytest.mark.parametrize("how", list(AUGMENTATIONS))
 
 
 def drawn(image: Tensor, changed: Tensor) -> tuple[int, int, bool]:
@@ -34,7 +37,7 @@ def drawn(image: Tensor, changed: Tensor) -> tuple[int, int, bool]:
 
 
 def test_images_are_shifted_by_up_to_an_eighth_of_their_side_and_half_are_mirrored() -> None:
-    changed = augmented(SOME, PLACES, seed=3, epoch=5)
+    changed = augmented(SOME, PLACES, how="standard", seed=3, epoch=5)
     assert changed.shape == SOME.shape
     draws = [drawn(*pair) for pair in zip(SOME, changed, strict=True)]
     assert {down for down, _, _ in draws} == set(range(-2, 3))
@@ -42,32 +45,51 @@ def test_images_are_shifted_by_up_to_an_eighth_of_their_side_and_half_are_mirror
     assert 30 < sum(mirrored for _, _, mirrored in draws) < 67
 
 
-def test_neither_batch_nor_order_change_what_becomes_of_an_image() -> None:
-    together = augmented(SOME, PLACES, seed=3, epoch=5)
+def test_a_resized_crop_shows_8_to_100_percent_of_the_area_and_half_are_mirrored() -> None:
+    down, right = torch.meshgrid(torch.linspace(0, 1, 32), torch.linspace(0, 1, 48), indexing="ij")
+    where = torch.stack([down, right]).expand(97, 2, 32, 48)
+    changed = augmented(where, PLACES, how="resized_crop", seed=3, epoch=5)
+    assert changed.shape == where.shape
+    rows, columns = changed[:, 0, :, 24], changed[:, 1, 16]
+    areas = (rows[:, -1] - rows[:, 0]) * (columns[:, -1] - columns[:, 0]).abs()
+    # A row and a column of pixels less than the area: from the middle of one to that of another.
+    assert (areas > 0.06).all()
+    assert (areas < 1.001).all()
+    assert areas.min() < 0.2
+    assert areas.max() > 0.8
+    assert 30 < int((columns[:, -1] < columns[:, 0]).sum()) < 67
+
+
+@every_kind
+def test_neither_batch_nor_order_change_what_becomes_of_an_image(how: str) -> None:
+    together = augmented(SOME, PLACES, how=how, seed=3, epoch=5)
     some = [83, 2, 47]
-    assert torch.equal(augmented(SOME[some], some, seed=3, epoch=5), together[some])
-    assert torch.equal(augmented(SOME[[2]], [2], seed=3, epoch=5), together[[2]])
+    assert torch.equal(augmented(SOME[some], some, how=how, seed=3, epoch=5), together[some])
+    assert torch.equal(augmented(SOME[[2]], [2], how=how, seed=3, epoch=5), together[[2]])
 
 
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"epoch": 6}])
-def test_another_epoch_and_another_seed_draw_anew(changed: dict[str, int]) -> None:
+@every_kind
+def test_another_epoch_and_another_seed_draw_anew(how: str, changed: dict[str, int]) -> None:
     said = {"seed": 3, "epoch": 5}
-    one, other = (augmented(SOME, PLACES, **s) for s in (said, said | changed))
+    one, other = (augmented(SOME, PLACES, how=how, **s) for s in (said, said | changed))
     same = sum(torch.equal(*pair) for pair in zip(one, other, strict=True))
-    # Of 5 x 7 x 2 draws a few agree by chance.
+    # Of 5 x 7 x 2 draws of the shift a few agree by chance.
     assert same < 15
 
 
-def test_the_global_generator_is_neither_asked_nor_moved() -> None:
+@every_kind
+def test_global_generators_are_neither_asked_nor_moved(how: str) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    one = augmented(SOME, PLACES, seed=3, epoch=5)
+    one = augmented(SOME, PLACES, how=how, seed=3, epoch=5)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(13)
-    assert torch.equal(augmented(SOME, PLACES, seed=3, epoch=5), one)
+    assert torch.equal(augmented(SOME, PLACES, how=how, seed=3, epoch=5), one)
 
 
-def test_a_training_sees_changed_images_and_is_tested_on_the_real_ones() -> None:
+@every_kind
+def test_a_training_sees_changed_images_and_is_tested_on_the_real_ones(how: Any) -> None:
     real, model, seen = images(11), frozen(), {True: [], False: []}
 
     def note(_: object, inputs: tuple[Tensor]) -> None:
@@ -75,11 +97,16 @@ def test_a_training_sees_changed_images_and_is_tested_on_the_real_ones() -> None
 
     model.module.register_forward_pre_hook(note)
     both = LabelledImages(real, torch.arange(11) % 3)
-    settings = Training(epochs=1, batch_size=11, augmentation="standard", seed=3)
+    settings = Training(epochs=1, batch_size=11, augmentation=how, seed=3)
     list(train(model, settings, train_set=both, test_set=both, micro=MicroBatches()))
     for tested in seen[False]:
         torch.testing.assert_close(tested, real)
     (trained,) = seen[True]
-    expected = augmented(real, range(11), seed=3, epoch=1)
+    expected = augmented(real, range(11), how=how, seed=3, epoch=1)
     for image in trained:
         assert min(float((image - one).abs().max()) for one in expected) < 1e-6
+
+
+def test_a_job_can_ask_for_every_kind() -> None:
+    asked = get_args(Training.model_fields["augmentation"].annotation)
+    assert set(asked) == {"none", *AUGMENTATIONS}
