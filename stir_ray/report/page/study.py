@@ -33,7 +33,8 @@ _WORDS = (
         "over the epochs. Hundreds of summaries of the layers are tried, and neighbouring epochs "
         "are nearly the same measurement twice. So an r and its p alone mislead: beside them "
         "stand what is left of r between ranks, between the steps from epoch to epoch, given "
-        "clean accuracy and without the first epochs, and how often chance does as well."
+        "clean accuracy and without the first epochs, how often chance does as well, and, of "
+        "several seeds or of a job with half_samples, how far r moves with other seeds or images."
     ),
 )
 _COLUMNS = {
@@ -50,6 +51,8 @@ _COLUMNS = {
     "without_first_3_r": "r without the first 3",
     "without_first_5_r": "r without the first 5",
 }
+_INTERVALS = {"seeds": "r, 95 % over seeds", "images": "r, 95 % over images"}
+"""Of columns `<key>_low` and `<key>_high`; shown where they are known."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +100,23 @@ def _table(rows: pd.DataFrame, title: str) -> Table:
     shown = rows[(rows["rank"] <= _SHOWN) & ~rows["is_undefined"]].sort_values(["family", "rank"])
     undefined = int(rows["is_undefined"].sum())
     said = f"{title}: {len(rows)} were tried, {undefined} of them undefined"
+    known = {over: name for over, name in _INTERVALS.items() if shown[f"{over}_low"].notna().any()}
     return Table(
         said,
-        ["hypothesis", *_COLUMNS.values()],
+        ["hypothesis", *_COLUMNS.values(), *known.values()],
         [
-            [str(row["hypothesis"]), *(_number(row[column]) for column in _COLUMNS)]
+            [
+                str(row["hypothesis"]),
+                *(_number(row[column]) for column in _COLUMNS),
+                *(_range(row[f"{over}_low"], row[f"{over}_high"]) for over in known),
+            ]
             for row in shown.to_dict("records")
         ],
     )
+
+
+def _range(low: float, high: float) -> str:
+    return "–" if np.isnan(low) else f"{_number(low)} to {_number(high)}"
 
 
 def _number(value: float) -> str:

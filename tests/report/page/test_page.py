@@ -175,6 +175,21 @@ def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
             assert warning == f"Finetuned model, {hypothesis}: {said}"
 
 
+def test_the_strongest_hypotheses_stand_beside_the_intervals_that_are_known() -> None:
+    made = analysed(PAPER)
+    without = study_section(made)
+    assert without is not None
+    assert not any(column.startswith("r, 95 %") for column in without.tables[0].columns)
+    rows = made.hypotheses.assign(images_low=0.125, images_high=0.5)
+    rows.loc[rows["family"] == rows["family"].iloc[-1], ["images_low", "images_high"]] = np.nan
+    beside = study_section(replace(made, hypotheses=rows))
+    assert beside is not None
+    *names, last = beside.tables[0].columns
+    assert names == without.tables[0].columns
+    assert last == "r, 95 % over images"
+    assert {row[-1] for row in beside.tables[0].rows} == {"0.125 to 0.5", "–"}
+
+
 class _Captions(HTMLParser):
     """Notes the children of each figure, in order."""
 
