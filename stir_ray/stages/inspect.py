@@ -3,6 +3,7 @@
 Everything a person can have got wrong about images and models is found here.
 """
 
+import logging
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -18,6 +19,8 @@ from stir_ray.plan.robustness import ChooseImages
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.datasets import open_collection
 
+_log = logging.getLogger(__name__)
+
 
 def gather_images(task: GatherImages, bench: Workbench) -> None:
     """Store the images of a job, in the footer their digest and the names of their classes.
@@ -27,6 +30,8 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
     """
     collection = open_collection(task.data, task.selection.split, bench.datasets)
     chosen = collection.chosen(task.selection)
+    if task.selection.seed is None:
+        _warn_of_few_classes(chosen.labels, collection.labels)
     channels, height, width = chosen.images.shape[1:]
     table = build(
         IMAGE_SETS,
@@ -41,6 +46,17 @@ def gather_images(task: GatherImages, bench: Workbench) -> None:
     )
     made = {"digest": chosen.digest(), "class_names": list(collection.classes)}
     bench.write(task.outputs[0], table, is_shared=True, **made)
+
+
+def _warn_of_few_classes(chosen: Tensor, split: Tensor) -> None:
+    """A split that lies class by class, as folders do, has but a few of them among its first."""
+    some, every = (len(labels.unique()) for labels in (chosen, split))
+    if some < every and bool((split[1:] >= split[:-1]).all()):
+        _log.warning(
+            "the first %d images of the split are of %d of its %d classes; `images.seed: 0` draws "
+            "them among all",
+            *(len(chosen), some, every),
+        )
 
 
 def choose_images(task: ChooseImages, bench: Workbench) -> None:
