@@ -82,13 +82,14 @@ def test_all_files_are_planned_together_and_share_the_pretrained_model(small: li
     total = tasks.pop("total")
     assert len(tasks) == sum(len(read_jobs(path).points) for path in PAPER)
     assert not any(stage["done"] for plan in plans.values() for stage in plan["stages"])
-    # ImageNet on four datasets, and on CIFAR-10 with the published update; four other models there.
-    pretrained = 4 + 1 + 4
+    # ImageNet on four datasets, and on CIFAR-10 with the published update; four other models there,
+    # and two on CIFAR-100.
+    pretrained = 4 + 1 + 4 + 2
     # Its last epochs, among them two of the dynamics once more, whose images are not kept.
-    finetuned = 8 + 2 + 5 + 2 + 1 + 1 + 1
+    finetuned = 8 + 2 + 5 + 2 + 1 + 1 + 1 + 2
     every_epoch, from_scratch = 2 * 99, 1
     models = pretrained + finetuned + every_epoch + from_scratch
     assert total["invert"] == models * DEPTH * SEEDS
     # A training by its content: eight finetunings, and what only one file has.
-    assert total["train"] == 8 + 3 + 1 + 5 + 2
+    assert total["train"] == 8 + 3 + 3 + 1 + 5 + 2
     assert total["evaluate"] == 2 * 101
