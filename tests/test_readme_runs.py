@@ -32,6 +32,7 @@ NOT_RUN_HERE = {
     "for name in cifar10": "downloads",
     "stir-ray plan jobs/paper": "datasets that are imported first; tests/test_paper_jobs.py",
     "stir-ray run jobs/paper": "hours on a GPU",
+    "stir-ray report jobs/paper": "results of such hours",
     "stir-ray retry mine.yaml": "tasks that failed; tests/test_mend.py has some",
     "ray ": "a cluster",
     "RAY_AUTH_MODE=token ray": "machines of a cluster",
