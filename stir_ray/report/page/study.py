@@ -52,7 +52,7 @@ _COLUMNS = {
     "without_first_5_r": "r without the first 5",
 }
 _INTERVALS = {"seeds": "r, 95 % over seeds", "images": "r, 95 % over images"}
-"""Of columns `<key>_low` and `<key>_high`; shown where they are known."""
+"""Of columns `<key>_low` and `<key>_high`; shown behind r where they are known."""
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,17 @@ def _table(rows: pd.DataFrame, title: str) -> Table:
     shown = rows[(rows["rank"] <= _SHOWN) & ~rows["is_undefined"]].sort_values(["family", "rank"])
     undefined = int(rows["is_undefined"].sum())
     said = f"{title}: {len(rows)} were tried, {undefined} of them undefined"
+    r, *looks = _COLUMNS
     known = {over: name for over, name in _INTERVALS.items() if shown[f"{over}_low"].notna().any()}
     return Table(
         said,
-        ["hypothesis", *_COLUMNS.values(), *known.values()],
+        ["hypothesis", _COLUMNS[r], *known.values(), *(_COLUMNS[look] for look in looks)],
         [
             [
                 str(row["hypothesis"]),
-                *(_number(row[column]) for column in _COLUMNS),
+                _number(row[r]),
                 *(_range(row[f"{over}_low"], row[f"{over}_high"]) for over in known),
+                *(_number(row[look]) for look in looks),
             ]
             for row in shown.to_dict("records")
         ],
