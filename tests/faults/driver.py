@@ -6,10 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 # Imported once, before processes are forked: each of these costs seconds.
 import stir_ray.stages.bench.workbench  # noqa: F401
@@ -32,6 +32,7 @@ class Command:
         said: where everything it prints goes.
         environment: all of it; the process is forked from one that may be older than this test.
         die_before_put: number of the part that is encoded and not stored any more; 0 for none.
+        held_at: "begin" or "end" of an inversion, at which one worker then stays; "" for none.
         nodes: of a cluster of this machine, of which the last dies at SIGUSR1; 0 for no cluster.
     """
 
@@ -40,6 +41,7 @@ class Command:
     said: Path
     environment: Mapping[str, str]
     die_before_put: int
+    held_at: str
     nodes: int
 
 
@@ -52,7 +54,7 @@ def main(command: Command) -> None:
         os.dup2(said.fileno(), sys.stderr.fileno())
     # Each figure takes seconds to draw, and none is looked at.
     results.write_report = lambda *_: Report("nowhere", "nowhere")
-    executors.make_worker = functools.partial(make_worker, command.ledger)
+    executors.make_worker = functools.partial(make_worker, command.ledger, command.held_at)
     executors.make_worker_process = executors.make_worker
     if command.die_before_put:
         _die_before_put(command.die_before_put)
@@ -64,6 +66,11 @@ def main(command: Command) -> None:
 def killed_node(folder: Path) -> Path:
     """What is there once a node has been killed."""
     return folder / "killed node"
+
+
+def held_worker(folder: Path) -> Path:
+    """What holds the process id of the worker that is held, once one is."""
+    return folder / "held worker"
 
 
 @contextmanager
@@ -84,16 +91,35 @@ def _cluster(command: Command) -> Iterator[None]:
         yield
 
 
-def make_worker(ledger: Path, settings: work.WorkerSettings, threads: int) -> Work[Task]:
+def make_worker(
+    ledger: Path, held_at: str, settings: work.WorkerSettings, threads: int
+) -> Work[Task]:
     """The worker of the real run, made in whatever process it works."""
-    return functools.partial(_noted, ledger, work.make_worker(settings, threads))
+    return functools.partial(_noted, ledger, held_at, work.make_worker(settings, threads))
 
 
-def _noted(ledger: Path, do: Work[Task], task: Task, attempt: Attempt) -> Measures | None:
+def _noted(
+    ledger: Path, held_at: str, do: Work[Task], task: Task, attempt: Attempt
+) -> Measures | None:
     _note(ledger, task, "begin")
+    if held_at == "begin":
+        _hold_first(ledger, task)
     measures = do(task, attempt)
     _note(ledger, task, "end")
+    if held_at == "end":
+        _hold_first(ledger, task)
     return measures
+
+
+def _hold_first(ledger: Path, task: Task) -> None:
+    """Stay here until this process is killed, if it is the first that comes here."""
+    held = held_worker(ledger.parent)
+    if not task.label.startswith("invert"):
+        return
+    with suppress(FileExistsError), held.open("x") as file:
+        file.write(str(os.getpid()))
+        file.flush()
+        Event().wait()
 
 
 def _note(ledger: Path, task: Task, event: str) -> None:

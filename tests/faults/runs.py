@@ -112,6 +112,7 @@ class Scene:
         verb: str = "run",
         job: Job | None = None,
         die_before_put: int = 0,
+        held_at: str = "",
         nodes: int = 0,
     ) -> Iterator[Run]:
         """A run at work; killed at the latest when the context ends."""
@@ -127,6 +128,7 @@ class Scene:
                 said=said,
                 environment=dict(os.environ),
                 die_before_put=die_before_put,
+                held_at=held_at,
                 nodes=nodes,
             )
         )
