@@ -1,4 +1,4 @@
-"""How much memory work on images takes, found on one and two of them, and how much there is.
+"""How much memory work on images takes, found on two and three of them, and how much there is.
 
 All that a model makes of images is linear in their number, so two small trials tell the peak of any
 number exactly. They run the work itself, on the device itself: which attention kernel is chosen,
@@ -20,6 +20,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+FEWEST = 2
+"""Images of the first of two trials; the second is of one more. One alone is not as many are: in it
+products of attention need no copies, and batch normalisation may refuse to learn."""
 _USABLE = 0.9
 """Of what is free: allocators waste some, and libraries take workspaces that nobody counts."""
 PROCESS_PER_TENSOR = 1.35
@@ -82,7 +85,9 @@ class Successive:
         return min(work.most(count, room) for work in self.works)
 
 
-def footprint(make: Callable[[int], object], *, after: int = 0, smallest: int = 1) -> Footprint:
+def footprint(
+    make: Callable[[int], object], *, after: int = 0, smallest: int = FEWEST
+) -> Footprint:
     """The footprint of a function of a number of images, which is called with two small ones.
 
     Args:
@@ -185,7 +190,9 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
-    return (value for value in tree_iter(values) if isinstance(value, Tensor))
+    """Those whose memory torch knows: not packed matrices, which are a model's, not of its work."""
+    tensors = (value for value in tree_iter(values) if isinstance(value, Tensor))
+    return (tensor for tensor in tensors if not tensor.is_mkldnn)
 
 
 def _machine_bytes() -> int:

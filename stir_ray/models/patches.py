@@ -24,16 +24,31 @@ class PatchProjection(nn.Module):
         Raises:
             ValueError: if an image is smaller than a patch.
         """
-        count, channels, height, width = images.shape
-        rows, columns = height // self.patch[0], width // self.patch[1]
-        if not rows * columns:
-            raise ValueError(f"a patch of {self.patch} does not fit {height} x {width} pixels")
-        # Pixels beyond the last whole patch are left out, as the convolution does.
-        whole = images[:, :, : rows * self.patch[0], : columns * self.patch[1]]
-        pixels = whole.reshape(count, channels, rows, self.patch[0], columns, self.patch[1])
-        patches = pixels.permute(0, 2, 4, 1, 3, 5).flatten(3)
+        patches = patches_of(images, self.patch)
         units = functional.linear(patches, self.weight.flatten(1), self.bias)
         return units.permute(0, 3, 1, 2)
+
+
+def patches_of(images: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """The pixels of each patch, channel by channel.
+
+    Args:
+        images: (image, channel, height, width).
+        patch: its height and width; pixels beyond the last whole one are left out.
+
+    Returns:
+        (image, row of patches, column of patches, pixel).
+
+    Raises:
+        ValueError: if an image is smaller than a patch.
+    """
+    count, channels, height, width = images.shape
+    rows, columns = height // patch[0], width // patch[1]
+    if not rows * columns:
+        raise ValueError(f"a patch of {patch} does not fit {height} x {width} pixels")
+    whole = images[:, :, : rows * patch[0], : columns * patch[1]]
+    pixels = whole.reshape(count, channels, rows, patch[0], columns, patch[1])
+    return pixels.permute(0, 2, 4, 1, 3, 5).flatten(3)
 
 
 def with_patch_projection(model: nn.Module) -> nn.Module:

@@ -20,13 +20,10 @@ from stir_ray.job import Training
 from stir_ray.models import optimizers
 from stir_ray.models.augmentation import augmented
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, Successive, footprint
+from stir_ray.models.memory import FEWEST, Footprint, Successive, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.objectives import OBJECTIVES, LabelledImages, ManyImages, Objective, evaluate
 from stir_ray.models.randomness import drawn_from
-
-_FEWEST = 2
-"""Images of a trial: of one alone, batch normalisation may refuse to learn."""
 
 
 @dataclass(frozen=True)
@@ -177,17 +174,17 @@ class _Run:
             self.evaluated(tested.at(slice(count)))
 
         self.model.module.train()
-        gradient(_FEWEST)
-        move(_FEWEST)  # The optimiser makes its tensors in the first step.
+        gradient(FEWEST)
+        move(FEWEST)  # The optimiser makes its tensors in the first step.
         moments, gradients = _bytes(self._moments()), _bytes(self._gradients())
         # Where the weights are on the CPU, so are the copies of an epoch, until the next one ends.
         is_on_cpu = self.model.mean.device.type == "cpu"
         copied = footprint(lambda _: (self.weights(), self.optimizer_state()))
         copies = copied.fixed if is_on_cpu else 0
-        step = footprint(gradient, smallest=_FEWEST).beside(moments + copies)
+        step = footprint(gradient).beside(moments + copies)
         held = moments + gradients + copies
-        moving = footprint(move, smallest=_FEWEST).beside(held)
-        tested = some(2)
+        moving = footprint(move).beside(held)
+        tested = some(FEWEST + 1)
         testing = replace(footprint(test), kept=step.kept).beside(held)
         return Successive((step, moving, testing, Footprint(held + copies, 0, 0)))
 

@@ -8,7 +8,7 @@ import xarray as xr
 from torch import Tensor
 
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, footprint
+from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.representations import representation as represented
 from stir_ray.notebook.asked import Given, model_of
 from stir_ray.notebook.inverting import Inversions, Settings, settings_of
@@ -112,9 +112,9 @@ class _Dispute:
         )
 
     def footprint(self, images: Tensor, start: Tensor) -> Footprint:
-        """The memory that it takes, found on one image and on two."""
+        """The memory that it takes, found on a few times the first image."""
         brief = replace(self.settings, iterations=min(2, self.settings.iterations))
-        real, begun = (some[:1].repeat(2, 1, 1, 1) for some in (images, start))
+        real, begun = (some[:1].repeat(FEWEST + 1, 1, 1, 1) for some in (images, start))
         trial = replace(self, settings=brief)
         return footprint(
             lambda count: trial.settled(real[:count], begun[:count]), after=images[0].nbytes

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stir_ray.models.architectures import intermediates
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.on_cpu import made_for_cpu
 from stir_ray.models.patches import with_patch_projection
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE
 
@@ -49,7 +50,6 @@ def frozen(
     with torch.no_grad():
         own = copy.deepcopy(module).to(device=where, dtype=torch.float32).eval()
     own.requires_grad_(False)
-    # As a job has it: the same numbers to the last digits, and a faster gradient of the image.
     shifted, scaled = (
         torch.tensor(values, dtype=torch.float32, device=where).reshape(1, -1, 1, 1)
         for values in (_normalisation(module, "mean", mean), _normalisation(module, "std", std))
@@ -62,7 +62,8 @@ def frozen(
             )
     if not bool((scaled > 0).all()):
         raise ValueError(f"std is {tuple(scaled.flatten().tolist())}; expected above 0")
-    return FrozenModel(with_patch_projection(own), shifted, scaled)
+    # As a job has it: the same numbers to the last digits, and a faster gradient of the image.
+    return FrozenModel(made_for_cpu(with_patch_projection(own)), shifted, scaled)
 
 
 def images_for(model: FrozenModel, images: Tensor, *, least: int = SMALLEST_SAMPLE) -> Tensor:

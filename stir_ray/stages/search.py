@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, footprint
+from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import representation
 from stir_ray.numerics.inversion import invert, relative_residual
@@ -62,10 +62,10 @@ class Search:
         return Inverted(*(torch.cat([getattr(one, name) for one in batches]) for name in names))
 
     def footprint(self, images: Tensor, start: Tensor) -> Footprint:
-        """The memory that it takes, found on one and two of the images."""
+        """The memory that it takes, found on a few times the first of the images."""
         # The second step is as all that follow: the best image is no longer the start.
         brief = replace(self.settings, iterations=min(2, self.settings.iterations))
-        real, begun = (some[:1].repeat(2, 1, 1, 1) for some in (images, start))
+        real, begun = (some[:1].repeat(FEWEST + 1, 1, 1, 1) for some in (images, start))
         return footprint(
             lambda count: self._some(real[:count], begun[:count], brief),
             # In the end the images of all slices are joined: for a moment they are there twice.

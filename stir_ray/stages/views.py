@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stir_ray.identity import derive_seed
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.memory import Footprint, footprint
+from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
@@ -61,10 +61,10 @@ def view_footprint(
     model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
 ) -> Footprint:
     """The memory of a view of that many such images."""
-    two = images[:1].repeat(2, 1, 1, 1)
+    few = images[:1].repeat(FEWEST + 1, 1, 1, 1)
 
     def look(count: int) -> list[Tensor]:
-        return all_representations(model, two[:count], layers=layers, kind=kind)
+        return all_representations(model, few[:count], layers=layers, kind=kind)
 
     def largest_gram(count: int) -> Tensor:
         return linear_gram(torch.cat([features[:count]]))

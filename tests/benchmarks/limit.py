@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from stir_ray.models.on_cpu import PackedLinear, can_pack
 from stir_ray.numerics.settings import DEFAULT
 from tests.benchmarks import models, options
 from tests.benchmarks.clock import table, timed
@@ -66,9 +67,9 @@ def weighted(layers: Sequence[Layer]) -> float:
 
 def flops(module: nn.Module, *, layer: int, iterations: int, images: int) -> float:
     """Of an inversion; that no product is done for gradients of weights is presupposed."""
-    model = models.frozen(module, torch.device("cpu"))
+    model = models.frozen(module, torch.device("meta"))
     represent = models.representation(model, layer=layer, kind="tokens")
-    image = torch.zeros(1, *models.image_shape(module), requires_grad=True)
+    image = torch.zeros(1, *models.image_shape(module), requires_grad=True, device="meta")
     with FlopCounterMode(display=False) as counter:
         seen = represent(image)
         forward = counter.get_total_flops()
@@ -78,35 +79,53 @@ def flops(module: nn.Module, *, layer: int, iterations: int, images: int) -> flo
     return float(images * (iterations * step + 2 * forward))
 
 
+@dataclass(frozen=True)
+class _Product:
+    """One matrix product, and the operations that it takes."""
+
+    multiply: Callable[[], object]
+    flops: float
+
+
 class Products:
-    """Matrix products back to back, of the shape that the device does fastest."""
+    """Matrix products back to back, of the shape and by the library that are fastest."""
 
     def __init__(self, device: torch.device, precision: str, shapes: Sequence[Shape]) -> None:
         self.device, self.precision = device, precision
         kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        pairs = [
-            (torch.randn(rows, inner).to(device, kind), torch.randn(units, inner).to(device, kind))
-            for rows, inner, units in shapes
-        ]
-        self.fastest = max(pairs, key=self._rate)
+        self.fastest = max(
+            (one for shape in shapes for one in _products(shape, device, kind)), key=self._rate
+        )
 
     def rate(self) -> float:
         """FLOP/s over about `_SUSTAINED_S`."""
         return self._rate(self.fastest)
 
-    def _rate(self, pair: tuple[Tensor, Tensor]) -> float:
-        rows, inner, units = *pair[0].shape, len(pair[1])
-        self._seconds(pair, 1)
-        times = max(1, round(_SUSTAINED_S / self._seconds(pair, 1)))
-        return 2.0 * rows * inner * units * times / self._seconds(pair, times)
+    def _rate(self, product: _Product) -> float:
+        self._seconds(product, 1)
+        times = max(1, round(_SUSTAINED_S / self._seconds(product, 1)))
+        return product.flops * times / self._seconds(product, times)
 
-    def _seconds(self, pair: tuple[Tensor, Tensor], times: int) -> float:
+    def _seconds(self, product: _Product, times: int) -> float:
         def multiply() -> None:
             for _ in range(times):
-                functional.linear(*pair)
+                product.multiply()
 
         with tf32(self.precision == "tf32"), torch.no_grad():
             return timed(self.device, multiply)[1]
+
+
+def _products(shape: Shape, device: torch.device, kind: torch.dtype) -> list[_Product]:
+    """Of one shape: torch's, and on a CPU that of a packed matrix."""
+    rows, inner, units = shape
+    left = torch.randn(rows, inner).to(device, kind)
+    weight = torch.randn(units, inner)
+    right = weight.to(device, kind)
+    ways: list[Callable[[], object]] = [lambda: functional.linear(left, right)]
+    if device.type == "cpu" and can_pack():
+        packed = PackedLinear(weight, None)
+        ways.append(lambda: packed(left))
+    return [_Product(way, 2.0 * rows * inner * units) for way in ways]
 
 
 def measure(

@@ -2,7 +2,7 @@
 
 `python -m tests.benchmarks.memory [--counts 8 32] [--layers 1 6 12] [--slices 500]`
 
-Predicted as a task does, from the same work on one and two images. Measured: on a GPU, what torch
+Predicted as a task does, from the same work on two and three images. Measured: on a GPU, what torch
 had allocated at most; on a CPU, the tensors alive at most, and by how much a fresh process grew.
 Then many images within a limit by slices, against all of them at once.
 """
@@ -49,7 +49,7 @@ class Work:
         self._images, self._start = images, start
 
     def footprint(self) -> Footprint:
-        """Found on one and two of the images, in as many steps as a task takes for it."""
+        """Found on two and three of the images, in as many steps as a task takes for it."""
         brief = replace(DEFAULT, iterations=2)
         return footprint(
             lambda count: self._some(slice(count), brief), after=self._images[0].nbytes

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stir_ray.models.on_cpu import made_for_cpu
 from stir_ray.models.patches import with_patch_projection
 from stir_ray.models.randomness import drawn_from
 
@@ -60,9 +61,10 @@ def finetuned(module: nn.Module, *, seed: int) -> nn.Module:
 
 
 def frozen(module: nn.Module, device: torch.device) -> FrozenModel:
-    """A copy of the module on a device, its patch embedding a matrix product, as in a job."""
+    """A copy of the module on a device, as fast as in a job."""
     half = torch.full((1, 1, 1, 1), 0.5, device=device)
-    return FrozenModel(with_patch_projection(copy.deepcopy(module).to(device)), half, half)
+    own = with_patch_projection(copy.deepcopy(module).to(device))
+    return FrozenModel(made_for_cpu(own), half, half)
 
 
 def depth(module: nn.Module) -> int:

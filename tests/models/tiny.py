@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from stir_ray.job import Architecture
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import FrozenModel, freeze
+from stir_ray.models.on_cpu import made_for_cpu
 from tests.small_job import ARCHITECTURE
 
 DEPTH, SHAPE, UNITS, PATCHES = 3, (1, 16, 16), 16, 4
@@ -34,8 +35,10 @@ def vivid(module: nn.Module) -> nn.Module:
 
 
 def frozen(architecture: Architecture = VIT, *, seed: int = 5) -> FrozenModel:
-    """The architecture with vivid random weights and three classes, ready to be looked through."""
-    return freeze(vivid(build(architecture, classes=3, seed=seed)), architecture, CPU)
+    """The architecture with vivid random weights and three classes, as a worker has it."""
+    model = freeze(vivid(build(architecture, classes=3, seed=seed)), architecture, CPU)
+    made_for_cpu(model.module)
+    return model
 
 
 def images(count: int, shape: tuple[int, ...] = SHAPE, *, seed: int = 3) -> Tensor:

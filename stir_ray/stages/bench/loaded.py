@@ -1,7 +1,7 @@
 """The models of a worker: from where their weights lie onto its device."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stir_ray.errors import LakeError, MissingPart, ModelError
 from stir_ray.lake.files import read_file
@@ -9,6 +9,7 @@ from stir_ray.lake.tables import Lake
 from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.decoder import with_decoder_of
+from stir_ray.models.on_cpu import made_for_cpu
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.robustness import Objective
 from stir_ray.secrets import without_secrets
@@ -95,7 +96,7 @@ class Models:
         if found != checkpoint.weights:
             raise ModelError(_changed(checkpoint))
         module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
-        return checkpoints.freeze(module, checkpoint.architecture, self._device)
+        return self._frozen_on_device(module, checkpoint)
 
     def _loaded_whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
         state = self.read(checkpoint.location)
@@ -108,7 +109,12 @@ class Models:
         if objective == "reconstruction":
             shape = architectures.describe(architecture).input_shape
             module = with_decoder_of(module, state, image_shape=shape)
-        return checkpoints.freeze(module, architecture, self._device)
+        return self._frozen_on_device(module, checkpoint)
+
+    def _frozen_on_device(self, module: nn.Module, checkpoint: Checkpoint) -> FrozenModel:
+        model = checkpoints.freeze(module, checkpoint.architecture, self._device)
+        made_for_cpu(model.module)
+        return model
 
 
 def _changed(checkpoint: Checkpoint) -> str:

@@ -19,7 +19,7 @@ from stir_ray.execution.executor import Measures
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
 from stir_ray.lake.tables import Lake, encode_part, images_of, open_lake
-from stir_ray.models.memory import footprint
+from stir_ray.models.memory import FEWEST, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.numerics.starts import start_of
 from stir_ray.plan.measurement import Question
@@ -238,12 +238,12 @@ class Workbench:
             look: makes something of each of several images.
             after: bytes per image that are needed besides, from what is made of one.
         """
-        two = images[:1].repeat(2, 1, 1, 1)
+        few = images[:1].repeat(FEWEST + 1, 1, 1, 1)
         with torch.no_grad():
             self.expect(
                 work,
                 len(images),
-                lambda: footprint(lambda count: look(two[:count]), after=after(look(two[:1]))),
+                lambda: footprint(lambda count: look(few[:count]), after=after(look(few[:1]))),
             )
             with self.meter.spending(Phase.LOOK):
                 return torch.cat(self.micro.each(len(images), lambda part: look(images[part])))
