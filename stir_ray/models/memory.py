@@ -27,8 +27,8 @@ _USABLE = 0.9
 """Of what is free: allocators waste some, and libraries take workspaces that nobody counts."""
 PROCESS_PER_TENSOR = 1.35
 """Bytes by which a process on a CPU grows for each byte of its tensors: what the C library was
-given back lies between what it has given out. `tests.benchmarks.memory` measured 1.14 to 1.56, the
-largest where there is little of it, and `_USABLE` leaves room for 1.5."""
+given back lies between what it has given out. `tests.benchmarks.memory` measured 1.56 at most; a
+process that can take again what it gave back grows by far less. `_USABLE` leaves room for 1.5."""
 _LEAST = 2 * 2**30
 """Bytes of a machine's memory that every process of ours may take, however many cores it has: a
 machine is not given more workers than it has room for."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
 
 
-_WIDE = 192
+_WIDE = 96
 """Units of a block below which bfloat16 gains nothing on a CPU: changing types takes longer than
 products save. Measured on two cores with avx512_bf16, not with AMX."""
 

@@ -93,9 +93,7 @@ def test_a_narrow_model_or_one_not_known_is_in_float32_on_any_cpu(
     assert fastest(CPU, width=32) is fastest(CPU) is Precision.FLOAT32
 
 
-@pytest.mark.parametrize(
-    ("width", "expected"), [(191, Precision.FLOAT32), (192, Precision.BFLOAT16)]
-)
+@pytest.mark.parametrize(("width", "expected"), [(95, Precision.FLOAT32), (96, Precision.BFLOAT16)])
 def test_auto_is_asked_with_the_width_of_the_model(
     monkeypatch: pytest.MonkeyPatch, images: Tensor, width: int, expected: Precision
 ) -> None:
