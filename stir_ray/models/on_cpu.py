@@ -70,11 +70,18 @@ class PackedLinear(nn.Module):
             bias: of each unit.
         """
         super().__init__()
+        self._inner = weight.shape[1]
         self._packed = {(torch.float32, False): _packed(weight.detach())}
         self._biases = {} if bias is None else {torch.float32: bias.detach()}
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """(..., inner) to (..., unit); in bfloat16 within autocast, else in float32."""
+        """(..., inner) to (..., unit); in bfloat16 within autocast, else in float32.
+
+        Raises:
+            ValueError: if what comes in has another number of values.
+        """
+        if inputs.shape[-1] != self._inner:
+            raise ValueError(f"{inputs.shape[-1]} values come in; the matrix takes {self._inner}")
         return _Product.apply(inputs, self)
 
     def matrix(self, kind: torch.dtype, *, transposed: bool) -> Tensor:

@@ -92,6 +92,12 @@ def test_packing_is_not_counted_as_work_on_images() -> None:
     assert first.peak == second.peak
 
 
+def test_a_matrix_that_does_not_fit_is_refused() -> None:
+    layer = PackedLinear(torch.rand(300, 400), None)
+    with pytest.raises(ValueError, match="200 values come in; the matrix takes 400"):
+        layer(torch.rand(5, 7, 200))
+
+
 def test_narrow_layers_are_left_alone() -> None:
     assert not packed(made_for_cpu(vit(embed_dim=48, num_heads=3)))
 
