@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stir_ray.models.memory import LiveBytes
 from stir_ray.models.on_cpu import PackedLinear, made_for_cpu
 from stir_ray.models.patches import with_patch_projection
+from stir_ray.notebook.models import frozen
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="packs on x86 alone")
 
@@ -96,6 +97,13 @@ def test_a_matrix_that_does_not_fit_is_refused() -> None:
     layer = PackedLinear(torch.rand(300, 400), None)
     with pytest.raises(ValueError, match="200 values come in; the matrix takes 400"):
         layer(torch.rand(5, 7, 200))
+
+
+def test_a_notebook_looks_through_a_packed_copy() -> None:
+    own = vit()
+    assert packed(frozen(own).module) == 7
+    assert not packed(own)
+    assert own.blocks[0].attn.fused_attn
 
 
 def test_narrow_layers_are_left_alone() -> None:
