@@ -1,13 +1,19 @@
-"""What a worker says of what it cannot read."""
+"""What a worker makes of checkpoints, and what it says of those that it cannot read."""
 
 from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from stir_ray.errors import ModelError
+from stir_ray.models import checkpoints
+from stir_ray.models.architectures import build
+from stir_ray.models.on_cpu import PackedLinear, can_pack
+from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.work import WorkerSettings
+from tests.models.tiny import vit
 
 
 @pytest.mark.parametrize("content", [None, b"no weights"], ids=["absent", "damaged"])
@@ -21,3 +27,21 @@ def test_a_checkpoint_that_cannot_be_had_is_named_without_secrets(
     with pytest.raises(ModelError, match=r"secrets/weights") as caught:
         bench.models.read(url)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    not can_pack() or torch.cuda.is_available(), reason="packs where an x86 CPU computes"
+)
+def test_models_that_a_worker_loads_onto_a_cpu_are_packed(tmp_path: Path) -> None:
+    architecture = vit(embed_dim=192, depth=2, num_heads=3)
+    state = build(architecture, classes=3).state_dict()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(checkpoints.encode(state))
+    weights = checkpoints.digest(state, architecture)
+    content = checkpoints.content_digest(state, architecture)
+    known = Checkpoint("finetuned", 0, weights, str(path), architecture, content)
+    bench = Workbench(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
+    for model in (bench.models.frozen(known), bench.models.whole(known, "classification")):
+        layers = [one for one in model.module.modules() if isinstance(one, PackedLinear)]
+        # Per block: `proj` is small, and so is the matrix of these patches.
+        assert len(layers) == 2 * 3
