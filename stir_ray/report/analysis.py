@@ -183,7 +183,7 @@ def _cells(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
         yield "Pearson", _pair(evidence.pearson)
     if family.interval is not None:
         low, high = (end[one.place] for end in (family.interval.low, family.interval.high))
-        yield f"95 % over {family.seeds} seeds", f"{_r(low)} to {_r(high)}"
+        yield f"95 % t interval over {family.seeds} seeds", f"{_r(low)} to {_r(high)}"
     if family.over_images is not None:
         low, high = (end[one.place] for end in (family.over_images.low, family.over_images.high))
         yield f"95 % over images ({family.halves} halves)", f"{_r(low)} to {_r(high)}"

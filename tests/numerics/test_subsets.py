@@ -78,7 +78,7 @@ def test_halves_spread_as_other_images_would() -> None:
     for trial in range(trials):
         own, others = map(linear_gram, pair(images, seed=2 + trial))
         _, unbiased = cka_of_subsets(own, others, chosen)
-        found = percentiles(np.nan, unbiased)
+        found = percentiles(unbiased)
         ends.append((found.low, found.high))
     low, high = np.array(ends, dtype=float).T
     covered = ((low <= truth) & (truth <= high)).mean()

@@ -53,9 +53,9 @@ HYPOTHESES = TableSchema(
           for count in (1, 2, 3, 5)),
         Column("seeds", INT, "number of seeds of the inversions; 0 where none takes part, in CKA "
                "divergence and subspace similarity", "1", "[0, inf)"),
-        Column("seeds_low", FLOAT, "2.5 % quantile of pearson_r over draws of the seeds; NaN "
-               "for a single one or none", "1", "[-1, 1]"),
-        Column("seeds_high", FLOAT, "97.5 % quantile, likewise", "1", "[-1, 1]"),
+        Column("seeds_low", FLOAT, "lower end of the 95 % t interval of pearson_r over the seeds "
+               "(jackknife, cut off at -1); NaN for a single seed or none", "1", "[-1, 1]"),
+        Column("seeds_high", FLOAT, "upper end, cut off at 1, likewise", "1", "[-1, 1]"),
         Column("half_samples", INT, "random halves of the images that images_low and images_high "
                "are of; 0 if there are none", "1", "[0, inf)"),
         Column("images_low", FLOAT, "2.5 % quantile of pearson_r over them: how far it could have "

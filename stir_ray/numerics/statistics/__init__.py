@@ -2,16 +2,15 @@
 
 `screen` tries every hypothesis of Merlin et al. 2023; `looks` looks at all of them, and `examine`
 at one of them, in the ways that the paper does not, and `verdict` says in words what came of it.
-`bootstrap` puts an interval around any number. The r and p of a correlation over 100 epochs of one
-training describe that one training: the epochs are no independent draws, and only another training
-would be.
+`t_interval` says how far a number could have been off, had other seeds been drawn. The r and p of
+a correlation over 100 epochs of one training describe that one training: the epochs are no
+independent draws, and only another training would be.
 """
 
 from stir_ray.numerics.statistics.autocorrelation import (
     effective_sample,
     lag_one,
 )
-from stir_ray.numerics.statistics.bootstrap import Interval, Sample, bootstrap, percentiles
 from stir_ray.numerics.statistics.correlation import (
     Correlation,
     of_differences,
@@ -31,6 +30,7 @@ from stir_ray.numerics.statistics.hypotheses import (
     layer_sets,
     learning_and_forgetting,
 )
+from stir_ray.numerics.statistics.interval import Interval, percentiles, t_interval
 from stir_ray.numerics.statistics.looks import Look, looks, prefixes
 from stir_ray.numerics.statistics.screening import Screening, screen
 from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
@@ -44,10 +44,8 @@ __all__ = [
     "Interval",
     "Later",
     "Look",
-    "Sample",
     "Screening",
     "Thresholds",
-    "bootstrap",
     "effective_sample",
     "examine",
     "family_wise_p",
@@ -67,6 +65,7 @@ __all__ = [
     "shifted",
     "significance",
     "spearman",
+    "t_interval",
     "verdict",
     "without_each",
     "without_first",

@@ -51,7 +51,7 @@ _COLUMNS = {
     "without_first_3_r": "r without the first 3",
     "without_first_5_r": "r without the first 5",
 }
-_INTERVALS = {"seeds": "r, 95 % over seeds", "images": "r, 95 % over images"}
+_INTERVALS = {"seeds": "r, 95 % t interval over {seeds} seeds", "images": "r, 95 % over images"}
 """Of columns `<key>_low` and `<key>_high`; shown behind r where they are known."""
 
 
@@ -101,7 +101,11 @@ def _table(rows: pd.DataFrame, title: str) -> Table:
     undefined = int(rows["is_undefined"].sum())
     said = f"{title}: {len(rows)} were tried, {undefined} of them undefined"
     r, *looks = _COLUMNS
-    known = {over: name for over, name in _INTERVALS.items() if shown[f"{over}_low"].notna().any()}
+    known = {
+        over: name.format(seeds=shown["seeds"].max())
+        for over, name in _INTERVALS.items()
+        if shown[f"{over}_low"].notna().any()
+    }
     return Table(
         said,
         ["hypothesis", _COLUMNS[r], *known.values(), *(_COLUMNS[look] for look in looks)],

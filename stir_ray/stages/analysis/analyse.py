@@ -56,7 +56,7 @@ class Family:
         effective_p: of r among so many.
         shift_p: share of the shifts round the ring that correlate as strongly.
         seeds: number of seeds of the inversions; 0 of what no inversion takes part in.
-        interval: of r, had other seeds been drawn; None with fewer than two.
+        interval: 95 % t interval of r over the seeds; None with fewer than two.
         halves: of the images, that were measured; 0 for none.
         over_images: of r, had other images been drawn; None without halves.
         examined: the strongest, and the one that the paper found if that is another.

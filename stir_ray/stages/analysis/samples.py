@@ -107,11 +107,13 @@ def _known(name: str, curves: Mapping[str, np.ndarray], of: Trajectory) -> Sampl
         known &= np.isfinite(over_seeds(curve)).all(axis=-1)
     if of.clean is not None:
         known &= np.isfinite(of.clean)
+    # A seed that is not computed yet would count as a draw, and make an interval too narrow.
+    computed = np.any([np.isfinite(one[:, known]).any(axis=(1, 2)) for one in curves.values()], 0)
     return Sample(
         name,
         tuple(np.asarray(of.epochs)[known].tolist()),
         of.layers,
-        {curve: values[:, known] for curve, values in curves.items()},
+        {curve: values[computed][:, known] for curve, values in curves.items()},
         of.accuracy[:, known],
         None if of.clean is None else of.clean[known],
         _known_of_halves(name, of.halves, known),

@@ -180,14 +180,18 @@ def test_the_strongest_hypotheses_stand_beside_the_intervals_that_are_known() ->
     without = study_section(made)
     assert without is not None
     assert not any(column.startswith("r, 95 %") for column in without.tables[0].columns)
-    rows = made.hypotheses.assign(images_low=0.125, images_high=0.5)
-    rows.loc[rows["family"] == rows["family"].iloc[-1], ["images_low", "images_high"]] = np.nan
+    rows = made.hypotheses.assign(seeds=3, seeds_low=-0.25, seeds_high=1.0)
+    rows = rows.assign(images_low=0.125, images_high=0.5)
+    last = rows["family"] == rows["family"].iloc[-1]
+    rows.loc[last, "seeds"] = 0
+    rows.loc[last, ["seeds_low", "seeds_high", "images_low", "images_high"]] = np.nan
     beside = study_section(replace(made, hypotheses=rows))
     assert beside is not None
-    first, r, interval, *others = beside.tables[0].columns
-    assert [first, r, *others] == without.tables[0].columns
-    assert (r, interval) == ("r", "r, 95 % over images")
-    assert {row[2] for row in beside.tables[0].rows} == {"0.125 to 0.5", "–"}
+    first, r, *intervals, p = beside.tables[0].columns[:5]
+    assert [first, r, p, *beside.tables[0].columns[5:]] == without.tables[0].columns
+    assert intervals == ["r, 95 % t interval over 3 seeds", "r, 95 % over images"]
+    assert {row[2] for row in beside.tables[0].rows} == {"-0.25 to 1", "–"}
+    assert {row[3] for row in beside.tables[0].rows} == {"0.125 to 0.5", "–"}
 
 
 class _Captions(HTMLParser):

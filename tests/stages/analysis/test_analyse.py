@@ -11,7 +11,8 @@ import pytest
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics import statistics
 from stir_ray.stages.analysis.analyse import Analysis, analyse
-from stir_ray.stages.analysis.samples import over_seeds
+from stir_ray.stages.analysis.intervals import interval_over_seeds
+from stir_ray.stages.analysis.samples import Sample, over_seeds
 from stir_ray.stages.analysis.tables import analysis_tables
 from stir_ray.stages.analysis.trajectories import Trajectory
 from stir_ray.stages.ledger.values import odd_values
@@ -158,15 +159,51 @@ def test_a_seed_that_is_missing_leaves_the_mean_of_the_others() -> None:
     np.testing.assert_array_equal(over_seeds(values), [0.2, np.nan, 0.2])
 
 
-def test_the_interval_over_seeds_holds_the_number_it_is_of() -> None:
+def test_the_interval_over_seeds_lies_around_the_number_it_is_of() -> None:
     (family, _) = analyse(few(seeds=3)).families
     interval, r = family.interval, family.screening.r
     assert interval is not None
-    np.testing.assert_array_equal(interval.estimate, r)
     known = np.isfinite(r)
-    inside = (interval.low <= r) & (r <= interval.high)
-    assert inside[known].mean() > 0.9
-    assert (interval.low < interval.high)[known].all()
+    assert ((interval.low < r) & (r < interval.high))[known].all()
+    assert np.isnan(interval.low[~known]).all()
+    whole = (interval.low > -1) & (interval.high < 1)
+    assert whole.any()
+    np.testing.assert_allclose((interval.low + interval.high)[whole] / 2, r[whole])
+    assert (np.abs([interval.low[known], interval.high[known]]) <= 1).all()
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_interval_over_seeds_covers_the_r_of_very_many_as_often_as_it_says(seeds: int) -> None:
+    rng, covered = np.random.default_rng(13), []
+    true = PAPER.curves["forgetting"][:, :29, 10:]
+    r = statistics.pearson(true[0, :, 0], PAPER.accuracy[0, :29]).r
+    for _ in range(400):
+        curves = {"forgetting": true + 0.01 * rng.normal(size=(seeds, 29, 2))}
+        one = Sample("forgetting", PAPER.epochs[:29], (1, 2), curves, PAPER.accuracy[:1, :29], None)
+        screening = statistics.screen(one.means, one.accuracy, layers=one.layers)
+        names = [str(hypothesis) for hypothesis in screening.hypotheses]
+        found, place = (
+            interval_over_seeds(one, screening),
+            names.index("mean of forgetting over layer 1"),
+        )
+        assert found is not None
+        covered.append(found.low[place] <= r <= found.high[place])
+    # Of 400 fair trials the share has a standard deviation of 0.011.
+    assert 0.92 <= np.mean(covered) <= 0.98
+
+
+def test_a_seed_that_is_not_computed_yet_is_no_draw() -> None:
+    two = few(seeds=2)
+    missing = {
+        name: np.concatenate([curve, np.full_like(curve[:1], np.nan)])
+        for name, curve in two.curves.items()
+    }
+    expected = analyse(two).families[0]
+    family = analyse(replace(two, curves=missing)).families[0]
+    assert family.seeds == expected.seeds == 2
+    assert family.interval is not None
+    assert expected.interval is not None
+    np.testing.assert_array_equal(family.interval.low, expected.interval.low)
 
 
 def test_one_seed_has_no_interval_and_says_so() -> None:
@@ -187,7 +224,7 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     assert (rows.loc["CKA divergence", "seeds"] == 0).all()
     assert rows.loc["CKA divergence", ["seeds_low", "seeds_high"]].isna().all(axis=None)
     assert "No inversion takes part in CKA divergence:" in " ".join(found.notes)
-    assert "of 3 noise starts" in " ".join(found.notes)
+    assert "The t interval over 3 seeds is about other noise starts" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
