@@ -37,9 +37,19 @@ def test_the_papers_tables_give_the_papers_finding_and_what_is_wrong_with_it(
     assert "352 hypotheses, 8 of them undefined" in said
     assert "std of forgetting over layers 2-12 (strongest of 352)" in said
     assert "It rests on the first 2 epochs: without, r is 0.30." in said
+    assert "Without the first 5 epochs, 89 % of the shifts" in said
+    assert "too few epochs" not in said
     for schema in ANALYSIS_TABLES:
         assert str(tmp_path / "out" / f"{schema.name}.parquet") in said
         assert len(pd.read_parquet(tmp_path / "out" / f"{schema.name}.parquet")) > 0
+
+
+def test_of_a_short_training_no_p_by_shifts_is_given(tmp_path: Path) -> None:
+    pd.read_csv(DYNAMICS).query("epoch <= 14").to_csv(tmp_path / "short.csv")
+    code, said, _ = analyse("--dynamics", tmp_path / "short.csv", "--accuracy", ACCURACY)
+    assert code == 0
+    assert "too few epochs │" in said
+    assert "There is no p by shifts of the curves: too few epochs after the first 5." in said
 
 
 def test_the_same_for_scripts_is_short_has_no_nan_and_names_the_tables_with_all(

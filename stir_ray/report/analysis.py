@@ -12,14 +12,25 @@ from rich.console import Group
 from rich.table import Table
 
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics import Correlation
+from stir_ray.numerics.statistics import (
+    TRANSIENT,
+    Correlation,
+    EffectiveSample,
+    outlasts_transient,
+)
 from stir_ray.plan.words import spelled
+from stir_ray.report.p_values import later_p, p_value
 from stir_ray.stages.analysis.analyse import Analysis, Examined, Family
 
 _SHOWN = 5
 """Hypotheses of a family that a person sees; the table `hypotheses` has all."""
 _FIRST = (3, 10, 30)
 """Prefixes that a person sees; the table `correlations` has all."""
+_WITHOUT = f"without the first {TRANSIENT}"
+_ALL_EPOCHS = (
+    f"* The first {TRANSIENT} epochs are in it: a transient that both curves begin with makes this "
+    "p small by itself."
+)
 
 
 def analysis_table(analyses: Sequence[Analysis]) -> Group:
@@ -138,9 +149,9 @@ def _of_model(analysis: Analysis) -> Iterator[object]:
 
 
 def _strongest(families: Sequence[Family]) -> Table:
-    table = Table(title="Strongest hypotheses", title_justify="left")
+    table = _titled("Strongest hypotheses")
     table.add_column("hypothesis", no_wrap=True)
-    for name in ("r", "p", "Bonferroni", "max-stat. p"):
+    for name in ("r", "p", "Bonferroni", f"max-stat. p\n{_WITHOUT}", "max-stat. p\nall epochs*"):
         table.add_column(name, justify="right")
     for family in families:
         found = family.screening
@@ -148,17 +159,22 @@ def _strongest(families: Sequence[Family]) -> Table:
             table.add_row(
                 str(found.hypotheses[place]),
                 _r(found.r[place]),
-                _p(found.p[place]),
-                _p(found.bonferroni[place]),
-                _p(found.family_wise[place]),
+                p_value(found.p[place]),
+                p_value(found.bonferroni[place]),
+                later_p(found.family_wise[place], len(family.epochs)),
+                p_value(found.family_wise_all_epochs[place]),
             )
         table.add_section()
     return table
 
 
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", caption=_ALL_EPOCHS, caption_justify="left")
+
+
 def _looks(families: Sequence[Family]) -> Table:
     columns = [(family, one) for family in families for one in family.examined]
-    table = Table(title="Other looks at them", title_justify="left")
+    table = _titled("Other looks at them")
     table.add_column("r (p)", no_wrap=True)
     for family, one in columns:
         hypothesis = str(family.screening.hypotheses[one.place])
@@ -193,12 +209,22 @@ def _cells(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
         yield "given clean accuracy", _pair(evidence.given_clean)
     for later in evidence.later:
         yield f"without the first {later.dropped}", _pair(later.pearson)
+    for later in evidence.later:
+        if later.differences is not None:
+            yield f"steps without the first {later.dropped}", _pair(later.differences)
     yield from _prefixes(family, one)
-    worth = evidence.effective_epochs
-    worth = "–" if math.isnan(worth) else f"{worth:.0f}"
-    yield "effective epochs", f"{worth} of {len(family.epochs)}"
-    yield "p with so many", _p(evidence.effective_p)
-    yield "circular shifts, p", _p(evidence.shift_p)
+    epochs = len(family.epochs)
+    rest = evidence.effective, epochs - TRANSIENT
+    worth = _worth(*rest) if outlasts_transient(epochs) else later_p(math.nan, epochs)
+    yield f"effective epochs {_WITHOUT}", worth
+    yield "effective epochs, all*", _worth(evidence.effective_all_epochs, epochs)
+    yield f"shifts, p, {_WITHOUT}", later_p(evidence.shift_p, epochs)
+    yield "shifts, p, all epochs*", p_value(evidence.shift_p_all_epochs)
+
+
+def _worth(found: EffectiveSample, epochs: int) -> str:
+    worth = "–" if math.isnan(found.epochs) else f"{found.epochs:.0f}"
+    return f"{worth} of {epochs} ({p_value(float(found.p))})"
 
 
 def _prefixes(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
@@ -227,7 +253,7 @@ def _alike(analysis: Analysis) -> str:
     if alike is None:
         return ""
     r, p = alike.pearson.r, alike.pearson.p
-    last = f"epoch {alike.epochs[-1]}: r {_r(r[-1])} (p {_p(p[-1])})"
+    last = f"epoch {alike.epochs[-1]}: r {_r(r[-1])} (p {p_value(p[-1])})"
     known = r[np.isfinite(r)]
     among = f"; {_r(known.min())} to {_r(known.max())} over the epochs" if len(known) > 1 else ""
     return f"Learning with forgetting over {alike.layers} layers, {last}{among}."
@@ -240,17 +266,15 @@ def _by_other_estimators(shown: Analysis, analyses: Iterable[Analysis]) -> Itera
             best = found.strongest_first()[0]
             yield (
                 f"By CKA {other.of.estimator}, strongest of {family.name}: "
-                f"{found.hypotheses[best]}, r {_r(found.r[best])} (p {_p(found.p[best])})."
+                f"{found.hypotheses[best]}, r {_r(found.r[best])} (p {p_value(found.p[best])}; "
+                f"max-stat. p {_WITHOUT}: "
+                f"{later_p(found.family_wise[best], len(family.epochs))})."
             )
 
 
 def _pair(found: Correlation) -> str:
-    return f"{_r(float(found.r))} ({_p(float(found.p))})"
+    return f"{_r(float(found.r))} ({p_value(float(found.p))})"
 
 
 def _r(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _p(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.2g}"

@@ -10,6 +10,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from stir_ray.numerics.statistics import TOO_FEW, TRANSIENT, outlasts_transient
 from stir_ray.report import style
 from stir_ray.report.matrices import two_decimals
 from stir_ray.report.readings import Numbers
@@ -118,13 +119,22 @@ def _explain(figure: Figure, rows: pd.DataFrame, *, against: str, sample: str) -
     tried = ", ".join(
         f"{len(of_family)} of {name}" for name, of_family in rows.groupby("family", sort=False)
     )
-    chance = (rows["max_statistic_p"] < SIGNIFICANT).sum()
-    note = (
-        f"r with {against}, over {_epochs(rows)} epochs. Hypotheses: {tried}. {sample} "
-        f"Bold ({chance}): stronger than the strongest of its family in 95 % of the circular "
-        "shifts, which is what chance makes of such slow curves."
-    )
+    note = f"r with {against}, over {_epochs(rows)} epochs. Hypotheses: {tried}. {sample} "
+    note += _what_is_bold(rows)
     style.legend_of(figure, handles, labels, note=note)
+
+
+def _what_is_bold(rows: pd.DataFrame) -> str:
+    if not outlasts_transient(int(rows["epochs"].max())):
+        return f"None is bold: {TOO_FEW} for a p by circular shifts."
+    names = ("max_statistic_p", "max_statistic_p_all_epochs")
+    without, with_first = ((rows[name] < SIGNIFICANT).sum() for name in names)
+    return (
+        f"Bold ({without}): what is left without the first {TRANSIENT} epochs is stronger than the "
+        "strongest of its family in 95 % of the circular shifts, which is what chance makes of "
+        f"such slow curves. With those epochs it would be {with_first}: a transient that both "
+        "curves begin with is enough."
+    )
 
 
 def _epochs(rows: pd.DataFrame) -> str:

@@ -10,14 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stir_ray.numerics.statistics import Aggregate, Hypothesis
+from stir_ray.numerics.statistics import TRANSIENT, Aggregate, Hypothesis
 from stir_ray.report import style
+from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.readings import Numbers
 from stir_ray.stages.analysis.samples import curves_of_families, over_seeds
 from stir_ray.stages.analysis.trajectories import Trajectory
-
-_RINGED = 3
-"""First epochs that are marked: a correlation over epochs often rests on them."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,10 @@ def strongest_figure(of: Trajectory, rows: pd.DataFrame, *, sample: str) -> Figu
         _scatter(axes, of, row)
     panels[0].set_ylabel("accuracy (%)")
     note = (
-        f"A point is an epoch; ringed: the first {_RINGED}. {sample} In a title: r, averaged over "
-        "severities, and p by circular shifts, all hypotheses of the family tried."
+        f"A point is an epoch; ringed: the first {TRANSIENT}. {sample} In a title: r, averaged "
+        "over severities, and p by circular shifts without the ringed epochs, all hypotheses of "
+        "the family tried; behind it p of all epochs, which a transient that both curves begin "
+        "with makes small by itself."
     )
     style.legend_below(figure, panels[:1], note=note, ncols=6)
     return figure
@@ -79,7 +79,7 @@ def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
         label = f"severity {severity}" if severity else "clean"
         axes.plot(values, 100 * accuracy, color=colour, linewidth=0.4, alpha=0.5)
         axes.plot(values, 100 * accuracy, "o", markersize=2.2, color=colour, label=label)
-        first = slice(0, _RINGED)
+        first = slice(0, TRANSIENT)
         axes.plot(
             values[first],
             100 * accuracy[first],
@@ -92,7 +92,11 @@ def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
     said = f"{row['aggregate']} of {row['curve']}"
     ends = row["first_layer"], row["last_layer"]
     layers = f"layer {ends[0]}" if ends[0] == ends[1] else f"layers {ends[0]}–{ends[1]}"
-    axes.set_title(f"{row['family']}\nr = {row['pearson_r']:.2f}, p = {row['max_statistic_p']:.2g}")
+    without = later_p(row["max_statistic_p"], row["epochs"])
+    with_first = p_value(row["max_statistic_p_all_epochs"])
+    axes.set_title(
+        f"{row['family']}\nr = {row['pearson_r']:.2f}\np: {without} (all epochs: {with_first})"
+    )
     axes.set_xlabel(f"{said},\n{layers}")
     # More ticks than these overlap where a summary hardly varies: 0.00240, 0.00242, …
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))

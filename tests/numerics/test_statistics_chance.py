@@ -119,8 +119,33 @@ def test_a_hypothesis_that_was_planted_is_found_first() -> None:
     first = screening.strongest_first()[0]
     assert str(screening.hypotheses[first]) == "max of forgetting over layers 8-10"
     assert screening.r[first] < -0.9
-    assert screening.family_wise[first] == pytest.approx(1 / 60)
+    assert screening.family_wise[first] == pytest.approx(1 / 55)
+    assert screening.family_wise_all_epochs[first] == pytest.approx(1 / 60)
     assert screening.bonferroni.max(initial=0, where=~np.isnan(screening.r)) <= 1
+
+
+def test_a_transient_that_both_share_makes_unrelated_series_seem_related_unless_left_out() -> None:
+    rng, of_all, without = np.random.default_rng(8), [], []
+    transient = 15 * np.exp(-np.arange(60.0))
+    for _ in range(300):
+        summary = remembering(rng, 0.5, 60) + transient
+        accuracy = remembering(rng, 0.5, 2, 60) + transient
+        of_all.append(statistics.shift_p(statistics.shifted(summary, accuracy)))
+        rest = statistics.without_transient(summary), statistics.without_transient(accuracy)
+        without.append(statistics.shift_p(statistics.shifted(*rest)))
+    assert np.mean(np.array(of_all) <= 0.05) > 0.95
+    # Three standard errors of one in twenty, from 300.
+    assert np.mean(np.array(without) <= 0.05) == pytest.approx(0.05, abs=0.038)
+
+
+def test_too_few_epochs_after_the_first_leave_no_p() -> None:
+    rng = np.random.default_rng(9)
+    for epochs, is_known in ((14, False), (15, True)):
+        curve = {"learning": rng.random((epochs, 3))}
+        screening = statistics.screen(curve, rng.random((2, epochs)), layers=[1, 2, 3])
+        defined = ~np.isnan(screening.r)
+        assert (np.isfinite(screening.family_wise[defined]) == is_known).all()
+        assert np.isfinite(screening.family_wise_all_epochs[defined]).all()
 
 
 def test_epochs_must_be_as_many_on_both_sides() -> None:

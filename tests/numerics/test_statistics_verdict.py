@@ -75,7 +75,9 @@ def test_a_common_trend_is_said() -> None:
     trend = np.linspace(0, 20, 60)
     doubts = said(trend + rng.normal(size=60), trend + rng.normal(size=(SEVERITIES, 60)))
     assert "steps from epoch to epoch" in doubts
-    assert "Epochs repeat each other: 60 are worth" in doubts
+    assert (
+        "Epochs repeat each other: 60, the first 5 included, are worth 1 independent one" in doubts
+    )
 
 
 def test_severities_that_disagree_are_said() -> None:
@@ -87,21 +89,54 @@ def test_severities_that_disagree_are_said() -> None:
 
 
 def test_what_shifted_curves_do_as_well_is_said() -> None:
-    wave = np.sin(np.linspace(0, 12 * np.pi, 60, endpoint=False))
-    # Six periods of 10: shifts by 5, 10, .. 55 are as strong, one way or the other.
-    assert "20 % of the shifts of one curve correlate as strongly." in said(wave, wave[None])
+    wave = np.sin(2 * np.pi * np.arange(65) / 10)
+    # After the first 5 six periods of 10: shifts by 5, 10, .. 55 are as strong, one way or the
+    # other.
+    expected = "Without the first 5 epochs, 20 % of the shifts of one curve correlate as strongly"
+    assert expected in said(wave, wave[None])
 
 
 def test_too_few_epochs_for_shifts_are_said() -> None:
-    assert "19 epochs are too few to tell it from shifted curves." in said(*honest(epochs=19))
-    assert "too few" not in said(*honest(epochs=20))
+    none = "There is no p by shifts of the curves: too few epochs after the first 5."
+    assert none in said(*honest(epochs=14))
+    few = "The 10 epochs after the first 5 are too few to tell it from shifted curves."
+    assert few in said(*honest(epochs=15))
+    assert "too few to tell" in said(*honest(epochs=24))
+    assert "too few" not in said(*honest(epochs=25))
+
+
+def test_what_stops_with_the_first_epochs_is_said() -> None:
+    summary, accuracy = honest()
+    summary[5:] = 0.5
+    assert "Without the first 5 epochs there is no correlation." in said(summary, accuracy)
+
+
+def test_a_transient_of_both_curves_moves_the_p_of_all_epochs_alone() -> None:
+    summary, accuracy = unrelated(seed=3)
+    start = 20 * np.exp(-np.arange(60))
+    without, with_start = (
+        examine(summary + x, accuracy + x) for x in (np.zeros(60), start * (np.arange(60) < 5))
+    )
+    assert with_start.shift_p == without.shift_p > 0.05
+    assert with_start.shift_p_all_epochs < 0.05 < without.shift_p_all_epochs
+    assert with_start.effective.epochs == without.effective.epochs
+    assert with_start.effective_all_epochs.epochs < without.effective_all_epochs.epochs
+
+
+def test_steps_that_rest_on_the_first_epochs_are_said() -> None:
+    summary, accuracy = unrelated()
+    summary[0] += 40
+    accuracy[:, 0] += 40
+    steps = "Between the steps from epoch to epoch r is 0.92, and -0.15 without the first epoch."
+    assert steps in said(summary, accuracy)
 
 
 def test_what_comes_by_trying_many_is_said() -> None:
     evidence = examine(*honest())
     assert verdict(evidence, family_wise=0.3)[1:] == (
-        "In 30 % of the shifts some hypothesis does as well.",
+        "Without the first 5 epochs, in 30 % of the shifts some hypothesis does as well.",
     )
+    assert len(verdict(evidence, family_wise=np.nan)) == 2
 
 
 def test_no_correlation_is_said_to_be_none() -> None:
@@ -125,24 +160,27 @@ def test_the_sign_of_a_correlation_changes_no_doubt() -> None:
         assert other.pearson.r == pytest.approx(-one.pearson.r)
         assert len(verdict(one)) == len(verdict(other))
         assert one.shift_p == other.shift_p
+        assert one.shift_p_all_epochs == other.shift_p_all_epochs
 
 
 def test_each_look_is_the_function_of_its_name() -> None:
     summary, accuracy = honest(epochs=29)
     clean = accuracy.mean(axis=0) ** 2
-    evidence = examine(summary, accuracy, clean=clean, dropped=(7, 2, 27))
+    evidence = examine(summary, accuracy, clean=clean, dropped=(7, 2, 26, 27))
     looks = [
         (evidence.pearson, statistics.pearson(summary, accuracy)),
         (evidence.spearman, statistics.spearman(summary, accuracy)),
         (evidence.differences, statistics.of_differences(summary, accuracy)),
         (evidence.given_clean, statistics.partial(summary, accuracy, given=clean)),
         (evidence.later[1].pearson, statistics.pearson(summary[7:], accuracy[:, 7:])),
+        (evidence.later[1].differences, statistics.of_differences(summary[7:], accuracy[:, 7:])),
     ]
     for found, expected in looks:
         assert found is not None
         assert (found.r, found.p) == (expected.r.mean(), expected.p.mean())
-    # What would leave two epochs is not tried.
-    assert [later.dropped for later in evidence.later] == [2, 7]
+    # What would leave two epochs is not tried, nor the two steps between three.
+    assert [later.dropped for later in evidence.later] == [2, 7, 26]
+    assert evidence.later[2].differences is None
     assert evidence.epochs == tuple(range(1, 30))
 
 

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from stir_ray.report.analysed import analysis_figures
 from stir_ray.report.hypotheses import hypotheses_figure
+from stir_ray.report.page.study import study_section
 from stir_ray.report.published import read_published
 from stir_ray.report.strongest import (
     Prefixes,
@@ -95,6 +96,41 @@ def test_the_border_encloses_what_bonferroni_leaves_and_nothing_else(found: Anal
     }
     # The third row of layers, the second aggregate: four sides of one cell.
     assert ends == {((1, 2), (1, 3)), ((2, 2), (2, 3)), ((1, 2), (2, 2)), ((1, 3), (2, 3))}
+
+
+def test_bold_is_what_beats_the_shifts_without_the_first_epochs(found: Analysed) -> None:
+    rows = found.hypotheses.query("curve == 'forgetting'").copy()
+    rows["max_statistic_p"], rows["max_statistic_p_all_epochs"] = 0.5, 0.01
+    one = (rows["aggregate"] == "std") & (rows["first_layer"] == 2)
+    rows.loc[one, "max_statistic_p"] = 0.049
+    figure = hypotheses_figure(rows, against="accuracy", sample=SAMPLE)
+    bold = [text for text in figure.axes[0].texts if text.get_weight() == "bold"]
+    assert [text.get_position() for text in bold] == [(1.5, 21.5)]
+    said = " ".join(" ".join(texts(figure)).split())
+    assert "Bold (1): what is left without the first 5 epochs" in said
+    assert f"With those epochs it would be {len(rows)}:" in said
+
+
+def test_too_few_epochs_after_the_first_are_said_in_place_of_a_p() -> None:
+    short = replace(
+        PAPER,
+        epochs=PAPER.epochs[:14],
+        curves={name: curve[:, :14] for name, curve in PAPER.curves.items()},
+        accuracy=PAPER.accuracy[:, :14],
+        clean=None,
+    )
+    rows = analysed(short).hypotheses
+    heat_map = hypotheses_figure(rows, against="accuracy", sample=SAMPLE)
+    said = " ".join(" ".join(texts(heat_map)).split())
+    assert "None is bold: too few epochs after the first 5" in said
+    for axes in strongest_figure(short, rows, sample=SAMPLE).axes:
+        assert "p: too few epochs (all epochs: 0." in axes.get_title(loc="left")
+    section = study_section(analysed(short))
+    assert section is not None
+    (table,) = section.tables
+    place = table.columns.index("p, shifts, all tried, without the first 5")
+    assert {row[place] for row in table.rows} == {"too few epochs"}
+    assert "too few epochs" not in {row[place + 1] for row in table.rows}
 
 
 def test_hypotheses_without_a_correlation_are_hatched(found: Analysed) -> None:

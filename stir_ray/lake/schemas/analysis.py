@@ -8,6 +8,8 @@ _OF_CURVES = (
     Column("model", TEXT, "whose epochs: `finetuned`, `from_scratch`, or `given` in a table"),
     Column("estimator", TEXT, "HSIC estimator: biased or unbiased; `given` of somebody's table"),
 )
+_WITHOUT_FIRST = "without the first 5 epochs, NaN where fewer than 10 are left"
+_WITH_FIRST = "a transient at the beginning of both series makes it small by itself"
 
 HYPOTHESES = TableSchema(
     "hypotheses",
@@ -34,12 +36,20 @@ HYPOTHESES = TableSchema(
         Column("bonferroni_p", FLOAT, "pearson_p times the hypotheses of the family, at most 1",
                "1", "[0, 1]"),
         Column("max_statistic_p", FLOAT, "share of the circular shifts in which some hypothesis "
-               "of the family is as strong", "1", "[0, 1]"),
-        Column("shift_p", FLOAT, "share of the circular shifts in which this one is as strong",
+               f"of the family is as strong; {_WITHOUT_FIRST}", "1", "[0, 1]"),
+        Column("max_statistic_p_all_epochs", FLOAT, f"the same of all epochs; {_WITH_FIRST}",
                "1", "[0, 1]"),
-        Column("effective_epochs", FLOAT, "independent epochs that the two series are worth",
-               "1", "[0, inf)"),
-        Column("effective_p", FLOAT, "of pearson_r among so many; NaN for 2 or fewer",
+        Column("shift_p", FLOAT, "share of the circular shifts in which this one is as strong; "
+               f"{_WITHOUT_FIRST}", "1", "[0, 1]"),
+        Column("shift_p_all_epochs", FLOAT, f"the same of all epochs; {_WITH_FIRST}",
+               "1", "[0, 1]"),
+        Column("effective_epochs", FLOAT, "independent epochs that the two series are worth; "
+               f"{_WITHOUT_FIRST}", "1", "[0, inf)"),
+        Column("effective_p", FLOAT, "of without_first_5_r among so many; NaN for 2 or fewer",
+               "1", "[0, 1]"),
+        Column("effective_epochs_all_epochs", FLOAT, "independent epochs that the two series are "
+               "worth, the transient at their beginning among them", "1", "[0, inf)"),
+        Column("effective_p_all_epochs", FLOAT, "of pearson_r among so many; NaN for 2 or fewer",
                "1", "[0, 1]"),
         Column("spearman_r", FLOAT, "of ranks, averaged over severities", "1", "[-1, 1]"),
         Column("spearman_p", FLOAT, "of it", "1", "[0, 1]"),
@@ -50,6 +60,10 @@ HYPOTHESES = TableSchema(
         Column("given_clean_p", FLOAT, "of it", "1", "[0, 1]"),
         *(Column(f"without_first_{count}_r", FLOAT, f"Pearson's r without the first {count} "
                  "epochs; NaN where fewer than 3 are left", "1", "[-1, 1]")
+          for count in (1, 2, 3, 5)),
+        *(Column(f"differences_without_first_{count}_r", FLOAT, "of the steps from epoch to epoch "
+                 f"without the first {count} epochs; NaN where fewer than 3 steps are left",
+                 "1", "[-1, 1]")
           for count in (1, 2, 3, 5)),
         Column("seeds", INT, "number of seeds of the inversions; 0 where none takes part, in CKA "
                "divergence and subspace similarity", "1", "[0, inf)"),

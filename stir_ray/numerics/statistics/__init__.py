@@ -8,6 +8,8 @@ independent draws, and only another training would be.
 """
 
 from stir_ray.numerics.statistics.autocorrelation import (
+    EffectiveSample,
+    effective,
     effective_sample,
     lag_one,
 )
@@ -34,11 +36,20 @@ from stir_ray.numerics.statistics.interval import Interval, percentiles, t_inter
 from stir_ray.numerics.statistics.looks import Look, looks, prefixes
 from stir_ray.numerics.statistics.screening import Screening, screen
 from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
+from stir_ray.numerics.statistics.transient import (
+    TOO_FEW,
+    TRANSIENT,
+    outlasts_transient,
+    without_transient,
+)
 from stir_ray.numerics.statistics.verdict import Thresholds, verdict
 
 __all__ = [
+    "TOO_FEW",
+    "TRANSIENT",
     "Aggregate",
     "Correlation",
+    "EffectiveSample",
     "Evidence",
     "Hypothesis",
     "Interval",
@@ -46,6 +57,7 @@ __all__ = [
     "Look",
     "Screening",
     "Thresholds",
+    "effective",
     "effective_sample",
     "examine",
     "family_wise_p",
@@ -55,6 +67,7 @@ __all__ = [
     "learning_and_forgetting",
     "looks",
     "of_differences",
+    "outlasts_transient",
     "partial",
     "pearson",
     "percentiles",
@@ -69,4 +82,5 @@ __all__ = [
     "verdict",
     "without_each",
     "without_first",
+    "without_transient",
 ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stir_ray.numerics.statistics.correlation import pearson
+from stir_ray.numerics.statistics.correlation import pearson, significance
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -14,6 +15,22 @@ if TYPE_CHECKING:
 
     Series = Float[NDArray, "*batch sample"]
     PerPair = Float[NDArray, "*batch"]
+    Summary = Float[NDArray, "*hypothesis epoch"]
+    Accuracy = Float[NDArray, "severity epoch"]
+    PerHypothesis = Float[NDArray, "*hypothesis"]
+
+
+@dataclass(frozen=True)
+class EffectiveSample:
+    """What summaries of the layers and accuracy are worth together.
+
+    Attributes:
+        epochs: independent ones, from 0 to all of them; NaN where a series is unknown.
+        p: of Pearson's r, averaged over severities, among so many; NaN where they are 2 or fewer.
+    """
+
+    epochs: PerHypothesis
+    p: PerHypothesis
 
 
 def lag_one(series: Series) -> PerPair:
@@ -40,3 +57,10 @@ def effective_sample(x: Series, y: Series) -> PerPair:
     """
     repeated = lag_one(x) * lag_one(y)
     return x.shape[-1] * np.minimum(1, (1 - repeated) / (1 + repeated))
+
+
+def effective(summary: Summary, accuracy: Accuracy) -> EffectiveSample:
+    """Return the effective sample of each summary with the accuracy averaged over severities."""
+    epochs = effective_sample(summary, accuracy.mean(axis=0))
+    r = pearson(summary[..., None, :], accuracy).averaged().r
+    return EffectiveSample(epochs, significance(r, epochs))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stir_ray.numerics.statistics import correlation
-from stir_ray.numerics.statistics.autocorrelation import effective_sample
+from stir_ray.numerics.statistics.autocorrelation import effective
+from stir_ray.numerics.statistics.looks import DROPPED
 from stir_ray.numerics.statistics.shifts import shift_p, shifted
+from stir_ray.numerics.statistics.transient import without_transient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
 
+    from stir_ray.numerics.statistics.autocorrelation import EffectiveSample
     from stir_ray.numerics.statistics.correlation import Correlation
 
     Summary = Float[NDArray, "epoch"]
@@ -29,12 +32,12 @@ class Later:
     Attributes:
         dropped: how many epochs were left out at the beginning.
         pearson: averaged over severities.
-        shift_p: as in `Evidence`, of the epochs that are left.
+        differences: of the steps between the epochs that are left; None for fewer than 3 steps.
     """
 
     dropped: int
     pearson: Correlation
-    shift_p: float
+    differences: Correlation | None
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ class Evidence:
         spearman: of the ranks: no epoch counts more than another.
         differences: of the steps from epoch to epoch: no common trend.
         given_clean: of what the clean accuracy leaves of both; None where it was not given.
-        effective_epochs: independent epochs that the series are worth, from 0 to all of them, with
-            the accuracy averaged over severities.
-        effective_p: of Pearson's r among so many; NaN where they are 2 or fewer.
-        shift_p: share of the shifts round the ring that correlate as strongly.
+        effective: independent epochs that the series are worth, and p of Pearson's r among them;
+            `without_transient`, NaN if that leaves too few epochs.
+        effective_all_epochs: the same of all epochs, the transient among them.
+        shift_p: share of the shifts round the ring that correlate as strongly;
+            `without_transient`, NaN if that leaves too few epochs.
+        shift_p_all_epochs: the same of all epochs; small by a common transient alone.
         later: without the first epochs.
         without_each: Pearson's r without the first epoch alone, the second alone, and so on.
     """
@@ -62,9 +67,10 @@ class Evidence:
     spearman: Correlation
     differences: Correlation
     given_clean: Correlation | None
-    effective_epochs: float
-    effective_p: float
+    effective: EffectiveSample
+    effective_all_epochs: EffectiveSample
     shift_p: float
+    shift_p_all_epochs: float
     later: tuple[Later, ...]
     without_each: PerEpoch
 
@@ -75,7 +81,7 @@ def examine(
     *,
     clean: Summary | None = None,
     epochs: Sequence[int] | None = None,
-    dropped: Sequence[int] = (1, 2, 3, 5),
+    dropped: Sequence[int] = DROPPED,
 ) -> Evidence:
     """Every look at one summary of the layers against accuracy.
 
@@ -96,18 +102,18 @@ def examine(
     if len(numbers) != n:
         raise ValueError(f"{len(numbers)} numbers of epochs for {n} epochs")
     by_severity = correlation.pearson(summary, accuracy)
-    found = by_severity.averaged()
-    effective = effective_sample(summary, accuracy.mean(axis=0))
+    rest = without_transient(summary), without_transient(accuracy)
     return Evidence(
         epochs=numbers,
         by_severity=by_severity,
-        pearson=found,
+        pearson=by_severity.averaged(),
         spearman=correlation.spearman(summary, accuracy).averaged(),
         differences=correlation.of_differences(summary, accuracy).averaged(),
         given_clean=None if clean is None else _given(summary, accuracy, clean),
-        effective_epochs=float(effective),
-        effective_p=float(correlation.significance(found.r, effective)),
-        shift_p=_shift_p(summary, accuracy),
+        effective=effective(*rest),
+        effective_all_epochs=effective(summary, accuracy),
+        shift_p=_shift_p(*rest),
+        shift_p_all_epochs=_shift_p(summary, accuracy),
         later=tuple(_later(summary, accuracy, k) for k in sorted(dropped) if n - k >= 3),
         without_each=correlation.without_each(summary, accuracy).mean(axis=-1),
     )
@@ -119,7 +125,10 @@ def _given(summary: Summary, accuracy: Accuracy, clean: Summary) -> Correlation:
 
 def _later(summary: Summary, accuracy: Accuracy, dropped: int) -> Later:
     found = correlation.without_first(summary, accuracy, dropped=dropped).averaged()
-    return Later(dropped, found, _shift_p(summary[dropped:], accuracy[:, dropped:]))
+    if len(summary) - dropped <= correlation.SMALLEST_SAMPLE:
+        return Later(dropped, found, None)
+    steps = correlation.of_differences(summary[dropped:], accuracy[:, dropped:])
+    return Later(dropped, found, steps.averaged())
 
 
 def _shift_p(summary: Summary, accuracy: Accuracy) -> float:

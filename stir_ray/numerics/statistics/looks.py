@@ -47,13 +47,16 @@ def looks(
     clean: Clean | None = None,
     dropped: Sequence[int] = DROPPED,
 ) -> Iterator[Look]:
-    """Pearson, Spearman, first differences, given clean accuracy, without the first epochs.
+    """Pearson, Spearman, first differences, given clean accuracy.
+
+    Pearson and first differences also without the first epochs.
 
     Args:
         summaries: one series per hypothesis.
         accuracy: per severity, without the clean one.
         clean: accuracy without corruption; None leaves that look out.
-        dropped: how many first epochs to leave out; what leaves fewer than 3 is not tried.
+        dropped: how many first epochs to leave out; what leaves fewer than 3, or fewer than 3
+            differences, is not tried.
 
     Raises:
         ValueError: for fewer than 4 epochs, or unequal numbers of them.
@@ -69,6 +72,9 @@ def looks(
         if n - k >= correlation.SMALLEST_SAMPLE:
             found = correlation.without_first(each, accuracy, dropped=k)
             yield Look("pearson", k, n, found)
+        if n - k > correlation.SMALLEST_SAMPLE:
+            found = correlation.of_differences(each[..., k:], accuracy[..., k:])
+            yield Look("differences", k, n, found)
 
 
 def prefixes(summaries: Summaries, accuracy: Accuracy) -> Iterator[Look]:

@@ -10,6 +10,7 @@ import numpy as np
 from stir_ray.numerics.statistics.correlation import pearson
 from stir_ray.numerics.statistics.hypotheses import hypotheses
 from stir_ray.numerics.statistics.shifts import family_wise_p, shifted
+from stir_ray.numerics.statistics.transient import without_transient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,9 @@ class Screening:
         r: Pearson's r averaged over severities, in [−1, 1].
         p: of r, as if epochs were independent, averaged over severities.
         bonferroni: p times the number of hypotheses, undefined ones counted, at most 1.
-        family_wise: p by shifts of the strongest of all hypotheses; at least 1 / epochs.
+        family_wise: p by shifts of the strongest of all hypotheses, `without_transient`; NaN
+            everywhere if that leaves too few epochs.
+        family_wise_all_epochs: the same of all epochs; small by a common transient alone.
     """
 
     hypotheses: tuple[Hypothesis, ...]
@@ -39,6 +42,7 @@ class Screening:
     p: PerHypothesis
     bonferroni: PerHypothesis
     family_wise: PerHypothesis
+    family_wise_all_epochs: PerHypothesis
 
     @property
     def undefined(self) -> tuple[Hypothesis, ...]:
@@ -76,5 +80,8 @@ def screen(
         r=found.r,
         p=found.p,
         bonferroni=np.minimum(1, found.p * len(asked)),
-        family_wise=family_wise_p(shifted(summaries, accuracy)),
+        family_wise=family_wise_p(
+            shifted(without_transient(summaries), without_transient(accuracy))
+        ),
+        family_wise_all_epochs=family_wise_p(shifted(summaries, accuracy)),
     )

@@ -3,8 +3,8 @@
 Every shift is tried, so no generator is needed, and with n epochs no p can be below 1/n. Shifting
 keeps how each curve moves and breaks what happens at the same time. It supposes that the curves
 move alike at all times (Harris 2020, arXiv 2012.06862): of two curves that both begin with a
-transient, no shift agrees as well, so p is small by the transient alone. Ask again without the
-first epochs.
+transient, no shift agrees as well, so p is small by the transient alone. The leading p-values are
+therefore `without_transient`.
 """
 
 from __future__ import annotations

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stir_ray.numerics.statistics.transient import TOO_FEW, TRANSIENT, outlasts_transient
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stir_ray.numerics.statistics.autocorrelation import EffectiveSample, PerHypothesis
+    from stir_ray.numerics.statistics.correlation import Correlation
     from stir_ray.numerics.statistics.evidence import Evidence, Later
 
 
@@ -42,7 +46,8 @@ def verdict(
 
     Args:
         evidence: of one hypothesis.
-        family_wise: its p among all hypotheses that were tried; None if it was the only one.
+        family_wise: its p among all hypotheses that were tried, without the transient; None if it
+            was the only one, NaN if too few epochs are left.
         thresholds: when a doubt is worth a sentence.
     """
     r, p, epochs = evidence.pearson.r, evidence.pearson.p, len(evidence.epochs)
@@ -63,63 +68,102 @@ def _rests_on_few(evidence: Evidence, thresholds: Thresholds) -> Iterator[str]:
     """The fewest first epochs that carry it, and an epoch after the first that does so alone."""
     for later in _without_few(evidence, thresholds):
         r = float(later.pearson.r)
-        if not _kept(r, evidence, thresholds):
+        if not _kept(r, float(evidence.pearson.r), thresholds):
             yield f"It rests on the first {_epochs(later.dropped)}: without, r is {_said(r)}."
             break
     remaining = np.nan_to_num(evidence.without_each[1:]) * np.sign(evidence.pearson.r)
     weakest = 1 + int(np.argmin(remaining))
     r = float(evidence.without_each[weakest])
-    if not _kept(r, evidence, thresholds):
+    if not _kept(r, float(evidence.pearson.r), thresholds):
         yield f"It rests on epoch {evidence.epochs[weakest]}: without, r is {_said(r)}."
 
 
 def _fails_otherwise(evidence: Evidence, thresholds: Thresholds) -> Iterator[str]:
-    looks = {
-        "Between ranks, where no epoch counts more than another,": evidence.spearman,
-        "Between the steps from epoch to epoch, without a common trend,": evidence.differences,
-        "Given clean accuracy,": evidence.given_clean,
-    }
     if evidence.pearson.p > thresholds.p:
         yield "It would not be significant even were the epochs independent."
     least, most = evidence.by_severity.r.min(), evidence.by_severity.r.max()
     if least < 0 < most:
         yield f"Severities disagree: r goes from {least:.2f} to {most:.2f}."
-    for look, found in looks.items():
-        if found is None:
-            continue
-        if not (found.p <= thresholds.p and _kept(found.r, evidence, thresholds)):
-            yield f"{look} r is {_said(found.r)} (p = {_said(found.p)})."
+    ranks = "Between ranks, where no epoch counts more than another,"
+    yield from _fails(ranks, evidence.spearman, evidence, thresholds)
+    steps = "Between the steps from epoch to epoch, without a common trend,"
+    of_steps = list(_fails(steps, evidence.differences, evidence, thresholds))
+    yield from of_steps or _steps_rest_on_few(evidence, thresholds)
+    if evidence.given_clean is not None:
+        yield from _fails("Given clean accuracy,", evidence.given_clean, evidence, thresholds)
+
+
+def _fails(
+    look: str, found: Correlation, evidence: Evidence, thresholds: Thresholds
+) -> Iterator[str]:
+    r, p = float(found.r), float(found.p)
+    if not (p <= thresholds.p and _kept(r, float(evidence.pearson.r), thresholds)):
+        yield f"{look} r is {_said(r)} (p = {_said(p)})."
+
+
+def _steps_rest_on_few(evidence: Evidence, thresholds: Thresholds) -> Iterator[str]:
+    whole = float(evidence.differences.r)
+    for later in _without_few(evidence, thresholds):
+        r = math.nan if later.differences is None else float(later.differences.r)
+        if not _kept(r, whole, thresholds):
+            yield (
+                f"Between the steps from epoch to epoch r is {_said(whole)}, and "
+                f"{_said(r)} without the first {_epochs(later.dropped)}."
+            )
+            break
 
 
 def _repeats_itself(evidence: Evidence, thresholds: Thresholds) -> Iterator[str]:
-    epochs, worth = len(evidence.epochs), evidence.effective_epochs
-    if math.isnan(worth):
+    epochs, rest = len(evidence.epochs), len(evidence.epochs) - TRANSIENT
+    every, later = evidence.effective_all_epochs, evidence.effective
+    if math.isnan(every.epochs):
         yield "How many independent epochs these are worth cannot be told."
-    elif worth < thresholds.worth * epochs or not evidence.effective_p <= thresholds.p:
-        p = evidence.effective_p
-        so = "too few for a p" if math.isnan(p) else f"with which p = {p:.1g}"
-        yield f"Epochs repeat each other: {epochs} are worth {worth:.0f} independent ones, {so}."
+    elif (
+        every.epochs < thresholds.worth * epochs
+        or not every.p <= thresholds.p
+        or later.epochs < thresholds.worth * rest
+    ):
+        worth = (
+            f"{epochs}, the first {TRANSIENT} included, are worth {_independent(every.epochs)}, "
+            f"{_p_among(every)}"
+        )
+        if not math.isnan(later.epochs):
+            worth += f"; the {rest} after those are worth {later.epochs:.0f}, {_p_among(later)}"
+        yield f"Epochs repeat each other: {worth}."
+
+
+def _independent(epochs: PerHypothesis) -> str:
+    return "1 independent one" if round(float(epochs)) == 1 else f"{epochs:.0f} independent ones"
+
+
+def _p_among(found: EffectiveSample) -> str:
+    return "too few for a p" if math.isnan(found.p) else f"with which p = {found.p:.1g}"
 
 
 def _comes_by_shifts(evidence: Evidence, thresholds: Thresholds) -> Iterator[str]:
-    epochs = len(evidence.epochs)
-    if thresholds.p * epochs < 1:
-        yield f"{epochs} epochs are too few to tell it from shifted curves."
+    rest = len(evidence.epochs) - TRANSIENT
+    if not outlasts_transient(len(evidence.epochs)):
+        yield f"There is no p by shifts of the curves: {TOO_FEW}."
+    elif math.isnan(evidence.shift_p):
+        yield f"Without the first {TRANSIENT} epochs there is no correlation."
+    elif thresholds.p * rest < 1:
+        yield (
+            f"The {rest} epochs after the first {TRANSIENT} are too few to tell it from shifted "
+            "curves."
+        )
     elif evidence.shift_p > thresholds.p:
-        yield f"{_share(evidence.shift_p)} of the shifts of one curve correlate as strongly."
-    else:
-        for later in _without_few(evidence, thresholds):
-            if later.shift_p > thresholds.p:
-                yield (
-                    f"Without the first {_epochs(later.dropped)}, {_share(later.shift_p)} of the "
-                    "shifts of one curve correlate as strongly as what is left."
-                )
-                return
+        yield (
+            f"Without the first {TRANSIENT} epochs, {_share(evidence.shift_p)} of the shifts of "
+            "one curve correlate as strongly as what is left."
+        )
 
 
 def _comes_by_trying(family_wise: float | None, thresholds: Thresholds) -> Iterator[str]:
-    if family_wise is not None and not family_wise <= thresholds.p:
-        yield f"In {_share(family_wise)} of the shifts some hypothesis does as well."
+    if family_wise is not None and family_wise > thresholds.p:
+        yield (
+            f"Without the first {TRANSIENT} epochs, in {_share(family_wise)} of the shifts some "
+            "hypothesis does as well."
+        )
 
 
 def _without_few(evidence: Evidence, thresholds: Thresholds) -> list[Later]:
@@ -127,9 +171,8 @@ def _without_few(evidence: Evidence, thresholds: Thresholds) -> list[Later]:
     return [later for later in evidence.later if later.dropped <= few]
 
 
-def _kept(r: float, evidence: Evidence, thresholds: Thresholds) -> bool:
+def _kept(r: float, whole: float, thresholds: Thresholds) -> bool:
     """Whether r has the sign of the whole, and enough of its size; an undefined r has not."""
-    whole = evidence.pearson.r
     return bool(r * np.sign(whole) >= thresholds.kept * abs(whole))
 
 

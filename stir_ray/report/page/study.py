@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stir_ray.numerics.statistics import TRANSIENT, outlasts_transient
 from stir_ray.report import style
 from stir_ray.report.analysed import models_analysed, sample_of
+from stir_ray.report.p_values import later_p
 from stir_ray.report.page.plots import (
     LINE_COLOURS,
     SYMBOLS,
@@ -36,13 +38,20 @@ _WORDS = (
         "clean accuracy and without the first epochs, how often chance does as well, and, of "
         "several seeds or of a job with half_samples, how far r moves with other seeds or images."
     ),
+    (
+        "A transient that both curves begin with makes them agree, and p by shifts small, by "
+        f"itself. So p by shifts is without the first {TRANSIENT} epochs; behind it stands that of "
+        "all epochs."
+    ),
 )
 _COLUMNS = {
     "pearson_r": "r",
     "pearson_p": "p, were epochs independent",
     "bonferroni_p": "p, Bonferroni",
-    "max_statistic_p": "p, shifts, all tried",
-    "effective_epochs": "epochs they are worth",
+    "max_statistic_p": f"p, shifts, all tried, without the first {TRANSIENT}",
+    "max_statistic_p_all_epochs": "p, shifts, all tried, transient included",
+    "effective_epochs": f"epochs they are worth, without the first {TRANSIENT}",
+    "effective_epochs_all_epochs": "epochs they are worth, transient included",
     "spearman_r": "r of ranks",
     "differences_r": "r of steps",
     "given_clean_r": "r given clean accuracy",
@@ -50,7 +59,13 @@ _COLUMNS = {
     "without_first_2_r": "r without the first 2",
     "without_first_3_r": "r without the first 3",
     "without_first_5_r": "r without the first 5",
+    "differences_without_first_1_r": "r of steps without the first epoch",
+    "differences_without_first_2_r": "r of steps without the first 2",
+    "differences_without_first_3_r": "r of steps without the first 3",
+    "differences_without_first_5_r": "r of steps without the first 5",
 }
+_LATER = ("max_statistic_p", "effective_epochs")
+"""Of what follows the first epochs, where enough do."""
 _INTERVALS = {"seeds": "r, 95 % t interval over {seeds} seeds", "images": "r, 95 % over images"}
 """Of columns `<key>_low` and `<key>_high`; shown behind r where they are known."""
 
@@ -114,11 +129,17 @@ def _table(rows: pd.DataFrame, title: str) -> Table:
                 str(row["hypothesis"]),
                 _number(row[r]),
                 *(_range(row[f"{over}_low"], row[f"{over}_high"]) for over in known),
-                *(_number(row[look]) for look in looks),
+                *(_cell(row, look) for look in looks),
             ]
             for row in shown.to_dict("records")
         ],
     )
+
+
+def _cell(row: Mapping[Any, Any], look: str) -> str:
+    if look in _LATER and not outlasts_transient(row["epochs"]):
+        return later_p(row[look], row["epochs"])
+    return _number(row[look])
 
 
 def _range(low: float, high: float) -> str:

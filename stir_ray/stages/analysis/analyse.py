@@ -52,9 +52,12 @@ class Family:
         screening: r, p and what trying so many costs.
         looks: at each hypothesis and severity.
         prefixes: r of the first epochs, of the examined hypotheses alone, in their order.
-        effective_epochs: independent epochs that the series are worth.
-        effective_p: of r among so many.
-        shift_p: share of the shifts round the ring that correlate as strongly.
+        effective: independent epochs that the series are worth, and p of r among so many; without
+            the first epochs, NaN if too few are left.
+        effective_all_epochs: the same of all epochs, the transient among them.
+        shift_p: share of the shifts round the ring that correlate as strongly; without the first
+            epochs, NaN if too few are left.
+        shift_p_all_epochs: the same of all epochs; small by a common transient alone.
         seeds: number of seeds of the inversions; 0 of what no inversion takes part in.
         interval: 95 % t interval of r over the seeds; None with fewer than two.
         halves: of the images, that were measured; 0 for none.
@@ -68,9 +71,10 @@ class Family:
     screening: statistics.Screening
     looks: tuple[statistics.Look, ...]
     prefixes: tuple[statistics.Look, ...]
-    effective_epochs: np.ndarray
-    effective_p: np.ndarray
+    effective: statistics.EffectiveSample
+    effective_all_epochs: statistics.EffectiveSample
     shift_p: np.ndarray
+    shift_p_all_epochs: np.ndarray
     seeds: int
     interval: statistics.Interval | None
     halves: int
@@ -137,7 +141,7 @@ def _family(sample: Sample, of: Trajectory) -> Family:
     summaries = summaries_of(screening, means, of.layers)
     over_images = interval_over_images(sample, screening)
     examined = tuple(_examined(sample, screening, over_images))
-    effective = statistics.effective_sample(summaries, sample.accuracy.mean(axis=0))
+    rest = statistics.without_transient(summaries), statistics.without_transient(sample.accuracy)
     chosen = summaries[[one.place for one in examined]]
     return Family(
         name=sample.name,
@@ -146,9 +150,10 @@ def _family(sample: Sample, of: Trajectory) -> Family:
         screening=screening,
         looks=tuple(statistics.looks(summaries, sample.accuracy, clean=sample.clean)),
         prefixes=tuple(statistics.prefixes(chosen, sample.accuracy)),
-        effective_epochs=effective,
-        effective_p=statistics.significance(screening.r, effective),
-        shift_p=statistics.shift_p(statistics.shifted(summaries, sample.accuracy)),
+        effective=statistics.effective(*rest),
+        effective_all_epochs=statistics.effective(summaries, sample.accuracy),
+        shift_p=statistics.shift_p(statistics.shifted(*rest)),
+        shift_p_all_epochs=statistics.shift_p(statistics.shifted(summaries, sample.accuracy)),
         seeds=sample.seeds,
         interval=interval_over_seeds(sample, screening),
         halves=sample.halves.count if sample.halves else 0,

@@ -56,7 +56,8 @@ class Sample:
 
         Args:
             hypothesis: about one of the curves.
-            family_wise: its p among all that were tried; None if it was named beforehand.
+            family_wise: its p among all that were tried, without the first epochs; None if it was
+                named beforehand.
         """
         return statistics.verdict(self.evidence(hypothesis), family_wise=family_wise)
 

@@ -65,9 +65,13 @@ def _hypotheses(analysis: Analysis, family: Family) -> pa.Table:
             "pearson_p": found.p,
             "bonferroni_p": found.bonferroni,
             "max_statistic_p": found.family_wise,
+            "max_statistic_p_all_epochs": found.family_wise_all_epochs,
             "shift_p": family.shift_p,
-            "effective_epochs": family.effective_epochs,
-            "effective_p": family.effective_p,
+            "shift_p_all_epochs": family.shift_p_all_epochs,
+            "effective_epochs": family.effective.epochs,
+            "effective_p": family.effective.p,
+            "effective_epochs_all_epochs": family.effective_all_epochs.epochs,
+            "effective_p_all_epochs": family.effective_all_epochs.p,
             "seeds": family.seeds,
             "seeds_low": unknown if interval is None else interval.low,
             "seeds_high": unknown if interval is None else interval.high,
@@ -89,6 +93,8 @@ def _of_looks(family: Family, unknown: np.ndarray) -> dict[str, np.ndarray]:
     for count in DROPPED:
         there = averaged.get(("pearson", count))
         columns[f"without_first_{count}_r"] = unknown if there is None else there.r
+        there = averaged.get(("differences", count))
+        columns[f"differences_without_first_{count}_r"] = unknown if there is None else there.r
     return columns
 
 

@@ -28,6 +28,7 @@ _BETWEEN_0_AND_1 = (
     *("chance", "subspace_similarity", "similarity"),
     *("unchanged", "chance_unchanged", "noise_unchanged"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
+    *("max_statistic_p_all_epochs", "shift_p_all_epochs", "effective_p_all_epochs"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_r", "pearson", "spearman")
 _PERHAPS_UNDEFINED = ("test_accuracy", "accuracy")

@@ -93,7 +93,41 @@ def test_the_strongest_is_the_one_that_the_paper_found(tables: dict[str, pd.Data
     left = [best[f"without_first_{count}_r"] for count in (1, 2, 3, 5)]
     np.testing.assert_allclose(left, [0.552, 0.304, 0.168, 0.022], atol=DIGITISED)
     assert best["spearman_r"] == pytest.approx(0.10, abs=0.01)
-    assert best["effective_epochs"] == pytest.approx(18, abs=0.5)
+    left = [best[f"differences_without_first_{count}_r"] for count in (1, 2, 3, 5)]
+    np.testing.assert_allclose(left, [0.344, 0.212, 0.204, 0.064], atol=DIGITISED)
+    assert best["effective_epochs_all_epochs"] == pytest.approx(18, abs=0.5)
+    assert best["effective_epochs"] == pytest.approx(74, abs=0.5)
+    assert (best["shift_p"], best["shift_p_all_epochs"]) == pytest.approx((85 / 95, 1 / 100))
+    assert (best["max_statistic_p"], best["max_statistic_p_all_epochs"]) == (1, 2 / 100)
+
+
+def test_the_leading_numbers_are_those_of_an_analysis_of_the_later_epochs(
+    tables: dict[str, pd.DataFrame],
+) -> None:
+    later = replace(
+        PAPER,
+        epochs=PAPER.epochs[5:],
+        curves={name: curve[:, 5:] for name, curve in PAPER.curves.items()},
+        accuracy=PAPER.accuracy[:, 5:],
+        clean=None,
+    )
+    rows = analysis_tables([analyse(later)])[HYPOTHESES].to_pandas()
+    for name in ("max_statistic_p", "shift_p", "effective_epochs", "effective_p"):
+        leading, of_later = tables[HYPOTHESES.name][name], rows[f"{name}_all_epochs"]
+        np.testing.assert_allclose(leading, of_later, err_msg=name)
+
+
+@pytest.mark.parametrize("epochs", [14, 15])
+def test_of_too_few_later_epochs_there_is_no_leading_p(epochs: int) -> None:
+    found = analyse(few(1, epochs=epochs))
+    tables = analysis_tables([found])
+    for schema, table in tables.items():
+        assert list(odd_values(schema, table)) == []
+    rows = tables[HYPOTHESES].to_pandas()
+    rows = rows[~rows["is_undefined"]]
+    for name in ("max_statistic_p", "shift_p", "effective_epochs"):
+        assert rows[name].notna().all() == (epochs == 15)
+        assert rows[f"{name}_all_epochs"].notna().all()
 
 
 def test_prefixes_are_those_of_figure_14(tables: dict[str, pd.DataFrame]) -> None:
