@@ -25,7 +25,14 @@ _PER_INVERSION = (
     "residual_median",
     "residual_q95",
     "residual_max",
+    "centred_residual_median",
+    "centred_residual_q95",
+    "centred_residual_max",
     "unconverged",
+    "not_inverted",
+    "stuck",
+    "iterations",
+    "is_converged",
     "images",
 )
 """Columns of the results that do not depend on the model that looks."""
@@ -53,11 +60,14 @@ def open_results(path: str) -> xr.Dataset:
         - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
           target_layer). Direction `ft|pt` is STIR(ft | pt): pt inverted, ft looking. In [0, 1],
           and those that end in `_unbiased` in [−1, 1].
-        - `residual_median`, …, `unconverged`, `images`: the same without target_layer.
+        - `residual_median`, `centred_residual_q95`, `iterations`, `is_converged`, …: the same
+          without target_layer.
         - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
           `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
           column_layer), in [−1, 1] by the biased estimator, the last one in [−2, 2]; the same with
-          `_std` and `_seeds` appended are their standard deviation and number of seeds.
+          `_std` and `_seeds` appended are their standard deviation and number of seeds. `_drift` is
+          their change since half the steps of the inversions, `_is_moving` 1 where that is too
+          much for them to be taken as final.
         - `subspace_similarity`, and `subspace_chance` and `subspace_directions`, which it is to be
           read with: (model, epoch, pretrained_layer, compared_layer), in [0, 1]. `shares_basis`:
           (model), 1 if its similarity says anything, 0 if it does not.
@@ -136,10 +146,21 @@ def _described(results: xr.Dataset) -> xr.Dataset:
             f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed or none",
             "[0, inf)",
         )
+        said[f"{name}_drift"] = _attrs(
+            f"change of {name} since half the steps of the inversions: how far it could still be "
+            "off",
+            "[-4, 4]",
+        )
+        said[f"{name}_is_moving"] = _attrs(
+            f"1 where {name} has changed by more than 0.01, or a third of itself, since half the "
+            "steps of the inversions; else 0",
+            "0 or 1",
+        )
         said[f"{name}_seeds"] = _attrs(
             f"number of seeds that {name} is the mean of; 0 where none takes part", "[0, inf)"
         )
-    said["shares_basis"] |= {"units": "1", "range": "0 or 1"}
+    for name in ("shares_basis", "is_converged"):
+        said[name] |= {"units": "1", "range": "0 or 1"}
     for name in results.variables:
         results[name].attrs.update(said.get(str(name), {}))
     return results
@@ -184,7 +205,8 @@ def _table_or_empty(lake: Lake, schema: TableSchema) -> pa.Table:
 
 def _scores(frame: pd.DataFrame) -> xr.Dataset:
     keys = list(RESULTS.key)
-    indexed = frame.set_index(keys)
+    # As numbers: in places without an inversion there is neither True nor False.
+    indexed = frame.astype({"is_converged": float}).set_index(keys)
     scores = xr.Dataset.from_dataframe(indexed.drop(columns=list(_PER_INVERSION)))
     inversions = indexed.groupby(level=keys[:-1])[list(_PER_INVERSION)].first()
     both = xr.merge([scores, xr.Dataset.from_dataframe(inversions)], join="outer")
@@ -195,7 +217,13 @@ def _scores(frame: pd.DataFrame) -> xr.Dataset:
 def _matrices(table: pa.Table) -> xr.Dataset:
     frame: pd.DataFrame = table.to_pandas()
     keys = [name for name in MATRICES.key if name != "metric"]
-    named = {"mean": "", "std": "_std", "seeds": "_seeds"}
+    named = {
+        "mean": "",
+        "std": "_std",
+        "seeds": "_seeds",
+        "drift": "_drift",
+        "is_moving": "_is_moving",
+    }
     places = frame[keys].drop_duplicates().set_index(keys).index
     arrays = {}
     for metric in METRICS:

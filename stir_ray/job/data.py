@@ -135,8 +135,9 @@ class Selection(Value):
 
     split: Literal["train", "test"] = "test"
     """Which part of the dataset."""
-    count: Annotated[int, Field(ge=4)] = 500
-    """How many; the unbiased estimator needs at least 4, and the paper uses 500."""
+    count: Annotated[int, Field(ge=4)] = 256
+    """How many; the unbiased estimator needs at least 4. The paper uses 500, and so does
+    `inversion.preset: paper`."""
     seed: NonNegativeInt | None = None
     """null takes the first images, in the dataset's own order; a number draws them."""
 

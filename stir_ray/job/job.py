@@ -1,6 +1,6 @@
 """The job file itself."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, NonNegativeInt, model_validator
 
@@ -48,9 +48,12 @@ class Job(Value):
     """Blocks counted from 1: `all` that each model has, or a list or `1-6` that every one has."""
     representation: Literal["tokens", "token_mean", "cls", "patch_mean"] = "tokens"
     """Of the residual stream after a block: all tokens side by side, their mean, the class token,
-    or the mean of the patch tokens."""
-    seeds: Numbers = (0, 1, 2)
-    """One noise start per seed."""
+    or the mean of the patch tokens. Equal tokens of one layer make all deeper layers equal, so no
+    layer has an exact invariance of its own in `tokens` beyond what the patch embedding drops: STIR
+    then measures what the layer nearly ignores, at the residual that the inversion got to. The
+    others drop most of a layer, and leave it invariances of its own."""
+    seeds: Numbers = (0,)
+    """One noise start per seed; 0, 1 and 2 with `inversion.preset: paper`."""
     inversion: InversionChoice = InversionChoice()
     assume_self_stir_one: bool = False
     """Take STIR of a model on its own inversions as 1 on the diagonal, as the paper does, instead
@@ -78,6 +81,18 @@ class Job(Value):
     robustness: Robustness | None = None
     """Left out, no accuracy on corrupted images is computed."""
     execution: Execution = Execution()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_paper(cls, said: Any) -> Any:
+        match said:
+            case {"inversion": {"preset": "paper"}}:
+                images = said.get("images", {})
+                if isinstance(images, dict):
+                    images = {"count": 500, **images}
+                return {"seeds": [0, 1, 2], **said, "images": images}
+            case _:
+                return said
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Job":

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from stir_ray.notebook.inverting import Inversions
 from stir_ray.notebook.viewing import Viewed
-from stir_ray.numerics.settings import RESIDUAL_LIMIT, Start
+from stir_ray.numerics.criteria import CONVERGED_RESIDUAL
+from stir_ray.numerics.settings import Start
 from stir_ray.numerics.starts import start_of
 from stir_ray.stages import views
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.convergence import CRITERION
 from stir_ray.stages.reduction.described import CKA, SELF_STIR, STIR
 from stir_ray.stages.reduction.matrices import ESTIMATORS
 
@@ -36,6 +37,15 @@ def stir_of(reference: Inversions, target: Viewed, estimator: str) -> xr.DataArr
     return _pairs(values, reference, target, STIR.attrs(estimator)).rename("stir")
 
 
+def drift_of(reference: Inversions, target: Viewed, estimator: str) -> xr.DataArray:
+    """Change of STIR (reference_layer, target_layer) since half the steps of the inversions."""
+    found = reference.own if target is reference else reference.shown_to(target)
+    meaning = "change of STIR since half the steps of the inversions: how far it could still be off"
+    attrs = _attrs("drift of STIR", meaning, "[-2, 2]")
+    values = found[f"stir{suffix_of(estimator)}_drift"]
+    return _pairs(values, reference, target, attrs).rename("stir_drift")
+
+
 def cka_of(reference: Viewed, target: Viewed, estimator: str) -> xr.DataArray:
     """CKA (reference_layer, target_layer) of the real images."""
     name = f"cka{suffix_of(estimator)}"
@@ -57,25 +67,30 @@ def reliability(reference: Inversions, estimator: str) -> dict[str, xr.DataArray
     """Whether inversions converged, by layer."""
     residuals = reference.residuals
     own = np.diagonal(reference.own[f"stir{suffix_of(estimator)}"])
-    residual = "||rep(x') - rep(x)|| / ||rep(x)|| over images"
-    above = (residuals > RESIDUAL_LIMIT).sum("image")
+    residual = "||rep(x') - rep(x)|| / ||rep(x) - mean rep|| over images"
+    above = (residuals > CONVERGED_RESIDUAL).sum("image")
     return {
         "self_stir": _of_references(own, reference, SELF_STIR.attrs(estimator)),
-        "residual_median": residuals.median("image").assign_attrs(
-            _attrs("median residual", f"median of {residual}; 0 is perfect", "[0, inf)")
+        "centred_residual_median": residuals.median("image").assign_attrs(
+            _attrs("median centred residual", f"median of {residual}; 0 is perfect", "[0, inf)")
         ),
-        "residual_max": residuals.max("image").assign_attrs(
-            _attrs("largest residual", f"largest of {residual}; 0 is perfect", "[0, inf)")
+        "centred_residual_max": residuals.max("image").assign_attrs(
+            _attrs("largest centred residual", f"largest of {residual}; 0 is perfect", "[0, inf)")
         ),
         "unconverged": above.assign_attrs(
-            _attrs("unconverged", f"images with a residual above {RESIDUAL_LIMIT}", "[0, images]")
+            _attrs(
+                "unconverged",
+                f"images with a centred residual above {CONVERGED_RESIDUAL}",
+                "[0, images]",
+            )
         ),
         "converged": _of_references(
             reference.is_converged,
             reference,
             _attrs(
                 "converged",
-                f"whether {CRITERION} self-STIR is at least {ENOUGH} and no image is unconverged",
+                f"whether residuals, {CRITERION} self-STIR and drift are those of a converged "
+                "inversion",
                 "False or True",
             ),
         ),

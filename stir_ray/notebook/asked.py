@@ -13,8 +13,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.notebook.inverting import Inversions, Settings, invert
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
-from stir_ray.numerics.settings import RESIDUAL_LIMIT
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH, SELF_STIR
+from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
+from stir_ray.stages.reduction.convergence import CRITERION, SELF_STIR
 
 Given = Model | Inversions
 """A model, or inversions of it."""
@@ -103,15 +103,16 @@ def _warn_unless_converged(found: Inversions) -> None:
     if found.is_converged.all():
         return
     own = np.diagonal(found.own[SELF_STIR])
-    worst = int(own.argmin())
-    above = int((found.residuals > RESIDUAL_LIMIT).any("image").sum())
+    moved = np.abs(found.own[f"{SELF_STIR}_drift"]).max()
+    residual = float(found.residuals.quantile(0.95, "image").max())
     count = int((~found.is_converged).sum())
     warnings.warn(
-        f"inversions of {count} of {len(own)} layers did not converge: the lowest self-STIR by "
-        f"{CRITERION} CKA is {own[worst]:.3f}, of layer {found.layers[worst]} (expected {ENOUGH} "
-        f"or more), and {above} layers have images with a residual above {RESIDUAL_LIMIT}. What "
-        "was not found counts as not shared; take more iterations: "
-        "settings=InversionSettings(iterations=...)",
+        f"inversions of {count} of {len(own)} layers did not converge: 95 % of the images have a "
+        f"centred residual of up to {residual:.3f} (expected {CONVERGED_RESIDUAL} or less), "
+        f"self-STIR by {CRITERION} CKA falls to {own.min():.3f} (expected {CONVERGED_SELF_STIR} or "
+        f"more), and STIR changed by up to {moved:.3f} since half the steps. What an inversion "
+        "misses counts as not shared; take more steps: "
+        "settings=InversionSettings(iterations=1600)",
         NotConverged,
         stacklevel=_frames_to_caller(),
     )

@@ -13,22 +13,22 @@ from torch import Tensor
 
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
-from stir_ray.numerics.precision import products_in, resolved
+from stir_ray.numerics.criteria import NOT_INVERTED_RESIDUAL, residuals_converged
+from stir_ray.numerics.precision import resolved
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
-    RESIDUAL_LIMIT,
     InversionSettings,
-    Precision,
 )
 from stir_ray.numerics.starts import start_of
-from stir_ray.stages.reduction.convergence import ENOUGH, SELF_STIR
+from stir_ray.stages.converged import has_settled, sees_no_difference
 from stir_ray.stages.search import Inverted, Search
-from stir_ray.stages.views import scores
+from stir_ray.stages.views import drift, scores
 
 Settings = InversionSettings | Literal["default", "paper"]
 Scores = Mapping[str, NDArray[np.float64]]
-"""STIR (reference layer, target layer) under `stir` and `stir_unbiased`."""
+"""STIR (reference layer, target layer) under `stir` and `stir_unbiased`, and their changes
+since half the steps under `stir_drift` and `stir_unbiased_drift`."""
 _PRESETS: Mapping[str, InversionSettings] = {"default": DEFAULT, "paper": PAPER}
 
 
@@ -50,17 +50,19 @@ class Inversions(Viewed):
 
     @property
     def residuals(self) -> xr.DataArray:
-        """(reference_layer, image): relative distance of the representations; 0 is perfect."""
-        values = [self.of_layer[layer].residual.double().cpu().numpy() for layer in self.layers]
+        """(reference_layer, image): centred residual; 0 is perfect, the average image has 1."""
+        values = [
+            self.of_layer[layer].centred_residual.double().cpu().numpy() for layer in self.layers
+        ]
         return xr.DataArray(
             np.stack(values),
             dims=("reference_layer", "image"),
             coords={"reference_layer": list(self.layers), "image": list(self.image_ids)},
-            name="residual",
+            name="centred_residual",
             attrs={
-                "long_name": "residual",
-                "meaning": "||rep(x') - rep(x)|| / ||rep(x)|| of every inverted image x'; 0 is "
-                f"perfect, above {RESIDUAL_LIMIT} it counts as not inverted",
+                "long_name": "centred residual",
+                "meaning": "||rep(x') - rep(x)|| / ||rep(x) - mean rep|| of every inverted image "
+                f"x'; 0 is perfect, above {NOT_INVERTED_RESIDUAL} it counts as not inverted",
                 "units": "1",
                 "range": "[0, inf)",
             },
@@ -73,9 +75,8 @@ class Inversions(Viewed):
 
     @property
     def is_converged(self) -> NDArray[np.bool_]:
-        """By layer, whether it takes all its inverted images for the real ones, by unbiased CKA."""
-        above = (self.residuals > RESIDUAL_LIMIT).any("image").to_numpy()
-        return (np.diagonal(self.own[SELF_STIR]) >= ENOUGH) & ~above
+        """By layer, whether its inversion converged: residuals, self-STIR and drift are small."""
+        return np.array([self.of_layer[layer].is_converged for layer in self.layers])
 
     def shown_to(self, target: Viewed) -> Scores:
         """STIR of a model on these inversions."""
@@ -83,8 +84,12 @@ class Inversions(Viewed):
         return {name: np.array([[one[name] for one in row] for row in rows]) for name in rows[0][0]}
 
     def _fooled(self, target: Viewed, layer: int) -> list[dict[str, float]]:
-        fooled = target.seen(self.of_layer[layer].images)
-        return [scores("stir", *pair) for pair in zip(target.real, fooled, strict=True)]
+        found = self.of_layer[layer]
+        views = target.real, target.seen(found.images), target.seen(found.earlier)
+        return [
+            scores("stir", real, now) | drift("stir", real, now, before)
+            for real, now, before in zip(*views, strict=True)
+        ]
 
 
 def invert(
@@ -106,7 +111,7 @@ def invert(
         images: float values in [0, 1], (image, channel, height, width), at least 4.
         layers: `all`, or numbers of blocks from 1.
         seed: of the starts. Nothing is drawn from torch's global generator.
-        settings: `default`, which converges within 50 iterations in most models; `paper`, the
+        settings: `default`, up to 400 steps, fewer where a layer converges before; `paper`, the
             published update; or `stir_ray.numerics.settings.InversionSettings`.
         representation: `tokens` (all of them side by side), `token_mean`, `cls` or `patch_mean`.
         image_ids: by which noise is drawn, so that it does not depend on the order of images; their
@@ -146,8 +151,18 @@ def _inverted(viewed: Viewed, layer: int, start: Tensor, settings: InversionSett
     model, images = viewed.model, viewed.images
     search = Search.of(model, layer=layer, kind=viewed.look.kind, settings=settings)
     micro = viewed.look.at_once(model, len(images), lambda: search.footprint(images, start))
-    with products_in(Precision.FLOAT32):
-        return search.inverted(images, start, micro)
+    return search.inverted(
+        images, start, micro, has_converged=lambda found: _has_converged(viewed, layer, found)
+    )
+
+
+def _has_converged(viewed: Viewed, layer: int, found: Inverted) -> bool:
+    if not residuals_converged(found.centred_residual.double().cpu().numpy()):
+        return False
+    real, now = viewed.real, viewed.seen(found.images)
+    return sees_no_difference(real, now, viewed.layers, layer, viewed.look.kind) and has_settled(
+        real, now, viewed.seen(found.earlier)
+    )
 
 
 def settings_of(settings: Settings) -> InversionSettings:

@@ -1,13 +1,27 @@
 """The questions that can be asked of two models, each answered for all pairs of their layers."""
 
+from collections.abc import Callable
+
 import xarray as xr
 from torch import Tensor
 
-from stir_ray.notebook.arrays import REFERENCE, chance, cka_of, from_diagonal, reliability, stir_of
+from stir_ray.notebook.arrays import (
+    REFERENCE,
+    chance,
+    cka_of,
+    drift_of,
+    from_diagonal,
+    reliability,
+    stir_of,
+)
 from stir_ray.notebook.asked import Asked, Given, model_of
-from stir_ray.notebook.inverting import Settings
+from stir_ray.notebook.inverting import Inversions, Settings
 from stir_ray.notebook.models import Layers
+from stir_ray.notebook.viewing import Viewed
 from stir_ray.stages.reduction.described import METRICS
+
+_Score = Callable[[Inversions, Viewed, str], xr.DataArray]
+"""STIR of inversions and a model that looks, by an estimator, or its drift."""
 
 
 def stir(
@@ -35,9 +49,10 @@ def stir(
         estimator: of HSIC: `biased` as in the paper, or `unbiased`.
 
     Returns:
-        `stir` and `cka` (reference_layer, target_layer); `self_stir`, `residual_median`,
-        `residual_max`, `unconverged` and `converged` (reference_layer), which tell whether the
-        inversions can be relied on; `noise_stir` and `shuffled_stir` (target_layer), which are
+        `stir`, `stir_drift` (its change since half the steps) and `cka` (reference_layer,
+        target_layer); `self_stir`, `centred_residual_median`, `centred_residual_max`,
+        `unconverged` and `converged` (reference_layer), which tell whether the inversions can be
+        relied on; `noise_stir` and `shuffled_stir` (target_layer), which are
         chance. Each says in its attributes what it is.
 
     Warns:
@@ -51,6 +66,7 @@ def stir(
     return xr.Dataset(
         {
             "stir": stir_of(reference, target, estimator),
+            "stir_drift": drift_of(reference, target, estimator),
             "cka": cka_of(reference, target, estimator),
             **reliability(reference, estimator),
             **chance(reference, target, estimator),
@@ -90,7 +106,8 @@ def forgetting(
 
     Returns:
         (reference_layer, target_layer): j and i, of target layers that both models have. In
-        [−1, 1]; 0 where nothing is lost.
+        [−1, 1]; 0 where nothing is lost. Its coordinate `drift` is the change since half the steps
+        of the inversions: how far a value could still be off.
 
     Warns:
         NotConverged: as `stir`.
@@ -127,7 +144,7 @@ def learning(
 
     Returns:
         (reference_layer, target_layer): j and i, of target layers that both models have. In
-        [−1, 1]; 0 where nothing is new.
+        [−1, 1]; 0 where nothing is new. `drift` is as of `forgetting`.
 
     Warns:
         NotConverged: as `stir`.
@@ -167,6 +184,7 @@ def flow(
         `flow`, `flow_control` (of the pretrained model alone) and `flow_beyond_control`, their
         difference: (reference_layer, target_layer), of reference layers that both models have,
         and NaN at target layers that one of them has not.
+        The coordinates `flow_drift` ... are as `drift` of `forgetting`.
         Above 0 before the diagonal (target_layer < reference_layer) is compression, behind it
         expansion; the diagonal is 0.
 
@@ -178,12 +196,24 @@ def flow(
     """
     asked = Asked(images, layers, representation, seed, settings)
     reference = asked.inversions(pretrained)
-    seen = stir_of(reference, reference.by(model_of(finetuned)), estimator)
-    moved, control = from_diagonal(seen), from_diagonal(stir_of(reference, reference, estimator))
-    # Where the other model has no such layer there is no flow that it could be the control of.
-    control = control.sel({REFERENCE: moved[REFERENCE]})
-    flows = {"flow": moved, "flow_control": control, "flow_beyond_control": moved - control}
-    return xr.Dataset({name: _described(one, name, estimator) for name, one in flows.items()})
+    target = reference.by(model_of(finetuned))
+
+    def flows(score: _Score) -> dict[str, xr.DataArray]:
+        moved = from_diagonal(score(reference, target, estimator))
+        control = from_diagonal(score(reference, reference, estimator))
+        # Where the other model has no such layer there is no flow that it could be the control of.
+        control = control.sel({REFERENCE: moved[REFERENCE]})
+        return {"flow": moved, "flow_control": control, "flow_beyond_control": moved - control}
+
+    values, drifts = flows(stir_of), flows(drift_of)
+    return xr.Dataset(
+        {
+            name: _described(one, name, estimator).assign_coords(
+                {f"{name}_drift": drifts[name].drop_attrs()}
+            )
+            for name, one in values.items()
+        }
+    )
 
 
 def cka_divergence(
@@ -221,9 +251,14 @@ def cka_divergence(
 def _lost(inverted: Given, other: Given, asked: Asked, estimator: str) -> xr.DataArray:
     """What the inverted model makes of its own inversions, less what the other one does."""
     reference = asked.inversions(inverted)
-    seen = stir_of(reference, reference.by(model_of(other)), estimator)
-    # Of the target layers that both have: xarray keeps no others.
-    return stir_of(reference, reference, estimator) - seen
+    target = reference.by(model_of(other))
+
+    def lost(score: _Score) -> xr.DataArray:
+        # Of the target layers that both have: xarray keeps no others.
+        return score(reference, reference, estimator) - score(reference, target, estimator)
+
+    # A difference of STIR changes by the difference of the changes.
+    return lost(stir_of).assign_coords(drift=lost(drift_of).drop_attrs())
 
 
 def _described(values: xr.DataArray, name: str, estimator: str) -> xr.DataArray:

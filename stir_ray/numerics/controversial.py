@@ -17,7 +17,7 @@ from stir_ray.numerics.inversion import relative_residual
 from stir_ray.numerics.precision import products_in, resolved, seen_in
 from stir_ray.numerics.settings import InversionSettings, Prior
 from stir_ray.numerics.spaces import SPACES
-from stir_ray.numerics.updates import STEPS
+from stir_ray.numerics.updates import step_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -114,7 +114,7 @@ def _searched(
 
     space = SPACES[settings.parameterisation](start)
     current = space.of(start.detach()).requires_grad_(True)
-    step = STEPS[settings.update](current)
+    step = step_of(settings, current)
     best, least = start.detach().clone(), torch.full_like(scales[0], torch.inf)
     steps = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     for iteration in range(settings.iterations + 1):

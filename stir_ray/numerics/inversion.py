@@ -9,8 +9,8 @@ depend on the images beside it, up to the rounding of matrix products of another
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -19,7 +19,7 @@ from stir_ray.numerics.precision import products_in, resolved, seen_in
 from stir_ray.numerics.priors import blurred, penalty
 from stir_ray.numerics.settings import InversionSettings, Prior
 from stir_ray.numerics.spaces import SPACES, Space
-from stir_ray.numerics.updates import STEPS, Step
+from stir_ray.numerics.updates import Step, step_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -53,10 +53,34 @@ class Inversion:
     steps: Int[Tensor, " image"]
 
 
+@dataclass(frozen=True)
+class SearchState:
+    """Where a search is: all that it needs to go on, a row for each image.
+
+    Attributes:
+        best: the best images so far.
+        current: the latest images, or what stands for them in the parameterisation.
+        memory: what the update remembers of its steps.
+        taken: number of steps taken.
+        restarted: number of steps after which the search restarted; None if it did not.
+    """
+
+    best: Inversion
+    current: Images
+    memory: Mapping[str, Tensor]
+    taken: int = 0
+    restarted: int | None = None
+
+    def __getitem__(self, rows: Tensor | slice) -> SearchState:
+        """Where the search for some of the images is."""
+        memory = {name: one[rows] for name, one in self.memory.items()}
+        return replace(self, best=_some(self.best, rows), current=self.current[rows], memory=memory)
+
+
 def invert(
     representation: Representation, *, images: Images, start: Images, settings: InversionSettings
 ) -> Inversion:
-    """Invert `representation` at each of `images`, from `start`.
+    """Invert `representation` at each of `images`, from `start`, with all steps of the settings.
 
     Args:
         representation: differentiable map from images in [0, 1] to one vector per image. It must
@@ -65,30 +89,93 @@ def invert(
         images: the reference images, in [0, 1].
         start: the first iterate, of the same shape; usually `noise_start`.
         settings: update, step size, schedule, number of iterations, tolerance, precision, what is
-            moved and what is thought of images beforehand; its `start` is the caller's to heed.
+            moved and what is thought of images beforehand; its `start` is the caller's to heed, and
+            so is `stop_when_converged`.
 
     Returns:
-        Of the `settings.iterations + 1` iterates of every image, start and end included, the first
-        one whose residual is within the tolerance; the one of least residual if none is. A prior
-        changes the way that iterates take, not which of them is best.
+        Of the iterates of every image, start and end included, the first one whose residual is
+        within the tolerance; the one of least residual if none is. A prior changes the way that
+        iterates take, not which of them is best.
 
     Raises:
         ValueError: when `images` and `start` differ in shape, or the representation of a reference
             image is 0 or not finite, so that its relative residual is undefined.
         FloatingPointError: when the representation of every iterate of an image is not finite.
     """
-    if images.shape != start.shape:
-        raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
+    state = begin(start, settings)
+    until = settings.iterations
+    return advance(representation, images=images, state=state, settings=settings, until=until).best
+
+
+def begin(start: Images, settings: InversionSettings) -> SearchState:
+    """The state of a search that has taken no step.
+
+    Args:
+        start: the first iterate of every image.
+        settings: of the inversion.
+    """
+    unknown = torch.full((len(start),), math.inf, dtype=start.dtype, device=start.device)
+    steps = torch.zeros(len(start), dtype=torch.int64, device=start.device)
+    best = Inversion(start.detach(), unknown, unknown, steps)
+    return SearchState(best, SPACES[settings.parameterisation](start).of(start.detach()), {})
+
+
+def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> SearchState:
+    """The state of a search that goes on from its best images, rounded as they are stored.
+
+    Args:
+        best: what was found so far; of its residuals only those of the start are used.
+        taken: number of steps that it took.
+        settings: of the inversion.
+    """
+    images = rounded(best.images.detach())
+    begun = replace(begin(images, settings), taken=taken, restarted=taken)
+    unknown = begun.best.residual
+    return replace(begun, best=Inversion(images, unknown, best.start_residual, best.steps))
+
+
+def advance(
+    representation: Representation,
+    *,
+    images: Images,
+    state: SearchState,
+    settings: InversionSettings,
+    until: int,
+) -> SearchState:
+    """Take steps until `until` of them are taken; errors as `invert`.
+
+    Whether they are taken in one call or in several makes no difference.
+
+    Args:
+        representation: as of `invert`.
+        images: the reference images.
+        state: where the search is. It is not changed.
+        settings: as of `invert`.
+        until: number of steps that are taken in the end.
+    """
+    if images.shape != state.best.images.shape:
+        raise ValueError(
+            f"start has shape {tuple(state.best.images.shape)}, images {tuple(images.shape)}"
+        )
     precision = resolved(settings.precision, images)
     with products_in(precision):
         represent = seen_in(precision, representation)
         with torch.no_grad():
             goal = _Goal.at(represent(images))
         goal.must_be_defined()
-        found = _searched(represent, goal, start, settings)
-    if not bool(torch.isfinite(found.residual).all()):
+        while state.taken < until:
+            if settings.restarts_after(state.taken) and state.restarted != state.taken:
+                state = restart(state.best, taken=state.taken, settings=settings)
+            ends = (step for step in range(state.taken + 1, until) if settings.restarts_after(step))
+            state = _advanced(represent, goal, state, settings, next(ends, until))
+    if not bool(torch.isfinite(state.best.residual).all()):
         raise FloatingPointError("the representation of an inverted image is not finite")
-    return found
+    return state
+
+
+def rounded(images: Images) -> Images:
+    """The images as they are stored, in float16, and in the type that they had."""
+    return images.half().to(images.dtype)
 
 
 def relative_residual(
@@ -120,22 +207,28 @@ class _Goal:
         return torch.linalg.vector_norm(representations - self.target, dim=1) / self.scale
 
 
-def _searched(
-    represent: Representation, goal: _Goal, start: Images, settings: InversionSettings
-) -> Inversion:
-    search, blur_every = _Search(goal, start, settings), settings.prior.blur_every
-    left: list[tuple[Tensor, Inversion]] = []
-    for iteration in range(settings.iterations):
-        search.look(represent, iteration)
-        search.move(settings.size_of_step(iteration))
-        if blur_every and (iteration + 1) % blur_every == 0:
+def _advanced(
+    represent: Representation,
+    goal: _Goal,
+    state: SearchState,
+    settings: InversionSettings,
+    until: int,
+) -> SearchState:
+    search, blur_every = _Search(goal, state, settings), settings.prior.blur_every
+    since = None if state.restarted is None else state.taken - state.restarted
+    left: list[tuple[Tensor, SearchState]] = []
+    for count, step in enumerate(range(state.taken, until)):
+        search.look(represent, step)
+        since_restart = None if since is None else since + count
+        search.move(settings.size_of_step(step, since_restart=since_restart))
+        if blur_every and (step + 1) % blur_every == 0:
             search.blur(settings.prior)
-        if settings.tolerance and (iteration + 1) % _LOOK_EVERY == 0:
-            left.append(search.leave())
+        if settings.tolerance and (step + 1) % _LOOK_EVERY == 0:
+            left.append(search.leave(until))
             if not len(search.rows):
                 return _in_order(left)
-    search.look_last(represent, settings.iterations)
-    return _in_order([*left, (search.rows, search.best)])
+    search.look_last(represent, until)
+    return _in_order([*left, (search.rows, search.state(until))])
 
 
 class _Search:
@@ -146,33 +239,33 @@ class _Search:
         best: of their iterates so far.
     """
 
-    def __init__(self, goal: _Goal, start: Images, settings: InversionSettings) -> None:
-        self._goal, self._tolerance = goal, settings.tolerance
+    def __init__(self, goal: _Goal, state: SearchState, settings: InversionSettings) -> None:
+        self._goal, self._settings, self._begun = goal, settings, state
         self._prior: Prior | None = settings.prior if settings.prior.penalises else None
-        self._space: Space = SPACES[settings.parameterisation](start)
+        self._space: Space = SPACES[settings.parameterisation](state.best.images)
         # Images themselves, or what stands for them.
-        self._current = self._space.of(start.detach()).requires_grad_(True)
-        self._step: Step = STEPS[settings.update](self._current)
-        self.rows = torch.arange(len(start), device=start.device)
-        unknown = torch.full_like(goal.scale, math.inf)
-        self.best = Inversion(
-            start.detach().clone(), unknown.clone(), unknown, torch.zeros_like(self.rows)
-        )
+        self._current = state.current.clone().requires_grad_(True)
+        self._steps = state.taken - (state.restarted or 0)
+        self._step: Step = step_of(settings, self._current, memory=state.memory, steps=self._steps)
+        # Whether the images are known to be the best so far without having been looked at.
+        self._is_new = not self._steps
+        self.rows = torch.arange(len(state.current), device=state.current.device)
+        self.best = Inversion(*(getattr(state.best, field.name).clone() for field in _FIELDS))
 
-    def look(self, represent: Representation, iteration: int) -> None:
+    def look(self, represent: Representation, step: int) -> None:
         """Where each image is, and where it should go."""
         images = self._space.images(self._current)
         now = self._goal.residual(represent(images))
         loss = now if self._prior is None else now + penalty(images, self._prior)
         # The sum, not the mean: an image's gradient must not depend on how many are beside it.
         (self._current.grad,) = torch.autograd.grad(loss.sum(), self._current)
-        self._consider(now.detach(), iteration)
+        self._consider(now.detach(), step)
 
-    def look_last(self, represent: Representation, iteration: int) -> None:
+    def look_last(self, represent: Representation, step: int) -> None:
         """Where each image has come to."""
         with torch.no_grad():
             images = self._space.images(self._current)
-            self._consider(self._goal.residual(represent(images)), iteration)
+            self._consider(self._goal.residual(represent(images)), step)
 
     def move(self, size: float) -> None:
         """One step."""
@@ -180,6 +273,7 @@ class _Search:
             self._step.move(size)
             # Projection after the step and outside the graph: see `representation` of `invert`.
             self._space.project(self._current)
+        self._steps += 1
 
     def blur(self, prior: Prior) -> None:
         """Take fine structure out of where each image is."""
@@ -187,39 +281,64 @@ class _Search:
             images = self._space.images(self._current)
             self._current.copy_(self._space.of(blurred(images, prior)))
 
-    def leave(self) -> tuple[Tensor, Inversion]:
+    def leave(self, taken: int) -> tuple[Tensor, SearchState]:
         """Those that are found, with their places. They take no further step."""
-        found = self.best.residual <= self._tolerance
-        left = self.rows[found], _some(self.best, found)
+        found = self.best.residual <= self._settings.tolerance
+        left = self.rows[found], self.state(taken)[found]
         self._keep(~found)
         return left
 
-    def _consider(self, residual: PerImage, iteration: int) -> None:
-        best = self.best
+    def state(self, taken: int) -> SearchState:
+        """Where the search is, after so many steps."""
+        current = self._current.detach()
+        return replace(
+            self._begun, best=self.best, current=current, memory=self._step.memory, taken=taken
+        )
+
+    def _consider(self, residual: PerImage, step: int) -> None:
+        best, tolerance = self.best, self._settings.tolerance
         # Of equal ones the earlier; and what is found stays as it was found, whenever it leaves.
-        better = (residual < best.residual) & (best.residual > self._tolerance)
+        better = (residual < best.residual) & (best.residual > tolerance)
+        torch.where(better, residual, best.residual, out=best.residual)
+        if self._is_new:
+            if step == 0:
+                best.start_residual.copy_(best.residual)
+            self._is_new = False
+            return
         here = self._space.images(self._current.detach())
         torch.where(better[:, None, None, None], here, best.images, out=best.images)
-        torch.where(better, residual, best.residual, out=best.residual)
-        best.steps.masked_fill_(better, iteration)
-        if iteration == 0:
-            best.start_residual.copy_(best.residual)
+        best.steps.masked_fill_(better, step)
 
     def _keep(self, rows: Bool[Tensor, " image"]) -> None:
+        memory = {name: one[rows] for name, one in self._step.memory.items()}
         self._current = self._current.detach()[rows].requires_grad_(True)
-        self._step = self._step.of(self._current, rows)
+        self._step = step_of(self._settings, self._current, memory=memory, steps=self._steps)
         self._goal = _Goal(self._goal.target[rows], self._goal.scale[rows])
         self.rows, self.best = self.rows[rows], _some(self.best, rows)
 
 
-def _some(inversion: Inversion, rows: Tensor) -> Inversion:
-    return Inversion(*(getattr(inversion, field.name)[rows] for field in fields(Inversion)))
+_FIELDS = fields(Inversion)
 
 
-def _in_order(parts: list[tuple[Tensor, Inversion]]) -> Inversion:
+def _some(inversion: Inversion, rows: Tensor | slice) -> Inversion:
+    return Inversion(*(getattr(inversion, field.name)[rows] for field in _FIELDS))
+
+
+def joined(states: Sequence[SearchState]) -> SearchState:
+    """The searches for some images each as one, in the order given."""
+    if len(states) == 1:
+        return states[0]
+    best = Inversion(
+        *(torch.cat([getattr(one.best, field.name) for one in states]) for field in _FIELDS)
+    )
+    memory = {name: torch.cat([one.memory[name] for one in states]) for name in states[0].memory}
+    current = torch.cat([one.current for one in states])
+    return replace(states[0], best=best, current=current, memory=memory)
+
+
+def _in_order(parts: list[tuple[Tensor, SearchState]]) -> SearchState:
     """All of them as one, each at its place."""
     if len(parts) == 1:
         return parts[0][1]
-    names = [field.name for field in fields(Inversion)]
-    joined = Inversion(*(torch.cat([getattr(part, name) for _, part in parts]) for name in names))
-    return _some(joined, torch.cat([rows for rows, _ in parts]).argsort())
+    order = torch.cat([rows for rows, _ in parts]).argsort()
+    return joined([state for _, state in parts])[order]

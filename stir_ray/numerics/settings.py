@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count, takewhile
 
 
 class Update(StrEnum):
@@ -13,10 +14,14 @@ class Update(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the step size goes over the iterations."""
+    """How the step size changes over the steps."""
 
+    HARMONIC = "harmonic"
+    """step_size / (1 + k / 20) at step k. It has no horizon: an inversion of 400 steps is, up to
+    step 200, an inversion of 200 steps, so that it can be stopped early and continued later."""
     CONSTANT = "constant"
     COSINE = "cosine"
+    """Half a cosine from `step_size` to 0 at the last step."""
 
 
 class Precision(StrEnum):
@@ -108,51 +113,128 @@ class InversionSettings:
         update: Adam, whose step is per pixel and so fits every image size; or the gradient divided
             by its L2 norm per image, as in the paper.
         step_size: the first step. Adam: in pixel values; normalised gradient: L2 norm per image.
-        schedule: constant, or a half cosine from `step_size` to 0.
-        iterations: number of steps, at least 1.
-        tolerance: an image whose residual is not above it is found, and moves no more; 0 lets all
-            of them take every step.
+        schedule: of the step size.
+        iterations: number of steps at most, at least 2.
+        stop_when_converged: whether an inversion ends before `iterations` once its images have
+            converged (`convergence`). Only a harmonic schedule can.
+        tolerance: an image whose relative residual is not above it is found, and moves no more; 0
+            lets all of them take every step.
         precision: of the products while images are searched for.
         start: of every image.
         parameterisation: what the step size is of; pixels, or waves. A step of Adam's changes
             pixels as much on average by waves; one of a gradient divided by its norm is as long in
             coefficients, and several times as long in pixels.
         prior: on the images.
+        second_moment_decay: β₂ of Adam.
     """
 
     update: Update = Update.ADAM
     step_size: float = 0.1
-    schedule: Schedule = Schedule.COSINE
-    iterations: int = 50
+    schedule: Schedule = Schedule.HARMONIC
+    iterations: int = 400
+    stop_when_converged: bool = True
     tolerance: float = 0.0
     precision: Precision = Precision.AUTO
     start: Start = Start.NOISE
     parameterisation: Parameterisation = Parameterisation.PIXELS
     prior: Prior = Prior()
+    second_moment_decay: float = 0.95
 
     def __post_init__(self) -> None:
         """Refuse settings with which nothing would be optimised."""
-        if self.iterations < 1:
-            raise ValueError(f"an inversion needs at least 1 iteration, got {self.iterations}")
+        if self.iterations < 2:
+            raise ValueError(
+                f"an inversion needs at least 2 iterations, got {self.iterations}: its images are "
+                "looked at after half of them, too"
+            )
         if not (self.step_size > 0 and math.isfinite(self.step_size)):
             raise ValueError(f"an inversion needs a positive step size, got {self.step_size}")
         if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
             raise ValueError(f"the tolerance of a residual is at least 0, got {self.tolerance}")
+        if not 0 <= self.second_moment_decay < 1:
+            raise ValueError(
+                f"second_moment_decay is at least 0 and below 1, got {self.second_moment_decay}"
+            )
 
-    def size_of_step(self, iteration: int) -> float:
-        """Of a step, by the schedule, the first one being 0."""
+    @property
+    def can_continue(self) -> bool:
+        """Whether more steps can be added to an inversion, and it can be stopped early."""
+        return self.schedule is Schedule.HARMONIC
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of steps after which models look at the images, ascending.
+
+        Always half of the steps and all of them; where the inversion may stop early, also 50, 100,
+        200, 400 ...
+        """
+        ends = {self.iterations // 2, self.iterations}
+        if self.can_continue:
+            ends |= set(_doubled(_FIRST_LOOK, self.iterations))
+        return tuple(sorted(ends))
+
+    @property
+    def halvings(self) -> tuple[int, ...]:
+        """Half of `iterations`, a quarter of them ..., down to the first look."""
+        halved = (self.iterations // 2**times for times in count(1))
+        return tuple(takewhile(lambda one: one >= _FIRST_LOOK, halved))
+
+    def restarts_after(self, step: int) -> bool:
+        """Whether the search keeps nothing of itself after so many steps but its best images.
+
+        It does after 400, 800, 1600 ... steps. From there a stored inversion continues exactly as
+        if it had never been interrupted.
+        """
+        return self.can_continue and step in _doubled(RESTART, step + 1)
+
+    def continues_from(self, taken: int) -> bool:
+        """Whether stored images of so many steps are all that it takes to go on, or to be done."""
+        # Looks to come are compared with those after half of their steps.
+        restarts = self.restarts_after(taken) and taken <= self.iterations // 2
+        return restarts or taken == self.iterations
+
+    def size_of_step(self, step: int, *, since_restart: int | None = None) -> float:
+        """Size of a step, the first one being 0.
+
+        Args:
+            step: its number.
+            since_restart: steps taken since the search restarted; None if it has not. Adam has
+                forgotten its moments there: unless its first steps are smaller, it moves images
+                where no gradient points.
+        """
         if self.schedule is Schedule.CONSTANT:
             return self.step_size
-        return self.step_size * 0.5 * (1.0 + math.cos(math.pi * iteration / self.iterations))
+        if self.schedule is Schedule.COSINE:
+            return self.step_size * 0.5 * (1.0 + math.cos(math.pi * step / self.iterations))
+        warm = 1.0 if since_restart is None else min(1.0, (since_restart + 1) / _WARM_UP)
+        return warm * self.step_size / (1.0 + step / _HALVED_AFTER)
+
+
+_FIRST_LOOK = 50
+RESTART = 400
+"""Steps after which a search restarts for the first time; from there on whenever they double. Not
+earlier: restarted after 50, 100 and 200 steps as well, layer 1 of a DINOv2 had a fifth more of its
+centred residual left after 400."""
+_HALVED_AFTER = 20
+"""Steps after which a harmonic step is half as large."""
+_WARM_UP = 20
+"""Steps in which a restarted search comes to its full step size. Without them unbiased STIR of a
+digits model moved by up to .012 where the gradient had nothing to say; with them by .003."""
+
+
+def _doubled(first: int, limit: int) -> list[int]:
+    """first, 2 first, 4 first ... below a limit."""
+    return list(takewhile(lambda one: one < limit, (first * 2**times for times in count())))
 
 
 DEFAULT = InversionSettings()
-"""Converges within 50 iterations in every layer of a vision transformer."""
-
-RESIDUAL_LIMIT = 0.5
-"""Relative residual above which an image counts as not inverted, unless somebody says otherwise."""
+"""Adam with a harmonic step size: up to 400 steps, fewer where an inversion converges before."""
 
 PAPER = InversionSettings(
-    update=Update.NORMALISED_GRADIENT, step_size=0.5, schedule=Schedule.CONSTANT
+    update=Update.NORMALISED_GRADIENT,
+    step_size=0.5,
+    schedule=Schedule.CONSTANT,
+    iterations=50,
+    stop_when_converged=False,
 )
 """The update of Nanda et al. 2022 and Merlin et al. 2023. Deep layers do not converge with it."""

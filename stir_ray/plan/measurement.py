@@ -1,6 +1,7 @@
 """Tasks that measure: invert a layer of a model, and show the result to models."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
@@ -8,7 +9,7 @@ from stir_ray.identity import Canonical
 from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.parts import Part, content_of_settings, part
+from stir_ray.plan.parts import Part, part
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Question:
         predictions: whether classes are predicted by the models that have a classifier.
         metamers: whether inverted images are held against other images.
         halves: random halves of the images that are measured too; 0 for none.
+        pretrained: digest of the pretrained model's weights. The inversions of other models end
+            when its view of them, too, has stopped moving.
     """
 
     image_set: str
@@ -38,6 +41,7 @@ class Question:
     predictions: bool = False
     metamers: bool = False
     halves: int = 0
+    pretrained: str = ""
 
     def layers_of(self, model: Checkpoint) -> tuple[int, ...]:
         """The layers of a model that are asked about."""
@@ -52,6 +56,11 @@ class Question:
     def images(self, reference: Checkpoint, layer: int, seed: int, keep: int | None) -> Part:
         """The inverted images: the first `keep`, or all for None."""
         return part("images", keep=keep, **self.of_inversion(reference, layer, seed))
+
+    def earlier_images(self, reference: Checkpoint, layer: int, seed: int) -> Part:
+        """All images after half of the steps: what changed since then is a score's drift."""
+        inverted = self.of_inversion(reference, layer, seed)
+        return part("images", keep=None, steps="half", **inverted)
 
     def comparison(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
         """How all layers of the target see the inverted images."""
@@ -115,11 +124,17 @@ class Question:
             "images": self.image_set,
             "representation": self.representation,
             "inversion": self._settings,
+            **({"stopped_by": self.pretrained} if self._is_stopped(reference) else {}),
         }
+
+    def _is_stopped(self, reference: Checkpoint) -> bool:
+        """Whether it depends on the pretrained model's view when the inversion ends."""
+        is_other = reference.weights != self.pretrained
+        return self.settings.stop_when_converged and is_other and bool(self.pretrained)
 
     @cached_property
     def _settings(self) -> Canonical:
-        return Canonical.of(content_of_settings(self.settings))
+        return Canonical.of(asdict(self.settings))
 
 
 @lru_cache
@@ -186,6 +201,11 @@ class Comparison:
         """Of all the inverted images, where they are kept whole."""
         return self.question.images(self.reference, self.layer, self.seed, None)
 
+    @property
+    def earlier_images(self) -> Part:
+        """Of the same after half of the steps."""
+        return self.question.earlier_images(self.reference, self.layer, self.seed)
+
 
 @dataclass(frozen=True)
 class Invert:
@@ -211,7 +231,7 @@ class Invert:
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
         """Residuals, kept images, and what is measured of each target."""
-        kept = () if self.keep == 0 else (self.images_part,)
+        kept = self.image_parts
         metamers = (self.metamers_part,) if self.question.metamers else ()
         return (self.inversion_part, *kept, *metamers, *_all_of(self.comparisons))
 
@@ -232,6 +252,30 @@ class Invert:
     def images_part(self) -> Part:
         """Of the kept images."""
         return self.question.images(self.reference, self.layer, self.seed, self.keep)
+
+    @property
+    def image_parts(self) -> tuple[Part, ...]:
+        """Of all images that are kept; where they are kept whole, also after half of the steps."""
+        if self.keep is None:
+            earlier = self.question.earlier_images(self.reference, self.layer, self.seed)
+            return self.images_part, earlier
+        return (self.images_part,) if self.keep else ()
+
+    def shorter(self) -> Iterator["Invert"]:
+        """The same inversion with fewer steps at most, from which it may go on; longest first."""
+        settings = self.question.settings
+        if not settings.can_continue or self.keep is not None:
+            return
+        if not settings.stop_when_converged:
+            yield self._under(replace(settings, stop_when_converged=True))
+        for iterations in settings.halvings:
+            fewer = replace(settings, iterations=iterations)
+            yield self._under(fewer)
+            if not settings.stop_when_converged:
+                yield self._under(replace(fewer, stop_when_converged=True))
+
+    def _under(self, settings: InversionSettings) -> "Invert":
+        return replace(self, question=replace(self.question, settings=settings))
 
     @property
     def metamers_part(self) -> Part:

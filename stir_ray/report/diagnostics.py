@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
 from stir_ray.report.curves import draw_curve
@@ -20,7 +21,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.convergence import CRITERION
 
 _SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
 
@@ -72,16 +73,15 @@ def convergence_figure(results: xr.Dataset, *, estimator: str = CRITERION) -> Fi
 
 
 def _residual_band(axes: Axes, results: xr.Dataset, inverted: Inverted) -> None:
-    low, median, high = (
-        inversion_curve(results, f"residual_{name}", **inverted.place)
-        for name in ("q05", "median", "q95")
+    median, high = (
+        inversion_curve(results, f"centred_residual_{name}", **inverted.place)
+        for name in ("median", "q95")
     )
     axes.plot(median.layers, median.mean, **inverted.look)
     colour = style.MODEL_COLOURS[inverted.model]
-    axes.fill_between(median.layers, low.mean, high.mean, color=colour, alpha=0.1, linewidth=0)
+    axes.fill_between(median.layers, median.mean, high.mean, color=colour, alpha=0.1, linewidth=0)
     # The bands of the models lie on each other: their edges tell them apart.
-    for edge in (low, high):
-        axes.plot(edge.layers, edge.mean, color=colour, linewidth=0.5)
+    axes.plot(high.layers, high.mean, color=colour, linewidth=0.5)
 
 
 def _unconverged_line(axes: Axes, results: xr.Dataset, inverted: Inverted) -> None:
@@ -91,10 +91,11 @@ def _unconverged_line(axes: Axes, results: xr.Dataset, inverted: Inverted) -> No
 
 
 def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) -> None:
-    residuals.set_title("Residual: median of the images\nand band of 5 to 95 % of them")
-    residuals.set_ylabel("relative L2 distance (0 is perfect)")
+    residuals.set_title("Centred residual: median of the images,\nand band up to 95 % of them")
+    residuals.set_ylabel("0 is perfect, 1 the average image")
+    residuals.axhline(CONVERGED_RESIDUAL, linestyle=":", **style.REFERENCE_LINE)
     residuals.set_ylim(bottom=0)
-    unconverged.set_title("Images above the job's\nresidual limit")
+    unconverged.set_title(f"Images with a centred\nresidual above {CONVERGED_RESIDUAL}")
     unconverged.set_ylabel("images (%)")
     unconverged.set_ylim(0, max(1.0, unconverged.get_ylim()[1]))
     own.set_title("Self-STIR: the inverted model\nlooking at its own inversions")
@@ -105,10 +106,10 @@ def _name_axes(residuals: Axes, unconverged: Axes, own: Axes, estimator: str) ->
 
 
 def _criterion(own: Axes) -> None:
-    own.axhline(ENOUGH, linestyle=":", **style.REFERENCE_LINE)
+    own.axhline(CONVERGED_SELF_STIR, linestyle=":", **style.REFERENCE_LINE)
     own.annotate(
-        f"converged: {ENOUGH} or more",
-        (0.02, ENOUGH),
+        f"needed: {CONVERGED_SELF_STIR} or more",
+        (0.02, CONVERGED_SELF_STIR),
         xycoords=("axes fraction", "data"),
         va="top",
         size=6.5,

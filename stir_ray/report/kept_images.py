@@ -125,7 +125,7 @@ def _panel(
         if kept is not None and record is not None:
             found = images_of(kept)[: len(originals)]
             images[: len(found)] = found
-            residuals[: len(found)] = record["residual"].to_numpy()[: len(found)]
+            residuals[: len(found)] = record["centred_residual"].to_numpy()[: len(found)]
         layers.append(InvertedLayer(layer, images, residuals))
     return GalleryPanel(_title(checkpoint), tuple(layers))
 

@@ -15,7 +15,7 @@ from stir_ray.report.readings import (
     layers_of_both,
     own_layers,
 )
-from stir_ray.stages.reduction.convergence import ENOUGH, SELF_STIR
+from stir_ray.stages.reduction.convergence import SELF_STIR
 from stir_ray.stages.reduction.matrices import OF_NO_SEED
 
 OWN_DIRECTION = {"pt": "pt|pt", "ft": "ft|ft"}
@@ -102,16 +102,15 @@ def doubtful_layers(
         model: the compared model.
         side: `pt` for inversions of the pretrained model, `ft` for those of the compared one.
     """
-    own = self_stir(results, model=model, side=side)
-    layers = own["layer"].values.tolist()
+    layers = own_layers(results, model, side)
     place = {"model": model, "direction": OWN_DIRECTION[side], "epoch": epochs_of(results, model)}
-    above = known_scores(results, "unconverged").sel(place).sel(reference_layer=layers)
-    above = above.transpose("epoch", "reference_layer", "seed").values > 0
-    return layers, np.any(above, axis=-1) | np.any(own.values < ENOUGH, axis=-1)
+    converged = known_scores(results, "is_converged").sel(place).sel(reference_layer=layers)
+    values = converged.transpose("epoch", "reference_layer", "seed").values
+    return layers, np.any(values == 0, axis=-1)
 
 
 def self_stir(results: xr.Dataset, *, model: str, side: str) -> xr.DataArray:
-    """How a model's layers see their own inversions, by which convergence is judged.
+    """How a model's layers see their own inversions.
 
     Args:
         results: of a job.

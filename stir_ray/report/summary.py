@@ -17,11 +17,16 @@ from stir_ray.lake.schemas import (
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
+from stir_ray.numerics.criteria import (
+    CONVERGED_RESIDUAL,
+    CONVERGED_SELF_STIR,
+    NOT_INVERTED_RESIDUAL,
+)
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
 from stir_ray.report.failures import groups
 from stir_ray.stages.ledger.failures import Unfinished
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH, Convergence
+from stir_ray.stages.reduction.convergence import CRITERION, Convergence
 from stir_ray.stages.reduction.reduce import Reduced
 
 
@@ -41,7 +46,7 @@ def of_results(job: Job, reduced: Reduced, *, is_analysed: bool = False) -> str:
         f"{reduced.present} of {reduced.cells} cells have a number.",
         *of_tests(reduced),
         *of_measures_beside(reduced),
-        *of_convergence(job, reduced.convergence),
+        *of_convergence(reduced.convergence),
         *(f"  {objects.location(result_key(job.name, schema.name))}" for schema in tables),
     ]
     return "\n".join(lines)
@@ -72,29 +77,65 @@ def of_measures_beside(reduced: Reduced) -> Iterator[str]:
         yield f"{counted(reduced.missing_beside, 'further measure')} missing."
 
 
-def of_convergence(job: Job, found: Convergence | None) -> Iterator[str]:
-    """Whether the inversions are good enough for what is built on them."""
+def of_convergence(found: Convergence | None) -> Iterator[str]:
+    """Whether the inversions converged, and whether the numbers built on them still move."""
     if found is None:
         return
-    limit = job.inversion.residual_limit
-    if found.is_enough:
-        yield (
-            f"Inversions converged: self-STIR by {CRITERION} CKA is at least "
-            f"{_rounded_down(found.self_stir)}, and no image is above the residual limit of "
-            f"{limit:g}."
-        )
-        return
-    yield (
-        f"WARNING: not all inversions converged: self-STIR by {CRITERION} CKA falls to "
-        f"{_rounded_down(found.self_stir)} ({found.where}; converged: {ENOUGH} or more), and "
-        f"{found.above_limit} of {found.inversions} inversions have images above the residual "
-        f"limit of {limit:g}. What is missing there is counted as forgetting or learning: raise "
-        "`inversion.iterations`."
+    reached = (
+        f"95 % of the images have a centred residual of at most {_rounded_up(found.residual.value)}"
+        f", self-STIR by {CRITERION} CKA is at least {_rounded_down(found.self_stir.value)}"
     )
+    steps = _range(*found.iterations)
+    if found.is_enough:
+        yield f"All {found.inversions} inversions converged, after {steps} steps: {reached}."
+    else:
+        yield (
+            f"WARNING: {found.inversions - found.converged} of {found.inversions} inversions did "
+            f"not converge in {steps} steps. In the worst of them {reached} "
+            f"({found.residual.where}; {found.self_stir.where}; converged: "
+            f"{CONVERGED_RESIDUAL} and {CONVERGED_SELF_STIR}). What an inversion misses is counted "
+            f"as forgetting or learning."
+        )
+    if found.stuck or found.not_inverted:
+        yield (
+            f"Images: {found.not_inverted} are not inverted (centred residual above "
+            f"{NOT_INVERTED_RESIDUAL}), {found.stuck} stick far from all others."
+        )
+    yield from _of_drift(found)
+
+
+def _of_drift(found: Convergence) -> Iterator[str]:
+    largest = f"{found.drift.value:.3f} ({found.drift.where})"
+    if found.moving:
+        yield (
+            f"WARNING: {found.moving} of {found.cells} values of learning, forgetting and flow are "
+            "still moving: they changed by more than 0.01, or by a third, since half the steps; "
+            f"the most by {largest}. {_REMEDY}"
+        )
+    elif found.cells:
+        yield (
+            "No value of learning, forgetting or flow is still moving: since half the steps none "
+            f"changed by more than {largest}."
+        )
+
+
+_REMEDY = (
+    "Take more steps: `--set inversion.iterations=1600`, and where inversions ended before their "
+    "last step `--set inversion.stop_when_converged=false`."
+)
+
+
+def _range(least: int, most: int) -> str:
+    """`50`, or `50 to 400`."""
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _rounded_down(value: float) -> str:
     return f"{math.floor(1000 * value) / 1000:.3f}"
+
+
+def _rounded_up(value: float) -> str:
+    return f"{math.ceil(1000 * value) / 1000:.3f}"
 
 
 def of_one_of_many(job: Job, reduced: Reduced) -> str:
@@ -102,6 +143,8 @@ def of_one_of_many(job: Job, reduced: Reduced) -> str:
     folder = Objects(job.lake).location(result_folder(job.name))
     found = reduced.convergence
     doubt = "" if found is None or found.is_enough else ", not all inversions converged"
+    if found and found.moving:
+        doubt += f", {found.moving} of {found.cells} values still moving"
     tested = f", {reduced.tested} of {reduced.models} models tested" if reduced.models else ""
     beside = f", {counted(reduced.missing_beside, 'further measure')} missing"
     lacking = beside if reduced.missing_beside else ""

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping
 
-from torch import Tensor
-
 from stir_ray.errors import MissingPart
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.lake.tables import build
@@ -15,8 +13,8 @@ from stir_ray.stages.measures.half_samples import store_half_samples
 from stir_ray.stages.measures.predictions import store_predictions
 from stir_ray.stages.measures.similarities import compare_by
 from stir_ray.stages.measures.subspaces import compare_subspaces
-from stir_ray.stages.seen import baselines, real_seen, seen
-from stir_ray.stages.views import View, scores
+from stir_ray.stages.seen import InvertedViews, baselines, real_seen
+from stir_ray.stages.views import drift, scores
 
 
 def compare_models(task: Compare, bench: Workbench) -> None:
@@ -39,8 +37,10 @@ def compare_models(task: Compare, bench: Workbench) -> None:
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.parts):
             continue
-        if bench.is_stored(comparison.images):
-            compare_layer(comparison, bench.inverted(comparison.images), missing, bench)
+        stored = comparison.images, comparison.earlier_images
+        if all(bench.is_stored(part) for part in stored):
+            views = InvertedViews.stored(stored, bench)
+            compare_layer(comparison, views, missing, bench)
         else:
             absent.append(str(comparison.layer))
     if absent:
@@ -51,31 +51,31 @@ def compare_models(task: Compare, bench: Workbench) -> None:
 
 
 def compare_layer(
-    comparison: Comparison, images: Tensor, missing: set[Part], bench: Workbench
+    comparison: Comparison, inverted: InvertedViews, missing: set[Part], bench: Workbench
 ) -> None:
-    """Store how the target sees `images`, inverted from a layer of the reference.
+    """Store how the target sees images inverted from a layer of the reference.
 
     Args:
         comparison: of all layers of the target.
-        images: the inverted ones.
+        inverted: the images.
         missing: of its parts, those to be stored; there may be others among them.
         bench: of the worker.
     """
     halves = comparison.half_samples
     if not missing.isdisjoint((comparison.part, *comparison.similarities, halves)):
-        _compare_views(comparison, images, missing, bench)
+        _compare_views(comparison, inverted, missing, bench)
     # Last: what is asked for besides must not cost the scores if it fails.
     if comparison.predictions and comparison.predictions in missing:
-        store_predictions(comparison, comparison.predictions, images, bench)
+        store_predictions(comparison, comparison.predictions, inverted.images, bench)
 
 
 def _compare_views(
-    comparison: Comparison, images: Tensor, missing: set[Part], bench: Workbench
+    comparison: Comparison, inverted: InvertedViews, missing: set[Part], bench: Workbench
 ) -> None:
     question = comparison.question
-    fooled = seen(comparison.target, question, images, bench)
+    fooled = inverted.now(comparison.target, question)
     if comparison.part in missing:
-        _store_scores(comparison, fooled, bench)
+        _store_scores(comparison, inverted, bench)
     for measure, part in zip(question.measures, comparison.similarities, strict=True):
         if part in missing:
             compare_by(comparison, measure, fooled, bench)
@@ -83,16 +83,20 @@ def _compare_views(
         store_half_samples(comparison, comparison.half_samples, fooled, bench)
 
 
-def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> None:
+def _store_scores(comparison: Comparison, inverted: InvertedViews, bench: Workbench) -> None:
     question, target = comparison.question, comparison.target
+    now, before = inverted.now(target, question), inverted.before(target, question)
     of_reference = real_seen(comparison.reference, question, bench)
     own = of_reference[question.layers_of(comparison.reference).index(comparison.layer)]
     of_target = real_seen(target, question, bench)
     chance = baselines(target, question, comparison.seed, bench)
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
-            scores("stir", real, inverted) | scores("cka", real, own) | baseline
-            for real, inverted, baseline in zip(of_target, fooled, chance, strict=True)
+            scores("stir", real, fooled)
+            | drift("stir", real, fooled, earlier)
+            | scores("cka", real, own)
+            | baseline
+            for real, fooled, earlier, baseline in zip(of_target, now, before, chance, strict=True)
         ]
     table = build(
         COMPARISONS,
@@ -102,7 +106,7 @@ def _store_scores(comparison: Comparison, fooled: View, bench: Workbench) -> Non
             "reference_layer": comparison.layer,
             "target_layer": list(question.layers_of(target)),
             "seed": comparison.seed,
-            "images": len(fooled[0]),
+            "images": len(now[0]),
             **{name: [row[name] for row in rows] for name in rows[0]},
         },
     )

@@ -1,6 +1,8 @@
 """Invert one layer of a model, and show the result to models while it is at hand."""
 
 import numpy as np
+import pyarrow as pa
+import torch
 from torch import Tensor
 
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
@@ -11,8 +13,10 @@ from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.compare import compare_layer
+from stir_ray.stages.converged import has_converged
 from stir_ray.stages.measures.metamers import store_metamers
 from stir_ray.stages.search import Inverted, Search
+from stir_ray.stages.seen import InvertedViews
 
 
 def invert_layer(task: Invert, bench: Workbench) -> None:
@@ -27,27 +31,28 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         return
     if len(missing) == len(task.outputs):
         bench.meter.note(whole=1.0)
-    at_hand = task.keep is None and task.images_part not in missing
-    if at_hand and task.inversion_part not in missing:
-        images = bench.inverted(task.images_part)
+    at_hand = task.keep is None and missing.isdisjoint((task.inversion_part, *task.image_parts))
+    if at_hand:
+        views = InvertedViews.stored(task.image_parts, bench)
     else:
         search = _search(task, bench)
-        inverted = _inverted(task, bench, search)
+        inverted, views = _inverted(task, bench, search)
         if _missing(task, bench) != missing:
             # Another worker stores the same inversion, perhaps from another kind of device: what
             # it stored stays, and whatever is still missing is made anew to go with that.
             invert_layer(task, bench)
             return
-        bench.meter.note(median_residual=float(inverted.residual.median()))
-        images = inverted.images
-        if task.keep != 0 and task.images_part in missing:
-            _store_images(task, bench, images, search.settings.precision)
+        bench.meter.note(
+            median_residual=float(inverted.residual.median()),
+            iterations=float(inverted.iterations),
+        )
+        _store_images(task, bench, inverted, missing, search.settings.precision)
         if task.inversion_part in missing:
             _store_record(task, bench, inverted, search.settings.precision)
     for comparison in task.comparisons:
-        compare_layer(comparison, images, missing, bench)
+        compare_layer(comparison, views, missing, bench)
     if task.question.metamers and task.metamers_part in missing:
-        store_metamers(task, images, bench)
+        store_metamers(task, views.images, bench)
 
 
 def _missing(task: Invert, bench: Workbench) -> set[Part]:
@@ -60,32 +65,89 @@ def _search(task: Invert, bench: Workbench) -> Search:
     return Search.of(model, layer=task.layer, kind=kind, settings=settings)
 
 
-def _inverted(task: Invert, bench: Workbench, search: Search) -> Inverted:
+def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted, InvertedViews]:
     question = task.question
     images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
-    bench.expect(
-        ("invert", task.reference.architecture, task.layer, question),
-        len(images),
-        lambda: search.footprint(images, starts),
-    )
+    latest: InvertedViews | None = None
+
+    def converged(found: Inverted) -> bool:
+        nonlocal latest
+        latest = InvertedViews(found.images, found.earlier, bench)
+        return has_converged(task, found.centred_residual, latest, bench)
+
+    def foresee() -> None:
+        bench.expect(
+            ("invert", task.reference.architecture, task.layer, question),
+            len(images),
+            lambda: search.footprint(images, starts),
+        )
+
+    foresee()
     with bench.meter.spending(Phase.SEARCH):
-        return search.inverted(images, starts, bench.micro)
+        found = search.inverted(
+            images,
+            starts,
+            bench.micro,
+            has_converged=converged,
+            stored=_stored(task, bench, search),
+        )
+    if latest is None or latest.images is not found.images:
+        latest = InvertedViews(found.images, found.earlier, bench)
+    return found, latest
 
 
-def _store_images(task: Invert, bench: Workbench, images: Tensor, precision: Precision) -> None:
-    kept = images[: task.keep].cpu().numpy()
-    image_ids = bench.image_set(task.question).ids[: len(kept)]
-    table = build(
-        IMAGES,
-        {
-            "reference": task.reference.weights,
-            "reference_layer": task.layer,
-            "seed": task.seed,
-            "image_id": list(image_ids),
-            "image": kept.astype(np.float16),
-        },
+def _stored(task: Invert, bench: Workbench, search: Search) -> Inverted | None:
+    """What the same search found with fewer steps at most, if it can go on from there."""
+    for shorter in task.shorter():
+        if not all(
+            bench.is_stored(part) for part in (shorter.inversion_part, *shorter.image_parts)
+        ):
+            continue
+        record = bench.lake.read(INVERSIONS, shorter.inversion_part.id)
+        taken = record["iterations"][0].as_py()
+        is_converged = record["is_converged"][0].as_py()
+        is_done = is_converged and search.settings.stop_when_converged
+        if is_done or search.settings.continues_from(taken):
+            images, earlier = (bench.inverted(part) for part in shorter.image_parts)
+            return _of_record(record, images, earlier, bench.device)
+    return None
+
+
+def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.device) -> Inverted:
+    def column(name: str, kind: torch.dtype = torch.float32) -> Tensor:
+        return torch.tensor(record[name].to_pylist(), dtype=kind, device=device)
+
+    return Inverted(
+        images=images,
+        residual=column("residual"),
+        centred_residual=column("centred_residual"),
+        start_residual=column("start_residual"),
+        steps=column("steps", torch.int64),
+        iterations=record["iterations"][0].as_py(),
+        earlier=earlier,
+        is_converged=record["is_converged"][0].as_py(),
     )
-    bench.write(task.images_part, table, is_shared=task.keep is None, precision=str(precision))
+
+
+def _store_images(
+    task: Invert, bench: Workbench, inverted: Inverted, missing: set[Part], precision: Precision
+) -> None:
+    for part, images in zip(task.image_parts, (inverted.images, inverted.earlier), strict=False):
+        if part not in missing:
+            continue
+        kept = images[: task.keep].cpu().numpy()
+        image_ids = bench.image_set(task.question).ids[: len(kept)]
+        table = build(
+            IMAGES,
+            {
+                "reference": task.reference.weights,
+                "reference_layer": task.layer,
+                "seed": task.seed,
+                "image_id": list(image_ids),
+                "image": kept.astype(np.float16),
+            },
+        )
+        bench.write(part, table, is_shared=task.keep is None, precision=str(precision))
 
 
 def _store_record(task: Invert, bench: Workbench, inverted: Inverted, precision: Precision) -> None:
@@ -97,8 +159,11 @@ def _store_record(task: Invert, bench: Workbench, inverted: Inverted, precision:
             "seed": task.seed,
             "image_id": list(bench.image_set(task.question).ids),
             "residual": inverted.residual.double().tolist(),
+            "centred_residual": inverted.centred_residual.double().tolist(),
             "start_residual": inverted.start_residual.double().tolist(),
             "steps": inverted.steps.tolist(),
+            "iterations": inverted.iterations,
+            "is_converged": inverted.is_converged,
         },
     )
     bench.write(task.inversion_part, table, precision=str(precision))

@@ -1,7 +1,7 @@
 """The search for images that a layer cannot tell from given ones, as many at once as fit."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -11,26 +11,43 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import representation
-from stir_ray.numerics.inversion import invert, relative_residual
-from stir_ray.numerics.precision import resolved
-from stir_ray.numerics.settings import InversionSettings
+from stir_ray.numerics.inversion import (
+    Inversion,
+    SearchState,
+    advance,
+    begin,
+    joined,
+    restart,
+    rounded,
+)
+from stir_ray.numerics.precision import products_in, resolved
+from stir_ray.numerics.settings import InversionSettings, Precision
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """Images as they are stored, and how good they are: all of it per image.
+    """Images as they are stored, and how good they are.
 
     Attributes:
         images: the inverted ones, (image, channel, height, width): float32 of float16 values.
-        residual: ‖rep(x') − rep(x)‖ / ‖rep(x)‖ of them, of float32 products.
-        start_residual: the same of the start, in the precision that was searched in.
+        residual: ‖rep(x') − rep(x)‖ / ‖rep(x)‖ per image, of float32 products.
+        centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ likewise, with the mean over the
+            given images.
+        start_residual: the relative residual of the start, in the precision that was searched in.
         steps: after how many of them each image was found.
+        iterations: number of steps taken.
+        earlier: the images after half of the steps.
+        is_converged: whether they have converged.
     """
 
     images: Tensor
     residual: Tensor
+    centred_residual: Tensor
     start_residual: Tensor
     steps: Tensor
+    iterations: int
+    earlier: Tensor
+    is_converged: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,29 +70,101 @@ class Search:
         represent = representation(model, layer=layer, kind=kind)
         return cls(represent, replace(settings, precision=precision))
 
-    def inverted(self, images: Tensor, start: Tensor, micro: MicroBatches) -> Inverted:
-        """The images inverted from `start`, slice by slice."""
-        batches = micro.each(
-            len(images), lambda batch: self._some(images[batch], start[batch], self.settings)
-        )
-        names = [field.name for field in fields(Inverted)]
-        return Inverted(*(torch.cat([getattr(one, name) for one in batches]) for name in names))
+    def inverted(
+        self,
+        images: Tensor,
+        start: Tensor,
+        micro: MicroBatches,
+        *,
+        has_converged: Callable[[Inverted], bool],
+        stored: Inverted | None = None,
+    ) -> Inverted:
+        """Invert images, and look at them after some of the steps to see whether to go on.
+
+        Args:
+            images: the reference images.
+            start: of their inversions.
+            micro: how many of them go through the model at once.
+            has_converged: whether images have converged, of which those after half of the steps are
+                known.
+            stored: what the same search found with fewer steps, to go on from.
+        """
+        stops, earlier = self.settings.stop_when_converged, dict[int, Tensor]()
+        if stored and stored.is_converged and stops:
+            return stored
+        state, found = begin(start, self.settings), stored
+        if stored:
+            state, earlier = self._from(stored), {stored.iterations: stored.images}
+        mean = self._mean(images, micro)
+        for look in self.settings.looks:
+            if look <= state.taken:
+                continue
+            state = self._advanced(images, state, look, micro)
+            earlier[look] = rounded(state.best.images)
+            if look // 2 not in earlier:
+                continue
+            found = self._measured(images, state, mean, micro, earlier)
+            if has_converged(found):
+                found = replace(found, is_converged=True)
+                if stops:
+                    break
+        if found is None:
+            raise ValueError(f"no look has half as many steps as another: {self.settings.looks}")
+        return found
 
     def footprint(self, images: Tensor, start: Tensor) -> Footprint:
         """The memory that it takes, found on a few times the first of the images."""
-        # The second step is as all that follow: the best image is no longer the start.
-        brief = replace(self.settings, iterations=min(2, self.settings.iterations))
         real, begun = (some[:1].repeat(FEWEST + 1, 1, 1, 1) for some in (images, start))
-        return footprint(
-            lambda count: self._some(real[:count], begun[:count], brief),
-            # In the end the images of all slices are joined: for a moment they are there twice.
-            after=images[0].nbytes,
+
+        def search(count: int) -> SearchState:
+            # The second step is as all that follow: the best image is no longer the start.
+            state = begin(begun[:count], self.settings)
+            return self._some(real[:count], state, min(2, self.settings.iterations))
+
+        # When slices are joined their states are there twice, beside images of earlier looks.
+        return footprint(search, after=8 * images[0].nbytes)
+
+    def _some(self, real: Tensor, state: SearchState, until: int) -> SearchState:
+        return advance(
+            self.represent, images=real, state=state, settings=self.settings, until=until
         )
 
-    def _some(self, real: Tensor, start: Tensor, settings: InversionSettings) -> Inverted:
-        found = invert(self.represent, images=real, start=start, settings=settings)
-        # The lake holds float16. Rounding first makes the stored image the one that is measured,
-        # so that every number can be had again from the lake.
-        stored = found.images.half().float()
-        residual = relative_residual(self.represent, images=real, inverted=stored)
-        return Inverted(stored, residual, found.start_residual, found.steps)
+    def _advanced(
+        self, images: Tensor, state: SearchState, until: int, micro: MicroBatches
+    ) -> SearchState:
+        slices = micro.each(len(images), lambda rows: self._some(images[rows], state[rows], until))
+        return joined(slices)
+
+    def _from(self, stored: Inverted) -> SearchState:
+        best = Inversion(stored.images, stored.residual, stored.start_residual, stored.steps)
+        return restart(best, taken=stored.iterations, settings=self.settings)
+
+    def _mean(self, images: Tensor, micro: MicroBatches) -> Tensor:
+        """The mean over all images of what the layer makes of them."""
+        with products_in(Precision.FLOAT32), torch.no_grad():
+            sums = micro.each(len(images), lambda rows: self.represent(images[rows]).sum(dim=0))
+            return torch.stack(sums).sum(dim=0) / len(images)
+
+    def _measured(
+        self,
+        images: Tensor,
+        state: SearchState,
+        mean: Tensor,
+        micro: MicroBatches,
+        looks: Mapping[int, Tensor],
+    ) -> Inverted:
+        # Images are measured as the lake holds them, so that every number can be had again from it.
+        best, stored = state.best, looks[state.taken]
+
+        def residuals(rows: slice) -> Tensor:
+            real = self.represent(images[rows])
+            away = torch.linalg.vector_norm(self.represent(stored[rows]) - real, dim=1)
+            scales = (torch.linalg.vector_norm(one, dim=1) for one in (real, real - mean))
+            return torch.stack([away / scale for scale in scales])
+
+        with products_in(Precision.FLOAT32), torch.no_grad():
+            relative, centred = torch.cat(micro.each(len(images), residuals), dim=1)
+        half = looks[state.taken // 2]
+        return Inverted(
+            stored, relative, centred, best.start_residual, best.steps, state.taken, half
+        )

@@ -1,6 +1,7 @@
 """How a worker's models see the images of a study, and those that inversions start from."""
 
 from collections.abc import Sequence
+from typing import Self
 
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.settings import Start
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Question
+from stir_ray.plan.parts import Part
 from stir_ray.stages import views
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
@@ -20,6 +22,47 @@ def seen(checkpoint: Checkpoint, question: Question, images: Tensor, bench: Work
     layers, kind = question.layers_of(checkpoint), question.representation
     with bench.meter.spending(Phase.LOOK):
         return views.view(model, images, layers=layers, kind=kind, micro=bench.micro)
+
+
+class InvertedViews:
+    """How models see inverted images, and see them after half of the steps; each looks once.
+
+    Attributes:
+        images: the inverted ones.
+    """
+
+    def __init__(self, images: Tensor, earlier: Tensor, bench: Workbench) -> None:
+        """Nobody has looked yet.
+
+        Args:
+            images: the inverted ones.
+            earlier: the same after half of the steps.
+            bench: of the worker.
+        """
+        self.images, self._earlier, self._bench = images, earlier, bench
+        self._seen: dict[tuple[str, bool], View] = {}
+
+    @classmethod
+    def stored(cls, parts: Sequence[Part], bench: Workbench) -> Self:
+        """Of images in the lake: those after all steps, then those after half of them."""
+        images, earlier = (bench.inverted(part) for part in parts)
+        return cls(images, earlier, bench)
+
+    def now(self, target: Checkpoint, question: Question) -> View:
+        """How a model sees the images."""
+        return self._look(target, question, self.images, is_now=True)
+
+    def before(self, target: Checkpoint, question: Question) -> View:
+        """How it sees them as they were after half of the steps."""
+        return self._look(target, question, self._earlier, is_now=False)
+
+    def _look(
+        self, target: Checkpoint, question: Question, images: Tensor, *, is_now: bool
+    ) -> View:
+        key = target.weights, is_now
+        if key not in self._seen:
+            self._seen[key] = seen(target, question, images, self._bench)
+        return self._seen[key]
 
 
 def real_seen(checkpoint: Checkpoint, question: Question, bench: Workbench) -> View:

@@ -87,6 +87,7 @@ def _read_study(asked: Asked, lake: Lake) -> Study:
             predictions=job.predictions,
             metamers=job.metamers,
             halves=job.half_samples,
+            pretrained=pretrained.weights,
         ),
         pretrained=pretrained,
         compared=compared,

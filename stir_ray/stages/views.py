@@ -11,6 +11,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
+from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.settings import Precision
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
 from stir_ray.numerics.subspace import resolved_directions
 
@@ -33,10 +35,11 @@ def view(
     The forward pass goes batch by batch; a Gram matrix is always that of all images, since a mean
     of CKAs over batches is another quantity.
     """
-    parts = micro.each(
-        len(images),
-        lambda part: all_representations(model, images[part], layers=layers, kind=kind),
-    )
+    with products_in(Precision.FLOAT32):
+        parts = micro.each(
+            len(images),
+            lambda part: all_representations(model, images[part], layers=layers, kind=kind),
+        )
     return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
 
 
@@ -50,10 +53,11 @@ def directions(
     k: int,
 ) -> list[Tensor]:
     """Per layer, the directions (direction, unit) in which it spreads the images most, up to k."""
-    parts = micro.each(
-        len(images),
-        lambda part: all_representations(model, images[part], layers=layers, kind=kind),
-    )
+    with products_in(Precision.FLOAT32):
+        parts = micro.each(
+            len(images),
+            lambda part: all_representations(model, images[part], layers=layers, kind=kind),
+        )
     return [resolved_directions(torch.cat(of_layer), k=k) for of_layer in zip(*parts, strict=True)]
 
 
@@ -82,6 +86,18 @@ def view_footprint(
 def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
     """Biased and unbiased CKA of two Gram matrices, under the names of their columns."""
     return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
+
+
+def drift(name: str, real: Tensor, now: Tensor, earlier: Tensor) -> dict[str, float]:
+    """Change of the scores of two Gram matrices since an earlier second one.
+
+    NaN if the earlier one has no score: after very few steps images may be too alike.
+    """
+    try:
+        before = scores(name, real, earlier)
+    except ValueError:
+        return {f"{name}_drift": math.nan, f"{name}_unbiased_drift": math.nan}
+    return {f"{key}_drift": value - before[key] for key, value in scores(name, real, now).items()}
 
 
 def baselines(

@@ -65,9 +65,13 @@ INVERSIONS = TableSchema(
         Column("seed", INT, "of the start", "1", "[0, 2**64)"),
         Column("image_id", INT, "place of the image in its dataset"),
         Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
-        Column("start_residual", FLOAT, "the same of the start, in the precision that was "
-               "searched in"),
+        Column("centred_residual", FLOAT, "the same distance over that between the image's "
+               "representation and the mean of all images"),
+        Column("start_residual", FLOAT, "relative residual of the start, in the precision that "
+               "was searched in"),
         Column("steps", INT, "after which the image was found; 0 is the start"),
+        Column("iterations", INT, "steps that the inversion took", "1", "[1, inf)"),
+        Column("is_converged", pa.bool_(), "whether the inversion converged"),
     ),
     key=("image_id",),
 )  # fmt: skip

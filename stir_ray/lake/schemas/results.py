@@ -26,8 +26,20 @@ RESULTS = TableSchema(
         Column("residual_q95", FLOAT, "95 % quantile over images of the inversion's residual",
                "1", "[0, inf)"),
         Column("residual_max", FLOAT, "largest residual of any image", "1", "[0, inf)"),
-        Column("unconverged", INT, "images whose residual is above the job's residual_limit",
-               "1", "[0, images]"),
+        Column("centred_residual_median", FLOAT, "median over images of the inversion's centred "
+               "residual", "1", "[0, inf)"),
+        Column("centred_residual_q95", FLOAT, "95 % quantile over images of the same; converged: "
+               "at most 0.1", "1", "[0, inf)"),
+        Column("centred_residual_max", FLOAT, "largest of any image", "1", "[0, inf)"),
+        Column("unconverged", INT, "images whose centred residual is above 0.1", "1",
+               "[0, images]"),
+        Column("not_inverted", INT, "images whose centred residual is above 0.5", "1",
+               "[0, images]"),
+        Column("stuck", INT, "images whose centred residual is above 0.1 and more than ten times "
+               "the median", "1", "[0, images]"),
+        Column("iterations", INT, "steps that the inversion took", "1", "[1, inf)"),
+        Column("is_converged", pa.bool_(), "whether the inversion converged: its residuals, its "
+               "self-STIR, and no score of its own model and of the pretrained one moving"),
     ),
     key=("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
 )  # fmt: skip
@@ -46,6 +58,10 @@ MATRICES = TableSchema(
                "1", "[1, depth]"),
         Column("mean", FLOAT, "over seeds",
                "1", "[-1, 1]; unbiased [-2, 2]; twice that of flow_beyond_control"),
+        Column("drift", FLOAT, "change of the mean since half the steps of the inversions: how "
+               "far it could still be off; 0 of CKA divergence", "1", "[-4, 4]"),
+        Column("is_moving", pa.bool_(), "whether the mean has changed by more than 0.01, or by a "
+               "third of itself (and 0.001), since half the steps"),
         Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed or none", "1",
                "[0, inf)"),
         Column("seeds", INT, "number of seeds averaged; 0 of CKA divergence, which no inversion "

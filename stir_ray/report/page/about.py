@@ -23,6 +23,7 @@ _ASSUMED = (
     "the control are differences from 1 where equal layers look at their own inversions, and not "
     "from the self-STIR that was measured and stands among the diagnostics."
 )
+_WARNING = "WARNING: "
 Rows = Sequence[tuple[str, str]]
 """Names and what they are."""
 
@@ -34,7 +35,8 @@ class About:
     Attributes:
         name: of the job.
         sentence: what was computed.
-        converged: whether the inversions did, in a sentence; empty where it is not known.
+        converged: that the inversions converged, and that the numbers do not move, where it is
+            so; else empty.
         warnings: what to know before anything else is read.
         settings: of the job, flat.
         versions: of the code and of what it stands on.
@@ -68,18 +70,17 @@ def about(
         made_by: provenance of one of its parts; empty where there is none yet.
     """
     job = asked.job
-    said = " ".join(of_convergence(job, reduced.convergence))
-    doubts = said.removeprefix("WARNING: ")
-    is_doubtful = doubts != said
+    lines = list(of_convergence(reduced.convergence))
+    doubts = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
     warnings = [
-        *([doubts[:1].upper() + doubts[1:]] if is_doubtful else []),
+        *(doubt[:1].upper() + doubt[1:] for doubt in doubts),
         *([_ASSUMED] if job.assume_self_stir_one else []),
         *_gaps(reduced),
     ]
     return About(
         name=job.name,
         sentence=_sentence(job, study, reduced),
-        converged="" if is_doubtful else said,
+        converged=" ".join(line for line in lines if not line.startswith(_WARNING)),
         warnings=warnings,
         settings=[(name, without_secrets(value)) for name, value in _flat(_settings(job))],
         versions=list(_versions(made_by)),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stir_ray.numerics.criteria import NOT_INVERTED_RESIDUAL
 from stir_ray.report.gallery import InvertedLayer
 from stir_ray.report.kept_images import Labelled, Taken
 
@@ -62,13 +63,8 @@ class GallerySection:
     note: str
 
 
-def gallery_section(found: Labelled, *, residual_limit: float) -> GallerySection:
-    """Thumbnails of a gallery.
-
-    Args:
-        found: images, residuals and predictions.
-        residual_limit: above which an image counts as not inverted.
-    """
+def gallery_section(found: Labelled) -> GallerySection:
+    """Thumbnails of images, with their centred residuals and what models take them for."""
     originals = Shots(
         "original",
         [
@@ -84,7 +80,7 @@ def gallery_section(found: Labelled, *, residual_limit: float) -> GallerySection
             [
                 originals,
                 *(
-                    _row(of, panel.title, found.taken.get((place, of.layer), ()), residual_limit)
+                    _row(of, panel.title, found.taken.get((place, of.layer), ()))
                     for of in panel.layers
                 ),
             ],
@@ -103,25 +99,23 @@ def gallery_section(found: Labelled, *, residual_limit: float) -> GallerySection
     return GallerySection(albums, note)
 
 
-def _row(of: InvertedLayer, title: str, taken: Sequence[Taken], limit: float) -> Shots:
+def _row(of: InvertedLayer, title: str, taken: Sequence[Taken]) -> Shots:
     shots = [
         _shot(image, residual, f"image {place + 1} inverted from layer {of.layer}, {title}",
-              " ".join(_classes(taken, place)), limit)
+              " ".join(_classes(taken, place)))
         for place, (image, residual) in enumerate(zip(of.images, of.residuals, strict=True))
     ]  # fmt: skip
     return Shots(f"layer {of.layer}", shots)
 
 
-def _shot(
-    image: NDArray[np.floating], residual: float, alt: str, classes: str, limit: float
-) -> Shot:
+def _shot(image: NDArray[np.floating], residual: float, alt: str, classes: str) -> Shot:
     if np.isnan(image).all():
         return Shot("", f"{alt}: missing")
     if not np.isfinite(residual):
         return Shot(_encoded(image), alt, "", classes)
     # Of 0.004 two decimals would say that the inversion is perfect.
     caption = f"{residual:.2f}" if residual >= 0.01 else f"{residual:.3f}"
-    return Shot(_encoded(image), alt, caption, classes, residual > limit)
+    return Shot(_encoded(image), alt, caption, classes, residual > NOT_INVERTED_RESIDUAL)
 
 
 def _classes(taken: Sequence[Taken], place: int) -> Iterator[str]:

@@ -63,7 +63,6 @@ class Shown:
         further: tables of what is measured besides STIR by linear CKA.
         images: original and inverted ones.
         analysed: the correlation study.
-        residual_limit: above which an image counts as not inverted.
     """
 
     about: About
@@ -72,7 +71,6 @@ class Shown:
     further: Further = field(default_factory=Further)
     images: Labelled | None = None
     analysed: Analysed | None = None
-    residual_limit: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,7 @@ def page_of(shown: Shown, *, mark: str) -> bytes:
     study = study_section(shown.analysed) if shown.analysed else None
     sections = list(_sections(shown))
     sections += [study.section] if study else []
-    gallery = (
-        gallery_section(shown.images, residual_limit=shown.residual_limit) if shown.images else None
-    )
+    gallery = gallery_section(shown.images) if shown.images else None
     data = {"scale": SCALE, "plots": plots_of(sections)}
     if shown.results is not None:
         data["matrices"] = matrices(shown.results)

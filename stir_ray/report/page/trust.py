@@ -5,6 +5,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 
+from stir_ray.numerics.criteria import (
+    CONVERGED_DRIFT,
+    CONVERGED_RESIDUAL,
+    CONVERGED_SELF_STIR,
+    NOT_INVERTED_RESIDUAL,
+)
 from stir_ray.report import style
 from stir_ray.report.diagnostics import Inverted, inverted_models
 from stir_ray.report.page.layers import LAYER
@@ -28,16 +34,19 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.stages.reduction.convergence import CRITERION
 from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 _WORDS = (
     (
-        "An image that was not really inverted looks like one that was forgotten. The residual is "
-        "how far the inverted image's representation is from the original's, relative to its "
-        "length: 0 is perfect. Self-STIR is how far a model is fooled by its own inversions: 1 is "
-        f"perfect, and {ENOUGH} by {CRITERION} CKA counts as converged. Biased CKA does not tell: "
-        "it is near 1 of any two representations that have many more units than there are images."
+        "What an inversion misses looks like something that was forgotten. The centred residual is "
+        "how far an inverted image's representation is from the original's, relative to the "
+        f"distance of that from the mean of all images: 0 is perfect, {CONVERGED_RESIDUAL} counts "
+        f"as converged, above {NOT_INVERTED_RESIDUAL} an image is not inverted. Self-STIR is how "
+        f"alike a model finds its own inversions and the originals: 1 is perfect, "
+        f"{CONVERGED_SELF_STIR} by {CRITERION} CKA is needed and does not suffice. So every number "
+        "also has its drift, its change since half the steps: what changed by more than "
+        f"{CONVERGED_DRIFT}, or by a third, is still moving."
     ),
     (
         "STIR is above 0 for images that share nothing. So each is held against two baselines: the "
@@ -88,8 +97,9 @@ def _convergence(results: xr.Dataset, estimator: str) -> Variant:
     return Variant(
         estimator,
         [
-            Panel("Residual: median, band of 5 to 95 %", _INVERTED, "0 is perfect", residuals),
-            Panel("Images above the residual limit", _INVERTED, "images (%)", unconverged,
+            Panel("Centred residual: median to 95 % of the images", _INVERTED, "0 is perfect",
+                  residuals, rules=[Rule(CONVERGED_RESIDUAL, "converged: 95 % below")]),
+            Panel(f"Images above {CONVERGED_RESIDUAL}", _INVERTED, "images (%)", unconverged,
                   highest=1.0),
             Panel("Self-STIR", _INVERTED, "1 is perfect", own, rules=_criterion(estimator),
                   lowest=0.975, highest=1.001),
@@ -98,19 +108,23 @@ def _convergence(results: xr.Dataset, estimator: str) -> Variant:
 
 
 def _criterion(estimator: str) -> Sequence[Rule]:
-    return [Rule(ENOUGH, f"converged: {ENOUGH} or more")] if estimator == CRITERION else ()
+    return (
+        [Rule(CONVERGED_SELF_STIR, f"needed: {CONVERGED_SELF_STIR} or more")]
+        if estimator == CRITERION
+        else ()
+    )
 
 
 def _residuals(results: xr.Dataset, inverted: Inverted) -> Line:
-    low, median, high = (
-        inversion_curve(results, f"residual_{name}", **inverted.place)
-        for name in ("q05", "median", "q95")
+    median, high = (
+        inversion_curve(results, f"centred_residual_{name}", **inverted.place)
+        for name in ("median", "q95")
     )
     return Line(
         inverted.label,
         x=median.layers,
         y=decimals(median.mean),
-        low=decimals(low.mean),
+        low=decimals(median.mean),
         high=decimals(high.mean),
         **model_look(inverted.model),
     )

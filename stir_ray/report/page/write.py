@@ -83,7 +83,6 @@ def _shown(of: ReducedJob, runs: Sequence[Run]) -> Shown:
         further=of.further,
         images=of.images if of.results is not None else None,
         analysed=of.analysed,
-        residual_limit=of.job.inversion.residual_limit,
     )
 
 

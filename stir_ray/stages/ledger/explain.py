@@ -24,7 +24,7 @@ from stir_ray.stages.ledger.forecast import Inspected, missing_tasks
 from stir_ray.stages.ledger.promises import Promise, promises_of
 from stir_ray.stages.ledger.verify import problem_of
 from stir_ray.stages.reduction.cells import Cell, find_cell
-from stir_ray.stages.reduction.reduce import residual_columns, rows_of
+from stir_ray.stages.reduction.reduce import inversion_columns, rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
 _SCHEMAS = {schema.name: schema for schema in PART_TABLES}
@@ -172,7 +172,7 @@ def _numbers(
     comparison, lake = cell.comparison, known.lake
     compared = lake.read(COMPARISONS, comparison.part.id)
     inverted = lake.read(INVERSIONS, comparison.inversion.id)
-    residuals = residual_columns(inverted, known.job.inversion.residual_limit)
+    residuals = inversion_columns(inverted)
     rows = rows_of(cell, compared, residuals).to_pylist()
     (row,) = (row for row in rows if row["target_layer"] == layer)
     return {name: value for name, value in row.items() if name not in RESULTS.key}

@@ -1,60 +1,88 @@
-"""How well the inversions of a job converged, in a few numbers."""
+"""How well the inversions of a job converged, and whether its numbers still move."""
 
 from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 _OWN = ("pt|pt", "ft|ft")
 """Directions in which a model looks at its own inversions."""
-ENOUGH = 0.99
-"""Self-STIR of a layer that takes its inverted images for the real ones."""
 CRITERION = "unbiased"
-"""Estimator of that self-STIR. By the biased one unrelated views nearly pass: it is .987 of 500
-images and 38,400 units."""
+"""Estimator of self-STIR. By the biased one unrelated views nearly pass: it is .987 of 500 images
+and 38,400 units."""
 SELF_STIR = f"stir_{CRITERION}"
 """Column of the results that it is read from."""
+MOVED = ("learning", "forgetting", "flow")
+"""Metrics that move with the steps of inversions."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The largest or least of some numbers, and in words what it is of."""
+
+    value: float
+    where: str
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """Of all inversions of a job.
+    """Of all inversions of a job, and of the metrics built on them.
 
     Attributes:
-        self_stir: the lowest, unbiased: how a layer sees its own inversions.
-        where: the inversion that it is of, in words.
         inversions: how many there are.
-        above_limit: of them, those with an image whose residual is above the job's limit.
+        converged: how many of them converged.
+        iterations: the fewest and the most steps that one took.
+        residual: the largest 95 % quantile over images of the centred residual.
+        self_stir: the least unbiased self-STIR: of the inverted layer, with the representation
+            `tokens` also of all deeper ones.
+        not_inverted: images with a centred residual above 0.5, all inversions together.
+        stuck: images far beyond all others of their inversion.
+        cells: numbers of learning, forgetting and flow, by the unbiased estimator.
+        moving: how many of them still move.
+        drift: the largest change of one since half the steps, without its sign.
     """
 
-    self_stir: float
-    where: str
     inversions: int
-    above_limit: int
+    converged: int
+    iterations: tuple[int, int]
+    residual: Worst
+    self_stir: Worst
+    not_inverted: int
+    stuck: int
+    cells: int
+    moving: int
+    drift: Worst
 
     @property
     def is_enough(self) -> bool:
-        """Whether every layer takes its inverted images for the real ones."""
-        return self.self_stir >= ENOUGH and not self.above_limit
+        """Whether every inversion converged."""
+        return self.converged == self.inversions
 
 
 def convergence(
-    results: pa.Table, untouched: Container[tuple[str, int]] = ()
+    results: pa.Table,
+    matrices: pa.Table,
+    representation: str,
+    untouched: Container[tuple[str, int]] = (),
 ) -> Convergence | None:
     """Of all inversions, each once; None where no model has looked at its own.
 
     Args:
         results: the table of that name.
+        matrices: the table of that name.
+        representation: of the job.
         untouched: models and epochs whose blocks, and so whose inversions, are the pretrained
             model's.
     """
-    rows = results.select(
-        [*("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
-         *(SELF_STIR, "unconverged")]
-    ).to_pandas()  # fmt: skip
-    same_layer = rows["reference_layer"] == rows["target_layer"]
-    own = rows[rows["direction"].isin(_OWN) & same_layer]
+    rows = results.to_pandas()
+    deeper = rows["target_layer"] > rows["reference_layer"]
+    looks = rows["target_layer"] == rows["reference_layer"]
+    if representation == "tokens":
+        # Equal tokens of a layer make all deeper layers equal.
+        looks |= deeper
+    own = rows[rows["direction"].isin(_OWN) & looks]
     if own.empty:
         return None
     compared = zip(own["model"], own["epoch"], strict=True)
@@ -64,9 +92,47 @@ def convergence(
     own = own.assign(
         model=own["model"].mask(is_pretrained, "pretrained"),
         epoch=own["epoch"].mask(is_pretrained, -1),
-    ).drop_duplicates(["model", "epoch", "seed", "reference_layer"])
-    worst = own.loc[own[SELF_STIR].idxmin()]
-    epoch = "" if worst["epoch"] < 0 else f" epoch {worst['epoch']}"
-    where = f"{worst['model']}{epoch}, layer {worst['reference_layer']}, seed {worst['seed']}"
-    above = int((own["unconverged"] > 0).sum())
-    return Convergence(float(worst[SELF_STIR]), where, len(own), above)
+    )
+    inversions = own.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
+    residual = inversions.loc[inversions["centred_residual_q95"].idxmax()]
+    self_stir = own.loc[own[SELF_STIR].idxmin()]
+    cells = _metrics(matrices)
+    return Convergence(
+        inversions=len(inversions),
+        converged=int(inversions["is_converged"].sum()),
+        iterations=(int(inversions["iterations"].min()), int(inversions["iterations"].max())),
+        residual=Worst(float(residual["centred_residual_q95"]), _inversion(residual)),
+        self_stir=Worst(float(self_stir[SELF_STIR]), _look(self_stir)),
+        not_inverted=int(inversions["not_inverted"].sum()),
+        stuck=int(inversions["stuck"].sum()),
+        cells=len(cells),
+        moving=int(cells["is_moving"].sum()),
+        drift=_largest_drift(cells),
+    )
+
+
+def _metrics(matrices: pa.Table) -> pd.DataFrame:
+    cells = matrices.to_pandas()
+    on_diagonal = (cells["metric"] == "flow") & (cells["row_layer"] == cells["column_layer"])
+    return cells[cells["metric"].isin(MOVED) & (cells["estimator"] == CRITERION) & ~on_diagonal]
+
+
+def _largest_drift(cells: pd.DataFrame) -> Worst:
+    sizes = cells["drift"].abs().dropna()
+    if sizes.empty:
+        return Worst(float("nan"), "")
+    cell = cells.loc[cells.index == sizes.idxmax()].iloc[0]
+    layers = f"layers {cell['row_layer']} and {cell['column_layer']}"
+    return Worst(
+        float(sizes.max()), f"{cell['metric']}, {cell['model']} epoch {cell['epoch']}, {layers}"
+    )
+
+
+def _inversion(row: pd.Series) -> str:
+    epoch = "" if row["epoch"] < 0 else f" epoch {row['epoch']}"
+    return f"{row['model']}{epoch}, layer {row['reference_layer']}, seed {row['seed']}"
+
+
+def _look(row: pd.Series) -> str:
+    seen = row["target_layer"] != row["reference_layer"]
+    return _inversion(row) + (f", seen by layer {row['target_layer']}" if seen else "")

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stir_ray.stages.reduction.convergence import CRITERION, ENOUGH
+from stir_ray.numerics.criteria import CONVERGED_SELF_STIR
+from stir_ray.stages.reduction.convergence import CRITERION
 
 STIR_PAPER = "Nanda et al. 2022, ICML"
 METRICS_PAPER = "Merlin et al. 2023, PMLR 232:601-619"
@@ -121,7 +122,7 @@ CKA = Described(
 SELF_STIR = Described(
     "self-STIR",
     "STIR(reference | reference) of equal layers: how a layer sees its own inversions; "
-    f"{CRITERION} below {ENOUGH} they did not converge, and STIR of them says little",
+    f"{CRITERION} below {CONVERGED_SELF_STIR} they did not converge, and STIR of them says little",
     "[0, 1]",
     "[-1, 1]",
     STIR_PAPER,

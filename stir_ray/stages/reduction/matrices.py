@@ -1,6 +1,6 @@
 """Learning, forgetting, CKA divergence and flow of every epoch, from the tidy results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import MATRICES
 from stir_ray.lake.tables import build
 from stir_ray.numerics import metrics
+from stir_ray.numerics.criteria import is_moving
 
 PT_PT, FT_PT, FT_FT, PT_FT = "pt|pt", "ft|pt", "ft|ft", "pt|ft"
 DIRECTIONS = (PT_PT, FT_PT, FT_FT, PT_FT)
@@ -50,13 +51,15 @@ def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
                 "epoch": epoch,
                 "metric": metric,
                 "estimator": estimator,
-                **_over_seeds(values, np.asarray(layers)),
+                **_over_seeds(values, drifts[metric], np.asarray(layers)),
                 **(_NO_SPREAD if metric in OF_NO_SEED else {}),
             },
         )
         for (model, epoch), rows in frame.groupby(["model", "epoch"], sort=False)
         for estimator, suffix in ESTIMATORS.items()
-        for metric, values in _metrics(_Scores(rows, suffix, job, layers)).items()
+        for scores in [_Scores(rows, suffix, job, layers)]
+        for drifts in [_drifts(scores)]
+        for metric, values in _metrics(scores).items()
     ]
     return pa.concat_tables(tables) if tables else MATRICES.arrow().empty_table()
 
@@ -84,12 +87,21 @@ _NO_SPREAD = {"std": np.nan, "seeds": 0}
 
 @dataclass(frozen=True)
 class _Scores:
-    """The scores of one model and epoch by one estimator."""
+    """The scores of one model and epoch by one estimator.
+
+    Attributes:
+        rows: of the results.
+        suffix: of the columns of the estimator.
+        job: as of `matrices`.
+        layers: likewise.
+        after_half: whether STIR is that after half the steps of the inversions.
+    """
 
     rows: pd.DataFrame
     suffix: str
     job: Job
     layers: tuple[int, ...]
+    after_half: bool = False
 
     def array(self, column: str, direction: str) -> np.ndarray:
         """(seed, target layer, reference layer); NaN where a number is missing."""
@@ -98,7 +110,10 @@ class _Scores:
         orders = (*orders, (self.layers, "reference_layer"))
         place = tuple([order.index(value) for value in rows[name]] for order, name in orders)
         found = np.full([len(order) for order, _ in orders], np.nan)
-        found[place] = rows[column + self.suffix]
+        name = column + self.suffix
+        found[place] = rows[name]
+        if self.after_half and column == "stir":
+            found[place] -= rows[f"{name}_drift"]
         return found
 
     def own(self, direction: str) -> np.ndarray:
@@ -127,18 +142,29 @@ def _metrics(scores: _Scores) -> dict[str, np.ndarray]:
     }
 
 
-def _over_seeds(values: np.ndarray, layers: np.ndarray) -> dict[str, np.ndarray]:
+def _drifts(scores: _Scores) -> dict[str, np.ndarray]:
+    """Change of every metric since half the steps of the inversions, as `_metrics`."""
+    now, before = _metrics(scores), _metrics(replace(scores, after_half=True))
+    return {metric: now[metric] - before[metric] for metric in now}
+
+
+def _over_seeds(
+    values: np.ndarray, drifts: np.ndarray, layers: np.ndarray
+) -> dict[str, np.ndarray]:
     """Columns of the table `matrices`: where any seed has a number, their mean and spread."""
     present = np.isfinite(values)
     row, column = np.nonzero(present.any(axis=0))
     there, numbers = present[:, row, column], values[:, row, column]
     count = there.sum(axis=0)
     mean = np.where(there, numbers, 0.0).sum(axis=0) / count
+    drift = np.where(there, drifts[:, row, column], 0.0).sum(axis=0) / count
     squares = np.where(there, (numbers - mean) ** 2, 0.0).sum(axis=0)
     return {
         "row_layer": layers[row],
         "column_layer": layers[column],
         "mean": mean,
+        "drift": drift,
+        "is_moving": is_moving(mean, drift),
         "std": np.sqrt(np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)),
         "seeds": count,
     }

@@ -25,6 +25,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.tables import Lake, build, encode, joined, provenance
+from stir_ray.numerics import criteria
 from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import FINETUNED, Role
 from stir_ray.plan.models import is_finetuned
@@ -38,7 +39,7 @@ from stir_ray.stages.reduction.side_tables import SideTables
 from stir_ray.stages.reduction.tested import evaluations, ready
 from stir_ray.stages.study import training_history, trainings
 
-_RECIPE = 3
+_RECIPE = 4
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,15 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         subspaces=[[model, epoch, part_id] for model, epoch, part_id in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
         accuracies=[[one.model.label, one.outputs[0].id] for one in tested],
-        residual_limit=job.inversion.residual_limit,
         assume_self_stir_one=job.assume_self_stir_one,
         **beside.inputs,
     )
     models = len(planned), len(planned) - len(tested)
     if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
-        results = _results(present, job, lake)
+        results = _results(present, lake)
+        metrics = matrices(results, job, study.question.layers)
         _write(lake, job, RESULTS, results, inputs)
-        _write(lake, job, MATRICES, matrices(results, job, study.question.layers), inputs)
+        _write(lake, job, MATRICES, metrics, inputs)
         _write(lake, job, HISTORY, _history(histories), inputs)
         parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
@@ -124,9 +125,12 @@ def reduce_job(asked: Asked, study: Study, lake: Lake) -> Reduced:
         for schema, table in beside.made(lake):
             _write(lake, job, schema, table, inputs)
     else:
-        results = lake.read_object(RESULTS, result_key(job.name, RESULTS.name))
+        results, metrics = (
+            lake.read_object(schema, result_key(job.name, schema.name))
+            for schema in (RESULTS, MATRICES)
+        )
     missing = len(places) - len(present)
-    converged = convergence(results, _untouched(study))
+    converged = convergence(results, metrics, job.representation, _untouched(study))
     return Reduced(inputs, len(places), missing, *models, beside.missing, converged)
 
 
@@ -170,13 +174,12 @@ def _write(lake: Lake, job: Job, schema: TableSchema, table: pa.Table, inputs: s
     lake.objects.put(result_key(job.name, schema.name), encode(table, made))
 
 
-def _results(present: list[Cell], job: Job, lake: Lake) -> pa.Table:
+def _results(present: list[Cell], lake: Lake) -> pa.Table:
     comparison_ids = sorted({cell.comparison.part.id for cell in present})
     inversion_ids = sorted({cell.comparison.inversion.id for cell in present})
-    limit = job.inversion.residual_limit
     compared = dict(zip(comparison_ids, lake.read_parts(COMPARISONS, comparison_ids), strict=True))
     inverted = zip(inversion_ids, lake.read_parts(INVERSIONS, inversion_ids), strict=True)
-    quantiles = {part_id: residual_columns(table, limit) for part_id, table in inverted}
+    quantiles = {part_id: inversion_columns(table) for part_id, table in inverted}
     tables = [
         rows_of(cell, compared[cell.comparison.part.id], quantiles[cell.comparison.inversion.id])
         for cell in present
@@ -184,21 +187,28 @@ def _results(present: list[Cell], job: Job, lake: Lake) -> pa.Table:
     return pa.concat_tables(tables) if tables else RESULTS.arrow().empty_table()
 
 
-def residual_columns(inverted: pa.Table, limit: float) -> dict[str, float | int]:
+def inversion_columns(inverted: pa.Table) -> dict[str, float | int]:
     """How good an inversion is, under the names of the columns of the results.
 
     Args:
         inverted: a part of the table `inversions`.
-        limit: the residual above which an image counts as unconverged.
     """
-    residual = inverted["residual"].to_numpy()
-    low, median, high = np.quantile(residual, [0.05, 0.5, 0.95])
+    relative, centred = (inverted[name].to_numpy() for name in ("residual", "centred_residual"))
+    low, median, high = np.quantile(relative, [0.05, 0.5, 0.95])
+    centred_median, centred_high = np.quantile(centred, [0.5, 0.95])
     return {
         "residual_q05": low,
         "residual_median": median,
         "residual_q95": high,
-        "residual_max": residual.max(),
-        "unconverged": int((residual > limit).sum()),
+        "residual_max": relative.max(),
+        "centred_residual_median": centred_median,
+        "centred_residual_q95": centred_high,
+        "centred_residual_max": centred.max(),
+        "unconverged": int((centred > criteria.CONVERGED_RESIDUAL).sum()),
+        "not_inverted": int((centred > criteria.NOT_INVERTED_RESIDUAL).sum()),
+        "stuck": criteria.stuck(centred),
+        "iterations": inverted["iterations"][0].as_py(),
+        "is_converged": inverted["is_converged"][0].as_py(),
     }
 
 

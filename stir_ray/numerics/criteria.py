@@ -1,0 +1,58 @@
+"""When an inversion counts as converged, and when a number still moves with the number of steps.
+
+Self-STIR alone does not tell: CKA is ruled by a few directions, and is .9999 of inversions whose
+STIR to other models still changes by a half when they take more steps.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+CONVERGED_RESIDUAL = 0.1
+"""Centred residual that `CONVERGED_SHARE` of the images must not exceed. A mean over the images
+makes up half of a representation or more, so that the average image has a relative residual of
+.55 to .80, and a centred one of 1."""
+CONVERGED_SHARE = 0.95
+NOT_INVERTED_RESIDUAL = 0.5
+"""Centred residual above which an image is not inverted: a quarter of its variance is missing."""
+STUCK_RATIO = 10
+"""An image whose centred residual is so many times the median of all images is stuck."""
+CONVERGED_SELF_STIR = 0.99
+"""Unbiased self-STIR of converged images."""
+CONVERGED_DRIFT = 0.01
+"""Change of a score since half the steps."""
+_LEAST_DRIFT = 0.001
+"""Below this a drift is not seen in three decimals, however small the number that it is of."""
+
+
+def residuals_converged(centred_residual: NDArray[np.float64]) -> bool:
+    """Whether the centred residuals of enough images are small enough.
+
+    Args:
+        centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ of every image.
+    """
+    return bool(np.mean(centred_residual <= CONVERGED_RESIDUAL) >= CONVERGED_SHARE)
+
+
+def stuck(centred_residual: NDArray[np.float64]) -> int:
+    """Number of images that stick: far from converged, and far beyond all others."""
+    limit = max(STUCK_RATIO * float(np.median(centred_residual)), CONVERGED_RESIDUAL)
+    return int((centred_residual > limit).sum())
+
+
+def is_moving(value: ArrayLike, drift: ArrayLike) -> NDArray[np.bool_]:
+    """Whether numbers are still moving: changed since half the steps by more than .01, or a third.
+
+    Args:
+        value: scores or metrics.
+        drift: their changes since half the steps; NaN, where no earlier look is known, is no
+            movement.
+    """
+    size, change = np.abs(np.asarray(value, float)), np.abs(np.asarray(drift, float))
+    limit = np.clip(size / 3, _LEAST_DRIFT, CONVERGED_DRIFT)
+    return change > limit
