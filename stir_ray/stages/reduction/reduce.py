@@ -38,7 +38,7 @@ from stir_ray.stages.reduction.side_tables import SideTables
 from stir_ray.stages.reduction.tested import evaluations, ready
 from stir_ray.stages.study import training_history, trainings
 
-_RECIPE = 3
+_RECIPE = 4
 
 
 @dataclass(frozen=True)
