@@ -21,6 +21,10 @@ import stir_ray
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.lake.tables import Lake
 from stir_ray.models import checkpoints
+from stir_ray.models.representations import representation
+from stir_ray.numerics.settings import Start
+from stir_ray.numerics.similarity import cka_unbiased, linear_gram
+from stir_ray.numerics.starts import start_of
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.stages import search
 from tests import oracles
@@ -92,7 +96,7 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
         there = results.sel(direction="ft|pt", epoch=last.epoch, seed=seed)
         for name in ("stir", "cka", "residual_median", "residual_max", "unconverged"):
             np.testing.assert_allclose(found[name], there[name], atol=1e-6, err_msg=name)
-        for name in ("noise_stir", "shuffled_stir"):
+        for name in ("noise_stir", "chance_stir", "chance_stir_q95"):
             np.testing.assert_allclose(found[name], there[name][0], atol=1e-6, err_msg=name)
     for estimator in ("biased", "unbiased"):
         there = results.sel(epoch=last.epoch, estimator=estimator)
@@ -193,6 +197,18 @@ def test_the_order_of_images_is_irrelevant(pt: nn.Module, ft: nn.Module) -> None
     for name in ("stir", "cka", "self_stir", "noise_stir", "residual_median"):
         # Products of rows in another place may round differently, and Adam's steps with them.
         np.testing.assert_allclose(first[name], second[name], atol=1e-4)
+
+
+@unconverged
+def test_the_noise_that_stir_is_held_against_is_an_image(pt: nn.Module, ft: nn.Module) -> None:
+    chosen: Any = {"layers": [2], "settings": BRIEF, "estimator": "unbiased"}
+    noise = stir_ray.stir(inverted_by=pt, seen_by=ft, images=pictures(), **chosen)["noise_stir"]
+    start = start_of(Start.NOISE, images=pictures(), image_ids=range(IMAGES), seed=0)
+    represent = representation(stir_ray.frozen(ft), layer=2, kind="tokens")
+    of_images, of_noise = (
+        linear_gram(represent(shown).detach()) for shown in (pictures(), start.clamp(0, 1))
+    )
+    np.testing.assert_allclose(noise, [cka_unbiased(of_images, of_noise)], atol=1e-6)
 
 
 @unconverged

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from stir_ray.notebook.inverting import Inversions
 from stir_ray.notebook.viewing import Viewed
+from stir_ray.numerics.chance import ORDERS
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL
 from stir_ray.numerics.settings import Start
 from stir_ray.numerics.starts import start_of
@@ -98,25 +99,27 @@ def reliability(reference: Inversions, estimator: str) -> dict[str, xr.DataArray
 
 
 def chance(reference: Inversions, target: Viewed, estimator: str) -> dict[str, xr.DataArray]:
-    """STIR where nothing is shared: of the starts, and of other images. By target layer."""
-    start = reference.settings.start
+    """STIR where nothing is shared: of the starts, and by chance. By target layer."""
+    start, suffix = reference.settings.start, suffix_of(estimator)
     starts = start_of(
         start, images=reference.images, image_ids=reference.image_ids, seed=reference.seed
     )
-    seen = None if start is Start.GREY else target.seen(starts)
+    seen = None if start is Start.GREY else target.seen(starts.clamp(0, 1))
     found = views.baselines(target.real, seen, seed=reference.seed)
     said = {
-        "noise_stir": "baseline: STIR if nothing were optimised (inverted images = starts); NaN of "
-        "a grey start, which is one image",
-        "shuffled_stir": "null: STIR if the inverted images were other real images",
+        "noise_stir": "baseline: STIR if nothing were optimised (inverted images = starts clipped "
+        "to [0, 1]); NaN of a grey start, which is one image",
+        "chance_stir": "baseline: STIR if the inverted images were the real ones in a random "
+        f"order; mean over {ORDERS} orders",
+        "chance_stir_q95": "95 % of the orders of chance_stir are below",
     }
     ranges = {"biased": "[0, 1]", "unbiased": "[-1, 1]"}
     return {
         name: xr.DataArray(
-            [row[f"{name}{suffix_of(estimator)}"] for row in found],
+            [row[name.replace("_stir", f"_stir{suffix}")] for row in found],
             dims=TARGET,
             coords={TARGET: list(target.layers)},
-            attrs=_attrs(name.replace("_stir", " STIR"), meaning, ranges[estimator]),
+            attrs=_attrs(name.replace("_", " "), meaning, ranges[estimator]),
         )
         for name, meaning in said.items()
     }

@@ -52,8 +52,8 @@ def stir(
         `stir`, `stir_drift` (its change since half the steps) and `cka` (reference_layer,
         target_layer); `self_stir`, `centred_residual_median`, `centred_residual_max`,
         `unconverged` and `converged` (reference_layer), which tell whether the inversions can be
-        relied on; `noise_stir` and `shuffled_stir` (target_layer), which are
-        chance. Each says in its attributes what it is.
+        relied on; `noise_stir`, `chance_stir` and `chance_stir_q95` (target_layer), which are STIR
+        where nothing is shared. Each says in its attributes what it is.
 
     Warns:
         NotConverged: if inversions of a layer did not converge.

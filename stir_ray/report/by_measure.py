@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from stir_ray.numerics.measures import Measure, Similarity
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
-from stir_ray.report.curves import draw_curve, layer_bar, lines_by_layer
+from stir_ray.report.curves import draw_chance, draw_curve, layer_bar, lines_by_layer
 from stir_ray.report.further import rows_at
 from stir_ray.report.over_epochs import Curves, score_curves
 from stir_ray.report.readings import (
@@ -56,9 +56,9 @@ class ByMeasure:
         """A score of equal layers at every epoch, mean over seeds.
 
         Args:
-            score: `stir`, `similarity`, `noise_stir` or `shuffled_stir`.
+            score: `stir`, `similarity`, `noise_stir` or `chance_stir`.
             direction: target|reference.
-            suffix: `_unbiased`, or nothing.
+            suffix: `_unbiased`, or nothing; of chance also `_q95` behind it.
         """
         place = {"model": self.model, "direction": direction}
         if self.rows is None:
@@ -79,6 +79,14 @@ class ByMeasure:
         place = epochs_of(self.results, self.model).index(epoch)
         seeds = int(found.seeds[place].max(initial=0))
         return Curve(found.layers, found.mean[place], found.std[place], seeds)
+
+    def chance(self, *, epoch: int, suffix: str = "") -> tuple[Curve, Curve]:
+        """STIR by chance at one epoch: its mean and its 95 % level."""
+        mean, highest = (
+            self.curve("chance_stir", "ft|pt", epoch=epoch, suffix=f"{suffix}{level}")
+            for level in ("", "_q95")
+        )
+        return mean, highest
 
 
 def _over_seeds(rows: pd.DataFrame, column: str, epochs: list[int], layers: list[int]) -> Curves:
@@ -120,14 +128,13 @@ def _name(measure: Measure) -> str:
 
 
 def quantities(model: str) -> Mapping[str, tuple[str, str]]:
-    """What a measure says of a compared model: name in words, score and direction."""
+    """What a measure says of a compared model but chance: name in words, score and direction."""
     name = style.MODEL_NAMES[model]
     return {
         "self-STIR": ("stir", "pt|pt"),
         f"STIR({name} | pretrained)": ("stir", "ft|pt"),
         "similarity of the images themselves": ("similarity", "ft|pt"),
         "STIR of the start": ("noise_stir", "ft|pt"),
-        "STIR of other images": ("shuffled_stir", "ft|pt"),
     }
 
 
@@ -161,19 +168,20 @@ def by_measure_figure(
 
 def _lines(axes: Axes, one: ByMeasure, epoch: int) -> list[Curve]:
     curves = []
-    looks = (style.model_line(PRETRAINED), style.model_line(one.model), _IMAGES, _START, _SHUFFLED)
+    looks = (style.model_line(PRETRAINED), style.model_line(one.model), _IMAGES, _START)
     for (label, (score, direction)), look in zip(quantities(one.model).items(), looks, strict=True):
         curve = one.curve(score, direction, epoch=epoch)
         # A grey start is the same for all images, and its STIR undefined: it is no gap.
         if score != "noise_stir" or np.isfinite(curve.mean).any():
             draw_curve(axes, curve, label=label, **look)
             curves.append(curve)
-    return curves
+    chance = one.chance(epoch=epoch)
+    draw_chance(axes, *chance)
+    return [*curves, *chance]
 
 
 _IMAGES: dict[str, Any] = {"color": "#CC79A7", "marker": "D", "linestyle": "--"}
 _START: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
-_SHUFFLED: dict[str, Any] = {"color": "#777777", "marker": "+", "linestyle": ":"}
 
 
 @style.paper

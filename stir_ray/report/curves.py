@@ -23,6 +23,7 @@ from stir_ray.report.readings import (
     score_curve,
 )
 
+CHANCE_LABEL = "STIR by chance (band: up to its 95 % level)"
 _METRIC_TITLES = {
     "learning": "Learning: invariances of the trained model\nthat the pretrained one lacks",
     "forgetting": "Forgetting: invariances of the pretrained\nmodel that the trained one lacks",
@@ -37,6 +38,15 @@ def draw_curve(axes: Axes, curve: Curve, *, label: str, **line: Any) -> None:
         axes.fill_between(
             curve.layers, low, high, color=line["color"], alpha=style.BAND_ALPHA, linewidth=0
         )
+
+
+def draw_chance(axes: Axes, mean: Curve, highest: Curve) -> None:
+    """STIR by chance, with a band up to the level that 95 % of the orders stay below."""
+    look: dict[str, Any] = {"color": "#777777"}
+    axes.plot(mean.layers, mean.mean, label=CHANCE_LABEL, marker="+", linestyle=":", **look)
+    axes.fill_between(
+        mean.layers, mean.mean, highest.mean, alpha=style.BAND_ALPHA, linewidth=0, **look
+    )
 
 
 @style.paper
@@ -93,20 +103,20 @@ _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
 
 
 def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> str:
-    """What forgetting would be had nothing been kept: other images shown in place of inverted."""
+    """What forgetting would be had nothing been kept: the images shown in a random order."""
     score = "" if estimator == "biased" else f"_{estimator}"
     place = {"model": model, "epoch": epoch}
     lost = metric_curve(results, "forgetting", estimator=estimator, **place).mean
-    kept, others = (
+    kept, by_chance = (
         score_curve(results, f"{name}{score}", direction="ft|pt", **place).mean
-        for name in ("stir", "shuffled_stir")
+        for name in ("stir", "chance_stir")
     )
     # Forgetting is counted from self-STIR, measured or assumed to be 1.
-    lost = lost + kept - others
+    lost = lost + kept - by_chance
     known = lost[np.isfinite(lost)]
     if not known.size:
         return ""
-    return f"0: no change; forgetting by chance, other images shown: about {known.mean():.2f}."
+    return f"0: no change; forgetting by chance, images in random order: about {known.mean():.2f}."
 
 
 @style.paper

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
-from stir_ray.report.curves import draw_curve
+from stir_ray.report.curves import draw_chance, draw_curve
 from stir_ray.report.readings import (
     Curve,
     deepest,
@@ -146,7 +146,6 @@ def _stir_and_baselines(
         "self-STIR": ("stir", "pt|pt", style.model_line(PRETRAINED)),
         f"STIR({name} | pretrained)": ("stir", "ft|pt", style.model_line(model)),
         "STIR of the start": ("noise_stir", "ft|pt", _START),
-        "STIR of other images": ("shuffled_stir", "ft|pt", _SHUFFLED),
     }
     curves = []
     for label, (score, direction, look) in lines.items():
@@ -156,8 +155,11 @@ def _stir_and_baselines(
         if score != "noise_stir" or np.isfinite(curve.mean).any():
             draw_curve(axes, curve, label=label, **look)
             curves.append(curve)
-    return curves
+    place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
+    column = f"chance_stir{_SUFFIXES[estimator]}"
+    chance = score_curve(results, column, **place), score_curve(results, f"{column}_q95", **place)
+    draw_chance(axes, *chance)
+    return [*curves, *chance]
 
 
 _START: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
-_SHUFFLED: dict[str, Any] = {"color": "#777777", "marker": "+", "linestyle": ":"}

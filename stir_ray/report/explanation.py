@@ -11,7 +11,8 @@ from stir_ray.stages.ledger.explain import DAMAGED, UNNAMED, Explanation, PartSt
 
 _SHOWN = (
     *("stir", "stir_unbiased", "cka", "cka_unbiased", "noise_stir", "noise_stir_unbiased"),
-    *("shuffled_stir", "shuffled_stir_unbiased", "residual_median"),
+    *("chance_stir", "chance_stir_unbiased"),
+    *("chance_stir_q95", "chance_stir_unbiased_q95", "residual_median"),
 )
 _DIGITS = 12
 """Of a task's id in a command: enough to be the only one."""
@@ -26,7 +27,7 @@ def explanation_lines(explained: Explanation, job: Sequence[str]) -> Iterator[st
     """
     yield " ".join(f"{name}={value}" for name, value in explained.place.items())
     if explained.numbers:
-        yield from (f"  {name:22} {explained.numbers[name]:.6f}" for name in _SHOWN)
+        yield from (f"  {name:24} {explained.numbers[name]:.6f}" for name in _SHOWN)
     else:
         yield "  has no number"
     layers = explained.place["reference_layer"], explained.place["target_layer"]

@@ -74,6 +74,11 @@ def real_seen(checkpoint: Checkpoint, question: Question, bench: Workbench) -> V
     )
 
 
+def starts_as_images(question: Question, seed: int, bench: Workbench) -> Tensor:
+    """What inversions start from, clipped to [0, 1]: an image, as every inverted one is."""
+    return bench.starts(question, seed).clamp(0, 1)
+
+
 def starts_seen(
     checkpoint: Checkpoint, question: Question, seed: int, bench: Workbench
 ) -> View | None:
@@ -82,7 +87,7 @@ def starts_seen(
         return None
 
     def look() -> View:
-        return seen(checkpoint, question, bench.starts(question, seed), bench)
+        return seen(checkpoint, question, starts_as_images(question, seed, bench), bench)
 
     # As large as a view, and looked at once unless there is more to measure of it.
     key = checkpoint.weights, question, seed

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stir_ray.identity import derive_seed
@@ -11,6 +13,7 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import all_representations
+from stir_ray.numerics.chance import cka_by_chance, random_orders
 from stir_ray.numerics.precision import products_in
 from stir_ray.numerics.settings import Precision
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
@@ -20,6 +23,8 @@ View = list[Tensor]
 """One float64 Gram matrix (image, image) per layer, of all images of a study together."""
 Score = Callable[[str, Tensor, Tensor], dict[str, float]]
 """How alike two Gram matrices are, biased and unbiased, under the names of their columns."""
+ByChance = Callable[[Tensor, Tensor], tuple[NDArray, NDArray]]
+"""The same of a Gram matrix and itself in each order of the images, biased and unbiased."""
 
 
 def view(
@@ -101,26 +106,30 @@ def drift(name: str, real: Tensor, now: Tensor, earlier: Tensor) -> dict[str, fl
 
 
 def baselines(
-    real: View, starts: View | None, *, seed: int, score: Score = scores
+    real: View,
+    starts: View | None,
+    *,
+    seed: int,
+    score: Score = scores,
+    by_chance: ByChance = cka_by_chance,
 ) -> list[dict[str, float]]:
-    """Per layer, STIR of the starts and of images paired with others.
+    """Per layer, STIR of the starts, and by chance: of the images in random orders.
 
     The first is NaN of starts that have no geometry, for which there is no view.
     """
     undefined = {"noise_stir": math.nan, "noise_stir_unbiased": math.nan}
+    count = len(real[0])
+    orders = random_orders(count, seed=derive_seed("chance", seed, count))
     return [
         (undefined if of_start is None else score("noise_stir", gram, of_start))
-        | score("shuffled_stir", gram, shuffled(gram, seed=seed))
+        | _chance(*by_chance(gram, orders))
         for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
     ]
 
 
-def shuffled(gram: Tensor, *, seed: int) -> Tensor:
-    """The Gram matrix of other images: drawn from the seed, and none in its own place."""
-    count = len(gram)
-    generator = torch.Generator().manual_seed(derive_seed("shuffled", seed, count))
-    order = torch.randperm(count, generator=generator).to(gram.device)
-    # Along a random cycle of all images none meets itself.
-    partner = torch.empty_like(order)
-    partner[order] = order.roll(1)
-    return gram[partner][:, partner]
+def _chance(biased: NDArray, unbiased: NDArray) -> dict[str, float]:
+    """Mean and 95 % quantile over the orders, under the names of their columns."""
+    found = {"chance_stir": biased, "chance_stir_unbiased": unbiased}
+    return {name: float(values.mean()) for name, values in found.items()} | {
+        f"{name}_q95": float(np.quantile(values, 0.95)) for name, values in found.items()
+    }

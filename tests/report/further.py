@@ -137,7 +137,7 @@ def _of_measure(
     for column, reference in enumerate(shape.layers):
         if not there[column]:
             continue
-        stirs = {"stir": values[:, column], "noise_stir": 0.31, "shuffled_stir": 0.22}
+        stirs = {"stir": values[:, column], "noise_stir": 0.31, "chance_stir": 0.22}
         of_images = {"similarity": 0.9 - 0.01 * column}
         both = {**stirs, **of_images}
         yield build(
@@ -150,5 +150,7 @@ def _of_measure(
                 **both,
                 **{f"{name}_unbiased": np.asarray(value) - less + np.zeros(len(shape.layers))
                    for name, value in both.items()},
+                "chance_stir_q95": 0.25,
+                "chance_stir_unbiased_q95": 0.25 - less,
             },
         )  # fmt: skip

@@ -165,18 +165,18 @@ def test_forgetting_by_chance_is_counted_from_where_forgetting_is(
     same = xr.DataArray(list(SHAPE.layers), dims="layer")
     of_epoch = results.sel(model="finetuned", epoch=2)
     scores = of_epoch.sel(reference_layer=same, target_layer=same).mean("seed")
-    others = scores[f"shuffled_stir{suffix}"].sel(direction="ft|pt")
+    by_chance = scores[f"chance_stir{suffix}"].sel(direction="ft|pt")
     measured = scores[f"stir{suffix}"].sel(direction="pt|pt")
     place = {"model": "finetuned", "epoch": 2, "estimator": estimator}
     said = chance_note(results, **place)
-    assert f"about {float((measured - others).mean()):.2f}." in said
+    assert f"about {float((measured - by_chance).mean()):.2f}." in said
     # Where self-STIR is assumed to be 1, so it is in both.
     assumed = results.assign(forgetting=results["forgetting"].copy())
     more = assumed["forgetting"].sel(row_layer=same, column_layer=same, **place) + 1 - measured
     for layer, value in zip(SHAPE.layers, more.values, strict=True):
         cell = place | {"row_layer": layer, "column_layer": layer}
         assumed["forgetting"].loc[cell] = value
-    assert f"about {float((1 - others).mean()):.2f}." in chance_note(assumed, **place)
+    assert f"about {float((1 - by_chance).mean()):.2f}." in chance_note(assumed, **place)
 
 
 def test_each_layer_has_a_line_over_the_epochs_of_its_model(results: xr.Dataset) -> None:
@@ -228,6 +228,9 @@ def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
     noise = [np.asarray(line(axes, "STIR of the start").get_ydata()) for axes in panels]
     np.testing.assert_allclose(noise[0], 0.305 + 0.02 * np.arange(5), atol=1e-12)
     np.testing.assert_allclose(noise[1], 0.025 - 0.01 * np.arange(5), atol=1e-12)
+    chance = [np.asarray(line(axes, "STIR by chance").get_ydata()) for axes in panels]
+    np.testing.assert_allclose(chance[0], 0.205 + 0.005 * np.arange(5), atol=1e-12)
+    np.testing.assert_allclose(chance[1], 0.01 * np.cos(np.arange(5)), atol=1e-12)
     for axes, (model, epoch) in zip(
         panels[::2], (("finetuned", 2), ("from_scratch", 4)), strict=True
     ):
@@ -241,7 +244,7 @@ def test_a_start_without_a_stir_is_neither_named_nor_called_a_gap(results: xr.Da
     grey = results.assign({name: results[name] * np.nan for name in columns})
     text = drawn(baselines_figure(grey))
     assert "start" not in text
-    assert "STIR of other images" in text
+    assert "STIR by chance" in text
     assert "Gaps" not in text
 
 

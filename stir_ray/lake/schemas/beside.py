@@ -17,13 +17,17 @@ _SIMILAR = (
                "1", "[0, 1]"),
     Column("similarity_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
-    Column("noise_stir", FLOAT, "baseline: `stir` if nothing were optimised; NaN of a grey "
-           "start", "1", "[0, 1]"),
+    Column("noise_stir", FLOAT, "baseline: `stir` if nothing were optimised (inverted images "
+           "= starts clipped to [0, 1]); NaN of a grey start", "1", "[0, 1]"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
-    Column("shuffled_stir", FLOAT, "null: `stir` if the inverted images were other real images",
-               "1", "[0, 1]"),
-    Column("shuffled_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
+    Column("chance_stir", FLOAT, "baseline: `stir` if the inverted images were the real ones in "
+           "a random order; mean over 200 orders, of Procrustes over 20", "1", "[0, 1]"),
+    Column("chance_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
+               "1", "[-1, 1]"),
+    Column("chance_stir_q95", FLOAT, "95 % of the orders of `chance_stir` are below", "1",
+           "[0, 1]"),
+    Column("chance_stir_unbiased_q95", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
 )  # fmt: skip
 
@@ -94,7 +98,11 @@ PREDICTIONS = TableSchema(
         Column("image_id", INT, "place of the image in its dataset"),
         Column("class_of_image", INT, "that the target predicts, from 0"),
         Column("class_of_inverted", INT, "that it predicts for the inverted image"),
-        Column("class_of_noise", INT, "that it predicts for the start of the inversion"),
+        Column(
+            "class_of_noise",
+            INT,
+            "that it predicts for the start of the inversion, clipped to [0, 1]",
+        ),
     ),
     key=("image_id",),
 )
@@ -150,7 +158,8 @@ UNCHANGED_PREDICTIONS = TableSchema(
                "it predicts of the inverted image", "1", "[0, 1]"),
         Column("chance_unchanged", FLOAT, "the same if the two classes were independent, each as "
                "frequent as it is", "1", "[0, 1]"),
-        Column("noise_unchanged", FLOAT, "baseline: the same of the start of the inversion",
+        Column("noise_unchanged", FLOAT, "baseline: the same of the start of the inversion, "
+               "clipped to [0, 1]",
                "1", "[0, 1]"),
     ),
     key=("model", "epoch", "direction", "seed", "reference_layer"),

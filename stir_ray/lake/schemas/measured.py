@@ -18,11 +18,14 @@ SCORES = (
                "1", "[0, 1]"),
     Column("cka_unbiased", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
     Column("noise_stir", FLOAT, "baseline: STIR if nothing were optimised (inverted images = "
-           "starts); NaN of a grey start, which is one image", "1", "[0, 1]"),
+           "starts clipped to [0, 1]); NaN of a grey start, which is one image", "1", "[0, 1]"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
-    Column("shuffled_stir", FLOAT, "null: STIR if the inverted images were other real images",
-               "1", "[0, 1]"),
-    Column("shuffled_stir_unbiased", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
+    Column("chance_stir", FLOAT, "baseline: STIR if the inverted images were the real ones in a "
+           "random order; mean over 200 orders", "1", "[0, 1]"),
+    Column("chance_stir_unbiased", FLOAT, "the same with unbiased HSIC; about 0", "1", "[-1, 1]"),
+    Column("chance_stir_q95", FLOAT, "95 % of the orders of `chance_stir` are below", "1",
+           "[0, 1]"),
+    Column("chance_stir_unbiased_q95", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
 )  # fmt: skip
 
 ALIKE = (

@@ -20,6 +20,7 @@ from stir_ray.report.page.plots import (
     Panel,
     Plot,
     Variant,
+    chance_line,
     line_of,
     model_look,
 )
@@ -95,7 +96,7 @@ def _at_epoch(
 def _lines(
     results: xr.Dataset, one: ByMeasure, epoch: int, suffix: str
 ) -> Iterator[tuple[Line, Curve]]:
-    looks = (model_look("pretrained"), model_look(one.model), _IMAGES, _START, _SHUFFLED)
+    looks = (model_look("pretrained"), model_look(one.model), _IMAGES, _START)
     for (name, (score, direction)), look in zip(quantities(one.model).items(), looks, strict=True):
         curve = one.curve(score, direction, epoch=epoch, suffix=suffix)
         # A grey start is the same for all images, and its STIR undefined: it is no gap.
@@ -105,11 +106,12 @@ def _lines(
         if score == "stir":
             doubtful = doubts_by_layer(results, curve, model=one.model, epoch=epoch, side="pt")
         yield line_of(curve, name, doubtful=doubtful, **look), curve
+    chance = one.chance(epoch=epoch, suffix=suffix)
+    yield chance_line(*chance), chance[0]
 
 
 _IMAGES: dict[str, Any] = {"colour": LINE_COLOURS[3], "symbol": "diamond-open", "dash": "dash"}
 _START: dict[str, Any] = {"colour": GREY, "symbol": "x", "dash": "dash"}
-_SHUFFLED: dict[str, Any] = {"colour": GREY, "symbol": "cross", "dash": "dot"}
 
 
 def _over_epochs(every: Sequence[ByMeasure], quantity: str, estimator: str) -> Variant:

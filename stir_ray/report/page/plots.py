@@ -8,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.colors import to_hex
 
 from stir_ray.report import style
+from stir_ray.report.curves import CHANCE_LABEL
 from stir_ray.report.page.values import decimals
 from stir_ray.report.readings import Curve
 
@@ -160,6 +161,21 @@ def line_of(curve: Curve, name: str, colour: Colour, **look: Any) -> Line:
         std=decimals(curve.std),
         seeds=curve.seeds,
         **look,
+    )
+
+
+def chance_line(mean: Curve, highest: Curve) -> Line:
+    """STIR by chance, with a band up to the level that 95 % of the orders stay below."""
+    low = decimals(mean.mean)
+    return Line(
+        CHANCE_LABEL,
+        GREY,
+        mean.layers,
+        low,
+        low=low,
+        high=decimals(highest.mean),
+        symbol="cross",
+        dash="dot",
     )
 
 

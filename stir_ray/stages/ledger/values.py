@@ -24,13 +24,13 @@ _ROUNDING = 1e-9
 _WITH_UNDEFINED = (*ANALYSIS_TABLES, HALF_SAMPLES, HALF_SAMPLE_SCORES)
 """Not every hypothesis has a correlation, and of a few images not every view has a geometry."""
 _BETWEEN_0_AND_1 = (
-    *("stir", "cka", "noise_stir", "shuffled_stir", "test_accuracy", "accuracy"),
-    *("chance", "subspace_similarity", "similarity"),
+    *("stir", "cka", "noise_stir", "chance_stir", "chance_stir_q95"),
+    *("test_accuracy", "accuracy", "chance", "subspace_similarity", "similarity"),
     *("unchanged", "chance_unchanged", "noise_unchanged"),
     *("pearson_p", "bonferroni_p", "max_statistic_p", "shift_p", "effective_p", "spearman_p"),
     *("max_statistic_p_all_epochs", "shift_p_all_epochs", "effective_p_all_epochs"),
 )
-_UNBIASED_OR_R = ("_unbiased", "_r", "pearson", "spearman")
+_UNBIASED_OR_R = ("_unbiased", "_unbiased_q95", "_r", "pearson", "spearman")
 _PERHAPS_UNDEFINED = ("test_accuracy", "accuracy")
 _NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
 
@@ -62,7 +62,7 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
-    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and name.endswith("_unbiased"):
+    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and "_unbiased" in name:
         values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     is_baseline = name.startswith("noise_stir") and _may_have_a_grey_start(table)
     if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in _WITH_UNDEFINED:

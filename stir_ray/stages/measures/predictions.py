@@ -9,6 +9,7 @@ from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.workbench import Workbench
+from stir_ray.stages.seen import starts_as_images
 
 
 def store_predictions(comparison: Comparison, part: Part, images: Tensor, bench: Workbench) -> None:
@@ -27,7 +28,7 @@ def store_predictions(comparison: Comparison, part: Part, images: Tensor, bench:
         return _classes(target, image_set.images, bench)
 
     def of_noise() -> list[int]:
-        return _classes(target, bench.starts(question, comparison.seed), bench)
+        return _classes(target, starts_as_images(question, comparison.seed, bench), bench)
 
     key = target.content, question
     table = build(

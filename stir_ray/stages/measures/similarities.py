@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stir_ray.lake.schemas import SIMILARITIES
 from stir_ray.lake.tables import build
 from stir_ray.numerics import procrustes
+from stir_ray.numerics.chance import cka_by_chance, procrustes_by_chance
 from stir_ray.numerics.measures import Measure, Similarity
 from stir_ray.numerics.similarity import rbf_of_linear
 from stir_ray.plan.checkpoints import Checkpoint
@@ -85,12 +88,19 @@ def _baselines(
     """Per layer, `stir` if nothing were shared; computed once and reused."""
 
     def score(name: str, one: Tensor, other: Tensor) -> dict[str, float]:
-        return _scores(name, measure, _prepared(one, measure), _prepared(other, measure))
+        return _scores(name, measure, one, other)
+
+    def by_chance(one: Tensor, orders: Tensor) -> tuple[NDArray, NDArray]:
+        if measure.similarity is Similarity.RBF_CKA:
+            return cka_by_chance(one, orders)
+        found = procrustes_by_chance(one, orders)
+        return found, np.full_like(found, np.nan)
 
     def compute() -> list[dict[str, float]]:
         starts = starts_seen(target, question, seed, bench)
-        real = real_seen(target, question, bench)
+        real = _real(target, question, measure, bench)
         with bench.meter.spending(Phase.COMPARE):
-            return baselines(real, starts, seed=seed, score=score)
+            noise = starts and [_prepared(gram, measure) for gram in starts]
+            return baselines(real, noise, seed=seed, score=score, by_chance=by_chance)
 
     return bench.noted(("baselines", measure), (target.weights, question, seed), compute)

@@ -193,7 +193,7 @@ def _set(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
         (COMPARISONS, "images", 10, "`images` is 10, and 11 was planned"),
         (COMPARISONS, "stir", 1.001, "[0, 1]"),
         (COMPARISONS, "noise_stir_unbiased", 1.001, "[-1, 1]"),
-        (COMPARISONS, "shuffled_stir_unbiased", -1.001, "[-1, 1]"),
+        (COMPARISONS, "chance_stir_unbiased_q95", -1.001, "[-1, 1]"),
         (COMPARISONS, "noise_stir", math.nan, "`noise_stir` is NaN, which it may be of a grey"),
         (COMPARISONS, "noise_stir_unbiased", math.nan, "`noise_stir_unbiased` is NaN, which"),
         (IMAGE_SETS, "image_id", 4, "not those of its digest"),

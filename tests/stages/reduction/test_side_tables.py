@@ -88,6 +88,21 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
     assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
 
 
+def test_the_noise_that_is_classified_is_an_image(done: Job, bench: Workbench) -> None:
+    study = read_study(look(done), bench.lake)
+    target, seed = study.compared["finetuned"][-1], study.seeds[0]
+    part = study.question.classes(study.pretrained, 2, seed, target)
+    model = bench.models.whole(target, "classification")
+    starts = bench.starts(study.question, seed)
+    with torch.no_grad():
+        clipped, as_drawn = (
+            model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
+        )
+    assert clipped.tolist() != as_drawn.tolist()
+    stored = bench.lake.read(PREDICTIONS, part.id)
+    assert stored["class_of_noise"].to_pylist() == clipped.tolist()
+
+
 def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Workbench) -> None:
     study = read_study(look(done), bench.lake)
     target = study.compared["finetuned"][-1]
