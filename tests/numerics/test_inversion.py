@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from stir_ray.numerics.inversion import invert
+from stir_ray.numerics import settings as module
+from stir_ray.numerics.inversion import advance, begin, invert, joined, restart
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from tests import oracles
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from timm.models import VisionTransformer
     from torch import Tensor
 
-BOTH = pytest.mark.parametrize("settings", [DEFAULT, PAPER], ids=["default", "paper"])
+SHORT = replace(DEFAULT, iterations=60)
+BOTH = pytest.mark.parametrize("settings", [SHORT, PAPER], ids=["default", "paper"])
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,102 @@ def test_the_residuals_are_those_of_the_images_and_of_the_start(
         torch.testing.assert_close(residual, measured, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("tolerance", [0.0, 0.4], ids=["all", "some leave"])
+@pytest.mark.parametrize("update", Update)
+@pytest.mark.parametrize("parameterisation", module.Parameterisation)
+def test_steps_taken_in_parts_are_the_steps_taken_at_once(
+    middle: Callable[[Tensor], Tensor],
+    images: Tensor,
+    start: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    update: Update,
+    parameterisation: module.Parameterisation,
+    tolerance: float,
+) -> None:
+    # Restarts after 7 and 14 steps.
+    monkeypatch.setattr(module, "RESTART", 7)
+    settings = InversionSettings(
+        update, iterations=23, tolerance=tolerance, parameterisation=parameterisation
+    )
+    reference: dict[str, Any] = {"images": images.double(), "settings": settings}
+    at_once = invert(middle, start=start.double(), **reference)
+    state = begin(start.double(), settings)
+    for until in (3, 7, 8, 14, 20, 23):
+        state = advance(middle, state=state, until=until, **reference)
+    assert torch.equal(state.best.images, at_once.images)
+    assert torch.equal(state.best.residual, at_once.residual)
+    assert torch.equal(state.best.start_residual, at_once.start_residual)
+    assert torch.equal(state.best.steps, at_once.steps)
+
+
+def test_a_search_goes_on_from_its_best_images_alone(
+    middle: Callable[[Tensor], Tensor],
+    images: Tensor,
+    start: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RESTART", 6)
+    settings = InversionSettings(iterations=24)
+    reference: dict[str, Any] = {"images": images.double(), "settings": settings}
+    run_on = invert(middle, start=start.double(), **reference)
+    best = advance(middle, state=begin(start.double(), settings), until=12, **reference).best
+    stored = replace(best, images=best.images.half(), residual=torch.zeros(len(images)))
+    stored = replace(stored, images=stored.images.double())
+    continued = advance(
+        middle, state=restart(stored, taken=12, settings=settings), until=24, **reference
+    ).best
+    assert torch.equal(continued.images, run_on.images)
+    assert torch.equal(continued.steps, run_on.steps)
+    assert torch.equal(continued.start_residual, run_on.start_residual)
+
+
+def test_a_state_of_some_images_is_that_of_a_search_for_them(
+    middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
+) -> None:
+    settings, real = InversionSettings(iterations=9), images.double()
+    half = advance(
+        middle, images=real, state=begin(start.double(), settings), settings=settings, until=4
+    )
+    parts = [
+        advance(middle, images=real[rows], state=half[rows], settings=settings, until=9)
+        for rows in (slice(0, 5), slice(5, None))
+    ]
+    whole = invert(middle, images=real, start=start.double(), settings=settings)
+    torch.testing.assert_close(joined(parts).best.images, whole.images, atol=1e-9, rtol=0)
+
+
+def test_a_longer_search_begins_as_a_shorter_one(
+    middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
+) -> None:
+    reference = {"images": images.double(), "start": start.double()}
+    few, many = (
+        invert(middle, settings=InversionSettings(iterations=count), **reference)
+        for count in (11, 17)
+    )
+    assert (many.residual <= few.residual).all()
+    same = many.steps <= 11
+    assert torch.equal(many.images[same], few.images[same])
+
+
+@pytest.mark.parametrize(
+    ("settings", "looks"),
+    [
+        (InversionSettings(), (50, 100, 200, 400)),
+        (InversionSettings(iterations=300), (50, 100, 150, 200, 300)),
+        (InversionSettings(iterations=1600), (50, 100, 200, 400, 800, 1600)),
+        (InversionSettings(iterations=7), (3, 7)),
+        (PAPER, (25, 50)),
+        (InversionSettings(schedule=Schedule.COSINE), (200, 400)),
+    ],
+    ids=["default", "300", "1600", "7", "paper", "cosine"],
+)
+def test_the_last_look_has_one_after_half_as_many_steps(
+    settings: InversionSettings, looks: tuple[int, ...]
+) -> None:
+    assert settings.looks == looks
+    assert looks[-1] // 2 in looks
+
+
 def test_images_within_the_tolerance_stay_as_they_were_first_found(
     middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
 ) -> None:
@@ -141,7 +239,7 @@ def test_all_images_found_end_the_search(images: Tensor, start: Tensor) -> None:
         looks += 1
         return batch.flatten(1)
 
-    settings = InversionSettings(iterations=1000, tolerance=1e3)
+    settings = InversionSettings(iterations=300, tolerance=1e3)
     found = invert(pixels, images=images, start=start, settings=settings)
     assert found.steps.tolist() == [0] * len(images)
     assert torch.equal(found.images, start)
@@ -198,7 +296,7 @@ def test_the_default_comes_nearer_than_the_papers_update_in_the_last_layer(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
     see = representation(pretrained, layer=LAYERS)
-    default = invert(see, images=images, start=start, settings=DEFAULT)
+    default = invert(see, images=images, start=start, settings=replace(DEFAULT, iterations=50))
     paper = invert(see, images=images, start=start, settings=PAPER)
     assert (default.residual < paper.residual / 2).all()
 
@@ -208,7 +306,7 @@ def test_a_model_shares_its_own_invariances_under_the_default(
     pretrained: VisionTransformer, images: Tensor, start: Tensor, layer: int
 ) -> None:
     see = representation(pretrained, layer=layer)
-    inversion = invert(see, images=images, start=start, settings=DEFAULT)
+    inversion = invert(see, images=images, start=start, settings=replace(DEFAULT, iterations=100))
     # What the project asks of its default inverter. Biased, the noise itself scores 0.82 to 0.94.
     assert cka_unbiased(linear_gram(see(images)), linear_gram(see(inversion.images))) >= 0.99
 
@@ -231,6 +329,7 @@ def test_images_start_and_model_stay_as_they_were(
     "nonsense",
     [
         {"iterations": 0},
+        {"iterations": 1},
         {"iterations": -3},
         {"step_size": 0.0},
         {"step_size": -0.1},

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from stir_ray.job.files import validated
 from stir_ray.plan.asked import Asked, files_of
-from stir_ray.plan.measurement import Compare
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
-from tests.plan.examples import FINETUNED, PRETRAINED, QUESTION, job
+from tests.plan.examples import PRETRAINED, job
 
 FOLDER = {"source": "folder", "path": "images", "size": 8}
 OTHER_FOLDER = {"source": "folder", "path": "others", "size": 8}
@@ -73,13 +72,3 @@ def test_other_wishes_or_files_are_another_content(seeds: set[int], version: str
     other = asked(data=FOLDER, seeds=[3, *sorted(seeds - {3})])
     assert one.id != other.id
     assert one.id != Asked(one.job, {"images": version}).id
-
-
-def test_a_job_keeps_its_ids_where_it_says_nothing_of_architectures_and_epochs() -> None:
-    """Of records and parts that lie in lakes already."""
-    assert Asked(job(), {}).id == "3db50aa869cb70a680d9968e0e1a904d"
-    files = {"checkpoints": "s3://bucket/{epoch}.safetensors", "epochs": [2, 7]}
-    assert Asked(job(finetuned=files), {}).id == "9cfe155a756b2f62fc671ee13de4da5a"
-    comparison, *_, subspaces = Compare(QUESTION, PRETRAINED, FINETUNED[0], 7, True).outputs
-    assert comparison.id == "86b3cc5185454eee00a7f5ce30bb23fc"
-    assert subspaces.id == "31c29905a8f482774f2097ea3ef284ee"

@@ -20,6 +20,7 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.lake.tables import build, encode, open_lake
 from stir_ray.numerics import metrics
+from stir_ray.numerics.criteria import is_moving
 from stir_ray.results import open_results
 
 DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
@@ -136,6 +137,8 @@ def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> It
                 "images": IMAGES,
                 "stir": scores[:, column],
                 "stir_unbiased": scores[:, column] ** 1.2 - 0.01,
+                "stir_drift": stir_drift(shape, direction)[:, column],
+                "stir_unbiased_drift": 1.25 * stir_drift(shape, direction)[:, column],
                 "cka": cka[:, column],
                 "cka_unbiased": cka[:, column] ** 1.2 - 0.01,
                 "noise_stir": 0.3 + 0.02 * np.arange(count) + 0.01 * seed,
@@ -148,7 +151,14 @@ def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> It
                 "residual_median": median,
                 "residual_q95": 1.9 * median,
                 "residual_max": 4.0 * median,
+                "centred_residual_median": 1.5 * median,
+                "centred_residual_q95": 2.5 * median,
+                "centred_residual_max": 6.0 * median,
                 "unconverged": int(20 * max(0.0, depth - 0.6)),
+                "not_inverted": int(5 * max(0.0, depth - 0.8)),
+                "stuck": int(depth == 1),
+                "iterations": 400 if depth > 0.6 else 200,
+                "is_converged": depth <= 0.6,
             },
         )
 
@@ -159,6 +169,31 @@ def _matrices(shape: Shape) -> Iterator[pa.Table]:
             for metric, values in matrices(shape, model, epoch, estimator).items():
                 place = {"model": model, "epoch": epoch, "estimator": estimator}
                 yield _metric_table(shape, values, metric=metric, **place)
+
+
+_MOVES = {"pt|pt": 0.2, "ft|pt": 1.0, "ft|ft": 0.3, "pt|ft": -0.8}
+
+
+def stir_drift(shape: Shape, direction: str) -> NDArray[np.float64]:
+    """Change of biased STIR since half the steps (target layer, reference layer)."""
+    targets, references = np.meshgrid(shape.layers, shape.layers, indexing="ij")
+    return 0.02 * _MOVES[direction] * references / max(shape.layers) * np.cos(targets)
+
+
+def drifts(shape: Shape, estimator: str) -> dict[str, NDArray[np.float64]]:
+    """Change of every metric as (row layer, column layer): of each a sum of changes of STIR."""
+    factor = 1.0 if estimator == "biased" else 1.25
+    moved = {name: factor * stir_drift(shape, name) for name in _MOVES}
+    flow = metrics.invariance_flow(ft_given_pt=moved["ft|pt"])
+    control = metrics.flow_control(pt_given_pt=moved["pt|pt"])
+    return {
+        "forgetting": moved["pt|pt"] - moved["ft|pt"],
+        "learning": moved["ft|ft"] - moved["pt|ft"],
+        "cka_divergence": np.zeros_like(flow),
+        "flow": flow,
+        "flow_control": control,
+        "flow_beyond_control": flow - control,
+    }
 
 
 def matrices(
@@ -196,6 +231,8 @@ def _metric_table(
 ) -> pa.Table:
     row, column = np.nonzero(np.isfinite(values).all(axis=0))
     of_cell = values[:, row, column]
+    mean = of_cell.mean(axis=0)
+    drift = drifts(shape, str(place["estimator"]))[metric][row, column]
     layers = np.array(shape.layers)
     # No inversion takes part in CKA.
     count = 0 if metric == "cka_divergence" else len(shape.seeds)
@@ -206,7 +243,9 @@ def _metric_table(
             "metric": metric,
             "row_layer": layers[row],
             "column_layer": layers[column],
-            "mean": of_cell.mean(axis=0),
+            "mean": mean,
+            "drift": drift,
+            "is_moving": is_moving(mean, drift),
             "std": of_cell.std(axis=0, ddof=1) if count > 1 else np.nan,
             "seeds": count,
         },

@@ -30,7 +30,7 @@ class Other:
     def __init__(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         """Nothing is done yet."""
         self.job, self.lake = job, lake_of(job)
-        self._really, self._monkeypatch = search.invert, monkeypatch
+        self._really, self._monkeypatch = search.advance, monkeypatch
 
     def has_done(self, task: Invert) -> Contents:
         """What it will store; it is not there now."""
@@ -48,7 +48,7 @@ class Other:
                 self.lake.objects.put(key, content)
             return self._really(*args, **named)
 
-        self._monkeypatch.setattr(search, "invert", slow)
+        self._monkeypatch.setattr(search, "advance", slow)
 
     def stored_after(self, task: Invert) -> dict[str, bytes]:
         """Do the task here; what is in the lake of it then."""
@@ -77,7 +77,7 @@ def test_parts_say_in_which_precision_was_searched(
     other, searched = Other(job, monkeypatch), set()
     # A CPU that would take bfloat16 for a wide model; this one is narrow, unless it is said to be.
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    really = search.invert
+    really = search.advance
 
     def noted(*args: Any, settings: InversionSettings, **named: Any) -> Any:
         searched.add(str(settings.precision))
@@ -85,7 +85,7 @@ def test_parts_say_in_which_precision_was_searched(
 
     for width, expected in ((16, "float32"), (192, "bfloat16")):
         monkeypatch.setattr(FrozenModel, "width", width)
-        monkeypatch.setattr(search, "invert", noted)
+        monkeypatch.setattr(search, "advance", noted)
         for task in tasks_of(job):
             other.has_done(task)
             other.stored_after(task)

@@ -9,7 +9,7 @@ from stir_ray.lake.schemas import MATRICES, RESULTS
 from stir_ray.lake.tables import open_lake
 from stir_ray.stages.ledger.values import odd_values
 from stir_ray.stages.reduction import matrices as stage
-from tests.report.synthetic import Shape, matrices, synthetic_results
+from tests.report.synthetic import Shape, drifts, matrices, synthetic_results
 from tests.small_job import small_job
 
 SHAPE = Shape(seeds=(0, 1, 6))
@@ -38,6 +38,11 @@ def test_a_cell_is_the_mean_of_its_seeds_and_of_as_many_as_take_part(
     assert len(rows) == len(SHAPE.layers) ** 2
     rows = rows.sort_values(PLACE)
     np.testing.assert_allclose(rows["mean"], expected.mean(axis=0).ravel(), atol=1e-12)
+    drift = drifts(SHAPE, estimator)[metric].ravel()
+    np.testing.assert_allclose(rows["drift"], drift, atol=1e-12)
+    size = rows["mean"].abs()
+    moving = np.abs(drift) > np.where(size > 0.03, 0.01, np.maximum(size / 3, 0.001))
+    assert rows["is_moving"].tolist() == moving.tolist()
     if metric == "cka_divergence":
         # Of the images alone: a spread of 0 over three seeds would be certainty that is not there.
         assert (rows["seeds"] == 0).all()
