@@ -115,17 +115,20 @@ class Bundle:
 
     def __init__(self) -> None:
         """Empty."""
-        self._kinds: dict[Hashable, tuple[Task, int]] = {}
+        self._kinds: dict[tuple[Hashable, int | None], tuple[Task, int]] = {}
 
-    def add(self, task: Task) -> None:
-        """One more."""
-        kind = _kind(task)
+    def add(self, task: Task, steps: int | None = None) -> None:
+        """One more; an inversion that took so many steps, or all if that is not known."""
+        kind = _kind(task), steps
         first, count = self._kinds.get(kind, (task, 0))
         self._kinds[kind] = first, count + 1
 
-    def cost(self, scale: Scale) -> Cost:
-        """Of all of them."""
-        priced = (cost(task, scale) * count for task, count in self._kinds.values())
+    def cost(self, scale: Scale, steps: float | None = None) -> Cost:
+        """Of all of them; of inversions of which no number of steps is known, as if of so many."""
+        priced = (
+            cost(task, scale, steps if own is None else own) * count
+            for (_, own), (task, count) in self._kinds.items()
+        )
         return sum(priced, Cost())
 
 
@@ -145,21 +148,27 @@ def _kind(task: Task) -> Hashable:
             return task.outputs[0].id
 
 
-def cost(task: Task, scale: Scale) -> Cost:
+def cost(task: Task, scale: Scale, steps: float | None = None) -> Cost:
     """What a task costs if none of its parts is stored.
+
+    Args:
+        task: the task.
+        scale: its sizes.
+        steps: that an inversion takes, if it has so many; all of them if it is not given.
 
     What a worker keeps from inversion to inversion, how models see the real images and the noise
     starts, is left out: it is computed a few times per model.
     """
     match task:
         case Invert():
-            return _inversion(task, scale)
+            return _inversion(task, scale, steps)
         case Compare():
-            # And one view of the noise start, one of the real images, and one for its subspaces.
+            # Of the images after all steps and after half of them; and one view of the noise start,
+            # one of the real images, and one for its subspaces.
             inverted = len(task.question.layers_of(task.reference))
             looking = len(task.question.layers_of(task.target))
-            read = inverted * scale.images * scale.pixels * STORED_PIXEL_BYTES
-            looks = inverted + 2 + task.with_subspaces
+            read = 2 * inverted * scale.images * scale.pixels * STORED_PIXEL_BYTES
+            looks = 2 * inverted + 2 + task.with_subspaces
             stored = {}
             if task.with_subspaces:
                 stored["subspaces"] = (
@@ -199,15 +208,17 @@ def _view(question: Question, model: Checkpoint, scale: Scale) -> float:
     return own.images * own.flops[-1] + products
 
 
-def _inversion(task: Invert, scale: Scale) -> Cost:
-    # Four more forward passes: of the real images, twice, of the last iterate, of the stored image.
-    own = scale.of(task.reference.kind)
-    per_image = (
-        task.question.settings.iterations * own.gradient_flops[task.layer - 1]
-        + 4 * own.flops[task.layer - 1]
-    )
-    looks = sum(_view(task.question, target, scale) for target in task.targets)
-    flops = scale.images * per_image + looks
+def _inversion(task: Invert, scale: Scale, steps: float | None) -> Cost:
+    own, settings = scale.of(task.reference.kind), task.question.settings
+    steps = settings.iterations if steps is None else min(steps, settings.iterations)
+    looks = sum(look <= steps for look in settings.looks)
+    # Four more forward passes at every look: of the real images, twice, of the last iterate, of the
+    # rounded image; and one for the mean representation.
+    forward = (1 + 4 * looks) * own.flops[task.layer - 1]
+    per_image = steps * own.gradient_flops[task.layer - 1] + forward
+    # Every target sees the images after all steps and after half of them.
+    views = 2 * sum(_view(task.question, target, scale) for target in task.targets)
+    flops = scale.images * per_image + views
     stored: dict[str, float] = {
         "inversions": _FOOTER_BYTES["inversions"] + scale.images * _INVERSION_ROW_BYTES,
     }
@@ -217,8 +228,9 @@ def _inversion(task: Invert, scale: Scale) -> Cost:
         stored["metamers"] = _FOOTER_BYTES["metamers"] + scale.images * _METAMER_ROW_BYTES
     if task.keep != 0:
         kept = scale.images if task.keep is None else task.keep
-        pixels = kept * scale.pixels * STORED_PIXEL_BYTES
-        stored["images"] = _FOOTER_BYTES["images"] + pixels
+        of_part = _FOOTER_BYTES["images"] + kept * scale.pixels * STORED_PIXEL_BYTES
+        # Whole ones are kept as they were after half of the steps, too.
+        stored["images"] = float(len(task.image_parts) * of_part)
     return Cost(flops, stored) + _comparisons(task, scale)
 
 

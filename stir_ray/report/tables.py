@@ -30,8 +30,8 @@ class Terms:
     machines: int = 1
 
     def hours(self, stage: StageForecast) -> float | None:
-        """Of one device; None at an unknown rate."""
-        return self.rate.hours(stage.stage, stage.left.flops) if self.rate else None
+        """Of one device, as expected; None at an unknown rate."""
+        return self.rate.hours(stage.stage, stage.expected.flops) if self.rate else None
 
     def gpu_hours(self, stage: StageForecast) -> float | None:
         """The same, None where the rate is that of a CPU."""
@@ -51,9 +51,12 @@ def plan_table(forecast: Forecast, terms: Terms) -> Group:
 def plan_json(forecast: Forecast, terms: Terms) -> str:
     """The same as JSON: numbers are numbers, and null is what is not known.
 
-    - `stages`: a list of `stage`, `planned`, `done`, `to_do`, `flops`, `hours` (of one device at
-      `rate`), `gpu_hours` (null if that is a CPU), `money`, and `stored_bytes` by table; the last
-      six are of what is to do.
+    - `stages`: a list of `stage`, `planned`, `done`, `to_do`, `flops` (if every inversion takes all
+      its steps), `flops_expected` (if it takes `steps_expected`), `hours` (of one device at `rate`,
+      as expected), `gpu_hours` (null if that is a CPU), `money`, and `stored_bytes` by table; the
+      last seven are of what is to do.
+    - `steps_expected`: of an inversion, as earlier runs of the lake took on average; null if none
+      tells, and then all of them are.
     - `total`: the same keys but `stage`.
     - `comparisons_read`: `bytes_once_per_machine` (at most, if each machine keeps what it read),
       `bytes_every_task` (if none does), `machines`.
@@ -64,6 +67,7 @@ def plan_json(forecast: Forecast, terms: Terms) -> str:
     said = {
         "stages": [{"stage": one.stage} | _numbers(one, terms) for one in forecast.stages],
         "total": _total(forecast, terms),
+        "steps_expected": forecast.steps,
         "comparisons_read": {
             "bytes_once_per_machine": _read_once(forecast, terms),
             "bytes_every_task": forecast.left.read,
@@ -81,6 +85,7 @@ def _numbers(stage: StageForecast, terms: Terms) -> dict[str, Any]:
         "done": stage.done,
         "to_do": stage.planned - stage.done,
         "flops": stage.left.flops,
+        "flops_expected": stage.expected.flops,
         "hours": terms.hours(stage),
         "gpu_hours": terms.gpu_hours(stage),
         "money": terms.money(stage),
@@ -118,7 +123,9 @@ def _rate(rate: Rate) -> dict[str, Any]:
 def _stages(forecast: Forecast, terms: Terms) -> Table:
     table, total = Table(show_footer=True), _total(forecast, terms)
     table.add_column("stage", footer="all")
-    columns = {"planned": "tasks", "done": "done", "to_do": "to do", "flops": "FLOPs to do"}
+    columns = {"planned": "tasks", "done": "done", "to_do": "to do", "flops": "FLOPs at most"}
+    if forecast.steps is not None:
+        columns["flops_expected"] = "FLOPs expected"
     if terms.rate:
         columns["hours"] = "GPU-hours" if terms.rate.is_of_gpu else "hours of one worker"
     if total["money"] is not None:
@@ -133,7 +140,7 @@ def _stages(forecast: Forecast, terms: Terms) -> Table:
 
 def _spelled(name: str, value: float) -> str:
     match name:
-        case "flops":
+        case "flops" | "flops_expected":
             return f"{value:.2e}"
         case "hours":
             time, unit = timed(value)
@@ -160,6 +167,16 @@ def _notes(forecast: Forecast, terms: Terms) -> Iterator[str]:
             f"Comparisons read at most {once} if each machine keeps what it read ({machines} "
             f"machine{'s'[: machines > 1]}; `--machines`), "
             f"{decimal(int(forecast.left.read))} if none does."
+        )
+    if forecast.steps is None:
+        yield (
+            "An inversion ends before its last step where it converges: no earlier run of this "
+            "lake tells when, so hours are those of all steps."
+        )
+    else:
+        yield (
+            f"Expected: {forecast.steps:.0f} steps per inversion, as in earlier runs of this lake; "
+            "hours are of these."
         )
     yield from _of_rate(terms)
 

@@ -32,8 +32,12 @@ VIEW = 7 * 60 + 2 * 7 * 7 * (2 + 5 + 11 + 17 + 23)
 
 
 def test_an_inversion_is_its_steps_to_its_layer_and_a_view_per_target() -> None:
-    # 7 images x (17 steps of 23, 4 forward passes of 10), and 2 targets.
-    assert cost(INVERT, SCALE).flops == 7 * (17 * 23 + 4 * 10) + 2 * VIEW
+    # 7 images x (17 steps of 23, and of 10 one forward pass and 4 at each of the looks after 8 and
+    # 17 steps), and 2 targets that look twice.
+    assert cost(INVERT, SCALE).flops == 7 * (17 * 23 + 9 * 10) + 4 * VIEW
+    # No look is after 5 steps but the last.
+    assert cost(INVERT, SCALE, 8).flops == 7 * (8 * 23 + 5 * 10) + 4 * VIEW
+    assert cost(INVERT, SCALE, 99) == cost(INVERT, SCALE)
 
 
 def test_a_step_costs_the_gradient_of_every_image() -> None:
@@ -52,14 +56,16 @@ def test_a_deeper_layer_costs_more() -> None:
 def test_a_kept_image_takes_two_bytes_per_pixel() -> None:
     stored = {k: cost(replace(INVERT, keep=k), SCALE).stored_bytes for k in (0, 2, 5, 7, None)}
     assert stored[5] - stored[2] == (5 - 2) * 11 * 2
-    assert stored[7] == stored[None]
+    # All of them are kept as they were after half of the steps, too.
+    assert stored[None] - stored[0] == 2 * (stored[7] - stored[0])
     # One part more, which is not free.
     assert stored[2] - stored[0] > 2 * 11 * 2
 
 
 def test_a_comparison_views_every_inverted_layer_noise_and_real_images() -> None:
-    assert cost(COMPARE, SCALE).flops == (5 + 2) * VIEW
-    assert cost(COMPARE, SCALE).read == 5 * 7 * 11 * 2
+    # Inverted images after all steps and after half of them.
+    assert cost(COMPARE, SCALE).flops == (2 * 5 + 2) * VIEW
+    assert cost(COMPARE, SCALE).read == 2 * 5 * 7 * 11 * 2
 
 
 def test_a_training_is_three_passes_per_image_and_epoch_a_test_and_a_checkpoint_each() -> None:
@@ -106,7 +112,7 @@ def test_each_model_costs_what_its_own_blocks_do() -> None:
     both = replace(SCALE, others={other.kind: scale})
     view = 7 * 19 + 2 * 7 * 7 * (3 + 7)
     # Five inverted layers, noise and real images, seen by two blocks.
-    assert cost(replace(COMPARE, target=other), both).flops == (5 + 2) * view
+    assert cost(replace(COMPARE, target=other), both).flops == (2 * 5 + 2) * view
     inverted = replace(INVERT, reference=other, targets=(other, PRETRAINED))
     assert cost(inverted, both).flops == 7 * (17 * 29 + 4 * 19) + view + VIEW
     back = Compare(QUESTION, other, PRETRAINED, 7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,10 @@ import pandas as pd
 import pytest
 
 from stir_ray.errors import JobError
-from stir_ray.identity import canonical_json
 from stir_ray.job import Job
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.tables import open_lake
-from stir_ray.numerics.settings import DEFAULT, PAPER, Parameterisation, Prior, Start
 from stir_ray.plan.asked import Asked
-from stir_ray.plan.parts import content_of_settings
 from stir_ray.stages.ledger.verify import Finding, verify
 from tests.small_job import COUNT, small_job
 from workflows import invariance
@@ -70,22 +66,6 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
     for table in ("results", "other_similarities"):
         assert read(job, table)["noise_stir"].isna().all() == is_grey
     assert set(read(job, "unchanged_predictions")["images"]) == {COUNT}
-
-
-@pytest.mark.parametrize("settings", [DEFAULT, PAPER], ids=["default", "paper"])
-def test_inversions_without_them_have_the_ids_that_they_always_had(settings: Any) -> None:
-    said = content_of_settings(settings)
-    assert set(said) == {
-        *("update", "step_size", "schedule", "iterations", "tolerance", "precision"),
-    }
-    for changed in (
-        {"start": Start.GREY},
-        {"parameterisation": Parameterisation.FOURIER},
-        {"prior": Prior(norm=0.1)},
-    ):
-        other = content_of_settings(replace(settings, **changed))
-        assert set(other) == {*said, *changed}
-        assert canonical_json(other) != canonical_json(said)
 
 
 def test_a_job_without_them_says_what_it_always_said() -> None:

@@ -24,6 +24,7 @@ from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.bench.logs import only_warnings
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.ledger.failures import of_inspection
+from stir_ray.stages.ledger.rates import mean_steps
 from stir_ray.stages.ledger.scale import scale_of
 from stir_ray.stages.reduction.tested import evaluations
 from stir_ray.stages.study import read_study, trainings
@@ -40,12 +41,21 @@ _MADE_BY = {
 
 @dataclass(frozen=True)
 class StageForecast:
-    """One stage: tasks planned and done, and the cost of those that are left."""
+    """One stage: tasks planned and done, and the cost of those that are left.
+
+    Attributes:
+        stage: its name.
+        planned: tasks.
+        done: of them.
+        left: at most, if every inversion takes all its steps.
+        expected: if inversions take as many steps as those of earlier runs did on average.
+    """
 
     stage: str
     planned: int
     done: int
     left: Cost
+    expected: Cost
 
 
 @dataclass(frozen=True)
@@ -55,10 +65,12 @@ class Forecast:
     Attributes:
         stages: in the order in which they run.
         read_once: bytes of the inverted images that the comparisons to do read, each once.
+        steps: that an inversion is expected to take; None if no earlier run tells.
     """
 
     stages: Sequence[StageForecast]
     read_once: float
+    steps: float | None = None
 
     @property
     def left(self) -> Cost:
@@ -180,12 +192,14 @@ def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
     """What jobs on one lake would do if they were run at once: what they share counts once."""
     stored = Stored(everyone[0].lake)
     scales = [_scale(one, stored) for one in everyone]
-    of_image = [scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
+    steps = mean_steps(everyone[0].lake)
+    # After all steps, and after half of them.
+    of_image = [2 * scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
     stages, read = [], dict[Hashable, int]()
     by_job = [dict(tasks_by_stage(one)) for one in everyone]
     # Not every job has every stage; they come in one order in all of them.
     for stage in dict.fromkeys(stage for one in by_job for stage in one):
-        planned, count, left = 0, 0, Cost()
+        planned, count, left, expected = 0, 0, Cost(), Cost()
         begun = stage not in _MADE_BY or bool(stored[_MADE_BY[stage]])
         for place, tasks in enumerate(new_in_each(one.get(stage, ()) for one in by_job)):
             bundle = Bundle()
@@ -199,8 +213,9 @@ def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
                         layers = len(task.question.layers_of(task.reference))
                         read[asked] = layers * of_image[place]
             left += bundle.cost(scales[place])
-        stages.append(StageForecast(stage, planned, planned - count, left))
-    return Forecast(stages, float(sum(read.values())))
+            expected += bundle.cost(scales[place], steps)
+        stages.append(StageForecast(stage, planned, planned - count, left, expected))
+    return Forecast(stages, float(sum(read.values())), steps)
 
 
 def _scale(inspected: Inspected, stored: Stored) -> Scale:

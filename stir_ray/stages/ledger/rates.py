@@ -17,6 +17,13 @@ def measured_rate(lake: Lake) -> Rate | None:
     return rate_of((one for run in on_it for one in _work(run)), device=device, runs=len(on_it))
 
 
+def mean_steps(lake: Lake) -> float | None:
+    """Steps that an inversion took on average, over all runs of this lake; None if none tells."""
+    took = [took for run in all_runs(lake) for took in run.stages.values()]
+    inversions = sum(one.inversions for one in took)
+    return sum(one.steps for one in took) / inversions if inversions else None
+
+
 def device_seconds(run: Run, stage: str, seconds: float) -> float:
     """Of its devices, where workers that share a GPU have a part of one each."""
     names = run.devices.get(stage, ())

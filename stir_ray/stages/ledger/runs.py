@@ -46,9 +46,11 @@ class Took:
         retried: of them, those that took more than one attempt.
         seconds: of the last attempts of those that succeeded, summed over workers.
         failed_seconds: of the last attempts of those that failed.
-        flops: planned, of those that succeeded and did their whole work: of what another attempt
+        flops: of those that succeeded and did their whole work: of what another attempt
             or run had done of a task before, this run tells no time.
         flops_seconds: part of `seconds`, of those whose operations are counted.
+        inversions: of those, that tell how many steps they took.
+        steps: that these took.
     """
 
     ran: int = 0
@@ -58,6 +60,8 @@ class Took:
     failed_seconds: float = 0.0
     flops: float = 0.0
     flops_seconds: float = 0.0
+    inversions: int = 0
+    steps: float = 0.0
 
     def __add__(self, other: "Took") -> "Took":
         """Both together."""
@@ -143,7 +147,11 @@ class RunLog:
 
     def _count(self, task: Task, outcome: Outcome[Task]) -> None:
         self._stages[task.stage].flops_seconds += outcome.seconds
-        self._bundles[task.stage, self._place(task)].add(task)
+        steps = outcome.measures.get("iterations")
+        if steps:
+            self._stages[task.stage].inversions += 1
+            self._stages[task.stage].steps += steps
+        self._bundles[task.stage, self._place(task)].add(task, int(steps) if steps else None)
         if isinstance(task, Train):
             for name, of_trainings in self._images.items():
                 of_trainings[task.id] = int(outcome.measures[name])
