@@ -63,8 +63,7 @@ class InversionChoice(Value):
     take every step. Results say after how many steps each was found."""
     precision: Precision = Precision.AUTO
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
-    `auto`: bfloat16 where the worker's device has units for it (on a CPU, if the model's blocks are
-    96 units wide or more: below, it would be slower), else float32. Whatever is measured of the
+    `auto`: bfloat16 on a GPU that has units for it, else float32. Whatever is measured of the
     images found is of float32 products."""
     start: Start = Start.NOISE
     """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all

@@ -70,35 +70,25 @@ def test_a_precision_that_is_named_is_taken(images: Tensor) -> None:
         assert resolved(precision, images) is precision
 
 
-@pytest.mark.parametrize(
-    ("unit", "expected"),
-    [
-        ("amx_bf16", Precision.BFLOAT16),
-        ("avx512_bf16", Precision.BFLOAT16),
-        # As fast as bfloat16 products are on it, which are emulated: a hundredth.
-        ("avx512_f", Precision.FLOAT32),
-    ],
-)
-def test_a_cpu_takes_bfloat16_only_where_it_has_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, unit: str, expected: Precision
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx512_f"])
+def test_auto_is_float32_on_any_cpu(
+    monkeypatch: pytest.MonkeyPatch, images: Tensor, unit: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True})
-    assert fastest(CPU, width=768) is expected
+    assert fastest(CPU) is resolved(Precision.AUTO, images) is Precision.FLOAT32
 
 
-def test_a_narrow_model_or_one_not_known_is_in_float32_on_any_cpu(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("has_units", "expected"), [(True, Precision.BFLOAT16), (False, Precision.FLOAT32)]
+)
+def test_auto_is_bfloat16_on_a_gpu_that_has_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, *, has_units: bool, expected: Precision
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert fastest(CPU, width=32) is fastest(CPU) is Precision.FLOAT32
+    def supported(*, including_emulation: bool) -> bool:
+        return has_units or including_emulation
 
-
-@pytest.mark.parametrize(("width", "expected"), [(95, Precision.FLOAT32), (96, Precision.BFLOAT16)])
-def test_auto_is_asked_with_the_width_of_the_model(
-    monkeypatch: pytest.MonkeyPatch, images: Tensor, width: int, expected: Precision
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolved(Precision.AUTO, images, width=width) is expected
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert fastest(torch.device("cuda")) is expected
 
 
 def test_tf32_is_allowed_only_meanwhile() -> None:
