@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     Images = Float[Tensor, "image channel height width"]
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
+
+
+# Of some of them torch's types do not know.
+_BACKENDS: Any = torch.backends
+_ON_GPUS = (_BACKENDS.cuda.matmul, _BACKENDS.cudnn.conv)
+_ON_CPUS = (_BACKENDS.mkldnn.matmul, _BACKENDS.mkldnn.conv)
 
 
 def fastest(device: torch.device) -> Precision:
@@ -48,18 +54,26 @@ def resolved(
 def products_in(precision: Precision) -> Iterator[None]:
     """Float32 products of matrices and convolutions are in this precision, gradients too.
 
+    Whatever is chosen for them elsewhere in torch, which is as it was before when this ends.
+
     Raises:
         ValueError: of `auto`, which is not one.
     """
     if precision is Precision.AUTO:
         raise ValueError("`auto` is no precision; `resolved` says which it is")
-    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = cuda.allow_tf32, cudnn.allow_tf32
-    cuda.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
+    on_gpus = "tf32" if precision is Precision.TF32 else "ieee"
+    wanted = dict.fromkeys(_ON_GPUS, on_gpus) | dict.fromkeys(_ON_CPUS, "ieee")
+    before = {products: products.fp32_precision for products in wanted}
     try:
+        for products, name in wanted.items():
+            products.fp32_precision = name
         yield
     finally:
-        cuda.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for products, name in before.items():
+            # What is told of one that has none of its own is what is set for all.
+            products.fp32_precision = "none"
+            if products.fp32_precision != name:
+                products.fp32_precision = name
 
 
 def seen_in(precision: Precision, representation: Representation) -> Representation:
