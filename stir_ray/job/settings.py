@@ -124,10 +124,18 @@ class TimeLimits(Value):
         return getattr(self, stage)
 
 
-def _fraction_or_whole(gpus: float) -> float:
-    if gpus > 1 and gpus != int(gpus):
-        raise ValueError("expected a fraction of one GPU, or a whole number of GPUs")
-    return gpus
+def _of_one_gpu(share: float) -> float:
+    if share > 1:
+        raise ValueError(
+            "expected 0 to 1, since a worker computes on one GPU; for more GPUs ask for more "
+            "`workers`"
+        )
+    return share
+
+
+GpuShare = Annotated[
+    NonNegativeFloat, AfterValidator(_of_one_gpu), Field(json_schema_extra={"maximum": 1})
+]
 
 
 class Execution(Value):
@@ -137,8 +145,8 @@ class Execution(Value):
     """Processes; one per GPU, or else one per core, if not given."""
     threads_per_worker: PositiveInt | None = None
     """CPU threads of each; the cores divided among the workers if not given."""
-    gpus_per_worker: Annotated[NonNegativeFloat, AfterValidator(_fraction_or_whole)] = 1
-    """GPUs of each, where there are GPUs; a fraction lets workers share one."""
+    gpus_per_worker: GpuShare = 1
+    """GPUs of each, where there are GPUs: 1, a fraction to share one, or 0 to use the CPU."""
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""
     stop_after_alike: PositiveInt = 5

@@ -44,3 +44,12 @@ def test_models_that_a_worker_loads_onto_a_cpu_have_its_attention(
     for model in (bench.models.frozen(known), bench.models.whole(known, "classification")):
         attentions = [one for one in model.module.modules() if isinstance(one, Attention)]
         assert [one.fused_attn for one in attentions] == [False] * DEPTH
+
+
+def test_a_worker_without_a_share_of_a_gpu_computes_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = WorkerSettings(str(tmp_path), "", None, 0.0, gpu_share=0.0)
+    bench = Workbench(settings, threads=1)
+    assert (bench.device, bench.device_name) == (torch.device("cpu"), "cpu")
