@@ -22,8 +22,8 @@ RECIPES = {
     "half_samples": 1,
     "subspaces": 1,
     "test_sets": 1,
-    "accuracies": 1,
-    "answers": 1,
+    "accuracies": 2,
+    "answers": 2,
 }
 
 _YOUNGER = ("start", "parameterisation", "prior")
