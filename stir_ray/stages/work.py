@@ -49,7 +49,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
 
     Args:
         settings: what all workers of a run share.
-        threads: of torch on the CPU; results are bitwise reproducible at equal threads.
+        threads: of torch on the CPU, whose results are bitwise reproducible at equal threads.
     """
     # Inside the function: the driver ships it, and only workers need torch and timm.
     from stir_ray.stages.bench.workbench import Workbench
