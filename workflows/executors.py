@@ -55,7 +55,7 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
         wanted.batch_size,
         wanted.storage_patience_s,
         cache_bytes=int(wanted.cache_gb * 1e9),
-        gpu_share=min(1.0, wanted.gpus_per_worker) or 1.0,
+        gpu_share=wanted.gpus_per_worker,
     )
     if serial:
         worker = partial(make_worker, settings)

@@ -1,6 +1,7 @@
 """Worker processes of Ray: started, called, waited for, replaced."""
 
 import logging
+import os
 import pickle
 import socket
 import time
@@ -39,6 +40,9 @@ class _Actor:
     """A worker process. It keeps what `make_worker` made from task to task."""
 
     def __init__(self, make_worker: Callable[[int], Work], threads: int) -> None:
+        if not ray.get_gpu_ids():
+            # Who is given none takes none: libraries may see GPUs that Ray has not handed out.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._make_worker, self._threads = make_worker, threads
         self._work: Work | None = None
         self._is_spoiled = False

@@ -82,8 +82,7 @@ class InversionChoice(Value):
     image take every step. Results say after how many steps each was found."""
     precision: Precision = Precision.AUTO
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
-    `auto`: bfloat16 where the worker's device has units for it (on a CPU, if the model's blocks are
-    96 units wide or more: below, it would be slower), else float32. Whatever is measured of the
+    `auto`: bfloat16 on a GPU that has units for it, else float32. Whatever is measured of the
     images found is of float32 products."""
     start: Start = Start.NOISE
     """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all
@@ -157,10 +156,18 @@ class TimeLimits(Value):
         return getattr(self, stage)
 
 
-def _fraction_or_whole(gpus: float) -> float:
-    if gpus > 1 and gpus != int(gpus):
-        raise ValueError("expected a fraction of one GPU, or a whole number of GPUs")
-    return gpus
+def _of_one_gpu(share: float) -> float:
+    if share > 1:
+        raise ValueError(
+            "expected 0 to 1, since a worker computes on one GPU; for more GPUs ask for more "
+            "`workers`"
+        )
+    return share
+
+
+GpuShare = Annotated[
+    NonNegativeFloat, AfterValidator(_of_one_gpu), Field(json_schema_extra={"maximum": 1})
+]
 
 
 class Execution(Value):
@@ -170,8 +177,8 @@ class Execution(Value):
     """Processes; one per GPU, or else one per core, if not given."""
     threads_per_worker: PositiveInt | None = None
     """CPU threads of each; the cores divided among the workers if not given."""
-    gpus_per_worker: Annotated[NonNegativeFloat, AfterValidator(_fraction_or_whole)] = 1
-    """GPUs of each, where there are GPUs; a fraction lets workers share one."""
+    gpus_per_worker: GpuShare = 1
+    """GPUs of each, where there are GPUs: 1, a fraction to share one, or 0 to use the CPU."""
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""
     stop_after_alike: PositiveInt = 5

@@ -190,9 +190,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
-    """Those whose memory torch knows: not packed matrices, which are a model's, not of its work."""
-    tensors = (value for value in tree_iter(values) if isinstance(value, Tensor))
-    return (tensor for tensor in tensors if not tensor.is_mkldnn)
+    return (value for value in tree_iter(values) if isinstance(value, Tensor))
 
 
 def _machine_bytes() -> int:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 Made = TypeVar("Made")
+_SHORT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +90,6 @@ class MicroBatches:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device, or the machine, has no memory left."""
-    # torch has no class of its own for the memory of the machine.
-    on_machine = "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or on_machine
+    # torch has no class of its own for the memory of the machine, nor for that which cuBLAS takes.
+    is_told = any(words in str(error) for words in _SHORT_OF_MEMORY)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_told

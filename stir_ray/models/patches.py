@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stir_ray.models.plain import is_plain
+
 
 class PatchProjection(nn.Module):
     """A convolution whose kernel is as large as its stride, computed as one matrix product.
@@ -52,16 +54,19 @@ def patches_of(images: Tensor, patch: tuple[int, ...]) -> Tensor:
 
 
 def with_patch_projection(model: nn.Module) -> nn.Module:
-    """The model, its patch embedding a matrix product where it is a plain convolution."""
+    """The model, its patch embedding a matrix product where it is torch's own convolution.
+
+    With hooks, or of a user's own type, it stays as it is.
+    """
     embedding = getattr(model, "patch_embed", None)
     convolution = getattr(embedding, "proj", None)
-    if isinstance(embedding, nn.Module) and isinstance(convolution, nn.Conv2d):
-        plain = (
+    if isinstance(embedding, nn.Module) and is_plain(convolution, nn.Conv2d):
+        is_of_patches = (
             convolution.kernel_size == convolution.stride
             and convolution.padding == (0, 0)
             and convolution.dilation == (1, 1)
             and convolution.groups == 1
         )
-        if plain:
+        if is_of_patches:
             embedding.register_module("proj", PatchProjection(convolution))
     return model

@@ -71,8 +71,7 @@ def controversial(
     pair = zip((first, second), layers, strict=True)
     same, different = (_seen(model, number, shown, look) for model, number in pair)
     start = start_of(how.start, images=shown, image_ids=range(len(shown)), seed=seed)
-    width = min(first.width or 0, second.width or 0)
-    settled = replace(how, precision=resolved(how.precision, shown, width=width))
+    settled = replace(how, precision=resolved(how.precision, shown))
     dispute = _Dispute(same, different, settled, weight, enough)
     with products_in(Precision.FLOAT32):
         micro = look.at_once(first, len(shown), lambda: dispute.footprint(shown, start))

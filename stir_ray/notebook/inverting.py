@@ -129,7 +129,7 @@ def invert(
     own = frozen(model) if device is None else frozen(model, device=device)
     viewed = Viewed.of(own, images, layers, Look(representation, batch))
     count, asked = len(viewed.images), settings_of(settings)
-    how = replace(asked, precision=resolved(asked.precision, viewed.images, width=own.width))
+    how = replace(asked, precision=resolved(asked.precision, viewed.images))
     ids = tuple(range(count)) if image_ids is None else tuple(int(one) for one in image_ids)
     if len(ids) != count or len(set(ids)) != count:
         raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stir_ray.models.architectures import intermediates
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.on_cpu import made_for_cpu
+from stir_ray.models.cpu_attention import with_cpu_attention
 from stir_ray.models.patches import with_patch_projection
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE
 
@@ -63,7 +63,7 @@ def frozen(
     if not bool((scaled > 0).all()):
         raise ValueError(f"std is {tuple(scaled.flatten().tolist())}; expected above 0")
     # As a job has it: the same numbers to the last digits, and a faster gradient of the image.
-    return FrozenModel(made_for_cpu(with_patch_projection(own)), shifted, scaled)
+    return FrozenModel(with_cpu_attention(with_patch_projection(own)), shifted, scaled)
 
 
 def images_for(model: FrozenModel, images: Tensor, *, least: int = SMALLEST_SAMPLE) -> Tensor:

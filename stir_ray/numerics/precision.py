@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,52 +18,62 @@ if TYPE_CHECKING:
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
 
 
-_WIDE = 96
-"""Units of a block below which bfloat16 gains nothing on a CPU: changing types takes longer than
-products save. Measured on two cores with avx512_bf16, not with AMX."""
+# Of some of them torch's types do not know.
+_BACKENDS: Any = torch.backends
+_ON_GPUS = (_BACKENDS.cuda.matmul, _BACKENDS.cudnn.conv)
+_ON_CPUS = (_BACKENDS.mkldnn.matmul, _BACKENDS.mkldnn.conv)
 
 
-def fastest(device: torch.device, *, width: int | None = None) -> Precision:
-    """What `Precision.AUTO` is on a device: bfloat16 where it has units for its products.
+def fastest(device: torch.device) -> Precision:
+    """What `Precision.AUTO` is on a device: bfloat16 on a GPU that has units for it, else float32.
 
-    A CPU without them computes bfloat16 products a hundred times slower than float32 ones, and one
-    that has them is slower with them in a narrow model.
+    On a CPU it is float32, whatever units that has: with avx512_bf16 an Intel Xeon computed
+    bfloat16 products half as fast as float32 ones, and without such units it is far slower still.
 
     Args:
         device: that computes.
-        width: units of a block of the model; one that is not known counts as narrow.
     """
-    if device.type == "cuda":
-        # Also true where it is only emulated, unless told otherwise.
-        gains = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        gains = device.type == "cpu" and (width or 0) >= _WIDE and _cpu_has_bfloat16()
+    # Also true where it is only emulated, unless told otherwise.
+    gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return Precision.BFLOAT16 if gains else Precision.FLOAT32
 
 
-def resolved(precision: Precision, images: Images, *, width: int | None = None) -> Precision:
+def resolved(
+    precision: Precision,
+    images: Images,
+    *,
+    width: int | None = None,  # noqa: ARG001 - callers give it
+) -> Precision:
     """What is computed in, of images of some type on some device; float64 is left alone."""
     if images.dtype != torch.float32:
         return Precision.FLOAT32
-    return fastest(images.device, width=width) if precision is Precision.AUTO else precision
+    return fastest(images.device) if precision is Precision.AUTO else precision
 
 
 @contextmanager
 def products_in(precision: Precision) -> Iterator[None]:
     """Float32 products of matrices and convolutions are in this precision, gradients too.
 
+    Whatever is chosen for them elsewhere in torch, which is as it was before when this ends.
+
     Raises:
         ValueError: of `auto`, which is not one.
     """
     if precision is Precision.AUTO:
         raise ValueError("`auto` is no precision; `resolved` says which it is")
-    cuda, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = cuda.allow_tf32, cudnn.allow_tf32
-    cuda.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
+    on_gpus = "tf32" if precision is Precision.TF32 else "ieee"
+    wanted = dict.fromkeys(_ON_GPUS, on_gpus) | dict.fromkeys(_ON_CPUS, "ieee")
+    before = {products: products.fp32_precision for products in wanted}
     try:
+        for products, name in wanted.items():
+            products.fp32_precision = name
         yield
     finally:
-        cuda.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for products, name in before.items():
+            # What is told of one that has none of its own is what is set for all.
+            products.fp32_precision = "none"
+            if products.fp32_precision != name:
+                products.fp32_precision = name
 
 
 def seen_in(precision: Precision, representation: Representation) -> Representation:
@@ -76,9 +86,3 @@ def seen_in(precision: Precision, representation: Representation) -> Representat
             return representation(images).to(images.dtype)
 
     return represent
-
-
-def _cpu_has_bfloat16() -> bool:
-    # By name: what torch says to support includes what it emulates.
-    has = torch.cpu.get_capabilities()
-    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))

@@ -21,8 +21,8 @@ RECIPES = {
     "half_samples": 2,
     "subspaces": 1,
     "test_sets": 1,
-    "accuracies": 1,
-    "answers": 1,
+    "accuracies": 2,
+    "answers": 2,
 }
 
 

@@ -42,7 +42,7 @@ def evaluate_model(task: Evaluate, bench: Workbench) -> None:
             {
                 **shared,
                 "weights": task.model.weights,
-                "images": len(held_out.clean.ids),
+                "images": len(held_out.ids),
                 "accuracy": [float(right.mean()) for right, _ in found],
                 "loss": [loss for _, loss in found],
                 "source": [one.source for one in conditions],
@@ -75,7 +75,7 @@ def _tested(
     """Per image 1 if it is right, NaN where there is no right and wrong, and mean loss."""
     objective = OBJECTIVES[task.objective]
     held_out = bench.held_out(task.test)
-    labels = held_out.clean.labels
+    labels = held_out.raw.labels
 
     def see(part: slice) -> tuple[Tensor, Tensor]:
         seen = as_seen(images[part].to(bench.device), held_out.size)

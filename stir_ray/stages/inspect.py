@@ -66,8 +66,7 @@ def choose_images(task: ChooseImages, bench: Workbench) -> None:
         DataError: as `open_held_out`.
     """
     held_out = bench.held_out(task.test)
-    clean = held_out.clean
-    columns = {"image_id": list(clean.ids), "label": clean.labels.tolist()}
+    columns = {"image_id": list(held_out.ids), "label": held_out.raw.labels.tolist()}
     bench.write(task.outputs[0], build(TEST_SETS, columns), classes=held_out.classes)
 
 

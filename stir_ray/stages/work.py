@@ -31,7 +31,7 @@ class WorkerSettings:
         storage_patience_s: for how long a store in trouble is asked again.
         cache_bytes: on each machine's disk, of copies of a lake far away and of images that it has
             corrupted; 0 for none.
-        gpu_share: of a GPU's memory that each worker may take, where there are GPUs.
+        gpu_share: of a GPU that each worker has, where there are GPUs; 0 for the CPU.
         datasets: folder or URL of the lake whose datasets are read; empty for the same.
     """
 
@@ -49,7 +49,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
 
     Args:
         settings: what all workers of a run share.
-        threads: of torch on the CPU; results are bitwise reproducible at equal threads.
+        threads: of torch on the CPU, whose results are bitwise reproducible at equal threads.
     """
     # Inside the function: the driver ships it, and only workers need torch and timm.
     from stir_ray.stages.bench.workbench import Workbench

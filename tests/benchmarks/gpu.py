@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stir_ray.numerics.precision import fastest
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import limit, memory, models, options, peer
 from tests.benchmarks.clock import table, timed
@@ -112,8 +111,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def _of_this_cpu() -> tuple[str, ...]:
     """Float32, and bfloat16 where it has units for it: emulated it is a hundred times slower."""
-    best = fastest(torch.device("cpu"), width=768)  # as wide as the models that are asked about
-    return tuple(dict.fromkeys(("float32", best.value)))
+    # By name: what torch says to support includes what it emulates.
+    has = torch.cpu.get_capabilities()
+    has_units = has.get("amx_bf16") or has.get("avx512_bf16")
+    return ("float32", "bfloat16") if has_units else ("float32",)
 
 
 def _parity(chosen: argparse.Namespace, _precisions: Sequence[str]) -> None:

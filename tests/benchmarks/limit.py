@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from stir_ray.models.on_cpu import PackedLinear, can_pack
 from stir_ray.numerics.settings import DEFAULT
 from tests.benchmarks import models, options
 from tests.benchmarks.clock import table, timed
@@ -88,14 +87,12 @@ class _Product:
 
 
 class Products:
-    """Matrix products back to back, of the shape and by the library that are fastest."""
+    """Matrix products back to back, of the shape that is fastest."""
 
     def __init__(self, device: torch.device, precision: str, shapes: Sequence[Shape]) -> None:
         self.device, self.precision = device, precision
         kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
-        self.fastest = max(
-            (one for shape in shapes for one in _products(shape, device, kind)), key=self._rate
-        )
+        self.fastest = max((_product(shape, device, kind) for shape in shapes), key=self._rate)
 
     def rate(self) -> float:
         """FLOP/s over about `_SUSTAINED_S`."""
@@ -115,17 +112,11 @@ class Products:
             return timed(self.device, multiply)[1]
 
 
-def _products(shape: Shape, device: torch.device, kind: torch.dtype) -> list[_Product]:
-    """Of one shape: torch's, and on a CPU that of a packed matrix."""
+def _product(shape: Shape, device: torch.device, kind: torch.dtype) -> _Product:
     rows, inner, units = shape
     left = torch.randn(rows, inner).to(device, kind)
-    weight = torch.randn(units, inner)
-    right = weight.to(device, kind)
-    ways: list[Callable[[], object]] = [lambda: functional.linear(left, right)]
-    if device.type == "cpu" and can_pack():
-        packed = PackedLinear(weight, None)
-        ways.append(lambda: packed(left))
-    return [_Product(way, 2.0 * rows * inner * units) for way in ways]
+    right = torch.randn(units, inner).to(device, kind)
+    return _Product(lambda: functional.linear(left, right), 2.0 * rows * inner * units)
 
 
 def measure(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stir_ray.models.on_cpu import made_for_cpu
+from stir_ray.models.cpu_attention import with_cpu_attention
 from stir_ray.models.patches import with_patch_projection
 from stir_ray.models.randomness import drawn_from
 
@@ -64,7 +64,7 @@ def frozen(module: nn.Module, device: torch.device) -> FrozenModel:
     """A copy of the module on a device, as fast as in a job."""
     half = torch.full((1, 1, 1, 1), 0.5, device=device)
     own = with_patch_projection(copy.deepcopy(module).to(device))
-    return FrozenModel(made_for_cpu(own), half, half)
+    return FrozenModel(with_cpu_attention(own), half, half)
 
 
 def depth(module: nn.Module) -> int:

@@ -159,6 +159,11 @@ class TestRay(ExecutorContract):
         assert len(processes(ledger)) == 2
         assert os.getpid() not in processes(ledger)
 
+    def test_a_worker_that_is_given_no_gpu_sees_none(self, executor: Executor) -> None:
+        (outcome,) = executor.run([Chore(1, "name gpus")])
+        assert outcome.failure is not None
+        assert outcome.failure.message == "visible: ''"
+
     def test_only_the_task_in_hand_of_a_dead_worker_runs_again(
         self, executor: Executor, ledger: Path, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -62,6 +62,8 @@ def _fail(chore: Chore, attempt: Attempt) -> None:
     match chore.kind:
         case "fail":
             raise ValueError(f"chore {chore.number} cannot be done")
+        case "name gpus":
+            raise ValueError(f"visible: {os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
         case "mend":
             raise JobError("mend the job")
         case "storage twice" if attempt.number <= 2:

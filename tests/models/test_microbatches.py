@@ -13,6 +13,7 @@ ERRORS = (
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
 )
 
 
@@ -62,7 +63,7 @@ def test_work_that_adds_up_begins_again_with_slices_that_fit(count: int, room: i
     assert added == list(range(count))
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["host", "device", "allocator"])
+@pytest.mark.parametrize("error", ERRORS, ids=["host", "device", "allocator", "cublas"])
 def test_slices_shrink_no_more_than_they_must_and_stay_so(error: Exception) -> None:
     micro = MicroBatches()
     sizes = [len(part) for part in micro.each(23, Memory(11, error).make)]

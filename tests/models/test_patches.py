@@ -44,3 +44,19 @@ def test_another_convolution_is_left_alone(convolution: nn.Conv2d) -> None:
     model.patch_embed.proj = convolution
     with_patch_projection(model)
     assert model.patch_embed.proj is convolution
+
+
+class OwnConvolution(nn.Conv2d):
+    """A user's."""
+
+
+@pytest.mark.parametrize("has_hook", [False, True])
+def test_a_users_own_convolution_is_left_alone(*, has_hook: bool) -> None:
+    kind = nn.Conv2d if has_hook else OwnConvolution
+    model = nn.Module()
+    model.patch_embed = nn.Module()
+    model.patch_embed.proj = convolution = kind(3, 5, kernel_size=4, stride=4)
+    if has_hook:
+        convolution.register_forward_hook(lambda *_: None)
+    with_patch_projection(model)
+    assert model.patch_embed.proj is convolution

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from stir_ray.job import Architecture
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import FrozenModel, freeze
-from stir_ray.models.on_cpu import made_for_cpu
+from stir_ray.models.cpu_attention import with_cpu_attention
 from tests.small_job import ARCHITECTURE
 
 DEPTH, SHAPE, UNITS, PATCHES = 3, (1, 16, 16), 16, 4
@@ -37,7 +37,7 @@ def vivid(module: nn.Module) -> nn.Module:
 def frozen(architecture: Architecture = VIT, *, seed: int = 5) -> FrozenModel:
     """The architecture with vivid random weights and three classes, as a worker has it."""
     model = freeze(vivid(build(architecture, classes=3, seed=seed)), architecture, CPU)
-    made_for_cpu(model.module)
+    with_cpu_attention(model.module)
     return model
 
 

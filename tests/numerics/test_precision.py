@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,6 +16,8 @@ from stir_ray.numerics.similarity import cka_biased, linear_gram
 from tests.tiny_models import representation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from timm.models import VisionTransformer
     from torch import Tensor
 
@@ -70,48 +72,117 @@ def test_a_precision_that_is_named_is_taken(images: Tensor) -> None:
         assert resolved(precision, images) is precision
 
 
-@pytest.mark.parametrize(
-    ("unit", "expected"),
-    [
-        ("amx_bf16", Precision.BFLOAT16),
-        ("avx512_bf16", Precision.BFLOAT16),
-        # As fast as bfloat16 products are on it, which are emulated: a hundredth.
-        ("avx512_f", Precision.FLOAT32),
-    ],
-)
-def test_a_cpu_takes_bfloat16_only_where_it_has_units_for_it(
-    monkeypatch: pytest.MonkeyPatch, unit: str, expected: Precision
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx512_f"])
+def test_auto_is_float32_on_any_cpu(
+    monkeypatch: pytest.MonkeyPatch, images: Tensor, unit: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True})
-    assert fastest(CPU, width=768) is expected
+    assert fastest(CPU) is resolved(Precision.AUTO, images) is Precision.FLOAT32
 
 
-def test_a_narrow_model_or_one_not_known_is_in_float32_on_any_cpu(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("has_units", "expected"), [(True, Precision.BFLOAT16), (False, Precision.FLOAT32)]
+)
+def test_auto_is_bfloat16_on_a_gpu_that_has_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, *, has_units: bool, expected: Precision
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert fastest(CPU, width=32) is fastest(CPU) is Precision.FLOAT32
+    def supported(*, including_emulation: bool) -> bool:
+        return has_units or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert fastest(torch.device("cuda")) is expected
 
 
-@pytest.mark.parametrize(("width", "expected"), [(95, Precision.FLOAT32), (96, Precision.BFLOAT16)])
-def test_auto_is_asked_with_the_width_of_the_model(
-    monkeypatch: pytest.MonkeyPatch, images: Tensor, width: int, expected: Precision
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolved(Precision.AUTO, images, width=width) is expected
+BACKENDS: Any = torch.backends
+SET = {
+    "cuda products": BACKENDS.cuda.matmul,
+    "cuda convolutions": BACKENDS.cudnn.conv,
+    "cpu products": BACKENDS.mkldnn.matmul,
+    "cpu convolutions": BACKENDS.mkldnn.conv,
+}
+"""What computes float32 products, and may do so less precisely."""
 
 
-def test_tf32_is_allowed_only_meanwhile() -> None:
-    def allowed() -> tuple[object, object]:
-        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+def told() -> dict[str, str]:
+    """The precision that is in force for each."""
+    return {name: backend.fp32_precision for name, backend in SET.items()}
 
-    before = allowed()
+
+@pytest.fixture(autouse=True)
+def as_torch_has_them() -> Iterator[None]:
+    """All precisions are torch's own again when a test ends."""
+    yield
+    for backend in (BACKENDS, *SET.values()):
+        backend.fp32_precision = "none"
+    BACKENDS.cuda.matmul.allow_tf32 = False
+    BACKENDS.cudnn.allow_tf32 = True
+
+
+EXACT = dict.fromkeys(SET, "ieee")
+# No CPU has units of TF32.
+TF32 = EXACT | {"cuda products": "tf32", "cuda convolutions": "tf32"}
+
+
+def test_tf32_is_of_gpus_and_only_meanwhile() -> None:
+    before = told()
     with products_in(Precision.TF32):
-        assert allowed() == (True, True)
+        assert told() == TF32
         with products_in(Precision.FLOAT32):
-            assert allowed() == (False, False)
-        assert allowed() == (True, True)
-    assert allowed() == before
+            assert told() == EXACT
+        assert told() == TF32
+    assert told() == before
+
+
+@pytest.mark.parametrize("name", SET)
+def test_products_that_somebody_made_less_precise_are_exact_meanwhile(
+    name: str,
+) -> None:
+    SET[name].fp32_precision = "tf32"
+    before = told()
+    assert before[name] == "tf32"
+    with products_in(Precision.FLOAT32):
+        assert told() == EXACT
+    assert told() == before
+
+
+@pytest.mark.parametrize("everywhere", ["tf32", "bf16", "ieee"])
+def test_what_is_set_for_all_is_overruled_meanwhile_and_holds_again_after(
+    everywhere: str,
+) -> None:
+    BACKENDS.fp32_precision = everywhere
+    before = told()
+    for precision, expected in ((Precision.FLOAT32, EXACT), (Precision.TF32, TF32)):
+        with products_in(precision):
+            assert told() == expected
+        assert told() == before
+    # Products of CPUs were not given one of their own: they follow the next choice too.
+    BACKENDS.fp32_precision = "tf32"
+    assert told()["cpu products"] == told()["cpu convolutions"] == "tf32"
+
+
+def test_precisions_are_as_before_when_work_fails() -> None:
+    BACKENDS.cuda.matmul.fp32_precision = "tf32"
+    before = told()
+    with pytest.raises(ZeroDivisionError), products_in(Precision.FLOAT32):
+        raise ZeroDivisionError
+    assert told() == before
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_older_flags_can_be_read_after(*, allowed: bool) -> None:
+    BACKENDS.cuda.matmul.allow_tf32 = BACKENDS.cudnn.allow_tf32 = allowed
+    with products_in(Precision.FLOAT32):
+        pass
+    assert BACKENDS.cuda.matmul.allow_tf32 is allowed
+    assert BACKENDS.cudnn.allow_tf32 is allowed
+
+
+def test_products_of_a_cpu_are_bitwise_those_of_float32() -> None:
+    left, right = torch.randn(307, 401), torch.randn(401, 503)
+    expected = left @ right
+    BACKENDS.mkldnn.matmul.fp32_precision = "bf16"
+    with products_in(Precision.FLOAT32):
+        assert torch.equal(left @ right, expected)
 
 
 def test_no_product_is_in_auto() -> None:

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 import torch
 
-from stir_ray.data.corruptions import held_out
+from stir_ray.data.corruptions import held_out, sets
 from stir_ray.data.corruptions.sets import Corrupted, regenerated
-from stir_ray.data.sources import Dataset
+from stir_ray.data.sources import Dataset, open_pictures
 from stir_ray.job import Cifar10, Digits, EuroSat, InLake, Robustness
 from stir_ray.lake.tables import open_lake
-from stir_ray.plan.robustness import Condition, CorruptedTest
-from stir_ray.stages.datasets import import_dataset
+from stir_ray.plan.robustness import CLEAN, Condition, CorruptedTest
+from stir_ray.stages.datasets import import_dataset, open_collection
 from stir_ray.stages.held_out import open_held_out
 from tests.data.archives import described, put_cifar, put_eurosat
 
+UNCORRUPTED = Condition(CLEAN, 0, CLEAN)
 SNOW = Condition("snow", 3, "regenerated")
 ASKED = Robustness(corruptions=("snow",), images=7)
 
@@ -40,8 +41,34 @@ def test_a_dataset_in_the_lake_is_corrupted_as_it_is_outside(
     there, here = (open_held_out(CorruptedTest(data, ASKED), lake) for data in (outside, inside))
     assert there.under(SNOW).shape[-2:] == (own, own)
     assert torch.equal(there.under(SNOW), here.under(SNOW))
-    assert torch.equal(there.clean.images, here.clean.images)
+    assert torch.equal(there.under(UNCORRUPTED), here.under(UNCORRUPTED))
     assert here.size == 48
+
+
+@pytest.mark.parametrize("size", [32, 48, 64])
+def test_a_corruption_that_does_nothing_shows_models_the_clean_images(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sets, "corrupt", lambda levels, *_: levels)
+    put_cifar(tmp_path, monkeypatch)
+    data = described(Cifar10, tmp_path, size)
+    open_pictures(data, "test", download=True)
+    own = open_held_out(CorruptedTest(data, ASKED), open_lake(str(tmp_path / "lake")))
+    clean, unchanged = (held_out.as_seen(own.under(one), size) for one in (UNCORRUPTED, SNOW))
+    assert torch.equal(clean, unchanged)
+
+
+def test_models_are_tested_on_the_clean_images_that_they_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_cifar(tmp_path, monkeypatch)
+    data = described(Cifar10, tmp_path, 64)
+    open_pictures(data, "test", download=True)
+    lake = open_lake(str(tmp_path / "lake"))
+    own = open_held_out(CorruptedTest(data, ASKED), lake)
+    split = open_collection(data, "test", lake)
+    places = [split.ids.index(one) for one in own.ids]
+    assert torch.equal(held_out.as_seen(own.under(UNCORRUPTED), 64), split.read(places))
 
 
 DIGITS = CorruptedTest(

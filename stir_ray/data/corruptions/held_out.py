@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torchvision.transforms import v2
 
-from stir_ray.data import sources
 from stir_ray.data.corruptions.pixels import LEVELS
 from stir_ray.data.corruptions.release import Release, open_release
 from stir_ray.data.corruptions.sets import check_corruptible, chosen, made_id, regenerated
@@ -53,15 +53,15 @@ class HeldOut:
     """Some images of a test split.
 
     Attributes:
-        clean: as they are, as models see them.
-        raw: the same at the size at which they are corrupted.
+        ids: of the images in their dataset.
+        raw: they, at the size at which they are corrupted.
         size: height and width in pixels at which models see them.
         classes: of the whole split.
         release: where corrupted ones are read; None to make them from the clean ones.
         made: where this machine has those that are made.
     """
 
-    clean: Dataset
+    ids: tuple[int, ...]
     raw: Dataset
     size: int
     classes: int
@@ -88,7 +88,7 @@ class HeldOut:
             yield one, self.under(one)
 
     def under(self, condition: Condition) -> Tensor:
-        """The images in a condition: float32 in [0, 1], or uint8 levels; not of `size` yet."""
+        """The images in a condition, as `as_seen` takes them: clean ones as corrupted ones."""
         at_hand = self._at_hand(condition)
         if at_hand is not None:
             return at_hand
@@ -102,7 +102,7 @@ class HeldOut:
         return None if levels is None else self._keep(condition, levels)
 
     def _at_hand(self, condition: Condition) -> Tensor | None:
-        return self.clean.images if condition.corruption == CLEAN else self._kept.get(condition)
+        return self._uncorrupted if condition.corruption == CLEAN else self._kept.get(condition)
 
     def _making(self, condition: Condition) -> tuple[str, Make]:
         id_ = made_id(self._digest, condition.corruption, condition.severity)
@@ -120,7 +120,13 @@ class HeldOut:
             made = self.release.corrupted(name, severity, self.raw.ids)
         else:
             made = regenerated(self.raw, name, severity)
-        return (made.dataset.images * LEVELS).round().to(torch.uint8).numpy()
+        return _levels(made.dataset.images).numpy()
+
+    @cached_property
+    def _uncorrupted(self) -> Tensor:
+        # To be resized just as corrupted ones are: else the two would differ by that too.
+        is_resized = self.raw.images.shape[-1] != self.size
+        return _levels(self.raw.images) if is_resized else self.raw.images
 
     @cached_property
     def _digest(self) -> str:
@@ -131,9 +137,20 @@ def as_seen(images: Tensor, size: int) -> Tensor:
     """Images as models take them: float32 in [0, 1], of this height and width.
 
     On the device where they are, and each by itself: whatever is beside it changes nothing.
+
+    Args:
+        images: uint8 levels of any size, or float32 that is of this size already.
+        size: height and width in pixels.
     """
-    light = images if images.is_floating_point() else images.float().div(LEVELS)
-    return sources.resized(light, size)
+    if images.is_floating_point():
+        return images
+    # Levels are resized to levels, as are those of the images that models are trained on.
+    sized = v2.functional.resize(images, [size, size], antialias=True)
+    return v2.functional.to_dtype(sized, torch.float32, scale=True)
+
+
+def _levels(images: Tensor) -> Tensor:
+    return (images * LEVELS).round().to(torch.uint8)
 
 
 def held_out(
@@ -154,15 +171,15 @@ def held_out(
     release = _opened(asked.folder, raw, asked.names) if asked.folder else None
     among = len(raw.ids)
     places = chosen(min(asked.images, among), among=among, seed=asked.seed)
-    clean = shown.at(places)
-    same = clean if raw is shown else raw.at(places)
+    chosen_ones = raw.at(places)
+    ids = chosen_ones.ids
     if release:
         # There an image is known by its place in the split.
-        same = replace(same, ids=places)
+        chosen_ones = replace(chosen_ones, ids=places)
     classes = int(shown.labels.max()) + 1
     # What was published is on the disk already.
     kept = made if made and not release else MadeAnew()
-    return HeldOut(clean, same, shown.shape[1], classes, release, kept)
+    return HeldOut(ids, chosen_ones, shown.shape[1], classes, release, kept)
 
 
 def _opened(folder: str, split: Collection, names: tuple[str, ...]) -> Release:

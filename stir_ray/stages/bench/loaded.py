@@ -8,8 +8,8 @@ from stir_ray.lake.files import read_file
 from stir_ray.lake.tables import Lake
 from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.cpu_attention import with_cpu_attention
 from stir_ray.models.decoder import with_decoder_of
-from stir_ray.models.on_cpu import made_for_cpu
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.robustness import Objective
 from stir_ray.secrets import without_secrets
@@ -113,7 +113,7 @@ class Models:
 
     def _frozen_on_device(self, module: nn.Module, checkpoint: Checkpoint) -> FrozenModel:
         model = checkpoints.freeze(module, checkpoint.architecture, self._device)
-        made_for_cpu(model.module)
+        with_cpu_attention(model.module)
         return model
 
 

@@ -59,7 +59,7 @@ class Workbench:
     """The tools of one worker. Nothing in here changes a result; it only saves time."""
 
     def __init__(self, settings: WorkerSettings, threads: int) -> None:
-        """Set torch's threads and choose the device: a GPU if there is one."""
+        """Set torch's threads and choose the device: a GPU if there is one for this worker."""
         torch.set_num_threads(threads)
         # Products of convolutions too are in full precision, wherever a representation is measured.
         torch.backends.cudnn.allow_tf32 = False
@@ -71,7 +71,8 @@ class Workbench:
             open_lake(elsewhere, settings.storage_patience_s) if elsewhere else self.lake
         )
         self._hurried = open_lake(settings.lake, 0.0, cache_bytes=cached)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        has_gpu = settings.gpu_share > 0 and torch.cuda.is_available()
+        self.device = torch.device("cuda" if has_gpu else "cpu")
         self._image_sets = Recent(1)
         self._held_out = Recent(1)
         self._kept: defaultdict[Hashable, Recent] = defaultdict(lambda: Recent(_KEPT))

@@ -5,15 +5,15 @@ from pathlib import Path
 import fsspec
 import pytest
 import torch
+from timm.layers.attention import Attention
 
 from stir_ray.errors import ModelError
 from stir_ray.models import checkpoints
 from stir_ray.models.architectures import build
-from stir_ray.models.on_cpu import PackedLinear, can_pack
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.work import WorkerSettings
-from tests.models.tiny import vit
+from tests.models.tiny import DEPTH, vit
 
 
 @pytest.mark.parametrize("content", [None, b"no weights"], ids=["absent", "damaged"])
@@ -29,11 +29,11 @@ def test_a_checkpoint_that_cannot_be_had_is_named_without_secrets(
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.skipif(
-    not can_pack() or torch.cuda.is_available(), reason="packs where an x86 CPU computes"
-)
-def test_models_that_a_worker_loads_onto_a_cpu_are_packed(tmp_path: Path) -> None:
-    architecture = vit(embed_dim=192, depth=2, num_heads=3)
+def test_models_that_a_worker_loads_onto_a_cpu_have_its_attention(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    architecture = vit()
     state = build(architecture, classes=3).state_dict()
     path = tmp_path / "weights.safetensors"
     path.write_bytes(checkpoints.encode(state))
@@ -42,6 +42,14 @@ def test_models_that_a_worker_loads_onto_a_cpu_are_packed(tmp_path: Path) -> Non
     known = Checkpoint("finetuned", 0, weights, str(path), architecture, content)
     bench = Workbench(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
     for model in (bench.models.frozen(known), bench.models.whole(known, "classification")):
-        layers = [one for one in model.module.modules() if isinstance(one, PackedLinear)]
-        # Per block: `proj` is small, and so is the matrix of these patches.
-        assert len(layers) == 2 * 3
+        attentions = [one for one in model.module.modules() if isinstance(one, Attention)]
+        assert [one.fused_attn for one in attentions] == [False] * DEPTH
+
+
+def test_a_worker_without_a_share_of_a_gpu_computes_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    settings = WorkerSettings(str(tmp_path), "", None, 0.0, gpu_share=0.0)
+    bench = Workbench(settings, threads=1)
+    assert (bench.device, bench.device_name) == (torch.device("cpu"), "cpu")
