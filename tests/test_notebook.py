@@ -94,7 +94,10 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
     for seed, one in zip(study.seeds, inverted, strict=True):
         found = stir_ray.stir(inverted_by=one, seen_by=ft)
         there = results.sel(direction="ft|pt", epoch=last.epoch, seed=seed)
-        for name in ("stir", "cka", "residual_median", "residual_max", "unconverged"):
+        for name in (
+            *("stir", "stir_drift", "cka", "centred_residual_median", "centred_residual_max"),
+            *("unconverged",),
+        ):
             np.testing.assert_allclose(found[name], there[name], atol=1e-6, err_msg=name)
         for name in ("noise_stir", "chance_stir", "chance_stir_q95"):
             np.testing.assert_allclose(found[name], there[name][0], atol=1e-6, err_msg=name)
@@ -103,8 +106,12 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
         roles: Any = {"finetuned": ft, "estimator": estimator}
         lost = [stir_ray.forgetting(pretrained=one, **roles) for one in inverted]
         _same(sum(lost) / len(lost), there["forgetting"].T)
+        moved = [one["drift"] for one in lost]
+        _same(sum(moved) / len(moved), there["forgetting_drift"].T)
         flows = [stir_ray.flow(pretrained=one, **roles) for one in inverted]
         for name in ("flow", "flow_control", "flow_beyond_control"):
+            moved = [one[f"{name}_drift"] for one in flows]
+            _same(sum(moved) / len(moved), there[f"{name}_drift"])
             _same(sum(one[name] for one in flows) / len(flows), there[name])
         _same(stir_ray.cka_divergence(pretrained=inverted[0], **roles), there["cka_divergence"].T)
     own = [stir_ray.invert(ft, seed=seed, **asked) for seed in study.seeds]
@@ -229,9 +236,9 @@ def test_a_model_is_inverted_once_for_several_questions(
 ) -> None:
     really, counted = search.Search.inverted, []
 
-    def counting(self: search.Search, *rest: Any) -> Any:
+    def counting(self: search.Search, *rest: Any, **named: Any) -> Any:
         counted.append(self)
-        return really(self, *rest)
+        return really(self, *rest, **named)
 
     monkeypatch.setattr(search.Search, "inverted", counting)
     found = stir_ray.invert(pt, images=pictures(), settings=BRIEF)

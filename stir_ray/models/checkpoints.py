@@ -39,11 +39,6 @@ class FrozenModel:
     mean: Tensor
     std: Tensor
 
-    @property
-    def width(self) -> int | None:
-        """Units of its features, as timm has them: of the last block; None where it says none."""
-        return getattr(self.module, "num_features", None)
-
     def normalised(self, images: Tensor) -> Tensor:
         """Images in [0, 1] as the module takes them."""
         return (images - self.mean) / self.std

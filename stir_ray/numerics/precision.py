@@ -38,12 +38,7 @@ def fastest(device: torch.device) -> Precision:
     return Precision.BFLOAT16 if gains else Precision.FLOAT32
 
 
-def resolved(
-    precision: Precision,
-    images: Images,
-    *,
-    width: int | None = None,  # noqa: ARG001 - callers give it
-) -> Precision:
+def resolved(precision: Precision, images: Images) -> Precision:
     """What is computed in, of images of some type on some device; float64 is left alone."""
     if images.dtype != torch.float32:
         return Precision.FLOAT32

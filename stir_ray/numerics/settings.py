@@ -32,7 +32,7 @@ class Precision(StrEnum):
     """
 
     AUTO = "auto"
-    """Bfloat16 or float32: the faster one, for what is known of device and model."""
+    """Bfloat16 on a GPU that has units for it, else float32."""
     FLOAT32 = "float32"
     TF32 = "tf32"
     """Float32 with 10 bits of mantissa, on GPUs that have it; float32 elsewhere."""

@@ -66,7 +66,7 @@ class Search:
     def of(cls, model: FrozenModel, *, layer: int, kind: str, settings: InversionSettings) -> Self:
         """For a layer, from 1, of a model; `kind` is one of `representations.KINDS`."""
         # Of the images' type, and on the same device.
-        precision = resolved(settings.precision, model.mean, width=model.width)
+        precision = resolved(settings.precision, model.mean)
         represent = representation(model, layer=layer, kind=kind)
         return cls(represent, replace(settings, precision=precision))
 

@@ -104,7 +104,7 @@ def test_bold_is_what_beats_the_shifts_without_the_first_epochs(found: Analysed)
     one = (rows["aggregate"] == "std") & (rows["first_layer"] == 2)
     rows.loc[one, "max_statistic_p"] = 0.049
     figure = hypotheses_figure(rows, against="accuracy", sample=SAMPLE)
-    bold = [text for text in figure.axes[0].texts if text.get_weight() == "bold"]
+    bold = [text for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
     assert [text.get_position() for text in bold] == [(1.5, 21.5)]
     said = " ".join(" ".join(texts(figure)).split())
     assert "Bold (1): what is left without the first 5 epochs" in said

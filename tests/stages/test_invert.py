@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from stir_ray.job import Job
 from stir_ray.lake.layout import part_key
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.lake.tables import provenance
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.numerics.settings import InversionSettings
+from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages import search
 from stir_ray.stages.bench.workbench import Workbench
@@ -75,16 +73,15 @@ def test_parts_say_in_which_precision_was_searched(
 ) -> None:
     job = finished_copy()
     other, searched = Other(job, monkeypatch), set()
-    # A CPU that would take bfloat16 for a wide model; this one is narrow, unless it is said to be.
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     really = search.advance
 
     def noted(*args: Any, settings: InversionSettings, **named: Any) -> Any:
         searched.add(str(settings.precision))
         return really(*args, settings=settings, **named)
 
-    for width, expected in ((16, "float32"), (192, "bfloat16")):
-        monkeypatch.setattr(FrozenModel, "width", width)
+    for expected in ("float32", "bfloat16"):
+        # As `auto` is resolved on a CPU, and on a GPU.
+        monkeypatch.setattr(search, "resolved", lambda *_, found=expected: Precision(found))
         monkeypatch.setattr(search, "advance", noted)
         for task in tasks_of(job):
             other.has_done(task)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stir_ray.lake.objects import Objects
 from stir_ray.lake.tables import open_lake
+from stir_ray.numerics.criteria import CONVERGED_SELF_STIR
 from stir_ray.report.diagnostics import convergence_figure
 from stir_ray.report.further import Further
 from stir_ray.report.over_epochs import metric_curves, score_matrices
@@ -27,7 +28,6 @@ from stir_ray.report.page.values import SCALE, decimals, embedded, said, ten_tho
 from stir_ray.report.page.write import is_current
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
 from stir_ray.stages.analysis.analyse import analyse
-from stir_ray.stages.reduction.convergence import ENOUGH
 from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
 from tests.report.test_analysed import PAPER, analysed
@@ -112,7 +112,7 @@ def test_of_more_cells_than_there_is_room_for_epochs_are_left_out_and_said(
 
 def test_what_nobody_predicted_is_said(tmp_path: Path) -> None:
     found = replace(images((1,)), taken={})
-    assert "“predictions: true”" in gallery_section(found, residual_limit=0.5).note
+    assert "“predictions: true”" in gallery_section(found).note
 
 
 @pytest.mark.parametrize(
@@ -247,9 +247,9 @@ def test_the_criterion_is_drawn_beside_unbiased_self_stir_alone(
         for panel in variant.panels
         if panel.title == "Self-STIR"
     }
-    assert [rule.y for rule in panels["unbiased"].rules] == [ENOUGH]
+    assert [rule.y for rule in panels["unbiased"].rules] == [CONVERGED_SELF_STIR]
     assert list(panels["biased"].rules) == []
-    for estimator, drawn in (("biased", []), ("unbiased", [ENOUGH])):
+    for estimator, drawn in (("biased", []), ("unbiased", [CONVERGED_SELF_STIR])):
         own = convergence_figure(results, estimator=estimator).axes[2]
         levels = [np.asarray(line.get_ydata(), float) for line in own.lines]
         assert [float(y[0]) for y in levels if len(y) == 2 and y[0] == y[1]] == drawn
