@@ -47,7 +47,7 @@ def open_results(path: str) -> xr.Dataset:
 
     Example:
         results = stir_ray.open_results("lake/jobs/digits")
-        results["stir"].sel(model="finetuned", direction="ft|pt", epoch=8).mean("seed")
+        results["stir_unbiased"].sel(model="finetuned", direction="ft|pt", epoch=8).mean("seed")
 
     Args:
         path: the job's folder or URL in its lake, e.g. `lake/jobs/digits` or

@@ -35,7 +35,7 @@ OTHER = Shape(layers=(1, 2, 3, 5, 7), epochs=(0, 1, 4), seeds=(2,))
 FORGETS_MOST = """
     select epoch, arg_max(row_layer, mean) as layer, max(mean) as forgetting
     from matrices
-    where metric = 'forgetting' and estimator = 'biased' and model = 'finetuned'
+    where metric = 'forgetting' and estimator = 'unbiased' and model = 'finetuned'
       and row_layer = column_layer
     group by epoch order by epoch
 """
@@ -43,7 +43,7 @@ COMPRESSION = """
     select epoch, avg(mean) filter (column_layer < row_layer)
                 - avg(mean) filter (column_layer > row_layer) as compression
     from matrices
-    where metric = 'flow_beyond_control' and estimator = 'biased' and model = 'finetuned'
+    where metric = 'flow_beyond_control' and estimator = 'unbiased' and model = 'finetuned'
     group by epoch order by epoch
 """
 DIFFERENCES = """
@@ -51,7 +51,7 @@ DIFFERENCES = """
     from matrices a join matrices b
       using (model, epoch, metric, estimator, row_layer, column_layer)
     where a.job = '{here}' and b.job = '{there}' and row_layer = column_layer
-      and metric = 'forgetting' and estimator = 'biased' and model = 'finetuned' and epoch = 4
+      and metric = 'forgetting' and estimator = 'unbiased' and model = 'finetuned' and epoch = 4
     order by layer
 """
 
@@ -79,7 +79,7 @@ def rows(*arguments: object) -> list[dict[str, Any]]:
 
 def over_seeds(shape: Shape, metric: str, epoch: int) -> np.ndarray:
     """A matrix of the finetuned model."""
-    return matrices(shape, "finetuned", epoch, "biased")[metric].mean(axis=0)
+    return matrices(shape, "finetuned", epoch, "unbiased")[metric].mean(axis=0)
 
 
 def test_which_layer_forgets_most_is_told_by_epoch(folder: Path) -> None:

@@ -33,7 +33,7 @@ def stir(
     seed: int | None = None,
     settings: Settings | None = None,
     representation: str | None = None,
-    estimator: str = "biased",
+    estimator: str = "unbiased",
 ) -> xr.Dataset:
     """Whether one model shares the invariances of another, for all layers of both.
 
@@ -46,7 +46,8 @@ def stir(
         seed: of the starts; 0 by default.
         settings: of the inversions; those of `invert` by default.
         representation: what of a layer is looked at; `tokens` by default.
-        estimator: of HSIC: `biased` as in the paper, or `unbiased`.
+        estimator: of HSIC: `unbiased`, or `biased` as in the paper, by which views that share
+            nothing are alike.
 
     Returns:
         `stir`, `stir_drift` (its change since half the steps) and `cka` (reference_layer,
@@ -90,7 +91,7 @@ def forgetting(
     seed: int | None = None,
     settings: Settings | None = None,
     representation: str | None = None,
-    estimator: str = "biased",
+    estimator: str = "unbiased",
 ) -> xr.DataArray:
     """STIR(pt_i | pt_j) − STIR(ft_i | pt_j): invariances of the pretrained model that are lost.
 
@@ -128,7 +129,7 @@ def learning(
     seed: int | None = None,
     settings: Settings | None = None,
     representation: str | None = None,
-    estimator: str = "biased",
+    estimator: str = "unbiased",
 ) -> xr.DataArray:
     """STIR(ft_i | ft_j) − STIR(pt_i | ft_j): invariances that the pretrained model never had.
 
@@ -166,7 +167,7 @@ def flow(
     seed: int | None = None,
     settings: Settings | None = None,
     representation: str | None = None,
-    estimator: str = "biased",
+    estimator: str = "unbiased",
 ) -> xr.Dataset:
     """To which layers of the finetuned model the pretrained model's invariances went.
 
@@ -223,7 +224,7 @@ def cka_divergence(
     images: Tensor | None = None,
     layers: Layers | None = None,
     representation: str | None = None,
-    estimator: str = "biased",
+    estimator: str = "unbiased",
 ) -> xr.DataArray:
     """CKA(pt_i, pt_j) − CKA(ft_i, pt_j): how far representations moved. Nothing is inverted.
 

@@ -21,7 +21,9 @@ from stir_ray.report.readings import (
 
 
 @style.paper
-def learning_against_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+def learning_against_forgetting_figure(
+    results: xr.Dataset, *, estimator: str = "unbiased"
+) -> Figure:
     """A point per layer after the last epoch, with r over the layers (App. C.1 of the paper)."""
     last = last_epochs(results)
     width = style.COLUMN if len(last) == 1 else style.PAGE
@@ -68,7 +70,7 @@ def _correlation(across: Curve, up: Curve) -> str:
 
 @style.paper
 def subspaces_figure(
-    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
+    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "unbiased"
 ) -> Figure:
     """Subspace similarity beside forgetting and CKA divergence, by layer."""
     figure = Figure(figsize=(style.PAGE, 2.9), layout="constrained")

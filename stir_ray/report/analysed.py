@@ -70,4 +70,4 @@ def sample_of(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
     tested = ""
     if of.severities != (CLEAN,) and analysed.tested_images:
         tested = f" Accuracies are of {analysed.tested_images} held-out images."
-    return f"{analysed.images} images{said}.{tested}"
+    return f"{analysed.images} images{said}; {of.estimator} CKA, as in the paper.{tested}"

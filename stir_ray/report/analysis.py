@@ -126,7 +126,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def _first_of_each_model(analyses: Iterable[Analysis]) -> list[Analysis]:
-    """By the first estimator, as the paper has it."""
+    """By the first estimator, the paper's."""
     return list({one.of.model: one for one in reversed(list(analyses))}.values())[::-1]
 
 

@@ -24,6 +24,7 @@ from stir_ray.report.readings import (
     layers_of_both,
     sample_note,
 )
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 _NAMES = {Similarity.RBF_CKA: "RBF CKA", Similarity.PROCRUSTES: "Procrustes"}
 _OF_LINEAR = {"similarity": "cka"}
@@ -47,12 +48,19 @@ class ByMeasure:
     model: str
     rows: pd.DataFrame | None = None
 
-    @property
-    def has_unbiased(self) -> bool:
-        """Whether it can be had with unbiased HSIC."""
-        return self.rows is None or bool(self.rows["stir_unbiased"].notna().any())
+    def title(self, estimator: str) -> str:
+        """Its name, and whether it is not by that estimator."""
+        return f"{self.name} (no {estimator} form)" if self._lacks(estimator) else self.name
 
-    def curves(self, score: str, direction: str, *, suffix: str = "") -> Curves:
+    def suffix(self, estimator: str) -> str:
+        """How columns by the estimator end; those of the measure as it is if it has none."""
+        return "" if self._lacks(estimator) else ESTIMATORS[estimator]
+
+    def _lacks(self, estimator: str) -> bool:
+        is_unbiased = self.rows is None or bool(self.rows["stir_unbiased"].notna().any())
+        return estimator == "unbiased" and not is_unbiased
+
+    def curves(self, score: str, direction: str, *, suffix: str) -> Curves:
         """A score of equal layers at every epoch, mean over seeds.
 
         Args:
@@ -73,14 +81,14 @@ class ByMeasure:
         std, seeds = np.full_like(found.std, np.nan), np.zeros_like(found.seeds)
         return Curves(layers, found.mean, std, seeds)
 
-    def curve(self, score: str, direction: str, *, epoch: int, suffix: str = "") -> Curve:
+    def curve(self, score: str, direction: str, *, epoch: int, suffix: str) -> Curve:
         """The same at one epoch."""
         found = self.curves(score, direction, suffix=suffix)
         place = epochs_of(self.results, self.model).index(epoch)
         seeds = int(found.seeds[place].max(initial=0))
         return Curve(found.layers, found.mean[place], found.std[place], seeds)
 
-    def chance(self, *, epoch: int, suffix: str = "") -> tuple[Curve, Curve]:
+    def chance(self, *, epoch: int, suffix: str) -> tuple[Curve, Curve]:
         """STIR by chance at one epoch: its mean and its 95 % level."""
         mean, highest = (
             self.curve("chance_stir", "ft|pt", epoch=epoch, suffix=f"{suffix}{level}")
@@ -140,7 +148,12 @@ def quantities(model: str) -> Mapping[str, tuple[str, str]]:
 
 @style.paper
 def by_measure_figure(
-    results: xr.Dataset, similarities: pd.DataFrame, *, model: str, epoch: int
+    results: xr.Dataset,
+    similarities: pd.DataFrame,
+    *,
+    model: str,
+    epoch: int,
+    estimator: str = "unbiased",
 ) -> Figure:
     """STIR by each measure between self-STIR and chance, by layer; a panel per measure."""
     every = measured(results, similarities, model)
@@ -152,8 +165,8 @@ def by_measure_figure(
     panels, unused = grid.flat[: len(every)], grid.flat[len(every) :]
     curves = []
     for axes, one in zip(panels, every, strict=True):
-        axes.set_title(one.name)
-        curves += _lines(axes, one, epoch)
+        axes.set_title(one.title(estimator))
+        curves += _lines(axes, one, epoch, one.suffix(estimator))
         axes.xaxis.set_tick_params(labelbottom=True)
     for axes in unused:
         axes.remove()
@@ -161,21 +174,21 @@ def by_measure_figure(
         style.by_layer(axes, deepest(curves))
         style.zero_line(axes)
     for row in grid:
-        row[0].set_ylabel("STIR, or similarity (1 is full agreement)")
+        row[0].set_ylabel(f"STIR, or similarity\n({estimator} CKA, 1 is full agreement)")
     style.legend_below(figure, panels, note=sample_note(results, curves), ncols=3)
     return figure
 
 
-def _lines(axes: Axes, one: ByMeasure, epoch: int) -> list[Curve]:
+def _lines(axes: Axes, one: ByMeasure, epoch: int, suffix: str) -> list[Curve]:
     curves = []
     looks = (style.model_line(PRETRAINED), style.model_line(one.model), _IMAGES, _START)
     for (label, (score, direction)), look in zip(quantities(one.model).items(), looks, strict=True):
-        curve = one.curve(score, direction, epoch=epoch)
+        curve = one.curve(score, direction, epoch=epoch, suffix=suffix)
         # A grey start is the same for all images, and its STIR undefined: it is no gap.
         if score != "noise_stir" or np.isfinite(curve.mean).any():
             draw_curve(axes, curve, label=label, **look)
             curves.append(curve)
-    chance = one.chance(epoch=epoch)
+    chance = one.chance(epoch=epoch, suffix=suffix)
     draw_chance(axes, *chance)
     return [*curves, *chance]
 
@@ -186,19 +199,19 @@ _START: dict[str, Any] = {"color": "#777777", "marker": "x", "linestyle": "--"}
 
 @style.paper
 def measures_over_epochs_figure(
-    results: xr.Dataset, similarities: pd.DataFrame, *, model: str
+    results: xr.Dataset, similarities: pd.DataFrame, *, model: str, estimator: str = "unbiased"
 ) -> Figure:
     """STIR and similarity by each measure over the epochs, a line per layer."""
     every, name = measured(results, similarities, model), style.MODEL_NAMES[model]
     epochs, shown = epochs_of(results, model), list(quantities(model).items())[1:3]
     figure = Figure(figsize=(style.PAGE, 1.0 + 1.7 * len(every)), layout="constrained")
-    style.title(figure, f"Other measures while the {name} model is trained")
+    style.title(figure, f"Other measures ({estimator} CKA) while the {name} model is trained")
     grid = figure.subplots(len(every), 2, sharex=True, sharey="row")
     curves = []
     for row, one in zip(grid, every, strict=True):
-        row[0].set_ylabel(f"{one.name}\n(1 is full agreement)")
+        row[0].set_ylabel(f"{one.title(estimator)}\n(1 is full agreement)")
         for axes, (quantity, (score, direction)) in zip(row, shown, strict=True):
-            found = one.curves(score, direction)
+            found = one.curves(score, direction, suffix=one.suffix(estimator))
             lines_by_layer(axes, epochs, found.mean)
             axes.set_title(quantity if one is every[0] else "")
             seeds = int(found.seeds.max(initial=0))

@@ -22,8 +22,9 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
-CHANCE_LABEL = "STIR by chance (band: up to its 95 % level)"
+CHANCE_LABELS = ("STIR by chance", "95 % level of chance")
 _METRIC_TITLES = {
     "learning": "Learning: invariances of the trained model\nthat the pretrained one lacks",
     "forgetting": "Forgetting: invariances of the pretrained\nmodel that the trained one lacks",
@@ -41,16 +42,14 @@ def draw_curve(axes: Axes, curve: Curve, *, label: str, **line: Any) -> None:
 
 
 def draw_chance(axes: Axes, mean: Curve, highest: Curve) -> None:
-    """STIR by chance, with a band up to the level that 95 % of the orders stay below."""
-    look: dict[str, Any] = {"color": "#777777"}
-    axes.plot(mean.layers, mean.mean, label=CHANCE_LABEL, marker="+", linestyle=":", **look)
-    axes.fill_between(
-        mean.layers, mean.mean, highest.mean, alpha=style.BAND_ALPHA, linewidth=0, **look
-    )
+    """STIR by chance, and the level that 95 % of the orders stay below."""
+    look: dict[str, Any] = {"color": "#777777", "linestyle": ":"}
+    axes.plot(mean.layers, mean.mean, label=CHANCE_LABELS[0], marker="+", **look)
+    axes.plot(highest.layers, highest.mean, label=CHANCE_LABELS[1], linewidth=0.9, **look)
 
 
 @style.paper
-def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "unbiased") -> Figure:
     """Learning and forgetting by layer after the last epoch (Figs. 1 and 2 of the paper)."""
     figure = Figure(figsize=(style.PAGE, 2.75), layout="constrained")
     style.title(figure, "What training has learned and forgotten, layer by layer")
@@ -71,7 +70,7 @@ def learning_forgetting_figure(results: xr.Dataset, *, estimator: str = "biased"
 
 
 @style.paper
-def divergence_figure(results: xr.Dataset, *, estimator: str = "biased") -> Figure:
+def divergence_figure(results: xr.Dataset, *, estimator: str = "unbiased") -> Figure:
     """CKA divergence beside forgetting, by layer after the last epoch (Fig. 3 of the paper)."""
     last = last_epochs(results)
     width = style.COLUMN if len(last) == 1 else style.PAGE
@@ -104,7 +103,7 @@ _DIVERGENCE_LOOKS: dict[str, dict[str, Any]] = {
 
 def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) -> str:
     """What forgetting would be had nothing been kept: the images shown in a random order."""
-    score = "" if estimator == "biased" else f"_{estimator}"
+    score = ESTIMATORS[estimator]
     place = {"model": model, "epoch": epoch}
     lost = metric_curve(results, "forgetting", estimator=estimator, **place).mean
     kept, by_chance = (
@@ -120,7 +119,7 @@ def chance_note(results: xr.Dataset, *, model: str, epoch: int, estimator: str) 
 
 
 @style.paper
-def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "biased") -> Figure:
+def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "unbiased") -> Figure:
     """What happened to each layer over the epochs, with accuracy (Fig. 5 of the paper)."""
     epochs, layers, _ = metric_over_epochs(results, "learning", model=model, estimator=estimator)
     trained, fractions = accuracy(results, model)
@@ -142,7 +141,9 @@ def epochs_figure(results: xr.Dataset, *, model: str, estimator: str = "biased")
     place = {"model": model, "epoch": epochs[-1], "estimator": estimator}
     last = metric_curve(results, "forgetting", **place)
     style.note_below(
-        figure, f"{sample_note(results, [last], has_band=False)} 0: no change since pretraining."
+        figure,
+        f"{sample_note(results, [last], has_band=False)} By {estimator} CKA. "
+        "0: no change since pretraining.",
     )
     return figure
 

@@ -22,8 +22,7 @@ from stir_ray.report.readings import (
     score_curve,
 )
 from stir_ray.stages.reduction.convergence import CRITERION
-
-_SUFFIXES = {"biased": "", "unbiased": "_unbiased"}
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def convergence_figure(results: xr.Dataset, *, estimator: str = CRITERION) -> Fi
     for inverted in inverted_models(results):
         _residual_band(residuals, results, inverted)
         _unconverged_line(unconverged, results, inverted)
-        score = f"stir{_SUFFIXES[estimator]}"
+        score = f"stir{ESTIMATORS[estimator]}"
         curves.append(score_curve(results, score, **inverted.place))
         draw_curve(own, curves[-1], **inverted.look)
     _name_axes(residuals, unconverged, own, estimator)
@@ -126,7 +125,7 @@ def baselines_figure(results: xr.Dataset) -> Figure:
     grid = figure.subplots(len(last), 2, sharex=True, sharey=True, squeeze=False)
     curves: list[Curve] = []
     for row, (model, epoch) in zip(grid, last.items(), strict=True):
-        for axes, estimator in zip(row, _SUFFIXES, strict=True):
+        for axes, estimator in zip(row, ESTIMATORS, strict=True):
             axes.set_title(f"{style.model_at(model, epoch)}: {estimator} CKA")
             curves += _stir_and_baselines(axes, results, model, epoch, estimator)
             style.zero_line(axes)
@@ -149,14 +148,14 @@ def _stir_and_baselines(
     }
     curves = []
     for label, (score, direction, look) in lines.items():
-        column = f"{score}{_SUFFIXES[estimator]}"
+        column = f"{score}{ESTIMATORS[estimator]}"
         curve = score_curve(results, column, model=model, epoch=epoch, direction=direction)
         # A grey start is the same for all images, and its STIR undefined: it is no gap.
         if score != "noise_stir" or np.isfinite(curve.mean).any():
             draw_curve(axes, curve, label=label, **look)
             curves.append(curve)
     place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
-    column = f"chance_stir{_SUFFIXES[estimator]}"
+    column = f"chance_stir{ESTIMATORS[estimator]}"
     chance = score_curve(results, column, **place), score_curve(results, f"{column}_q95", **place)
     draw_chance(axes, *chance)
     return [*curves, *chance]

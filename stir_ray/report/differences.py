@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from stir_ray.job import Job
 from stir_ray.report.over_epochs import self_stir
 from stir_ray.report.readings import accuracy, last_epochs, metric_curve
 from stir_ray.stages.reduction.convergence import CRITERION
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 _ELSEWHERE = ("name", "lake", "execution", "schema_version")
 """Keys that change no result."""
@@ -82,12 +84,14 @@ def _said(value: Any) -> str:
 def _found(results: xr.Dataset) -> dict[str, str]:
     """Of the last checkpoint of the finetuned model, or else of the one there is."""
     model, epoch = next(iter(last_epochs(results).items()))
-    place = {"model": model, "epoch": epoch, "estimator": "biased"}
     outcome = {"model": model, "epoch": str(epoch)}
-    for metric in ("learning", "forgetting", "cka_divergence"):
+    for estimator, metric in product(ESTIMATORS, ("learning", "forgetting", "cka_divergence")):
+        place = {"model": model, "epoch": epoch, "estimator": estimator}
         values = metric_curve(results, metric, **place).mean
         known = values[np.isfinite(values)]
-        outcome[f"{metric}, mean of layers"] = f"{known.mean():.3f}" if known.size else _UNSAID
+        outcome[f"{metric}, mean of layers, {estimator} CKA"] = (
+            f"{known.mean():.3f}" if known.size else _UNSAID
+        )
     outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(results, model, epoch)
     of_epoch = dict(zip(*accuracy(results, model), strict=True))
     outcome["clean accuracy"] = f"{of_epoch[epoch]:.3f}" if epoch in of_epoch else _UNSAID

@@ -10,9 +10,9 @@ from stir_ray.report.failures import command, failure_json
 from stir_ray.stages.ledger.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
 
 _SHOWN = (
-    *("stir", "stir_unbiased", "cka", "cka_unbiased", "noise_stir", "noise_stir_unbiased"),
-    *("chance_stir", "chance_stir_unbiased"),
-    *("chance_stir_q95", "chance_stir_unbiased_q95", "residual_median"),
+    *("stir_unbiased", "stir", "cka_unbiased", "cka", "noise_stir_unbiased", "noise_stir"),
+    *("chance_stir_unbiased", "chance_stir_unbiased_q95", "chance_stir", "chance_stir_q95"),
+    "residual_median",
 )
 _DIGITS = 12
 """Of a task's id in a command: enough to be the only one."""

@@ -29,23 +29,31 @@ def all_figures(results: xr.Dataset) -> Iterator[tuple[str, Maker]]:
     last = last_epochs(results)
     if not last:
         return
-    yield "1-learning-forgetting-by-layer", partial(learning_forgetting_figure, results)
-    yield "2-cka-divergence-by-layer", partial(divergence_figure, results)
+    yield from _both("1-learning-forgetting-by-layer", partial(learning_forgetting_figure, results))
+    yield from _both("2-cka-divergence-by-layer", partial(divergence_figure, results))
     for model, epoch in last.items():
-        name = model.replace("_", "-")
-        yield f"3-flow-{name}", partial(flow_figure, results, model=model, epoch=epoch)
+        name, place = model.replace("_", "-"), {"model": model, "epoch": epoch}
+        yield from _both(f"3-flow-{name}", partial(flow_figure, results, **place))
         if len(epochs_of(results, model)) > 1:
-            yield f"4-epochs-{name}", partial(epochs_figure, results, model=model)
-        yield f"5-matrices-{name}", partial(matrices_figure, results, model=model, epoch=epoch)
-        yield f"5-scores-{name}", partial(scores_figure, results, model=model, epoch=epoch)
+            yield from _both(f"4-epochs-{name}", partial(epochs_figure, results, model=model))
+        yield from _both(f"5-matrices-{name}", partial(matrices_figure, results, **place))
+        yield from _both(f"5-scores-{name}", partial(scores_figure, results, **place))
     yield "6-convergence-by-layer", partial(convergence_figure, results)
     yield "7-stir-and-baselines-by-layer", partial(baselines_figure, results)
-    yield "10-learning-against-forgetting", partial(learning_against_forgetting_figure, results)
+    make = partial(learning_against_forgetting_figure, results)
+    yield from _both("10-learning-against-forgetting", make)
     for model, epoch in last.items():
         if has_subspaces(results, model=model, epoch=epoch):
             place = {"model": model, "epoch": epoch}
             name = model.replace("_", "-")
-            yield f"11-subspaces-by-layer-{name}", partial(subspaces_figure, results, **place)
+            make = partial(subspaces_figure, results, **place)
+            yield from _both(f"11-subspaces-by-layer-{name}", make)
+
+
+def _both(stem: str, make: Callable[..., Figure]) -> Iterator[tuple[str, Maker]]:
+    """A figure by unbiased CKA, and behind it the same by biased CKA."""
+    yield stem, make
+    yield f"{stem}-biased", partial(make, estimator="biased")
 
 
 def further_figures(results: xr.Dataset, further: Further) -> Iterator[tuple[str, Maker]]:
@@ -63,7 +71,7 @@ def _by_measure(results: xr.Dataset, similarities: pd.DataFrame) -> Iterator[tup
     for model, epoch in last_epochs_with(similarities, results).items():
         name = model.replace("_", "-")
         make = partial(by_measure_figure, results, similarities, model=model, epoch=epoch)
-        yield f"21-measures-by-layer-{name}", make
+        yield from _both(f"21-measures-by-layer-{name}", make)
         if len(epochs_of(results, model)) > 1:
             make = partial(measures_over_epochs_figure, results, similarities, model=model)
-            yield f"22-measures-over-epochs-{name}", make
+            yield from _both(f"22-measures-over-epochs-{name}", make)

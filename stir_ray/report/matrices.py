@@ -21,6 +21,7 @@ from stir_ray.report.readings import (
     score_curve,
     score_matrix,
 )
+from stir_ray.stages.reduction.matrices import ESTIMATORS
 
 _SCALE_STEP = 0.05
 """Scales end at a multiple of it, and at it even if all is almost 0: noise must not look strong."""
@@ -164,7 +165,7 @@ def matrix_note(results: xr.Dataset, metric: str, *, model: str, epoch: int, est
 
 @style.paper
 def flow_figure(
-    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
+    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "unbiased"
 ) -> Figure:
     """Invariance flow, its within-model control and what is left of it (Fig. 4 of the paper)."""
     name = style.MODEL_NAMES[model]
@@ -199,7 +200,7 @@ _PAIRS = {
 
 @style.paper
 def matrices_figure(
-    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
+    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "unbiased"
 ) -> Figure:
     """Learning, forgetting and CKA divergence for every pair of layers."""
     references = (style.MODEL_NAMES[model], "pretrained", "pretrained")
@@ -216,7 +217,7 @@ def matrices_figure(
         f"Learning and forgetting between all layers: {style.model_at(model, epoch)}",
         panels,
         rows="layer $i$ that looks",
-        scale=f"difference of STIR or CKA ({estimator})",
+        scale=f"difference of STIR or CKA ({estimator} CKA)",
         triangles=False,
         note=matrix_note(results, "forgetting", **place),
     )
@@ -224,10 +225,10 @@ def matrices_figure(
 
 @style.paper
 def scores_figure(
-    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "biased"
+    results: xr.Dataset, *, model: str, epoch: int, estimator: str = "unbiased"
 ) -> Figure:
     """STIR both ways and CKA for every layer of one model with every layer of the other."""
-    name, suffix = style.MODEL_NAMES[model], "" if estimator == "biased" else "_unbiased"
+    name, suffix = style.MODEL_NAMES[model], ESTIMATORS[estimator]
     place: dict[str, Any] = {"model": model, "epoch": epoch, "direction": "ft|pt"}
     curve = score_curve(results, f"stir{suffix}", **place)
 
@@ -245,7 +246,7 @@ def scores_figure(
             panel("CKA\non the real images", "cka", "ft|pt", "pretrained"),
         ],
         rows="layer $i$ of the other model",
-        scale=f"STIR or CKA ({estimator})",
+        scale=f"STIR or CKA ({estimator} CKA)",
         triangles=False,
         note=f"{sample_note(results, [curve], has_band=False)} 1: full agreement.",
     )

@@ -22,7 +22,7 @@ from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"
 _PAGE = "compared"
-_PAGE_DRAWING = 4
+_PAGE_DRAWING = 6
 """Bumped by hand when the page of equal results comes to look different."""
 _MOST_NAMED = 3
 _DIGEST_DIGITS = 8
@@ -53,7 +53,7 @@ class SideBySide:
 
     Attributes:
         differences: of their settings and outcomes.
-        files: paths or URLs of the page, of the figure and of the table.
+        files: paths or URLs of the page, of the figures and of the table.
     """
 
     differences: Differences
@@ -84,18 +84,18 @@ def write_side_by_side(
     places = [f"{one.lake.objects.location()} {one.job.name}" for one in every]
     digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
     suffix = "" if is_one_file else f"-{digest}"
-    stem = f"{_STEM}{suffix}"
-    inputs = content_id(
-        "side by side",
-        recipe=1,
-        results=[one.reduced.inputs for one in every],
-        names=names,
-        published=published.digest if published else None,
-    )
+    stem, biased = f"{_STEM}{suffix}", f"{_STEM}-biased{suffix}"
+    of = {"results": [one.reduced.inputs for one in every], "names": names}
+    inputs = content_id("side by side", recipe=2, **of)
+    given = published.digest if published else None
+    # What others published is by biased CKA.
+    beside = partial(jobs_figure, measured, published=published, estimator="biased")
+    figures = [
+        Drawable(stem, inputs, partial(jobs_figure, measured)),
+        Drawable(biased, content_id("side by side", recipe=2, published=given, **of), beside),
+    ]
     lake = every[0].lake
-    draw(
-        [Drawable(stem, inputs, partial(jobs_figure, measured, published=published))], folder, lake
-    )
+    draw(figures, folder, lake)
     jobs = (one.job for one in every)
     differing = differences(
         [(name, job, one.results) for name, job, one in zip(names, jobs, measured, strict=True)]
@@ -116,7 +116,7 @@ def write_side_by_side(
     mark = f"stir_ray page {made_from}"
     if not is_current(page, mark, lake):
         lake.objects.put(page, compared_page(measured, differing, title=title, mark=mark))
-    files = (page, figure_key(folder, f"{stem}.png"), table)
+    files = (page, *(figure_key(folder, f"{one.stem}.png") for one in figures), table)
     return SideBySide(differing, tuple(lake.objects.location(key) for key in files))
 
 

@@ -87,7 +87,10 @@ def figures_beside(
 def beside_published_figure(
     measured: Measured, published: Chosen, *, estimator: str = "biased"
 ) -> Figure:
-    """Learning, forgetting and CKA divergence of a job, and dashed what others published."""
+    """Learning, forgetting and CKA divergence of a job, and dashed what others published.
+
+    By biased CKA, as what it is held against.
+    """
     results, last = measured.results, last_epochs(measured.results)
     lines = [
         _Line(
@@ -115,7 +118,7 @@ def beside_published_figure(
 
 @style.paper
 def jobs_figure(
-    jobs: Sequence[Measured], *, published: Chosen | None = None, estimator: str = "biased"
+    jobs: Sequence[Measured], *, published: Chosen | None = None, estimator: str = "unbiased"
 ) -> Figure:
     """The last checkpoint of several jobs, a line each (Figs. 1, 2, 6 and 15 of the paper).
 
@@ -163,7 +166,7 @@ def _samples(jobs: Sequence[Measured], notes: Sequence[str]) -> str:
 def flow_beside_published_figure(
     results: xr.Dataset, published: Chosen, *, model: str, epoch: int, estimator: str = "biased"
 ) -> Figure:
-    """Invariance flow, and what others published of it, on one scale."""
+    """Invariance flow, and what others published of it, on one scale; by biased CKA, as theirs."""
     own = matrix(results, "flow", model=model, epoch=epoch, estimator=estimator)
     name = style.MODEL_NAMES[model]
     panels = [Panel(style.model_at(model, epoch).capitalize(), own, f"{name} layer $j$")]

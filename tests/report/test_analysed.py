@@ -211,7 +211,7 @@ def test_every_figure_draws_and_says_what_it_is_of(found: Analysed) -> None:
         figure = make()
         figure.draw_without_rendering()
         said = " ".join(" ".join(texts(figure)).split())
-        assert "61 images, one seed of the inversions." in said
+        assert "61 images, one seed of the inversions; biased CKA, as in the paper." in said
         assert "Accuracies are of 97 held-out images." in said
 
 

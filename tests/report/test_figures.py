@@ -98,6 +98,20 @@ def test_a_stem_does_not_depend_on_what_else_there_is(results: xr.Dataset, tmp_p
     assert len(set(more)) == len(more)
 
 
+def test_a_figure_by_biased_cka_stands_behind_the_same_by_unbiased_cka(
+    results: xr.Dataset,
+) -> None:
+    figures = dict(all_figures(results))
+    pairs = {stem: f"{stem}-biased" for stem in figures if f"{stem}-biased" in figures}
+    # All but those of convergence and of the baselines, and of the models each of its own.
+    assert len(figures) == 2 * len(pairs) + 2
+    for first, second in pairs.items():
+        unbiased, biased = (" ".join(drawn(figures[one]()).split()) for one in (first, second))
+        assert "unbiased CKA" in unbiased, first
+        assert "biased CKA" in biased, second
+        assert "unbiased" not in biased, second
+
+
 def test_one_epoch_has_no_figure_over_epochs(tmp_path: Path) -> None:
     stems = [stem for stem, _ in all_figures(synthetic_results(tmp_path, ONE_CELL))]
     assert not any("epochs" in stem for stem in stems)
@@ -114,7 +128,7 @@ def test_curves_are_the_diagonals_of_the_last_epoch(
     results: xr.Dataset, model: str, epoch: int
 ) -> None:
     figure = learning_forgetting_figure(results)
-    metrics = matrices(SHAPE, model.replace(" ", "_"), epoch, "biased")
+    metrics = matrices(SHAPE, model.replace(" ", "_"), epoch, "unbiased")
     for axes, metric in zip(figure.axes, ("learning", "forgetting"), strict=True):
         curve = line(axes, f"{model}, epoch {epoch}")
         assert tuple(np.asarray(curve.get_xdata())) == SHAPE.layers
@@ -126,7 +140,7 @@ def test_the_band_is_one_standard_deviation_over_seeds(results: xr.Dataset) -> N
     forgetting = learning_forgetting_figure(results).axes[1]
     vertices = np.asarray(forgetting.collections[0].get_paths()[0].vertices)
     values = np.diagonal(
-        matrices(SHAPE, "finetuned", 2, "biased")["forgetting"], axis1=-2, axis2=-1
+        matrices(SHAPE, "finetuned", 2, "unbiased")["forgetting"], axis1=-2, axis2=-1
     )
     for place, layer in enumerate(SHAPE.layers):
         ends = vertices[np.isclose(vertices[:, 0], layer), 1]
@@ -150,7 +164,7 @@ def test_a_missing_point_is_a_gap_and_said_to_be_one(tmp_path: Path) -> None:
 
 def test_forgetting_and_cka_divergence_stand_in_one_panel(results: xr.Dataset) -> None:
     axes = divergence_figure(results).axes[0]
-    metrics = matrices(SHAPE, "finetuned", 2, "biased")
+    metrics = matrices(SHAPE, "finetuned", 2, "unbiased")
     for metric, label in (("forgetting", "forgetting"), ("cka_divergence", "CKA divergence")):
         expected = np.diagonal(metrics[metric].mean(axis=0))
         shown = np.asarray(line(axes, label).get_ydata())
@@ -226,13 +240,13 @@ def test_baselines_are_those_of_the_model_and_estimator_of_their_panel(
 ) -> None:
     panels = baselines_figure(results).axes
     noise = [np.asarray(line(axes, "STIR of the start").get_ydata()) for axes in panels]
-    np.testing.assert_allclose(noise[0], 0.305 + 0.02 * np.arange(5), atol=1e-12)
-    np.testing.assert_allclose(noise[1], 0.025 - 0.01 * np.arange(5), atol=1e-12)
+    np.testing.assert_allclose(noise[0], 0.025 - 0.01 * np.arange(5), atol=1e-12)
+    np.testing.assert_allclose(noise[1], 0.305 + 0.02 * np.arange(5), atol=1e-12)
     chance = [np.asarray(line(axes, "STIR by chance").get_ydata()) for axes in panels]
-    np.testing.assert_allclose(chance[0], 0.205 + 0.005 * np.arange(5), atol=1e-12)
-    np.testing.assert_allclose(chance[1], 0.01 * np.cos(np.arange(5)), atol=1e-12)
+    np.testing.assert_allclose(chance[0], 0.01 * np.cos(np.arange(5)), atol=1e-12)
+    np.testing.assert_allclose(chance[1], 0.205 + 0.005 * np.arange(5), atol=1e-12)
     for axes, (model, epoch) in zip(
-        panels[::2], (("finetuned", 2), ("from_scratch", 4)), strict=True
+        panels[1::2], (("finetuned", 2), ("from_scratch", 4)), strict=True
     ):
         seeds = [stir(SHAPE, model, epoch, "ft|pt", seed) for seed in SHAPE.seeds]
         shown = np.asarray(line(axes, f"STIR({model.replace('_', ' ')}").get_ydata())
@@ -253,14 +267,14 @@ def test_a_start_whose_stir_is_known_in_some_layers_is_drawn_with_its_gap(
 ) -> None:
     partly = results.assign(noise_stir=results["noise_stir"].where(results["target_layer"] != 3))
     figure = baselines_figure(partly)
-    shown = np.asarray(line(figure.axes[0], "STIR of the start").get_ydata(), dtype=float)
+    shown = np.asarray(line(figure.axes[1], "STIR of the start").get_ydata(), dtype=float)
     assert np.isnan(shown).tolist() == [layer == 3 for layer in SHAPE.layers]
     assert "Gaps: not computed" in drawn(figure)
 
 
 def test_a_layer_stands_where_its_forgetting_and_learning_say(results: xr.Dataset) -> None:
     axes = learning_against_forgetting_figure(results).axes[0]
-    metrics = matrices(SHAPE, "finetuned", 2, "biased")
+    metrics = matrices(SHAPE, "finetuned", 2, "unbiased")
     forgetting, learning = (
         np.diagonal(metrics[name].mean(axis=0)) for name in ("forgetting", "learning")
     )
@@ -293,4 +307,4 @@ def test_directions_are_said_with_their_range(
 
 def test_subspaces_that_say_nothing_are_not_drawn(results: xr.Dataset) -> None:
     stems = [stem for stem, _ in all_figures(results) if "subspaces" in stem]
-    assert stems == ["11-subspaces-by-layer-finetuned"]
+    assert stems == [f"11-subspaces-by-layer-finetuned{end}" for end in ("", "-biased")]

@@ -81,7 +81,7 @@ def test_compression_is_named_on_the_left_of_the_diagonal(results: xr.Dataset) -
 
 def test_learning_forgetting_and_divergence_have_a_panel_each(results: xr.Dataset) -> None:
     figure = matrices_figure(results, model="finetuned", epoch=2)
-    expected = matrices(SHAPE, "finetuned", 2, "biased")
+    expected = matrices(SHAPE, "finetuned", 2, "unbiased")
     metrics = ("learning", "forgetting", "cka_divergence")
     for mesh, metric in zip(meshes(figure), metrics, strict=True):
         shown = np.asarray(mesh.get_array())

@@ -130,7 +130,7 @@ def test_each_job_has_a_line_of_its_last_epoch(tmp_path: Path) -> None:
     for axes, metric in zip(figure.axes, PANELS, strict=True):
         for name, shape in shapes.items():
             epoch = shape.epochs[-1]
-            expected = np.diagonal(matrices(shape, "finetuned", epoch, "biased")[metric].mean(0))
+            expected = np.diagonal(matrices(shape, "finetuned", epoch, "unbiased")[metric].mean(0))
             shown = data(axes, f"{name}, epoch {epoch}")[1]
             np.testing.assert_allclose(shown, expected, atol=1e-12)
     assert "published" in said(figure)
@@ -184,8 +184,9 @@ def test_only_settings_that_differ_have_a_column(tmp_path: Path) -> None:
     assert found.columns[:3] == ("job", "finetuned.train.learning_rate", "seeds")
     assert [row[:3] for row in found.rows] == [("a", "0.01", "0 1"), ("b", "0.5", "4")]
     outcome = dict(zip(found.columns, found.rows[0], strict=True))
-    forgetting = np.diagonal(matrices(TWELVE, "finetuned", 2, "biased")["forgetting"].mean(0))
-    assert outcome["forgetting, mean of layers"] == f"{forgetting.mean():.3f}"
+    for estimator in ("unbiased", "biased"):
+        forgetting = np.diagonal(matrices(TWELVE, "finetuned", 2, estimator)["forgetting"].mean(0))
+        assert outcome[f"forgetting, mean of layers, {estimator} CKA"] == f"{forgetting.mean():.3f}"
     assert found.csv().decode().splitlines()[1].startswith("a,0.01,0 1,finetuned,2,")
 
 

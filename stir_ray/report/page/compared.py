@@ -108,24 +108,25 @@ def _over_epochs(jobs: Sequence[Measured]) -> Iterator[Section]:
         layer
         for job in jobs
         for layer in metric_curves(
-            job.results, "forgetting", model=_last(job)[0], estimator="biased"
+            job.results, "forgetting", model=_last(job)[0], estimator="unbiased"
         ).layers
     })  # fmt: skip
-    found = {metric: [_curves(job, metric) for job in jobs] for metric in TITLES}
-    variants = [
-        Variant(
-            _MEAN if layer is None else f"layer {layer}",
-            [_epochs_panel(jobs, metric, curves, layer) for metric, curves in found.items()],
-            "By biased CKA.",
-        )
-        for layer in (None, *layers)
-    ]
+    variants = []
+    for estimator in ESTIMATORS:
+        found = {metric: [_curves(job, metric, estimator) for job in jobs] for metric in TITLES}
+        variants += [
+            Variant(
+                f"{_MEAN if layer is None else f'layer {layer}'}, {estimator} CKA",
+                [_epochs_panel(jobs, metric, curves, layer) for metric, curves in found.items()],
+            )
+            for layer in (None, *layers)
+        ]
     plot = Plot("jobs-over-epochs", "Epoch by epoch", "Layer", variants)
     yield Section("epochs", "How it came about, epoch by epoch", _EPOCH_WORDS, plots=[plot])
 
 
-def _curves(job: Measured, metric: str) -> Curves:
-    return metric_curves(job.results, metric, model=_last(job)[0], estimator="biased")
+def _curves(job: Measured, metric: str, estimator: str) -> Curves:
+    return metric_curves(job.results, metric, model=_last(job)[0], estimator=estimator)
 
 
 def _epochs_panel(

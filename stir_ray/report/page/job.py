@@ -137,11 +137,15 @@ def _tiles(results: xr.Dataset) -> Iterator[Tile]:
     model, epoch = next(iter(last_epochs(results).items()))
     names = {"forgetting": "Forgetting", "learning": "Learning", "cka_divergence": "CKA divergence"}
     for metric, name in names.items():
-        curve = metric_curve(results, metric, model=model, epoch=epoch, estimator="biased")
+        curve, biased = (
+            metric_curve(results, metric, model=model, epoch=epoch, estimator=estimator)
+            for estimator in ("unbiased", "biased")
+        )
         known = np.flatnonzero(np.isfinite(curve.mean))
         if known.size:
             last = int(known[-1])
             mean, std = float(curve.mean[last]), float(curve.std[last])
             spread = f" ± {said(std)}" if np.isfinite(std) else ""
             layer = f"layer {curve.layers[last]}, {style.model_at(model, epoch)}"
-            yield Tile(name, f"{said(mean)}{spread}", layer)
+            by = f"unbiased CKA (biased: {said(float(biased.mean[last]))})"
+            yield Tile(name, f"{said(mean)}{spread}", f"{layer}, {by}")

@@ -204,7 +204,7 @@ def _note(results: xr.Dataset, metrics: tuple[str, ...], estimator: str) -> str:
 def _where_they_part(results: xr.Dataset) -> Iterator[str]:
     """The layer in which forgetting and CKA divergence differ most, of each model."""
     for model, epoch in _last(results):
-        place = {"model": model, "epoch": epoch, "estimator": "biased"}
+        place = {"model": model, "epoch": epoch, "estimator": "unbiased"}
         forgetting = metric_curve(results, "forgetting", **place)
         cka = metric_curve(results, "cka_divergence", **place)
         apart = forgetting.mean - cka.mean
@@ -216,5 +216,5 @@ def _where_they_part(results: xr.Dataset) -> Iterator[str]:
         yield (
             f"{style.model_at(model, epoch).capitalize()}: the two are furthest apart in layer "
             f"{forgetting.layers[most]}, where forgetting is {said(forgetting.mean[most])} and "
-            f"CKA divergence {said(cka.mean[most])}."
+            f"CKA divergence {said(cka.mean[most])} (unbiased CKA)."
         )

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stir_ray.plan.words import enumerated
 from stir_ray.report import style
 from stir_ray.report.by_measure import ByMeasure, measured, quantities
 from stir_ray.report.further import last_epochs_with
@@ -20,7 +19,7 @@ from stir_ray.report.page.plots import (
     Panel,
     Plot,
     Variant,
-    chance_line,
+    chance_lines,
     line_of,
     model_look,
 )
@@ -44,7 +43,7 @@ def measures_by_layer(results: xr.Dataset, similarities: pd.DataFrame) -> Iterat
     """Of every compared model, STIR between self-STIR and chance after its last epoch."""
     for model, epoch in last_epochs_with(similarities, results).items():
         every = measured(results, similarities, model)
-        variants = [_at_epoch(results, every, epoch, estimator) for estimator in _estimators(every)]
+        variants = [_at_epoch(results, every, epoch, estimator) for estimator in ESTIMATORS]
         title = f"STIR and similarity by other measures: {style.model_at(model, epoch)}"
         yield Plot(f"measures-{model}", title, "CKA estimator", variants, _WORDS)
 
@@ -57,27 +56,11 @@ def measures_over_epochs(results: xr.Dataset, similarities: pd.DataFrame) -> Ite
         every = measured(results, similarities, model)
         variants = [
             _over_epochs(every, quantity, estimator)
-            for estimator in _estimators(every)
+            for estimator in ESTIMATORS
             for quantity in list(quantities(model))[1:3]
         ]
         title = f"Other measures over the epochs: the {style.MODEL_NAMES[model]} model"
         yield Plot(f"measures-over-epochs-{model}", title, "What", variants, _EPOCH_WORDS)
-
-
-def _estimators(every: Sequence[ByMeasure]) -> list[str]:
-    """Unbiased ones only where there is another measure to hold linear CKA against."""
-    return [one for one in ESTIMATORS if one == "biased" or len(_with(every, one)) > 1]
-
-
-def _with(every: Sequence[ByMeasure], estimator: str) -> list[ByMeasure]:
-    return [one for one in every if estimator == "biased" or one.has_unbiased]
-
-
-def _left_out(every: Sequence[ByMeasure], estimator: str) -> str:
-    """Why there is no panel of a measure; empty if there is one of each."""
-    there = _with(every, estimator)
-    names = [one.name for one in every if one not in there]
-    return f"{enumerated(names)}: no unbiased form." if names else ""
 
 
 def _at_epoch(
@@ -85,12 +68,11 @@ def _at_epoch(
 ) -> Variant:
     curves: list[Curve] = []
     panels = []
-    for one in _with(every, estimator):
-        lines = list(_lines(results, one, epoch, ESTIMATORS[estimator]))
+    for one in every:
+        lines = list(_lines(results, one, epoch, one.suffix(estimator)))
         curves += [curve for _, curve in lines]
-        panels.append(Panel(one.name, LAYER, _Y, [line for line, _ in lines]))
-    note = f"{sample_note(results, curves)} {_left_out(every, estimator)}"
-    return Variant(estimator, panels, note.strip())
+        panels.append(Panel(one.title(estimator), LAYER, _Y, [line for line, _ in lines]))
+    return Variant(estimator, panels, sample_note(results, curves))
 
 
 def _lines(
@@ -107,7 +89,7 @@ def _lines(
             doubtful = doubts_by_layer(results, curve, model=one.model, epoch=epoch, side="pt")
         yield line_of(curve, name, doubtful=doubtful, **look), curve
     chance = one.chance(epoch=epoch, suffix=suffix)
-    yield chance_line(*chance), chance[0]
+    yield from zip(chance_lines(*chance), chance, strict=True)
 
 
 _IMAGES: dict[str, Any] = {"colour": LINE_COLOURS[3], "symbol": "diamond-open", "dash": "dash"}
@@ -116,15 +98,15 @@ _START: dict[str, Any] = {"colour": GREY, "symbol": "x", "dash": "dash"}
 
 def _over_epochs(every: Sequence[ByMeasure], quantity: str, estimator: str) -> Variant:
     panels = [
-        Panel(one.name, "epoch", _Y, _by_layer(one, quantity, estimator), rules=())
-        for one in _with(every, estimator)
+        Panel(one.title(estimator), "epoch", _Y, _by_layer(one, quantity, estimator), rules=())
+        for one in every
     ]
-    return Variant(f"{quantity}, {estimator}", panels, _left_out(every, estimator))
+    return Variant(f"{quantity}, {estimator}", panels)
 
 
 def _by_layer(one: ByMeasure, quantity: str, estimator: str) -> list[Line]:
     score, direction = quantities(one.model)[quantity]
-    found = one.curves(score, direction, suffix=ESTIMATORS[estimator])
+    found = one.curves(score, direction, suffix=one.suffix(estimator))
     # No inversion takes part in how alike the models see the images themselves.
     metric = "forgetting" if score == "stir" else "cka_divergence"
     return layer_lines(found, one.results, metric, one.model)

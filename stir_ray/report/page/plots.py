@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.colors import to_hex
 
 from stir_ray.report import style
-from stir_ray.report.curves import CHANCE_LABEL
+from stir_ray.report.curves import CHANCE_LABELS
 from stir_ray.report.page.values import decimals
 from stir_ray.report.readings import Curve
 
@@ -164,19 +164,11 @@ def line_of(curve: Curve, name: str, colour: Colour, **look: Any) -> Line:
     )
 
 
-def chance_line(mean: Curve, highest: Curve) -> Line:
-    """STIR by chance, with a band up to the level that 95 % of the orders stay below."""
-    low = decimals(mean.mean)
-    return Line(
-        CHANCE_LABEL,
-        GREY,
-        mean.layers,
-        low,
-        low=low,
-        high=decimals(highest.mean),
-        symbol="cross",
-        dash="dot",
-    )
+def chance_lines(mean: Curve, highest: Curve) -> list[Line]:
+    """STIR by chance, and the level that 95 % of the orders stay below."""
+    look: dict[str, Any] = {"colour": GREY, "dash": "dot"}
+    names = zip(CHANCE_LABELS, (mean, highest), ("cross", "triangle-down"), strict=True)
+    return [line_of(curve, name, symbol=symbol, **look) for name, curve, symbol in names]
 
 
 def model_look(model: str) -> dict[str, Any]:

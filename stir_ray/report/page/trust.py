@@ -23,7 +23,7 @@ from stir_ray.report.page.plots import (
     Rule,
     Section,
     Variant,
-    chance_line,
+    chance_lines,
     line_of,
     model_look,
 )
@@ -56,7 +56,6 @@ _WORDS = (
         "image in [0, 1]. By unbiased CKA chance is about 0."
     ),
 )
-_CRITERION_FIRST = sorted(ESTIMATORS, key=lambda one: one != CRITERION)
 _INVERTED = "inverted layer (transformer block)"
 
 
@@ -71,7 +70,7 @@ def trust(results: xr.Dataset) -> Section:
                 "convergence",
                 "How well inverted images pass for the originals with their own model",
                 "CKA estimator",
-                [_convergence(results, estimator) for estimator in _CRITERION_FIRST],
+                [_convergence(results, estimator) for estimator in ESTIMATORS],
             ),
             Plot(
                 "baselines",
@@ -174,7 +173,7 @@ def _shares(results: xr.Dataset, model: str, epoch: int, suffix: str) -> Iterato
             yield line_of(curve, label, **look)
     place = {"model": model, "epoch": epoch, "direction": "ft|pt"}
     column = f"chance_stir{suffix}"
-    yield chance_line(
+    yield from chance_lines(
         score_curve(results, column, **place), score_curve(results, f"{column}_q95", **place)
     )
 

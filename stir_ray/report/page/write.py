@@ -18,7 +18,7 @@ from stir_ray.stages.ledger.runs import Run, runs_of
 from stir_ray.stages.reduction.made_from import analysis_inputs
 from stir_ray.version import __version__
 
-_DRAWING = 7
+_DRAWING = 9
 """Bumped by hand when the page of equal results comes to look different."""
 _HEAD_BYTES = 4096
 """The mark of a page stands among its first."""

@@ -28,8 +28,10 @@ CURVES = ("learning", "forgetting", "cka_divergence")
 """Those whose diagonal says what happened to a layer."""
 OF_NO_SEED = ("cka", "cka_unbiased", "cka_divergence", "subspace_similarity")
 """Of the images alone: no inversion takes part in them, and nothing varies with its seed."""
-ESTIMATORS = {"biased": "", "unbiased": "_unbiased"}
-"""Of HSIC, and how the columns of the results that have it end."""
+ESTIMATORS = {"unbiased": "_unbiased", "biased": ""}
+"""Of HSIC, and how the columns of the results that have it end; the first leads what is shown.
+
+By the biased one, which is the paper's, views that share nothing are alike."""
 
 
 def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:

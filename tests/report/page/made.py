@@ -96,8 +96,8 @@ def written(of: Shown, place: Path) -> Path:
 
 
 def cells(results: xr.Dataset, metric: str, epoch: int, suffix: str = "") -> np.ndarray:
-    """A matrix of the finetuned model as the dataset has it, by biased CKA."""
-    place = {"model": "finetuned", "estimator": "biased", "epoch": epoch}
+    """A matrix of the finetuned model as the dataset has it, by unbiased CKA."""
+    place = {"model": "finetuned", "estimator": "unbiased", "epoch": epoch}
     found = results[f"{metric}{suffix}"].sel(place)
     every = {"row_layer": list(LAYERS), "column_layer": list(LAYERS)}
     return found.reindex(every).transpose("row_layer", "column_layer").values

@@ -40,12 +40,12 @@ def test_jobs_lie_over_each_other_and_what_differs_stands_in_a_table(
     )
     for line, job in zip(drawn, (deep, shallow), strict=True):
         epoch = 4 if job is deep else 2
-        place = {"model": "finetuned", "epoch": epoch, "estimator": "biased"}
+        place = {"model": "finetuned", "epoch": epoch, "estimator": "unbiased"}
         curve = metric_curve(job.results, "learning", **place)
         # Of other depths: layers are relative.
         np.testing.assert_allclose(line["x"], np.array(curve.layers) / job.depth, atol=1e-3)
         np.testing.assert_allclose(line["y"], curve.mean, atol=0.5001e-4)
-    page.get_by_label("Layer", exact=True).select_option(label="layer 7")
+    page.get_by_label("Layer", exact=True).select_option(label="layer 7, biased CKA")
     ys = page.evaluate(
         "() => document.querySelector('#jobs-over-epochs .axes').data.filter((one) => one.name)"
     )
