@@ -70,8 +70,8 @@ class InversionChoice(Value):
     stop_when_converged: bool | None = None
     """End an inversion before `iterations` once it has converged: the centred residual of 95 % of
     its images is at most 0.1, unbiased self-STIR at least 0.99 (with `tokens` in all deeper layers
-    too), and no STIR of its own model and of the pretrained one has changed by more than 0.01 since
-    half the steps. True of the default; other schedules than `harmonic` cannot."""
+    too), and no STIR of its own model and of the pretrained one has changed by more than 0.005
+    since half the steps. True of the default; other schedules than `harmonic` cannot."""
     step_size: PositiveFloat | None = None
     update: Update | None = None
     schedule: Schedule | None = None

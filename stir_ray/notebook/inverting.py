@@ -1,5 +1,6 @@
 """Inversions of a model's layers, made once and shown to as many models as one likes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from stir_ray.numerics.settings import (
     InversionSettings,
 )
 from stir_ray.numerics.starts import start_of
-from stir_ray.stages.converged import has_settled, sees_no_difference
+from stir_ray.stages.converged import largest_change, sees_no_difference
 from stir_ray.stages.search import Inverted, Search
 from stir_ray.stages.views import drift, scores
 
@@ -152,17 +153,17 @@ def _inverted(viewed: Viewed, layer: int, start: Tensor, settings: InversionSett
     search = Search.of(model, layer=layer, kind=viewed.look.kind, settings=settings)
     micro = viewed.look.at_once(model, len(images), lambda: search.footprint(images, start))
     return search.inverted(
-        images, start, micro, has_converged=lambda found: _has_converged(viewed, layer, found)
+        images, start, micro, remaining_drift=lambda found: _remaining_drift(viewed, layer, found)
     )
 
 
-def _has_converged(viewed: Viewed, layer: int, found: Inverted) -> bool:
+def _remaining_drift(viewed: Viewed, layer: int, found: Inverted) -> float:
     if not residuals_converged(found.centred_residual.double().cpu().numpy()):
-        return False
+        return math.inf
     real, now = viewed.real, viewed.seen(found.images)
-    return sees_no_difference(real, now, viewed.layers, layer, viewed.look.kind) and has_settled(
-        real, now, viewed.seen(found.earlier)
-    )
+    if not sees_no_difference(real, now, viewed.layers, layer, viewed.look.kind):
+        return math.inf
+    return largest_change(real, now, viewed.seen(found.earlier))
 
 
 def settings_of(settings: Settings) -> InversionSettings:

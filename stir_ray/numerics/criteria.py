@@ -25,7 +25,10 @@ STUCK_RATIO = 10
 CONVERGED_SELF_STIR = 0.99
 """Unbiased self-STIR of converged images."""
 CONVERGED_DRIFT = 0.01
-"""Change of a score since half the steps."""
+"""Change of a score since half the steps that a converged inversion does not exceed."""
+STOPPING_DRIFT = 0.005
+"""The same of an inversion that ends before its last step: less, since models that look at it later
+may move more than those that decide when it ends."""
 _LEAST_DRIFT = 0.001
 """Below this a drift is not seen in three decimals, however small the number that it is of."""
 

@@ -1,18 +1,20 @@
 """Whether an inversion has converged, by its residuals and by how models see its images."""
 
+import math
+
 from torch import Tensor
 
-from stir_ray.numerics.criteria import CONVERGED_DRIFT, CONVERGED_SELF_STIR, residuals_converged
+from stir_ray.numerics.criteria import CONVERGED_SELF_STIR, residuals_converged
 from stir_ray.plan.measurement import Invert
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.seen import InvertedViews, real_seen
 from stir_ray.stages.views import View, drift, scores
 
 
-def has_converged(
+def remaining_drift(
     task: Invert, centred_residual: Tensor, inverted: InvertedViews, bench: Workbench
-) -> bool:
-    """Whether the images of an inversion have converged.
+) -> float:
+    """The largest change of a score since half the steps; infinite while images are still unlike.
 
     Args:
         task: the inversion; all its targets look.
@@ -20,19 +22,21 @@ def has_converged(
         inverted: the images, now and after half of the steps.
         bench: of the worker.
     """
-    if not residuals_converged(centred_residual.double().cpu().numpy()):
-        return False
     question, reference = task.question, task.reference
+    if not residuals_converged(centred_residual.double().cpu().numpy()):
+        return math.inf
     own = real_seen(reference, question, bench), inverted.now(reference, question)
-    if not sees_no_difference(
-        *own, question.layers_of(reference), task.layer, question.representation
-    ):
-        return False
-    for target in task.targets:
-        views = inverted.now(target, question), inverted.before(target, question)
-        if not has_settled(real_seen(target, question, bench), *views):
-            return False
-    return True
+    layers, representation = question.layers_of(reference), question.representation
+    if not sees_no_difference(*own, layers, task.layer, representation):
+        return math.inf
+    return max(
+        largest_change(
+            real_seen(target, question, bench),
+            inverted.now(target, question),
+            inverted.before(target, question),
+        )
+        for target in task.targets
+    )
 
 
 def sees_no_difference(
@@ -55,8 +59,8 @@ def sees_no_difference(
     return min(own) >= CONVERGED_SELF_STIR
 
 
-def has_settled(real: View, now: View, before: View) -> bool:
-    """Whether no score of a model has changed by more than `CONVERGED_DRIFT`."""
+def largest_change(real: View, now: View, before: View) -> float:
+    """The largest change of a score of a model since half the steps; infinite if not known."""
     try:
         changes = [
             abs(change)
@@ -64,6 +68,5 @@ def has_settled(real: View, now: View, before: View) -> bool:
             for change in drift("stir", *of_layer).values()
         ]
     except ValueError:
-        return False
-    # NaN, an earlier look without a score, is not settled.
-    return all(change <= CONVERGED_DRIFT for change in changes)
+        return math.inf
+    return max(math.inf if math.isnan(change) else change for change in changes)

@@ -1,5 +1,7 @@
 """Invert one layer of a model, and show the result to models while it is at hand."""
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -13,7 +15,7 @@ from stir_ray.plan.parts import Part
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.compare import compare_layer
-from stir_ray.stages.converged import has_converged
+from stir_ray.stages.converged import remaining_drift
 from stir_ray.stages.measures.metamers import store_metamers
 from stir_ray.stages.search import Inverted, Search
 from stir_ray.stages.seen import InvertedViews
@@ -70,10 +72,10 @@ def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted,
     images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
     latest: InvertedViews | None = None
 
-    def converged(found: Inverted) -> bool:
+    def drift(found: Inverted) -> float:
         nonlocal latest
         latest = InvertedViews(found.images, found.earlier, bench)
-        return has_converged(task, found.centred_residual, latest, bench)
+        return remaining_drift(task, found.centred_residual, latest, bench)
 
     def foresee() -> None:
         bench.expect(
@@ -88,7 +90,7 @@ def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted,
             images,
             starts,
             bench.micro,
-            has_converged=converged,
+            remaining_drift=drift,
             stored=_stored(task, bench, search),
         )
     if latest is None or latest.images is not found.images:
@@ -104,18 +106,19 @@ def _stored(task: Invert, bench: Workbench, search: Search) -> Inverted | None:
         ):
             continue
         record = bench.lake.read(INVERSIONS, shorter.inversion_part.id)
-        taken = record["iterations"][0].as_py()
-        is_converged = record["is_converged"][0].as_py()
-        is_done = is_converged and search.settings.stop_when_converged
-        if is_done or search.settings.continues_from(taken):
-            images, earlier = (bench.inverted(part) for part in shorter.image_parts)
-            return _of_record(record, images, earlier, bench.device)
+        images, earlier = (bench.inverted(part) for part in shorter.image_parts)
+        stored, settings = _of_record(record, images, earlier, bench.device), search.settings
+        is_done = stored.is_settled and settings.stop_when_converged
+        if is_done or settings.continues_from(stored.iterations):
+            return stored
     return None
 
 
 def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.device) -> Inverted:
     def column(name: str, kind: torch.dtype = torch.float32) -> Tensor:
         return torch.tensor(record[name].to_pylist(), dtype=kind, device=device)
+
+    drift = record["drift"][0].as_py()
 
     return Inverted(
         images=images,
@@ -125,7 +128,7 @@ def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.
         steps=column("steps", torch.int64),
         iterations=record["iterations"][0].as_py(),
         earlier=earlier,
-        is_converged=record["is_converged"][0].as_py(),
+        drift=math.inf if math.isnan(drift) else drift,
     )
 
 
@@ -163,6 +166,7 @@ def _store_record(task: Invert, bench: Workbench, inverted: Inverted, precision:
             "start_residual": inverted.start_residual.double().tolist(),
             "steps": inverted.steps.tolist(),
             "iterations": inverted.iterations,
+            "drift": inverted.drift if math.isfinite(inverted.drift) else math.nan,
             "is_converged": inverted.is_converged,
         },
     )

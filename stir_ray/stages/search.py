@@ -1,5 +1,6 @@
 """The search for images that a layer cannot tell from given ones, as many at once as fit."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,6 +12,7 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import MicroBatches
 from stir_ray.models.representations import representation
+from stir_ray.numerics.criteria import CONVERGED_DRIFT, STOPPING_DRIFT
 from stir_ray.numerics.inversion import (
     Inversion,
     SearchState,
@@ -37,7 +39,8 @@ class Inverted:
         steps: after how many of them each image was found.
         iterations: number of steps taken.
         earlier: the images after half of the steps.
-        is_converged: whether they have converged.
+        drift: the largest change of a score since then; infinite of images that are still too
+            unlike the given ones.
     """
 
     images: Tensor
@@ -47,7 +50,17 @@ class Inverted:
     steps: Tensor
     iterations: int
     earlier: Tensor
-    is_converged: bool = False
+    drift: float = math.inf
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether the images have converged."""
+        return self.drift <= CONVERGED_DRIFT
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no more steps are needed."""
+        return self.drift <= STOPPING_DRIFT
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ class Search:
         start: Tensor,
         micro: MicroBatches,
         *,
-        has_converged: Callable[[Inverted], bool],
+        remaining_drift: Callable[[Inverted], float],
         stored: Inverted | None = None,
     ) -> Inverted:
         """Invert images, and look at them after some of the steps to see whether to go on.
@@ -85,12 +98,12 @@ class Search:
             images: the reference images.
             start: of their inversions.
             micro: how many of them go through the model at once.
-            has_converged: whether images have converged, of which those after half of the steps are
-                known.
+            remaining_drift: by how much a score of images has changed since half of the steps;
+                infinite of images that are still too unlike the given ones.
             stored: what the same search found with fewer steps, to go on from.
         """
         stops, earlier = self.settings.stop_when_converged, dict[int, Tensor]()
-        if stored and stored.is_converged and stops:
+        if stored and stored.is_settled and stops:
             return stored
         state, found = begin(start, self.settings), stored
         if stored:
@@ -104,10 +117,9 @@ class Search:
             if look // 2 not in earlier:
                 continue
             found = self._measured(images, state, mean, micro, earlier)
-            if has_converged(found):
-                found = replace(found, is_converged=True)
-                if stops:
-                    break
+            found = replace(found, drift=remaining_drift(found))
+            if stops and found.is_settled:
+                break
         if found is None:
             raise ValueError(f"no look has half as many steps as another: {self.settings.looks}")
         return found

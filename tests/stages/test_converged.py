@@ -1,5 +1,6 @@
 """What counts as converged, by how models see the images."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
-from stir_ray.stages.converged import has_settled, sees_no_difference
+from stir_ray.stages.converged import largest_change, sees_no_difference
 from stir_ray.stages.views import scores
 
 LAYERS = (2, 3, 5)
@@ -45,14 +46,17 @@ def test_a_high_biased_self_stir_does_not_suffice(gram: Callable[[float], Tensor
     assert not sees_no_difference([real], [now], (1,), 1, "tokens")
 
 
-def test_scores_have_settled_that_changed_by_little_since_half_the_steps(
+def test_the_largest_change_is_that_of_any_layer_and_estimator(
     gram: Callable[[float], Tensor],
 ) -> None:
     real, now, near, far = [gram(0)] * 2, [gram(0.5)] * 2, gram(0.502), gram(0.6)
-    assert has_settled(real, now, [near, near])
-    assert not has_settled(real, now, [near, far])
-    # The same image everywhere has no score: nobody knows what has changed since.
-    assert not has_settled(real, now, [near, torch.zeros(23, 23, dtype=torch.float64)])
+    before, after = (scores("stir", real[0], one) for one in (far, now[0]))
+    expected = max(abs(after[name] - before[name]) for name in before)
+    assert largest_change(real, now, [near, far]) == pytest.approx(expected)
+    assert largest_change(real, now, [near, near]) < expected
+    # The same image everywhere has no score: what has changed since is not known.
+    nothing = torch.zeros(23, 23, dtype=torch.float64)
+    assert largest_change(real, now, [near, nothing]) == math.inf
 
 
 @pytest.mark.parametrize(
