@@ -1,7 +1,5 @@
 """Invert one layer of a model, and show the result to models while it is at hand."""
 
-import math
-
 import numpy as np
 import pyarrow as pa
 import torch
@@ -118,8 +116,6 @@ def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.
     def column(name: str, kind: torch.dtype = torch.float32) -> Tensor:
         return torch.tensor(record[name].to_pylist(), dtype=kind, device=device)
 
-    drift = record["drift"][0].as_py()
-
     return Inverted(
         images=images,
         residual=column("residual"),
@@ -128,7 +124,7 @@ def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.
         steps=column("steps", torch.int64),
         iterations=record["iterations"][0].as_py(),
         earlier=earlier,
-        drift=math.inf if math.isnan(drift) else drift,
+        drift=record["drift"][0].as_py(),
     )
 
 
@@ -166,7 +162,7 @@ def _store_record(task: Invert, bench: Workbench, inverted: Inverted, precision:
             "start_residual": inverted.start_residual.double().tolist(),
             "steps": inverted.steps.tolist(),
             "iterations": inverted.iterations,
-            "drift": inverted.drift if math.isfinite(inverted.drift) else math.nan,
+            "drift": inverted.drift,
             "is_converged": inverted.is_converged,
         },
     )

@@ -12,7 +12,7 @@ SCORES = (
     Column("stir_unbiased", FLOAT, "the same with unbiased HSIC; about 0 for unrelated views",
                "1", "[-1, 1]"),
     Column("stir_drift", FLOAT, "change of `stir` since half the steps of the inversion: how far "
-           "it could still be off; NaN where nobody looked then", "1", "[-1, 1]"),
+           "it could still be off; NaN where they had no score then", "1", "[-1, 1]"),
     Column("stir_unbiased_drift", FLOAT, "the same of `stir_unbiased`", "1", "[-2, 2]"),
     Column("cka", FLOAT, "biased linear CKA of target and reference on the images themselves",
                "1", "[0, 1]"),

@@ -72,8 +72,8 @@ INVERSIONS = TableSchema(
         Column("steps", INT, "after which the image was found; 0 is the start"),
         Column("iterations", INT, "steps that the inversion took", "1", "[1, inf)"),
         Column("drift", FLOAT, "largest change of STIR of its own model and of the pretrained one "
-               "since half the steps; NaN where residuals or self-STIR are not those of a "
-               "converged inversion"),
+               "since half the steps; infinite where residuals or self-STIR are not those of a "
+               "converged inversion", "1", "[0, inf]"),
         Column("is_converged", pa.bool_(), "whether the inversion converged: its drift is at most "
                "0.01"),
     ),

@@ -67,8 +67,8 @@ def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Pa
         "seed": task.seed,
     }
     yield task.inversion_part, _columns(image_id=image_ids, **inverted)
-    if task.keep != 0:
-        yield task.images_part, _columns(image_id=image_ids[: task.keep], **inverted)
+    for part in task.image_parts:
+        yield part, _columns(image_id=image_ids[: task.keep], **inverted)
     if task.question.metamers:
         yield task.metamers_part, _columns(image_id=image_ids, **inverted)
 

@@ -11,6 +11,7 @@ from stir_ray.lake.schemas import (
     HALF_SAMPLE_SCORES,
     HALF_SAMPLES,
     IMAGE_SETS,
+    INVERSIONS,
     MATRICES,
     OTHER_SIMILARITIES,
     RESULT_TABLES,
@@ -31,8 +32,17 @@ _BETWEEN_0_AND_1 = (
     *("max_statistic_p_all_epochs", "shift_p_all_epochs", "effective_p_all_epochs"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_unbiased_q95", "_r", "pearson", "spearman")
-_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy")
-_NOT_NEGATIVE = ("residual", "start_residual", "steps", "train_loss", "test_loss", "loss", "std")
+_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy", "stir_drift", "stir_unbiased_drift")
+_NOT_NEGATIVE = (
+    "residual",
+    "centred_residual",
+    "start_residual",
+    "steps",
+    "train_loss",
+    "test_loss",
+    "loss",
+    "std",
+)
 
 
 def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
@@ -66,10 +76,12 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     is_baseline = name.startswith("noise_stir") and _may_have_a_grey_start(table)
     if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in _WITH_UNDEFINED:
-        # A reconstruction has no accuracy, a grey start no geometry.
+        # A reconstruction has no accuracy, a grey start no geometry, and images after half of very
+        # few steps no score.
         return values[~np.isnan(values)]
-    if name.startswith("snr_db"):
-        return values[values != np.inf]  # of equal representations
+    if name.startswith("snr_db") or (schema is INVERSIONS and name == "drift"):
+        # Of equal representations, and of images that are still too unlike the given ones.
+        return values[values != np.inf]
     return values
 
 
