@@ -6,16 +6,21 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+import timm
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import (
     convergence,
+    dinov2,
     driver,
     gpu,
     limit,
@@ -136,6 +141,63 @@ def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -
     fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
     assert not fewer.suffices
     assert min(fewer.self_stir) < convergence.ENOUGH
+
+
+def test_an_exported_model_is_the_one_that_was_exported(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"depth": 2, "embed_dim": 12, "num_heads": 3}
+    exported = timm.create_model(dinov2.NAME, img_size=42, num_classes=0, **sizes)
+    for weight in exported.parameters():
+        torch.nn.init.normal_(weight)
+    path = tmp_path / "model.onnx"
+    onnx.save(_as_exported(exported.state_dict()), path)
+    loaded = dinov2.load(path, size=42, arguments=sizes)
+    torch.testing.assert_close(loaded.state_dict(), exported.state_dict(), atol=1e-6, rtol=0)
+    larger = dinov2.load(path, size=70, arguments=sizes).get_parameter("pos_embed")
+    ours = exported.get_parameter("pos_embed")
+    assert larger.shape == (1, 1 + 25, 12)
+    # The class token has no place, and the middle of a grid stays where it is.
+    torch.testing.assert_close(larger[:, [0, 1 + 12]], ours[:, [0, 1 + 4]], atol=1e-6, rtol=0)
+
+
+def _as_exported(state: dict[str, torch.Tensor]) -> onnx.ModelProto:
+    """Weights of timm's DINOv2 under the names that an export of Hugging Face's gives them."""
+    names = {
+        "cls_token": "embeddings.cls_token",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection",
+        "attn.proj": "attention.output.dense",
+        "ls1.gamma": "layer_scale1.lambda1",
+        "ls2.gamma": "layer_scale2.lambda1",
+        "blocks": "encoder.layer",
+    }
+    attention = [f"attention.attention.{part}" for part in ("query", "key", "value")]
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if name == "pos_embed":
+            tensors |= {"onnx::Concat_9": tensor[:, :1], "onnx::Reshape_8": tensor[:, 1:]}
+            continue
+        parts = attention if "attn.qkv" in name else ["attn.qkv"]
+        for part, piece in zip(parts, tensor.chunk(len(parts)), strict=True):
+            theirs = name.replace("attn.qkv", part)
+            for ours, other in names.items():
+                theirs = theirs.replace(ours, other)
+            theirs = f"layer{theirs}" if theirs.startswith("norm.") else theirs
+            tensors[f"backbone.{theirs}"] = piece
+    # Matrices are transposed and numbered; what adds their biases keeps these' names.
+    nodes = []
+    for number, name in enumerate([name for name, one in tensors.items() if one.ndim == 2]):
+        matrix, product = f"onnx::MatMul_{number}", f"product_{number}"
+        tensors[matrix] = tensors.pop(name).T
+        bias = name.replace(".weight", ".bias")
+        nodes += [
+            helper.make_node("MatMul", ["input", matrix], [product]),
+            helper.make_node("Add", [bias, product], [f"sum_{number}"]),
+        ]
+    held = [numpy_helper.from_array(one.numpy(), name) for name, one in tensors.items()]
+    into, out = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+        for name in ("input", "sum_0")
+    )
+    return helper.make_model(helper.make_graph(nodes, "exported", into, out, held))
 
 
 def test_the_bytes_of_an_inversion_are_predicted_within_a_fifth(vit: torch.nn.Module) -> None:
