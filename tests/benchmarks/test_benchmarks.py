@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from tests.benchmarks import (
     planning,
     published,
     status,
+    trained,
 )
 from tests.benchmarks.fewest import fewest
 from tests.benchmarks.matrix import Question
@@ -141,6 +143,48 @@ def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -
     fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
     assert not fewer.suffices
     assert min(fewer.self_stir) < convergence.ENOUGH
+
+
+def test_the_steps_without_a_horizon_are_the_first_that_suffice(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    found = trained.by_one_run(layer, DEFAULT, limit=200)
+    for share, needed in zip(trained.SHARES, found.needed, strict=True):
+        assert needed.suffices
+        # Each number of steps as a run of its own.
+        enough = [
+            trained.Run(layer, DEFAULT).suffices(steps, share)
+            for steps in (needed.steps - 1, needed.steps)
+        ]
+        assert enough == [False, True]
+
+
+def test_the_steps_of_a_horizon_are_bracketed(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    ours = trained.by_one_run(layer, DEFAULT, limit=200)
+    found = trained.Horizons(layer, trained.BEFORE, limit=200).converged(ours.needed)
+    for share, needed in zip(trained.SHARES, found.needed, strict=True):
+        assert needed.suffices
+        enough = [
+            trained.Run(layer, replace(trained.BEFORE, iterations=steps)).suffices(steps, share)
+            for steps in (needed.below, needed.steps)
+        ]
+        assert enough == [False, True]
+        assert needed.steps <= max(1.25 * needed.below, needed.below + 1)
+
+
+def test_what_does_not_suffice_is_compared_by_what_it_leaves(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    found = trained.compared(layer, precision="float32", limit=3)
+    assert not any(one.suffices for one in (*found.ours.needed, *found.before.needed))
+    ours, before = (one.needed[0].residual for one in (found.ours, found.before))
+    assert found.ours.needed[0].is_at_most(found.before.needed[0]) == (ours <= before)
+
+
+def _layer(vit: torch.nn.Module) -> trained.Layer:
+    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
+    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    model = models.frozen(vit, images.device)
+    return trained.Layer(model, images, start, layer=2, kind="tokens")
 
 
 def test_an_exported_model_is_the_one_that_was_exported(tmp_path: Path) -> None:
