@@ -1,7 +1,7 @@
 """Vision transformers through timm alone, and images for them, where little is installed."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,11 +60,19 @@ def finetuned(module: nn.Module, *, seed: int) -> nn.Module:
     return moved
 
 
-def frozen(module: nn.Module, device: torch.device) -> FrozenModel:
-    """A copy of the module on a device, as fast as in a job."""
-    half = torch.full((1, 1, 1, 1), 0.5, device=device)
+def frozen(
+    module: nn.Module,
+    device: torch.device,
+    *,
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.5,),
+) -> FrozenModel:
+    """A copy of the module on a device, as fast as in a job; `mean` and `std` are by channel."""
     own = with_patch_projection(copy.deepcopy(module).to(device))
-    return FrozenModel(with_cpu_attention(own), half, half)
+    by_channel = (
+        torch.tensor(values, device=device).reshape(1, -1, 1, 1) for values in (mean, std)
+    )
+    return FrozenModel(with_cpu_attention(own), *by_channel)
 
 
 def depth(module: nn.Module) -> int:

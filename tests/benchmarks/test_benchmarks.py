@@ -5,17 +5,23 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+import timm
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import (
     convergence,
+    dinov2,
     driver,
     gpu,
     limit,
@@ -26,6 +32,7 @@ from tests.benchmarks import (
     planning,
     published,
     status,
+    trained,
 )
 from tests.benchmarks.fewest import fewest
 from tests.benchmarks.matrix import Question
@@ -136,6 +143,105 @@ def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -
     fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
     assert not fewer.suffices
     assert min(fewer.self_stir) < convergence.ENOUGH
+
+
+def test_the_steps_without_a_horizon_are_the_first_that_suffice(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    found = trained.by_one_run(layer, DEFAULT, limit=200)
+    for share, needed in zip(trained.SHARES, found.needed, strict=True):
+        assert needed.suffices
+        # Each number of steps as a run of its own.
+        enough = [
+            trained.Run(layer, DEFAULT).suffices(steps, share)
+            for steps in (needed.steps - 1, needed.steps)
+        ]
+        assert enough == [False, True]
+
+
+def test_the_steps_of_a_horizon_are_bracketed(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    ours = trained.by_one_run(layer, DEFAULT, limit=200)
+    found = trained.Horizons(layer, trained.BEFORE, limit=200).converged(ours.needed)
+    for share, needed in zip(trained.SHARES, found.needed, strict=True):
+        assert needed.suffices
+        enough = [
+            trained.Run(layer, replace(trained.BEFORE, iterations=steps)).suffices(steps, share)
+            for steps in (needed.below, needed.steps)
+        ]
+        assert enough == [False, True]
+        assert needed.steps <= max(1.25 * needed.below, needed.below + 1)
+
+
+def test_what_does_not_suffice_is_compared_by_what_it_leaves(vit: torch.nn.Module) -> None:
+    layer = _layer(vit)
+    found = trained.compared(layer, precision="float32", limit=3)
+    assert not any(one.suffices for one in (*found.ours.needed, *found.before.needed))
+    ours, before = (one.needed[0].residual for one in (found.ours, found.before))
+    assert found.ours.needed[0].is_at_most(found.before.needed[0]) == (ours <= before)
+
+
+def _layer(vit: torch.nn.Module) -> trained.Layer:
+    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
+    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    model = models.frozen(vit, images.device)
+    return trained.Layer(model, images, start, layer=2, kind="tokens")
+
+
+def test_an_exported_model_is_the_one_that_was_exported(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"depth": 2, "embed_dim": 12, "num_heads": 3}
+    exported = timm.create_model(dinov2.NAME, img_size=42, num_classes=0, **sizes)
+    for weight in exported.parameters():
+        torch.nn.init.normal_(weight)
+    path = tmp_path / "model.onnx"
+    onnx.save(_as_exported(exported.state_dict()), path)
+    loaded = dinov2.load(path, size=42, arguments=sizes)
+    torch.testing.assert_close(loaded.state_dict(), exported.state_dict(), atol=1e-6, rtol=0)
+    larger = dinov2.load(path, size=70, arguments=sizes).get_parameter("pos_embed")
+    ours = exported.get_parameter("pos_embed")
+    assert larger.shape == (1, 1 + 25, 12)
+    # The class token has no place, and the middle of a grid stays where it is.
+    torch.testing.assert_close(larger[:, [0, 1 + 12]], ours[:, [0, 1 + 4]], atol=1e-6, rtol=0)
+
+
+def _as_exported(state: dict[str, torch.Tensor]) -> onnx.ModelProto:
+    """Weights of timm's DINOv2 under the names that an export of Hugging Face's gives them."""
+    names = {
+        "cls_token": "embeddings.cls_token",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection",
+        "attn.proj": "attention.output.dense",
+        "ls1.gamma": "layer_scale1.lambda1",
+        "ls2.gamma": "layer_scale2.lambda1",
+        "blocks": "encoder.layer",
+    }
+    attention = [f"attention.attention.{part}" for part in ("query", "key", "value")]
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if name == "pos_embed":
+            tensors |= {"onnx::Concat_9": tensor[:, :1], "onnx::Reshape_8": tensor[:, 1:]}
+            continue
+        parts = attention if "attn.qkv" in name else ["attn.qkv"]
+        for part, piece in zip(parts, tensor.chunk(len(parts)), strict=True):
+            theirs = name.replace("attn.qkv", part)
+            for ours, other in names.items():
+                theirs = theirs.replace(ours, other)
+            theirs = f"layer{theirs}" if theirs.startswith("norm.") else theirs
+            tensors[f"backbone.{theirs}"] = piece
+    # Matrices are transposed and numbered; what adds their biases keeps these' names.
+    nodes = []
+    for number, name in enumerate([name for name, one in tensors.items() if one.ndim == 2]):
+        matrix, product = f"onnx::MatMul_{number}", f"product_{number}"
+        tensors[matrix] = tensors.pop(name).T
+        bias = name.replace(".weight", ".bias")
+        nodes += [
+            helper.make_node("MatMul", ["input", matrix], [product]),
+            helper.make_node("Add", [bias, product], [f"sum_{number}"]),
+        ]
+    held = [numpy_helper.from_array(one.numpy(), name) for name, one in tensors.items()]
+    into, out = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+        for name in ("input", "sum_0")
+    )
+    return helper.make_model(helper.make_graph(nodes, "exported", into, out, held))
 
 
 def test_the_bytes_of_an_inversion_are_predicted_within_a_fifth(vit: torch.nn.Module) -> None:
