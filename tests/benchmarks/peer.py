@@ -126,8 +126,8 @@ class _Runs:
     def take_turns(self, precisions: Sequence[str]) -> None:
         """The public code's pair of a layer, our row of it in each precision; then the next."""
         device = self.question.images.device
-        brief = replace(self.settings, iterations=1)
-        self.peer.pair(*self.pairs[-1], iterations=1)
+        brief = replace(self.settings, iterations=2)
+        self.peer.pair(*self.pairs[-1], iterations=2)
         for precision in precisions:
             self.real = self.question.seen(self.question.images)
             self._row(self.question.layers[-1], brief, precision)

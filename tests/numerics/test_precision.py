@@ -51,7 +51,7 @@ def test_bfloat16_reaches_the_models_products(
     watched = copy.deepcopy(pretrained)
     first = watched.get_submodule("blocks.0.mlp.fc1")
     first.register_forward_hook(lambda *given: seen.add(given[2].dtype))
-    settings = replace(DEFAULT, iterations=1, precision=Precision.BFLOAT16)
+    settings = replace(DEFAULT, iterations=2, precision=Precision.BFLOAT16)
     represent = representation(watched, layer=2)
     found = invert(represent, images=images, start=start, settings=settings)
     assert seen == {torch.bfloat16}
