@@ -48,9 +48,9 @@ class Job(Value):
     """Blocks counted from 1: `all` that each model has, or a list or `1-6` that every one has."""
     representation: Literal["tokens", "token_mean", "cls", "patch_mean"] = "tokens"
     """Of the residual stream after a block: all tokens side by side, their mean, the class token,
-    or the mean of the patch tokens. Equal tokens of one layer make all deeper layers equal, so no
-    layer has an exact invariance of its own in `tokens` beyond what the patch embedding drops: STIR
-    then measures what the layer nearly ignores, at the residual that the inversion got to. The
+    or the mean of the patch tokens. With `tokens`, equal tokens of one layer make all deeper layers
+    equal. No layer then has an exact invariance of its own, beyond what the patch embedding drops,
+    and STIR measures what a layer nearly ignores, at the residual that its inversion reached. The
     others drop most of a layer, and leave it invariances of its own."""
     seeds: Numbers = (0,)
     """One noise start per seed; 0, 1 and 2 with `inversion.preset: paper`."""

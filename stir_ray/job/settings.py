@@ -65,8 +65,9 @@ class InversionChoice(Value):
     takes the 50 steps of the publication's update, with 500 images and seeds 0, 1, 2 where the job
     says nothing else."""
     iterations: Annotated[int, Field(ge=2)] | None = None
-    """Steps at most; 400, or 50 of the preset `paper`. A finished job with a larger number goes on
-    from its stored images where they had taken 400, 800 ... steps."""
+    """Steps at most, 2 or more; 400, or 50 of the preset `paper`. With 2, 4 ... times as many as a
+    finished job had, an inversion goes on from its stored images, if it had taken 400, 800 ...
+    steps; otherwise it begins again."""
     stop_when_converged: bool | None = None
     """End an inversion before `iterations` once it has converged: the centred residual of 95 % of
     its images is at most 0.1, unbiased self-STIR at least 0.99 (with `tokens` in all deeper layers

@@ -5,7 +5,6 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,8 +12,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.notebook.inverting import Inversions, Settings, invert
 from stir_ray.notebook.models import Layers, Model, frozen
 from stir_ray.notebook.viewing import Look, Viewed
-from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
-from stir_ray.stages.reduction.convergence import CRITERION, SELF_STIR
+from stir_ray.numerics.criteria import CONVERGED_DRIFT, CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
+from stir_ray.stages.reduction.convergence import CRITERION
 
 Given = Model | Inversions
 """A model, or inversions of it."""
@@ -102,17 +101,17 @@ def model_of(given: Given) -> FrozenModel:
 def _warn_unless_converged(found: Inversions) -> None:
     if found.is_converged.all():
         return
-    own = np.diagonal(found.own[SELF_STIR])
-    moved = np.abs(found.own[f"{SELF_STIR}_drift"]).max()
-    residual = float(found.residuals.quantile(0.95, "image").max())
-    count = int((~found.is_converged).sum())
+    layers = [
+        layer for layer, good in zip(found.layers, found.is_converged, strict=True) if not good
+    ]
+    residual = float(found.residuals.sel(reference_layer=layers).quantile(0.95, "image").max())
     warnings.warn(
-        f"inversions of {count} of {len(own)} layers did not converge: 95 % of the images have a "
-        f"centred residual of up to {residual:.3f} (expected {CONVERGED_RESIDUAL} or less), "
-        f"self-STIR by {CRITERION} CKA falls to {own.min():.3f} (expected {CONVERGED_SELF_STIR} or "
-        f"more), and STIR changed by up to {moved:.3f} since half the steps. What an inversion "
-        "misses counts as not shared; take more steps: "
-        "settings=InversionSettings(iterations=1600)",
+        f"inversions of {len(layers)} of {len(found.layers)} layers did not converge in "
+        f"{max(found.of_layer[layer].iterations for layer in layers)} steps: 95 % of the images "
+        f"have a centred residual of up to {residual:.3f}. Converged is {CONVERGED_RESIDUAL} or "
+        f"less, self-STIR of {CONVERGED_SELF_STIR} or more by {CRITERION} CKA, and no STIR that "
+        f"changed by more than {CONVERGED_DRIFT} since half the steps. What an inversion misses "
+        "counts as not shared; take more steps: settings=InversionSettings(iterations=1600)",
         NotConverged,
         stacklevel=_frames_to_caller(),
     )

@@ -58,6 +58,9 @@ def controversial(
         far they are from the given ones to each model; `steps` (image), after how many each was
         found. Each says in its attributes what it is.
 
+    With the settings `default` it takes all 400 steps: whether they suffice shows in `same` and
+    `different`.
+
     Raises:
         ValueError: if models, images, layers or settings are not what is expected, saying what is.
         MemoryError: if not even one image fits into memory.

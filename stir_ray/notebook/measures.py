@@ -18,6 +18,7 @@ from stir_ray.notebook.asked import Asked, Given, model_of
 from stir_ray.notebook.inverting import Inversions, Settings
 from stir_ray.notebook.models import Layers
 from stir_ray.notebook.viewing import Viewed
+from stir_ray.numerics.criteria import is_moving
 from stir_ray.stages.reduction.described import METRICS
 
 _Score = Callable[[Inversions, Viewed, str], xr.DataArray]
@@ -108,7 +109,8 @@ def forgetting(
     Returns:
         (reference_layer, target_layer): j and i, of target layers that both models have. In
         [−1, 1]; 0 where nothing is lost. Its coordinate `drift` is the change since half the steps
-        of the inversions: how far a value could still be off.
+        of the inversions: how far a value could still be off; `is_moving` says where that is too
+        much: more than .01, or a third of the value (and .001).
 
     Warns:
         NotConverged: as `stir`.
@@ -145,7 +147,7 @@ def learning(
 
     Returns:
         (reference_layer, target_layer): j and i, of target layers that both models have. In
-        [−1, 1]; 0 where nothing is new. `drift` is as of `forgetting`.
+        [−1, 1]; 0 where nothing is new. `drift` and `is_moving` are as of `forgetting`.
 
     Warns:
         NotConverged: as `stir`.
@@ -185,7 +187,7 @@ def flow(
         `flow`, `flow_control` (of the pretrained model alone) and `flow_beyond_control`, their
         difference: (reference_layer, target_layer), of reference layers that both models have,
         and NaN at target layers that one of them has not.
-        The coordinates `flow_drift` ... are as `drift` of `forgetting`.
+        The coordinates `flow_drift`, `flow_is_moving` ... are as those of `forgetting`.
         Above 0 before the diagonal (target_layer < reference_layer) is compression, behind it
         expansion; the diagonal is 0.
 
@@ -209,9 +211,7 @@ def flow(
     values, drifts = flows(stir_of), flows(drift_of)
     return xr.Dataset(
         {
-            name: _described(one, name, estimator).assign_coords(
-                {f"{name}_drift": drifts[name].drop_attrs()}
-            )
+            name: _with_drift(_described(one, name, estimator), drifts[name], f"{name}_")
             for name, one in values.items()
         }
     )
@@ -259,7 +259,16 @@ def _lost(inverted: Given, other: Given, asked: Asked, estimator: str) -> xr.Dat
         return score(reference, reference, estimator) - score(reference, target, estimator)
 
     # A difference of STIR changes by the difference of the changes.
-    return lost(stir_of).assign_coords(drift=lost(drift_of).drop_attrs())
+    return _with_drift(lost(stir_of), lost(drift_of))
+
+
+def _with_drift(values: xr.DataArray, drift: xr.DataArray, prefix: str = "") -> xr.DataArray:
+    """The values with their drift, and whether they are still moving, as coordinates."""
+    moving = xr.zeros_like(drift, dtype=bool).drop_attrs()
+    moving.values = is_moving(values, drift)
+    return values.assign_coords(
+        {f"{prefix}drift": drift.drop_attrs(), f"{prefix}is_moving": moving}
+    )
 
 
 def _described(values: xr.DataArray, name: str, estimator: str) -> xr.DataArray:

@@ -49,13 +49,15 @@ def stuck(centred_residual: NDArray[np.float64]) -> int:
 
 
 def is_moving(value: ArrayLike, drift: ArrayLike) -> NDArray[np.bool_]:
-    """Whether numbers are still moving: changed since half the steps by more than .01, or a third.
+    """Whether numbers are still moving.
+
+    They are if they changed since half the steps by more than .01, or by a third of their size (and
+    more than .001).
 
     Args:
         value: scores or metrics.
-        drift: their changes since half the steps; NaN, where no earlier look is known, is no
-            movement.
+        drift: their changes since half the steps; where that is NaN nothing says that they rest.
     """
     size, change = np.abs(np.asarray(value, float)), np.abs(np.asarray(drift, float))
     limit = np.clip(size / 3, _LEAST_DRIFT, CONVERGED_DRIFT)
-    return change > limit
+    return ~(change <= limit)

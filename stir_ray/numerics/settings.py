@@ -193,6 +193,10 @@ class InversionSettings:
         restarts = self.restarts_after(taken) and taken <= self.iterations // 2
         return restarts or taken == self.iterations
 
+    def may_end_after(self, taken: int) -> bool:
+        """Whether an inversion that converges ends after so many steps."""
+        return self.stop_when_converged and {taken, taken // 2} <= set(self.looks)
+
     def size_of_step(self, step: int, *, since_restart: int | None = None) -> float:
         """Size of a step, the first one being 0.
 

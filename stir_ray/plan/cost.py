@@ -210,7 +210,9 @@ def _view(question: Question, model: Checkpoint, scale: Scale) -> float:
 
 def _inversion(task: Invert, scale: Scale, steps: float | None) -> Cost:
     own, settings = scale.of(task.reference.kind), task.question.settings
-    steps = settings.iterations if steps is None else min(steps, settings.iterations)
+    if steps is None or not settings.stop_when_converged:
+        steps = settings.iterations
+    steps = min(steps, settings.iterations)
     looks = sum(look <= steps for look in settings.looks)
     # Four more forward passes at every look: of the real images, twice, of the last iterate, of the
     # rounded image; and one for the mean representation.

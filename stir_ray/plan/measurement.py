@@ -27,8 +27,8 @@ class Question:
         predictions: whether classes are predicted by the models that have a classifier.
         metamers: whether inverted images are held against other images.
         halves: random halves of the images that are measured too; 0 for none.
-        pretrained: digest of the pretrained model's weights. The inversions of other models end
-            when its view of them, too, has stopped moving.
+        pretrained: digest of the pretrained model's weights. Whether the inversions of other models
+            have converged depends on its view of them, too.
     """
 
     image_set: str
@@ -48,6 +48,14 @@ class Question:
         if model.depth is None or model.depth >= self.layers[-1]:
             return self.layers
         return tuple(layer for layer in self.layers if layer <= model.depth)
+
+    def with_all_layers_of(self, model: Checkpoint) -> "Question":
+        """The same of all layers of a model, whichever of them a job asks about.
+
+        By these it is decided when an inversion ends, so that it does not depend on `layers`.
+        """
+        layers = self.layers if model.depth is None else tuple(range(1, model.depth + 1))
+        return self if layers == self.layers_of(model) else replace(self, layers=layers)
 
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Part:
         """The record of one inversion: residuals per image."""
@@ -124,13 +132,8 @@ class Question:
             "images": self.image_set,
             "representation": self.representation,
             "inversion": self._settings,
-            **({"stopped_by": self.pretrained} if self._is_stopped(reference) else {}),
+            **({} if reference.weights == self.pretrained else {"judged_by": self.pretrained}),
         }
-
-    def _is_stopped(self, reference: Checkpoint) -> bool:
-        """Whether it depends on the pretrained model's view when the inversion ends."""
-        is_other = reference.weights != self.pretrained
-        return self.settings.stop_when_converged and is_other and bool(self.pretrained)
 
     @cached_property
     def _settings(self) -> Canonical:

@@ -18,9 +18,11 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.numerics.criteria import (
+    CONVERGED_DRIFT,
     CONVERGED_RESIDUAL,
     CONVERGED_SELF_STIR,
     NOT_INVERTED_RESIDUAL,
+    STUCK_RATIO,
 )
 from stir_ray.plan.failed import FailedTask
 from stir_ray.plan.words import counted
@@ -91,38 +93,43 @@ def of_convergence(found: Convergence | None) -> Iterator[str]:
     else:
         yield (
             f"WARNING: {found.inversions - found.converged} of {found.inversions} inversions did "
-            f"not converge in {steps} steps. In the worst of them {reached} "
-            f"({found.residual.where}; {found.self_stir.where}; converged: "
-            f"{CONVERGED_RESIDUAL} and {CONVERGED_SELF_STIR}). What an inversion misses is counted "
-            f"as forgetting or learning."
+            f"not converge in {steps} steps, and what they miss is counted as forgetting or "
+            f"learning. Converged is a centred residual of at most {CONVERGED_RESIDUAL} for 95 % "
+            f"of the images, self-STIR of at least {CONVERGED_SELF_STIR} by {CRITERION} CKA, and "
+            f"no STIR of the model and the pretrained one changed by more than {CONVERGED_DRIFT} "
+            f"since half the steps. Largest residual: {_rounded_up(found.residual.value)} "
+            f"({found.residual.where}); least self-STIR: {_rounded_down(found.self_stir.value)} "
+            f"({found.self_stir.where}).{'' if found.moving else f' {_remedy(found)}'}"
         )
     if found.stuck or found.not_inverted:
         yield (
             f"Images: {found.not_inverted} are not inverted (centred residual above "
-            f"{NOT_INVERTED_RESIDUAL}), {found.stuck} stick far from all others."
+            f"{NOT_INVERTED_RESIDUAL}), {found.stuck} are stuck (centred residual above "
+            f"{CONVERGED_RESIDUAL} and more than {STUCK_RATIO} times the median)."
         )
     yield from _of_drift(found)
 
 
 def _of_drift(found: Convergence) -> Iterator[str]:
-    largest = f"{found.drift.value:.3f} ({found.drift.where})"
     if found.moving:
         yield (
             f"WARNING: {found.moving} of {found.cells} values of learning, forgetting and flow are "
-            "still moving: they changed by more than 0.01, or by a third, since half the steps; "
-            f"the most by {largest}. {_REMEDY}"
+            "still moving: since half the steps they changed by more than 0.01, or by a third of "
+            f"their size; the most by {found.drift.value:.3f} ({found.drift.where}). "
+            f"{_remedy(found)}"
         )
     elif found.cells:
         yield (
             "No value of learning, forgetting or flow is still moving: since half the steps none "
-            f"changed by more than {largest}."
+            f"changed by more than {found.drift.value:.3f} ({found.drift.where})."
         )
 
 
-_REMEDY = (
-    "Take more steps: `--set inversion.iterations=1600`, and where inversions ended before their "
-    "last step `--set inversion.stop_when_converged=false`."
-)
+def _remedy(found: Convergence) -> str:
+    return (
+        f"Take more steps: `--set inversion.iterations={4 * found.iterations[1]}`, and where "
+        "inversions ended before their last step `--set inversion.stop_when_converged=false`."
+    )
 
 
 def _range(least: int, most: int) -> str:

@@ -5,7 +5,8 @@ import math
 from torch import Tensor
 
 from stir_ray.numerics.criteria import CONVERGED_SELF_STIR, residuals_converged
-from stir_ray.plan.measurement import Invert
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import Invert, Question
 from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.seen import InvertedViews, real_seen
 from stir_ray.stages.views import View, drift, scores
@@ -22,20 +23,27 @@ def remaining_drift(
         inverted: the images, now and after half of the steps.
         bench: of the worker.
     """
-    question, reference = task.question, task.reference
     if not residuals_converged(centred_residual.double().cpu().numpy()):
         return math.inf
-    own = real_seen(reference, question, bench), inverted.now(reference, question)
-    layers, representation = question.layers_of(reference), question.representation
-    if not sees_no_difference(*own, layers, task.layer, representation):
+    question = task.question.with_all_layers_of(task.reference)
+    own = (
+        real_seen(task.reference, question, bench),
+        inverted.now(task.reference, question),
+    )
+    layers = question.layers_of(task.reference)
+    if not sees_no_difference(*own, layers, task.layer, question.representation):
         return math.inf
-    return max(
-        largest_change(
-            real_seen(target, question, bench),
-            inverted.now(target, question),
-            inverted.before(target, question),
-        )
-        for target in task.targets
+    return max(_change(target, task.question, inverted, bench) for target in task.targets)
+
+
+def _change(
+    target: Checkpoint, question: Question, inverted: InvertedViews, bench: Workbench
+) -> float:
+    question = question.with_all_layers_of(target)
+    return largest_change(
+        real_seen(target, question, bench),
+        inverted.now(target, question),
+        inverted.before(target, question),
     )
 
 

@@ -29,23 +29,20 @@ def invert_layer(task: Invert, bench: Workbench) -> None:
         # Another job has done it since it was planned.
         bench.meter.note(found=1.0)
         return
-    if len(missing) == len(task.outputs):
-        bench.meter.note(whole=1.0)
     at_hand = task.keep is None and missing.isdisjoint((task.inversion_part, *task.image_parts))
     if at_hand:
         views = InvertedViews.stored(task.image_parts, bench)
     else:
-        search = _search(task, bench)
-        inverted, views = _inverted(task, bench, search)
+        search, stored = _search(task, bench), _stored(task, bench)
+        inverted, views = _inverted(task, bench, search, stored)
         if _missing(task, bench) != missing:
             # Another worker stores the same inversion, perhaps from another kind of device: what
             # it stored stays, and whatever is still missing is made anew to go with that.
             invert_layer(task, bench)
             return
-        bench.meter.note(
-            median_residual=float(inverted.residual.median()),
-            iterations=float(inverted.iterations),
-        )
+        bench.meter.note(median_residual=float(inverted.residual.median()))
+        if stored is None and len(missing) == len(task.outputs):
+            bench.meter.note(whole=1.0, iterations=float(inverted.iterations))
         _store_images(task, bench, inverted, missing, search.settings.precision)
         if task.inversion_part in missing:
             _store_record(task, bench, inverted, search.settings.precision)
@@ -65,7 +62,9 @@ def _search(task: Invert, bench: Workbench) -> Search:
     return Search.of(model, layer=task.layer, kind=kind, settings=settings)
 
 
-def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted, InvertedViews]:
+def _inverted(
+    task: Invert, bench: Workbench, search: Search, stored: Inverted | None
+) -> tuple[Inverted, InvertedViews]:
     question = task.question
     images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
     latest: InvertedViews | None = None
@@ -73,7 +72,10 @@ def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted,
     def drift(found: Inverted) -> float:
         nonlocal latest
         latest = InvertedViews(found.images, found.earlier, bench)
-        return remaining_drift(task, found.centred_residual, latest, bench)
+        changed = remaining_drift(task, found.centred_residual, latest, bench)
+        # Looks are without gradients, and let more images through the model at once.
+        foresee()
+        return changed
 
     def foresee() -> None:
         bench.expect(
@@ -89,15 +91,16 @@ def _inverted(task: Invert, bench: Workbench, search: Search) -> tuple[Inverted,
             starts,
             bench.micro,
             remaining_drift=drift,
-            stored=_stored(task, bench, search),
+            stored=stored,
         )
     if latest is None or latest.images is not found.images:
         latest = InvertedViews(found.images, found.earlier, bench)
     return found, latest
 
 
-def _stored(task: Invert, bench: Workbench, search: Search) -> Inverted | None:
+def _stored(task: Invert, bench: Workbench) -> Inverted | None:
     """What the same search found with fewer steps at most, if it can go on from there."""
+    settings = task.question.settings
     for shorter in task.shorter():
         if not all(
             bench.is_stored(part) for part in (shorter.inversion_part, *shorter.image_parts)
@@ -105,9 +108,9 @@ def _stored(task: Invert, bench: Workbench, search: Search) -> Inverted | None:
             continue
         record = bench.lake.read(INVERSIONS, shorter.inversion_part.id)
         images, earlier = (bench.inverted(part) for part in shorter.image_parts)
-        stored, settings = _of_record(record, images, earlier, bench.device), search.settings
-        is_done = stored.is_settled and settings.stop_when_converged
-        if is_done or settings.continues_from(stored.iterations):
+        stored = _of_record(record, images, earlier, bench.device)
+        has_ended = stored.is_settled and settings.may_end_after(stored.iterations)
+        if has_ended or settings.continues_from(stored.iterations):
             return stored
     return None
 

@@ -25,6 +25,10 @@ from stir_ray.numerics.inversion import (
 from stir_ray.numerics.precision import products_in, resolved
 from stir_ray.numerics.settings import InversionSettings, Precision
 
+_LOOKS_HELD = 3
+"""Looks whose images are there at once: the last, and those that it and later ones are compared
+with."""
+
 
 @dataclass(frozen=True)
 class Inverted:
@@ -116,6 +120,10 @@ class Search:
             earlier[look] = rounded(state.best.images)
             if look // 2 not in earlier:
                 continue
+            to_come = {later // 2 for later in self.settings.looks if later >= look}
+            earlier = {
+                steps: found for steps, found in earlier.items() if steps in {look, *to_come}
+            }
             found = self._measured(images, state, mean, micro, earlier)
             found = replace(found, drift=remaining_drift(found))
             if stops and found.is_settled:
@@ -133,8 +141,10 @@ class Search:
             state = begin(begun[:count], self.settings)
             return self._some(real[:count], state, min(2, self.settings.iterations))
 
-        # When slices are joined their states are there twice, beside images of earlier looks.
-        return footprint(search, after=8 * images[0].nbytes)
+        # The states of all images before a look are there until those after it are joined, beside
+        # the images of some looks.
+        found = footprint(search, after=4 * images[0].nbytes)
+        return found.beside((4 + _LOOKS_HELD) * images.nbytes)
 
     def _some(self, real: Tensor, state: SearchState, until: int) -> SearchState:
         return advance(

@@ -40,7 +40,7 @@ class InvertedViews:
             bench: of the worker.
         """
         self.images, self._earlier, self._bench = images, earlier, bench
-        self._seen: dict[tuple[str, bool], View] = {}
+        self._seen: dict[tuple[str, tuple[int, ...], bool], View] = {}
 
     @classmethod
     def stored(cls, parts: Sequence[Part], bench: Workbench) -> Self:
@@ -59,7 +59,7 @@ class InvertedViews:
     def _look(
         self, target: Checkpoint, question: Question, images: Tensor, *, is_now: bool
     ) -> View:
-        key = target.weights, is_now
+        key = target.weights, question.layers_of(target), is_now
         if key not in self._seen:
             self._seen[key] = seen(target, question, images, self._bench)
         return self._seen[key]
@@ -68,7 +68,7 @@ class InvertedViews:
 def real_seen(checkpoint: Checkpoint, question: Question, bench: Workbench) -> View:
     """How a model sees the real images; computed once and reused."""
     return bench.kept(
-        "real",
+        ("real", question.layers),
         (checkpoint.weights, question),
         lambda: seen(checkpoint, question, bench.image_set(question).images, bench),
     )

@@ -20,7 +20,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import (
-    convergence,
     dinov2,
     driver,
     gpu,
@@ -35,7 +34,6 @@ from tests.benchmarks import (
     trained,
 )
 from tests.benchmarks.fewest import fewest
-from tests.benchmarks.matrix import Question
 
 
 def test_planning_holds_few_tasks() -> None:
@@ -130,19 +128,6 @@ def test_the_limit_is_measured_in_every_layer_and_round(vit: torch.nn.Module) ->
     ]
     # Two more blocks.
     assert measured[1].flops > 2 * measured[0].flops
-
-
-def test_converging_takes_every_layer_past_the_threshold(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
-    model = models.frozen(vit, images.device)
-    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
-    trials = convergence.Trials(Question(model, model, images, start, [1, 3]), "float32")
-    converged = trials.measure("default", DEFAULT, limit=50)
-    assert converged.suffices
-    assert min(converged.self_stir) >= convergence.ENOUGH
-    fewer = trials.measure("default", DEFAULT, limit=converged.iterations - 1)
-    assert not fewer.suffices
-    assert min(fewer.self_stir) < convergence.ENOUGH
 
 
 def test_the_steps_without_a_horizon_are_the_first_that_suffice(vit: torch.nn.Module) -> None:

@@ -58,20 +58,25 @@ def tables_of(job: Job) -> Iterator[list[dict[str, Any]]]:
             yield from (lake.read(schema, part.id).to_pylist() for part in parts)
 
 
+@pytest.mark.parametrize("stops", [True, False], ids=["stops", "takes all"])
 @pytest.mark.parametrize("iterations", [16, 20])
 def test_a_job_with_more_steps_goes_on_from_what_is_stored(
-    tmp_path: Path, taken: Taken, iterations: int
+    tmp_path: Path, taken: Taken, iterations: int, *, stops: bool
 ) -> None:
-    run(job(tmp_path / "lake", 8), serial=True)
+    # Whether or not it may stop, nothing has converged after so few steps.
+    stopping = {"stop_when_converged": stops}
+    run(job(tmp_path / "lake", 8, **stopping), serial=True)
     begun = len(taken)
-    run(job(tmp_path / "lake", iterations), serial=True)
+    run(job(tmp_path / "lake", iterations, **stopping), serial=True)
     if iterations == 16:
         assert {first for first, _ in taken[begun:]} == {8}
     else:
         # Its last look is compared with one after 10 steps, after which nobody looked.
         assert {first for first, _ in taken[begun:]} == {0, 2, 4, 8, 10, 16}
-    run(job(tmp_path / "fresh", iterations), serial=True)
-    continued, at_once = (job(tmp_path / name, iterations) for name in ("lake", "fresh"))
+    run(job(tmp_path / "fresh", iterations, **stopping), serial=True)
+    continued, at_once = (
+        job(tmp_path / name, iterations, **stopping) for name in ("lake", "fresh")
+    )
     assert list(tables_of(continued)) == list(tables_of(at_once))
 
 
@@ -87,6 +92,18 @@ def test_what_converged_takes_no_more_steps(
     taken.clear()
     run(job(tmp_path, 32, stop_when_converged=True), serial=True)
     assert taken == []
+    short, long = (job(tmp_path, count, stop_when_converged=True) for count in (16, 32))
+    assert list(tables_of(short)) == list(tables_of(long))
     run(job(tmp_path, 32), serial=True)
     # From 4 steps, after which a search restarts.
     assert min(taken) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("cap", "taken", "ends"),
+    [(16, 4, True), (16, 2, False), (6, 6, True), (6, 3, False), (12, 6, False), (12, 4, True)],
+)
+def test_an_inversion_ends_where_a_look_has_one_after_half_as_many_steps(
+    cap: int, taken: int, *, ends: bool
+) -> None:
+    assert settings.InversionSettings(iterations=cap).may_end_after(taken) is ends

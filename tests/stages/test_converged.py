@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,15 @@ from torch import Tensor
 
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
+from stir_ray.stages import converged
+from stir_ray.stages.bench.workbench import Workbench
 from stir_ray.stages.converged import largest_change, sees_no_difference
+from stir_ray.stages.ledger.asked import lake_of, look
+from stir_ray.stages.seen import InvertedViews
+from stir_ray.stages.study import read_study
 from stir_ray.stages.views import scores
+from stir_ray.stages.work import WorkerSettings
+from tests.small_job import COUNT, small_job
 
 LAYERS = (2, 3, 5)
 
@@ -90,10 +99,31 @@ def test_images_stick_that_are_far_from_all_others_and_from_converged() -> None:
         (0.012, -0.0039, False),
         (0.0, 0.0009, False),
         (0.0, 0.0011, True),
-        (0.3, float("nan"), False),
+        (0.3, float("nan"), True),
     ],
 )
 def test_a_number_moves_by_more_than_a_hundredth_or_a_third_of_itself(
     value: float, drift: float, *, moving: bool
 ) -> None:
     assert bool(is_moving(value, drift)) is moving
+
+
+def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(converged, "residuals_converged", lambda _: True)
+    monkeypatch.setattr(converged, "sees_no_difference", lambda *_: True)
+    job = small_job(finished)
+    study = read_study(look(job), lake_of(job))
+    task = next(one for one in study.inversions() if one.keep is None and one.layer == 2)
+    few = replace(task, question=replace(task.question, layers=(2,)))
+    bench = Workbench(WorkerSettings(job.lake, "", None, 0.0), threads=1)
+    bench.begin(task.label)
+    found = [
+        converged.remaining_drift(
+            one, torch.zeros(COUNT), InvertedViews.stored(task.image_parts, bench), bench
+        )
+        for one in (task, few)
+    ]
+    assert found[0] == found[1] > 0
+    assert few.inversion_part == task.inversion_part

@@ -71,7 +71,9 @@ def about(
     """
     job = asked.job
     lines = list(of_convergence(reduced.convergence))
-    doubts = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
+    doubts = [
+        line.removeprefix(_WARNING).replace("`", "") for line in lines if line.startswith(_WARNING)
+    ]
     warnings = [
         *(doubt[:1].upper() + doubt[1:] for doubt in doubts),
         *([_ASSUMED] if job.assume_self_stir_one else []),

@@ -47,7 +47,7 @@ _WORDS = (
         f"alike a model finds its own inversions and the originals: 1 is perfect, "
         f"{CONVERGED_SELF_STIR} by {CRITERION} CKA is needed and does not suffice. So every number "
         "also has its drift, its change since half the steps: what changed by more than "
-        f"{CONVERGED_DRIFT}, or by a third, is still moving."
+        f"{CONVERGED_DRIFT}, or by a third of its size, is still moving."
     ),
     (
         "STIR is above 0 for images that share nothing. So it is held against two baselines. "

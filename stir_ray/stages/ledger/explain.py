@@ -101,8 +101,9 @@ def explain(known: Inspected, words: Iterable[str]) -> Explanation:
     comparison = cell.comparison
     inverted = _made_by(comparison, study)
     states = tuple(_states(known, comparison, inverted))
-    wanted = comparison.part, inverted.inversion_part, inverted.images_part
-    pairs = zip(wanted, states, strict=True)
+    wanted = comparison.part, inverted.inversion_part, *inverted.image_parts
+    # Images that are not kept are no part.
+    pairs = zip(wanted, states, strict=False)
     lacks = {part for part, state in pairs if state.state in (MISSING, UNNAMED)}
     return Explanation(
         place=_place(cell, layer),
@@ -140,10 +141,10 @@ def _states(known: Inspected, comparison: Comparison, inverted: Invert) -> Itera
     models = comparison.reference, comparison.target
     yield _state(known.lake, comparison.part, models, promised)
     yield _state(known.lake, inverted.inversion_part, models[:1], promised)
-    if inverted.keep == 0:
+    if not inverted.image_parts:
         yield PartState(IMAGES.name, "", NOT_KEPT)
-    else:
-        yield _state(known.lake, inverted.images_part, models[:1], promised)
+    for part in inverted.image_parts:
+        yield _state(known.lake, part, models[:1], promised)
 
 
 def _state(

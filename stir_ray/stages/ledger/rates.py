@@ -18,7 +18,10 @@ def measured_rate(lake: Lake) -> Rate | None:
 
 
 def mean_steps(lake: Lake) -> float | None:
-    """Steps that an inversion took on average, over all runs of this lake; None if none tells."""
+    """Steps that inversions which could end early took on average; None if no run tells.
+
+    Over all runs of the lake, whatever their models and settings.
+    """
     took = [took for run in all_runs(lake) for took in run.stages.values()]
     inversions = sum(one.inversions for one in took)
     return sum(one.steps for one in took) / inversions if inversions else None

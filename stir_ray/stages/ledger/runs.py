@@ -49,7 +49,7 @@ class Took:
         flops: of those that succeeded and did their whole work: of what another attempt
             or run had done of a task before, this run tells no time.
         flops_seconds: part of `seconds`, of those whose operations are counted.
-        inversions: of those, that tell how many steps they took.
+        inversions: of those, that could end before their last step.
         steps: that these took.
     """
 
@@ -148,7 +148,7 @@ class RunLog:
     def _count(self, task: Task, outcome: Outcome[Task]) -> None:
         self._stages[task.stage].flops_seconds += outcome.seconds
         steps = outcome.measures.get("iterations")
-        if steps:
+        if steps and isinstance(task, Invert) and task.question.settings.stop_when_converged:
             self._stages[task.stage].inversions += 1
             self._stages[task.stage].steps += steps
         self._bundles[task.stage, self._place(task)].add(task, int(steps) if steps else None)

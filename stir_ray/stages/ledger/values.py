@@ -32,7 +32,7 @@ _BETWEEN_0_AND_1 = (
     *("max_statistic_p_all_epochs", "shift_p_all_epochs", "effective_p_all_epochs"),
 )
 _UNBIASED_OR_R = ("_unbiased", "_unbiased_q95", "_r", "pearson", "spearman")
-_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy", "stir_drift", "stir_unbiased_drift")
+_PERHAPS_UNDEFINED = ("test_accuracy", "accuracy", "stir_drift", "stir_unbiased_drift", "drift")
 _NOT_NEGATIVE = (
     "residual",
     "centred_residual",
@@ -74,14 +74,14 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
     if schema in (SIMILARITIES, OTHER_SIMILARITIES) and "_unbiased" in name:
         values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
+    if name.startswith("snr_db") or (schema is INVERSIONS and name == "drift"):
+        # Of equal representations, and of images that are still too unlike the given ones.
+        return values[values != np.inf]
     is_baseline = name.startswith("noise_stir") and _may_have_a_grey_start(table)
     if name.startswith(_PERHAPS_UNDEFINED) or is_baseline or schema in _WITH_UNDEFINED:
         # A reconstruction has no accuracy, a grey start no geometry, and images after half of very
         # few steps no score.
         return values[~np.isnan(values)]
-    if name.startswith("snr_db") or (schema is INVERSIONS and name == "drift"):
-        # Of equal representations, and of images that are still too unlike the given ones.
-        return values[values != np.inf]
     return values
 
 

@@ -102,7 +102,9 @@ def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -
     assert some.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
     text = next(of_convergence(some))
     # Neither is rounded to its better side.
-    assert "centred residual of at most 0.313, self-STIR by unbiased CKA is at least 0.937" in text
+    assert "Largest residual: 0.313 (finetuned epoch 2, layer 5, seed 1)" in text
+    assert "least self-STIR: 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
+    assert "inversion.iterations=1600" in text
     assert text.startswith(f"WARNING: 1 of {some.inversions} inversions did not converge")
 
 
@@ -133,7 +135,9 @@ def test_images_that_are_not_inverted_and_that_stick_are_counted(
     some = found(changed(results, place, not_inverted=7, stuck=2), matrices)
     # It stands there for every model and epoch, and is one inversion.
     assert (some.not_inverted, some.stuck) == (7, 2)
-    assert any("7 are not inverted" in line and "2 stick" in line for line in of_convergence(some))
+    assert any(
+        "7 are not inverted" in line and "2 are stuck" in line for line in of_convergence(some)
+    )
 
 
 def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
