@@ -116,5 +116,5 @@ def test_each_model_costs_what_its_own_blocks_do() -> None:
     inverted = replace(INVERT, reference=other, targets=(other, PRETRAINED))
     assert cost(inverted, both).flops == 7 * (17 * 29 + 9 * 19) + 2 * (view + VIEW)
     back = Compare(QUESTION, other, PRETRAINED, 7)
-    assert cost(back, both).flops == (2 + 2) * VIEW
+    assert cost(back, both).flops == (2 * 2 + 2) * VIEW
     assert cost(back, both).read == cost(COMPARE, SCALE).read * 2 / 5
