@@ -74,7 +74,11 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [7, 3, 7], ["`seeds: [7, 3, 7]`", "7 stands there twice"]),
         ("seeds", [-1], ["seeds", "-1", "0"]),
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
-        ("inversion.start", "grey", ["`inversion.start: grey` is one start for all seeds"]),
+        (
+            "inversion",
+            {"start": "grey", "preset": "paper"},
+            ["`inversion.start: grey` is one start for all seeds"],
+        ),
         ("seedz", 3, ["unknown key `seedz`", "did you mean `seeds`?"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),
         ("images.count", 3, ["`images.count: 3`", "4"]),
@@ -113,7 +117,7 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("keep_images", {"sample": 0}, ["`keep_images.sample: 0`", "greater than 0"]),
         ("representation", "pixels", ["representation", "pixels", "'tokens'", "'patch_mean'"]),
         ("inversion.preset", "papers", ["inversion.preset", "papers", "'default' or 'paper'"]),
-        ("inversion.iterations", 0, ["`inversion.iterations: 0`", "greater than 0"]),
+        ("inversion.iterations", 1, ["`inversion.iterations: 1`", "greater than or equal to 2"]),
         ("inversion.step_size", float("nan"), ["`inversion.step_size: NaN`", "finite"]),
         ("inversion.step_size", float("inf"), ["`inversion.step_size: Infinity`", "finite"]),
         (

@@ -18,7 +18,7 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
 )
-from stir_ray.cli.points import for_each_job, inspected_for, lake_for, rate_for
+from stir_ray.cli.points import for_each_job, inspected_for, lake_for, runs_for
 from stir_ray.cli.shown import show
 from stir_ray.errors import TasksFailed
 from stir_ray.job.files import read_job, read_jobs, schema_text
@@ -38,6 +38,7 @@ from stir_ray.stages.ledger.forecast import (
     forecast_of_all,
     missing_tasks,
 )
+from stir_ray.stages.ledger.rates import mean_steps, measured_rate
 from stir_ray.stages.ledger.status import status_of
 from stir_ray.stages.reduction.reduce import reduce_job
 from workflows import finetune as finetuning
@@ -107,13 +108,14 @@ def _plan_of_all(
     if not as_json:
         print(f"All {len(everyone)} jobs in one run, what they share counted once:")
     terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour, machines)
-    _say_plan(forecast_of_all(everyone), terms, as_json=as_json)
+    found = forecast_of_all(everyone, mean_steps(runs_for(everyone[0].lake)))
+    _say_plan(found, terms, as_json=as_json)
 
 
 def _terms(
     lake: Lake, flops_per_s: float | None, price_per_gpu_hour: float | None, machines: int
 ) -> tables.Terms:
-    rate = Rate(flops_per_s, {}) if flops_per_s else rate_for(lake)
+    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(runs_for(lake))
     return tables.Terms(rate, price_per_gpu_hour, machines)
 
 
@@ -133,7 +135,7 @@ def _plan_of_one(
 ) -> None:
     found = inspected_for(read_job(job, sets or ()))
     terms = _terms(found.lake, flops_per_s, price_per_gpu_hour, machines)
-    _say_plan(forecast(found), terms, as_json=as_json)
+    _say_plan(forecast(found, mean_steps(runs_for(found.lake))), terms, as_json=as_json)
 
 
 def plan(

@@ -16,11 +16,10 @@ from stir_ray.job import Job
 from stir_ray.job.files import read_jobs
 from stir_ray.job.grid import Grid, Point
 from stir_ray.lake.tables import Lake
-from stir_ray.plan.estimate import Rate
 from stir_ray.stages.ledger.asked import lake_of, look
 from stir_ray.stages.ledger.forecast import Inspected, inspected, new_facts
 from stir_ray.stages.ledger.grid import Listed
-from stir_ray.stages.ledger.rates import measured_rate
+from stir_ray.stages.ledger.runs import Run, all_runs
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class _Shared:
         self.facts = new_facts()
 
     @functools.cached_property
-    def rate(self) -> Rate | None:
-        return measured_rate(self.lake)
+    def runs(self) -> Sequence[Run]:
+        return all_runs(self.lake)
 
 
 _SHARED: ContextVar[_Shared | None] = ContextVar("_SHARED", default=None)
@@ -122,10 +121,10 @@ def lake_for(job: Job) -> Lake:
     return shared.lake if shared else lake_of(job)
 
 
-def rate_for(lake: Lake) -> Rate | None:
-    """What earlier runs in a lake achieved; for all jobs of a command, records are read once."""
+def runs_for(lake: Lake) -> Sequence[Run]:
+    """Earlier runs in a lake; for all jobs of a command, records are read once."""
     shared = _SHARED.get()
-    return shared.rate if shared else measured_rate(lake)
+    return shared.runs if shared else all_runs(lake)
 
 
 def inspected_for(job: Job) -> Inspected:

@@ -80,13 +80,11 @@ def test_layers_with_images_above_the_limit_are_doubtful(results: xr.Dataset) ->
     np.testing.assert_array_equal(doubtful, [expected] * len(SHAPE.epochs))
 
 
-def test_layers_are_doubtful_by_their_unbiased_self_stir_at_any_seed(results: xr.Dataset) -> None:
+def test_layers_are_doubtful_that_did_not_converge_at_any_seed(results: xr.Dataset) -> None:
     bad = results.copy(deep=True)
-    bad["unconverged"][:] = 0
-    bad["stir"][:], bad["stir_unbiased"][:] = 0.995, 0.995
+    bad["is_converged"][:] = 1.0
     place = {"model": "finetuned", "direction": "ft|ft", "epoch": 1, "seed": 1}
-    bad["stir_unbiased"].loc[place | {"reference_layer": 3, "target_layer": 3}] = 0.6
-    bad["stir_unbiased"].loc[place | {"reference_layer": 5, "target_layer": 3}] = 0.6
-    bad["stir"].loc[place | {"reference_layer": 2, "target_layer": 2}] = 0.6
+    bad["is_converged"].loc[place | {"reference_layer": 3}] = 0.0
+    bad["is_converged"].loc[place | {"direction": "pt|pt", "reference_layer": 5}] = 0.0
     _, doubtful = doubtful_layers(bad, model="finetuned", side="ft")
     assert np.argwhere(doubtful).tolist() == [[1, SHAPE.layers.index(3)]]

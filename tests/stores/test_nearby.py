@@ -177,7 +177,8 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     models = {task.target.weights for task in tasks} | {study.pretrained.weights}
     reads = {key: times for key, times in traffic.reads.items() if is_read_often(key)}
     assert Counter(key.split("/")[0] for key in reads) == {
-        "parts": LAYERS * SEEDS + 1,  # and the images that were inverted
+        # Inverted images after all steps and after half of them, and those that were inverted.
+        "parts": 2 * LAYERS * SEEDS + 1,
         "checkpoints": len(models),
     }
     assert set(reads.values()) == {1}

@@ -24,7 +24,6 @@ from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.stages.bench.logs import only_warnings
 from stir_ray.stages.compute import Stored
 from stir_ray.stages.ledger.failures import of_inspection
-from stir_ray.stages.ledger.rates import mean_steps
 from stir_ray.stages.ledger.scale import scale_of
 from stir_ray.stages.reduction.tested import evaluations
 from stir_ray.stages.study import read_study, trainings
@@ -183,16 +182,20 @@ def missing_tasks(asked: Asked, lake: Lake) -> Iterator[Task]:
             yield from remaining(tasks, stored)
 
 
-def forecast(inspected: Inspected) -> Forecast:
-    """What a job would do now. Holds no tasks, and makes no ids where nothing is stored."""
-    return forecast_of_all((inspected,))
+def forecast(inspected: Inspected, steps: float | None = None) -> Forecast:
+    """What a job would do now. Holds no tasks, and makes no ids where nothing is stored.
+
+    Args:
+        inspected: the job.
+        steps: as of `Forecast`.
+    """
+    return forecast_of_all((inspected,), steps)
 
 
-def forecast_of_all(everyone: Sequence[Inspected]) -> Forecast:
+def forecast_of_all(everyone: Sequence[Inspected], steps: float | None = None) -> Forecast:
     """What jobs on one lake would do if they were run at once: what they share counts once."""
     stored = Stored(everyone[0].lake)
     scales = [_scale(one, stored) for one in everyone]
-    steps = mean_steps(everyone[0].lake)
     # After all steps, and after half of them.
     of_image = [2 * scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
     stages, read = [], dict[Hashable, int]()

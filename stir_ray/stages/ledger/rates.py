@@ -1,15 +1,14 @@
 """How fast earlier runs were, by the records that they left in the lake."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import CPU, Measured, Rate, rate_of
-from stir_ray.stages.ledger.runs import Run, all_runs
+from stir_ray.stages.ledger.runs import Run
 
 
-def measured_rate(lake: Lake) -> Rate | None:
-    """The rate of the device that a run of this lake used last, over all runs on such devices."""
-    runs = [run for run in all_runs(lake) if any(_work(run))]
+def measured_rate(runs: Sequence[Run]) -> Rate | None:
+    """The rate of the device that the last of some runs used, over all of them on such devices."""
+    runs = [run for run in runs if any(_work(run))]
     if not runs:
         return None
     device = [one.device for one in _work(runs[-1])][-1]
@@ -17,12 +16,12 @@ def measured_rate(lake: Lake) -> Rate | None:
     return rate_of((one for run in on_it for one in _work(run)), device=device, runs=len(on_it))
 
 
-def mean_steps(lake: Lake) -> float | None:
+def mean_steps(runs: Sequence[Run]) -> float | None:
     """Steps that inversions which could end early took on average; None if no run tells.
 
-    Over all runs of the lake, whatever their models and settings.
+    Whatever their models and settings.
     """
-    took = [took for run in all_runs(lake) for took in run.stages.values()]
+    took = [took for run in runs for took in run.stages.values()]
     inversions = sum(one.inversions for one in took)
     return sum(one.steps for one in took) / inversions if inversions else None
 
