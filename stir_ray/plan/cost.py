@@ -16,9 +16,9 @@ _FOOTER_BYTES = {
     "image_sets": 3_500,
     "models": 7_100,
     "trainings": 5_200,
-    "inversions": 3_700,
+    "inversions": 6_600,
     "images": 3_800,
-    "comparisons": 7_800,
+    "comparisons": 9_600,
     "similarities": 7_800,
     "predictions": 4_500,
     "metamers": 5_500,
@@ -28,7 +28,7 @@ _FOOTER_BYTES = {
     "accuracies": 5_400,
     "answers": 3_500,
 }
-_COMPARISON_ROW_BYTES = 100
+_COMPARISON_ROW_BYTES = 116
 _SIMILARITY_ROW_BYTES = 100
 _PREDICTION_ROW_BYTES = 5
 _METAMER_ROW_BYTES = 28
