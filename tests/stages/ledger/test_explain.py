@@ -59,7 +59,7 @@ def test_every_number_is_that_of_the_results(finished: Path) -> None:
         assert found.place == place
         assert found.numbers == row
         assert not found.waits
-        # Scores, residuals and images; of the pretrained model's also those after half of the steps.
+        # Scores, residuals, images; of the pretrained model's also those after half of the steps.
         is_whole = place["direction"].endswith("|pt") or place["epoch"] == 0
         assert [part.state for part in found.parts] == ["right"] * (4 if is_whole else 3)
 
