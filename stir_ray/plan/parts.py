@@ -15,7 +15,7 @@ RECIPES = {
     "inversions": 3,
     "images": 2,
     "comparisons": 2,
-    "similarities": 2,
+    "similarities": 3,
     "predictions": 2,
     "metamers": 2,
     "half_samples": 2,

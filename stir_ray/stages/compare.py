@@ -78,7 +78,7 @@ def _compare_views(
         _store_scores(comparison, inverted, bench)
     for measure, part in zip(question.measures, comparison.similarities, strict=True):
         if part in missing:
-            compare_by(comparison, measure, fooled, bench)
+            compare_by(comparison, measure, inverted, bench)
     if comparison.half_samples and comparison.half_samples in missing:
         store_half_samples(comparison, comparison.half_samples, fooled, bench)
 

@@ -93,16 +93,18 @@ def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
     return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
 
 
-def drift(name: str, real: Tensor, now: Tensor, earlier: Tensor) -> dict[str, float]:
+def drift(
+    name: str, real: Tensor, now: Tensor, earlier: Tensor, *, score: Score = scores
+) -> dict[str, float]:
     """Change of the scores of two Gram matrices since an earlier second one.
 
     NaN if the earlier one has no score: after very few steps images may be too alike.
     """
     try:
-        before = scores(name, real, earlier)
+        before = score(name, real, earlier)
     except ValueError:
         return {f"{name}_drift": math.nan, f"{name}_unbiased_drift": math.nan}
-    return {f"{key}_drift": value - before[key] for key, value in scores(name, real, now).items()}
+    return {f"{key}_drift": value - before[key] for key, value in score(name, real, now).items()}
 
 
 def baselines(

@@ -150,6 +150,8 @@ def _of_measure(
                 **both,
                 **{f"{name}_unbiased": np.asarray(value) - less + np.zeros(len(shape.layers))
                    for name, value in both.items()},
+                "stir_drift": 0.004,
+                "stir_unbiased_drift": 0.004 - less,
                 "chance_stir_q95": 0.25,
                 "chance_stir_unbiased_q95": 0.25 - less,
             },

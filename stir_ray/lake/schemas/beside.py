@@ -13,6 +13,10 @@ _SIMILAR = (
            "is full agreement", "1", "[0, 1]"),
     Column("stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN of measures without it",
                "1", "[-1, 1]"),
+    Column("stir_drift", FLOAT, "change of `stir` since half the steps of the inversion; NaN where "
+           "they had no score then", "1", "[-1, 1]"),
+    Column("stir_unbiased_drift", FLOAT, "the same of `stir_unbiased`; NaN likewise, and of "
+           "measures without it", "1", "[-2, 2]"),
     Column("similarity", FLOAT, "of target and reference on the images themselves",
                "1", "[0, 1]"),
     Column("similarity_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",

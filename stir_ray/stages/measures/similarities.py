@@ -16,30 +16,38 @@ from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison, Question
 from stir_ray.stages.bench.phases import Phase
 from stir_ray.stages.bench.workbench import Workbench
-from stir_ray.stages.seen import real_seen, starts_seen
-from stir_ray.stages.views import View, baselines, scores
+from stir_ray.stages.seen import InvertedViews, real_seen, starts_seen
+from stir_ray.stages.views import baselines, drift, scores
 
 
-def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Workbench) -> None:
+def compare_by(
+    comparison: Comparison, measure: Measure, inverted: InvertedViews, bench: Workbench
+) -> None:
     """Store how alike images and inverted images are to the target by a measure.
 
     Args:
         comparison: of a reference and a target.
         measure: that is stored.
-        fooled: the target's view of the inverted images.
+        inverted: the images, which the target looks at.
         bench: of the worker.
     """
     question, target = comparison.question, comparison.target
+    now, before = inverted.now(target, question), inverted.before(target, question)
     own = _real(comparison.reference, question, measure, bench)
     own_layer = own[question.layers_of(comparison.reference).index(comparison.layer)]
     of_target = _real(target, question, measure, bench)
     chance = _baselines(target, question, comparison.seed, measure, bench)
+
+    def score(name: str, real: Tensor, gram: Tensor) -> dict[str, float]:
+        return _scores(name, measure, real, _prepared(gram, measure))
+
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
-            _scores("stir", measure, real, _prepared(gram, measure))
+            score("stir", real, gram)
+            | drift("stir", real, gram, earlier, score=score)
             | _scores("similarity", measure, real, own_layer)
             | baseline
-            for real, gram, baseline in zip(of_target, fooled, chance, strict=True)
+            for real, gram, earlier, baseline in zip(of_target, now, before, chance, strict=True)
         ]
     table = build(
         SIMILARITIES,
@@ -49,7 +57,7 @@ def compare_by(comparison: Comparison, measure: Measure, fooled: View, bench: Wo
             "reference_layer": comparison.layer,
             "target_layer": list(question.layers_of(target)),
             "seed": comparison.seed,
-            "images": len(fooled[0]),
+            "images": len(now[0]),
             "measure": str(measure.similarity),
             "bandwidth": measure.bandwidth,
             **{name: [row[name] for row in rows] for name in rows[0]},

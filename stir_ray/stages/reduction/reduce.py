@@ -39,7 +39,7 @@ from stir_ray.stages.reduction.side_tables import SideTables
 from stir_ray.stages.reduction.tested import evaluations, ready
 from stir_ray.stages.study import training_history, trainings
 
-_RECIPE = 5
+_RECIPE = 6
 
 
 @dataclass(frozen=True)

@@ -168,3 +168,14 @@ def test_a_job_that_does_not_ask_says_what_it_said_before() -> None:
     said = Asked(small_job("lake"), {}).said
     assert "similarities" not in said
     assert Asked(small_job("lake", similarities=["procrustes"]), {}).said["similarities"]
+
+
+def test_a_broad_kernel_drifts_as_linear_cka_does(asked_job: Job) -> None:
+    place = ["model", "epoch", "direction", "seed", "reference_layer", "target_layer"]
+    rows = read(asked_job, "other_similarities").query("bandwidth == 1000")
+    both = rows.merge(read(asked_job, "results"), on=place, suffixes=("", "_linear"))
+    assert len(both) == PLACES * LAYERS
+    assert both["stir_drift_linear"].abs().max() > 0.01
+    # The kernel is linear up to the fourth power of distances over the bandwidth.
+    for name in ("stir_drift", "stir_unbiased_drift"):
+        np.testing.assert_allclose(both[name], both[f"{name}_linear"], atol=1e-3)
