@@ -121,9 +121,7 @@ class Search:
             if look // 2 not in earlier:
                 continue
             to_come = {later // 2 for later in self.settings.looks if later >= look}
-            earlier = {
-                steps: found for steps, found in earlier.items() if steps in {look, *to_come}
-            }
+            earlier = {steps: seen for steps, seen in earlier.items() if steps in {look, *to_come}}
             found = self._measured(images, state, mean, micro, earlier)
             found = replace(found, drift=remaining_drift(found))
             if stops and found.is_settled:

@@ -32,7 +32,7 @@ class InvertedViews:
     """
 
     def __init__(self, images: Tensor, earlier: Tensor, bench: Workbench) -> None:
-        """Nobody has looked yet.
+        """No model has looked yet.
 
         Args:
             images: the inverted ones.

@@ -71,7 +71,7 @@ def test_a_job_with_more_steps_goes_on_from_what_is_stored(
     if iterations == 16:
         assert {first for first, _ in taken[begun:]} == {8}
     else:
-        # Its last look is compared with one after 10 steps, after which nobody looked.
+        # Its last look is compared with one after 10 steps, which the shorter job did not have.
         assert {first for first, _ in taken[begun:]} == {0, 2, 4, 8, 10, 16}
     run(job(tmp_path / "fresh", iterations, **stopping), serial=True)
     continued, at_once = (

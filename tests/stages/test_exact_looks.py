@@ -19,7 +19,7 @@ PRODUCTS = torch.backends.cuda.matmul
 
 @pytest.fixture(autouse=True)
 def _reduced() -> Iterator[None]:
-    """Somebody has chosen TF32 for all products."""
+    """TF32 is chosen for all products, as a user might."""
     before = PRODUCTS.fp32_precision
     PRODUCTS.fp32_precision = "tf32"
     yield
