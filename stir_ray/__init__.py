@@ -2,7 +2,7 @@
 
 `open_results` reads what a job computed. `stir`, `forgetting`, `learning`, `flow` and
 `cka_divergence` ask the same of any two models at hand, and `invert` inverts one for several such
-questions; `controversial` makes images about which two models disagree: see `stir_ray.notebook`.
+questions; `controversial` makes images about which two models disagree: see `stir_ray.api`.
 The command line is `stir-ray`.
 """
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from stir_ray.version import __version__
 
 if TYPE_CHECKING:
-    from stir_ray.notebook import (
+    from stir_ray.api import (
+        ConvergenceWarning,
         Inversions,
-        NotConverged,
         cka_divergence,
         controversial,
         flow,
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         stir,
     )
     from stir_ray.numerics.settings import InversionSettings
-    from stir_ray.results import open_results
+    from stir_ray.results.dataset import open_results
 
 __all__ = [
+    "ConvergenceWarning",
     "InversionSettings",
     "Inversions",
-    "NotConverged",
     "__version__",
     "cka_divergence",
     "controversial",
@@ -43,7 +43,7 @@ __all__ = [
     "stir",
 ]
 _ELSEWHERE = {
-    "open_results": "stir_ray.results",
+    "open_results": "stir_ray.results.dataset",
     "InversionSettings": "stir_ray.numerics.settings",
 }
 
@@ -52,7 +52,7 @@ def __getattr__(name: str) -> Any:
     """Import on first use: a worker needs no xarray, a reader of results no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ELSEWHERE.get(name, "stir_ray.notebook")), name)
+    return getattr(import_module(_ELSEWHERE.get(name, "stir_ray.api")), name)
 
 
 def __dir__() -> list[str]:

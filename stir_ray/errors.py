@@ -8,11 +8,11 @@
     │   └── LakeError         the lake: cannot be reached, read or written
     ├── MissingPart           3: a part that a task builds on is not in the lake
     ├── CorruptPart           3: a stored part is not what its own seal says
-    │   └── OtherSchema       3: it is whole, but of another table or another version of it
+    │   └── SchemaMismatch       3: it is whole, but of another table or another version of it
     ├── TasksFailed           3: the run ended and some tasks have no part
-    ├── RunStopped            4: too many tasks failed alike, so the run was stopped
-    ├── LakeAway              4: the lake did not answer for minutes; what was computed is kept
-    └── ClusterAway           4: the cluster did not answer for minutes; its job may well go on
+    ├── RunAborted            4: too many tasks failed alike, so the run was stopped
+    ├── StorageUnavailable              4: the lake did not answer for minutes; what was computed is kept
+    └── ClusterUnavailable           4: the cluster did not answer for minutes; its job may well go on
 
 A message says what is wrong, where, what was expected and what to do about it. Each error is built
 from its message alone, so that it survives pickling between a worker and the driver.
@@ -59,7 +59,7 @@ class CorruptPart(StirRayError):
     exit_code = 3
 
 
-class OtherSchema(CorruptPart):
+class SchemaMismatch(CorruptPart):
     """A stored part is whole, but has other columns than its table has now."""
 
 
@@ -69,13 +69,13 @@ class TasksFailed(StirRayError):
     exit_code = 3
 
 
-class RunStopped(StirRayError):
+class RunAborted(StirRayError):
     """The run stopped itself because tasks kept failing in the same way."""
 
     exit_code = 4
 
 
-class LakeAway(StirRayError):
+class StorageUnavailable(StirRayError):
     """The lake, or another place that is read, gave no answer for as long as one may wait for it.
 
     Nothing has to be mended in the job: the same command goes on once the place is back.
@@ -84,7 +84,7 @@ class LakeAway(StirRayError):
     exit_code = 4
 
 
-class ClusterAway(StirRayError):
+class ClusterUnavailable(StirRayError):
     """The cluster that a job was sent to gave no answer for as long as one may wait for it."""
 
     exit_code = 4

@@ -11,17 +11,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from stir_ray.catalog.snapshots import look
 from stir_ray.cli import app
 from stir_ray.job import Job
-from stir_ray.lake.layout import part_key
-from stir_ray.lake.tables import Lake, open_lake
+from stir_ray.lake.keys import part_key
+from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
 from stir_ray.report.page.write import Report, write_report
-from stir_ray.stages import compare, invert
-from stir_ray.stages.bench.workbench import Workbench
-from stir_ray.stages.ledger.asked import look
-from stir_ray.stages.study import read_study
+from stir_ray.worker import compare, invert
+from stir_ray.worker.context import WorkerContext
+from stir_ray.worker.study_reader import read_study
 
 
 def stir_ray(*arguments: object) -> tuple[int, str, str]:
@@ -77,7 +77,7 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
     really_invert, really_compare = invert.invert_layer, compare.compare_models
     ran = Labels()
 
-    def invert_layer(task: Invert, bench: Workbench) -> None:
+    def invert_layer(task: Invert, bench: WorkerContext) -> None:
         ran.append(task.label)
         if broken and is_broken(task) and task.reference.role == "pretrained":
             raise FloatingPointError(f"seed {task.seed} diverged")
@@ -86,7 +86,7 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
         if not idle:
             really_invert(task, bench)
 
-    def compare_models(task: Compare, bench: Workbench) -> None:
+    def compare_models(task: Compare, bench: WorkerContext) -> None:
         ran.append(task.label)
         if not idle:
             really_compare(task, bench)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from stir_ray.job import Job
-from stir_ray.job.files import validated
+from stir_ray.job.loader import validated
 
 ARCHITECTURE: dict[str, Any] = {
     "timm": "vit_tiny_patch16_224",

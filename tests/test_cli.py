@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.job import Architecture, Job
-from stir_ray.job.files import schema_text
+from stir_ray.job.loader import schema_text
 from stir_ray.models.architectures import build
-from stir_ray.stages import inspect as inspections
+from stir_ray.worker import inspect as inspections
 from tests.readme import ROOT
 from tests.small_job import ARCHITECTURE, small_job
 

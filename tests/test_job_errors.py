@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.job.files import read_job
+from stir_ray.job.loader import read_job
 from tests.test_job_files import SMALLEST
 
 ARCHITECTURE = {"timm": "resnet18"}

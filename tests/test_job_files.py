@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.job.files import read_job, read_jobs, schema_text, validated
+from stir_ray.job.loader import read_job, read_jobs, schema_text, validated
 
 JOBS = Path(__file__).parents[1] / "jobs"
 DIGITS = JOBS / "digits.yaml"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.job.axes import label_of
-from stir_ray.job.files import read_job, read_jobs, read_said, schema_text
 from stir_ray.job.grid import MOST_POINTS
-from stir_ray.job.job import LONGEST_NAME, Job
+from stir_ray.job.loader import read_job, read_jobs, read_said, schema_text
+from stir_ray.job.spec import LONGEST_NAME, Job
 from tests.test_job_files import SMALLEST
 
 RATE, OPTIMIZER = "finetuned.train.learning_rate", "finetuned.train.optimizer"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stir_ray.job.files import read_job
-from workflows import shipment
+from stir_ray.job.loader import read_job
+from workflows import packaging
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -41,16 +41,16 @@ def test_it_is_a_job_that_takes_its_cluster_away_with_it(job: dict[str, Any]) ->
 
 def test_its_command_runs_a_job_file_of_the_image(job: dict[str, Any]) -> None:
     *command, path, lake, workers = shlex.split(job["spec"]["entrypoint"])
-    assert command == shlex.split(shipment.command(finetune=False))[:-1]
+    assert command == shlex.split(packaging.command(finetune=False))[:-1]
     said = read_job(path.replace(IN_IMAGE, str(ROOT)), [lake, workers])
-    shipment.check_places(said, shared=False)
+    packaging.check_places(said, shared=False)
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert said.execution.workers == group["maxReplicas"]
 
 
 def test_a_stopped_driver_gets_the_time_that_it_gets_elsewhere(job: dict[str, Any]) -> None:
     environment = yaml.safe_load(job["spec"]["runtimeEnvYAML"])
-    assert environment == {"env_vars": shipment.environment({})}
+    assert environment == {"env_vars": packaging.environment({})}
 
 
 def test_its_ray_is_the_one_that_was_tested_and_asks_for_a_token(job: dict[str, Any]) -> None:

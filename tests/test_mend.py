@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import part_key, result_key
+from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import FAILURES, RESULTS
-from stir_ray.lake.tables import open_lake
 from tests.broken import job_file, lose, stir_ray, study_of, watched, without_figures
 from tests.small_job import small_job
 
@@ -82,7 +82,7 @@ def test_what_a_stopped_run_never_tried_is_told_with_the_command_that_does(
     job = finished_copy()
     tasks, path = lose(job), job_file(job, tmp_path)
     with watched(broken=True) as ran:
-        code, *_ = stir_ray("run", path, "--set", "execution.stop_after_alike=1", "--serial")
+        code, *_ = stir_ray("run", path, "--set", "execution.max_identical_failures=1", "--serial")
     assert (code, len(ran)) == (4, 1)
     *_, last = stir_ray("failures", path)[1].splitlines()
     assert last == f"1 task failed, {tasks - 1} others not tried yet: stir-ray run {path}"
@@ -213,7 +213,7 @@ def test_after_a_training_is_mended_all_that_waited_for_it_is_computed(
         raise RuntimeError("no training today")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.stages.train.train_model", train_model)
+        patch.setattr("stir_ray.worker.train.train_model", train_model)
         assert stir_ray("run", path, *sets, "--serial")[0] == 3
     (failed,) = json.loads(stir_ray("failures", path, *sets, "--json")[1])
     assert failed["label"] == "train finetuned"
@@ -236,7 +236,7 @@ def test_what_the_person_must_mend_is_on_record_too(
 
     again = ["--set", "images.count=7", "--set", "seeds=[0]"]
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.stages.inspect.gather_images", gather_images)
+        patch.setattr("stir_ray.worker.inspect.gather_images", gather_images)
         code, _, error = stir_ray("run", path, *again, "--serial")
     assert (code, "not yours" in error) == (2, True)
     _, said, _ = stir_ray("failures", path, *again)
@@ -257,7 +257,7 @@ def test_a_retry_without_the_pretrained_model_says_what_trains_it(
         raise RuntimeError("no training today")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.stages.train.train_model", train_model)
+        patch.setattr("stir_ray.worker.train.train_model", train_model)
         assert stir_ray("run", path, *sets, "--serial")[0] == 3
     failed = json.loads(stir_ray("failures", path, *sets, "--json")[1])
     (alone,) = (one for one in failed if one["label"] == "train from_scratch")

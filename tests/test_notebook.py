@@ -17,23 +17,23 @@ import xarray as xr
 from torch import Tensor, nn
 
 import stir_ray
+from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import IMAGE_SETS
-from stir_ray.lake.tables import Lake
 from stir_ray.models import checkpoints
-from stir_ray.models.representations import representation
+from stir_ray.models.features import representation
 from stir_ray.numerics.criteria import is_moving
-from stir_ray.numerics.settings import Start
+from stir_ray.numerics.initialization import initialization_of
+from stir_ray.numerics.settings import Initialization
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
-from stir_ray.numerics.starts import start_of
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
-from stir_ray.stages import search
+from stir_ray.worker import layer_inverter
 from tests import oracles
 from tests.broken import study_of
 from tests.small_job import ARCHITECTURE, small_job
 
 IMAGES, SIZE = 7, 16
 BRIEF = stir_ray.InversionSettings(iterations=3)
-unconverged = pytest.mark.filterwarnings("ignore::stir_ray.notebook.NotConverged")
+unconverged = pytest.mark.filterwarnings("ignore::stir_ray.api.ConvergenceWarning")
 
 
 def model(seed: int, **changed: Any) -> nn.Module:
@@ -171,7 +171,7 @@ def test_between_equal_models_nothing_is_lost_learned_or_moved(pt: nn.Module) ->
     asked: dict[str, Any] = {"images": pictures(), "settings": BRIEF}
     pair: dict[str, Any] = {"pretrained": pt, "finetuned": copy.deepcopy(pt)}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stir_ray.NotConverged)
+        warnings.simplefilter("ignore", stir_ray.ConvergenceWarning)
         lost, new = stir_ray.forgetting(**pair, **asked), stir_ray.learning(**pair, **asked)
         flows = stir_ray.flow(**pair, **asked)
     moved = stir_ray.cka_divergence(**pair, images=pictures())
@@ -215,7 +215,9 @@ def test_the_order_of_images_is_irrelevant(pt: nn.Module, ft: nn.Module) -> None
 def test_the_noise_that_stir_is_held_against_is_an_image(pt: nn.Module, ft: nn.Module) -> None:
     chosen: Any = {"layers": [2], "settings": BRIEF}
     noise = stir_ray.stir(inverted_by=pt, seen_by=ft, images=pictures(), **chosen)["noise_stir"]
-    start = start_of(Start.NOISE, images=pictures(), image_ids=range(IMAGES), seed=0)
+    start = initialization_of(
+        Initialization.NOISE, images=pictures(), image_ids=range(IMAGES), seed=0
+    )
     represent = representation(stir_ray.frozen(ft), layer=2, kind="tokens")
     of_images, of_noise = (
         linear_gram(represent(shown).detach()) for shown in (pictures(), start.clamp(0, 1))
@@ -239,13 +241,13 @@ def test_how_many_images_go_through_at_once_is_irrelevant(pt: nn.Module, ft: nn.
 def test_a_model_is_inverted_once_for_several_questions(
     pt: nn.Module, ft: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, counted = search.Search.inverted, []
+    really, counted = layer_inverter.Search.inverted, []
 
-    def counting(self: search.Search, *rest: Any, **named: Any) -> Any:
+    def counting(self: layer_inverter.Search, *rest: Any, **named: Any) -> Any:
         counted.append(self)
         return really(self, *rest, **named)
 
-    monkeypatch.setattr(search.Search, "inverted", counting)
+    monkeypatch.setattr(layer_inverter.Search, "inverted", counting)
     found = stir_ray.invert(pt, images=pictures(), settings=BRIEF)
     stir_ray.stir(inverted_by=found, seen_by=ft)
     stir_ray.forgetting(pretrained=found, finetuned=ft)
@@ -283,7 +285,7 @@ def test_chosen_layers_are_those_of_all(ft: nn.Module, pt: nn.Module) -> None:
 
 def test_inversions_that_do_not_converge_are_warned_of(pt: nn.Module, ft: nn.Module) -> None:
     said = r"of \d of 3 layers did not converge in 3 steps: 95 % .* of up to \d\.\d+"
-    with pytest.warns(stir_ray.NotConverged, match=said) as caught:
+    with pytest.warns(stir_ray.ConvergenceWarning, match=said) as caught:
         found = stir_ray.stir(
             inverted_by=pt, seen_by=ft, images=pictures(), settings=BRIEF, representation="cls"
         )
@@ -475,9 +477,9 @@ def test_mean_and_std_are_the_models_own_unless_given(pt: nn.Module) -> None:
 
 
 def test_the_example_of_the_docstring_runs() -> None:
-    from stir_ray import notebook
+    from stir_ray import api
 
-    blocks = re.findall(r"\n\n((?: {4}.*\n|\n)+)", notebook.__doc__ or "")
+    blocks = re.findall(r"\n\n((?: {4}.*\n|\n)+)", api.__doc__ or "")
     code = "\n".join(line[4:] for line in "".join(blocks).splitlines())
     assert "stir_ray.invert" in code
     found: dict[str, Any] = {}

@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.job import Architecture
-from stir_ray.job.files import read_jobs
-from stir_ray.lake.tables import open_lake
+from stir_ray.job.loader import read_jobs
+from stir_ray.lake.parquet import open_lake
 from stir_ray.models.architectures import build
-from stir_ray.stages.datasets import import_dataset
-from tests.data.archives import SOURCES, described
+from stir_ray.worker.lake_dataset import import_dataset
+from tests.datasets.archives import SOURCES, described
 
 JOBS = Path(__file__).parents[1] / "jobs"
 PAPER = sorted((JOBS / "paper").glob("*.yaml"))

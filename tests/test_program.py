@@ -9,9 +9,9 @@ from tests.small_job import small_job
 
 WAITING = """
 import sys, time
-from stir_ray.stages import inspect
+from stir_ray.worker import inspect
 from workflows import invariance
-from workflows.program import as_program
+from workflows.entrypoint import as_program
 
 def gather_images(*_):
     print("begun", file=sys.stderr, flush=True)

@@ -13,8 +13,8 @@ import torch
 import yaml
 
 from stir_ray.job import Job
-from stir_ray.job.files import validated
-from stir_ray.lake.layout import result_folder
+from stir_ray.job.loader import validated
+from stir_ray.lake.keys import result_folder
 from tests.broken import stir_ray, without_figures
 from tests.readme import Shown, blocks, shown_commands
 from tests.report.synthetic import Shape, synthetic_results

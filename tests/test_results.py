@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stir_ray.results import open_results
+from stir_ray.results.dataset import open_results
 from tests.report.synthetic import CHANCE, Shape, accuracy_under, similarity, synthetic_results
 
 SHAPE = Shape(severities=(2, 5))

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.errors import InputError, JobError
-from stir_ray.job.files import read_jobs, read_said
 from stir_ray.job.grid import Grid
+from stir_ray.job.loader import read_jobs, read_said
 from tests.small_job import ARCHITECTURE, small_job
-from workflows import shipment
+from workflows import packaging
 
 ROOT = Path(__file__).parents[1]
 BUCKET = "s3://bucket/lake"
@@ -46,13 +46,13 @@ def test_the_jobs_that_arrive_are_those_that_were_sent(
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(SAID | changed, allow_unicode=True), encoding="utf-8")
-    shipment.pack(read_said(file, overrides), tmp_path)
-    sent = read_jobs(tmp_path / shipment.JOB_FILE)
+    packaging.pack(read_said(file, overrides), tmp_path)
+    sent = read_jobs(tmp_path / packaging.JOB_FILE)
     assert sent == read_jobs(file, overrides)
 
 
 def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
-    shipment.pack(SAID, tmp_path)
+    packaging.pack(SAID, tmp_path)
     sent = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     code = {
         path.relative_to(ROOT)
@@ -60,14 +60,14 @@ def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
         for kind in ("*.py", "static/*.*")
         for path in ROOT.glob(f"{room}/**/{kind}")
     }
-    assert sent == code | {Path(shipment.JOB_FILE)}
+    assert sent == code | {Path(packaging.JOB_FILE)}
 
 
 @pytest.mark.parametrize("finetune", [True, False])
 def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
     """As far as its job lets it, with the code that was sent and no other."""
-    shipment.pack(SAID | {"lake": "nowhere://bucket"}, tmp_path)
-    line = shipment.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
+    packaging.pack(SAID | {"lake": "nowhere://bucket"}, tmp_path)
+    line = packaging.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     ended = subprocess.run(
         line.split(), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
@@ -84,18 +84,18 @@ def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("lake", ["./lake", "lake", "~/lake", "/data/lake", "file:///data/lake"])
 def test_a_lake_on_one_machine_is_not_sent(lake: str) -> None:
     with pytest.raises(JobError, match=r"s3://BUCKET/PREFIX.*--shared"):
-        shipment.check_places(small_job(lake), shared=False)
+        packaging.check_places(small_job(lake), shared=False)
 
 
 @pytest.mark.parametrize("lake", ["./lake", "~/lake", "memory://lake"])
 def test_no_word_of_a_person_makes_such_a_lake_shared(lake: str) -> None:
     with pytest.raises(JobError, match="--shared"):
-        shipment.check_places(small_job(lake), shared=True)
+        packaging.check_places(small_job(lake), shared=True)
 
 
 @pytest.mark.parametrize("lake", ["/data/lake", "file:///data/lake"])
 def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
-    shipment.check_places(small_job(lake), shared=True)
+    packaging.check_places(small_job(lake), shared=True)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
 )
 def test_a_place_on_the_sending_machine_is_named(key: str, changed: dict[str, Any]) -> None:
     with pytest.raises(JobError, match=rf"`{key}: "):
-        shipment.check_places(small_job(BUCKET, **changed), shared=False)
+        packaging.check_places(small_job(BUCKET, **changed), shared=False)
 
 
 def test_places_that_all_machines_have_are_sent() -> None:
@@ -121,25 +121,25 @@ def test_places_that_all_machines_have_are_sent() -> None:
         "pretrained": CHECKPOINT,
         "finetuned": {"checkpoints": "/data/{epoch}.safetensors", "epochs": [3]},
     }
-    shipment.check_places(small_job(BUCKET, **changed), shared=False)
+    packaging.check_places(small_job(BUCKET, **changed), shared=False)
 
 
 def test_the_store_is_named_to_the_cluster_and_its_keys_are_not() -> None:
     store = {"AWS_ENDPOINT_URL": "https://minio.example.org", "AWS_REGION": "eu-north-1"}
     secret = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
-    sent = shipment.environment({**store, **secret, "RAY_AUTH_TOKEN": "r", "HF_TOKEN": "h"})
+    sent = packaging.environment({**store, **secret, "RAY_AUTH_TOKEN": "r", "HF_TOKEN": "h"})
     assert store.items() <= sent.items()
     assert not set("kstrh") & set(sent.values())
 
 
 def test_an_endpoint_with_a_password_is_not_sent() -> None:
     with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL: a password(?!.*hidden)"):
-        shipment.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
+        packaging.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
 
 
 def test_each_submission_has_an_id_of_its_own_that_tells_the_job() -> None:
     job, other = Grid.of(small_job(BUCKET)), Grid.of(small_job(BUCKET, seeds=[3]))
-    first, second, third = shipment.new_id(job), shipment.new_id(job), shipment.new_id(other)
+    first, second, third = packaging.new_id(job), packaging.new_id(job), packaging.new_id(other)
     assert first != second
     assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]
     assert first.startswith("small-")

@@ -21,9 +21,9 @@ import yaml
 
 from stir_ray.errors import CorruptPart, LakeError
 from stir_ray.job import Job
+from stir_ray.lake.parquet import Lake, encode, open_lake, provenance
 from stir_ray.lake.schemas import MATRICES, RESULTS
-from stir_ray.lake.tables import Lake, encode, open_lake, provenance
-from stir_ray.query import QUERIED, answered, tables_at
+from stir_ray.results.sql import QUERIED, answered, tables_at
 from tests.broken import job_file, stir_ray
 from tests.report.synthetic import Shape, matrices, synthetic_results
 from tests.small_job import small_job

@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stir_ray.catalog.failures import of_inspection, of_task
+from stir_ray.catalog.multi_job import read_studies, record_all, resolve_all, untrained
+from stir_ray.catalog.snapshots import lake_of
+from stir_ray.catalog.stage_runner import AllTasks, Computation, TaskCounts
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.deduplicate import once
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
-from stir_ray.plan.shared import once
-from stir_ray.stages.compute import Computation, Everything, Tally
-from stir_ray.stages.ledger.asked import lake_of
-from stir_ray.stages.ledger.failures import of_inspection, of_task
-from stir_ray.stages.ledger.grid import look_at_all, read_studies, record_all, untrained
-from stir_ray.stages.reduction.tested import evaluations
+from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.results.evaluations import evaluations
+from workflows.entrypoint import as_program
 from workflows.executors import computing
-from workflows.program import as_program
 
 
 @dataclass(frozen=True)
@@ -28,24 +28,24 @@ class Trained:
         untrained: names of the jobs of which some model is not trained.
     """
 
-    tally: Tally
+    tally: TaskCounts
     untrained: tuple[str, ...]
 
 
-def run(job: Job, *, serial: bool = False) -> Tally:
+def run(job: Job, *, serial: bool = False) -> TaskCounts:
     """Train what the lake misses of a job's models; arguments and errors as `invariance.run`."""
     return run_all(Grid.of(job), serial=serial).tally
 
 
 def run_all(grid: Grid, *, serial: bool = False) -> Trained:
     """The same of all jobs of a file, all trainings at once."""
-    everyone, lake = look_at_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, everyone, lake, Everything(), serial=serial) as (computation, _):
+    everyone, lake = resolve_all(grid), lake_of(grid.shared)
+    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as (computation, _):
         train_everything(everyone, lake, computation)
     return Trained(computation.tally, untrained(everyone, lake))
 
 
-def train_everything(everyone: Sequence[Asked], lake: Lake, computation: Computation) -> None:
+def train_everything(everyone: Sequence[ResolvedJob], lake: Lake, computation: Computation) -> None:
     """Inspect images and models, record the jobs, then train: first from random weights."""
     computation.run("inspect", lambda: once(inspections(one.job, one.version) for one in everyone))
     computation.tally.nothing_failed(of_inspection)

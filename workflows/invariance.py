@@ -3,28 +3,28 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from stir_ray.catalog.failures import Unfinished, failed_tasks, unfinished
+from stir_ray.catalog.forecast import missing_tasks
+from stir_ray.catalog.multi_job import Listed, read_studies, resolve_all
+from stir_ray.catalog.retry import Retry
+from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.stage_runner import AllTasks, TaskCounts, Wanted
 from stir_ray.errors import StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
-from stir_ray.plan.failed import Choice, chosen
-from stir_ray.plan.shared import once
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.deduplicate import once
+from stir_ray.plan.failure_filter import FailureFilter, chosen
+from stir_ray.plan.formatting import format_list, pluralize
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
-from stir_ray.plan.words import counted, enumerated
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report
-from stir_ray.stages.bench.profile import StageProfile
-from stir_ray.stages.compute import Everything, Tally, Wanted
-from stir_ray.stages.ledger.asked import lake_of, look
-from stir_ray.stages.ledger.failures import Unfinished, failed_tasks, unfinished
-from stir_ray.stages.ledger.forecast import missing_tasks
-from stir_ray.stages.ledger.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.ledger.retry import Retry
-from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.results.reduce import Reduced
+from stir_ray.worker.profile import StageProfile
+from workflows.entrypoint import as_program
 from workflows.executors import computing
 from workflows.finetune import train_everything
-from workflows.program import as_program
 from workflows.results import everyone_finished, of_each, reduced_and_drawn
 from workflows.robustness import evaluate_everything
 
@@ -41,7 +41,7 @@ class Summary:
         left: tasks of the job that are not done, whichever run tried them last.
     """
 
-    tally: Tally
+    tally: TaskCounts
     reduced: Reduced
     is_analysed: bool
     report: Report
@@ -68,7 +68,7 @@ class Summaries:
         profile: where the time of the workers went, stage by stage.
     """
 
-    tally: Tally
+    tally: TaskCounts
     of_jobs: Mapping[str, Summary]
     errors: Mapping[str, StirRayError]
     profile: Sequence[StageProfile]
@@ -102,8 +102,8 @@ class Summaries:
         incomplete = [name for name, one in self.of_jobs.items() if not one.reduced.is_complete]
         if self.tally.failed or incomplete:
             raise TasksFailed(
-                f"{counted(self.tally.failed, 'task')} failed, {len(incomplete)} of {jobs} jobs "
-                f"are incomplete: {enumerated(incomplete) or 'none'}; "
+                f"{pluralize(self.tally.failed, 'task')} failed, {len(incomplete)} of {jobs} jobs "
+                f"are incomplete: {format_list(incomplete) or 'none'}; "
                 "`stir-ray failures` says why and what to do"
             )
 
@@ -132,7 +132,7 @@ def run(job: Job, *, serial: bool = False) -> Summary:
 
     Raises:
         InputError: if something about job, models, images or lake must be mended first.
-        RunStopped: if too many tasks failed alike.
+        RunAborted: if too many tasks failed alike.
     """
     return run_all(Grid.of(job), serial=serial).of_jobs[job.name]
 
@@ -148,11 +148,11 @@ def run_all(grid: Grid, *, serial: bool = False) -> Summaries:
     Raises:
         StirRayError: as `run`; of a job alone in its file also if it cannot be reduced or drawn.
     """
-    everyone, lake = look_at_all(grid), lake_of(grid.shared)
-    return _compute(grid, everyone, lake, Everything(), serial=serial)
+    everyone, lake = resolve_all(grid), lake_of(grid.shared)
+    return _compute(grid, everyone, lake, AllTasks(), serial=serial)
 
 
-def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
+def retry(job: Job, choice: FailureFilter, *, serial: bool = False) -> Retried | None:
     """Run failed tasks again and what waited for them, reduce and draw; None if none failed.
 
     Args:
@@ -162,7 +162,7 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
 
     Raises:
         InputError: as `run`, or if tasks failed and none of them is chosen.
-        RunStopped: if too many tasks failed alike.
+        RunAborted: if too many tasks failed alike.
     """
     asked, lake = look(job), lake_of(job)
     failed = failed_tasks(missing_tasks(asked, lake), lake)
@@ -174,7 +174,7 @@ def retry(job: Job, choice: Choice, *, serial: bool = False) -> Retried | None:
 
 
 def _compute(
-    grid: Grid, everyone: Sequence[Asked], lake: Lake, wanted: Wanted, *, serial: bool
+    grid: Grid, everyone: Sequence[ResolvedJob], lake: Lake, wanted: Wanted, *, serial: bool
 ) -> Summaries:
     running = computing(grid.shared, everyone, lake, wanted, serial=serial)
     with running as (computation, profile):
@@ -191,7 +191,7 @@ def _compute(
     return Summaries(tally, done, errors, profile.stages)
 
 
-def _finished(asked: Asked, study: Study, lake: Lake, tally: Tally) -> Summary:
+def _finished(asked: ResolvedJob, study: Study, lake: Lake, tally: TaskCounts) -> Summary:
     drawn = reduced_and_drawn(asked, study, lake)
     is_done = drawn.reduced.is_complete and not tally.failed
     left = Unfinished() if is_done else unfinished(missing_tasks(asked, lake), lake)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stir_ray.errors import StirRayError
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.formatting import format_list
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
-from stir_ray.plan.words import enumerated
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.publish import ReducedJob
-from stir_ray.stages.analysis.of_job import analyse_robustness
-from stir_ray.stages.reduction.reduce import Reduced, reduce_job
+from stir_ray.results.analysis.job_analysis import analyse_robustness
+from stir_ray.results.reduce import Reduced, reduce_job
 
 Finished = TypeVar("Finished")
 
@@ -32,7 +32,7 @@ class Drawn:
     report: Report
 
 
-def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> Drawn:
+def reduced_and_drawn(asked: ResolvedJob, study: Study, lake: Lake) -> Drawn:
     """Make results of a job, its analysis if it asks for robustness, page and figures.
 
     Args:
@@ -46,9 +46,9 @@ def reduced_and_drawn(asked: Asked, study: Study, lake: Lake) -> Drawn:
 
 
 def of_each(
-    everyone: Sequence[Asked],
+    everyone: Sequence[ResolvedJob],
     studies: Sequence[Study],
-    finish: Callable[[Asked, Study], Finished],
+    finish: Callable[[ResolvedJob, Study], Finished],
 ) -> tuple[dict[str, Finished], dict[str, StirRayError]]:
     """What `finish` makes of each job, and why not of the others, by name.
 
@@ -82,5 +82,5 @@ def everyone_finished(errors: Mapping[str, StirRayError], jobs: int) -> None:
     for first in errors.values():
         raise type(first)(
             f"{len(errors)} of {jobs} jobs have no results of this run: "
-            f"{enumerated(tuple(errors))}; of the first: {first}"
+            f"{format_list(tuple(errors))}; of the first: {first}"
         )

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stir_ray.catalog.multi_job import Listed, read_studies, resolve_all
+from stir_ray.catalog.snapshots import lake_of
+from stir_ray.catalog.stage_runner import AllTasks, Computation, TaskCounts
 from stir_ray.errors import JobError, StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
-from stir_ray.plan.shared import once
-from stir_ray.stages.compute import Computation, Everything, Tally
-from stir_ray.stages.ledger.asked import lake_of
-from stir_ray.stages.ledger.grid import Listed, look_at_all, read_studies
-from stir_ray.stages.reduction.reduce import Reduced
-from stir_ray.stages.reduction.tested import evaluations, ready
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.deduplicate import once
+from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.results.evaluations import evaluations, ready
+from stir_ray.results.reduce import Reduced
+from workflows.entrypoint import as_program
 from workflows.executors import computing
 from workflows.finetune import train_everything
-from workflows.program import as_program
 from workflows.results import everyone_finished, of_each, reduced_and_drawn
 
 
@@ -30,7 +30,7 @@ class Tested:
         errors: why each of the others was not.
     """
 
-    tally: Tally
+    tally: TaskCounts
     of_jobs: Mapping[str, Reduced]
     errors: Mapping[str, StirRayError]
 
@@ -62,8 +62,8 @@ def run(job: Job, *, serial: bool = False) -> Tested:
 def run_all(grid: Grid, *, serial: bool = False) -> Tested:
     """The same of all jobs of a file, each stage of all of them at once."""
     _all_ask(grid)
-    everyone, lake = look_at_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, everyone, lake, Everything(), serial=serial) as (computation, _):
+    everyone, lake = resolve_all(grid), lake_of(grid.shared)
+    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as (computation, _):
         train_everything(everyone, lake, computation)
         evaluate_everything(everyone, lake, computation)
     studies, reading = read_studies(everyone, lake), Listed(lake)
@@ -73,7 +73,9 @@ def run_all(grid: Grid, *, serial: bool = False) -> Tested:
     return Tested(computation.tally, done, errors)
 
 
-def evaluate_everything(everyone: Sequence[Asked], lake: Lake, computation: Computation) -> None:
+def evaluate_everything(
+    everyone: Sequence[ResolvedJob], lake: Lake, computation: Computation
+) -> None:
     """Test every model that is trained, of the jobs that ask for it."""
     asking = [asked for asked in everyone if asked.job.robustness]
     if asking:

@@ -8,12 +8,12 @@ from typer.core import TyperGroup
 from stir_ray.cli.analyse import analyse
 from stir_ray.cli.compute import finetune, plan, reduce, robustness, run, schema, status
 from stir_ray.cli.datasets import import_data
-from stir_ray.cli.mend import explain, failures, gc, retry, verify
+from stir_ray.cli.maintenance import explain, failures, gc, retry, verify
 from stir_ray.cli.report import report
-from stir_ray.cli.send import submit
 from stir_ray.cli.sql import sql
-from stir_ray.stages.bench.logs import begin_logging
-from workflows.program import interrupt_on_sigterm, one_line
+from stir_ray.cli.submit import submit
+from stir_ray.worker.logs import begin_logging
+from workflows.entrypoint import interrupt_on_sigterm, one_line
 
 
 class Verbs(TyperGroup):

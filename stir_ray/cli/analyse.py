@@ -8,18 +8,18 @@ import pyarrow as pa
 import typer
 
 from stir_ray.cli.arguments import AsJson, Overrides, begun
-from stir_ray.cli.points import for_each_job
-from stir_ray.cli.shown import show
+from stir_ray.cli.console import show
+from stir_ray.cli.each_job import for_each_job
 from stir_ray.errors import InputError
+from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import TableSchema
-from stir_ray.lake.tables import encode, open_lake
 from stir_ray.report.analysis import analysis_json, analysis_table
-from stir_ray.stages.analysis.analyse import Analysis
-from stir_ray.stages.analysis.analyse import analyse as analysis_of
-from stir_ray.stages.analysis.given_curves import given_trajectory
-from stir_ray.stages.analysis.of_job import analyse_job, store_analysis
-from stir_ray.stages.analysis.tables import analysis_tables
-from stir_ray.stages.reduction.reduce import reduce_job
+from stir_ray.results.analysis.analyse import Analysis
+from stir_ray.results.analysis.analyse import analyse as analysis_of
+from stir_ray.results.analysis.analysis_tables import analysis_tables
+from stir_ray.results.analysis.job_analysis import analyse_job, store_analysis
+from stir_ray.results.analysis.user_curves import given_trajectory
+from stir_ray.results.reduce import reduce_job
 
 
 def analyse(  # noqa: PLR0917 - typer makes an option of each

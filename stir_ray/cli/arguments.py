@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from stir_ray.cli.points import lake_for
+from stir_ray.catalog.forecast import InspectedJob, known_to_lake
+from stir_ray.catalog.snapshots import lake_of, resolve_or_restore
+from stir_ray.cli.each_job import lake_for
 from stir_ray.errors import LakeError
 from stir_ray.job import Job
-from stir_ray.job.files import read_job, read_jobs
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
-from stir_ray.stages.ledger.asked import lake_of, recall
-from stir_ray.stages.ledger.forecast import Inspected, known_to_lake
+from stir_ray.job.loader import read_job, read_jobs
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.resolved_job import ResolvedJob
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
 JobFiles = Annotated[
@@ -51,29 +51,29 @@ def words_of(path: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
     return (str(path), *(word for one in sets or () for word in ("--set", one)))
 
 
-def recalled(path: Path, sets: Sequence[str] | None) -> tuple[Asked, Lake]:
+def recalled(path: Path, sets: Sequence[str] | None) -> tuple[ResolvedJob, Lake]:
     """The job of a file and its lake, also where the files that the job reads are gone."""
     job = read_job(path, sets or ())
     lake = lake_for(job)
     return _recalled(job, lake), lake
 
 
-def recalled_all(path: Path, sets: Sequence[str] | None) -> tuple[tuple[Asked, ...], Lake]:
+def recalled_all(path: Path, sets: Sequence[str] | None) -> tuple[tuple[ResolvedJob, ...], Lake]:
     """The same of all jobs of a file."""
     grid = read_jobs(path, sets or ())
     lake = lake_of(grid.shared)
     return tuple(_recalled(job, lake) for job in grid.jobs), lake
 
 
-def _recalled(job: Job, lake: Lake) -> Asked:
-    found = recall(job, lake)
+def _recalled(job: Job, lake: Lake) -> ResolvedJob:
+    found = resolve_or_restore(job, lake)
     for gone in found.lost[:1]:
         more = f" and {len(found.lost) - 1} more" if len(found.lost) > 1 else ""
         print(f"stir-ray: {gone}{more} cannot be read; taken as recorded last", file=sys.stderr)
     return found.asked
 
 
-def begun(path: Path, sets: Sequence[str] | None) -> Inspected:
+def begun(path: Path, sets: Sequence[str] | None) -> InspectedJob:
     """A job of which the lake knows models and images; needs neither torch nor the datasets.
 
     Raises:
@@ -82,7 +82,7 @@ def begun(path: Path, sets: Sequence[str] | None) -> Inspected:
     return started(*recalled(path, sets), path)
 
 
-def started(asked: Asked, lake: Lake, path: Path) -> Inspected:
+def started(asked: ResolvedJob, lake: Lake, path: Path) -> InspectedJob:
     """The same of a job that was looked at; errors as `begun`."""
     known = known_to_lake(asked, lake)
     if known is None:

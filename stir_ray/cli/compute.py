@@ -6,6 +6,16 @@ from pathlib import Path
 
 from rich.console import Group
 
+from stir_ray.catalog.failures import failed_tasks
+from stir_ray.catalog.forecast import (
+    Forecast,
+    InspectedJob,
+    forecast,
+    forecast_of_all,
+    missing_tasks,
+)
+from stir_ray.catalog.rates import mean_steps, measured_rate
+from stir_ray.catalog.status import status_of
 from stir_ray.cli.arguments import (
     AsJson,
     FlopsPerS,
@@ -18,29 +28,19 @@ from stir_ray.cli.arguments import (
     Serial,
     begun,
 )
-from stir_ray.cli.points import for_each_job, inspected_for, lake_for, runs_for
-from stir_ray.cli.shown import show
+from stir_ray.cli.console import show
+from stir_ray.cli.each_job import for_each_job, inspected_for, lake_for, runs_for
 from stir_ray.errors import TasksFailed
-from stir_ray.job.files import read_job, read_jobs, schema_text
-from stir_ray.lake.layout import result_key
+from stir_ray.job.loader import read_job, read_jobs, schema_text
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.lake.tables import Lake
 from stir_ray.plan.estimate import Rate
-from stir_ray.plan.words import enumerated
+from stir_ray.plan.formatting import format_list
 from stir_ray.report import summary, tables
 from stir_ray.report.profile import profile_table
 from stir_ray.report.status import status_json, status_table
-from stir_ray.stages.ledger.failures import failed_tasks
-from stir_ray.stages.ledger.forecast import (
-    Forecast,
-    Inspected,
-    forecast,
-    forecast_of_all,
-    missing_tasks,
-)
-from stir_ray.stages.ledger.rates import mean_steps, measured_rate
-from stir_ray.stages.ledger.status import status_of
-from stir_ray.stages.reduction.reduce import reduce_job
+from stir_ray.results.reduce import reduce_job
 from workflows import finetune as finetuning
 from workflows import invariance
 from workflows import robustness as testing
@@ -74,7 +74,7 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
     done = finetuning.run_all(grid, serial=serial)
     print(f"{done.tally.tasks} tasks ran, {done.tally.failed} failed")
     if done.tally.last_failure:
-        untrained = f"{enumerated(done.untrained)}: " if len(grid.jobs) > 1 else ""
+        untrained = f"{format_list(done.untrained)}: " if len(grid.jobs) > 1 else ""
         raise TasksFailed(f"{untrained}{done.tally.last_failure.message}; run again to retry")
 
 
@@ -97,7 +97,7 @@ def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> 
 
 
 def _plan_of_all(
-    everyone: Sequence[Inspected],
+    everyone: Sequence[InspectedJob],
     *,
     flops_per_s: float | None,
     price_per_gpu_hour: float | None,

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
+from stir_ray.catalog.snapshots import lake_of
 from stir_ray.errors import InputError
 from stir_ray.job import InLake
-from stir_ray.job.files import read_jobs
-from stir_ray.lake.tables import Lake, open_lake
-from stir_ray.stages.ledger.asked import lake_of
+from stir_ray.job.loader import read_jobs
+from stir_ray.lake.parquet import Lake, open_lake
 
 Source = Literal["cifar10", "cifar100", "pets", "eurosat", "folder"]
 
@@ -45,7 +45,7 @@ def import_data(
     Example: stir-ray import-data cifar10 --root ./downloads --lake ./lake
     """
     # Inside the function: torchvision takes seconds to import, and no other verb needs it.
-    from stir_ray.stages.datasets import described, import_dataset
+    from stir_ray.worker.lake_dataset import described, import_dataset
 
     named, opened = _name(name or source), _opened(lake, job)
     opened.objects.check()

@@ -9,16 +9,16 @@ import typer
 from rich.console import Console
 
 from stir_ray.cli.arguments import JobFiles, Overrides, begun
-from stir_ray.cli.points import for_each_job
+from stir_ray.cli.each_job import for_each_job
 from stir_ray.errors import StirRayError
-from stir_ray.job.files import read_jobs
+from stir_ray.job.loader import read_jobs
 from stir_ray.report.page.write import write_report
 from stir_ray.report.publish import Beside, ReducedJob
 from stir_ray.report.publish_several import Shown, write_side_by_side
 from stir_ray.report.published import Chosen, read_published
-from stir_ray.stages.analysis.of_job import analyse_robustness
-from stir_ray.stages.reduction.reduce import reduce_job
-from stir_ray.stages.study import model_card
+from stir_ray.results.analysis.job_analysis import analyse_robustness
+from stir_ray.results.reduce import reduce_job
+from stir_ray.worker.study_reader import model_card
 
 
 def report(

@@ -11,13 +11,13 @@ from typing import Annotated, get_args
 import pyarrow as pa
 import typer
 
+from stir_ray.catalog.snapshots import lake_of
 from stir_ray.cli.arguments import Overrides
-from stir_ray.cli.shown import show, show_wide
+from stir_ray.cli.console import show, show_wide
 from stir_ray.errors import InputError
-from stir_ray.job.files import read_jobs
-from stir_ray.lake.layout import result_folder
-from stir_ray.lake.local import write_whole
-from stir_ray.query import JobTables, answered, tables_at, tables_of
+from stir_ray.job.loader import read_jobs
+from stir_ray.lake.atomic_write import write_whole
+from stir_ray.lake.keys import result_folder
 from stir_ray.report.queried import (
     Format,
     query_content,
@@ -26,7 +26,7 @@ from stir_ray.report.queried import (
     table_list,
     table_list_table,
 )
-from stir_ray.stages.ledger.asked import lake_of
+from stir_ray.results.sql import JobTables, answered, tables_at, tables_of
 
 
 def sql(

@@ -9,8 +9,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
-from stir_ray.errors import RunStopped
-from stir_ray.execution.policy import Failure, FailureClass, describe, retry_delay, spoils_worker
+from stir_ray.errors import RunAborted
+from stir_ray.execution.retry import (
+    Failure,
+    FailureClass,
+    describe,
+    is_fatal_to_worker,
+    retry_delay,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ It may have an attribute `device`, a `str`: the name of what it computes on.
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Item]):
+class TaskResult(Generic[Item]):
     """How a task ended, after its last attempt.
 
     Attributes:
@@ -71,7 +77,7 @@ class Outcome(Generic[Item]):
     device: str = ""
 
 
-class Standing(NamedTuple):
+class WorkerStatus(NamedTuple):
     """How the workers stand at one time.
 
     Attributes:
@@ -91,7 +97,7 @@ class Executor(Protocol):
     Used as a context: workers start with the first task and end with the context.
     """
 
-    def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
+    def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
         """Run every task and yield each outcome once, in the order in which they end.
 
         Tasks are drawn from the iterable as workers become free, so it may be long or lazy. A
@@ -105,7 +111,7 @@ class Executor(Protocol):
         ...
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> WorkerStatus:
         """How its workers stand; may be asked from any thread."""
         ...
 
@@ -140,26 +146,26 @@ class SerialExecutor:
         self._running = 0
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> WorkerStatus:
         """See `Executor.standing`."""
-        return Standing(1, 1, self._running)
+        return WorkerStatus(1, 1, self._running)
 
-    def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
+    def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
         """See `Executor.run`.
 
         Raises:
-            RunStopped: after a failure that leaves this process unfit for any other task.
+            RunAborted: after a failure that leaves this process unfit for any other task.
         """
         for task in tasks:
             outcome = self._outcome(task)
             yield outcome
-            if outcome.failure and spoils_worker(outcome.failure):
-                raise RunStopped(
+            if outcome.failure and is_fatal_to_worker(outcome.failure):
+                raise RunAborted(
                     f"this process cannot go on: {outcome.failure.message}; run again, "
                     "which starts a new one"
                 )
 
-    def _outcome(self, task: Item) -> Outcome[Item]:
+    def _outcome(self, task: Item) -> TaskResult[Item]:
         failures: tuple[Failure, ...] = ()
         while True:
             if self._work is None:
@@ -169,13 +175,13 @@ class SerialExecutor:
             failure, seconds, measures, device = once(self._work, task, attempt)
             self._running = 0
             failures += (failure,) if failure else ()
-            again = failure is not None and not spoils_worker(failure)
+            again = failure is not None and not is_fatal_to_worker(failure)
             delay = retry_delay(failures) if again else None
             if delay is None:
                 node, number = socket.gethostname(), attempt.number
-                return Outcome(task, failure, seconds, node, number, failures, measures, device)
+                return TaskResult(task, failure, seconds, node, number, failures, measures, device)
             if failure:
-                tell_retry(task, failure)
+                log_retry(task, failure)
             time.sleep(delay)
 
     def __enter__(self) -> Self:
@@ -192,15 +198,15 @@ class SerialExecutor:
         self._work = None
 
 
-def tell_retry(task: object, failure: Failure) -> None:
+def log_retry(task: object, failure: Failure) -> None:
     """Log that a task is tried again, and why."""
     label, why = getattr(task, "label", task), failure.failure_class.value
     extra = {"task": str(label), "failure_class": why}
     _log.warning("tried again (%s): %s", why, failure.message, extra=extra)
 
 
-class Tried(NamedTuple):
-    """How one attempt went: as `Outcome`, as far as the worker knows."""
+class AttemptResult(NamedTuple):
+    """How one attempt went: as `TaskResult`, as far as the worker knows."""
 
     failure: Failure | None
     seconds: float
@@ -208,7 +214,7 @@ class Tried(NamedTuple):
     device: str
 
 
-def once(work: Work[Item], task: Item, attempt: Attempt) -> Tried:
+def once(work: Work[Item], task: Item, attempt: Attempt) -> AttemptResult:
     """Do the work once."""
     began = time.monotonic()
     failure, measures = None, {}
@@ -218,4 +224,4 @@ def once(work: Work[Item], task: Item, attempt: Attempt) -> Tried:
         measures = {name: float(value) for name, value in said.items()}
     except Exception as error:  # noqa: BLE001 - whatever a task raises is its outcome
         failure = describe(error)
-    return Tried(failure, time.monotonic() - began, measures, getattr(work, "device", ""))
+    return AttemptResult(failure, time.monotonic() - began, measures, getattr(work, "device", ""))

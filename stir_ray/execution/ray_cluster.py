@@ -19,10 +19,10 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray
 
 from stir_ray.errors import InputError
-from stir_ray.execution.pool import Node
+from stir_ray.execution.worker_pool import Node
 
 
-def nodes_may_come() -> bool:
+def on_cluster() -> bool:
     """Whether this is a cluster, which may grow or replace what it lost."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
@@ -64,7 +64,7 @@ def connect(cores: int | None = None) -> None:
 
 
 def _start(cores: int | None) -> None:
-    if nodes_may_come():
+    if on_cluster():
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
         ray.init(
@@ -79,7 +79,7 @@ def _start(cores: int | None) -> None:
 
 def _not_started(error: Exception) -> str:
     said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    if nodes_may_come():
+    if on_cluster():
         return (
             f"the Ray cluster of RAY_ADDRESS={os.environ['RAY_ADDRESS']} cannot be reached "
             f"({said}); give the head node's address as HOST:6379, or unset RAY_ADDRESS to run on "

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from stir_ray.execution.executor import FOUND, Item, Outcome, Standing, Work, tell_retry
-from stir_ray.execution.nature import Nature
-from stir_ray.execution.pool import Pool
-from stir_ray.execution.ray_workers import Came, Crew, Ended, Worker
-from stir_ray.execution.schedule import Schedule, Trial
+from stir_ray.execution.executor import FOUND, Item, TaskResult, Work, WorkerStatus, log_retry
+from stir_ray.execution.ray_workers import Ended, Worker, WorkerPool, WorkerStarted
+from stir_ray.execution.scheduler import PendingTask, Scheduler
+from stir_ray.execution.task_attributes import TaskAttributes
+from stir_ray.execution.worker_pool import Pool
 
 _log = logging.getLogger(__name__)
 
@@ -19,14 +19,14 @@ class RayExecutor:
     """Long-lived workers that keep their model, fed from a bounded window.
 
     The driver holds tasks and outcomes, never tensors. What becomes of a task is decided by the
-    `Schedule`, what becomes of a worker by the `Crew`; here each is told of the other.
+    `Schedule`, what becomes of a worker by the `WorkerPool`; here each is told of the other.
     """
 
     def __init__(
         self,
         make_worker: Callable[[int], Work],
         pool: Pool | None = None,
-        nature: Nature | None = None,
+        nature: TaskAttributes | None = None,
     ) -> None:
         """Nothing starts before the first task.
 
@@ -35,8 +35,8 @@ class RayExecutor:
             pool: workers and their share of the machine.
             nature: of the tasks. An attempt that passes its time limit costs its worker.
         """
-        self._crew = Crew(make_worker, pool or Pool())
-        self._nature: Nature = nature or Nature()
+        self._crew = WorkerPool(make_worker, pool or Pool())
+        self._nature: TaskAttributes = nature or TaskAttributes()
 
     @property
     def workers(self) -> int:
@@ -44,18 +44,18 @@ class RayExecutor:
         return self._crew.size
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> WorkerStatus:
         """See `Executor.standing`."""
         return self._crew.standing
 
-    def run(self, tasks: Iterable[Item]) -> Iterator[Outcome[Item]]:
+    def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
         """See `Executor.run`.
 
         Raises:
             InputError: if the workers do not fit on this machine.
-            RunStopped: if workers die again and again before they are up.
+            RunAborted: if workers die again and again before they are up.
         """
-        schedule: Schedule[Item, Worker] = Schedule(tasks, self._nature)
+        schedule: Scheduler[Item, Worker] = Scheduler(tasks, self._nature)
         if schedule.is_over():
             return
         self._crew.assemble()
@@ -69,23 +69,23 @@ class RayExecutor:
             # Whoever leaves early leaves nothing running behind which the next run would wait.
             self._crew.stop_work()
 
-    def _give(self, schedule: Schedule[Item, Worker]) -> None:
+    def _give(self, schedule: Scheduler[Item, Worker]) -> None:
         now = time.monotonic()
         while given := schedule.give(now):
             self._call(*given)
         for worker in schedule.stragglers(now):
             # It may have ended while the driver was busy with something else.
-            if not self._crew.has_ended(worker) and (given := schedule.back_up(worker, now)):
+            if not self._crew.has_ended(worker) and (given := schedule.launch_backup(worker, now)):
                 _log.warning("a straggler is tried elsewhere too", extra=_place(worker))
                 self._call(*given)
 
-    def _call(self, worker: Worker, trial: Trial[Item]) -> None:
+    def _call(self, worker: Worker, trial: PendingTask[Item]) -> None:
         self._crew.call(worker, trial.task, trial.attempt)
 
-    def _outcomes(self, schedule: Schedule[Item, Worker]) -> Iterator[Outcome[Item]]:
+    def _outcomes(self, schedule: Scheduler[Item, Worker]) -> Iterator[TaskResult[Item]]:
         for news in self._news(schedule):
             match news:
-                case Came(worker):
+                case WorkerStarted(worker):
                     _log.info("worker came", extra=_place(worker))
                     schedule.add(worker, worker.node)
                 case Ended():
@@ -93,29 +93,31 @@ class RayExecutor:
         for worker in schedule.release_beaten():
             self._crew.replace(worker)
 
-    def _news(self, schedule: Schedule[Item, Worker]) -> Iterator[Came | Ended]:
+    def _news(self, schedule: Scheduler[Item, Worker]) -> Iterator[WorkerStarted | Ended]:
         yield from self._crew.news(until=schedule.changes_at())
         for worker, failure in schedule.overdue(time.monotonic()):
             # It may have ended while the outcome of another was being looked at.
             if not self._crew.has_ended(worker):
-                yield Ended(worker, failure, None, is_fit=False)
+                yield Ended(worker, failure, None, worker_alive=False)
 
-    def _outcome(self, schedule: Schedule[Item, Worker], ended: Ended) -> Iterator[Outcome[Item]]:
+    def _outcome(
+        self, schedule: Scheduler[Item, Worker], ended: Ended
+    ) -> Iterator[TaskResult[Item]]:
         worker, failure, now = ended.worker, ended.failure, time.monotonic()
         seconds = now - schedule.began(worker) if ended.seconds is None else ended.seconds
-        task, is_contested = schedule.doing(worker).task, schedule.is_contested(worker)
-        if ended.is_fit or failure is None:
+        task, has_duplicate = schedule.doing(worker).task, schedule.has_duplicate(worker)
+        if ended.worker_alive or failure is None:
             worked_s = None if ended.measures.get(FOUND) else ended.seconds
             trial = schedule.ended(worker, failure, now, worked_s=worked_s)
         else:
             _log.warning("worker lost: %s", failure.message, extra=_place(worker))
             trial = schedule.lost(worker, failure, now)
             self._crew.replace(worker)
-        if failure and not trial and not is_contested:
-            tell_retry(task, failure)
+        if failure and not trial and not has_duplicate:
+            log_retry(task, failure)
         if trial:
             last = len(trial.failures) if failure else trial.attempt.number
-            yield Outcome(
+            yield TaskResult(
                 trial.task,
                 failure,
                 seconds,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stir_ray.errors import ClusterAway, InputError
+from stir_ray.errors import ClusterUnavailable, InputError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 if (
@@ -97,7 +97,7 @@ class _Client(JobSubmissionClient):
         return super()._do_request(*arguments, timeout=_REQUEST_S, **options)
 
 
-class JobServer:
+class JobClient:
     """The job API of a cluster."""
 
     def __init__(self, address: str) -> None:
@@ -146,17 +146,17 @@ class JobServer:
             raise InputError(f"{self.address} did not take the job: {_reason(error)}") from None
 
     def follow(
-        self, submission_id: str, show: Callable[[str], None], patience_s: float = _PATIENCE_S
+        self, submission_id: str, show: Callable[[str], None], retry_timeout_s: float = _PATIENCE_S
     ) -> Ended:
         """Show what a command writes until it ends.
 
         Args:
             submission_id: of the command.
             show: called with each piece of its output, standard error included.
-            patience_s: for how long a cluster that does not answer is asked again.
+            retry_timeout_s: for how long a cluster that does not answer is asked again.
 
         Raises:
-            ClusterAway: if it does not answer for longer.
+            ClusterUnavailable: if it does not answer for longer.
         """
         log, away_since = _Log(show), None
         while True:
@@ -170,8 +170,8 @@ class JobServer:
                 # A log that goes on is an answer; one that is told again from its beginning is not.
                 if away_since is None or log.shown > shown:
                     away_since = now
-                if now - away_since > patience_s:
-                    raise ClusterAway(
+                if now - away_since > retry_timeout_s:
+                    raise ClusterUnavailable(
                         f"{self.address} gives no answer ({_reason(error)}); job "
                         f"{submission_id} needs none and goes on if its cluster does"
                     ) from None

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Outcome, Standing
-from stir_ray.execution.heartbeat import Heartbeat
+from stir_ray.execution.executor import TaskResult, WorkerStatus
+from stir_ray.execution.periodic_timer import PeriodicTimer
 
 # isort: split
 # After `ray_cluster`, which sets what Ray reads when it is imported.
@@ -24,9 +24,11 @@ DONE = "done"
 
 
 class RayMetrics:
-    """Tells Ray how a stage goes on. See `stages.compute.Watcher`."""
+    """Tells Ray how a stage goes on. See `stages.compute.Callback`."""
 
-    def __init__(self, standing: Callable[[], Standing], interval_s: float = _INTERVAL_S) -> None:
+    def __init__(
+        self, standing: Callable[[], WorkerStatus], interval_s: float = _INTERVAL_S
+    ) -> None:
         """Nothing is told before Ray is up.
 
         Args:
@@ -34,7 +36,7 @@ class RayMetrics:
             interval_s: between two looks at them.
         """
         self._standing = standing
-        self._heartbeat = Heartbeat(interval_s, self._look)
+        self._heartbeat = PeriodicTimer(interval_s, self._look)
 
     def begin(self, stage: str, *, planned: int) -> None:
         """A stage begins."""
@@ -45,7 +47,7 @@ class RayMetrics:
         """A task is in the lake already."""
         self._left -= 1
 
-    def ended(self, outcome: Outcome[Any]) -> None:
+    def ended(self, outcome: TaskResult[Any]) -> None:
         """A task ended, so Ray is up."""
         self._left -= 1
         failure, told = outcome.failure, self._instruments

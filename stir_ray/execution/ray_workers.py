@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from stir_ray.errors import InputError, RunStopped
+from stir_ray.errors import InputError, RunAborted
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Attempt, Measures, Standing, Tried, Work, once
-from stir_ray.execution.policy import Failure, describe, spoils_worker, worker_died
-from stir_ray.execution.pool import Pool, Shares
+from stir_ray.execution.executor import Attempt, AttemptResult, Measures, Work, WorkerStatus, once
+from stir_ray.execution.retry import Failure, describe, is_fatal_to_worker, worker_died
+from stir_ray.execution.worker_pool import Allocation, Pool
 
 # isort: split
 # After `ray_cluster`, which sets what Ray reads when it is imported.
@@ -51,7 +51,7 @@ class _Actor:
         """Its node and its machine. That it answers means that it is up."""
         return ray.get_runtime_context().get_node_id(), socket.gethostname()
 
-    def run(self, call: bytes) -> Tried:
+    def run(self, call: bytes) -> AttemptResult:
         task, attempt = pickle.loads(call)  # noqa: S301 - of our own driver
         if self._is_spoiled:
             # The task behind the one that spoiled this process. The driver takes it back unread.
@@ -60,9 +60,9 @@ class _Actor:
             try:
                 self._work = self._make_worker(self._threads)
             except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
-                return Tried(describe(error), 0.0, {}, "")
+                return AttemptResult(describe(error), 0.0, {}, "")
         tried = once(self._work, task, attempt)
-        self._is_spoiled = tried.failure is not None and spoils_worker(tried.failure)
+        self._is_spoiled = tried.failure is not None and is_fatal_to_worker(tried.failure)
         return tried
 
 
@@ -86,7 +86,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Came:
+class WorkerStarted:
     """A worker is up."""
 
     worker: Worker
@@ -107,11 +107,11 @@ class Ended:
     worker: Worker
     failure: Failure | None
     seconds: float | None
-    is_fit: bool
+    worker_alive: bool
     measures: Measures = field(default_factory=dict)
 
 
-class Crew:
+class WorkerPool:
     """The workers of a pool. Ray never restarts one: they are replaced here.
 
     So there is one place where attempts are counted and classified, and it is not in here either.
@@ -120,7 +120,7 @@ class Crew:
     def __init__(self, make_worker: Callable[[int], Work], pool: Pool) -> None:
         """Nothing starts before `assemble`."""
         self._make_worker, self._pool = make_worker, pool
-        self._shares: Shares | None = None
+        self._shares: Allocation | None = None
         self._started_ray = False
         self.up: list[Worker] = []
         self._starting: dict[ray.ObjectRef, Worker] = {}
@@ -138,9 +138,9 @@ class Crew:
         return len(self.up) + len(self._starting) + len(self._starts_due)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> WorkerStatus:
         """See `Executor.standing`."""
-        return Standing(len(self.up), self.size, len(self._first_calls))
+        return WorkerStatus(len(self.up), self.size, len(self._first_calls))
 
     def assemble(self) -> None:
         """Start the workers that the pool has and the crew has not, and Ray if need be.
@@ -151,7 +151,7 @@ class Crew:
         if self._shares is None:
             self._shares = self._first_shares()
             self._failed_starts, self._alone_since = 0, time.monotonic()
-        elif ray_cluster.nodes_may_come():
+        elif ray_cluster.on_cluster():
             self._shares = self._grown(self._shares)
         while self.size < self._shares.workers:
             self._start(self._shares)
@@ -167,11 +167,11 @@ class Crew:
             self._first_calls[call] = worker
         worker.calls.append(call)
 
-    def news(self, until: float) -> Iterator[Came | Ended]:
+    def news(self, until: float) -> Iterator[WorkerStarted | Ended]:
         """What happened; waits for something to happen, but not for long, nor past a time.
 
         Raises:
-            RunStopped: if workers die again and again before they are up.
+            RunAborted: if workers die again and again before they are up.
         """
         now = time.monotonic()
         self._tend(now)
@@ -218,13 +218,13 @@ class Crew:
                 ray.shutdown()
                 self._started_ray = False
 
-    def _first_shares(self) -> Shares:
+    def _first_shares(self) -> Allocation:
         if not ray.is_initialized():
             ray_cluster.connect()
             self._started_ray = True
         nodes = ray_cluster.nodes()
-        shares = self._pool.shares(nodes, grows=ray_cluster.nodes_may_come())
-        if not ray_cluster.nodes_may_come() and shares.room(nodes) < shares.workers:
+        shares = self._pool.shares(nodes, grows=ray_cluster.on_cluster())
+        if not ray_cluster.on_cluster() and shares.room(nodes) < shares.workers:
             # Without room a worker would be waited for for ever.
             raise InputError(
                 f"`execution`: {shares.workers} workers with {shares} each do not fit; "
@@ -232,7 +232,7 @@ class Crew:
             )
         return shares
 
-    def _grown(self, shares: Shares) -> Shares:
+    def _grown(self, shares: Allocation) -> Allocation:
         """The shares with as many workers as there is room for now, never fewer."""
         pool = replace(self._pool, threads=shares.threads)
         now = pool.shares(ray_cluster.nodes(), grows=True)
@@ -240,7 +240,7 @@ class Crew:
         workers = now.workers if now.gpus == shares.gpus else 0
         return shares._replace(workers=max(shares.workers, workers))
 
-    def _start(self, shares: Shares, *, elsewhere_than: str = "") -> None:
+    def _start(self, shares: Allocation, *, elsewhere_than: str = "") -> None:
         options: dict[str, Any] = {"num_cpus": shares.threads, "num_gpus": shares.gpus}
         if elsewhere_than:
             other = NotIn(elsewhere_than)
@@ -276,7 +276,7 @@ class Crew:
         for node in before.keys() - self._hosts.keys():
             _log.warning("node lost", extra={"host": before[node], "node": node})
 
-    def _came(self, ref: ray.ObjectRef) -> Iterator[Came]:
+    def _came(self, ref: ray.ObjectRef) -> Iterator[WorkerStarted]:
         worker = self._starting.pop(ref)
         try:
             worker.node, worker.host = ray.get(ref)
@@ -286,7 +286,7 @@ class Crew:
             return
         self.up.append(worker)
         self._failed_starts, self._has_warned = 0, False
-        yield Came(worker)
+        yield WorkerStarted(worker)
 
     def _start_failed(self, error: RayError) -> None:
         now = time.monotonic()
@@ -296,7 +296,7 @@ class Crew:
             # An actor's death ends with its cause; what ends a process from outside begins with it.
             place = -1 if isinstance(error, RayActorError) else 0
             reason = str(error).strip().splitlines()[place].strip()
-            raise RunStopped(
+            raise RunAborted(
                 f"no worker comes up: {self._failed_starts} died while starting, the last one of "
                 f"`{reason}`; see that the nodes have the same code and packages as the driver"
             )
@@ -311,10 +311,10 @@ class Crew:
             failure, seconds, measures, device = ray.get(ref)
         except RayTaskError as error:
             # Raised outside the task's own code: its arguments or result could not be pickled.
-            failure, seconds, measures, device = Tried(describe(error), 0.0, {}, "")
+            failure, seconds, measures, device = AttemptResult(describe(error), 0.0, {}, "")
         except RayError as error:
             # A dead or unreachable actor, a lost object, a node out of memory: all the same to us.
-            return Ended(worker, worker_died(error), None, is_fit=False)
-        is_fit = failure is None or not spoils_worker(failure)
+            return Ended(worker, worker_died(error), None, worker_alive=False)
+        worker_alive = failure is None or not is_fatal_to_worker(failure)
         worker.device = device or worker.device
-        return Ended(worker, failure, seconds, is_fit, measures)
+        return Ended(worker, failure, seconds, worker_alive, measures)

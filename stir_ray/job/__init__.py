@@ -4,7 +4,7 @@ Parameters live here; the command line has verbs. Secrets never stand in a job f
 the machine's environment or role.
 """
 
-from stir_ray.job.data import (
+from stir_ray.job.images import (
     UNPACKED,
     Cifar10,
     Cifar100,
@@ -17,7 +17,6 @@ from stir_ray.job.data import (
     Published,
     Selection,
 )
-from stir_ray.job.job import Job
 from stir_ray.job.models import (
     Architecture,
     CheckpointFinetuning,
@@ -33,6 +32,7 @@ from stir_ray.job.models import (
 )
 from stir_ray.job.robustness import Released, Robustness
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
+from stir_ray.job.spec import Job
 
 __all__ = [
     "UNPACKED",

@@ -9,7 +9,7 @@ from typing import Any
 
 from stir_ray.errors import JobError
 from stir_ray.identity import content_id
-from stir_ray.secrets import without_secrets
+from stir_ray.redaction import without_secrets
 
 _SHARED = ("name", "lake", "execution", "schema_version", "grid")
 """Keys that all jobs of a file have in common; each job gets its name from its values."""

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stir_ray.secrets import secret_in
+from stir_ray.redaction import secret_in
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]*$"
 """A name that can be that of a folder anywhere."""

@@ -13,7 +13,7 @@ from stir_ray.errors import JobError
 from stir_ray.identity import content_id
 from stir_ray.job.axes import Axis, AxisValue, axes_of
 from stir_ray.job.grammar import Value
-from stir_ray.job.job import LONGEST_NAME, Job
+from stir_ray.job.spec import LONGEST_NAME, Job
 
 GRID = "grid"
 MOST_POINTS = 10_000

@@ -13,8 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from stir_ray.job.data import Data
 from stir_ray.job.grammar import Argument, Numbers, Place, Value, by_key, word_or
+from stir_ray.job.images import Data
 
 _NOT_ARCHITECTURE = {
     "cache_dir",

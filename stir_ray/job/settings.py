@@ -17,13 +17,13 @@ from stir_ray.job.grammar import LayerNumbers, Value, word_or
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
+    Initialization,
     InversionSettings,
+    Optimizer,
     Parameterisation,
     Precision,
-    Prior,
+    Regularizer,
     Schedule,
-    Start,
-    Update,
 )
 
 
@@ -51,10 +51,10 @@ class PriorChoice(Value):
     """6 leaves pixels alone that are not near black or white."""
     blur: Blur | None = None
 
-    def settings(self) -> Prior:
+    def settings(self) -> Regularizer:
         """For the inversion."""
         blur = {"blur_sigma": self.blur.sigma, "blur_every": self.blur.every} if self.blur else {}
-        return Prior(self.total_variation, self.norm, self.norm_order, **blur)
+        return Regularizer(self.total_variation, self.norm, self.norm_order, **blur)
 
 
 class InversionChoice(Value):
@@ -74,7 +74,7 @@ class InversionChoice(Value):
     too), and no STIR of its own model and of the pretrained one has changed by more than 0.005
     since half the steps. True of the default; other schedules than `harmonic` cannot."""
     step_size: PositiveFloat | None = None
-    update: Update | None = None
+    update: Optimizer | None = None
     schedule: Schedule | None = None
     """Of the step size: `harmonic`, which allows an inversion to stop and to go on; `constant`; or
     `cosine`, to 0 at the last step."""
@@ -85,7 +85,7 @@ class InversionChoice(Value):
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
     `auto`: bfloat16 on a GPU that has units for it, else float32. Whatever is measured of the
     images found is of float32 products."""
-    start: Start = Start.NOISE
+    start: Initialization = Initialization.NOISE
     """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all
     seeds; or `other_image` of the set, drawn by seed."""
     parameterisation: Parameterisation = Parameterisation.PIXELS
@@ -182,11 +182,11 @@ class Execution(Value):
     """GPUs of each, where there are GPUs: 1, a fraction to share one, or 0 to use the CPU."""
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""
-    stop_after_alike: PositiveInt = 5
+    max_identical_failures: PositiveInt = 5
     """If as many tasks of a stage as this end first and all fail alike, the run stops itself."""
     time_limits_s: TimeLimits = TimeLimits()
     """Per stage; a task that takes longer is killed and tried once more on another node."""
-    storage_patience_s: NonNegativeFloat = 300
+    storage_retry_s: NonNegativeFloat = 300
     """How long a lake that gives no answer is asked again before a task, or the run, gives up."""
     cache_gb: NonNegativeFloat = 50
     """10⁹ bytes on each machine's disk for copies of what its workers read often from a lake far

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, PositiveFloat, Tag
 
 from stir_ray.job.grammar import Value, word_or
-from stir_ray.numerics.measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Measure, Similarity
 
 
 class RbfCka(Value):

@@ -8,37 +8,37 @@ from fsspec.utils import get_protocol
 
 from stir_ray.errors import CorruptPart, LakeError
 from stir_ray.identity import ID_DIGITS, bytes_digest
-from stir_ray.lake.connection import S3, connect, fetch, look
-from stir_ray.lake.nearby import Nearby, file_key
-from stir_ray.lake.patience import PATIENCE_S, Errand
-from stir_ray.secrets import without_secrets
+from stir_ray.lake.disk_cache import DiskCache, file_key
+from stir_ray.lake.filesystem import S3, connect, fetch, look
+from stir_ray.lake.waiting import PATIENCE_S, Request
+from stir_ray.redaction import without_secrets
 
 _T = TypeVar("_T")
 
 
-def read_file(url: str, patience_s: float = PATIENCE_S, *, cache_bytes: int = 0) -> bytes:
+def read_file(url: str, retry_timeout_s: float = PATIENCE_S, *, cache_bytes: int = 0) -> bytes:
     """The bytes of the file at a path or URL.
 
     Args:
         url: where it is.
-        patience_s: for how long a place in trouble is asked again.
+        retry_timeout_s: for how long a place in trouble is asked again.
         cache_bytes: of copies on this machine's disk; 0 for none. Only of files on S3, which tells
             for certain whether a file is still the one that was copied.
 
     Raises:
         FileNotFoundError: if there is none.
         LakeError: if a person must mend something before it can be read.
-        LakeAway: if the place it lies at was in trouble for longer than the patience.
+        StorageUnavailable: if the place it lies at was in trouble for longer than the patience.
     """
     if not cache_bytes or get_protocol(url) not in S3:
-        return _ask(url, patience_s, fetch)
-    version = file_version(url, patience_s)
+        return _ask(url, retry_timeout_s, fetch)
+    version = file_version(url, retry_timeout_s)
 
     def from_store() -> tuple[bytes, bytes]:
-        content = _ask(url, patience_s, fetch)
+        content = _ask(url, retry_timeout_s, fetch)
         return _digest(content) + content, content
 
-    return Nearby("", cache_bytes).read(file_key(url, version), from_store, _undamaged)
+    return DiskCache("", cache_bytes).read(file_key(url, version), from_store, _undamaged)
 
 
 def _digest(content: bytes | memoryview) -> bytes:
@@ -53,13 +53,13 @@ def _undamaged(kept: bytes) -> bytes:
     return content
 
 
-def file_version(url: str, patience_s: float = PATIENCE_S) -> str:
+def file_version(url: str, retry_timeout_s: float = PATIENCE_S) -> str:
     """What changes when the file or folder at a path or URL does; found without reading it.
 
     Raises:
-        FileNotFoundError, LakeError, LakeAway: as `read_file`.
+        FileNotFoundError, LakeError, StorageUnavailable: as `read_file`.
     """
-    return _ask(url, patience_s, _version)
+    return _ask(url, retry_timeout_s, _version)
 
 
 def _version(files: Any, path: str) -> str:
@@ -77,11 +77,13 @@ def _stamps(info: Mapping[str, Any]) -> str:
     return " ".join(str(stamp) for stamp in stamps if stamp is not None)
 
 
-def _ask(url: str, patience_s: float, request: Callable[[Any, str], _T]) -> _T:
+def _ask(url: str, retry_timeout_s: float, request: Callable[[Any, str], _T]) -> _T:
     place = without_secrets(url)
     try:
         connection = connect(get_protocol(url))
     except LakeError as error:
         raise LakeError(f"{place}: {error}") from None
     path = strip_protocol(url)
-    return connection.ask(Errand(place, "read it", patience_s), lambda files: request(files, path))
+    return connection.ask(
+        Request(place, "read it", retry_timeout_s), lambda files: request(files, path)
+    )

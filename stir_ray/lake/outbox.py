@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from stir_ray.lake.local import is_draft, machine_folder, write_whole
+from stir_ray.lake.atomic_write import cache_dir, is_draft, write_whole
 
 FOLDER_VARIABLE = "STIR_RAY_OUTBOX"
 """Environment variable naming the folder of all outboxes; without it, the user's cache folder."""
@@ -15,7 +15,7 @@ class Outbox:
 
     def __init__(self, lake_url: str) -> None:
         """Nothing is written before something has to be kept."""
-        self.folder = machine_folder("outbox", FOLDER_VARIABLE, lake_url)
+        self.folder = cache_dir("outbox", FOLDER_VARIABLE, lake_url)
 
     def keep(self, key: str, content: bytes) -> bool:
         """Keep an object, readable by this user alone; False if this disk does not take it."""

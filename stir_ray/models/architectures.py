@@ -12,12 +12,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
-from stir_ray.models.patches import with_patch_projection
-from stir_ray.models.randomness import drawn_from
+from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.models.rng import seeded_rng
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelSummary:
     """What a model is, before any image is computed with it.
 
     Attributes:
@@ -48,7 +48,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
         ModelError: if timm has no such model, refuses the arguments, or gives no block outputs.
     """
     arguments: dict[str, Any] = dict(architecture.arguments)
-    with drawn_from(seed):
+    with seeded_rng(seed):
         try:
             model = timm.create_model(
                 architecture.timm, pretrained=False, num_classes=classes, **arguments
@@ -63,7 +63,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
     return with_patch_projection(model)
 
 
-def describe(architecture: Architecture) -> Card:
+def describe(architecture: Architecture) -> ModelSummary:
     """The card of a model, found on torch's meta device: no weights, no arithmetic.
 
     Raises:
@@ -87,7 +87,7 @@ def describe(architecture: Architecture) -> Card:
             f"`{architecture.timm}` with {architecture.arguments} gives no block outputs: {reason}"
         ) from error
     counted = [_flops(model, image, block) for block in range(1, len(blocks) + 1)]
-    return Card(
+    return ModelSummary(
         depth=len(blocks),
         input_shape=shape,
         has_class_token=getattr(model, "cls_token", None) is not None,

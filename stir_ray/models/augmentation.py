@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from stir_ray.identity import derive_seed
-from stir_ray.models.randomness import drawn_from, reseed
+from stir_ray.models.rng import reseed, seeded_rng
 
 _PADDING = 8
 """Images are padded by this part of their side: 4 pixels of CIFAR's 32, as is usual there."""
@@ -32,7 +32,7 @@ def augmented(images: Tensor, places: Sequence[int], *, how: str, seed: int, epo
     changed = []
     # torchvision draws from torch's global generator. timm's crop would draw from Python's, from
     # which threads that read ahead draw too, for how long they wait before they ask a store again.
-    with drawn_from(0):
+    with seeded_rng(0):
         for image, place in zip(images, places, strict=True):
             reseed(derive_seed("augmentation", seed, epoch, place))
             changed.append(transform(image))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stir_ray.errors import ModelError
 from stir_ray.models.architectures import final_features
 from stir_ray.models.checkpoints import DECODER, FrozenModel
-from stir_ray.models.randomness import drawn_from
+from stir_ray.models.rng import seeded_rng
 
 
 def with_new_decoder(
@@ -39,7 +39,7 @@ def with_new_decoder(
             "choose another image size"
         )
     module.reset_classifier(0)  # pyright: ignore[reportCallIssue] - timm's own method
-    with drawn_from(seed):
+    with seeded_rng(seed):
         pixels = nn.Conv2d(units, channels * patch**2, kernel_size=1)
     module.add_module(DECODER, nn.Sequential(pixels, nn.PixelShuffle(patch)))
     return module

@@ -11,7 +11,7 @@ _SHORT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _log = logging.getLogger(__name__)
 
 
-class MicroBatches:
+class Microbatches:
     """Slices of images, halved whenever the device or the machine has no memory for one.
 
     What is made of an image must not depend on the images beside it; then halving changes no

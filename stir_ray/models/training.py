@@ -17,13 +17,13 @@ from torch import Tensor
 
 from stir_ray.identity import derive_seed
 from stir_ray.job import Training
-from stir_ray.models import optimizers
 from stir_ray.models.augmentation import augmented
 from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.losses import OBJECTIVES, LabelledDataset, LabelledImages, Objective, evaluate
 from stir_ray.models.memory import FEWEST, Footprint, Successive, footprint
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import OBJECTIVES, LabelledImages, ManyImages, Objective, evaluate
-from stir_ray.models.randomness import drawn_from
+from stir_ray.models.microbatches import Microbatches
+from stir_ray.models.optimizer_state import TIMM_NAMES, restore, state_of
+from stir_ray.models.rng import seeded_rng
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ def train(
     model: FrozenModel,
     settings: Training,
     *,
-    train_set: ManyImages,
-    test_set: ManyImages,
-    micro: MicroBatches,
+    train_set: LabelledDataset,
+    test_set: LabelledDataset,
+    micro: Microbatches,
     ended: int | None = None,
     optimizer_state: dict[str, Tensor] | None = None,
 ) -> Iterator[Epoch]:
@@ -80,7 +80,7 @@ def train(
         _check_finite(0, loss, remedy="check the weights that it starts from, and the images")
         yield Epoch(0, loss, loss, accuracy, run.weights(), None)
     else:
-        optimizers.restore(run.optimizer, model.module, optimizer_state or {})
+        restore(run.optimizer, model.module, optimizer_state or {})
     for number in range((ended or 0) + 1, settings.epochs + 1):
         mean_loss = run.epoch(number, train_set)
         loss, accuracy = run.evaluated(test_set)
@@ -96,7 +96,9 @@ def _check_finite(epoch: int, *losses: float, remedy: str) -> None:
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss}; {remedy}")
 
 
-def training_footprint(model: FrozenModel, settings: Training, images: ManyImages) -> Successive:
+def training_footprint(
+    model: FrozenModel, settings: Training, images: LabelledDataset
+) -> Successive:
     """The memory of a training, of as many images as are in a batch.
 
     It is found on a copy of the model, which is there meanwhile, with random numbers of its own:
@@ -108,8 +110,8 @@ def training_footprint(model: FrozenModel, settings: Training, images: ManyImage
         images: that are trained on.
     """
     copy = replace(model, module=deepcopy(model.module))
-    with drawn_from(0, model.mean.device):
-        run = _run(copy, settings, len(images.labels), MicroBatches())
+    with seeded_rng(0, model.mean.device):
+        run = _run(copy, settings, len(images.labels), Microbatches())
         return run.footprint(images)
 
 
@@ -122,9 +124,9 @@ class _Run:
     objective: Objective
     optimizer: torch.optim.Optimizer
     schedule: CosineLRScheduler
-    micro: MicroBatches
+    micro: Microbatches
 
-    def epoch(self, number: int, images: ManyImages) -> float:
+    def epoch(self, number: int, images: LabelledDataset) -> float:
         """See every image once, in an order of the epoch's own; the mean loss."""
         self.model.module.train()
         order = torch.Generator().manual_seed(self._seed("shuffle", number))
@@ -138,7 +140,7 @@ class _Run:
             total += self._step(chosen, self._seed("dropout", number, place)) * len(batch)
         return total / len(images.labels)
 
-    def evaluated(self, images: ManyImages) -> tuple[float, float | None]:
+    def evaluated(self, images: LabelledDataset) -> tuple[float, float | None]:
         """Loss and accuracy, in full precision whatever the training is in."""
         batch_size = self.settings.batch_size
         return evaluate(self.model, self.objective, images, self.micro, batch_size=batch_size)
@@ -150,9 +152,9 @@ class _Run:
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """A copy of the optimiser's tensors on the CPU."""
-        return optimizers.state_of(self.optimizer, self.model.module)
+        return state_of(self.optimizer, self.model.module)
 
-    def footprint(self, images: ManyImages) -> Successive:
+    def footprint(self, images: LabelledDataset) -> Successive:
         """The memory of a step, of a test and of what is kept of an epoch; moves the weights."""
 
         def some(count: int) -> LabelledImages:
@@ -236,7 +238,7 @@ class _Run:
             self.model.module.zero_grad()
             mean = 0.0
             # Dropout and drop path draw from torch's global generators.
-            with drawn_from(dropout_seed, device):
+            with seeded_rng(dropout_seed, device):
                 for part in slices:
                     seen = batch.at(part)
                     with narrow:
@@ -249,11 +251,11 @@ class _Run:
         return of
 
 
-def _run(model: FrozenModel, settings: Training, images: int, micro: MicroBatches) -> _Run:
+def _run(model: FrozenModel, settings: Training, images: int, micro: Microbatches) -> _Run:
     module = model.module.requires_grad_(True)
     optimizer = create_optimizer_v2(
         module,
-        opt=optimizers.TIMM_NAMES[settings.optimizer],
+        opt=TIMM_NAMES[settings.optimizer],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,

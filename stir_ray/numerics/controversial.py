@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from stir_ray.numerics.inversion import relative_residual
-from stir_ray.numerics.precision import products_in, resolved, seen_in
-from stir_ray.numerics.settings import InversionSettings, Prior
-from stir_ray.numerics.spaces import SPACES
-from stir_ray.numerics.updates import step_of
+from stir_ray.numerics.optimizers import step_of
+from stir_ray.numerics.parameterizations import SPACES
+from stir_ray.numerics.precision import matmul_precision, resolved, with_autocast
+from stir_ray.numerics.settings import InversionSettings, Regularizer
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -80,11 +80,11 @@ def controversial(
         raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
     if not (weight > 0 and enough > 0):
         raise ValueError(f"weight {weight} and enough {enough} must be above 0")
-    if settings.prior != Prior():
+    if settings.prior != Regularizer():
         raise ValueError("a controversial image has no prior; leave it out")
     precision = resolved(settings.precision, images)
-    with products_in(precision):
-        models = [seen_in(precision, one) for one in (same_to, different_to)]
+    with matmul_precision(precision):
+        models = [with_autocast(precision, one) for one in (same_to, different_to)]
         found, steps = _searched(models, images, start, settings, weight=weight, enough=enough)
     same, different = (
         relative_residual(one, images=images, inverted=found) for one in (same_to, different_to)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from stir_ray.numerics.precision import products_in, resolved, seen_in
-from stir_ray.numerics.priors import blurred, penalty
-from stir_ray.numerics.settings import InversionSettings, Prior
-from stir_ray.numerics.spaces import SPACES, Space
-from stir_ray.numerics.updates import Step, step_of
+from stir_ray.numerics.optimizers import Step, step_of
+from stir_ray.numerics.parameterizations import SPACES, Parameterization
+from stir_ray.numerics.precision import matmul_precision, resolved, with_autocast
+from stir_ray.numerics.regularizers import blurred, penalty
+from stir_ray.numerics.settings import InversionSettings, Regularizer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -158,10 +158,10 @@ def advance(
             f"start has shape {tuple(state.best.images.shape)}, images {tuple(images.shape)}"
         )
     precision = resolved(settings.precision, images)
-    with products_in(precision):
-        represent = seen_in(precision, representation)
+    with matmul_precision(precision):
+        represent = with_autocast(precision, representation)
         with torch.no_grad():
-            goal = _Goal.at(represent(images))
+            goal = _Target.at(represent(images))
         goal.must_be_defined()
         while state.taken < until:
             if settings.restarts_after(state.taken) and state.restarted != state.taken:
@@ -183,11 +183,11 @@ def relative_residual(
 ) -> PerImage:
     """‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of every image; 0 is a perfect inversion."""
     with torch.no_grad():
-        return _Goal.at(representation(images)).residual(representation(inverted))
+        return _Target.at(representation(images)).residual(representation(inverted))
 
 
 @dataclass(frozen=True)
-class _Goal:
+class _Target:
     """Representations to come near to, and their norms."""
 
     target: Units
@@ -209,12 +209,12 @@ class _Goal:
 
 def _advanced(
     represent: Representation,
-    goal: _Goal,
+    goal: _Target,
     state: SearchState,
     settings: InversionSettings,
     until: int,
 ) -> SearchState:
-    search, blur_every = _Search(goal, state, settings), settings.prior.blur_every
+    search, blur_every = _State(goal, state, settings), settings.prior.blur_every
     since = None if state.restarted is None else state.taken - state.restarted
     left: list[tuple[Tensor, SearchState]] = []
     for count, step in enumerate(range(state.taken, until)):
@@ -231,7 +231,7 @@ def _advanced(
     return _in_order([*left, (search.rows, search.state(until))])
 
 
-class _Search:
+class _State:
     """Images that are still looked for: where they are, and the best they were. Works in place.
 
     Attributes:
@@ -239,10 +239,10 @@ class _Search:
         best: of their iterates so far.
     """
 
-    def __init__(self, goal: _Goal, state: SearchState, settings: InversionSettings) -> None:
+    def __init__(self, goal: _Target, state: SearchState, settings: InversionSettings) -> None:
         self._goal, self._settings, self._begun = goal, settings, state
-        self._prior: Prior | None = settings.prior if settings.prior.penalises else None
-        self._space: Space = SPACES[settings.parameterisation](state.best.images)
+        self._prior: Regularizer | None = settings.prior if settings.prior.penalises else None
+        self._space: Parameterization = SPACES[settings.parameterisation](state.best.images)
         # Images themselves, or what stands for them.
         self._current = state.current.clone().requires_grad_(True)
         self._steps = state.taken - (state.restarted or 0)
@@ -275,7 +275,7 @@ class _Search:
             self._space.project(self._current)
         self._steps += 1
 
-    def blur(self, prior: Prior) -> None:
+    def blur(self, prior: Regularizer) -> None:
         """Take fine structure out of where each image is."""
         with torch.no_grad():
             images = self._space.images(self._current)
@@ -313,7 +313,7 @@ class _Search:
         memory = {name: one[rows] for name, one in self._step.memory.items()}
         self._current = self._current.detach()[rows].requires_grad_(True)
         self._step = step_of(self._settings, self._current, memory=memory, steps=self._steps)
-        self._goal = _Goal(self._goal.target[rows], self._goal.scale[rows])
+        self._goal = _Target(self._goal.target[rows], self._goal.scale[rows])
         self.rows, self.best = self.rows[rows], _some(self.best, rows)
 
 

@@ -42,7 +42,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class BestOfOthers:
+class NullMaximum:
     """The best that any image reaches with another one in its place; attributes as `Agreement`."""
 
     pearson: float
@@ -74,7 +74,7 @@ def agreement(features: Features, inverted: Features) -> Agreement:
     )
 
 
-def best_of_others(features: Features) -> BestOfOthers:
+def best_of_others(features: Features) -> NullMaximum:
     """The null distribution's best: over all pairs of two different images, each taken as original.
 
     Feather et al. draw a million pairs at random; of hundreds of images all pairs can be had. Two
@@ -93,14 +93,14 @@ def best_of_others(features: Features) -> BestOfOthers:
     same = noise <= _ROUNDING * sums
     if bool(same.all()):
         raise ValueError("all images have the same features: no two are different")
-    return BestOfOthers(
+    return NullMaximum(
         pearson=_largest(_standardised(exact) @ _standardised(exact).T, but=same),
         spearman=_largest(_of_ranks(exact), but=same),
         snr_db=_largest(10 * torch.log10(squares[:, None] / noise), but=same),
     )
 
 
-def are_metamers(found: Agreement, null: BestOfOthers) -> Bool[Tensor, " image"]:
+def are_metamers(found: Agreement, null: NullMaximum) -> Bool[Tensor, " image"]:
     """Which images agree better than any two different ones, by all three criteria."""
     return (
         (found.pearson > null.pearson)

@@ -46,7 +46,7 @@ def resolved(precision: Precision, images: Images) -> Precision:
 
 
 @contextmanager
-def products_in(precision: Precision) -> Iterator[None]:
+def matmul_precision(precision: Precision) -> Iterator[None]:
     """Float32 products of matrices and convolutions are in this precision, gradients too.
 
     Whatever is chosen for them elsewhere in torch, which is as it was before when this ends.
@@ -71,7 +71,7 @@ def products_in(precision: Precision) -> Iterator[None]:
                 products.fp32_precision = name
 
 
-def seen_in(precision: Precision, representation: Representation) -> Representation:
+def with_autocast(precision: Precision, representation: Representation) -> Representation:
     """The representation with products in bfloat16 if so asked; its values keep their type."""
     if precision is not Precision.BFLOAT16:
         return representation

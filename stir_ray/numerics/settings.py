@@ -6,7 +6,7 @@ from enum import StrEnum
 from itertools import count, takewhile
 
 
-class Update(StrEnum):
+class Optimizer(StrEnum):
     """How a gradient becomes a step."""
 
     ADAM = "adam"
@@ -39,7 +39,7 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-class Start(StrEnum):
+class Initialization(StrEnum):
     """What an inversion starts from."""
 
     NOISE = "noise"
@@ -62,7 +62,7 @@ class Parameterisation(StrEnum):
 
 
 @dataclass(frozen=True)
-class Prior:
+class Regularizer:
     """What inverted images ought to look like; all of it is off unless given.
 
     Weights are beside a residual, which is 1 for a representation of zeros. Both penalties are
@@ -128,16 +128,16 @@ class InversionSettings:
         second_moment_decay: β₂ of Adam.
     """
 
-    update: Update = Update.ADAM
+    update: Optimizer = Optimizer.ADAM
     step_size: float = 0.1
     schedule: Schedule = Schedule.HARMONIC
     iterations: int = 400
     stop_when_converged: bool = True
     tolerance: float = 0.0
     precision: Precision = Precision.AUTO
-    start: Start = Start.NOISE
+    start: Initialization = Initialization.NOISE
     parameterisation: Parameterisation = Parameterisation.PIXELS
-    prior: Prior = Prior()
+    prior: Regularizer = Regularizer()
     second_moment_decay: float = 0.95
 
     def __post_init__(self) -> None:
@@ -235,7 +235,7 @@ DEFAULT = InversionSettings()
 """Adam with a harmonic step size: up to 400 steps, fewer where an inversion converges before."""
 
 PAPER = InversionSettings(
-    update=Update.NORMALISED_GRADIENT,
+    update=Optimizer.NORMALISED_GRADIENT,
     step_size=0.5,
     schedule=Schedule.CONSTANT,
     iterations=50,

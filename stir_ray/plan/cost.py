@@ -4,9 +4,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stir_ray.plan.checkpoints import Checkpoint, kind_of
-from stir_ray.plan.measurement import Compare, Invert, Question
-from stir_ray.plan.preparation import GatherImages, InspectModel, Train
-from stir_ray.plan.robustness import ChooseImages, Evaluate
+from stir_ray.plan.measurement import Compare, Invert, MeasurementSpec
+from stir_ray.plan.preparation import CollectImages, InspectModel, Train
+from stir_ray.plan.robustness import Evaluate, SelectTestImages
 from stir_ray.plan.tasks import Task
 
 CHECKPOINTS = "checkpoints"
@@ -186,12 +186,14 @@ def cost(task: Task, scale: Scale, steps: float | None = None) -> Cost:
                 stored["answers"] = _FOOTER_BYTES["answers"] + rows * task.images * _ANSWER_BYTES
             flops = rows * task.images * scale.of(task.model.kind).flops[-1]
             return Cost(flops, stored)
-        case GatherImages() | ChooseImages() | InspectModel():
+        case CollectImages() | SelectTestImages() | InspectModel():
             return Cost(0.0, _inspected(task, scale))
 
 
-def _inspected(task: GatherImages | ChooseImages | InspectModel, scale: Scale) -> dict[str, float]:
-    tested = task.test.asked.images if isinstance(task, ChooseImages) else 0
+def _inspected(
+    task: CollectImages | SelectTestImages | InspectModel, scale: Scale
+) -> dict[str, float]:
+    tested = task.test.asked.images if isinstance(task, SelectTestImages) else 0
     of_rows = {
         "image_sets": scale.images * scale.pixels * _GIVEN_PIXEL_BYTES,
         "test_sets": tested * _TEST_ROW_BYTES,
@@ -201,7 +203,7 @@ def _inspected(task: GatherImages | ChooseImages | InspectModel, scale: Scale) -
     return {table: float(_FOOTER_BYTES[table] + of_rows[table])}
 
 
-def _view(question: Question, model: Checkpoint, scale: Scale) -> float:
+def _view(question: MeasurementSpec, model: Checkpoint, scale: Scale) -> float:
     """A forward pass of all images to the last block, and a Gram matrix of every layer."""
     own, layers = scale.of(model.kind), question.layers_of(model)
     products = sum(2 * own.images**2 * own.units[layer - 1] for layer in layers)

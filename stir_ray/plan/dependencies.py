@@ -6,8 +6,8 @@ are inverted. A task can be done as soon as all the grounds that it needs are ma
 
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Comparison, Invert
-from stir_ray.plan.preparation import GatherImages, InspectModel, Train
-from stir_ray.plan.robustness import ChooseImages, Evaluate
+from stir_ray.plan.preparation import CollectImages, InspectModel, Train
+from stir_ray.plan.robustness import Evaluate, SelectTestImages
 from stir_ray.plan.tasks import Task
 
 INSPECTED = "inspected"
@@ -17,7 +17,7 @@ INSPECTED = "inspected"
 def made_by(task: Task) -> frozenset[str]:
     """The grounds that a task makes."""
     match task:
-        case GatherImages() | ChooseImages() | InspectModel():
+        case CollectImages() | SelectTestImages() | InspectModel():
             return frozenset({INSPECTED})
         case Train():
             return frozenset({task.name})
@@ -30,7 +30,7 @@ def made_by(task: Task) -> frozenset[str]:
 def needed_by(task: Task) -> frozenset[str]:
     """The grounds that a task needs, whether they are made already or not."""
     match task:
-        case GatherImages() | ChooseImages() | InspectModel():
+        case CollectImages() | SelectTestImages() | InspectModel():
             return frozenset()
         case Train():
             # Whether it starts from random weights or not: it is planned once all is inspected.

@@ -6,14 +6,14 @@ from functools import cached_property, lru_cache
 from typing import ClassVar
 
 from stir_ray.identity import Canonical
-from stir_ray.numerics.measures import Measure
 from stir_ray.numerics.settings import InversionSettings
+from stir_ray.numerics.similarity_measures import Measure
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.parts import Part, part
 
 
 @dataclass(frozen=True)
-class Question:
+class MeasurementSpec:
     """What is asked of every model: everything a measurement depends on besides model and seed.
 
     Attributes:
@@ -49,7 +49,7 @@ class Question:
             return self.layers
         return tuple(layer for layer in self.layers if layer <= model.depth)
 
-    def with_all_layers_of(self, model: Checkpoint) -> "Question":
+    def with_all_layers_of(self, model: Checkpoint) -> "MeasurementSpec":
         """The same of all layers of a model, whichever of them a job asks about.
 
         By these it is decided when an inversion ends, so that it does not depend on `layers`.
@@ -157,7 +157,7 @@ class Comparison:
         seed: of the noise start.
     """
 
-    question: Question
+    question: MeasurementSpec
     reference: Checkpoint
     target: Checkpoint
     layer: int
@@ -224,7 +224,7 @@ class Invert:
     """
 
     stage: ClassVar[str] = "invert"
-    question: Question
+    question: MeasurementSpec
     reference: Checkpoint
     layer: int
     seed: int
@@ -305,7 +305,7 @@ class Compare:
     """
 
     stage: ClassVar[str] = "compare"
-    question: Question
+    question: MeasurementSpec
     reference: Checkpoint
     target: Checkpoint
     seed: int

@@ -21,16 +21,9 @@ from stir_ray.job import (
     Training,
     UntrainedModel,
 )
-from stir_ray.plan.checkpoints import (
-    FINETUNED,
-    FROM_SCRATCH,
-    PRETRAINED,
-    RANDOM,
-    Checkpoint,
-    Role,
-)
-from stir_ray.plan.preparation import GatherImages, InspectModel, Train
-from stir_ray.plan.robustness import ChooseImages, CorruptedTest
+from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, RANDOM, Checkpoint, Role
+from stir_ray.plan.preparation import CollectImages, InspectModel, Train
+from stir_ray.plan.robustness import CorruptedTest, SelectTestImages
 
 DATASET = "dataset:"
 """Begins what stands for a dataset in the lake among the files of a job."""
@@ -86,7 +79,9 @@ def architectures_of(job: Job) -> tuple[Architecture, ...]:
     return architecture_of(job), *other_architectures(job).values()
 
 
-def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseImages | InspectModel]:
+def inspections(
+    job: Job, version: Version
+) -> Iterator[CollectImages | SelectTestImages | InspectModel]:
     """What must be known before anything is planned.
 
     Args:
@@ -96,7 +91,7 @@ def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseIma
     yield gather_images(job, version)
     # Each dataset once: most models of a job are tested on the same.
     tests = (test for _, test in corrupted_tests(job, version))
-    yield from (ChooseImages(test) for test in dict.fromkeys(tests))
+    yield from (SelectTestImages(test) for test in dict.fromkeys(tests))
     compared = (task for _, task in inspect_finetuned(job, version))
     models = (inspect_pretrained(job, version), *compared, *inspect_from_scratch(job))
     # A model may stand on both sides; it goes by its first name.
@@ -106,9 +101,9 @@ def inspections(job: Job, version: Version) -> Iterator[GatherImages | ChooseIma
     yield from first.values()
 
 
-def gather_images(job: Job, version: Version) -> GatherImages:
+def gather_images(job: Job, version: Version) -> CollectImages:
     """The gathering of the images that are inverted."""
-    return GatherImages(job.data, job.images, version_of(job.data, version))
+    return CollectImages(job.data, job.images, version_of(job.data, version))
 
 
 def inspect_pretrained(job: Job, version: Version) -> InspectModel:

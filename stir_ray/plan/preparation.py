@@ -15,7 +15,7 @@ def content_of(data: Data) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class GatherImages:
+class CollectImages:
     """Put the images of a job into the lake, where every worker finds them.
 
     Attributes:

@@ -83,7 +83,7 @@ class CorruptedTest:
 
 
 @dataclass(frozen=True)
-class ChooseImages:
+class SelectTestImages:
     """Choose the images that models are tested on, and see that they can be had and corrupted."""
 
     stage: ClassVar[str] = "inspect"

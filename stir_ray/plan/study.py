@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.plan.checkpoints import Checkpoint, Role
-from stir_ray.plan.measurement import Compare, Invert, Question
+from stir_ray.plan.measurement import Compare, Invert, MeasurementSpec
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Study:
             other has done, where otherwise both would do the same at the same time.
     """
 
-    question: Question
+    question: MeasurementSpec
     pretrained: Checkpoint
     compared: dict[Role, tuple[Checkpoint, ...]]
     seeds: tuple[int, ...]

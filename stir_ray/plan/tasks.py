@@ -7,10 +7,10 @@ from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
 
 from stir_ray.identity import content_id
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.preparation import GatherImages, InspectModel, Train
-from stir_ray.plan.robustness import ChooseImages, Evaluate
+from stir_ray.plan.preparation import CollectImages, InspectModel, Train
+from stir_ray.plan.robustness import Evaluate, SelectTestImages
 
-Inspection = GatherImages | ChooseImages | InspectModel
+Inspection = CollectImages | SelectTestImages | InspectModel
 Task = Inspection | Train | Invert | Compare | Evaluate
 
 

@@ -11,13 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from stir_ray.numerics.statistics import pearson
 from stir_ray.report import style
 from stir_ray.report.curves import draw_curve
-from stir_ray.report.readings import (
-    Curve,
-    last_epochs,
-    metric_curve,
-    sample_note,
-    subspace_curve,
-)
+from stir_ray.report.readings import Curve, last_epochs, metric_curve, sample_note, subspace_curve
 
 
 @style.paper

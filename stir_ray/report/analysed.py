@@ -5,12 +5,12 @@ from functools import partial
 
 import pandas as pd
 
-from stir_ray.plan.words import spelled
+from stir_ray.plan.formatting import spelled
 from stir_ray.report.figures import Maker
 from stir_ray.report.hypotheses import hypotheses_figure
 from stir_ray.report.strongest import Prefixes, prefixes_figure, prefixes_of, strongest_figure
-from stir_ray.stages.analysis.of_job import Analysed
-from stir_ray.stages.analysis.trajectories import CLEAN, Trajectory
+from stir_ray.results.analysis.epoch_curves import CLEAN, EpochCurves
+from stir_ray.results.analysis.job_analysis import Analysed
 
 _ESTIMATOR = "biased"
 """As the paper has it; the tables have both."""
@@ -42,7 +42,7 @@ def prefix_figures_beside(
 
 def models_analysed(
     analysed: Analysed,
-) -> Iterator[tuple[Trajectory, pd.DataFrame, pd.DataFrame]]:
+) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
     """Of every model with an r: its curves, and its rows of both tables, by biased CKA."""
     for of in analysed.of:
         rows, correlations = (
@@ -53,14 +53,14 @@ def models_analysed(
             yield of, rows, correlations
 
 
-def _against(of: Trajectory) -> str:
+def _against(of: EpochCurves) -> str:
     if of.severities == (CLEAN,):
         return "accuracy on clean images"
     many = "severities" if len(of.severities) > 1 else "severity"
     return f"accuracy at {many} {spelled(of.severities)}, averaged"
 
 
-def sample_of(analysed: Analysed, of: Trajectory, rows: pd.DataFrame) -> str:
+def sample_of(analysed: Analysed, of: EpochCurves, rows: pd.DataFrame) -> str:
     """Of what images and seeds an analysis is, in sentences."""
     seeds = int(rows["seeds"].max())
     said = ""

@@ -12,15 +12,10 @@ from rich.console import Group
 from rich.table import Table
 
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics import (
-    TRANSIENT,
-    Correlation,
-    EffectiveSample,
-    outlasts_transient,
-)
-from stir_ray.plan.words import spelled
+from stir_ray.numerics.statistics import TRANSIENT, Correlation, EffectiveSample, outlasts_transient
+from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
-from stir_ray.stages.analysis.analyse import Analysis, Examined, Family
+from stir_ray.results.analysis.analyse import Analysis, ExaminedHypothesis, HypothesisFamily
 
 _SHOWN = 5
 """Hypotheses of a family that a person sees; the table `hypotheses` has all."""
@@ -92,7 +87,7 @@ def _rows_of(analysis: Analysis, table: pa.Table) -> list[dict[str, Any]]:
     return found.drop(["model", "estimator"]).to_pylist()
 
 
-def _family(family: Family, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _family(family: HypothesisFamily, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     best: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
         if row["family"] == family.name and not row["is_undefined"]:
@@ -148,7 +143,7 @@ def _of_model(analysis: Analysis) -> Iterator[object]:
     yield from analysis.notes
 
 
-def _strongest(families: Sequence[Family]) -> Table:
+def _strongest(families: Sequence[HypothesisFamily]) -> Table:
     table = _titled("Strongest hypotheses")
     table.add_column("hypothesis", no_wrap=True)
     for name in ("r", "p", "Bonferroni", f"max-stat. p\n{_WITHOUT}", "max-stat. p\nall epochs*"):
@@ -172,7 +167,7 @@ def _titled(title: str) -> Table:
     return Table(title=title, title_justify="left", caption=_ALL_EPOCHS, caption_justify="left")
 
 
-def _looks(families: Sequence[Family]) -> Table:
+def _looks(families: Sequence[HypothesisFamily]) -> Table:
     columns = [(family, one) for family in families for one in family.examined]
     table = _titled("Other looks at them")
     table.add_column("r (p)", no_wrap=True)
@@ -185,7 +180,7 @@ def _looks(families: Sequence[Family]) -> Table:
     return table
 
 
-def _cells(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
+def _cells(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tuple[str, str]]:
     """Names and texts of what the table of looks has of one hypothesis."""
     evidence = one.evidence
     if len(family.severities) > 1:
@@ -218,8 +213,8 @@ def _cells(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
     worth = _worth(*rest) if outlasts_transient(epochs) else later_p(math.nan, epochs)
     yield f"effective epochs {_WITHOUT}", worth
     yield "effective epochs, all*", _worth(evidence.effective_all_epochs, epochs)
-    yield f"shifts, p, {_WITHOUT}", later_p(evidence.shift_p, epochs)
-    yield "shifts, p, all epochs*", p_value(evidence.shift_p_all_epochs)
+    yield f"shifts, p, {_WITHOUT}", later_p(evidence.circular_shift_p, epochs)
+    yield "shifts, p, all epochs*", p_value(evidence.circular_shift_p_all_epochs)
 
 
 def _worth(found: EffectiveSample, epochs: int) -> str:
@@ -227,7 +222,7 @@ def _worth(found: EffectiveSample, epochs: int) -> str:
     return f"{worth} of {epochs} ({p_value(float(found.p))})"
 
 
-def _prefixes(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
+def _prefixes(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tuple[str, str]]:
     row = family.examined.index(one)
     for look in family.prefixes:
         if look.stop in _FIRST:
@@ -235,7 +230,7 @@ def _prefixes(family: Family, one: Examined) -> Iterator[tuple[str, str]]:
             yield f"first {look.stop} epochs alone", _pair(of_one)
 
 
-def _said_of(family: Family) -> Iterator[str]:
+def _said_of(family: HypothesisFamily) -> Iterator[str]:
     undefined = family.screening.undefined
     tried = len(family.screening.hypotheses)
     so = f"{family.name}: {tried} hypotheses"

@@ -10,21 +10,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stir_ray.numerics.measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Measure, Similarity
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
 from stir_ray.report.curves import draw_chance, draw_curve, layer_bar, lines_by_layer
 from stir_ray.report.further import rows_at
 from stir_ray.report.over_epochs import Curves, score_curves
-from stir_ray.report.readings import (
-    Curve,
-    Numbers,
-    deepest,
-    epochs_of,
-    layers_of_both,
-    sample_note,
-)
-from stir_ray.stages.reduction.matrices import ESTIMATORS
+from stir_ray.report.readings import Curve, Numbers, deepest, epochs_of, layers_of_both, sample_note
+from stir_ray.results.matrices import ESTIMATORS
 
 _NAMES = {Similarity.RBF_CKA: "RBF CKA", Similarity.PROCRUSTES: "Procrustes"}
 _OF_LINEAR = {"similarity": "cka"}

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from stir_ray.catalog.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.report.failures import command, failure_json
-from stir_ray.stages.ledger.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
 
 _SHOWN = (
     *("stir_unbiased", "stir", "cka_unbiased", "cka", "noise_stir_unbiased", "noise_stir"),

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 
+from stir_ray.catalog.failures import Unfinished
 from stir_ray.errors import CorruptPart
-from stir_ray.plan.failed import FailedTask
-from stir_ray.plan.words import counted
-from stir_ray.stages.ledger.failures import Unfinished
+from stir_ray.plan.failure_filter import FailedTask
+from stir_ray.plan.formatting import pluralize
 
 _MEND = {
     "infrastructure": "a machine or worker was lost, time after time; see to the cluster, then",
@@ -62,10 +62,10 @@ def failure_lines(
 def tally_line(left: Unfinished, job: Sequence[str]) -> str:
     """How many tasks failed, and how many were never tried, with the command that tries them."""
     count = len(left.failed)
-    failed = f"{counted(count, 'task')} failed" if count else "No task of this job failed"
+    failed = f"{pluralize(count, 'task')} failed" if count else "No task of this job failed"
     if not left.untried:
         return f"{failed}."
-    untried = counted(left.untried, "other" if count else "task")
+    untried = pluralize(left.untried, "other" if count else "task")
     return f"{failed}, {untried} not tried yet: {command('run', job)}"
 
 

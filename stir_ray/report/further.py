@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import (
     METAMER_COUNTS,
     OTHER_SIMILARITIES,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake
 from stir_ray.report.readings import Curve, Numbers, compared_models, epochs_of
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stir_ray.job import Job, TimmModel
+from stir_ray.lake.parquet import Lake, images_of, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
-from stir_ray.lake.tables import Lake, images_of, provenance
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.models import known_datasets

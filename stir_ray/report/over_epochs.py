@@ -15,8 +15,8 @@ from stir_ray.report.readings import (
     layers_of_both,
     own_layers,
 )
-from stir_ray.stages.reduction.convergence import SELF_STIR
-from stir_ray.stages.reduction.matrices import OF_NO_SEED
+from stir_ray.results.convergence import SELF_STIR
+from stir_ray.results.matrices import OF_NO_SEED
 
 OWN_DIRECTION = {"pt": "pt|pt", "ft": "ft|ft"}
 """In which a model looks at its own inversions."""

@@ -5,8 +5,8 @@ from functools import partial
 
 from rich.table import Table
 
-from stir_ray.stages.bench.phases import Phase
-from stir_ray.stages.bench.profile import StageProfile
+from stir_ray.worker.phases import Phase
+from stir_ray.worker.profile import StageProfile
 
 Stages = Sequence[StageProfile]
 

@@ -14,11 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stir_ray.execution.executor import Executor, Outcome, Standing
-from stir_ray.execution.heartbeat import Heartbeat
+from stir_ray.catalog.stage_runner import Callback
+from stir_ray.execution.executor import Executor, TaskResult, WorkerStatus
+from stir_ray.execution.periodic_timer import PeriodicTimer
 from stir_ray.plan.tasks import Task
-from stir_ray.report.going import Facts, Going
-from stir_ray.stages.compute import Watcher
+from stir_ray.report.progress_state import Facts, Going
 
 INTERVAL_S = 10.0
 """Between two lines of a stage in which nothing fails."""
@@ -26,7 +26,7 @@ _PICTURES_PER_S = 4
 _BAR_WIDTH = 40
 
 
-def watcher(executor: Executor, stream: IO[str] | None = None) -> Watcher:
+def watcher(executor: Executor, stream: IO[str] | None = None) -> Callback:
     """What fits the stream: a live picture on a terminal, quiet JSON lines otherwise.
 
     Args:
@@ -35,7 +35,7 @@ def watcher(executor: Executor, stream: IO[str] | None = None) -> Watcher:
     """
     out: IO[str] = stream or sys.stderr
 
-    def standing() -> Standing:
+    def standing() -> WorkerStatus:
         return executor.standing
 
     return Picture(standing, Console(file=out)) if out.isatty() else Lines(standing, out)
@@ -47,7 +47,7 @@ class Picture:
     It is drawn a few times a second, whatever the number of tasks that end.
     """
 
-    def __init__(self, standing: Callable[[], Standing], console: Console) -> None:
+    def __init__(self, standing: Callable[[], WorkerStatus], console: Console) -> None:
         """On a terminal."""
         self._standing, self._console = standing, console
         self._live: Live | None = None
@@ -66,7 +66,7 @@ class Picture:
         """Count it for the next drawing."""
         self._going.found()
 
-    def ended(self, outcome: Outcome[Task]) -> None:
+    def ended(self, outcome: TaskResult[Task]) -> None:
         """Count it for the next drawing."""
         self._going.ended(outcome)
 
@@ -136,11 +136,11 @@ class Lines:
     """
 
     def __init__(
-        self, standing: Callable[[], Standing], stream: IO[str], interval_s: float = INTERVAL_S
+        self, standing: Callable[[], WorkerStatus], stream: IO[str], interval_s: float = INTERVAL_S
     ) -> None:
         """To a stream that is no terminal."""
         self._standing, self._stream = standing, stream
-        self._heartbeat = Heartbeat(interval_s, lambda: self._say("progress"))
+        self._heartbeat = PeriodicTimer(interval_s, lambda: self._say("progress"))
         self._saying = threading.Lock()
 
     def begin(self, stage: str, *, planned: int) -> None:
@@ -153,7 +153,7 @@ class Lines:
         """Count it."""
         self._going.found()
 
-    def ended(self, outcome: Outcome[Task]) -> None:
+    def ended(self, outcome: TaskResult[Task]) -> None:
         """Count it; say so if it failed."""
         self._going.ended(outcome)
         if failure := outcome.failure:

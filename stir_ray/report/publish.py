@@ -12,12 +12,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import figure_folder, figure_key, result_folder, result_key
+from stir_ray.lake.keys import figure_folder, figure_key, result_folder, result_key
+from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.asked import Asked
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.models import is_finetuned
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
 from stir_ray.report.analysed import analysis_figures, prefix_figures_beside
 from stir_ray.report.figures import all_figures, further_figures
@@ -31,10 +31,10 @@ from stir_ray.report.save import HEAD_BYTES, drawn_as, is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
-from stir_ray.results import open_results
-from stir_ray.stages.analysis.of_job import Analysed, is_analysed, read_analysis
-from stir_ray.stages.reduction.made_from import analysis_inputs
-from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.results.analysis.job_analysis import Analysed, is_analysed, read_analysis
+from stir_ray.results.dataset import open_results
+from stir_ray.results.provenance_digests import analysis_inputs
+from stir_ray.results.reduce import Reduced
 
 _FORMATS = ("png", "svg")
 _OF_ONE_JOB = re.compile(r"(?!20-)[0-9]+-.+")
@@ -80,7 +80,7 @@ class ReducedJob:
         reduced: what the results were made from; what has no number is not shown.
     """
 
-    asked: Asked
+    asked: ResolvedJob
     study: Study
     lake: Lake
     reduced: Reduced

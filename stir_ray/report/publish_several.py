@@ -7,17 +7,17 @@ from functools import partial
 
 from stir_ray.identity import content_id
 from stir_ray.job import Job
-from stir_ray.lake.layout import figure_key, result_folder
-from stir_ray.lake.tables import Lake
-from stir_ray.plan.words import enumerated
+from stir_ray.lake.keys import figure_key, result_folder
+from stir_ray.lake.parquet import Lake
+from stir_ray.plan.formatting import format_list
 from stir_ray.report.differences import Differences, differences
 from stir_ray.report.page.compared import compared_page
 from stir_ray.report.page.write import is_current
 from stir_ray.report.publish import Drawable, draw
 from stir_ray.report.published import Chosen
 from stir_ray.report.side_by_side import Measured, jobs_figure
-from stir_ray.results import open_results
-from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.results.dataset import open_results
+from stir_ray.results.reduce import Reduced
 from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"
@@ -103,7 +103,7 @@ def write_side_by_side(
     table = figure_key(folder, f"{stem}.csv")
     lake.objects.put(table, differing.csv())
     page = figure_key(folder, f"{_PAGE}{suffix}.html")
-    title = folder if is_one_file else enumerated(names, most=_MOST_NAMED)
+    title = folder if is_one_file else format_list(names, most=_MOST_NAMED)
     made_from = content_id(
         "compared",
         recipe=_PAGE_DRAWING,

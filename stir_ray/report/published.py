@@ -43,7 +43,7 @@ from pydantic import (
 from stir_ray.errors import DataError
 from stir_ray.identity import content_id
 from stir_ray.lake.files import read_file
-from stir_ray.plan.words import enumerated
+from stir_ray.plan.formatting import format_list
 from stir_ray.report.readings import Numbers
 
 Difference = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -202,7 +202,7 @@ def read_published(said: str) -> Chosen:
     every = list(dict.fromkeys(_name(one) for kind in kinds for one in kind))
     for name in series:
         if name not in every:
-            raise DataError(f"{path}: no series `{name}`; there is {enumerated(every, most=12)}")
+            raise DataError(f"{path}: no series `{name}`; there is {format_list(every, most=12)}")
     curves, flow, prefixes = (dict(_some(kind, series)) for kind in kinds)
     return Chosen(
         file.source,

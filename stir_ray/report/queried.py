@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from stir_ray.query import JOB, QUERIED, JobTables
+from stir_ray.results.sql import JOB, QUERIED, JobTables
 
 Format = Literal["table", "csv", "json", "parquet"]
 

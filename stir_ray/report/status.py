@@ -8,11 +8,11 @@ from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
-from stir_ray.plan.failed import FailedTask
-from stir_ray.plan.words import counted, timed
+from stir_ray.catalog.runs import Run
+from stir_ray.catalog.status import StageStatus, Status
+from stir_ray.plan.failure_filter import FailedTask
+from stir_ray.plan.formatting import pluralize, timed
 from stir_ray.report.failures import groups
-from stir_ray.stages.ledger.runs import Run
-from stir_ray.stages.ledger.status import StageStatus, Status
 
 
 def status_table(status: Status) -> Group:
@@ -135,8 +135,8 @@ def _of_run(run: Run) -> str:
     """The last run in words."""
     ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
     # Where no task has ended, none has said where it ran.
-    where = f" on {counted(len(run.nodes), 'machine')}" if run.nodes else ""
+    where = f" on {pluralize(len(run.nodes), 'machine')}" if run.nodes else ""
     return (
         f"Last run: {run.began:%Y-%m-%d %H:%M} to {run.updated:%Y-%m-%d %H:%M} UTC, "
-        f"{counted(run.workers, 'worker')}{where}, {ended}."
+        f"{pluralize(run.workers, 'worker')}{where}, {ended}."
     )

@@ -14,8 +14,8 @@ from stir_ray.numerics.statistics import TRANSIENT, Aggregate, Hypothesis
 from stir_ray.report import style
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.readings import Numbers
-from stir_ray.stages.analysis.samples import curves_of_families, over_seeds
-from stir_ray.stages.analysis.trajectories import Trajectory
+from stir_ray.results.analysis.epoch_curves import EpochCurves
+from stir_ray.results.analysis.samples import curves_of_families, over_seeds
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Prefixes:
 
 
 @style.paper
-def strongest_figure(of: Trajectory, rows: pd.DataFrame, *, sample: str) -> Figure:
+def strongest_figure(of: EpochCurves, rows: pd.DataFrame, *, sample: str) -> Figure:
     """The strongest hypothesis of each family against accuracy, a point per epoch and severity.
 
     Args:
@@ -71,7 +71,7 @@ def strongest_figure(of: Trajectory, rows: pd.DataFrame, *, sample: str) -> Figu
     return figure
 
 
-def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
+def _scatter(axes: Axes, of: EpochCurves, row: Mapping[Any, Any]) -> None:
     values = summary_of(row, of)
     colours = style.severity_colours()
     for severity, accuracy in zip(of.severities, of.accuracy, strict=True):
@@ -102,7 +102,7 @@ def _scatter(axes: Axes, of: Trajectory, row: Mapping[Any, Any]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=3))
 
 
-def summary_of(row: Mapping[Any, Any], of: Trajectory) -> Numbers:
+def summary_of(row: Mapping[Any, Any], of: EpochCurves) -> Numbers:
     """The value of a hypothesis at each epoch, of the mean over seeds.
 
     Args:
@@ -115,7 +115,7 @@ def summary_of(row: Mapping[Any, Any], of: Trajectory) -> Numbers:
     return hypothesis_of(row, of).summary({row["curve"]: over_seeds(curve)}, layers=of.layers)
 
 
-def hypothesis_of(row: Mapping[Any, Any], of: Trajectory) -> Hypothesis:
+def hypothesis_of(row: Mapping[Any, Any], of: EpochCurves) -> Hypothesis:
     """The hypothesis that a row of the table `hypotheses` is about; arguments as `summary_of`."""
     chosen = tuple(one for one in of.layers if row["first_layer"] <= one <= row["last_layer"])
     return Hypothesis(Aggregate(row["aggregate"]), row["curve"], chosen)

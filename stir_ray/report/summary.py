@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+from stir_ray.catalog.failures import Unfinished
 from stir_ray.job import Job
-from stir_ray.lake.layout import result_folder, result_key
-from stir_ray.lake.objects import Objects
+from stir_ray.lake.keys import result_folder, result_key
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     HALF_SAMPLE_SCORES,
@@ -17,6 +17,7 @@ from stir_ray.lake.schemas import (
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
+from stir_ray.lake.store import ObjectStore
 from stir_ray.numerics.criteria import (
     CONVERGED_DRIFT,
     CONVERGED_RESIDUAL,
@@ -24,12 +25,11 @@ from stir_ray.numerics.criteria import (
     NOT_INVERTED_RESIDUAL,
     STUCK_RATIO,
 )
-from stir_ray.plan.failed import FailedTask
-from stir_ray.plan.words import counted
+from stir_ray.plan.failure_filter import FailedTask
+from stir_ray.plan.formatting import pluralize
 from stir_ray.report.failures import groups
-from stir_ray.stages.ledger.failures import Unfinished
-from stir_ray.stages.reduction.convergence import CRITERION, Convergence
-from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.results.convergence import CRITERION, Convergence
+from stir_ray.results.reduce import Reduced
 
 
 def of_tasks(ran: Mapping[str, int]) -> str:
@@ -41,7 +41,7 @@ def of_tasks(ran: Mapping[str, int]) -> str:
 
 def of_results(job: Job, reduced: Reduced, *, is_analysed: bool = False) -> str:
     """How complete the results are, and where; and where their analysis is, if there is one."""
-    objects = Objects(job.lake)
+    objects = ObjectStore(job.lake)
     tables = [schema for schema in RESULT_TABLES if _is_asked_for(schema, job)]
     tables += ANALYSIS_TABLES if is_analysed else ()
     lines = [
@@ -75,8 +75,8 @@ def of_tests(reduced: Reduced) -> Iterator[str]:
 
 def of_measures_beside(reduced: Reduced) -> Iterator[str]:
     """How many further measures are missing, if any is."""
-    if reduced.missing_beside:
-        yield f"{counted(reduced.missing_beside, 'further measure')} missing."
+    if reduced.missing_optional:
+        yield f"{pluralize(reduced.missing_optional, 'further measure')} missing."
 
 
 def of_convergence(found: Convergence | None) -> Iterator[str]:
@@ -147,14 +147,14 @@ def _rounded_up(value: float) -> str:
 
 def of_one_of_many(job: Job, reduced: Reduced) -> str:
     """The same of one job of a file, on a line: how complete, and the folder of all its results."""
-    folder = Objects(job.lake).location(result_folder(job.name))
+    folder = ObjectStore(job.lake).location(result_folder(job.name))
     found = reduced.convergence
     doubt = "" if found is None or found.is_enough else ", not all inversions converged"
     if found and found.moving:
         doubt += f", {found.moving} of {found.cells} values still moving"
     tested = f", {reduced.tested} of {reduced.models} models tested" if reduced.models else ""
-    beside = f", {counted(reduced.missing_beside, 'further measure')} missing"
-    lacking = beside if reduced.missing_beside else ""
+    beside = f", {pluralize(reduced.missing_optional, 'further measure')} missing"
+    lacking = beside if reduced.missing_optional else ""
     return f"{reduced.present} of {reduced.cells} cells{tested}{lacking}{doubt}: {folder}"
 
 
@@ -172,14 +172,14 @@ def of_missing(left: Unfinished, reduced: Reduced) -> str:
     """Why results are not complete, and the command that goes on."""
     failed, missing = len(left.failed), f"{reduced.missing} of {reduced.cells} cells are missing"
     if reduced.untested:
-        missing += f", {counted(reduced.untested, 'model')} not tested"
-    if reduced.missing_beside:
-        missing += f", {counted(reduced.missing_beside, 'further measure')} missing"
+        missing += f", {pluralize(reduced.untested, 'model')} not tested"
+    if reduced.missing_optional:
+        missing += f", {pluralize(reduced.missing_optional, 'further measure')} missing"
     if not failed:
-        tasks = counted(left.untried, "task")
+        tasks = pluralize(left.untried, "task")
         return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"
-    others = f"; {counted(left.untried, 'other')} not tried yet: `stir-ray run JOB`"
+    others = f"; {pluralize(left.untried, 'other')} not tried yet: `stir-ray run JOB`"
     return (
-        f"{counted(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why and what "
+        f"{pluralize(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why and what "
         f"to do{others if left.untried else ''}"
     )

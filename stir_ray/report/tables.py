@@ -9,10 +9,10 @@ from rich.console import Group
 from rich.filesize import decimal
 from rich.table import Table
 
+from stir_ray.catalog.forecast import Forecast, StageForecast
 from stir_ray.plan.cost import Cost
 from stir_ray.plan.estimate import Rate
-from stir_ray.plan.words import timed
-from stir_ray.stages.ledger.forecast import Forecast, StageForecast
+from stir_ray.plan.formatting import timed
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from rich.filesize import decimal
 from rich.table import Table
 
-from stir_ray.plan.words import spelled
-from stir_ray.stages.ledger.unused import Surplus
+from stir_ray.catalog.gc import GarbageReport
+from stir_ray.plan.formatting import spelled
 
 
-def unused_table(surplus: Surplus) -> Table:
+def unused_table(surplus: GarbageReport) -> Table:
     """Objects and bytes by table, and in all."""
     counts: dict[str, int] = defaultdict(int)
     sizes: dict[str, int] = defaultdict(int)
@@ -26,7 +26,7 @@ def unused_table(surplus: Surplus) -> Table:
     return table
 
 
-def left_alone(surplus: Surplus) -> Iterator[str]:
+def left_alone(surplus: GarbageReport) -> Iterator[str]:
     """Why something that may be unused is not listed."""
     if surplus.young:
         yield f"{surplus.young} more are younger than an hour, and stay for now."

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_executor import RayExecutor
+from stir_ray.execution.worker_pool import Pool
 from tests.benchmarks.idle import Idle, make_idle_worker
 
 

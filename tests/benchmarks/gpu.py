@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import limit, memory, models, options, peer
 from tests.benchmarks.clock import table, timed
-from tests.benchmarks.matrix import Matrix, Question, matrix
+from tests.benchmarks.matrix import Matrix, MeasurementSpec, matrix
 from tests.benchmarks.precisions import PRECISIONS
 
 
@@ -40,7 +40,10 @@ class Beside:
 
 
 def beside(
-    question: Question, *, others: Sequence[tuple[str, Question, str]], settings: InversionSettings
+    question: MeasurementSpec,
+    *,
+    others: Sequence[tuple[str, MeasurementSpec, str]],
+    settings: InversionSettings,
 ) -> list[Beside]:
     """Matrices beside that of a question in float32.
 
@@ -58,7 +61,9 @@ def beside(
     return found
 
 
-def _made(question: Question, settings: InversionSettings, precision: str) -> tuple[Matrix, float]:
+def _made(
+    question: MeasurementSpec, settings: InversionSettings, precision: str
+) -> tuple[Matrix, float]:
     # A first run chooses kernels.
     matrix(question, settings=replace(settings, iterations=2), precision=precision)
     return timed(
@@ -68,10 +73,10 @@ def _made(question: Question, settings: InversionSettings, precision: str) -> tu
 
 def asked_of(
     pt: nn.Module, images: Tensor, start: Tensor, *, seed: int, device: torch.device
-) -> Question:
+) -> MeasurementSpec:
     """STIR of a finetuned copy, given the model, in all layers, on a device."""
     ft = models.finetuned(pt, seed=seed)
-    return Question(
+    return MeasurementSpec(
         models.frozen(pt, device),
         models.frozen(ft, device),
         images.to(device),

@@ -27,7 +27,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Question:
+class MeasurementSpec:
     """What is inverted and shown to whom.
 
     Attributes:
@@ -92,7 +92,7 @@ class Matrix:
     residual: Tensor
 
 
-def matrix(question: Question, *, settings: InversionSettings, precision: str) -> Matrix:
+def matrix(question: MeasurementSpec, *, settings: InversionSettings, precision: str) -> Matrix:
     """All rows, and how good their images are."""
     real = question.seen(question.images)
     rows = [

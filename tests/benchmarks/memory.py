@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from stir_ray.models.memory import PROCESS_PER_TENSOR, Footprint, LiveBytes, footprint
-from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.inversion import relative_residual
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
 from tests.benchmarks import models, options
@@ -57,7 +57,7 @@ class Work:
 
     def invert(self, settings: InversionSettings, at_once: int) -> tuple[Tensor, Tensor]:
         """Images as they are stored, and their residuals."""
-        made = MicroBatches(at_once).each(
+        made = Microbatches(at_once).each(
             len(self._images), lambda part: self._some(part, settings)
         )
         images, residuals = zip(*made, strict=True)

@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stir_ray.models.cpu_attention import with_cpu_attention
-from stir_ray.models.patches import with_patch_projection
-from stir_ray.models.randomness import drawn_from
+from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.models.rng import seeded_rng
 
 if TYPE_CHECKING:
     from stir_ray.models.checkpoints import FrozenModel
-    from stir_ray.models.representations import all_representations, representation
+    from stir_ray.models.features import all_representations, representation
 else:
     try:
         from stir_ray.models.checkpoints import FrozenModel
-        from stir_ray.models.representations import all_representations, representation
+        from stir_ray.models.features import all_representations, representation
     except ModuleNotFoundError:  # Those know the job's words, and so pydantic.
         from tests.benchmarks.plain import FrozenModel, all_representations, representation
 
@@ -34,7 +34,7 @@ def create(
 
     timm's fresh blocks add little to what they get; with a larger gain layers differ more.
     """
-    with drawn_from(seed):
+    with seeded_rng(seed):
         module = timm.create_model(name, pretrained=False, num_classes=0, **(arguments or {}))
     module.eval().requires_grad_(False)
     for weight in _matrices(module):

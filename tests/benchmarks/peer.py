@@ -20,7 +20,7 @@ from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings
 from tests.benchmarks import models, options
 from tests.benchmarks.clock import table, timed
 from tests.benchmarks.fewest import fewest
-from tests.benchmarks.matrix import Question, Row
+from tests.benchmarks.matrix import MeasurementSpec, Row
 from tests.benchmarks.precisions import PRECISIONS
 from tests.benchmarks.published import Peer, Seen
 
@@ -91,7 +91,7 @@ def measure(
     """
     layers = range(1, models.depth(pt) + 1)
     looks = (models.frozen(module, images.device) for module in (pt, ft))
-    question = Question(*looks, images=images, start=start, layers=layers)
+    question = MeasurementSpec(*looks, images=images, start=start, layers=layers)
     run = _Runs(question, Peer(pt, ft, images, start), replace(PAPER, iterations=iterations))
     run.take_turns(precisions)
     search = range(min(subset, len(images)))
@@ -113,7 +113,7 @@ def measure(
 class _Runs:
     """What has been run, and what it tells."""
 
-    def __init__(self, question: Question, peer: Peer, settings: InversionSettings) -> None:
+    def __init__(self, question: MeasurementSpec, peer: Peer, settings: InversionSettings) -> None:
         self.question, self.peer, self.settings = question, peer, settings
         count = len(question.layers)
         # Each layer once as reference and once as target, neither always the deeper.

@@ -18,7 +18,7 @@ class FrozenModel:
 
 
 def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Tensor], Tensor]:
-    """As `stir_ray.models.representations.representation`, of all tokens."""
+    """As `stir_ray.models.features.representation`, of all tokens."""
     if kind != "tokens":
         raise ValueError(f"representation `{kind}`: only `tokens` are read here")
 
@@ -32,7 +32,7 @@ def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Te
 def all_representations(
     model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
 ) -> list[Tensor]:
-    """As `stir_ray.models.representations.all_representations`, of all tokens."""
+    """As `stir_ray.models.features.all_representations`, of all tokens."""
     if kind != "tokens":
         raise ValueError(f"representation `{kind}`: only `tokens` are read here")
     with torch.no_grad():

@@ -9,12 +9,12 @@ import time
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
+from stir_ray.catalog.stage_runner import AllTasks, Computation
 from stir_ray.execution.executor import Attempt, SerialExecutor
-from stir_ray.lake.tables import open_lake
-from stir_ray.plan.shared import once
+from stir_ray.lake.parquet import open_lake
+from stir_ray.plan.deduplicate import once
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task
-from stir_ray.stages.compute import Computation, Everything
 from tests.plan.examples import QUESTION, STUDY, checkpoint, job
 
 LAYERS, SEEDS = 12, 3
@@ -50,7 +50,7 @@ def measure(tasks: int) -> Planned:
     with TemporaryDirectory() as folder:
         lake = open_lake(folder)
         executor = SerialExecutor(lambda _: work)
-        computation = Computation(job(), lake, executor, _Nobody(), Everything())
+        computation = Computation(job(), lake, executor, _Nobody(), AllTasks())
         start = time.perf_counter()
         computation.run("invert", lambda: once([study.inversions()]))
         end = time.perf_counter()

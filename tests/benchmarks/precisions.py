@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from stir_ray.numerics.inversion import Inversion, invert
-from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import InversionSettings, Precision
 
 PRECISIONS = tuple(kind.value for kind in Precision if kind is not Precision.AUTO)
@@ -28,4 +28,4 @@ def invert_in(
 
 def tf32(allowed: bool) -> AbstractContextManager[None]:
     """Whether a GPU rounds the factors of float32 products to ten bits."""
-    return products_in(Precision.TF32 if allowed else Precision.FLOAT32)
+    return matmul_precision(Precision.TF32 if allowed else Precision.FLOAT32)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from stir_ray.catalog.snapshots import lake_of, look
 from stir_ray.job import Job
-from stir_ray.lake.layout import part_key
-from stir_ray.stages.ledger.asked import lake_of, look
-from stir_ray.stages.study import read_study
+from stir_ray.lake.keys import part_key
+from stir_ray.worker.study_reader import read_study
 from tests.small_job import small_job
 from tests.stores import servers
 from workflows import finetune

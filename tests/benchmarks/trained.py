@@ -35,14 +35,14 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.representations import KINDS
+from stir_ray.models.features import KINDS
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SHARE
 from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
 from stir_ray.numerics.noise import noise_start
-from stir_ray.numerics.precision import products_in
+from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
-from stir_ray.stages.views import View, drift, scores, view
+from stir_ray.worker.grams import View, drift, scores, view
 from tests.benchmarks import dinov2, models, options
 from tests.benchmarks.fewest import fewest
 from tests.benchmarks.photographs import photographs
@@ -78,14 +78,14 @@ class Layer:
         self.images, self.start, self.layer, self.kind = images, start, layer, kind
         self._model = model
         self.represent = models.representation(model, layer=layer, kind=kind)
-        with products_in(Precision.FLOAT32), torch.no_grad():
+        with matmul_precision(Precision.FLOAT32), torch.no_grad():
             self._real = self.represent(images)
         self._distance = torch.linalg.vector_norm(self._real - self._real.mean(dim=0), dim=1)
         self._view = self._seen(images)
 
     def centred_residual(self, inverted: Tensor) -> Tensor:
         """‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ of every image, of float32 products."""
-        with products_in(Precision.FLOAT32), torch.no_grad():
+        with matmul_precision(Precision.FLOAT32), torch.no_grad():
             away = torch.linalg.vector_norm(self.represent(inverted) - self._real, dim=1)
         return away / self._distance
 
@@ -106,7 +106,7 @@ class Layer:
 
     def _seen(self, images: Tensor) -> View:
         layers = range(1, models.depth(self._model.module) + 1)
-        return view(self._model, images, layers=layers, kind=self.kind, micro=MicroBatches())
+        return view(self._model, images, layers=layers, kind=self.kind, micro=Microbatches())
 
 
 class Run:

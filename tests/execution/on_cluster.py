@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Outcome
-from stir_ray.execution.nature import Nature
-from stir_ray.execution.pool import Pool
+from stir_ray.execution.executor import TaskResult
 from stir_ray.execution.ray_executor import RayExecutor
+from stir_ray.execution.task_attributes import TaskAttributes
+from stir_ray.execution.worker_pool import Pool
 from tests.execution.work import Chore, WorkerMaker, ledger_of
 
 # isort: split
@@ -101,13 +101,13 @@ def tell(ledger: Path, machines: Machines) -> Iterator[tuple[str, dict[int, int]
 
     machines.add("first")
     two = Pool(workers=2, threads=1)
-    with RayExecutor(WorkerMaker(ledger), two, Nature(limit)) as executor:
+    with RayExecutor(WorkerMaker(ledger), two, TaskAttributes(limit)) as executor:
         yield "one node of two", attempts(executor.run(chores(100, 105)))
         yield "a node comes", attempts(executor.run(until_used("second", 200)))
         yield "a task hangs", attempts(executor.run([Chore(300, "hang once"), *chores(301, 307)]))
         outcomes = executor.run(chores(400, 437))
         yield "a node dies", attempts(each(outcomes, third=lambda: machines.kill("second")))
-    alike = Nature[Chore](kind=lambda _: "alike")
+    alike = TaskAttributes[Chore](kind=lambda _: "alike")
     with RayExecutor(WorkerMaker(ledger), Pool(), alike) as executor:
         yield "the cluster grows", attempts(executor.run(until_used("third", 500)))
         yield "a task lags", attempts(executor.run([Chore(600, "lag"), *chores(601, 613)]))
@@ -123,12 +123,14 @@ def limit(chore: Chore) -> float | None:
     return 2.0 if chore.kind == "hang once" else None
 
 
-def attempts(outcomes: Iterable[Outcome[Chore]]) -> dict[int, int]:
+def attempts(outcomes: Iterable[TaskResult[Chore]]) -> dict[int, int]:
     """At each chore that succeeded."""
     return {one.task.number: one.attempt for one in outcomes if one.failure is None}
 
 
-def each(outcomes: Iterator[Outcome[Chore]], third: Callable[[], None]) -> Iterator[Outcome[Chore]]:
+def each(
+    outcomes: Iterator[TaskResult[Chore]], third: Callable[[], None]
+) -> Iterator[TaskResult[Chore]]:
     """All outcomes; something happens when the third is there."""
     for place, outcome in enumerate(outcomes, start=1):
         if place == 3:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import InputError, RunStopped
+from stir_ray.errors import InputError, RunAborted
 from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, Work
-from stir_ray.execution.nature import Nature
-from stir_ray.execution.policy import FailureClass
-from stir_ray.execution.pool import Pool
 from stir_ray.execution.ray_executor import RayExecutor
+from stir_ray.execution.retry import FailureClass
+from stir_ray.execution.task_attributes import TaskAttributes
+from stir_ray.execution.worker_pool import Pool
 from tests.execution.work import Chore, Unloadable, WorkerMaker, executions, ledger_of, processes
 
 
@@ -34,7 +34,7 @@ class ExecutorContract:
         failures = {o.task.number: o.failure for o in executor.run(chores) if o.failure}
         assert set(failures) == {3}
         assert failures[3].message == "chore 3 cannot be done"
-        assert failures[3].failure_class is FailureClass.DETERMINISTIC
+        assert failures[3].failure_class is FailureClass.PERMANENT
         assert "chore 3 cannot be done" in failures[3].traceback
 
     def test_what_would_fail_again_is_tried_once(self, executor: Executor, ledger: Path) -> None:
@@ -137,7 +137,7 @@ class TestSerial(ExecutorContract):
     ) -> None:
         outcomes = executor.run([Chore(5, "poison once"), Chore(6)])
         assert next(outcomes).failure
-        with pytest.raises(RunStopped, match="illegal memory access"):
+        with pytest.raises(RunAborted, match="illegal memory access"):
             next(outcomes)
         assert executions(ledger) == {5: 1}
 
@@ -172,7 +172,7 @@ class TestRay(ExecutorContract):
         assert all(outcome.failure is None for outcome in outcomes.values())
         assert executions(ledger) == {number: 2 if number == 4 else 1 for number in range(13)}
         (death,) = outcomes[4].failures
-        assert death.failure_class is FailureClass.INFRASTRUCTURE
+        assert death.failure_class is FailureClass.WORKER_LOST
         assert [outcomes[number].attempt for number in (3, 4, 5, 6)] == [1, 2, 1, 1]
         lost = [one for one in caplog.records if one.levelno == logging.WARNING]
         assert [vars(one)["host"] for one in lost if hasattr(one, "host")] == [outcomes[4].node]
@@ -199,13 +199,13 @@ def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path)
     limited = RayExecutor(
         WorkerMaker(ledger),
         Pool(workers=2, threads=1),
-        Nature[Chore](lambda chore: 2.0 if chore.number == 1 else None),
+        TaskAttributes[Chore](lambda chore: 2.0 if chore.number == 1 else None),
     )
     with limited as executor:
         outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
     assert all(outcome.failure is None for outcome in outcomes.values())
     (late,) = outcomes[1].failures
-    assert late.failure_class is FailureClass.HUNG
+    assert late.failure_class is FailureClass.TIMEOUT
     assert executions(ledger) == {number: 2 if number == 1 else 1 for number in range(7)}
     first, again = (one.process for one in ledger_of(ledger) if one.number == 1)
     assert first != again
@@ -213,17 +213,17 @@ def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path)
 
 def test_a_task_that_hangs_again_is_given_up(local_ray: None, ledger: Path) -> None:
     pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, Nature(lambda _: 1.0)) as executor:
+    with RayExecutor(WorkerMaker(ledger), pool, TaskAttributes(lambda _: 1.0)) as executor:
         outcomes = {o.task.number: o for o in executor.run([Chore(1, "hang"), Chore(2)])}
     assert outcomes[2].attempt == 1
     assert outcomes[1].attempt == 2
-    assert [one.failure_class for one in outcomes[1].failures] == [FailureClass.HUNG] * 2
+    assert [one.failure_class for one in outcomes[1].failures] == [FailureClass.TIMEOUT] * 2
     assert outcomes[1].seconds >= 1
 
 
 def test_the_time_behind_another_task_is_not_counted(local_ray: None, ledger: Path) -> None:
     pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, Nature(lambda _: 1.8)) as executor:
+    with RayExecutor(WorkerMaker(ledger), pool, TaskAttributes(lambda _: 1.8)) as executor:
         outcomes = list(executor.run([Chore(number, "second") for number in range(3)]))
     assert [outcome.failures for outcome in outcomes] == [(), (), ()]
 
@@ -231,7 +231,7 @@ def test_the_time_behind_another_task_is_not_counted(local_ray: None, ledger: Pa
 def test_workers_that_never_come_up_stop_the_run(local_ray: None) -> None:
     with (
         RayExecutor(Unloadable(), Pool(workers=2, threads=1)) as executor,
-        pytest.raises(RunStopped, match="no module for this worker") as stopped,
+        pytest.raises(RunAborted, match="no module for this worker") as stopped,
     ):
         list(executor.run([Chore(1)]))
     assert "\n" not in str(stopped.value)

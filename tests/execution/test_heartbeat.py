@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from stir_ray.execution.heartbeat import Heartbeat
+from stir_ray.execution.periodic_timer import PeriodicTimer
 
 
 def test_a_beat_that_raises_is_logged_and_others_follow(caplog: pytest.LogCaptureFixture) -> None:
@@ -19,7 +19,7 @@ def test_a_beat_that_raises_is_logged_and_others_follow(caplog: pytest.LogCaptur
         if beats == 3:
             third.set()
 
-    heartbeat = Heartbeat(0.001, beat)
+    heartbeat = PeriodicTimer(0.001, beat)
     heartbeat.start()
     went_on = third.wait(30)
     heartbeat.stop()

@@ -12,7 +12,7 @@ from tests.execution.work import ledger_of, processes
 HANGING = """
 import signal, sys
 from pathlib import Path
-from stir_ray.execution.pool import Pool
+from stir_ray.execution.worker_pool import Pool
 from stir_ray.execution.ray_executor import RayExecutor
 from tests.execution.work import Chore, WorkerMaker
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.errors import CorruptPart, JobError, LakeAway, LakeError, MissingPart
-from stir_ray.execution.policy import (
+from stir_ray.errors import CorruptPart, JobError, LakeError, MissingPart, StorageUnavailable
+from stir_ray.execution.retry import (
     Failure,
     FailureClass,
     describe,
     hung,
+    is_fatal_to_worker,
     retry_delay,
     should_stop,
-    spoils_worker,
     worker_died,
 )
 
@@ -42,27 +42,27 @@ def raised(error: Exception) -> Exception:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (JobError("x"), FailureClass.SETUP),
-        (LakeError("x"), FailureClass.SETUP),
+        (JobError("x"), FailureClass.USER_ERROR),
+        (LakeError("x"), FailureClass.USER_ERROR),
         (OutOfMemoryError("CUDA"), FailureClass.MEMORY),
         (MemoryError(), FailureClass.MEMORY),
         (RuntimeError("CUDA error: out of memory"), FailureClass.MEMORY),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), FailureClass.MEMORY),
-        (AcceleratorError("CUDA error: an illegal access"), FailureClass.INFRASTRUCTURE),
-        (RuntimeError("CUDA error: unspecified launch failure"), FailureClass.INFRASTRUCTURE),
-        (AcceleratorError("CUDA error: device-side assert"), FailureClass.DETERMINISTIC),
+        (AcceleratorError("CUDA error: an illegal access"), FailureClass.WORKER_LOST),
+        (RuntimeError("CUDA error: unspecified launch failure"), FailureClass.WORKER_LOST),
+        (AcceleratorError("CUDA error: device-side assert"), FailureClass.PERMANENT),
         (ConnectionResetError("x"), FailureClass.STORAGE),
-        (LakeAway("x"), FailureClass.STORAGE),
+        (StorageUnavailable("x"), FailureClass.STORAGE),
         (ReadTimeoutError("x"), FailureClass.STORAGE),
         (OSError(errno.EIO, "x"), FailureClass.STORAGE),
-        (OSError(errno.ENOSPC, "x"), FailureClass.SETUP),
-        (OSError(errno.EDQUOT, "x"), FailureClass.SETUP),
+        (OSError(errno.ENOSPC, "x"), FailureClass.USER_ERROR),
+        (OSError(errno.EDQUOT, "x"), FailureClass.USER_ERROR),
         (TimeoutError("x"), FailureClass.STORAGE),
-        (PermissionError("x"), FailureClass.SETUP),
+        (PermissionError("x"), FailureClass.USER_ERROR),
         (MissingPart("x"), FailureClass.DEPENDENCY),
-        (FileNotFoundError("x"), FailureClass.DETERMINISTIC),
-        (CorruptPart("x"), FailureClass.DETERMINISTIC),
-        (FloatingPointError("NaN"), FailureClass.DETERMINISTIC),
+        (FileNotFoundError("x"), FailureClass.PERMANENT),
+        (CorruptPart("x"), FailureClass.PERMANENT),
+        (FloatingPointError("NaN"), FailureClass.PERMANENT),
     ],
 )
 def test_an_exception_has_its_class(error: Exception, expected: FailureClass) -> None:
@@ -88,11 +88,11 @@ def failure(kind: FailureClass, fingerprint: str = "x") -> Failure:
         (AcceleratorError("CUDA error: device-side assert"), True),
         (OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), False),
         (ValueError("x"), False),
-        (LakeAway("x"), False),
+        (StorageUnavailable("x"), False),
     ],
 )
 def test_an_error_of_the_device_spoils_its_process(error: Exception, spoils: bool) -> None:
-    assert spoils_worker(describe(raised(error))) is spoils
+    assert is_fatal_to_worker(describe(raised(error))) is spoils
 
 
 def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
@@ -100,9 +100,11 @@ def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
         try:
             raise ConnectionError("no answer from https://host/key?X-Amz-Signature=hunter2")
         except ConnectionError as error:
-            raise LakeAway("lake s3://b: http://me:ab/hunter2@host:9000\nis away") from error
+            raise StorageUnavailable(
+                "lake s3://b: http://me:ab/hunter2@host:9000\nis away"
+            ) from error
 
-    with pytest.raises(LakeAway) as caught:
+    with pytest.raises(StorageUnavailable) as caught:
         ask()
     failure = describe(caught.value)
     assert "hunter2" not in failure.message + failure.traceback
@@ -114,18 +116,18 @@ def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
 def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
     assert worker_died(OutOfMemoryError("x")).failure_class is FailureClass.MEMORY
     died = worker_died(RuntimeError("It died.\n\tpid: 7\nMore about it"))
-    assert died.failure_class is FailureClass.INFRASTRUCTURE
+    assert died.failure_class is FailureClass.WORKER_LOST
     assert (died.message, "pid: 7" in died.traceback) == ("It died.", True)
 
 
 ATTEMPTS = {
-    FailureClass.INFRASTRUCTURE: 20,
+    FailureClass.WORKER_LOST: 20,
     FailureClass.STORAGE: 3,
     FailureClass.MEMORY: 4,
-    FailureClass.HUNG: 2,
+    FailureClass.TIMEOUT: 2,
     FailureClass.DEPENDENCY: 1,
-    FailureClass.SETUP: 1,
-    FailureClass.DETERMINISTIC: 1,
+    FailureClass.USER_ERROR: 1,
+    FailureClass.PERMANENT: 1,
 }
 """As the README promises."""
 
@@ -155,11 +157,11 @@ def test_waiting_grows_and_ends(kind: FailureClass, times: int) -> None:
 
 
 def test_a_hung_task_is_told_its_limit() -> None:
-    assert hung(90).failure_class is FailureClass.HUNG
+    assert hung(90).failure_class is FailureClass.TIMEOUT
     assert "90 s" in hung(90).message
 
 
-A, B = (failure(FailureClass.DETERMINISTIC, name) for name in "ab")
+A, B = (failure(FailureClass.PERMANENT, name) for name in "ab")
 BLOCKED = failure(FailureClass.DEPENDENCY)
 
 

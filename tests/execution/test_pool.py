@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.execution.pool import Node, Pool
+from stir_ray.execution.worker_pool import Node, Pool
 
 MUCH = 2.0**40
 GPU_NODE = {"CPU": 16.0, "GPU": 8.0, "memory": MUCH}

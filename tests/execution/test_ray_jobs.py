@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from stir_ray.errors import ClusterAway, InputError
+from stir_ray.errors import ClusterUnavailable, InputError
 from tests.stores.servers import free_port
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, on import
-    from stir_ray.execution.ray_jobs import Ended, JobServer
+    from stir_ray.execution.ray_jobs import Ended, JobClient
 
 # Ray's client says it to aiohttp.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
@@ -86,7 +86,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_log_that_is_cut_is_shown_once_and_whole(cuts: list[int]) -> None:
     shown: list[str] = []
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        assert JobServer(address).follow("job", shown.append) == Ended(0)
+        assert JobClient(address).follow("job", shown.append) == Ended(0)
     assert "".join(shown) == "".join(LOG)
 
 
@@ -102,14 +102,14 @@ def test_a_log_that_is_cut_is_shown_once_and_whole(cuts: list[int]) -> None:
 )
 def test_waiting_ends_as_the_command_did(info: dict[str, Any], ended: Ended) -> None:
     with FakeHead(info).listening() as address:
-        assert JobServer(address).follow("job", lambda _: None) == ended
+        assert JobClient(address).follow("job", lambda _: None) == ended
 
 
 def test_a_cluster_that_is_gone_is_waited_for_only_so_long() -> None:
     with FakeHead({"status": "SUCCEEDED"}).listening() as address:
-        server = JobServer(address)
-    with pytest.raises(ClusterAway, match=r"job small-1 .*goes on"):
-        server.follow("small-1", lambda _: None, patience_s=0.1)
+        server = JobClient(address)
+    with pytest.raises(ClusterUnavailable, match=r"job small-1 .*goes on"):
+        server.follow("small-1", lambda _: None, retry_timeout_s=0.1)
 
 
 class FakeClock:
@@ -142,16 +142,16 @@ def test_a_log_that_flowed_for_hours_costs_no_patience(clock: FakeClock, cuts: l
         clock.now += 3600.0
 
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        assert JobServer(address).follow("job", show, patience_s=600.0) == Ended(0)
+        assert JobClient(address).follow("job", show, retry_timeout_s=600.0) == Ended(0)
     assert "".join(shown) == "".join(LOG)
 
 
 def test_a_log_that_is_only_told_again_is_no_answer(clock: FakeClock) -> None:
     cuts = [3] * 97
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        server = JobServer(address)
-        with pytest.raises(ClusterAway):
-            server.follow("job", lambda _: None, patience_s=7.0)
+        server = JobClient(address)
+        with pytest.raises(ClusterUnavailable):
+            server.follow("job", lambda _: None, retry_timeout_s=7.0)
     assert 7.0 < clock.now < 10.0
 
 
@@ -165,6 +165,6 @@ def test_a_log_that_is_only_told_again_is_no_answer(clock: FakeClock) -> None:
 )
 def test_an_address_of_no_cluster_is_one_line(address: str, expected: str) -> None:
     with pytest.raises(InputError) as caught:
-        JobServer(address)
+        JobClient(address)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Outcome, Standing
-from stir_ray.execution.policy import Failure, FailureClass
+from stir_ray.execution.executor import TaskResult, WorkerStatus
 from stir_ray.execution.ray_metrics import RayMetrics
+from stir_ray.execution.retry import Failure, FailureClass
 
 STAGE = "stage of this test"
 PATIENCE_S = 60.0
@@ -20,14 +20,14 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 @pytest.fixture
 def watched(local_ray: None) -> Iterator[RayMetrics]:
     """A stage of 13 tasks that is in the middle."""
-    metrics = RayMetrics(lambda: Standing(up=5, wanted=7, running=3), interval_s=0.1)
+    metrics = RayMetrics(lambda: WorkerStatus(up=5, wanted=7, running=3), interval_s=0.1)
     metrics.begin(STAGE, planned=13)
     metrics.found()
     for seconds, stored, residual in [(2.0, 101, 0.02), (2.5, 103, 0.5), (40.0, 107, 2.0)]:
         measures = {"stored_bytes": stored, "median_residual": residual}
-        metrics.ended(Outcome("a task", None, seconds, "here", 1, (), measures))
-    hung = Failure(FailureClass.HUNG, "x", "too long", "")
-    metrics.ended(Outcome("a task", hung, 200.0, "here", 2, (hung, hung)))
+        metrics.ended(TaskResult("a task", None, seconds, "here", 1, (), measures))
+    hung = Failure(FailureClass.TIMEOUT, "x", "too long", "")
+    metrics.ended(TaskResult("a task", hung, 200.0, "here", 2, (hung, hung)))
     yield metrics
     metrics.end()
 
@@ -57,7 +57,7 @@ def test_prometheus_reads_what_was_told(watched: RayMetrics) -> None:
 
 def test_what_is_told_before_ray_is_up_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
-    metrics = RayMetrics(lambda: Standing(0, 0, 0), interval_s=0.001)
+    metrics = RayMetrics(lambda: WorkerStatus(0, 0, 0), interval_s=0.001)
     metrics.begin(STAGE, planned=0)
     time.sleep(0.01)
     metrics.end()

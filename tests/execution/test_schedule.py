@@ -9,25 +9,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stir_ray.execution.executor import Attempt
-from stir_ray.execution.nature import Nature
-from stir_ray.execution.policy import Failure, FailureClass, retry_delay
-from stir_ray.execution.schedule import AHEAD, Schedule, Trial
+from stir_ray.execution.retry import Failure, FailureClass, retry_delay
+from stir_ray.execution.scheduler import AHEAD, PendingTask, Scheduler
+from stir_ray.execution.task_attributes import TaskAttributes
 
 LIMIT_S = 7.0
 
 
-def failure(kind: FailureClass = FailureClass.INFRASTRUCTURE) -> Failure:
+def failure(kind: FailureClass = FailureClass.WORKER_LOST) -> Failure:
     """A failure of a class."""
     return Failure(kind, "x", "message", "")
 
 
-def schedule_of(tasks: int, *nodes: str, limit_s: float | None = None) -> Schedule[int, str]:
+def schedule_of(tasks: int, *nodes: str, limit_s: float | None = None) -> Scheduler[int, str]:
     """So many tasks, and on each node a worker of its name, or of its first letter.
 
     One more is done at once by the first worker: tasks are known to be short.
     """
     first: Iterable[int] = [-1] if nodes else []
-    schedule: Schedule[int, str] = Schedule([*first, *range(tasks)], Nature(lambda _: limit_s))
+    schedule: Scheduler[int, str] = Scheduler(
+        [*first, *range(tasks)], TaskAttributes(lambda _: limit_s)
+    )
     for node in nodes:
         schedule.add(node, node[0])
         if node == nodes[0]:
@@ -36,7 +38,7 @@ def schedule_of(tasks: int, *nodes: str, limit_s: float | None = None) -> Schedu
     return schedule
 
 
-def give_all(schedule: Schedule[int, str], now: float = 0.0) -> list[tuple[str, int]]:
+def give_all(schedule: Scheduler[int, str], now: float = 0.0) -> list[tuple[str, int]]:
     """Fill all queues: who got what."""
     given = iter(lambda: schedule.give(now), None)
     return [(worker, trial.task) for worker, trial in given]
@@ -55,7 +57,7 @@ def test_tasks_are_drawn_only_for_workers_that_are_up() -> None:
             drawn.append(number)
             yield number
 
-    schedule: Schedule[int, str] = Schedule(tasks(), Nature())
+    schedule: Scheduler[int, str] = Scheduler(tasks(), TaskAttributes())
     assert schedule.give(0.0) is None
     assert drawn == []
     schedule.add("a", "a")
@@ -64,7 +66,7 @@ def test_tasks_are_drawn_only_for_workers_that_are_up() -> None:
 
 
 def test_only_short_tasks_wait_behind_another() -> None:
-    schedule: Schedule[int, str] = Schedule(range(99), Nature())
+    schedule: Scheduler[int, str] = Scheduler(range(99), TaskAttributes())
     schedule.add("a", "a")
     assert give_all(schedule) == [("a", 0)]
     schedule.ended("a", None, now=0.01, worked_s=0.01)
@@ -107,18 +109,18 @@ def test_what_a_lost_worker_would_have_done_is_done_by_another() -> None:
     assert schedule.is_over()
 
 
-def of_models(models: str, *workers: str) -> Schedule[int, str]:
+def of_models(models: str, *workers: str) -> Scheduler[int, str]:
     """A task per letter, of the model of that name; workers on nodes of their own."""
-    nature = Nature[int](affinity=lambda task: models[task])
-    schedule: Schedule[int, str] = Schedule(range(len(models)), nature)
+    nature = TaskAttributes[int](affinity=lambda task: models[task])
+    schedule: Scheduler[int, str] = Scheduler(range(len(models)), nature)
     for worker in workers:
         schedule.add(worker, worker)
     return schedule
 
 
-def straggling(*free: str) -> Schedule[int, str]:
+def straggling(*free: str) -> Scheduler[int, str]:
     """Task 10 runs on node `a` since 100.0; ten others took 10 s each; workers that are free."""
-    schedule: Schedule[int, str] = Schedule(range(11), Nature(kind=lambda _: "alike"))
+    schedule: Scheduler[int, str] = Scheduler(range(11), TaskAttributes(kind=lambda _: "alike"))
     schedule.add("a", "a")
     work_off(schedule, 10)
     assert give_all(schedule, 100.0) == [("a", 10)]
@@ -127,16 +129,16 @@ def straggling(*free: str) -> Schedule[int, str]:
     return schedule
 
 
-def work_off(schedule: Schedule[int, str], tasks: int, worked_s: float | None = 10.0) -> None:
+def work_off(schedule: Scheduler[int, str], tasks: int, worked_s: float | None = 10.0) -> None:
     """Worker `a` does so many tasks, in 10 s each from 0.0."""
     for number in range(tasks):
         assert give_all(schedule, 10.0 * number) == [("a", number)]
         schedule.ended("a", None, 10.0 * (number + 1), worked_s=worked_s)
 
 
-def back_up_all(schedule: Schedule[int, str], now: float) -> list[tuple[str, int]]:
+def back_up_all(schedule: Scheduler[int, str], now: float) -> list[tuple[str, int]]:
     """Try all stragglers elsewhere too: who got what."""
-    given = [schedule.back_up(worker, now) for worker in schedule.stragglers(now)]
+    given = [schedule.launch_backup(worker, now) for worker in schedule.stragglers(now)]
     return [(worker, trial.task) for worker, trial in filter(None, given)]
 
 
@@ -155,7 +157,7 @@ def test_whoever_is_first_has_done_it_and_the_other_is_let_go() -> None:
         assert done
         assert done.task == 10
         assert schedule.is_over()
-        assert schedule.is_contested(second)
+        assert schedule.has_duplicate(second)
         assert schedule.release_beaten() == [second]
         assert schedule.release_beaten() == []
 
@@ -193,7 +195,7 @@ def test_if_both_fail_it_is_tried_again_and_may_be_backed_up_again() -> None:
 
 
 def test_there_are_no_backups_while_tasks_are_left() -> None:
-    schedule: Schedule[int, str] = Schedule(range(13), Nature(kind=lambda _: "alike"))
+    schedule: Scheduler[int, str] = Scheduler(range(13), TaskAttributes(kind=lambda _: "alike"))
     schedule.add("a", "a")
     work_off(schedule, 10)
     give_all(schedule, 100.0)
@@ -215,7 +217,7 @@ def test_nobody_knows_a_straggler_of_another_kind_or_among_a_few() -> None:
         (lambda _: "alike", 11, None),
     ]
     for kind, tasks, worked_s in kinds:
-        schedule: Schedule[int, str] = Schedule(range(tasks), Nature(kind=kind))
+        schedule: Scheduler[int, str] = Scheduler(range(tasks), TaskAttributes(kind=kind))
         schedule.add("a", "a")
         work_off(schedule, tasks - 1, worked_s)
         give_all(schedule, 100.0)
@@ -224,7 +226,7 @@ def test_nobody_knows_a_straggler_of_another_kind_or_among_a_few() -> None:
 
 
 def test_what_is_short_is_no_straggler_at_once() -> None:
-    schedule: Schedule[int, str] = Schedule(range(11), Nature(kind=lambda _: "alike"))
+    schedule: Scheduler[int, str] = Scheduler(range(11), TaskAttributes(kind=lambda _: "alike"))
     schedule.add("a", "a")
     for _ in range(10):
         schedule.give(100.0)
@@ -240,7 +242,7 @@ def test_only_the_first_task_of_a_lost_worker_is_charged() -> None:
     give_all(schedule)
     assert schedule.lost("a", failure(), now=5.0) is None
     # Task 2 was behind it: given at once, as if it were new. Task 0 waits.
-    assert schedule.give(5.0) == ("b", Trial(2))
+    assert schedule.give(5.0) == ("b", PendingTask(2))
     assert schedule.give(5.0) is None
     schedule.ended("b", None, now=5.5)
     again = schedule.give(6.0)
@@ -299,7 +301,7 @@ def test_the_clock_of_a_task_starts_when_it_is_first_in_its_queue() -> None:
     assert schedule.overdue(15.9) == []
     assert (schedule.began("a"), schedule.changes_at()) == (9.0, 16.0)
     ((worker, late),) = schedule.overdue(16.0)
-    assert (worker, late.failure_class) == ("a", FailureClass.HUNG)
+    assert (worker, late.failure_class) == ("a", FailureClass.TIMEOUT)
     schedule.ended("a", None, now=16.0)
     assert schedule.overdue(1e9) == []
 
@@ -324,7 +326,7 @@ def test_a_failed_task_waits_as_long_as_the_policy_says() -> None:
 
 def test_the_last_failure_ends_a_task_with_all_its_failures() -> None:
     schedule = schedule_of(1, "a")
-    history = [FailureClass.HUNG, FailureClass.MEMORY, FailureClass.DETERMINISTIC]
+    history = [FailureClass.TIMEOUT, FailureClass.MEMORY, FailureClass.PERMANENT]
     for kind in history[:-1]:
         give_all(schedule, now=100.0)
         assert schedule.ended("a", failure(kind), now=0.0) is None
@@ -344,7 +346,7 @@ def test_nothing_to_do_is_over() -> None:
 
 TASKS = 29
 NODES = "abc"
-NATURE = Nature[int](
+NATURE = TaskAttributes[int](
     time_limit=lambda task: LIMIT_S if task % 2 else None,
     affinity=lambda task: task // 5 if task > 10 else None,
     kind=lambda _: "alike",
@@ -359,7 +361,7 @@ class AnyRun(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.schedule: Schedule[int, int] = Schedule(range(TASKS), NATURE)
+        self.schedule: Scheduler[int, int] = Scheduler(range(TASKS), NATURE)
         self.now = 0.0
         self.nodes: dict[int, str] = {}
         self.queues: dict[int, deque[int]] = {}
@@ -406,7 +408,7 @@ class AnyRun(RuleBasedStateMachine):
     def stragglers_are_backed_up(self) -> None:
         for first in self.schedule.stragglers(self.now):
             task = self.queues[first][0]
-            given = self.schedule.back_up(first, self.now)
+            given = self.schedule.launch_backup(first, self.now)
             if given is None:
                 continue
             worker, trial = given
@@ -479,7 +481,9 @@ class AnyRun(RuleBasedStateMachine):
     def time_goes_on(self, seconds: float) -> None:
         self.now += seconds
 
-    def settle(self, worker: int, task: int, what: Failure | None, over: Trial[int] | None) -> None:
+    def settle(
+        self, worker: int, task: int, what: Failure | None, over: PendingTask[int] | None
+    ) -> None:
         rival = self.rivals.pop(worker, None)
         if rival is not None:
             del self.rivals[rival]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stir_ray.errors import JobError, LakeAway
+from stir_ray.errors import JobError, StorageUnavailable
 from stir_ray.execution.executor import Attempt, Measures
 
 
@@ -69,7 +69,7 @@ def _fail(chore: Chore, attempt: Attempt) -> None:
         case "storage twice" if attempt.number <= 2:
             raise ConnectionError("storage is away")
         case "storage is away":
-            raise LakeAway("storage is away")
+            raise StorageUnavailable("storage is away")
         case "large" if attempt.out_of_memory < 2:
             raise MemoryError("too much at once")
         case "poison once" if attempt.number == 1:

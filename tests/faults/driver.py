@@ -13,12 +13,13 @@ from threading import Event, Thread
 
 # Imported once, before processes are forked: each of these costs seconds.
 import stir_ray.stages.bench.workbench  # noqa: F401
+
 from stir_ray import cli
 from stir_ray.execution.executor import Attempt, Measures, Work
-from stir_ray.lake.objects import Objects
+from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.tasks import Task
 from stir_ray.report.page.write import Report
-from stir_ray.stages import work
+from stir_ray.worker import dispatch
 from workflows import executors, results
 
 
@@ -92,10 +93,10 @@ def _cluster(command: Command) -> Iterator[None]:
 
 
 def make_worker(
-    ledger: Path, held_at: str, settings: work.WorkerSettings, threads: int
+    ledger: Path, held_at: str, settings: dispatch.WorkerSettings, threads: int
 ) -> Work[Task]:
     """The worker of the real run, made in whatever process it works."""
-    return functools.partial(_noted, ledger, held_at, work.make_worker(settings, threads))
+    return functools.partial(_noted, ledger, held_at, dispatch.make_worker(settings, threads))
 
 
 def _noted(
@@ -131,13 +132,13 @@ def _note(ledger: Path, task: Task, event: str) -> None:
 
 def _die_before_put(number: int) -> None:
     """SIGKILL this process with a part encoded and not yet stored."""
-    really, puts = Objects.put, 0
+    really, puts = ObjectStore.put, 0
 
-    def put(self: Objects, key: str, content: bytes) -> None:
+    def put(self: ObjectStore, key: str, content: bytes) -> None:
         nonlocal puts
         puts += key.startswith(("parts/", "checkpoints/"))
         if puts == number:
             os.kill(os.getpid(), signal.SIGKILL)
         really(self, key, content)
 
-    Objects.put = put
+    ObjectStore.put = put

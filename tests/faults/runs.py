@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.schemas import RESULTS
-from stir_ray.lake.tables import Lake, open_lake
-from stir_ray.stages.ledger.verify import Finding, verify
 from tests.faults import driver
 from tests.small_job import small_job
 

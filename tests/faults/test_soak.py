@@ -16,7 +16,7 @@ from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import S3Store
 
 FAULTS, SEED = 18, 20231
-IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_patience_s": 2}
+IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_retry_s": 2}
 STORM: dict[Fault, float] = {
     "slow_down": 0.15,
     "cut_answer": 0.1,

@@ -22,7 +22,7 @@ TWENTY_PERCENT = {
     "truncated": 0.02,
     "delay": 0.02,
 }
-IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_patience_s": 2}
+IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_retry_s": 2}
 
 pytestmark = pytest.mark.slow
 

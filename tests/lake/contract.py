@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fsspec.core import url_to_fs
 
-from stir_ray.lake.objects import Objects
-from stir_ray.lake.several import several
+from stir_ray.lake.map_concurrent import map_concurrent
+from stir_ray.lake.store import ObjectStore
 
 ODD_KEYS = (
     "a b/c+d",
@@ -34,12 +34,16 @@ class ObjectsContract:
     """Whether readers see the old object or the new one while several writers replace it."""
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-    def test_an_object_is_read_as_it_was_written(self, objects: Objects, content: bytes) -> None:
+    def test_an_object_is_read_as_it_was_written(
+        self, objects: ObjectStore, content: bytes
+    ) -> None:
         objects.put("a/key", content)
         assert objects.get("a/key") == content
 
     @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-    def test_the_begin_of_an_object_is_read_alone(self, objects: Objects, content: bytes) -> None:
+    def test_the_begin_of_an_object_is_read_alone(
+        self, objects: ObjectStore, content: bytes
+    ) -> None:
         objects.put("a/key", content)
         for most in (1, 2, 3, 4099, len(content) + 7):
             before = objects.read_bytes
@@ -47,13 +51,15 @@ class ObjectsContract:
             assert objects.read_bytes - before == min(most, len(content))
 
     @pytest.mark.parametrize("second", CONTENTS.values(), ids=CONTENTS)
-    def test_the_last_put_replaces_the_whole_object(self, objects: Objects, second: bytes) -> None:
+    def test_the_last_put_replaces_the_whole_object(
+        self, objects: ObjectStore, second: bytes
+    ) -> None:
         objects.put("key", b"first" * 101)
         objects.put("key", second)
         assert objects.get("key") == second
         assert objects.sizes("") == {"key": len(second)}
 
-    def test_what_was_never_put_is_not_there(self, objects: Objects) -> None:
+    def test_what_was_never_put_is_not_there(self, objects: ObjectStore) -> None:
         objects.put("folder/key", b"x")
         for absent in ("key", "folder/ke", "folder/key2", "other/key"):
             assert not objects.exists(absent)
@@ -61,7 +67,7 @@ class ObjectsContract:
                 with pytest.raises(FileNotFoundError):
                     ask(absent)
 
-    def test_a_folder_is_no_object(self, objects: Objects) -> None:
+    def test_a_folder_is_no_object(self, objects: ObjectStore) -> None:
         objects.put("folder/deeper/key", b"x")
         for folder in ("folder", "folder/deeper"):
             assert not objects.exists(folder)
@@ -70,7 +76,7 @@ class ObjectsContract:
                     ask(folder)
 
     @pytest.mark.parametrize("key", ODD_KEYS)
-    def test_a_key_may_be_any_relative_path(self, objects: Objects, key: str) -> None:
+    def test_a_key_may_be_any_relative_path(self, objects: ObjectStore, key: str) -> None:
         objects.put(f"odd/{key}", b"content")
         assert objects.get(f"odd/{key}") == b"content"
         assert objects.exists(f"odd/{key}")
@@ -78,7 +84,7 @@ class ObjectsContract:
         objects.delete(f"odd/{key}")
         assert objects.sizes("odd") == {}
 
-    def test_an_object_exists_from_put_to_delete(self, objects: Objects) -> None:
+    def test_an_object_exists_from_put_to_delete(self, objects: ObjectStore) -> None:
         assert not objects.exists("folder/key")
         objects.put("folder/key", b"x")
         objects.put("folder/other", b"y")
@@ -87,14 +93,14 @@ class ObjectsContract:
         assert not objects.exists("folder/key")
         assert objects.get("folder/other") == b"y"
 
-    def test_deleting_what_is_not_there_is_well(self, objects: Objects) -> None:
+    def test_deleting_what_is_not_there_is_well(self, objects: ObjectStore) -> None:
         objects.delete("folder/key")
         objects.put("folder/key", b"x")
         objects.delete("folder/key")
         objects.delete("folder/key")
         assert objects.sizes("") == {}
 
-    def test_a_listing_gives_the_size_of_every_object_below(self, objects: Objects) -> None:
+    def test_a_listing_gives_the_size_of_every_object_below(self, objects: ObjectStore) -> None:
         written = {"a/b/c/deep": 7, "a/b/flat": 5, "a/bc/sibling": 3, "a/b.txt": 2, "z": 11}
         for key, size in written.items():
             objects.put(key, b"." * size)
@@ -102,38 +108,38 @@ class ObjectsContract:
         assert objects.sizes("a/b/c") == {"a/b/c/deep": 7}
         assert objects.sizes("a") == {key: size for key, size in written.items() if key != "z"}
 
-    def test_a_listing_of_nothing_is_empty(self, objects: Objects) -> None:
+    def test_a_listing_of_nothing_is_empty(self, objects: ObjectStore) -> None:
         assert objects.sizes("parts/none") == {}
         objects.put("parts/some/key", b"x")
         assert objects.sizes("parts/none") == {}
         assert objects.sizes("parts/so") == {}
 
-    def test_a_listing_shows_what_was_put_since_the_last_one(self, objects: Objects) -> None:
+    def test_a_listing_shows_what_was_put_since_the_last_one(self, objects: ObjectStore) -> None:
         objects.put("parts/first", b"x")
         assert set(objects.sizes("parts")) == {"parts/first"}
-        Objects(objects.url).put("parts/second", b"y")
+        ObjectStore(objects.url).put("parts/second", b"y")
         assert set(objects.sizes("parts")) == {"parts/first", "parts/second"}
 
-    def test_many_objects_come_in_the_order_asked_for(self, objects: Objects) -> None:
+    def test_many_objects_come_in_the_order_asked_for(self, objects: ObjectStore) -> None:
         keys = [f"many/{number % 7}/{number}" for number in range(37)]
         for key in keys:
             objects.put(key, key.encode())
         backwards = [*reversed(keys), keys[3]]
-        assert list(several(objects.get, backwards)) == [key.encode() for key in backwards]
-        assert list(several(objects.get, [])) == []
+        assert list(map_concurrent(objects.get, backwards)) == [key.encode() for key in backwards]
+        assert list(map_concurrent(objects.get, [])) == []
 
     def test_one_absent_object_of_many_is_told_after_those_before_it(
-        self, objects: Objects
+        self, objects: ObjectStore
     ) -> None:
         keys = [f"many/{number}" for number in range(53)]
         for key in keys[:5]:
             objects.put(key, key.encode())
-        contents = several(objects.get, keys)
+        contents = map_concurrent(objects.get, keys)
         assert [next(contents) for _ in range(5)] == [key.encode() for key in keys[:5]]
         with pytest.raises(FileNotFoundError, match=r"many/5\b"):
             next(contents)
 
-    def test_writers_of_the_same_key_leave_one_whole_object(self, objects: Objects) -> None:
+    def test_writers_of_the_same_key_leave_one_whole_object(self, objects: ObjectStore) -> None:
         # A store that rewrites in place may tell the size of one version with the bytes of another.
         lengths = [50_021 + number * self.replaces_atomically for number in range(11)]
         contents = [bytes([number]) * length for number, length in enumerate(lengths)]
@@ -149,31 +155,31 @@ class ObjectsContract:
         assert objects.get("folder/key") in contents
         assert set(objects.sizes("")) == {"folder/key"}
 
-    def test_only_url_and_patience_travel_to_a_worker(self, objects: Objects) -> None:
+    def test_only_url_and_patience_travel_to_a_worker(self, objects: ObjectStore) -> None:
         objects.put("key", b"content")
         shipped = pickle.dumps(objects)
         values = [value for _, value, _ in pickletools.genops(shipped)]
         texts = {value for value in values if isinstance(value, str)}
-        assert texts == {"stir_ray.lake.objects", "Objects", objects.url}
-        assert [value for value in values if isinstance(value, float)] == [objects.patience_s]
+        assert texts == {"stir_ray.lake.store", "ObjectStore", objects.url}
+        assert [value for value in values if isinstance(value, float)] == [objects.retry_timeout_s]
         arrived = pickle.loads(shipped)  # noqa: S301 - made above
-        assert arrived.patience_s == objects.patience_s
+        assert arrived.retry_timeout_s == objects.retry_timeout_s
         assert arrived.get("key") == b"content"
 
     @pytest.mark.slow
-    def test_a_large_object_is_read_as_it_was_written(self, objects: Objects) -> None:
+    def test_a_large_object_is_read_as_it_was_written(self, objects: ObjectStore) -> None:
         content = random.Random(7).randbytes(120_000_007)  # noqa: S311 - no secret
         objects.put("large", content)
         assert objects.sizes("") == {"large": len(content)}
         assert objects.get("large") == content
 
-    def test_another_program_finds_an_object_at_its_location(self, objects: Objects) -> None:
+    def test_another_program_finds_an_object_at_its_location(self, objects: ObjectStore) -> None:
         objects.put("folder/key", b"content")
         system, path = url_to_fs(objects.location("folder/key"))
         assert system.cat_file(path) == b"content"
         assert objects.location("folder/key").startswith(objects.location())
 
-    def test_an_object_is_as_old_as_its_last_put(self, objects: Objects) -> None:
+    def test_an_object_is_as_old_as_its_last_put(self, objects: ObjectStore) -> None:
         assert objects.ages("parts") == {}
         objects.put("parts/a/key", b"x")
         objects.put("other/key", b"x")
@@ -183,7 +189,7 @@ class ObjectsContract:
         assert -5 < age < 60
 
     def test_a_lake_that_works_passes_its_check_and_is_left_as_it_was(
-        self, objects: Objects
+        self, objects: ObjectStore
     ) -> None:
         objects.put("key", b"x")
         objects.check()

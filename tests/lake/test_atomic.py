@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import LakeAway, LakeError
-from stir_ray.lake.objects import Objects
+from stir_ray.errors import LakeError, StorageUnavailable
+from stir_ray.lake.store import ObjectStore
 
 OLD, NEW = b"old" * 1009, b"the new one" * 997
 
@@ -23,7 +23,7 @@ OLD, NEW = b"old" * 1009, b"the new one" * 997
     ("error", "told"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), LakeError),
-        (OSError(errno.EIO, "Input/output error"), LakeAway),
+        (OSError(errno.EIO, "Input/output error"), StorageUnavailable),
         (TypeError("a mistake"), TypeError),
         (KeyboardInterrupt(), KeyboardInterrupt),
     ],
@@ -40,7 +40,7 @@ def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
     def fail(_: int) -> None:
         raise error
 
-    objects = Objects(str(tmp_path), patience_s=0)
+    objects = ObjectStore(str(tmp_path), retry_timeout_s=0)
     if there:
         objects.put("folder/key", OLD)
     with monkeypatch.context() as patch:
@@ -56,11 +56,11 @@ def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
 
 
 def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path: Path) -> None:
-    objects = Objects(str(tmp_path))
+    objects = ObjectStore(str(tmp_path))
     objects.put("folder/key", OLD)
     code = (
         "import os, signal, sys\n"
-        "from stir_ray.lake.objects import Objects\n"
+        "from stir_ray.lake.store import Objects\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Objects(sys.argv[1]).put('folder/key', b'half' * 997)\n"
     )
@@ -80,7 +80,7 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path
 
 WRITER = """
 import sys
-from stir_ray.lake.objects import Objects
+from stir_ray.lake.store import Objects
 
 objects = Objects(sys.argv[1])
 first = int(sys.argv[2])
@@ -97,7 +97,7 @@ def is_whole(content: bytes) -> bool:
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_object(tmp_path: Path) -> None:
-    objects = Objects(str(tmp_path))
+    objects = ObjectStore(str(tmp_path))
     moments = random.Random(5)  # noqa: S311 - moments, not secrets
     for kill in range(5):
         writer = subprocess.Popen(

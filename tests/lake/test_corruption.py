@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stir_ray.errors import CorruptPart, OtherSchema
-from stir_ray.lake.layout import checkpoint_key, part_key
+from stir_ray.errors import CorruptPart, SchemaMismatch
+from stir_ray.lake.keys import checkpoint_key, part_key
+from stir_ray.lake.parquet import Lake, build, decode, encode, open_lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
-from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import example, read_back, same
 
 MADE = {"job": "digits", "node": "node-7"}
@@ -65,7 +65,7 @@ def test_what_is_no_parquet_is_told_in_one_line(content: bytes) -> None:
 
 
 def test_a_part_of_another_table_or_of_another_version_of_it_is_told_from_a_broken_one() -> None:
-    with pytest.raises(OtherSchema, match=f"{WHERE}.*columns.*{RESULTS.name}"):
+    with pytest.raises(SchemaMismatch, match=f"{WHERE}.*columns.*{RESULTS.name}"):
         decode(part(INVERSIONS), RESULTS, WHERE)
 
 
@@ -143,6 +143,6 @@ def test_a_part_of_another_schema_is_not_read_again(
     read: list[str] = []
     get = lake.objects.get
     monkeypatch.setattr(lake.objects, "get", lambda key: read.append(key) or get(key))
-    with pytest.raises(OtherSchema):
+    with pytest.raises(SchemaMismatch):
         lake.read_object(COMPARISONS, part_key("inversions", "3" * 32))
     assert len(read) == 1

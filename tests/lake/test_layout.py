@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.identity import bytes_digest, content_id
-from stir_ray.lake.layout import (
+from stir_ray.lake.keys import (
     asked_key,
     check_key,
     checkpoint_key,

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stir_ray.lake.made import Made
+from stir_ray.lake.array_cache import Made
 
 ID, OTHER = "7" * 32, "5" * 32
 ROOMY = 10**7
@@ -137,7 +137,7 @@ def test_who_does_not_wait_is_told_that_another_is_making_it(folder: Path) -> No
 
 DIES = """
 import os
-from stir_ray.lake.made import Made
+from stir_ray.lake.array_cache import Made
 Made(10**7).get("7" * 32, lambda: os._exit(7))
 """
 

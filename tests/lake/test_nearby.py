@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 import pytest
 
-from stir_ray.errors import CorruptPart, LakeAway
-from stir_ray.lake.layout import checkpoint_key, part_key, result_key
-from stir_ray.lake.nearby import Nearby, file_key, is_read_often
+from stir_ray.errors import CorruptPart, StorageUnavailable
+from stir_ray.lake.disk_cache import DiskCache, file_key, is_read_often
+from stir_ray.lake.keys import checkpoint_key, part_key, result_key
 
 URL = "s3://bucket/lake"
 ROOMY = 10**6
@@ -34,7 +34,7 @@ class Store:
         self.contents = {key: key.encode() * (size // len(key)) for key, size in sizes.items()}
         self.reads: Counter[str] = Counter()
 
-    def read_by(self, nearby: Nearby, key: str) -> bytes:
+    def read_by(self, nearby: DiskCache, key: str) -> bytes:
         """The object's bytes, which no copy can fake."""
 
         def checked(content: bytes) -> bytes:
@@ -72,19 +72,19 @@ def test_only_large_objects_that_never_change_are_read_often() -> None:
 def test_what_was_read_or_kept_is_not_read_from_the_lake_again(folder: Path) -> None:
     store = Store({KEY: 997})
     for _ in range(3):
-        assert store.read_by(Nearby(URL, ROOMY), KEY) == store.contents[KEY]
+        assert store.read_by(DiskCache(URL, ROOMY), KEY) == store.contents[KEY]
     assert store.reads[KEY] == 1
     written = Store({part_key("images", "5" * 32): 499})
     (key,) = written.contents
-    Nearby(URL, ROOMY).keep(key, written.contents[key])
-    assert written.read_by(Nearby(URL, ROOMY), key) == written.contents[key]
+    DiskCache(URL, ROOMY).keep(key, written.contents[key])
+    assert written.read_by(DiskCache(URL, ROOMY), key) == written.contents[key]
     assert not written.reads
 
 
 def test_another_lake_has_copies_of_its_own(folder: Path) -> None:
     here, there = Store({KEY: 997}), Store({KEY: 499})
     for store, url in ((here, URL), (there, "s3://bucket/other"), (here, URL)):
-        assert store.read_by(Nearby(url, ROOMY), KEY) == store.contents[KEY]
+        assert store.read_by(DiskCache(url, ROOMY), KEY) == store.contents[KEY]
     assert here.reads[KEY] == there.reads[KEY] == 1
 
 
@@ -92,7 +92,7 @@ def test_another_lake_has_copies_of_its_own(folder: Path) -> None:
 def test_a_copy_that_is_damaged_or_gone_is_replaced_from_the_lake(
     folder: Path, damage: bytes | None
 ) -> None:
-    store, nearby = Store({KEY: 997}), Nearby(URL, ROOMY)
+    store, nearby = Store({KEY: 997}), DiskCache(URL, ROOMY)
     store.read_by(nearby, KEY)
     (copy,) = kept(folder)
     if damage is None:
@@ -107,11 +107,11 @@ def test_a_copy_that_is_damaged_or_gone_is_replaced_from_the_lake(
 
 def test_what_the_lake_cannot_give_is_told_and_not_kept(folder: Path) -> None:
     def from_lake() -> tuple[bytes, bytes]:
-        raise LakeAway("away")
+        raise StorageUnavailable("away")
 
     for _ in range(2):
-        with pytest.raises(LakeAway):
-            Nearby(URL, ROOMY).read(KEY, from_lake, lambda content: content)
+        with pytest.raises(StorageUnavailable):
+            DiskCache(URL, ROOMY).read(KEY, from_lake, lambda content: content)
     assert not kept(folder)
 
 
@@ -123,7 +123,7 @@ def objects(sizes: list[int]) -> dict[str, int]:
 def test_copies_never_take_more_than_allowed_and_the_least_recently_used_go_first(
     folder: Path,
 ) -> None:
-    store, nearby = Store(objects([1000, 1000, 1000, 1000])), Nearby(URL, 3300)
+    store, nearby = Store(objects([1000, 1000, 1000, 1000])), DiskCache(URL, 3300)
     first, second, third, fourth = store.contents
     for age, key in enumerate((first, second, third)):
         store.read_by(nearby, key)
@@ -140,12 +140,12 @@ def test_the_bound_is_that_of_all_lakes_of_the_machine(folder: Path) -> None:
     store = Store(objects([1000]))
     (key,) = store.contents
     for lake in range(5):
-        store.read_by(Nearby(f"s3://bucket/{lake}", 2200), key)
+        store.read_by(DiskCache(f"s3://bucket/{lake}", 2200), key)
     assert len(kept(folder)) == 2
 
 
 def test_what_is_larger_than_all_that_is_allowed_displaces_nothing(folder: Path) -> None:
-    store, nearby = Store(objects([1000, 5000])), Nearby(URL, 3000)
+    store, nearby = Store(objects([1000, 5000])), DiskCache(URL, 3000)
     small, large = store.contents
     for key in (small, large, large, small):
         store.read_by(nearby, key)
@@ -168,7 +168,7 @@ def test_copies_leave_half_of_the_free_disk_to_others(
         return _Usage(disk, used, disk - used)
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-    store, nearby = Store(objects([900] * 5)), Nearby(URL, ROOMY)
+    store, nearby = Store(objects([900] * 5)), DiskCache(URL, ROOMY)
     for key in store.contents:
         store.read_by(nearby, key)
         assert len(kept(folder)) <= 2
@@ -178,7 +178,7 @@ def test_copies_leave_half_of_the_free_disk_to_others(
 
 
 def test_the_draft_of_a_killed_writer_is_the_first_to_go(folder: Path) -> None:
-    store, nearby = Store(objects([1000, 1000, 1000])), Nearby(URL, 3300)
+    store, nearby = Store(objects([1000, 1000, 1000])), DiskCache(URL, 3300)
     first, second, third = store.contents
     store.read_by(nearby, first)
     draft = (nearby.folder / first).with_name(f".draft-{'7' * 32}")
@@ -201,7 +201,7 @@ INSIDE = ["notes.txt", "parts/images/notes.txt", "files/notes.txt", "files/a/b.p
 
 
 def test_files_of_others_are_never_removed_nor_counted(folder: Path) -> None:
-    store, nearby = Store(objects([1000] * 7)), Nearby(URL, 3300)
+    store, nearby = Store(objects([1000] * 7)), DiskCache(URL, 3300)
     foreign = [folder / name for name in PRECIOUS] + [nearby.folder / name for name in INSIDE]
     for path in foreign:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def test_files_of_others_are_never_removed_nor_counted(folder: Path) -> None:
 
 
 def test_copies_of_files_that_are_of_no_lake_make_room_too(folder: Path) -> None:
-    nearby = Nearby("", 3300)
+    nearby = DiskCache("", 3300)
     for version in range(7):
         nearby.keep(file_key("s3://bucket/7.safetensors", str(version)), b"x" * 1000)
     assert 2 <= len(kept(folder)) <= 3
@@ -233,7 +233,7 @@ def test_copies_are_looked_through_once_in_a_while_and_not_for_each_object(
         return walk(top)
 
     monkeypatch.setattr(os, "walk", counted)
-    store, nearby = Store(objects([1000] * 197)), Nearby(URL, 97 * 954)
+    store, nearby = Store(objects([1000] * 197)), DiskCache(URL, 97 * 954)
     for number, key in enumerate(store.contents):
         nearby.keep(key, store.contents[key])
         assert looks <= 1 or number >= 97
@@ -244,7 +244,7 @@ def test_copies_are_looked_through_once_in_a_while_and_not_for_each_object(
 
 @pytest.mark.parametrize("damage", [None, b"", b"\xff", b"many", b"-7"])
 def test_the_bound_holds_whatever_becomes_of_the_sum(folder: Path, damage: bytes | None) -> None:
-    store, nearby = Store(objects([1000] * 7)), Nearby(URL, 3300)
+    store, nearby = Store(objects([1000] * 7)), DiskCache(URL, 3300)
     for key in store.contents:
         store.read_by(nearby, key)
         (noted,) = folder.rglob("bytes-used")
@@ -266,7 +266,7 @@ def _no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_disk_that_takes_no_more_fails_no_read_and_keeps_no_half(folder: Path) -> None:
-    store, nearby = Store({KEY: 300_000}), Nearby(URL, ROOMY)
+    store, nearby = Store({KEY: 300_000}), DiskCache(URL, ROOMY)
     with _no_file_larger_than(100_000):
         assert store.read_by(nearby, KEY) == store.contents[KEY]
     assert not kept(folder)
@@ -281,7 +281,7 @@ def test_a_folder_that_cannot_be_made_fails_no_read(
     monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "file"))
     store = Store({KEY: 997})
     for _ in range(2):
-        assert store.read_by(Nearby(URL, ROOMY), KEY) == store.contents[KEY]
+        assert store.read_by(DiskCache(URL, ROOMY), KEY) == store.contents[KEY]
     assert store.reads[KEY] == 2
 
 
@@ -291,7 +291,7 @@ def test_a_disk_without_locks_fails_no_read(folder: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("fcntl.flock", flock)
     store = Store({KEY: 997})
-    assert store.read_by(Nearby(URL, ROOMY), KEY) == store.contents[KEY]
+    assert store.read_by(DiskCache(URL, ROOMY), KEY) == store.contents[KEY]
 
 
 def test_a_machine_whose_workers_begin_together_reads_an_object_once(folder: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_machine_whose_workers_begin_together_reads_an_object_once(folder: Pat
 
     def worker(_: int) -> bytes:
         together.wait()
-        return store.read_by(Nearby(URL, ROOMY), KEY)
+        return store.read_by(DiskCache(URL, ROOMY), KEY)
 
     with ThreadPoolExecutor(8) as workers:
         assert set(workers.map(worker, range(8))) == {store.contents[KEY]}
@@ -308,7 +308,7 @@ def test_a_machine_whose_workers_begin_together_reads_an_object_once(folder: Pat
 
 WORKER = """
 import random, sys
-from stir_ray.lake.nearby import Nearby
+from stir_ray.lake.disk_cache import Nearby
 from tests.lake.test_nearby import Store, URL, objects
 
 store, nearby = Store(objects([20_000] * 13)), Nearby(URL, 100_000)

@@ -14,10 +14,10 @@ from uuid import uuid4
 import fsspec
 import pytest
 
-from stir_ray.errors import LakeAway, LakeError
+from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.lake.files import file_version
-from stir_ray.lake.objects import Objects
-from stir_ray.lake.several import several
+from stir_ray.lake.map_concurrent import map_concurrent
+from stir_ray.lake.store import ObjectStore
 from tests.lake.contract import ObjectsContract
 from tests.stores.servers import S3Store
 
@@ -26,28 +26,28 @@ class TestLocalFolder(ObjectsContract):
     """A folder that is not there yet."""
 
     @pytest.fixture
-    def objects(self, tmp_path: Path) -> Objects:
+    def objects(self, tmp_path: Path) -> ObjectStore:
         """Objects below a folder that the first put makes."""
-        return Objects(str(tmp_path / "not yet" / "lake"))
+        return ObjectStore(str(tmp_path / "not yet" / "lake"))
 
 
 class TestFileUrl(ObjectsContract):
     """The same as a URL."""
 
     @pytest.fixture
-    def objects(self, tmp_path: Path) -> Objects:
+    def objects(self, tmp_path: Path) -> ObjectStore:
         """Objects below a `file://` URL."""
-        return Objects(f"file://{tmp_path}/lake/")
+        return ObjectStore(f"file://{tmp_path}/lake/")
 
 
 class TestMemory(ObjectsContract):
     """A store that is no file system, as object stores are none."""
 
     @pytest.fixture
-    def objects(self) -> Iterator[Objects]:
+    def objects(self) -> Iterator[ObjectStore]:
         """Objects below a prefix of their own: memory is shared by the whole process."""
         url = f"memory://{uuid4().hex}/lake"
-        yield Objects(url)
+        yield ObjectStore(url)
         memory = fsspec.filesystem("memory")
         for path in memory.find(url):
             memory.rm_file(path)
@@ -59,38 +59,38 @@ class TestRclone(ObjectsContract):
     replaces_atomically = False  # Its files are rewritten in place.
 
     @pytest.fixture
-    def objects(self, s3_store: S3Store) -> Objects:
+    def objects(self, s3_store: S3Store) -> ObjectStore:
         """Objects below a prefix of a new bucket."""
-        return Objects(f"s3://{s3_store.bucket()}/a prefix/lake", 7.0)
+        return ObjectStore(f"s3://{s3_store.bucket()}/a prefix/lake", 7.0)
 
 
 class TestBucketAlone(TestRclone):
     """A lake that fills a whole bucket."""
 
     @pytest.fixture
-    def objects(self, s3_store: S3Store) -> Objects:
+    def objects(self, s3_store: S3Store) -> ObjectStore:
         """Objects at the root of a new bucket."""
-        return Objects(f"s3://{s3_store.bucket()}/", 7.0)
+        return ObjectStore(f"s3://{s3_store.bucket()}/", 7.0)
 
 
 class TestMoto(ObjectsContract):
     """Another reading of what S3 is."""
 
     @pytest.fixture
-    def objects(self, moto_store: S3Store, reach: Callable[[S3Store], None]) -> Objects:
+    def objects(self, moto_store: S3Store, reach: Callable[[S3Store], None]) -> ObjectStore:
         """Objects below a prefix of a new bucket."""
         reach(moto_store)
-        return Objects(f"s3://{moto_store.bucket()}/lake", 7.0)
+        return ObjectStore(f"s3://{moto_store.bucket()}/lake", 7.0)
 
 
 def test_a_check_of_a_local_lake_leaves_no_folder(tmp_path: Path) -> None:
-    Objects(str(tmp_path / "lake")).check()
+    ObjectStore(str(tmp_path / "lake")).check()
     assert list((tmp_path / "lake").iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path) -> None:
-    objects = Objects(str(tmp_path))
+    objects = ObjectStore(str(tmp_path))
     objects.put("parts/images/key", b"x")
     (tmp_path / "parts/images").chmod(0)
     with pytest.raises(LakeError, match="Permission denied"):
@@ -104,16 +104,16 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(
     def fail(_: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    objects = Objects(str(tmp_path), patience_s=0)
+    objects = ObjectStore(str(tmp_path), retry_timeout_s=0)
     objects.put("parts/images/key", b"x")
     monkeypatch.setattr(os, "scandir", fail)
-    with pytest.raises(LakeAway, match="Input/output error"):
+    with pytest.raises(StorageUnavailable, match="Input/output error"):
         objects.sizes("parts")
 
 
 def test_what_is_read_ahead_has_a_bound() -> None:
     begun = []
-    read = several(lambda one: begun.append(one) or one, range(10_007))
+    read = map_concurrent(lambda one: begun.append(one) or one, range(10_007))
     assert [next(read) for _ in range(7)] == list(range(7))
     assert len(begun) < 100
     assert list(read) == list(range(7, 10_007))
@@ -128,7 +128,7 @@ def test_an_error_ends_what_is_read_ahead() -> None:
         raise FileNotFoundError
 
     with pytest.raises(FileNotFoundError):
-        list(several(fail, range(10_007)))
+        list(map_concurrent(fail, range(10_007)))
     assert len(begun) < 100
 
 
@@ -138,7 +138,7 @@ def test_processes_that_write_the_same_key_leave_one_whole_object(
 ) -> None:
     url = str(tmp_path / "lake") if where == "local" else f"s3://{s3_store.bucket()}/lake"
     code = (
-        "import sys; from stir_ray.lake.objects import Objects\n"
+        "import sys; from stir_ray.lake.store import Objects\n"
         "for _ in range(29): Objects(sys.argv[1]).put('key', sys.argv[2].encode() * 50_021)"
     )
     writers = [
@@ -146,9 +146,9 @@ def test_processes_that_write_the_same_key_leave_one_whole_object(
         for letter in "xyz"
     ]
     assert [writer.communicate()[1] for writer in writers] == [b""] * 3
-    content = Objects(url).get("key")
+    content = ObjectStore(url).get("key")
     assert content == content[:1] * 50_021
-    assert Objects(url).sizes("") == {"key": 50_021}
+    assert ObjectStore(url).sizes("") == {"key": 50_021}
 
 
 def test_a_relative_lake_stays_where_it_was_opened(
@@ -157,7 +157,7 @@ def test_a_relative_lake_stays_where_it_was_opened(
     # Workers start in other folders than the driver.
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    objects = Objects("./lake")
+    objects = ObjectStore("./lake")
     monkeypatch.chdir(tmp_path / "elsewhere")
     objects.put("key", b"x")
     assert (tmp_path / "lake" / "key").read_bytes() == b"x"
@@ -167,7 +167,7 @@ def test_a_relative_lake_stays_where_it_was_opened(
 @pytest.mark.parametrize("below", ["file", "file/lake"])
 def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
-    objects = Objects(str(tmp_path / below))
+    objects = ObjectStore(str(tmp_path / below))
     with pytest.raises(LakeError) as caught:
         objects.check()
     message = str(caught.value)
@@ -185,9 +185,9 @@ def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below
 def test_a_store_that_does_not_keep_its_word_fails_its_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, does: Callable
 ) -> None:
-    monkeypatch.setattr(Objects, verb, does)
+    monkeypatch.setattr(ObjectStore, verb, does)
     with pytest.raises(LakeError) as caught:
-        Objects(str(tmp_path)).check()
+        ObjectStore(str(tmp_path)).check()
     assert f"lake {tmp_path}: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -197,7 +197,7 @@ def test_a_store_that_does_not_keep_its_word_fails_its_check(
 )
 def test_a_url_that_leads_nowhere_is_told_in_one_line(url: str) -> None:
     with pytest.raises(LakeError) as caught:
-        Objects(url)
+        ObjectStore(url)
     assert url in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -241,5 +241,5 @@ def test_a_folder_that_moved_as_it_was_has_the_same_version(tmp_path: Path) -> N
 
 def test_a_lake_that_tells_a_secret_is_refused_without_telling_it() -> None:
     with pytest.raises(LakeError, match="a password stands in it") as caught:
-        Objects("s3://me:hunter2@bucket/lake")
+        ObjectStore("s3://me:hunter2@bucket/lake")
     assert "hunter2" not in str(caught.value)

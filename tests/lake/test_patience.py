@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.errors import LakeAway, LakeError
-from stir_ray.lake import connection, patience
-from stir_ray.lake.patience import Errand, limit_s, patiently, wait_s
-from stir_ray.lake.troubles import Kind, Trouble
+from stir_ray.errors import LakeError, StorageUnavailable
+from stir_ray.lake import filesystem, waiting
+from stir_ray.lake.storage_errors import Kind, Trouble
+from stir_ray.lake.waiting import Request, limit_s, wait_s, with_retry
 
 CHANCES = st.floats(0, 1, exclude_max=True)
 AWAY = OSError(errno.EIO, "Input/output error")
@@ -39,7 +39,7 @@ def test_nothing_is_waited_for_longer_than_the_patience(kind: Kind, seconds: flo
     assert 0 <= limit_s(kind, seconds) <= seconds
     if kind in (Kind.ABSENT, Kind.REFUSED):
         assert limit_s(kind, seconds) == 0
-    elif kind is not Kind.UNSURE:
+    elif kind is not Kind.LIKELY_PERMANENT:
         assert limit_s(kind, seconds) == seconds
 
 
@@ -64,7 +64,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time that the loop sees."""
     clock = Clock()
-    monkeypatch.setattr(patience, "time", clock)
+    monkeypatch.setattr(waiting, "time", clock)
     return clock
 
 
@@ -80,9 +80,9 @@ def failing(clock: Clock, error: Exception, *, until_s: float) -> Callable[[], f
     return ask
 
 
-def errand(seconds: float) -> Errand:
+def errand(seconds: float) -> Request:
     """Any, with so much patience."""
-    return Errand("lake s3://bucket", "write parts/x", seconds)
+    return Request("lake s3://bucket", "write parts/x", seconds)
 
 
 def silent(_: Trouble) -> str:
@@ -90,15 +90,17 @@ def silent(_: Trouble) -> str:
 
 
 def test_a_trouble_that_passes_within_the_patience_is_outlived(clock: Clock) -> None:
-    asked = patiently(errand(300), failing(clock, AWAY, until_s=290), silent)
+    asked = with_retry(errand(300), failing(clock, AWAY, until_s=290), silent)
     assert 290 <= asked <= 300
 
 
 @pytest.mark.parametrize("seconds", [0.0, 7.0, 300.0])
 def test_one_that_lasts_longer_is_told_when_the_patience_ends(clock: Clock, seconds: float) -> None:
     started = clock.now
-    with pytest.raises(LakeAway, match=r"lake s3://bucket.*write parts/x.*Input/output.*again"):
-        patiently(errand(seconds), failing(clock, AWAY, until_s=1e5), silent)
+    with pytest.raises(
+        StorageUnavailable, match=r"lake s3://bucket.*write parts/x.*Input/output.*again"
+    ):
+        with_retry(errand(seconds), failing(clock, AWAY, until_s=1e5), silent)
     assert clock.now - started == pytest.approx(seconds)
 
 
@@ -112,13 +114,13 @@ def test_a_try_that_took_longer_than_the_patience_is_made_again(clock: Clock) ->
             raise AWAY
         return "done"
 
-    assert patiently(errand(7), ask, silent) == "done"
+    assert with_retry(errand(7), ask, silent) == "done"
 
 
 def test_a_store_is_not_hammered_while_it_is_away(clock: Clock) -> None:
     tries = []
-    with pytest.raises(LakeAway):
-        patiently(errand(300), failing(clock, AWAY, until_s=1e5), lambda _: f"{tries.append(1)}")
+    with pytest.raises(StorageUnavailable):
+        with_retry(errand(300), failing(clock, AWAY, until_s=1e5), lambda _: f"{tries.append(1)}")
     assert 15 < len(tries) < 40
 
 
@@ -126,10 +128,10 @@ def test_what_a_person_must_mend_is_told_at_once(clock: Clock) -> None:
     started = clock.now
     full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(LakeError, match=r"No space left.*; kept here; make room"):
-        patiently(errand(300), failing(clock, full, until_s=1e5), lambda _: "kept here")
+        with_retry(errand(300), failing(clock, full, until_s=1e5), lambda _: "kept here")
     absent = FileNotFoundError(errno.ENOENT, "No such file")
     with pytest.raises(FileNotFoundError):
-        patiently(errand(300), failing(clock, absent, until_s=1e5), silent)
+        with_retry(errand(300), failing(clock, absent, until_s=1e5), silent)
     assert clock.now == started
 
 
@@ -139,9 +141,9 @@ def test_what_is_hardly_ever_passing_is_asked_again_for_seconds(clock: Clock) ->
 
     started = clock.now
     with pytest.raises(LakeError, match="AWS_PROFILE"):
-        patiently(errand(300), failing(clock, NoCredentialsError(), until_s=1e5), silent)
+        with_retry(errand(300), failing(clock, NoCredentialsError(), until_s=1e5), silent)
     assert 5 < clock.now - started < 15
-    asked = patiently(errand(300), failing(clock, NoCredentialsError(), until_s=5), silent)
+    asked = with_retry(errand(300), failing(clock, NoCredentialsError(), until_s=5), silent)
     assert asked >= 5
 
 
@@ -153,15 +155,15 @@ def test_a_mistake_of_ours_is_not_asked_again(clock: Clock) -> None:
         raise TypeError("ours")
 
     with pytest.raises(TypeError, match="ours"):
-        patiently(errand(300), ask, silent)
+        with_retry(errand(300), ask, silent)
     assert len(tries) == 1
 
 
 def test_a_connection_counts_how_long_it_waited(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "time", clock)
-    memory = connection.Connection("memory")
+    monkeypatch.setattr(filesystem, "time", clock)
+    memory = filesystem.RetryingFilesystem("memory")
     failing = iter([AWAY, AWAY])
 
     def request(_: object) -> str:
@@ -170,20 +172,20 @@ def test_a_connection_counts_how_long_it_waited(
             raise error
         return "there"
 
-    assert memory.ask(Errand("store", "read it", 100.0), lambda _: "there") == "there"
+    assert memory.ask(Request("store", "read it", 100.0), lambda _: "there") == "there"
     assert memory.waited_s == 0.0
     began = clock.now
-    assert memory.ask(Errand("store", "read it", 100.0), request) == "there"
+    assert memory.ask(Request("store", "read it", 100.0), request) == "there"
     # Its first try is what any request takes.
     assert memory.waited_s == pytest.approx(clock.now - began - 3.0)
 
 
 def test_to_learn_that_something_is_not_there_is_no_wait() -> None:
-    memory = connection.Connection("memory")
+    memory = filesystem.RetryingFilesystem("memory")
 
     def absent(_: object) -> None:
         raise FileNotFoundError(errno.ENOENT, "no such object")
 
     with pytest.raises(FileNotFoundError):
-        memory.ask(Errand("store", "read it", 100.0), absent)
+        memory.ask(Request("store", "read it", 100.0), absent)
     assert memory.waited_s == 0.0

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stir_ray.lake.layout import part_key
+from stir_ray.lake.keys import part_key
+from stir_ray.lake.parquet import Lake, build, decode, encode, open_lake, provenance
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     COMPARISONS,
@@ -24,7 +25,6 @@ from stir_ray.lake.schemas import (
     RESULT_TABLES,
     TableSchema,
 )
-from stir_ray.lake.tables import Lake, build, decode, encode, open_lake, provenance
 from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
 
 TABLES = (*PART_TABLES, *RESULT_TABLES, *ANALYSIS_TABLES)

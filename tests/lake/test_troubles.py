@@ -15,7 +15,7 @@ from botocore import exceptions as boto
 from fsspec.exceptions import FSTimeoutError
 from s3fs.errors import translate_boto_error
 
-from stir_ray.lake.troubles import Kind, trouble
+from stir_ray.lake.storage_errors import Kind, trouble
 
 
 def said(code: str, status: int, message: str = "") -> Exception:
@@ -42,8 +42,8 @@ CODES = {
         ("NotImplemented", 501),
         ("XMinioStorageFull", 507),
     ],
-    Kind.UNSURE: [("BadDigest", 400)],
-    Kind.LAPSED: [
+    Kind.LIKELY_PERMANENT: [("BadDigest", 400)],
+    Kind.CREDENTIALS_EXPIRED: [
         ("ExpiredToken", 400),
         ("ExpiredToken", 403),
         ("403", 403),
@@ -110,16 +110,19 @@ EXCEPTIONS = [
     (ssl.SSLCertVerificationError("[SSL: CERTIFICATE_VERIFY_FAILED]"), Kind.REFUSED),
     (TimeoutError("timed out"), Kind.PASSING),
     (FSTimeoutError(), Kind.PASSING),
-    (boto.NoCredentialsError(), Kind.UNSURE),
-    (boto.CredentialRetrievalError(provider="iam-role", error_msg="timed out"), Kind.UNSURE),
+    (boto.NoCredentialsError(), Kind.LIKELY_PERMANENT),
+    (
+        boto.CredentialRetrievalError(provider="iam-role", error_msg="timed out"),
+        Kind.LIKELY_PERMANENT,
+    ),
     (boto.PartialCredentialsError(provider="env", cred_var="secret"), Kind.REFUSED),
     (boto.ProfileNotFound(profile="nobody"), Kind.REFUSED),
-    (boto.UnauthorizedSSOTokenError(), Kind.LAPSED),
-    (boto.TokenRetrievalError(provider="sso", error_msg="expired"), Kind.LAPSED),
+    (boto.UnauthorizedSSOTokenError(), Kind.CREDENTIALS_EXPIRED),
+    (boto.TokenRetrievalError(provider="sso", error_msg="expired"), Kind.CREDENTIALS_EXPIRED),
     (boto.ParamValidationError(report="Invalid bucket name"), Kind.REFUSED),
     (boto.NoRegionError(), Kind.REFUSED),
     (boto.InvalidRegionError(region_name="?"), Kind.REFUSED),
-    (boto.FlexibleChecksumError(error_msg="did not match"), Kind.UNSURE),
+    (boto.FlexibleChecksumError(error_msg="did not match"), Kind.LIKELY_PERMANENT),
     (boto.EndpointConnectionError(endpoint_url="http://host"), Kind.UNREACHABLE),
     (boto.ConnectTimeoutError(endpoint_url="http://host"), Kind.UNREACHABLE),
     (boto.SSLError(endpoint_url="http://host", error="wrong version"), Kind.UNREACHABLE),

@@ -11,8 +11,8 @@ from torch.nn.functional import pad
 
 from stir_ray.job import Training
 from stir_ray.models.augmentation import AUGMENTATIONS, augmented
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import LabelledImages
+from stir_ray.models.losses import LabelledImages
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import train
 from tests.models.tiny import frozen, images
 
@@ -98,7 +98,7 @@ def test_a_training_sees_changed_images_and_is_tested_on_the_real_ones(how: Any)
     model.module.register_forward_pre_hook(note)
     both = LabelledImages(real, torch.arange(11) % 3)
     settings = Training(epochs=1, batch_size=11, augmentation=how, seed=3)
-    list(train(model, settings, train_set=both, test_set=both, micro=MicroBatches()))
+    list(train(model, settings, train_set=both, test_set=both, micro=Microbatches()))
     for tested in seen[False]:
         torch.testing.assert_close(tested, real)
     (trained,) = seen[True]

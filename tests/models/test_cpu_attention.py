@@ -15,9 +15,9 @@ import torch
 from timm.layers.attention import Attention
 from torch import nn
 
+from stir_ray.api.models import frozen as frozen_in_a_notebook
 from stir_ray.models.cpu_attention import with_cpu_attention
-from stir_ray.models.representations import representation
-from stir_ray.notebook.models import frozen as frozen_in_a_notebook
+from stir_ray.models.features import representation
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, Precision
 from tests.models.tiny import frozen, images

@@ -18,20 +18,14 @@ from stir_ray.job import Architecture, Training
 from stir_ray.models import memory
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import FrozenModel, freeze
-from stir_ray.models.memory import (
-    PROCESS_PER_TENSOR,
-    Footprint,
-    Successive,
-    footprint,
-    free_bytes,
-)
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import LabelledImages
-from stir_ray.models.representations import representation
+from stir_ray.models.features import representation
+from stir_ray.models.losses import LabelledImages
+from stir_ray.models.memory import PROCESS_PER_TENSOR, Footprint, Successive, footprint, free_bytes
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import train, training_footprint
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings
-from stir_ray.stages.views import view, view_footprint
+from stir_ray.worker.grams import view, view_footprint
 from tests.models.tiny import CPU, frozen, images, vit
 
 SMALL, WIDE = vit(embed_dim=32), vit(embed_dim=48, depth=4, num_heads=3, patch_size=4)
@@ -101,7 +95,7 @@ def test_the_peak_of_a_view_is_predicted(architecture: Architecture, at_once: in
     layers = range(1, 1 + len(list(model.module.get_submodule("blocks").children())))
     found = view_footprint(model, shown, layers=layers, kind="tokens")
     measured = allocated_at_peak(
-        lambda: view(model, shown, layers=layers, kind="tokens", micro=MicroBatches(at_once))
+        lambda: view(model, shown, layers=layers, kind="tokens", micro=Microbatches(at_once))
     )
     assert found.of(at_once, len(shown)) == pytest.approx(measured, rel=CLOSE)
 
@@ -115,7 +109,7 @@ def trained(
     found = training_footprint(model, settings, shown)
 
     def do() -> object:
-        micro = MicroBatches(at_once)
+        micro = Microbatches(at_once)
         epochs = train(model, settings, train_set=shown, test_set=shown, micro=micro)
         # An epoch is there until the next one ends, as where epochs are stored.
         return deque(epochs, maxlen=1)

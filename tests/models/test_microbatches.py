@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.models.microbatches import MicroBatches
+from stir_ray.models.microbatches import Microbatches
 
 ERRORS = (
     MemoryError(),
@@ -43,7 +43,7 @@ def test_every_image_is_made_once_in_order_whatever_fits(
     count: int, room: int, largest: int | None, halvings: int
 ) -> None:
     memory = Memory(room)
-    made = MicroBatches(largest, halvings=halvings).each(count, memory.make)
+    made = Microbatches(largest, halvings=halvings).each(count, memory.make)
     assert [number for part in made for number in part] == list(range(count)) == memory.made
     assert max(len(part) for part in made) <= min(count, largest or count)
 
@@ -59,13 +59,13 @@ def test_work_that_adds_up_begins_again_with_slices_that_fit(count: int, room: i
             added.extend(memory.make(part))
         return sum(added)
 
-    assert MicroBatches().all_or_none(count, make) == count * (count - 1) // 2
+    assert Microbatches().all_or_none(count, make) == count * (count - 1) // 2
     assert added == list(range(count))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["host", "device", "allocator", "cublas"])
 def test_slices_shrink_no_more_than_they_must_and_stay_so(error: Exception) -> None:
-    micro = MicroBatches()
+    micro = Microbatches()
     sizes = [len(part) for part in micro.each(23, Memory(11, error).make)]
     assert sizes == [6, 6, 6, 5]
     assert micro.halvings == 2
@@ -86,12 +86,12 @@ def test_what_fewer_images_do_not_mend_is_raised(room: int, error: Exception, tr
     for verb in _verbs(make):
         tried.clear()
         with pytest.raises(type(error), match=str(error)):
-            verb(MicroBatches())
+            verb(Microbatches())
         # 7, 4, 2 and 1 images.
         assert len(tried) == tries
 
 
-def _verbs(make: Callable[[slice], list[int]]) -> list[Callable[[MicroBatches], object]]:
+def _verbs(make: Callable[[slice], list[int]]) -> list[Callable[[Microbatches], object]]:
     return [
         lambda micro: micro.each(7, make),
         lambda micro: micro.all_or_none(7, lambda slices: make(slices[0])),

@@ -13,9 +13,9 @@ from stir_ray.job import Architecture, Training
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import DECODER, FrozenModel, decode, digest, encode, freeze, load
 from stir_ray.models.decoder import reconstruct, with_new_decoder
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import OBJECTIVES, LabelledImages, evaluate
-from stir_ray.models.representations import all_representations
+from stir_ray.models.features import all_representations
+from stir_ray.models.losses import OBJECTIVES, LabelledImages, evaluate
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import Epoch, train
 from tests.models.tiny import CPU, PATCHES, SHAPE, UNITS, VIT, images, vit, vivid
 
@@ -38,7 +38,7 @@ def run(model: FrozenModel | None = None, **changed: Any) -> list[Epoch]:
         Training(**said),
         train_set=LabelledImages(IMAGES, labels),
         test_set=LabelledImages(HELD_OUT, labels[:17]),
-        micro=MicroBatches(),
+        micro=Microbatches(),
     )
     return list(epochs)
 
@@ -70,7 +70,7 @@ def test_a_reconstruction_is_one_linear_map_per_patch_of_the_normed_tokens() -> 
 def test_the_loss_of_a_reconstruction_is_the_mean_distance_of_a_pixel() -> None:
     model, held_out = autoencoder(), LabelledImages(HELD_OUT, torch.zeros(17))
     objective = OBJECTIVES["reconstruction"]
-    loss, accuracy = evaluate(model, objective, held_out, MicroBatches(), batch_size=5)
+    loss, accuracy = evaluate(model, objective, held_out, Microbatches(), batch_size=5)
     expected = (reconstruct(model, HELD_OUT) - HELD_OUT).abs().sum() / HELD_OUT.numel()
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert accuracy is None
@@ -89,7 +89,7 @@ def test_a_reconstruction_learns_and_moves_decoder_and_blocks() -> None:
     model = autoencoder()
     first, *_, last = train(
         model, settings, train_set=sets["train_set"], test_set=sets["test_set"],
-        micro=MicroBatches(),
+        micro=Microbatches(),
     )  # fmt: skip
     # The best constant is off by about 0.25.
     assert last.test_loss < 0.15 < first.test_loss

@@ -11,8 +11,8 @@ import torch
 from stir_ray.job import Training
 from stir_ray.models.architectures import build
 from stir_ray.models.checkpoints import digest, freeze
-from stir_ray.models.microbatches import MicroBatches
-from stir_ray.models.objectives import OBJECTIVES, LabelledImages, evaluate, with_new_classifier
+from stir_ray.models.losses import OBJECTIVES, LabelledImages, evaluate, with_new_classifier
+from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import Epoch, train, training_footprint
 from tests.models.tiny import CPU, UNITS, VIT, images, vit
 
@@ -39,7 +39,7 @@ def run(*, weights_seed: int = 5, at_once: int | None = None, **changed: Any) ->
         Training(**said),
         train_set=TRAIN_SET,
         test_set=TEST_SET,
-        micro=MicroBatches(at_once),
+        micro=Microbatches(at_once),
     )
     return list(epochs)
 
@@ -66,7 +66,7 @@ def test_asking_what_memory_it_takes_changes_nothing_of_a_training(changed: dict
             assert training_footprint(model, settings, TRAIN_SET).of(7, 7) > 0
             assert all(weights.grad is None for weights in model.module.parameters())
         assert torch.equal(torch.get_rng_state(), drawn)
-        micro = MicroBatches()
+        micro = Microbatches()
         return list(train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=micro))
 
     pairs = list(zip(trained(is_asked=True), trained(is_asked=False), strict=True))
@@ -132,7 +132,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own() -> None:
 
     model.module.register_forward_pre_hook(note)
     settings = Training(epochs=2, batch_size=7, seed=3)
-    list(train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=MicroBatches()))
+    list(train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=Microbatches()))
     first, second = seen[:31], seen[31:]
     assert sorted(first) == sorted(second) == list(range(31))
     assert first not in (second, list(range(31)))
@@ -148,7 +148,7 @@ def test_weights_that_give_no_number_end_the_training_before_its_first_step() ->
     with torch.no_grad():
         next(model.module.parameters()).fill_(torch.nan)
     settings = Training(epochs=2, batch_size=7)
-    epochs = train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=MicroBatches())
+    epochs = train(model, settings, train_set=TRAIN_SET, test_set=TEST_SET, micro=Microbatches())
     with pytest.raises(FloatingPointError, match=r"epoch 0 is nan; .*weights"):
         next(epochs)
 
@@ -186,7 +186,7 @@ def test_evaluating_is_the_mean_over_images_and_changes_nothing() -> None:
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     objective = OBJECTIVES["classification"]
     # 17 images in batches of 5 leave a smaller last one.
-    loss, accuracy = evaluate(model, objective, TEST_SET, MicroBatches(2), batch_size=5)
+    loss, accuracy = evaluate(model, objective, TEST_SET, Microbatches(2), batch_size=5)
     with torch.no_grad():
         chances = model.module((TEST_SET.images - 0.5) / 0.5).softmax(dim=1)
     of_truth = chances[torch.arange(17), TEST_SET.labels]

@@ -22,7 +22,7 @@ from stir_ray.numerics.similarity import (
     linear_gram,
     rbf_of_linear,
 )
-from stir_ray.stages.views import baselines
+from stir_ray.worker.grams import baselines
 from tests import oracles
 from tests.numerics.test_similarity import features
 

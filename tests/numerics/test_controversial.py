@@ -18,7 +18,7 @@ from stir_ray.numerics.settings import (
     PAPER,
     InversionSettings,
     Parameterisation,
-    Prior,
+    Regularizer,
 )
 from tests.tiny_models import representation
 
@@ -82,7 +82,7 @@ def test_no_iterate_is_better_than_the_one_that_is_kept(
 
 
 def test_a_prior_is_refused(images: Tensor, start: Tensor) -> None:
-    settings = replace(SETTINGS, prior=Prior(total_variation=0.1))
+    settings = replace(SETTINGS, prior=Regularizer(total_variation=0.1))
 
     def see(some: Tensor) -> Tensor:
         return some.flatten(1)

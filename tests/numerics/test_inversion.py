@@ -12,7 +12,7 @@ import torch
 
 from stir_ray.numerics import settings as module
 from stir_ray.numerics.inversion import advance, begin, invert, joined, restart
-from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Schedule, Update
+from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Optimizer, Schedule
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from tests import oracles
 from tests.tiny_models import LAYERS, representation
@@ -34,12 +34,12 @@ def middle(pretrained: VisionTransformer) -> Callable[[Tensor], Tensor]:
 
 
 @pytest.mark.parametrize("schedule", Schedule)
-@pytest.mark.parametrize("update", Update)
+@pytest.mark.parametrize("update", Optimizer)
 def test_every_image_is_inverted_as_it_would_be_alone(
     middle: Callable[[Tensor], Tensor],
     images: Tensor,
     start: Tensor,
-    update: Update,
+    update: Optimizer,
     schedule: Schedule,
 ) -> None:
     settings = InversionSettings(update, step_size=0.3, schedule=schedule, iterations=11)
@@ -97,14 +97,14 @@ def test_the_residuals_are_those_of_the_images_and_of_the_start(
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.4], ids=["all", "some leave"])
-@pytest.mark.parametrize("update", Update)
+@pytest.mark.parametrize("update", Optimizer)
 @pytest.mark.parametrize("parameterisation", module.Parameterisation)
 def test_steps_taken_in_parts_are_the_steps_taken_at_once(
     middle: Callable[[Tensor], Tensor],
     images: Tensor,
     start: Tensor,
     monkeypatch: pytest.MonkeyPatch,
-    update: Update,
+    update: Optimizer,
     parameterisation: module.Parameterisation,
     tolerance: float,
 ) -> None:
@@ -261,7 +261,7 @@ def test_an_inversion_from_noise_ends_nearer_and_within_the_range_of_images(
 
 def test_steps_that_only_lead_away_leave_the_start(images: Tensor) -> None:
     near = (images + 1e-3).clamp(0, 1)
-    giant = InversionSettings(Update.NORMALISED_GRADIENT, 1e4, Schedule.CONSTANT, iterations=5)
+    giant = InversionSettings(Optimizer.NORMALISED_GRADIENT, 1e4, Schedule.CONSTANT, iterations=5)
     inversion = invert(lambda x: x.flatten(1), images=images, start=near, settings=giant)
     assert torch.equal(inversion.images, near)
     assert torch.equal(inversion.residual, inversion.start_residual)

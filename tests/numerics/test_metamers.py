@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stir_ray.numerics.metamers import (
     Agreement,
-    BestOfOthers,
+    NullMaximum,
     agreement,
     are_metamers,
     best_of_others,
@@ -88,7 +88,7 @@ def test_an_image_is_a_metamer_of_itself_and_not_of_another() -> None:
 def test_all_three_criteria_must_hold(short: str) -> None:
     found = {name: torch.tensor([0.9]) for name in ("pearson", "spearman", "snr_db")}
     found[short] = torch.tensor([0.5])
-    null = BestOfOthers(pearson=0.5, spearman=0.5, snr_db=0.5)
+    null = NullMaximum(pearson=0.5, spearman=0.5, snr_db=0.5)
     assert not are_metamers(Agreement(**found), null).any()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stir_ray.numerics.inversion import invert, relative_residual
-from stir_ray.numerics.precision import fastest, products_in, resolved
+from stir_ray.numerics.precision import fastest, matmul_precision, resolved
 from stir_ray.numerics.settings import DEFAULT, Precision
 from stir_ray.numerics.similarity import cka_biased, linear_gram
 from tests.tiny_models import representation
@@ -125,9 +125,9 @@ TF32 = EXACT | {"cuda products": "tf32", "cuda convolutions": "tf32"}
 
 def test_tf32_is_of_gpus_and_only_meanwhile() -> None:
     before = told()
-    with products_in(Precision.TF32):
+    with matmul_precision(Precision.TF32):
         assert told() == TF32
-        with products_in(Precision.FLOAT32):
+        with matmul_precision(Precision.FLOAT32):
             assert told() == EXACT
         assert told() == TF32
     assert told() == before
@@ -140,7 +140,7 @@ def test_products_that_somebody_made_less_precise_are_exact_meanwhile(
     SET[name].fp32_precision = "tf32"
     before = told()
     assert before[name] == "tf32"
-    with products_in(Precision.FLOAT32):
+    with matmul_precision(Precision.FLOAT32):
         assert told() == EXACT
     assert told() == before
 
@@ -152,7 +152,7 @@ def test_what_is_set_for_all_is_overruled_meanwhile_and_holds_again_after(
     BACKENDS.fp32_precision = everywhere
     before = told()
     for precision, expected in ((Precision.FLOAT32, EXACT), (Precision.TF32, TF32)):
-        with products_in(precision):
+        with matmul_precision(precision):
             assert told() == expected
         assert told() == before
     # Products of CPUs were not given one of their own: they follow the next choice too.
@@ -163,7 +163,7 @@ def test_what_is_set_for_all_is_overruled_meanwhile_and_holds_again_after(
 def test_precisions_are_as_before_when_work_fails() -> None:
     BACKENDS.cuda.matmul.fp32_precision = "tf32"
     before = told()
-    with pytest.raises(ZeroDivisionError), products_in(Precision.FLOAT32):
+    with pytest.raises(ZeroDivisionError), matmul_precision(Precision.FLOAT32):
         raise ZeroDivisionError
     assert told() == before
 
@@ -171,7 +171,7 @@ def test_precisions_are_as_before_when_work_fails() -> None:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_the_older_flags_can_be_read_after(*, allowed: bool) -> None:
     BACKENDS.cuda.matmul.allow_tf32 = BACKENDS.cudnn.allow_tf32 = allowed
-    with products_in(Precision.FLOAT32):
+    with matmul_precision(Precision.FLOAT32):
         pass
     assert BACKENDS.cuda.matmul.allow_tf32 is allowed
     assert BACKENDS.cudnn.allow_tf32 is allowed
@@ -181,10 +181,13 @@ def test_products_of_a_cpu_are_bitwise_those_of_float32() -> None:
     left, right = torch.randn(307, 401), torch.randn(401, 503)
     expected = left @ right
     BACKENDS.mkldnn.matmul.fp32_precision = "bf16"
-    with products_in(Precision.FLOAT32):
+    with matmul_precision(Precision.FLOAT32):
         assert torch.equal(left @ right, expected)
 
 
 def test_no_product_is_in_auto() -> None:
-    with pytest.raises(ValueError, match="`auto` is no precision"), products_in(Precision.AUTO):
+    with (
+        pytest.raises(ValueError, match="`auto` is no precision"),
+        matmul_precision(Precision.AUTO),
+    ):
         pass

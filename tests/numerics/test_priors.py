@@ -16,9 +16,15 @@ from timm.models import VisionTransformer
 from torch import Tensor
 
 from stir_ray.numerics.inversion import Inversion, invert
-from stir_ray.numerics.priors import blurred, norm, penalty, total_variation
-from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Parameterisation, Prior
-from stir_ray.numerics.spaces import Waves
+from stir_ray.numerics.parameterizations import Fourier
+from stir_ray.numerics.regularizers import blurred, norm, penalty, total_variation
+from stir_ray.numerics.settings import (
+    DEFAULT,
+    PAPER,
+    InversionSettings,
+    Parameterisation,
+    Regularizer,
+)
 from tests.tiny_models import representation
 
 FOURIER = replace(DEFAULT, parameterisation=Parameterisation.FOURIER)
@@ -36,13 +42,13 @@ def test_known_penalties() -> None:
     assert total_variation(step).item() == pytest.approx(1 / 3 + 2 / 4)
     assert norm(step, order=6).item() == pytest.approx(0.5**6)
     assert norm(torch.tensor([[[[0.5, 1.0, 0.3]]]]), order=1).item() == pytest.approx(0.7 / 3)
-    both = Prior(total_variation=3, norm=2, norm_order=2)
+    both = Regularizer(total_variation=3, norm=2, norm_order=2)
     assert penalty(step, both).item() == pytest.approx(3 * (1 / 3 + 2 / 4) + 2 * 0.25)
 
 
 def test_uniform_grey_costs_nothing_and_has_a_gradient() -> None:
     grey = torch.full((2, 3, 5, 7), 0.5, requires_grad=True)
-    prior = Prior(total_variation=1, norm=1)
+    prior = Regularizer(total_variation=1, norm=1)
     cost = penalty(grey, prior)
     assert cost.tolist() == [0, 0]
     (gradient,) = torch.autograd.grad(cost.sum(), grey)
@@ -50,14 +56,14 @@ def test_uniform_grey_costs_nothing_and_has_a_gradient() -> None:
 
 
 def test_an_image_is_penalised_alone() -> None:
-    images, prior = random(5, 2, 7, 11), Prior(total_variation=0.3, norm=0.7)
+    images, prior = random(5, 2, 7, 11), Regularizer(total_variation=0.3, norm=0.7)
     alone = torch.cat([penalty(one[None], prior) for one in images])
     torch.testing.assert_close(penalty(images, prior), alone)
 
 
 @pytest.mark.parametrize("sigma", [0.4, 1.3])
 def test_a_blur_is_that_of_scipy(sigma: float) -> None:
-    images, prior = random(2, 3, 11, 13), Prior(blur_sigma=sigma, blur_every=1)
+    images, prior = random(2, 3, 11, 13), Regularizer(blur_sigma=sigma, blur_every=1)
     reach = prior.blur_reach
     theirs = gaussian_filter(images.numpy(), sigma, mode="mirror", axes=(2, 3), radius=reach)
     np.testing.assert_allclose(blurred(images, prior), theirs, atol=1e-12)
@@ -66,13 +72,13 @@ def test_a_blur_is_that_of_scipy(sigma: float) -> None:
 @given(seed=st.integers(0, 99), height=st.integers(2, 9), width=st.integers(2, 9))
 def test_waves_stand_for_images_and_back(seed: int, height: int, width: int) -> None:
     images = random(3, 2, height, width, seed=seed)
-    waves = Waves(images)
+    waves = Fourier(images)
     torch.testing.assert_close(waves.images(waves.of(images)), images, rtol=0, atol=1e-12)
 
 
 def test_waves_of_one_amplitude_fall_off_as_one_over_their_frequency() -> None:
     ones = torch.ones(1, 1, 16, 16, dtype=torch.float64)
-    spectrum = torch.fft.fft2(Waves(ones).images(ones) - 0.5, norm="ortho").abs()[0, 0]
+    spectrum = torch.fft.fft2(Fourier(ones).images(ones) - 0.5, norm="ortho").abs()[0, 0]
     assert spectrum[0, 2] / spectrum[0, 4] == pytest.approx(2)
     assert spectrum[3, 4] / spectrum[6, 8] == pytest.approx(2)
     assert spectrum[0, 0] == pytest.approx(spectrum[0, 1].item())
@@ -80,14 +86,14 @@ def test_waves_of_one_amplitude_fall_off_as_one_over_their_frequency() -> None:
 
 def test_a_step_in_waves_changes_pixels_as_much_on_average() -> None:
     images = random(2, 3, 17, 19)
-    waves = Waves(images)
+    waves = Fourier(images)
     signs = torch.randint(0, 2, images.shape, generator=torch.Generator().manual_seed(1)) * 2.0 - 1
     moved = waves.images(waves.of(images) + 0.1 * signs) - images
     assert moved.square().mean().sqrt() == pytest.approx(0.1, rel=0.3)
 
 
 def test_projected_waves_stand_for_images_in_bounds() -> None:
-    waves = Waves(random(2, 1, 8, 8))
+    waves = Fourier(random(2, 1, 8, 8))
     coefficients = waves.of(4 * random(2, 1, 8, 8) - 1)
     expected = waves.images(coefficients).clamp(0, 1)
     waves.project(coefficients)
@@ -114,14 +120,16 @@ def test_waves_find_inversions_too(
 
 @pytest.mark.parametrize("base", [DEFAULT, PAPER], ids=["default", "paper"])
 @pytest.mark.parametrize(
-    "prior", [Prior(total_variation=0.5), Prior(blur_sigma=0.5, blur_every=3)], ids=["tv", "blur"]
+    "prior",
+    [Regularizer(total_variation=0.5), Regularizer(blur_sigma=0.5, blur_every=3)],
+    ids=["tv", "blur"],
 )
 def test_a_prior_makes_images_smoother(
     pretrained: VisionTransformer,
     images: Tensor,
     start: Tensor,
     base: InversionSettings,
-    prior: Prior,
+    prior: Regularizer,
 ) -> None:
     usual = found(pretrained, images, start, base)
     smooth = found(pretrained, images, start, replace(base, prior=prior))
@@ -133,7 +141,7 @@ def test_a_norm_keeps_pixels_near_grey(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
     usual = found(pretrained, images, start, DEFAULT)
-    near = found(pretrained, images, start, replace(DEFAULT, prior=Prior(norm=20)))
+    near = found(pretrained, images, start, replace(DEFAULT, prior=Regularizer(norm=20)))
     assert (norm(near.images, order=6) < norm(usual.images, order=6)).all()
 
 
@@ -141,7 +149,7 @@ def test_a_prior_that_says_nothing_changes_no_bit(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
     usual = found(pretrained, images, start, DEFAULT)
-    silent = found(pretrained, images, start, replace(DEFAULT, prior=Prior(norm_order=2)))
+    silent = found(pretrained, images, start, replace(DEFAULT, prior=Regularizer(norm_order=2)))
     assert torch.equal(usual.images, silent.images)
 
 
@@ -157,4 +165,4 @@ def test_a_prior_that_says_nothing_changes_no_bit(
 )
 def test_a_prior_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"a prior|a norm|a blur"):
-        Prior(**wrong)
+        Regularizer(**wrong)

@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stir_ray.numerics.initialization import initialization_of, others
 from stir_ray.numerics.noise import noise_start
-from stir_ray.numerics.settings import Start
-from stir_ray.numerics.starts import others, start_of
+from stir_ray.numerics.settings import Initialization
 
 IDS = (3, 17, 2, 101, 5, 59, 11)
 SHAPE = (2, 3, 5)
-RANDOM = pytest.mark.parametrize("start", [Start.NOISE, Start.LIGHT_NOISE, Start.OTHER_IMAGE])
+RANDOM = pytest.mark.parametrize(
+    "start", [Initialization.NOISE, Initialization.LIGHT_NOISE, Initialization.OTHER_IMAGE]
+)
 
 
 def images() -> Tensor:
@@ -22,37 +24,37 @@ def images() -> Tensor:
     return torch.rand(len(IDS), *SHAPE, generator=torch.Generator().manual_seed(1))
 
 
-def of(start: Start, seed: int = 5) -> Tensor:
+def of(start: Initialization, seed: int = 5) -> Tensor:
     """The starts of all images."""
-    return start_of(start, images=images(), image_ids=IDS, seed=seed)
+    return initialization_of(start, images=images(), image_ids=IDS, seed=seed)
 
 
-@pytest.mark.parametrize("start", Start)
-def test_starts_are_like_images_and_the_same_again(start: Start) -> None:
+@pytest.mark.parametrize("start", Initialization)
+def test_starts_are_like_images_and_the_same_again(start: Initialization) -> None:
     found = of(start)
     assert found.shape == images().shape
     assert found.dtype == torch.float32
     assert torch.equal(found, of(start))
 
 
-@pytest.mark.parametrize("start", Start)
-def test_a_start_belongs_to_its_image_in_whatever_order_they_come(start: Start) -> None:
+@pytest.mark.parametrize("start", Initialization)
+def test_a_start_belongs_to_its_image_in_whatever_order_they_come(start: Initialization) -> None:
     order = torch.tensor([4, 0, 6, 2, 5, 1, 3])
     ids = [IDS[row] for row in order]
-    found = start_of(start, images=images()[order], image_ids=ids, seed=5)
+    found = initialization_of(start, images=images()[order], image_ids=ids, seed=5)
     assert torch.equal(found, of(start)[order])
 
 
 @RANDOM
-def test_another_seed_draws_another_start(start: Start) -> None:
+def test_another_seed_draws_another_start(start: Initialization) -> None:
     assert not torch.equal(of(start, seed=5), of(start, seed=6))
 
 
 def test_noise_is_what_it_always_was_and_light_noise_a_tenth_of_it_around_grey() -> None:
     noise = noise_start(IDS, seed=5, shape=SHAPE)
-    assert torch.equal(of(Start.NOISE), noise)
-    torch.testing.assert_close(of(Start.LIGHT_NOISE), 0.5 + 0.1 * noise)
-    assert of(Start.GREY).eq(0.5).all()
+    assert torch.equal(of(Initialization.NOISE), noise)
+    torch.testing.assert_close(of(Initialization.LIGHT_NOISE), 0.5 + 0.1 * noise)
+    assert of(Initialization.GREY).eq(0.5).all()
 
 
 @given(seed=st.integers(0, 2**63), ids=st.sets(st.integers(0, 2**40), min_size=2, max_size=13))

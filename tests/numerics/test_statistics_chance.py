@@ -23,7 +23,7 @@ def test_the_effective_sample_of_remembering_series_is_bartletts() -> None:
     rng = np.random.default_rng(1)
     x, y = remembering(rng, 0.8, 40_000), remembering(rng, 0.5, 40_000)
     share = (1 - 0.8 * 0.5) / (1 + 0.8 * 0.5)
-    assert statistics.lag_one(x) == pytest.approx(0.8, abs=0.01)
+    assert statistics.lag1_autocorrelation(x) == pytest.approx(0.8, abs=0.01)
     assert statistics.effective_sample(x, y) == pytest.approx(share * 40_000, rel=0.03)
 
 
@@ -63,13 +63,13 @@ def test_no_shift_is_better_than_the_one_there_was() -> None:
     rng = np.random.default_rng(4)
     summary = rng.random(50)
     by_shift = statistics.shifted(summary, -summary + 0.1 * rng.random((3, 50)))
-    assert statistics.shift_p(by_shift) == 1 / 50
+    assert statistics.circular_shift_p(by_shift) == 1 / 50
 
 
 def test_shifts_by_whole_periods_count_as_strong() -> None:
     wave = np.tile([0.1, 0.7, 0.3, 0.9, 0.2], 4)
     by_shift = statistics.shifted(wave, wave[None])
-    assert statistics.shift_p(by_shift) == pytest.approx(4 / 20)
+    assert statistics.circular_shift_p(by_shift) == pytest.approx(4 / 20)
 
 
 def test_among_many_unrelated_hypotheses_the_best_seldom_seems_to_be_one() -> None:
@@ -79,7 +79,7 @@ def test_among_many_unrelated_hypotheses_the_best_seldom_seems_to_be_one() -> No
         summaries, accuracy = remembering(rng, 0.7, 20, 60), remembering(rng, 0.7, 2, 60)
         by_shift = statistics.shifted(summaries, accuracy)
         best.append(statistics.family_wise_p(by_shift).min())
-        alone.append(statistics.shift_p(by_shift).min())
+        alone.append(statistics.circular_shift_p(by_shift).min())
     # Three standard errors of one in twenty, from 300.
     assert np.mean(np.array(best) <= 0.05) == pytest.approx(0.05, abs=0.038)
     assert np.mean(np.array(alone) <= 0.05) > 0.3
@@ -92,11 +92,11 @@ def test_looking_at_more_hypotheses_never_helps_one_and_looking_twice_costs_noth
     rng = np.random.default_rng(seed)
     by_shift = statistics.shifted(rng.random((5, 17)), rng.random((2, 17)))
     together = statistics.family_wise_p(by_shift)
-    assert (together >= statistics.shift_p(by_shift)).all()
+    assert (together >= statistics.circular_shift_p(by_shift)).all()
     twice = statistics.family_wise_p(np.concatenate([by_shift, by_shift]))
     np.testing.assert_array_equal(twice, np.tile(together, 2))
     np.testing.assert_array_equal(
-        statistics.family_wise_p(by_shift[:1]), statistics.shift_p(by_shift[:1])
+        statistics.family_wise_p(by_shift[:1]), statistics.circular_shift_p(by_shift[:1])
     )
 
 
@@ -106,7 +106,9 @@ def test_an_undefined_hypothesis_holds_back_no_other() -> None:
     without = statistics.family_wise_p(statistics.shifted(summaries[[0, 2]], accuracy))
     summaries[1] = 0.25
     by_shift = statistics.shifted(summaries, accuracy)
-    np.testing.assert_array_equal(np.isnan(statistics.shift_p(by_shift)), [False, True, False])
+    np.testing.assert_array_equal(
+        np.isnan(statistics.circular_shift_p(by_shift)), [False, True, False]
+    )
     found = statistics.family_wise_p(by_shift)
     np.testing.assert_array_equal(found, [without[0], np.nan, without[1]])
 
@@ -130,9 +132,9 @@ def test_a_transient_that_both_share_makes_unrelated_series_seem_related_unless_
     for _ in range(300):
         summary = remembering(rng, 0.5, 60) + transient
         accuracy = remembering(rng, 0.5, 2, 60) + transient
-        of_all.append(statistics.shift_p(statistics.shifted(summary, accuracy)))
+        of_all.append(statistics.circular_shift_p(statistics.shifted(summary, accuracy)))
         rest = statistics.without_transient(summary), statistics.without_transient(accuracy)
-        without.append(statistics.shift_p(statistics.shifted(*rest)))
+        without.append(statistics.circular_shift_p(statistics.shifted(*rest)))
     assert np.mean(np.array(of_all) <= 0.05) > 0.95
     # Three standard errors of one in twenty, from 300.
     assert np.mean(np.array(without) <= 0.05) == pytest.approx(0.05, abs=0.038)

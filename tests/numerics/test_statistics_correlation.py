@@ -138,7 +138,7 @@ def test_leaving_out_epochs_is_leaving_out_epochs() -> None:
     (_, *heads) = statistics.prefixes(x[None], ys)
     found = heads[3].found.r[0]
     np.testing.assert_allclose(found, [stats.pearsonr(x[:7], z[:7]).statistic for z in ys])
-    each = statistics.without_each(x, ys)
+    each = statistics.leave_one_out(x, ys)
     assert each.shape == (9, 2)
     others = [0, 1, 2, 3, 5, 6, 7, 8]
     assert each[4, 1] == pytest.approx(stats.pearsonr(x[others], ys[1, others]).statistic)

@@ -48,7 +48,7 @@ def test_the_one_epoch_that_carries_it_is_named_by_its_number() -> None:
     accuracy[:, 30] += 40
     evidence = examine(summary, accuracy, epochs=range(0, 300, 5))
     assert "It rests on epoch 150: without, r is" in " ".join(verdict(evidence))
-    assert np.argmin(evidence.without_each) == 30
+    assert np.argmin(evidence.leave_one_out) == 30
 
 
 def test_a_correlation_that_is_one_epoch_and_nothing_else_is_undefined_without() -> None:
@@ -117,8 +117,8 @@ def test_a_transient_of_both_curves_moves_the_p_of_all_epochs_alone() -> None:
     without, with_start = (
         examine(summary + x, accuracy + x) for x in (np.zeros(60), start * (np.arange(60) < 5))
     )
-    assert with_start.shift_p == without.shift_p > 0.05
-    assert with_start.shift_p_all_epochs < 0.05 < without.shift_p_all_epochs
+    assert with_start.circular_shift_p == without.circular_shift_p > 0.05
+    assert with_start.circular_shift_p_all_epochs < 0.05 < without.circular_shift_p_all_epochs
     assert with_start.effective.epochs == without.effective.epochs
     assert with_start.effective_all_epochs.epochs < without.effective_all_epochs.epochs
 
@@ -159,8 +159,8 @@ def test_the_sign_of_a_correlation_changes_no_doubt() -> None:
         one, other = examine(summary, accuracy), examine(-summary, accuracy)
         assert other.pearson.r == pytest.approx(-one.pearson.r)
         assert len(verdict(one)) == len(verdict(other))
-        assert one.shift_p == other.shift_p
-        assert one.shift_p_all_epochs == other.shift_p_all_epochs
+        assert one.circular_shift_p == other.circular_shift_p
+        assert one.circular_shift_p_all_epochs == other.circular_shift_p_all_epochs
 
 
 def test_each_look_is_the_function_of_its_name() -> None:

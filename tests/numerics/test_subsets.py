@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from stir_ray.numerics.statistics import percentiles, random_halves
-from stir_ray.numerics.subsets import cka_of_subsets
+from stir_ray.numerics.subsampling import cka_of_subsets
 from tests import oracles
 
 IMAGES, HALVES = 13, 7

@@ -8,10 +8,10 @@ from typing import Any
 
 from stir_ray.identity import content_id
 from stir_ray.job import Architecture, Digits, Job, Training
-from stir_ray.job.files import validated
+from stir_ray.job.loader import validated
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint, Role
-from stir_ray.plan.measurement import Question
+from stir_ray.plan.measurement import MeasurementSpec
 from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
@@ -22,7 +22,7 @@ LAYERS, SEEDS, EPOCHS = (1, 2, 3, 4, 5), (3, 7), (1, 2, 3)
 ARCHITECTURE = Architecture(timm="vit_tiny_patch16_224", arguments={"depth": 5})
 DATA = Digits(source="digits", classes=(3, 5, 7))
 TRAINING = Training(epochs=3)
-QUESTION = Question(
+QUESTION = MeasurementSpec(
     image_set="digest of images",
     image_part=Part("image_sets", "0" * 32),
     representation="tokens",

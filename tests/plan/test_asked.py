@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.job.files import validated
-from stir_ray.plan.asked import Asked, files_of
+from stir_ray.job.loader import validated
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
+from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from tests.plan.examples import PRETRAINED, job
 
 FOLDER = {"source": "folder", "path": "images", "size": 8}
@@ -46,17 +46,17 @@ def test_a_plan_asks_for_the_files_of_the_job_and_for_no_others(changed: dict[st
     assert len(files_of(said)) == len(set(files_of(said)))
 
 
-def asked(**changed: Any) -> Asked:
+def asked(**changed: Any) -> ResolvedJob:
     """What is asked by a job whose files have these versions."""
     said = job(**changed)
-    return Asked(said, {path: f"version of {path}" for path in files_of(said)})
+    return ResolvedJob(said, {path: f"version of {path}" for path in files_of(said)})
 
 
 @pytest.mark.parametrize("changed", JOBS)
 def test_what_was_said_says_the_same_again(changed: dict[str, Any]) -> None:
     one = asked(**changed)
     read = json.loads(json.dumps(one.said))
-    again = Asked(validated({**read, "lake": "elsewhere"}, "record"), dict(one.versions))
+    again = ResolvedJob(validated({**read, "lake": "elsewhere"}, "record"), dict(one.versions))
     assert again.id == one.id
     assert again.said == one.said
 
@@ -71,4 +71,4 @@ def test_other_wishes_or_files_are_another_content(seeds: set[int], version: str
     one = asked(data=FOLDER, seeds=[3, 101])
     other = asked(data=FOLDER, seeds=[3, *sorted(seeds - {3})])
     assert one.id != other.id
-    assert one.id != Asked(one.job, {"images": version}).id
+    assert one.id != ResolvedJob(one.job, {"images": version}).id

@@ -9,7 +9,7 @@ import pytest
 from stir_ray.job import Architecture, Selection
 from stir_ray.plan.cost import Bundle, Cost, Scale, cost
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task
 from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, QUESTION, STUDY, TRAIN
 
@@ -78,7 +78,7 @@ def test_a_training_is_three_passes_per_image_and_epoch_a_test_and_a_checkpoint_
 
 
 def test_inspections_store_what_they_find_and_compute_next_to_nothing() -> None:
-    gather = GatherImages(DATA, Selection(count=7))
+    gather = CollectImages(DATA, Selection(count=7))
     inspect = InspectModel("pretrained", ARCHITECTURE)
     assert cost(gather, SCALE).flops == cost(inspect, SCALE).flops == 0
     larger = cost(gather, replace(SCALE, images=10)).stored_bytes

@@ -14,10 +14,10 @@ from stir_ray.errors import InputError
 from stir_ray.job import Selection
 from stir_ray.plan.checkpoints import FROM_SCRATCH
 from stir_ray.plan.dependencies import made_by, needed_by
-from stir_ray.plan.failed import Choice, FailedTask, chosen
-from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.failure_filter import FailedTask, FailureFilter, chosen
+from stir_ray.plan.formatting import spelled
+from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import task_id
-from stir_ray.plan.words import spelled
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,
@@ -30,7 +30,7 @@ from tests.plan.examples import (
 )
 
 KINDS = [("memory", "OutOfMemoryError-1"), ("deterministic", "ValueError-2"), ("hung", "Hung")]
-INSPECT = [GatherImages(DATA, Selection(count=7)), InspectModel("pretrained", ARCHITECTURE)]
+INSPECT = [CollectImages(DATA, Selection(count=7)), InspectModel("pretrained", ARCHITECTURE)]
 PRETRAIN = replace(TRAIN, name="pretrained", start=None)
 SCRATCH = checkpoint("scratch", FROM_SCRATCH, 3)
 WITH_SCRATCH = replace(STUDY, compared={**STUDY.compared, FROM_SCRATCH: (SCRATCH,)})
@@ -44,7 +44,7 @@ FAILED = tuple(
     for place, task in enumerate(TASKS)
 )
 CHOICES = st.builds(
-    Choice,
+    FailureFilter,
     classes=st.frozensets(st.sampled_from([kind for kind, _ in KINDS]), max_size=2),
     fingerprints=st.frozensets(st.sampled_from([mark for _, mark in KINDS]), max_size=2),
     epochs=st.frozensets(st.integers(0, 4), max_size=3),
@@ -52,26 +52,26 @@ CHOICES = st.builds(
     layers=st.frozensets(st.sampled_from(LAYERS), max_size=3),
     tasks=st.frozensets(st.sampled_from([one.id[:9] for one in FAILED]), max_size=5),
 )
-NAMES = [field.name for field in fields(Choice)]
+NAMES = [field.name for field in fields(FailureFilter)]
 
 
-def matching(choice: Choice) -> set[str]:
+def matching(choice: FailureFilter) -> set[str]:
     """Ids of the failed tasks that match."""
     return {one.id for one in FAILED if choice.matches(one)}
 
 
 def test_asking_nothing_matches_everything() -> None:
-    assert matching(Choice()) == {one.id for one in FAILED}
+    assert matching(FailureFilter()) == {one.id for one in FAILED}
 
 
 @given(choice=CHOICES)
-def test_options_are_combined_by_and(choice: Choice) -> None:
-    alone = [matching(Choice(**{name: getattr(choice, name)})) for name in NAMES]
+def test_options_are_combined_by_and(choice: FailureFilter) -> None:
+    alone = [matching(FailureFilter(**{name: getattr(choice, name)})) for name in NAMES]
     assert matching(choice) == set.intersection(*alone)
 
 
 @given(choice=CHOICES, name=st.sampled_from(NAMES))
-def test_values_of_one_option_are_combined_by_or(choice: Choice, name: str) -> None:
+def test_values_of_one_option_are_combined_by_or(choice: FailureFilter, name: str) -> None:
     values = getattr(choice, name)
     each = [matching(replace(choice, **{name: frozenset({value})})) for value in values]
     assert not values or matching(choice) == set().union(*each)
@@ -80,20 +80,23 @@ def test_values_of_one_option_are_combined_by_or(choice: Choice, name: str) -> N
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (Choice(seeds=frozenset(SEEDS)), len(INVERT) + len(COMPARE)),
-        (Choice(layers=frozenset(LAYERS)), len(INVERT) + len(COMPARE)),
+        (FailureFilter(seeds=frozenset(SEEDS)), len(INVERT) + len(COMPARE)),
+        (FailureFilter(layers=frozenset(LAYERS)), len(INVERT) + len(COMPARE)),
         # The inversions of the pretrained model, its training and the inspections are of none.
-        (Choice(epochs=frozenset(range(9))), len(TASKS) - len(INSPECT) - 1 - 2 * len(LAYERS)),
-        (Choice(epochs=frozenset({1}), layers=frozenset({2})), 2 * 2),
-        (Choice(tasks=frozenset({FAILED[3].id})), 1),
+        (
+            FailureFilter(epochs=frozenset(range(9))),
+            len(TASKS) - len(INSPECT) - 1 - 2 * len(LAYERS),
+        ),
+        (FailureFilter(epochs=frozenset({1}), layers=frozenset({2})), 2 * 2),
+        (FailureFilter(tasks=frozenset({FAILED[3].id})), 1),
     ],
 )
-def test_a_task_without_a_value_is_not_chosen_by_it(choice: Choice, expected: int) -> None:
+def test_a_task_without_a_value_is_not_chosen_by_it(choice: FailureFilter, expected: int) -> None:
     assert len(matching(choice)) == expected
 
 
 @given(choice=CHOICES)
-def test_something_is_chosen_or_it_is_said_what_there_is(choice: Choice) -> None:
+def test_something_is_chosen_or_it_is_said_what_there_is(choice: FailureFilter) -> None:
     if matching(choice):
         assert {one.id for one in chosen(FAILED, choice)} == matching(choice)
     else:
@@ -104,11 +107,11 @@ def test_something_is_chosen_or_it_is_said_what_there_is(choice: Choice) -> None
 def test_the_beginning_of_an_id_names_one_task_or_none() -> None:
     twin = replace(FAILED[1], id=FAILED[0].id[:8] + FAILED[1].id[8:])
     with pytest.raises(InputError, match="begins the ids of 2 failed tasks"):
-        chosen((FAILED[0], twin), Choice(tasks=frozenset({FAILED[0].id[:8]})))
-    (found,) = chosen((FAILED[0], twin), Choice(tasks=frozenset({FAILED[0].id[:9]})))
+        chosen((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:8]})))
+    (found,) = chosen((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:9]})))
     assert found == FAILED[0]
     with pytest.raises(InputError, match="at least 6 digits"):
-        chosen(FAILED, Choice(tasks=frozenset({FAILED[0].id[:5]})))
+        chosen(FAILED, FailureFilter(tasks=frozenset({FAILED[0].id[:5]})))
 
 
 def builders(task: Any) -> set[str]:

@@ -14,7 +14,7 @@ from stir_ray.plan.models import (
     inspections,
     is_finetuned,
 )
-from stir_ray.plan.preparation import GatherImages, InspectModel, Train
+from stir_ray.plan.preparation import CollectImages, InspectModel, Train
 from tests.plan.examples import PRETRAINED, job
 
 CHECKPOINT = {"architecture": {"timm": "resnet18"}, "checkpoint": "s3://bucket/pt"}
@@ -35,7 +35,7 @@ def trainings(**changed: Any) -> dict[str, Train]:
 
 def test_a_job_that_trains_everything_inspects_images_and_architecture() -> None:
     gather, model = inspections(job(), version)
-    assert isinstance(gather, GatherImages)
+    assert isinstance(gather, CollectImages)
     assert isinstance(model, InspectModel)
     assert (model.weights, model.version) == ("", "")
 
@@ -89,7 +89,7 @@ def test_every_checkpoint_on_disk_is_inspected_with_its_version() -> None:
 def test_a_folder_of_images_is_gathered_and_trained_on_by_its_version() -> None:
     folder = {"source": "folder", "path": "images", "size": 8}
     gather, _ = inspections(job(data=folder), version)
-    assert isinstance(gather, GatherImages)
+    assert isinstance(gather, CollectImages)
     assert gather.version == version("images")
     versions = {name: task.version for name, task in trainings(data=folder).items()}
     # The pretrained model is trained on digits, which ship with a package.

@@ -13,7 +13,7 @@ from stir_ray.job import Selection
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.parts import Part
-from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task, is_done, remaining
 from tests.plan.examples import (
     ARCHITECTURE,
@@ -27,7 +27,7 @@ from tests.plan.examples import (
     stored_by,
 )
 
-GATHER = GatherImages(DATA, Selection(count=11))
+GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
 STRANGER = Invert(QUESTION, PRETRAINED, 3, max(SEEDS) + 2, (PRETRAINED,), keep=2)
 ALL: tuple[Task, ...] = (GATHER, INSPECT, TRAIN, *STUDY.inversions(), *STUDY.comparisons())

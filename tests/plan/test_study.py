@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.plan.checkpoints import UNTRAINED, Role
+from stir_ray.plan.deduplicate import once
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.shared import once
 from stir_ray.plan.study import Study, kept_images, layers_of
 from stir_ray.plan.tasks import remaining
 from tests.plan.examples import (

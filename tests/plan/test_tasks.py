@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from stir_ray.job import Architecture, Digits, ImageFolder, Selection
-from stir_ray.numerics.settings import InversionSettings, Schedule, Update
+from stir_ray.numerics.settings import InversionSettings, Optimizer, Schedule
 from stir_ray.plan.measurement import Comparison, Invert
 from stir_ray.plan.parts import Part
-from stir_ray.plan.preparation import GatherImages, InspectModel
+from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task
 from tests.plan.examples import (
     ARCHITECTURE,
@@ -26,7 +26,7 @@ from tests.plan.examples import (
 
 INVERT = Invert(QUESTION, PRETRAINED, 3, 7, (PRETRAINED, FINETUNED[0]), keep=2)
 COMPARISON = Comparison(QUESTION, PRETRAINED, FINETUNED[0], 3, 7)
-GATHER = GatherImages(DATA, Selection(count=11))
+GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
 
 
@@ -53,7 +53,7 @@ MATTERS_TO_AN_INVERSION = {
     "representation": asking(representation="cls"),
     "iterations": asking(settings=settings(iterations=19)),
     "step size": asking(settings=settings(step_size=0.3)),
-    "update": asking(settings=settings(update=Update.NORMALISED_GRADIENT)),
+    "update": asking(settings=settings(update=Optimizer.NORMALISED_GRADIENT)),
     "schedule": asking(settings=settings(schedule=Schedule.CONSTANT)),
 }
 MATTERS_TO_A_COMPARISON = MATTERS_TO_AN_INVERSION | {
@@ -156,12 +156,12 @@ def test_what_a_training_is_for_and_where_it_starts_from_changes_no_id() -> None
 @pytest.mark.parametrize(
     "other",
     [
-        GatherImages(DATA, Selection(count=13)),
-        GatherImages(DATA, Selection(count=11, split="train")),
-        GatherImages(DATA.model_copy(update={"size": 11}), GATHER.selection),
-        GatherImages(Digits(source="digits", classes=(3, 5)), GATHER.selection),
+        CollectImages(DATA, Selection(count=13)),
+        CollectImages(DATA, Selection(count=11, split="train")),
+        CollectImages(DATA.model_copy(update={"size": 11}), GATHER.selection),
+        CollectImages(Digits(source="digits", classes=(3, 5)), GATHER.selection),
         replace(GATHER, version="other files"),
-        GatherImages(ImageFolder(source="folder", path="x", size=8), GATHER.selection),
+        CollectImages(ImageFolder(source="folder", path="x", size=8), GATHER.selection),
         replace(INSPECT, architecture=Architecture(timm="resnet18")),
         replace(INSPECT, weights="other"),
         replace(INSPECT, version="version 4"),
@@ -174,7 +174,7 @@ def test_another_inspection_has_another_id(other: Task) -> None:
 
 def test_images_are_what_their_version_says_and_not_where_they_lie() -> None:
     here, there = (ImageFolder(source="folder", path=path, size=8) for path in ("x", "s3://y"))
-    gathers = [GatherImages(place, GATHER.selection, "version 3") for place in (here, there)]
+    gathers = [CollectImages(place, GATHER.selection, "version 3") for place in (here, there)]
     assert gathers[0].outputs == gathers[1].outputs
     assert replace(TRAIN, data=here, version="3").id == replace(TRAIN, data=there, version="3").id
     assert replace(TRAIN, data=here, version="3").id != replace(TRAIN, data=here, version="5").id

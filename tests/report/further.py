@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import build, encode, open_lake
 from stir_ray.lake.schemas import (
     METAMER_COUNTS,
     OTHER_SIMILARITIES,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
-from stir_ray.lake.tables import build, encode, open_lake
 from stir_ray.report.further import Further, read_further
 from tests.report.synthetic import DIRECTIONS, IMAGES, Shape, stir
 

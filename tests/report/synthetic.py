@@ -9,7 +9,8 @@ import pyarrow as pa
 import xarray as xr
 from numpy.typing import NDArray
 
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import build, encode, open_lake
 from stir_ray.lake.schemas import (
     HISTORY,
     MATRICES,
@@ -18,10 +19,9 @@ from stir_ray.lake.schemas import (
     SUBSPACE_SIMILARITY,
     TableSchema,
 )
-from stir_ray.lake.tables import build, encode, open_lake
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import is_moving
-from stir_ray.results import open_results
+from stir_ray.results.dataset import open_results
 
 DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
 IMAGES = 61

@@ -21,16 +21,16 @@ from stir_ray.report.strongest import (
     strongest_figure,
     summary_of,
 )
-from stir_ray.stages.analysis.analyse import analyse
-from stir_ray.stages.analysis.of_job import Analysed
-from stir_ray.stages.analysis.samples import over_seeds
-from stir_ray.stages.analysis.tables import analysis_tables
-from stir_ray.stages.analysis.trajectories import Trajectory
+from stir_ray.results.analysis.analyse import analyse
+from stir_ray.results.analysis.analysis_tables import analysis_tables
+from stir_ray.results.analysis.epoch_curves import EpochCurves
+from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.samples import over_seeds
 from tests import reference
 
 EPOCHS = 19
 SAMPLE = "61 images."
-PAPER = Trajectory(
+PAPER = EpochCurves(
     model="finetuned",
     estimator="biased",
     epochs=tuple(range(1, EPOCHS + 1)),
@@ -42,7 +42,7 @@ PAPER = Trajectory(
 )
 
 
-def analysed(of: Trajectory) -> Analysed:
+def analysed(of: EpochCurves) -> Analysed:
     tables = {
         schema.name: table.to_pandas() for schema, table in analysis_tables([analyse(of)]).items()
     }

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 
+from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import METAMER_COUNTS, OTHER_SIMILARITIES, UNCHANGED_PREDICTIONS
-from stir_ray.lake.tables import open_lake
 from stir_ray.report.by_measure import by_measure_figure, measures_over_epochs_figure
 from stir_ray.report.figures import all_figures, further_figures
 from stir_ray.report.further import Further, read_further

@@ -10,9 +10,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from stir_ray.job import Job
-from stir_ray.lake.layout import part_key
+from stir_ray.lake.keys import part_key
+from stir_ray.lake.parquet import Lake, encode_part, provenance
 from stir_ray.lake.schemas import IMAGE_SETS
-from stir_ray.lake.tables import Lake, encode_part, provenance
 from stir_ray.plan.study import Study
 from stir_ray.report.kept_images import SHOWN, read_gallery
 from tests.broken import study_of

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from stir_ray.report.pace import Pace
+from stir_ray.report.eta import Pace
 
 
 def ends(

@@ -10,34 +10,34 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from stir_ray.execution.executor import Outcome, Standing
-from stir_ray.execution.policy import Failure, FailureClass
+from stir_ray.execution.executor import TaskResult, WorkerStatus
+from stir_ray.execution.retry import Failure, FailureClass
 from stir_ray.plan.tasks import Task
-from stir_ray.report.going import Facts, Going
 from stir_ray.report.progress import Lines, Picture
+from stir_ray.report.progress_state import Facts, Going
 from tests.plan.examples import TRAIN
 
 AWAY = Failure(FailureClass.STORAGE, "x", "the store was away", "")
-WRONG = Failure(FailureClass.DETERMINISTIC, "x", "not a number", "")
+WRONG = Failure(FailureClass.PERMANENT, "x", "not a number", "")
 GIB = 2**30
 NEVER_S = 3600.0
 
 
 def outcome(
     *failures: Failure, succeeded: bool, seconds: float = 3.0, **measures: float
-) -> Outcome[Task]:
+) -> TaskResult[Task]:
     """Of a task after these failed attempts."""
     last = None if succeeded else failures[-1]
     attempt = len(failures) + succeeded
-    return Outcome(TRAIN, last, seconds, "here", attempt, failures, measures, "abacus")
+    return TaskResult(TRAIN, last, seconds, "here", attempt, failures, measures, "abacus")
 
 
-def at_work() -> Standing:
-    return Standing(up=5, wanted=7, running=3)
+def at_work() -> WorkerStatus:
+    return WorkerStatus(up=5, wanted=7, running=3)
 
 
-def nobody() -> Standing:
-    return Standing(up=0, wanted=7, running=0)
+def nobody() -> WorkerStatus:
+    return WorkerStatus(up=0, wanted=7, running=0)
 
 
 def said(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def test_after_its_end_a_stage_says_nothing_more() -> None:
 def test_no_line_is_older_than_the_one_before_it() -> None:
     stream, looking = io.StringIO(), threading.Event()
 
-    def standing() -> Standing:
+    def standing() -> WorkerStatus:
         if threading.current_thread() is not threading.main_thread() and not looking.is_set():
             looking.set()
             time.sleep(0.1)
@@ -182,7 +182,7 @@ class _FastClock:
 
 
 def test_facts_may_be_asked_for_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stir_ray.report.going.time", _FastClock())
+    monkeypatch.setattr("stir_ray.report.progress_state.time", _FastClock())
     going, together = Going(at_work, "invert", planned=11), threading.Barrier(5)
     for _ in range(7):
         going.ended(outcome(succeeded=True))
@@ -230,7 +230,7 @@ def test_a_terminal_says_that_workers_are_waited_for() -> None:
 def test_drawings_do_not_grow_with_the_tasks() -> None:
     looks = 0
 
-    def standing() -> Standing:
+    def standing() -> WorkerStatus:
         nonlocal looks
         looks += 1
         return at_work()

@@ -12,22 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import CorruptPart, LakeAway, LakeError
-from stir_ray.lake.layout import checkpoint_key, part_key
-from stir_ray.lake.objects import Objects
+from stir_ray.errors import CorruptPart, LakeError, StorageUnavailable
+from stir_ray.lake.keys import checkpoint_key, part_key
+from stir_ray.lake.map_concurrent import map_concurrent
+from stir_ray.lake.parquet import Lake, build
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.lake.several import several
-from stir_ray.lake.tables import Lake, build
+from stir_ray.lake.store import ObjectStore
 from tests.lake.values import example, read_back, same
 from tests.stores.faulty import Fault, FaultyProxy
-from tests.stores.servers import (
-    KEY,
-    OTHER_KEY,
-    OTHER_SECRET,
-    SECRET,
-    S3Store,
-    free_port,
-)
+from tests.stores.servers import KEY, OTHER_KEY, OTHER_SECRET, SECRET, S3Store, free_port
 
 Faulty = Callable[..., FaultyProxy]
 CONTENT = random.Random(5).randbytes(30_011)  # noqa: S311 - no secret
@@ -45,7 +38,7 @@ def key_of(number: int) -> str:
     return part_key("inversions", f"{number:032x}")
 
 
-def outbox_of(objects: Objects, tmp_path: Path) -> list[str]:
+def outbox_of(objects: ObjectStore, tmp_path: Path) -> list[str]:
     """The keys of what is kept on this machine."""
     return sorted(
         path.relative_to(tmp_path / "outbox").as_posix().split("/", 1)[1]
@@ -59,7 +52,7 @@ def test_every_request_outlives_each_fault(
     faulty: Faulty, rclone_store: S3Store, tmp_path: Path, fault: Fault
 ) -> None:
     proxy, bucket = faulty(), rclone_store.bucket()
-    objects = Objects(f"s3://{bucket}/lake", 20.0)
+    objects = ObjectStore(f"s3://{bucket}/lake", 20.0)
     faults: list[Fault] = [fault] * TIMES.get(fault, 2)
     proxy.strike(*faults)
     objects.put(key_of(1), CONTENT)
@@ -83,11 +76,11 @@ def test_many_requests_outlive_a_mixture_of_faults(
     faulty: Faulty, rclone_store: S3Store, tmp_path: Path
 ) -> None:
     proxy = faulty({**dict.fromkeys(MENDED, 0.04), "expired": 0.02}, seed=11)
-    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 30.0)
+    objects = ObjectStore(f"s3://{rclone_store.bucket()}/lake", 30.0)
     contents = {key_of(number): CONTENT[: 97 * number] for number in range(53)}
     with ThreadPoolExecutor(16) as writers:
         list(writers.map(objects.put, contents, contents.values()))
-    assert list(several(objects.get, contents)) == list(contents.values())
+    assert list(map_concurrent(objects.get, contents)) == list(contents.values())
     assert objects.sizes("parts") == {key: len(content) for key, content in contents.items()}
     assert all(proxy.counts[fault] for fault in MENDED)
     assert outbox_of(objects, tmp_path) == []
@@ -106,7 +99,7 @@ def test_two_clients_of_the_same_seed_meet_the_same_faults(rclone_store: S3Store
 
 def test_bytes_garbled_on_the_way_are_never_stored(faulty: Faulty, rclone_store: S3Store) -> None:
     proxy = faulty({"garbled": 1.0})
-    objects = Objects(f"s3://{rclone_store.bucket()}/lake", patience_s=2.0)
+    objects = ObjectStore(f"s3://{rclone_store.bucket()}/lake", retry_timeout_s=2.0)
     with pytest.raises(LakeError, match=r"BadDigest.*Content-MD5"):
         objects.put(key_of(1), CONTENT)
     assert proxy.counts["garbled"] > 1
@@ -118,7 +111,7 @@ def test_bytes_garbled_on_the_way_are_never_stored(faulty: Faulty, rclone_store:
 def lake(faulty: Faulty, rclone_store: S3Store) -> tuple[Lake, FaultyProxy]:
     """A lake with one part and one checkpoint, and the way to it."""
     proxy = faulty()
-    lake = Lake(Objects(f"s3://{rclone_store.bucket()}/lake", 20.0))
+    lake = Lake(ObjectStore(f"s3://{rclone_store.bucket()}/lake", 20.0))
     lake.write(INVERSIONS, "1" * 32, build(INVERSIONS, example(INVERSIONS)))
     lake.objects.put(CHECKPOINT, CONTENT)
     return lake, proxy
@@ -213,28 +206,28 @@ def test_a_lasting_outage_is_told_in_time_and_what_was_computed_is_delivered_lat
 ) -> None:
     proxy = faulty()
     url = f"s3://{rclone_store.bucket()}/lake"
-    objects = Objects(url, patience_s=1.0)
+    objects = ObjectStore(url, retry_timeout_s=1.0)
     costly = {key_of(5): CONTENT, CHECKPOINT: CONTENT, key_of(2): b""}
     proxy.away = True
     for key, content in costly.items():
         started = time.monotonic()
-        with pytest.raises(LakeAway) as caught:
+        with pytest.raises(StorageUnavailable) as caught:
             objects.put(key, content)
         assert 1 <= time.monotonic() - started < 30
         assert str(tmp_path / "outbox") in str(caught.value)
         assert "\n" not in str(caught.value)
-    with pytest.raises(LakeAway) as caught:
-        Objects(url, patience_s=0).put("jobs/digits/results.parquet", CONTENT)
+    with pytest.raises(StorageUnavailable) as caught:
+        ObjectStore(url, retry_timeout_s=0).put("jobs/digits/results.parquet", CONTENT)
     assert "outbox" not in str(caught.value)
     assert outbox_of(objects, tmp_path) == sorted(costly)
     kept = [path for path in (tmp_path / "outbox").rglob("*") if path.is_file()]
     assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
-    with pytest.raises(LakeAway):
-        Objects(url, patience_s=0).deliver()
+    with pytest.raises(StorageUnavailable):
+        ObjectStore(url, retry_timeout_s=0).deliver()
     assert outbox_of(objects, tmp_path) == sorted(costly)
     proxy.away = False
-    assert Objects("s3://other/lake").deliver() == []
-    assert Objects(url).deliver() == list(costly)
+    assert ObjectStore("s3://other/lake").deliver() == []
+    assert ObjectStore(url).deliver() == list(costly)
     assert outbox_of(objects, tmp_path) == []
     assert {key: objects.get(key) for key in costly} == costly
     assert objects.deliver() == []
@@ -261,7 +254,7 @@ def test_credentials_that_expire_and_are_renewed_are_taken_up(
     proxy = faulty()
     renew = use_credentials_file(monkeypatch, tmp_path / "credentials")
     renew(KEY, SECRET)
-    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 20.0)
+    objects = ObjectStore(f"s3://{rclone_store.bucket()}/lake", 20.0)
     objects.put(key_of(1), CONTENT)
     proxy.expired_keys = {KEY}
     with later(1.0, lambda: renew(OTHER_KEY, OTHER_SECRET)), ThreadPoolExecutor(3) as asking:
@@ -278,7 +271,7 @@ def test_credentials_that_stay_expired_are_told_and_what_was_computed_is_kept(
     faulty: Faulty, rclone_store: S3Store, tmp_path: Path
 ) -> None:
     proxy = faulty()
-    objects = Objects(f"s3://{rclone_store.bucket()}/lake", 0.5)
+    objects = ObjectStore(f"s3://{rclone_store.bucket()}/lake", 0.5)
     proxy.expired_keys = {KEY}
     with pytest.raises(LakeError, match=r"ExpiredToken.*renew the credentials") as caught:
         objects.put(key_of(1), CONTENT)
@@ -295,7 +288,7 @@ def test_a_look_that_is_not_allowed_is_told_at_once(faulty: Faulty, rclone_store
     faulty({"denied": 1.0})
     started = time.monotonic()
     with pytest.raises(LakeError, match=r"AccessDenied.*allow"):
-        Objects(f"s3://{rclone_store.bucket()}/lake", 60.0).exists(key_of(1))
+        ObjectStore(f"s3://{rclone_store.bucket()}/lake", 60.0).exists(key_of(1))
     assert time.monotonic() - started < 30
 
 
@@ -306,15 +299,15 @@ def test_keys_that_were_refused_may_be_mended_in_the_same_process(
     mend(KEY, "a wrong secret")
     url = f"s3://{s3_store.bucket()}/lake"
     with pytest.raises(LakeError, match="SignatureDoesNotMatch"):
-        Objects(url).check()
+        ObjectStore(url).check()
     mend(KEY, SECRET)
-    Objects(url).check()
+    ObjectStore(url).check()
 
 
 def test_a_bucket_that_is_not_there_is_neither_an_absent_object_nor_an_empty_lake(
     s3_store: S3Store,
 ) -> None:
-    objects = Objects("s3://no-such-bucket/lake")
+    objects = ObjectStore("s3://no-such-bucket/lake")
     for ask in (objects.exists, objects.get, objects.sizes, objects.delete):
         with pytest.raises(LakeError, match=r"NoSuchBucket.*create the bucket"):
             ask("parts")
@@ -342,7 +335,7 @@ def test_a_wrong_account_or_address_is_told_at_the_start_in_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(LakeError, match=told) as caught:
-        Objects(objects_url, patience_s=0.5).check()
+        ObjectStore(objects_url, retry_timeout_s=0.5).check()
     assert str(caught.value).startswith(f"lake {objects_url}: ")
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
@@ -352,7 +345,7 @@ def test_a_wrong_account_or_address_is_told_at_the_start_in_one_line(
 @pytest.mark.parametrize("bucket", ["no-such-bucket", "Not_a!bucket"])
 def test_a_wrong_bucket_is_told_at_the_start_in_one_line(s3_store: S3Store, bucket: str) -> None:
     with pytest.raises(LakeError, match=f"lake s3://{bucket}/lake: .*bucket") as caught:
-        Objects(f"s3://{bucket}/lake").check()
+        ObjectStore(f"s3://{bucket}/lake").check()
     assert "\n" not in str(caught.value)
 
 
@@ -362,7 +355,7 @@ def test_nobody_waits_minutes_at_the_start_for_an_address_where_nothing_is(
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     started = time.monotonic()
     with pytest.raises(LakeError, match="cannot be reached"):
-        Objects("s3://bucket/lake").check()
+        ObjectStore("s3://bucket/lake").check()
     assert time.monotonic() - started < 60
 
 
@@ -370,5 +363,5 @@ def test_a_store_in_trouble_at_the_start_is_no_mistake_of_the_user(
     faulty: Faulty, rclone_store: S3Store
 ) -> None:
     faulty({"internal_error": 1.0})
-    with pytest.raises(LakeAway, match=r"InternalError.*run again"):
-        Objects(f"s3://{rclone_store.bucket()}/lake", 0.5).check()
+    with pytest.raises(StorageUnavailable, match=r"InternalError.*run again"):
+        ObjectStore(f"s3://{rclone_store.bucket()}/lake", 0.5).check()

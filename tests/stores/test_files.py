@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import LakeAway, LakeError
+from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.lake.files import file_version, read_file
-from stir_ray.lake.objects import Objects
+from stir_ray.lake.store import ObjectStore
 from tests.stores.faulty import FaultyProxy
 from tests.stores.servers import S3Store, free_port
 
@@ -63,11 +63,11 @@ def test_a_web_server_that_is_away_or_refuses_is_told(web: FaultyProxy, tmp_path
         assert "5ec7e7" not in str(refused.value)
     web.away = True
     for ask in (read_file, file_version):
-        with pytest.raises(LakeAway) as caught:
+        with pytest.raises(StorageUnavailable) as caught:
             ask(url, 0.5)
         assert "5ec7e7" not in str(caught.value)
         assert f"{web.url}/weights" in str(caught.value)
-    with pytest.raises(LakeAway):
+    with pytest.raises(StorageUnavailable):
         read_file(f"http://127.0.0.1:{free_port()}/weights", 0.5)
 
 
@@ -75,7 +75,7 @@ def test_a_file_on_s3_is_read_through_faults(
     faulty: Callable[..., FaultyProxy], rclone_store: S3Store
 ) -> None:
     proxy = faulty()
-    objects = Objects(f"s3://{rclone_store.bucket()}/weights")
+    objects = ObjectStore(f"s3://{rclone_store.bucket()}/weights")
     objects.put("7.safetensors", b"weights")
     url = objects.location("7.safetensors")
     proxy.strike("expired", "internal_error", "cut_answer")

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.verify import Finding, verify
 from stir_ray.errors import CorruptPart
 from stir_ray.execution.executor import Attempt
+from stir_ray.lake.disk_cache import is_read_often
 from stir_ray.lake.files import read_file
-from stir_ray.lake.layout import checkpoint_key, part_key, table_folders
-from stir_ray.lake.nearby import is_read_often
-from stir_ray.lake.objects import Objects
+from stir_ray.lake.keys import checkpoint_key, part_key, table_folders
+from stir_ray.lake.parquet import Lake, build, open_lake
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, SUBSPACES
-from stir_ray.lake.tables import Lake, build, open_lake
+from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Compare
-from stir_ray.stages.ledger.asked import look
-from stir_ray.stages.ledger.verify import Finding, verify
-from stir_ray.stages.study import read_study
-from stir_ray.stages.work import WorkerSettings, make_worker
+from stir_ray.worker.dispatch import make_worker
+from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.study_reader import read_study
 from tests.lake.values import example
 from tests.small_job import LAYERS, SEEDS, small_job
 from tests.stores.faulty import FaultyProxy
@@ -111,7 +112,7 @@ def test_a_damaged_object_is_told_and_not_copied(
     way: tuple[FaultyProxy, str], copies: Path
 ) -> None:
     _, url = way
-    Objects(url).put(part_key("images", IMAGES_ID), b"no part")
+    ObjectStore(url).put(part_key("images", IMAGES_ID), b"no part")
     with pytest.raises(CorruptPart):
         cached(url).read(IMAGES, IMAGES_ID)
     assert not list(copies.rglob("*.parquet"))
@@ -122,7 +123,7 @@ def test_a_lake_is_verified_by_what_it_holds_and_not_by_copies(
 ) -> None:
     _, url = way
     cached(url).write(**inverted(), is_shared=True)
-    Objects(url).put(part_key("images", IMAGES_ID), b"no part")
+    ObjectStore(url).put(part_key("images", IMAGES_ID), b"no part")
     assert any(isinstance(seen, Finding) for seen in verify(open_lake(url)))
 
 
@@ -141,7 +142,7 @@ def test_a_file_on_s3_is_read_again_only_when_it_changed(
     way: tuple[FaultyProxy, str], copies: Path
 ) -> None:
     proxy, url = way
-    traffic, objects = Traffic(proxy), Objects(url)
+    traffic, objects = Traffic(proxy), ObjectStore(url)
     for content in (b"weights" * 997, b"other weights"):
         objects.put("7.safetensors", content)
         for _ in range(3):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import LakeAway
-from stir_ray.lake.layout import part_key, result_key
-from stir_ray.lake.objects import Objects
+from stir_ray.errors import StorageUnavailable
+from stir_ray.lake.keys import part_key, result_key
 from stir_ray.lake.outbox import Outbox
+from stir_ray.lake.parquet import Lake, build
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.lake.tables import Lake, build
+from stir_ray.lake.store import ObjectStore
 from tests.lake.values import example
 from tests.stores.faulty import FaultyProxy
 from tests.stores.servers import KEY, SECRET, S3Store
@@ -76,12 +76,12 @@ def test_an_outbox_that_cannot_be_written_breaks_no_retry(
     url, proxy = away
     (tmp_path / "file").write_bytes(b"in the way")
     monkeypatch.setenv("STIR_RAY_OUTBOX", str(tmp_path / "file"))
-    with pytest.raises(LakeAway) as caught:
-        Objects(url, 0).put(part_key("images", "1" * 32), b"x")
+    with pytest.raises(StorageUnavailable) as caught:
+        ObjectStore(url, 0).put(part_key("images", "1" * 32), b"x")
     assert "kept" not in str(caught.value)
     back = threading.Timer(1, lambda: setattr(proxy, "away", False))
     back.start()
-    objects = Objects(url, 20)
+    objects = ObjectStore(url, 20)
     objects.put(part_key("images", "1" * 32), b"x")
     back.join()
     assert objects.get(part_key("images", "1" * 32)) == b"x"
@@ -93,8 +93,8 @@ def test_a_lake_on_this_machine_keeps_nothing_beside_it(
 ) -> None:
     monkeypatch.setenv("STIR_RAY_OUTBOX", str(tmp_path / "outbox"))
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
-    objects = Objects(str(tmp_path / "lake"), 0)
-    with pytest.raises(LakeAway):
+    objects = ObjectStore(str(tmp_path / "lake"), 0)
+    with pytest.raises(StorageUnavailable):
         objects.put(part_key("images", "1" * 32), b"x")
     assert objects.deliver() == []
     assert not (tmp_path / "outbox").exists()
@@ -105,14 +105,14 @@ def test_what_another_run_has_stored_meanwhile_is_not_replaced(
 ) -> None:
     url, proxy = away
     key = part_key("trainings", "1" * 32)
-    here = Objects(url, 0)
-    with pytest.raises(LakeAway):
+    here = ObjectStore(url, 0)
+    with pytest.raises(StorageUnavailable):
         here.put(key, b"of this machine")
     proxy.away = False
     # A store on which others have built.
     with pytest.MonkeyPatch.context() as other_machine:
         other_machine.setenv("STIR_RAY_OUTBOX", "/dev/null/none")
-        Objects(url).put(key, b"of another machine")
+        ObjectStore(url).put(key, b"of another machine")
     assert here.is_kept(key)
     assert here.deliver() == []
     assert here.get(key) == b"of another machine"
@@ -129,16 +129,16 @@ def test_a_bucket_of_the_same_name_on_another_store_is_another_lake(
     assert len(folders) == 2
 
 
-DELIVER = "import sys; from stir_ray.lake.objects import Objects; Objects(sys.argv[1]).deliver()"
+DELIVER = "import sys; from stir_ray.lake.store import Objects; Objects(sys.argv[1]).deliver()"
 
 
 def test_several_processes_may_deliver_at_once(away: tuple[str, FaultyProxy]) -> None:
     url, proxy = away
-    objects = Objects(url, 0)
+    objects = ObjectStore(url, 0)
     contents = {part_key("images", f"{number:032x}"): b"%d" % number * 997 for number in range(23)}
 
     def put(key: str) -> None:
-        with pytest.raises(LakeAway):
+        with pytest.raises(StorageUnavailable):
             objects.put(key, contents[key])
 
     with ThreadPoolExecutor(8) as writers:
@@ -147,7 +147,7 @@ def test_several_processes_may_deliver_at_once(away: tuple[str, FaultyProxy]) ->
     command = [sys.executable, "-c", DELIVER, url]
     others = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
-        delivered = [threads.submit(Objects(url).deliver) for _ in range(2)]
+        delivered = [threads.submit(ObjectStore(url).deliver) for _ in range(2)]
         assert all(set(done.result()) <= set(contents) for done in delivered)
     for other in others:
         assert other.communicate()[1] == b""
@@ -158,10 +158,10 @@ def test_several_processes_may_deliver_at_once(away: tuple[str, FaultyProxy]) ->
 
 def test_no_secret_leaves_this_machine(away: tuple[str, FaultyProxy], tmp_path: Path) -> None:
     url, proxy = away
-    lake = Lake(Objects(url, 0))
+    lake = Lake(ObjectStore(url, 0))
     told = []
     for key in (part_key("images", "1" * 32), result_key("digits", "results")):
-        with pytest.raises(LakeAway) as caught:
+        with pytest.raises(StorageUnavailable) as caught:
             lake.objects.put(key, b"x")
         told.append(str(caught.value).encode())
     proxy.away = False

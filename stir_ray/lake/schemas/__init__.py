@@ -6,21 +6,7 @@ from stir_ray.lake.schemas.analysis import (
     HYPOTHESES,
     LEARNING_WITH_FORGETTING,
 )
-from stir_ray.lake.schemas.beside import (
-    ANSWERS,
-    HALF_SAMPLE_SCORES,
-    HALF_SAMPLES,
-    METAMER_COUNTS,
-    METAMERS,
-    OTHER_SIMILARITIES,
-    PREDICTIONS,
-    SIMILARITIES,
-    TEST_ANSWERS,
-    UNCHANGED_PREDICTIONS,
-)
-from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
-from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
-from stir_ray.lake.schemas.parts import (
+from stir_ray.lake.schemas.artifacts import (
     ACCURACIES,
     COMPARISONS,
     FAILURES,
@@ -32,6 +18,20 @@ from stir_ray.lake.schemas.parts import (
     SUBSPACES,
     TEST_SETS,
     TRAININGS,
+)
+from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
+from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
+from stir_ray.lake.schemas.optional import (
+    ANSWERS,
+    HALF_SAMPLE_SCORES,
+    HALF_SAMPLES,
+    METAMER_COUNTS,
+    METAMERS,
+    OTHER_SIMILARITIES,
+    PREDICTIONS,
+    SIMILARITIES,
+    TEST_ANSWERS,
+    UNCHANGED_PREDICTIONS,
 )
 from stir_ray.lake.schemas.results import (
     HISTORY,

@@ -39,9 +39,9 @@ HYPOTHESES = TableSchema(
                f"of the family is as strong; {_WITHOUT_FIRST}", "1", "[0, 1]"),
         Column("max_statistic_p_all_epochs", FLOAT, f"the same of all epochs; {_WITH_FIRST}",
                "1", "[0, 1]"),
-        Column("shift_p", FLOAT, "share of the circular shifts in which this one is as strong; "
+        Column("circular_shift_p", FLOAT, "share of the circular shifts in which it is as strong; "
                f"{_WITHOUT_FIRST}", "1", "[0, 1]"),
-        Column("shift_p_all_epochs", FLOAT, f"the same of all epochs; {_WITH_FIRST}",
+        Column("circular_shift_p_all_epochs", FLOAT, f"the same of all epochs; {_WITH_FIRST}",
                "1", "[0, 1]"),
         Column("effective_epochs", FLOAT, "independent epochs that the two series are worth; "
                f"{_WITHOUT_FIRST}", "1", "[0, inf)"),

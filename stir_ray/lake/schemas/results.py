@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
-from stir_ray.lake.schemas.beside import RESULTS_BESIDE
+from stir_ray.lake.schemas.artifacts import TRAININGS
 from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
 from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
-from stir_ray.lake.schemas.parts import TRAININGS
+from stir_ray.lake.schemas.optional import RESULTS_BESIDE
 
 RESULTS = TableSchema(
     "results",

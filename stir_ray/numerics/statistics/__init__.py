@@ -11,20 +11,25 @@ from stir_ray.numerics.statistics.autocorrelation import (
     EffectiveSample,
     effective,
     effective_sample,
-    lag_one,
+    lag1_autocorrelation,
 )
+from stir_ray.numerics.statistics.circular_shift import circular_shift_p, family_wise_p, shifted
 from stir_ray.numerics.statistics.correlation import (
     Correlation,
+    leave_one_out,
     of_differences,
     partial,
     pearson,
     significance,
     spearman,
-    without_each,
     without_first,
 )
-from stir_ray.numerics.statistics.evidence import Evidence, Later, examine
-from stir_ray.numerics.statistics.halves import random_halves
+from stir_ray.numerics.statistics.correlation_diagnostics import (
+    CorrelationDiagnostics,
+    WithoutFirst,
+    examine,
+)
+from stir_ray.numerics.statistics.half_sampling import random_halves
 from stir_ray.numerics.statistics.hypotheses import (
     Aggregate,
     Hypothesis,
@@ -32,39 +37,40 @@ from stir_ray.numerics.statistics.hypotheses import (
     layer_sets,
     learning_and_forgetting,
 )
+from stir_ray.numerics.statistics.interpretation import Thresholds, verdict
 from stir_ray.numerics.statistics.interval import Interval, percentiles, t_interval
-from stir_ray.numerics.statistics.looks import Look, looks, prefixes
-from stir_ray.numerics.statistics.screening import Screening, screen
-from stir_ray.numerics.statistics.shifts import family_wise_p, shift_p, shifted
+from stir_ray.numerics.statistics.multiple_testing import Screening, screen
+from stir_ray.numerics.statistics.sensitivity import Look, looks, prefixes
 from stir_ray.numerics.statistics.transient import (
     TOO_FEW,
     TRANSIENT,
     outlasts_transient,
     without_transient,
 )
-from stir_ray.numerics.statistics.verdict import Thresholds, verdict
 
 __all__ = [
     "TOO_FEW",
     "TRANSIENT",
     "Aggregate",
     "Correlation",
+    "CorrelationDiagnostics",
     "EffectiveSample",
-    "Evidence",
     "Hypothesis",
     "Interval",
-    "Later",
     "Look",
     "Screening",
     "Thresholds",
+    "WithoutFirst",
+    "circular_shift_p",
     "effective",
     "effective_sample",
     "examine",
     "family_wise_p",
     "hypotheses",
-    "lag_one",
+    "lag1_autocorrelation",
     "layer_sets",
     "learning_and_forgetting",
+    "leave_one_out",
     "looks",
     "of_differences",
     "outlasts_transient",
@@ -74,13 +80,11 @@ __all__ = [
     "prefixes",
     "random_halves",
     "screen",
-    "shift_p",
     "shifted",
     "significance",
     "spearman",
     "t_interval",
     "verdict",
-    "without_each",
     "without_first",
     "without_transient",
 ]

@@ -33,7 +33,7 @@ class EffectiveSample:
     p: PerHypothesis
 
 
-def lag_one(series: Series) -> PerPair:
+def lag1_autocorrelation(series: Series) -> PerPair:
     """Pearson's r of neighbours, each side with a mean and variance of its own.
 
     The textbook estimator divides by the variance of the whole series, which a training curve owes
@@ -50,12 +50,13 @@ def lag_one(series: Series) -> PerPair:
 def effective_sample(x: Series, y: Series) -> PerPair:
     """Independent samples that tell as much of the correlation of x and y, from 0 to n.
 
-    n (1 − ρₓ ρᵧ) / (1 + ρₓ ρᵧ) for two first-order autoregressive series, ρ from `lag_one`:
+    n (1 − ρₓ ρᵧ) / (1 + ρₓ ρᵧ) for two first-order autoregressive series, ρ from
+    `lag1_autocorrelation`:
     Bartlett 1935, Journal of the Royal Statistical Society 98; Pyper and Peterman 1998, Canadian
     Journal of Fisheries and Aquatic Sciences 55. Never more than n, though series that alternate
     could be worth more.
     """
-    repeated = lag_one(x) * lag_one(y)
+    repeated = lag1_autocorrelation(x) * lag1_autocorrelation(y)
     return x.shape[-1] * np.minimum(1, (1 - repeated) / (1 + repeated))
 
 

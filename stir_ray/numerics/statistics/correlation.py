@@ -88,7 +88,7 @@ def without_first(x: Series, y: Series, *, dropped: int) -> Correlation:
     return pearson(x[..., dropped:], y[..., dropped:])
 
 
-def without_each(x: Series, y: Series) -> PerSample:
+def leave_one_out(x: Series, y: Series) -> PerSample:
     """Pearson's r without the first sample, without the second, and so on."""
     samples = range(_shared_length(x, y))
     return np.stack([pearson(np.delete(x, at, -1), np.delete(y, at, -1)).r for at in samples])

@@ -31,7 +31,7 @@ class Interval:
     high: NDArray
 
 
-def t_interval(estimate: ArrayLike, without_each: Repeated) -> Interval:
+def t_interval(estimate: ArrayLike, leave_one_out: Repeated) -> Interval:
     """Return Student's t interval of a statistic of a few independent draws.
 
     Of a mean of n draws it is the textbook's mean ± t s/√n, t with n − 1 degrees of freedom. For
@@ -40,15 +40,15 @@ def t_interval(estimate: ArrayLike, without_each: Repeated) -> Interval:
 
     Args:
         estimate: the statistic of all draws.
-        without_each: of all but the first draw, of all but the second, and so on.
+        leave_one_out: of all but the first draw, of all but the second, and so on.
 
     Raises:
         ValueError: for fewer than 2 draws.
     """
-    n = len(without_each)
+    n = len(leave_one_out)
     if n < 2:
         raise ValueError(f"a t interval needs at least 2 draws, got {n}")
-    deviations = without_each - without_each.mean(axis=0)
+    deviations = leave_one_out - leave_one_out.mean(axis=0)
     standard_error = np.sqrt((n - 1) / n * (deviations**2).sum(axis=0))
     half = special.stdtrit(n - 1, (1 + LEVEL) / 2) * standard_error
     return Interval(np.asarray(estimate - half), np.asarray(estimate + half))

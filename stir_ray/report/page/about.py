@@ -4,18 +4,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stir_ray.catalog.rates import device_seconds
+from stir_ray.catalog.runs import Run
 from stir_ray.job import Job
-from stir_ray.numerics.settings import Start
-from stir_ray.plan.asked import Asked
+from stir_ray.numerics.settings import Initialization
 from stir_ray.plan.estimate import CPU
+from stir_ray.plan.formatting import pluralize, spelled, timed
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
-from stir_ray.plan.words import counted, spelled, timed
+from stir_ray.redaction import without_secrets
 from stir_ray.report import style
 from stir_ray.report.summary import of_convergence
-from stir_ray.secrets import without_secrets
-from stir_ray.stages.ledger.rates import device_seconds
-from stir_ray.stages.ledger.runs import Run
-from stir_ray.stages.reduction.reduce import Reduced
+from stir_ray.results.reduce import Reduced
 from stir_ray.version import __version__
 
 _ASSUMED = (
@@ -58,7 +58,11 @@ class About:
 
 
 def about(
-    asked: Asked, study: Study, reduced: Reduced, runs: Sequence[Run], made_by: Mapping[str, Any]
+    asked: ResolvedJob,
+    study: Study,
+    reduced: Reduced,
+    runs: Sequence[Run],
+    made_by: Mapping[str, Any],
 ) -> About:
     """Of a job.
 
@@ -93,7 +97,7 @@ def about(
 
 def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     layers = study.question.layers
-    starts = counted(len(study.seeds), _STARTS[job.inversion.start])
+    starts = pluralize(len(study.seeds), _STARTS[job.inversion.start])
     pretrained = study.pretrained.architecture.timm
     compared = " and ".join(
         _compared(role, [one.epoch for one in several], several[0].architecture.timm, pretrained)
@@ -109,10 +113,10 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
 
 
 _STARTS = {
-    Start.NOISE: "noise start",
-    Start.LIGHT_NOISE: "start of light noise",
-    Start.GREY: "grey start",
-    Start.OTHER_IMAGE: "start from another image",
+    Initialization.NOISE: "noise start",
+    Initialization.LIGHT_NOISE: "start of light noise",
+    Initialization.GREY: "grey start",
+    Initialization.OTHER_IMAGE: "start from another image",
 }
 
 
@@ -143,8 +147,8 @@ def _gaps(reduced: Reduced) -> Iterator[str]:
         )
     if reduced.untested:
         yield f"{reduced.untested} of {reduced.models} models are not tested on images yet."
-    if reduced.missing_beside:
-        yield f"{counted(reduced.missing_beside, 'further measure')} missing."
+    if reduced.missing_optional:
+        yield f"{pluralize(reduced.missing_optional, 'further measure')} missing."
 
 
 def _settings(job: Job) -> dict[str, Any]:
@@ -205,9 +209,9 @@ def _in_words(runs: Sequence[Run]) -> str:
     shared = " Other jobs were computed in some of them." if any(
         len(run.jobs) > 1 for run in runs
     ) else ""  # fmt: skip
-    where = f" on {counted(len(last.nodes), 'machine')}" if last.nodes else ""
+    where = f" on {pluralize(len(last.nodes), 'machine')}" if last.nodes else ""
     return (
-        f"{counted(len(runs), 'run')} that had something to do took {minutes:,.1f} minutes. The "
-        f"last began {last.began:%Y-%m-%d %H:%M} UTC with {counted(last.workers, 'worker')}"
+        f"{pluralize(len(runs), 'run')} that had something to do took {minutes:,.1f} minutes. The "
+        f"last began {last.began:%Y-%m-%d %H:%M} UTC with {pluralize(last.workers, 'worker')}"
         f"{where}; {ended}.{shared}"
     )

@@ -23,7 +23,7 @@ from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, said
 from stir_ray.report.readings import last_epochs, metric_curve
-from stir_ray.stages.analysis.of_job import Analysed
+from stir_ray.results.analysis.job_analysis import Analysed
 
 _MATRICES = Section(
     "matrices",

@@ -23,9 +23,9 @@ from stir_ray.report.page.plots import (
 )
 from stir_ray.report.page.values import decimals
 from stir_ray.report.strongest import hypothesis_of, prefixes_of, summary_of
-from stir_ray.stages.analysis.of_job import Analysed
-from stir_ray.stages.analysis.samples import samples
-from stir_ray.stages.analysis.trajectories import Trajectory
+from stir_ray.results.analysis.epoch_curves import EpochCurves
+from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.samples import samples
 
 _SHOWN = 5
 """Hypotheses of a family that the page lists; the table `hypotheses` has all."""
@@ -152,7 +152,7 @@ def _number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 0.001 else f"{value:.3g}"
 
 
-def _doubts(of: Trajectory, row: Mapping[Any, Any], name: str) -> str:
+def _doubts(of: EpochCurves, row: Mapping[Any, Any], name: str) -> str:
     """What `stir-ray analyse` says of a hypothesis."""
     (sample,) = (one for one in samples(of) if one.name == row["family"])
     among_all = float(row["max_statistic_p"])
@@ -160,7 +160,7 @@ def _doubts(of: Trajectory, row: Mapping[Any, Any], name: str) -> str:
     return f"{name.capitalize()} model, {row['hypothesis']}: {said}"
 
 
-def _against_accuracy(of: Trajectory, best: Sequence[Mapping[Any, Any]], note: str) -> Plot:
+def _against_accuracy(of: EpochCurves, best: Sequence[Mapping[Any, Any]], note: str) -> Plot:
     colours, name = severity_colours(), style.MODEL_NAMES.get(of.model, of.model)
     panels = []
     for row in best:
@@ -183,7 +183,7 @@ def _against_accuracy(of: Trajectory, best: Sequence[Mapping[Any, Any]], note: s
     return Plot(f"strongest-{of.model}", title, "", [Variant("", panels, note)])
 
 
-def _prefixes(of: Trajectory, correlations: pd.DataFrame, note: str) -> Iterator[Plot]:
+def _prefixes(of: EpochCurves, correlations: pd.DataFrame, note: str) -> Iterator[Plot]:
     found = prefixes_of(correlations)
     if not found:
         return

@@ -35,8 +35,8 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.stages.reduction.convergence import CRITERION
-from stir_ray.stages.reduction.matrices import ESTIMATORS
+from stir_ray.results.convergence import CRITERION
+from stir_ray.results.matrices import ESTIMATORS
 
 _WORDS = (
     (

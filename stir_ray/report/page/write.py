@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stir_ray.catalog.runs import Run, runs_of
 from stir_ray.identity import content_id
-from stir_ray.lake.layout import page_key
+from stir_ray.lake.keys import page_key
+from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.lake.tables import Lake, provenance
 from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.report.page.about import about, worked
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.report.publish import Beside, ReducedJob, write_figures
 from stir_ray.report.style import naming
-from stir_ray.stages.ledger.runs import Run, runs_of
-from stir_ray.stages.reduction.made_from import analysis_inputs
+from stir_ray.results.provenance_digests import analysis_inputs
 from stir_ray.version import __version__
 
 _DRAWING = 9
@@ -67,7 +67,7 @@ def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
         is_analysed=of.analysed is not None,
         asked=of.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
-        beside=reduced.missing_beside,
+        beside=reduced.missing_optional,
         # Where it says `finetuned`, as all pages once did, it is still the page that it was.
         **({} if is_finetuned(of.job) else {"second": "compared"}),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],

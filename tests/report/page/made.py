@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from stir_ray.lake.layout import result_key
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.lake.tables import open_lake
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
 from stir_ray.report.kept_images import Labelled, Taken
 from stir_ray.report.page.about import About
 from stir_ray.report.page.job import Shown, page_of
-from stir_ray.stages.analysis.analyse import analyse
-from stir_ray.stages.analysis.of_job import Analysed
-from stir_ray.stages.analysis.tables import analysis_tables
+from stir_ray.results.analysis.analyse import analyse
+from stir_ray.results.analysis.analysis_tables import analysis_tables
+from stir_ray.results.analysis.job_analysis import Analysed
 from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
 from tests.report.test_analysed import PAPER

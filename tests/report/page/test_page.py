@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.lake.objects import Objects
-from stir_ray.lake.tables import open_lake
+from stir_ray.lake.parquet import open_lake
+from stir_ray.lake.store import ObjectStore
 from stir_ray.numerics.criteria import CONVERGED_SELF_STIR
 from stir_ray.report.diagnostics import convergence_figure
 from stir_ray.report.further import Further
@@ -27,7 +27,7 @@ from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, decimals, embedded, said, ten_thousandths
 from stir_ray.report.page.write import is_current
 from stir_ray.report.readings import compared_models, epochs_of, metric_curve
-from stir_ray.stages.analysis.analyse import analyse
+from stir_ray.results.analysis.analyse import analyse
 from tests.report.page.made import EPOCHS, LAYERS, images, shown
 from tests.report.synthetic import Shape
 from tests.report.test_analysed import PAPER, analysed
@@ -219,7 +219,7 @@ def test_whether_a_page_is_current_is_read_off_its_begin(
 ) -> None:
     lake = open_lake(str(tmp_path / "lake"))
     lake.objects.put("page.html", page_of(shown(tmp_path), mark="stir_ray page abc"))
-    monkeypatch.setattr(Objects, "get", lambda *_: pytest.fail("megabytes were read"))
+    monkeypatch.setattr(ObjectStore, "get", lambda *_: pytest.fail("megabytes were read"))
     assert is_current("page.html", "stir_ray page abc", lake)
     assert not is_current("page.html", "stir_ray page abd", lake)
     assert not is_current("elsewhere.html", "stir_ray page abc", lake)

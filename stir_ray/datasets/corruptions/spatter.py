@@ -1,0 +1,111 @@
+"""Spatter: drops of water or of mud on the lens."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from stir_ray.datasets.corruptions.edges import canny
+from stir_ray.datasets.corruptions.pixels import (
+    FloatImage,
+    Pixels,
+    gaussian,
+    to_float,
+    to_uint8,
+    whole,
+)
+
+WATER = np.array([175, 238, 238]) / 255
+MUD = np.array([63, 42, 20]) / 255
+_FURTHEST = 20
+_STEPS = np.array(
+    [
+        [2.8, 2.1969, 2, 2.1969, 2.8],
+        [2.1969, 1.4, 1, 1.4, 2.1969],
+        [2, 1, 0, 1, 2],
+        [2.1969, 1.4, 1, 1.4, 2.1969],
+        [2.8, 2.1969, 2, 2.1969, 2.8],
+    ]
+)
+"""Lengths of steps whose sum approximates a Euclidean distance (Borgefors 1986), with OpenCV's
+numbers: upstream measures with it."""
+_SLOPE = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float64)
+
+
+class Drops(NamedTuple):
+    """Where liquid lies: where smoothed normal noise is above a threshold.
+
+    Attributes:
+        mean: of the noise.
+        deviation: of the noise.
+        sigma: of the Gaussian that smooths it, in pixels.
+        threshold: below it the lens is dry.
+    """
+
+    mean: float
+    deviation: float
+    sigma: float
+    threshold: float
+
+
+class Water(NamedTuple):
+    """Drops of water: the brightest point gets this share of pale turquoise."""
+
+    drops: Drops
+    strength: float
+
+
+class Mud(NamedTuple):
+    """Spots of mud: their shape is smoothed by this sigma, and what is not nearly full is left."""
+
+    drops: Drops
+    sigma: float
+
+
+def spatter(image: Pixels, setting: Water | Mud, rng: np.random.Generator) -> FloatImage:
+    """Adds shaded drops of water, or covers the image with spots of mud."""
+    drops = setting.drops
+    liquid = gaussian(rng.normal(drops.mean, drops.deviation, image.shape[:2]), drops.sigma)
+    light = to_float(image)
+    if isinstance(setting, Water):
+        shade = _shading(np.where(liquid < drops.threshold, 0, liquid))[..., None]
+        return light + setting.strength * shade * WATER
+    spots = gaussian((liquid > drops.threshold).astype(np.float64), setting.sigma)[..., None]
+    spots = np.where(spots < 0.8, 0, spots)
+    return light * (1 - spots) + spots * MUD
+
+
+def _shading(liquid: FloatImage) -> FloatImage:
+    """Light on the drops, at most 1: they shine by how far the next edge is, from one side."""
+    depth = to_uint8(liquid)
+    distance = _distance(canny(depth, low=50, high=150))
+    relief = _equalised(whole(_box(distance)))
+    lit = np.clip(ndimage.correlate(relief.astype(np.float64), _SLOPE, mode="mirror"), 0, 255)
+    shade = depth.astype(np.float64) * np.rint(_box(lit))
+    # A dry lens, or drops that all lie in the dark.
+    return shade / shade.max() if shade.any() else shade
+
+
+def _distance(edges: NDArray[np.bool_]) -> FloatImage:
+    """To the next edge, along steps of one and of two pixels; at most `_FURTHEST`."""
+    distance = np.where(edges, 0.0, _FURTHEST)
+    # A step of two pixels costs 2 or more, so this many rounds go as far as is asked.
+    for _ in range(_FURTHEST // 2):
+        distance = ndimage.grey_erosion(
+            distance, structure=-_STEPS, mode="constant", cval=_FURTHEST
+        )
+    return distance
+
+
+def _box(plane: FloatImage) -> FloatImage:
+    return ndimage.uniform_filter(plane, 3, mode="mirror")
+
+
+def _equalised(levels: Pixels) -> Pixels:
+    """Histogram equalisation: the darkest level becomes 0, the brightest 255."""
+    count = np.bincount(levels.ravel(), minlength=256)
+    darker = np.cumsum(count) - count[levels.min()]
+    if darker[-1] == 0:
+        return levels
+    return np.rint(np.maximum(darker, 0) * (255 / darker[-1])).astype(np.uint8)[levels]

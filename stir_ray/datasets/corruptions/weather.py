@@ -1,0 +1,119 @@
+"""Weather: snow, frost, fog, bright light."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from stir_ray.datasets.corruptions.blur import Motion, trailed
+from stir_ray.datasets.corruptions.pixels import (
+    FloatImage,
+    Pixels,
+    grey,
+    to_float,
+    to_uint8,
+    zoomed,
+)
+from stir_ray.datasets.corruptions.textures import grain, plasma
+
+
+class Snow(NamedTuple):
+    """How it snows.
+
+    Attributes:
+        mean: of the normal noise that flakes are made of.
+        deviation: of that noise.
+        zoom: the noise is enlarged by this factor, and the flakes with it.
+        threshold: noise below it is no flake.
+        motion: the trail of a flake, falling within 45° of straight down.
+        kept: share of the image's own colour; the rest is whitened.
+    """
+
+    mean: float
+    deviation: float
+    zoom: float
+    threshold: float
+    motion: Motion
+    kept: float
+
+
+class Frost(NamedTuple):
+    """Image and frost are added, each with its weight."""
+
+    image: float
+    frost: float
+
+
+class Fog(NamedTuple):
+    """Fog of this thickness, white being 1, in clouds whose detail decays from level to level."""
+
+    thickness: float
+    decay: float
+
+
+class FrostTexture(NamedTuple):
+    """What one photograph of frost looks like in 32 × 32 crops at a fifth of its size.
+
+    Attributes:
+        colour: mean red, green and blue levels.
+        between: standard deviation of the mean level between crops.
+        within: standard deviation of the level within a crop.
+        slope: power falls as frequency^-slope.
+    """
+
+    colour: tuple[float, float, float]
+    between: float
+    within: float
+    slope: float
+
+
+RIMES = (
+    FrostTexture((78, 148, 165), between=11, within=14, slope=1.2),
+    FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
+    FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
+    FrostTexture((144, 158, 171), between=10, within=26, slope=0.4),
+    FrostTexture((102, 113, 125), between=15, within=35, slope=1.15),
+)
+"""Measured on upstream's photographs. Upstream has six and draws among the first five, of which
+the second and third differ in nothing that is measured here."""
+
+
+def snow(image: Pixels, setting: Snow, rng: np.random.Generator) -> FloatImage:
+    """Whitens the image and lays falling flakes over it, and the same turned by 180°."""
+    light = to_float(image)
+    flakes = zoomed(rng.normal(setting.mean, setting.deviation, image.shape[:2]), setting.zoom)
+    flakes = to_uint8(np.where(flakes < setting.threshold, 0, flakes))
+    streaks = to_float(trailed(flakes, setting.motion, rng.uniform(-135, -45)))[..., None]
+    white = np.maximum(light, 1.5 * grey(light)[..., None] + 0.5)
+    return setting.kept * light + (1 - setting.kept) * white + streaks + np.rot90(streaks, 2)
+
+
+def frost(image: Pixels, setting: Frost, rng: np.random.Generator) -> FloatImage:
+    """Adds a texture in the colours of frost.
+
+    Upstream adds crops of photographs, which are not shipped here. The texture has the colour,
+    contrast and spectrum of one of them, chosen by chance, and none of its shapes.
+    """
+    rime = RIMES[rng.integers(len(RIMES))]
+    height, width = image.shape[:2]
+    level = rng.normal(scale=rime.between) + rime.within * grain(height, width, rime.slope, rng)
+    texture = np.clip(np.array(rime.colour) + level[..., None], 0, 255) / 255
+    return setting.image * to_float(image) + setting.frost * texture
+
+
+def fog(image: Pixels, setting: Fog, rng: np.random.Generator) -> FloatImage:
+    """Adds clouds and divides so that the brightest value stays where it was."""
+    light = to_float(image)
+    height, width = image.shape[:2]
+    size = 1 << (max(height, width) - 1).bit_length()
+    clouds = plasma(size, setting.decay, rng)[:height, :width, None]
+    brightest = light.max()
+    return (light + setting.thickness * clouds) * brightest / (brightest + setting.thickness)
+
+
+def brightness(image: Pixels, added: float, _: np.random.Generator) -> FloatImage:
+    """Adds to the value in HSV, keeping hue and saturation: a scaling by new value / old value."""
+    light = to_float(image)
+    value = light.max(axis=2, keepdims=True)
+    brighter = np.minimum(value + added, 1)
+    # Black has no hue: it becomes grey.
+    return np.where(value > 0, light / np.where(value > 0, value, 1), 1) * brighter

@@ -1,0 +1,161 @@
+"""The tables of parts: what a task stores."""
+
+import pyarrow as pa
+
+from stir_ray.lake.schemas.columns import FLOAT, IMAGE, INT, TEXT, Column, TableSchema
+from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
+from stir_ray.lake.schemas.optional import PARTS_BESIDE
+
+IMAGE_SETS = TableSchema(
+    "image_sets",
+    (
+        Column("image_id", INT, "place of the image in its dataset; its noise is drawn by it"),
+        Column("label", INT, "class, from 0"),
+        Column("image", pa.binary(), "float32 values in [0, 1], channel by row by column"),
+        Column("channels", INT, "of every image of the set"),
+        Column("height", INT, "pixels"),
+        Column("width", INT, "pixels"),
+    ),
+    key=("image_id",),
+)
+
+MODELS = TableSchema(
+    "models",
+    (
+        Column("weights", TEXT, "digest of architecture and block weights; empty if untrained"),
+        Column("content", TEXT, "digest of all weights, of classifier and decoder too; empty if "
+               "untrained"),
+        Column("classes", INT, "that its classifier tells apart; 0 if it has none"),
+        Column("location", TEXT, "where the weights are read from; empty if untrained"),
+        Column("depth", INT, "number of blocks whose output can be inverted"),
+        Column("channels", INT, "of an input image"),
+        Column("height", INT, "of an input image, pixels"),
+        Column("width", INT, "of an input image, pixels"),
+        Column("has_class_token", pa.bool_(), "whether the representation `cls` exists"),
+        Column("parameters", INT, "number of weights, classifier left out"),
+        Column("tokens", pa.list_(INT), "after each block, prefix tokens included"),
+        Column("token_units", pa.list_(INT), "units of one token after each block"),
+        Column("flops", pa.list_(FLOAT), "of one image's forward pass up to each block"),
+        Column("gradient_flops", pa.list_(FLOAT), "the same with the gradient of the image"),
+    ),
+    key=("weights",),
+)  # fmt: skip
+
+TRAININGS = TableSchema(
+    "trainings",
+    (
+        Column("epoch", INT, "0 is before the first step", "1", "[0, inf)"),
+        Column("weights", TEXT, "digest of architecture and block weights"),
+        Column("location", TEXT, "of the checkpoint; `lake:` and its key"),
+        Column("train_loss", FLOAT, "mean over the epoch's images: cross-entropy, or L1 per pixel "
+               "of a reconstruction; of epoch 0, `test_loss`", "nat, or pixel values", "[0, inf)"),
+        Column("test_loss", FLOAT, "mean of the same over the held-out images",
+               "nat, or pixel values", "[0, inf)"),
+        Column("test_accuracy", FLOAT, "fraction of the held-out images classified rightly; NaN "
+               "of a reconstruction", "1", "[0, 1]"),
+    ),
+    key=("epoch",),
+)  # fmt: skip
+
+INVERSIONS = TableSchema(
+    "inversions",
+    (
+        Column("reference", TEXT, "digest of the inverted model's weights"),
+        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
+        Column("image_id", INT, "place of the image in its dataset"),
+        Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
+        Column("centred_residual", FLOAT, "the same distance over that between the image's "
+               "representation and the mean of all images"),
+        Column("start_residual", FLOAT, "relative residual of the start, in the precision that "
+               "was searched in"),
+        Column("steps", INT, "after which the image was found; 0 is the start"),
+        Column("iterations", INT, "steps that the inversion took", "1", "[1, inf)"),
+        Column("drift", FLOAT, "largest change of STIR of its own model and of the pretrained one "
+               "since half the steps; infinite where residuals or self-STIR are not those of a "
+               "converged inversion", "1", "[0, inf]"),
+        Column("is_converged", pa.bool_(), "whether the inversion converged: its drift is at most "
+               "0.01"),
+    ),
+    key=("image_id",),
+)  # fmt: skip
+
+IMAGES = TableSchema(
+    "images",
+    (
+        Column("reference", TEXT, "digest of the inverted model's weights"),
+        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
+        Column("image_id", INT, "place of the image in its dataset"),
+        Column("image", IMAGE, "the inverted image, values in [0, 1]"),
+    ),
+    key=("image_id",),
+)
+
+COMPARISONS = TableSchema(
+    "comparisons",
+    (
+        Column("reference", TEXT, "digest of the inverted model's weights"),
+        Column("target", TEXT, "digest of the weights of the model that looks"),
+        *LAYER_PAIR,
+        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
+        Column("images", INT, "number of images", "1", "[1, inf)"),
+        *SCORES,
+    ),
+    key=("reference_layer", "target_layer"),
+)
+
+SUBSPACES = TableSchema(
+    "subspaces",
+    (
+        Column("reference", TEXT, "digest of the pretrained model's weights"),
+        Column("target", TEXT, "digest of the compared model's weights"),
+        *ALIKE,
+    ),
+    key=("reference_layer", "target_layer"),
+)
+
+TEST_SETS = TableSchema(
+    "test_sets",
+    (
+        Column("image_id", INT, "place of the image in its dataset; its corruptions are drawn by "
+               "it"),
+        Column("label", INT, "class, from 0"),
+    ),
+    key=("image_id",),
+)  # fmt: skip
+
+ACCURACIES = TableSchema(
+    "accuracies",
+    (
+        Column("checkpoint", TEXT, "digest of all weights, of classifier and decoder too"),
+        Column("weights", TEXT, "digest of architecture and block weights"),
+        *CONDITION,
+        *TESTED,
+    ),
+    key=("corruption", "severity"),
+)
+
+FAILURES = TableSchema(
+    "failures",
+    (
+        Column("task", TEXT, "id of the task"),
+        Column("stage", TEXT, "of the task"),
+        Column("label", TEXT, "the task in words"),
+        Column("failure_class", TEXT, "infrastructure, storage, memory, hung, dependency, setup "
+               "or deterministic"),
+        Column("fingerprint", TEXT, "equal for failures at the same place of the code"),
+        Column("message", TEXT, "what the exception said"),
+        Column("traceback", TEXT, "its last lines"),
+        Column("node", TEXT, "where it ran"),
+        Column("attempt", INT, "counted from 1"),
+        Column("seconds", FLOAT, "that this attempt took"),
+        Column("time", pa.timestamp("us", tz="UTC"), "when it failed"),
+    ),
+    key=("task",),
+)  # fmt: skip
+
+PART_TABLES = (
+    *(IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES),
+    *(*PARTS_BESIDE, TEST_SETS, ACCURACIES, FAILURES),
+)

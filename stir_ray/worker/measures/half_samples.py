@@ -1,0 +1,75 @@
+"""STIR and CKA of random halves of the images, of the same Gram matrices."""
+
+from functools import lru_cache
+
+import numpy as np
+from torch import Tensor
+
+from stir_ray.identity import derive_seed
+from stir_ray.lake.parquet import build
+from stir_ray.lake.schemas import HALF_SAMPLES
+from stir_ray.numerics.statistics import random_halves
+from stir_ray.numerics.subsampling import cka_of_subsets
+from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.parts import Part
+from stir_ray.worker.context import WorkerContext
+from stir_ray.worker.grams import View
+from stir_ray.worker.model_views import real_seen
+from stir_ray.worker.phases import Phase
+
+
+@lru_cache(maxsize=8)
+def halves_of(image_set: str, images: int, count: int) -> np.ndarray:
+    """Which images are in each half: (half, image).
+
+    Half b depends on the image set and b alone, so that what is measured of it here and there is
+    of the same images, and a difference of two has the spread that differences have.
+
+    Args:
+        image_set: digest of the images.
+        images: how many there are.
+        count: of the halves.
+    """
+    seeds = [derive_seed("half of images", image_set, half) for half in range(count)]
+    chosen = random_halves(images, seeds=seeds)
+    chosen.flags.writeable = False
+    return chosen
+
+
+def store_half_samples(
+    comparison: Comparison, part: Part, fooled: View, bench: WorkerContext
+) -> None:
+    """Store STIR and CKA of equal layers of each half of the images.
+
+    Args:
+        comparison: of a reference and a target that has the inverted layer too.
+        part: to be stored.
+        fooled: the target's view of the inverted images.
+        bench: of the worker.
+    """
+    question, target, layer = comparison.question, comparison.target, comparison.layer
+    place = question.layers_of(target).index(layer)
+    real = real_seen(target, question, bench)[place]
+    of_reference = real_seen(comparison.reference, question, bench)
+    own = of_reference[question.layers_of(comparison.reference).index(layer)]
+    chosen = halves_of(question.image_set, len(real), question.halves)
+    with bench.meter.spending(Phase.COMPARE):
+        found = _scores("stir", real, fooled[place], chosen) | _scores("cka", real, own, chosen)
+    table = build(
+        HALF_SAMPLES,
+        {
+            "reference": comparison.reference.weights,
+            "target": target.weights,
+            "layer": layer,
+            "seed": comparison.seed,
+            "images": len(real),
+            "half": np.arange(len(chosen)),
+            **found,
+        },
+    )
+    bench.write(part, table)
+
+
+def _scores(name: str, one: Tensor, other: Tensor, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    biased, unbiased = cka_of_subsets(one, other, chosen)
+    return {name: biased, f"{name}_unbiased": unbiased}

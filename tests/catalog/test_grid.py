@@ -1,0 +1,258 @@
+"""Jobs of one file side by side: what they share is computed once, what fails is its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stir_ray.catalog.multi_job import read_studies, resolve_all
+from stir_ray.catalog.runs import Run, read_run
+from stir_ray.catalog.snapshots import lake_of
+from stir_ray.errors import CorruptPart, DataError, StorageUnavailable, TasksFailed
+from stir_ray.job import Job
+from stir_ray.job.grid import Grid
+from stir_ray.job.loader import read_jobs
+from stir_ray.lake.parquet import Lake, open_lake, provenance
+from stir_ray.lake.schemas import RESULT_TABLES, TRAININGS
+from stir_ray.plan.deduplicate import once
+from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.tasks import task_id
+from stir_ray.results.dataset import open_results
+from stir_ray.results.reduce import Reduced
+from tests.broken import stir_ray
+from tests.small_job import small_job
+from workflows import finetune, invariance, results
+
+OPTIMIZER, RATE = "finetuned.train.optimizer", "finetuned.train.learning_rate"
+LAYERS, SEEDS, EPOCHS = 2, 3, 1
+GRID = {OPTIMIZER: ["adam", "sgd"], RATE: [0.002, 0.01]}
+NAMES = [f"small-optimizer={one}-learning_rate={rate}" for one in GRID[OPTIMIZER]
+         for rate in GRID[RATE]]  # fmt: skip
+
+
+def grid_file(folder: Path, grid: dict[str, list], **changed: Any) -> Path:
+    """The small job without a baseline, on fewer layers and images, with a grid."""
+    fast = {
+        "finetuned": {"train": {"epochs": EPOCHS}},
+        "from_scratch": None,
+        "images": {"count": 5},
+        "inversion": {"iterations": 2},
+        "layers": [1, 3],
+        "seeds": list(range(SEEDS)),
+    }
+    where = {"lake": str(folder / "lake"), **fast, **changed}
+    job = small_job(**where).model_dump(mode="json", exclude_none=True)
+    path = folder / "grid.yaml"
+    path.write_text(yaml.safe_dump(job | {"grid": grid}, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, invariance.Summaries]:
+    """A grid of four and what its run came to. Its lake is not to be changed."""
+    grid = read_jobs(grid_file(tmp_path_factory.mktemp("grid"), GRID))
+    return grid, invariance.run_all(grid, serial=True)
+
+
+Done = tuple[Grid, invariance.Summaries]
+
+
+def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
+    grid, summaries = done
+    jobs = len(grid.jobs)
+    assert dict(summaries.tally.ran) == {
+        "inspect": 2,
+        "train": 1 + jobs,
+        "invert": (1 + jobs * EPOCHS) * LAYERS * SEEDS,
+        "compare": jobs * EPOCHS * SEEDS,
+    }
+
+
+def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
+    grid, summaries = done
+    assert list(summaries.of_jobs) == [job.name for job in grid.jobs] == NAMES
+    summaries.nothing_missing()
+    means = set()
+    for name in NAMES:
+        folder = Path(grid.shared.lake) / "jobs" / name
+        assert {path.stem for path in folder.glob("*.parquet")} == {
+            one.name for one in RESULT_TABLES
+        }
+        assert len(list((folder / "asked").iterdir())) == 1
+        means.add(float(open_results(str(folder))["stir"].sel(epoch=EPOCHS).mean()))
+    assert len(means) == len(NAMES)
+
+
+def test_parts_say_which_file_asked_for_them(done: Done) -> None:
+    lake = open_lake(done[0].shared.lake)
+    records = [lake.read(TRAININGS, part_id) for part_id in lake.stored(TRAININGS)]
+    assert {provenance(table)["job"] for table in records} == {"small"}
+
+
+def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(done: Done) -> None:
+    grid, _ = done
+    assert invariance.run_all(grid, serial=True).tally.tasks == 0
+    assert invariance.run(grid.jobs[2], serial=True).tally.tasks == 0
+
+
+def test_tasks_of_several_jobs_are_planned_once_and_none_is_lost(done: Done) -> None:
+    grid, _ = done
+    everyone = resolve_all(grid)
+    studies = read_studies(everyone, open_lake(grid.shared.lake))
+    for stage in ("inversions", "comparisons"):
+        single = [task_id(task) for study in studies for task in getattr(study, stage)()]
+        together = [task_id(task) for task in once(getattr(one, stage)() for one in studies)]
+        assert together == list(dict.fromkeys(single))
+        # Twice the same job, one after the other, is the job.
+        alone = [task_id(task) for task in getattr(studies[0], stage)()]
+        twice = [task_id(task) for task in once(getattr(studies[0], stage)() for _ in range(2))]
+        assert twice == alone
+
+
+def test_verbs_about_one_job_go_through_all_of_a_file(done: Done, tmp_path: Path) -> None:
+    path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
+    for verb in ("status", "reduce", "failures"):
+        code, said, error = stir_ray(verb, path)
+        assert code == 0, error
+        assert [line[:-1] for line in said.splitlines() if line[:-1] in NAMES] == NAMES
+    code, said, _ = stir_ray("failures", path, "--json")
+    assert (code, json.loads(said)) == (0, {name: [] for name in NAMES})
+    code, said, _ = stir_ray("reduce", path, "--set", f"{OPTIMIZER}=sgd", "--set", f"{RATE}=0.01")
+    assert (code, f"/{NAMES[3]}/results.parquet" in said) == (0, True)
+    assert NAMES[0] not in said
+    code, said, _ = stir_ray("verify", path)
+    assert (code, "0 are damaged, 0 do not belong" in said) == (0, True)
+    code, said, _ = stir_ray("gc", path)
+    assert (code, said) == (0, "Nothing is unused.\n")
+
+
+def test_what_is_wrong_with_a_job_of_a_file_is_an_error_and_no_output(tmp_path: Path) -> None:
+    path = grid_file(tmp_path, {RATE: [0.002, 0.01]})
+    code, said, error = stir_ray("reduce", path)
+    names = [job.name for job in read_jobs(path).jobs]
+    assert code != 0
+    assert said.split() == [f"{name}:" for name in names]
+    assert all(f"{name}: " in error for name in names)
+
+
+def test_a_training_that_diverges_stops_no_other_job(tmp_path: Path) -> None:
+    # As many as would stop a run, before the one that is sound.
+    serial = {"max_identical_failures": 2, "threads_per_worker": 1}
+    path = grid_file(tmp_path, {RATE: [1e30, 1e29, 0.01]}, execution=serial, seeds=[0])
+    code, said, error = stir_ray("run", path, "--serial")
+    assert code == 3, error
+    last = error.strip().splitlines()[-1]
+    wild, other, sound = (f"small-learning_rate={rate}" for rate in ("1e30", "1e29", "0.01"))
+    assert f"2 tasks failed, 2 of 3 jobs are incomplete: {wild}, {other};" in last
+    own = {"epoch": EPOCHS, "direction": "ft|ft"}
+    for name, has_numbers in ((sound, True), (wild, False)):
+        stir = open_results(str(tmp_path / "lake" / "jobs" / name))["stir"]
+        assert (stir.sel(epoch=0).notnull().all(), stir.sel(own).notnull().any()) == (
+            True, has_numbers,
+        )  # fmt: skip
+    code, said, _ = stir_ray("failures", path)
+    of_wild, of_sound = said.split(f"{sound}:")
+    assert f"--set {RATE}=1e30 --class deterministic" in of_wild
+    assert "No task of this job failed" in of_sound
+    code, said, error = stir_ray("finetune", path, "--serial")
+    assert (code, f"{wild}, {other}: " in error) == (3, True)
+    assert "2 tasks ran, 2 failed" in said
+
+
+def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(tmp_path: Path) -> None:
+    rate = "pretrained.train.learning_rate"
+    grid = read_jobs(grid_file(tmp_path, {rate: [1e30, 0.002]}, seeds=[0]))
+    summaries = invariance.run_all(grid, serial=True)
+    missing = [summary.reduced.missing for summary in summaries.of_jobs.values()]
+    assert missing == [summaries.of_jobs["small-learning_rate=1e30"].reduced.cells, 0]
+    with pytest.raises(TasksFailed, match="1 of 2 jobs are incomplete: small-learning_rate=1e30;"):
+        summaries.nothing_missing()
+
+
+def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = grid_file(tmp_path, {RATE: [0.002, 0.005, 0.01]}, seeds=[0])
+    first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
+    really, errors = (
+        results.reduce_job,
+        {first: StorageUnavailable("late"), second: CorruptPart("part x")},
+    )
+
+    def reduce_job(asked: ResolvedJob, *said: Any) -> Reduced:
+        if asked.job.name in errors:
+            raise errors[asked.job.name]
+        return really(asked, *said)
+
+    monkeypatch.setattr(results, "reduce_job", reduce_job)
+    code, said, error = stir_ray("run", path, "--serial")
+    last = error.strip().splitlines()[-1]
+    assert code == StorageUnavailable.exit_code
+    assert f"2 of 3 jobs have no results of this run: {first}, {second}; of the first: late" in last
+    assert (f"{second}: part x" in said, f"/{third}" in said) == (True, True)
+    assert (tmp_path / "lake" / "jobs" / third / "results.parquet").is_file()
+    # Alone, it is its own error.
+    del errors[first]
+    code, _, error = stir_ray("run", path, "--serial", "--set", f"{RATE}=0.005")
+    assert code == CorruptPart.exit_code
+    assert error.strip().splitlines()[-1].startswith("stir-ray: part x; ")
+
+
+def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
+    really, opened, read = lake_of, list[str](), list[str]()
+
+    def opening(job: Job) -> Lake:
+        opened.append(job.name)
+        return really(job)
+
+    def reading(key: str, lake: Lake) -> Run:
+        read.append(key)
+        return read_run(key, lake)
+
+    for module in ("points", "compute"):
+        monkeypatch.setattr(f"stir_ray.cli.{module}.lake_of", opening, raising=False)
+    monkeypatch.setattr("stir_ray.catalog.runs.read_run", reading)
+    code, said, error = stir_ray("plan", path, "--json")
+    assert code == 0, error
+    plans = json.loads(said)
+    assert list(plans) == [*NAMES, "total"]
+    rates = [plan["rate"] for plan in plans.values()]
+    assert rates == [rates[0]] * len(plans)
+    assert rates[0]["source"] == "measured"
+    assert len(opened) == 1
+    assert sorted(read) == sorted(set(read)) != []
+
+
+def test_a_plan_of_a_grid_counts_once_what_its_jobs_share(done: Done, tmp_path: Path) -> None:
+    _, summaries = done
+    path = grid_file(tmp_path, GRID)
+    code, said, error = stir_ray("plan", path, "--json")
+    assert code == 0, error
+    *alone, total = json.loads(said).values()
+    assert {one["stage"]: one["to_do"] for one in total["stages"]} == dict(summaries.tally.ran)
+    compare = [one["stages"][-1]["flops"] for one in (*alone, total)]
+    assert compare[-1] == pytest.approx(sum(compare[:-1]))
+    assert total["total"]["flops"] < sum(one["total"]["flops"] for one in alone)
+    assert total["comparisons_read"] == {
+        **alone[0]["comparisons_read"],
+        "bytes_every_task": len(NAMES) * alone[0]["comparisons_read"]["bytes_every_task"],
+    }
+    code, said, _ = stir_ray("plan", path)
+    assert (code, "All 4 jobs in one run, what they share counted once:" in said) == (0, True)
+
+
+def test_a_job_that_does_not_fit_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
+    digits = {"source": "digits", "classes": [5, 6]}
+    small, fits = ({**digits, "size": size} for size in (8, 16))
+    path = grid_file(tmp_path, {"data": [{"label": "fits", "value": fits}, small]})
+    grid = read_jobs(path)
+    with pytest.raises(DataError, match=f"^{grid.jobs[1].name}: `data`: images are 1 x 8 x 8"):
+        finetune.run_all(grid, serial=True)
+    assert not open_lake(grid.shared.lake).stored(TRAININGS)

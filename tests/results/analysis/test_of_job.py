@@ -1,0 +1,110 @@
+"""A job that asks for robustness is analysed at the end of its run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stir_ray.job import Job
+from stir_ray.job.grid import Grid
+from stir_ray.lake.schemas import ANALYSIS_TABLES
+from stir_ray.results.analysis.epoch_curves import accuracy_by_severity
+from stir_ray.results.analysis.job_analysis import accuracies
+from tests.small_job import small_job
+from workflows import invariance
+
+EPOCHS = 5
+
+
+def job_in(lake: Path, epochs: int = EPOCHS) -> Job:
+    """The small job with one seed, one compared model and as many epochs."""
+    return small_job(
+        lake,
+        finetuned={"train": {"epochs": epochs, "learning_rate": 0.05}},
+        from_scratch=None,
+        seeds=[3],
+        inversion={"iterations": 2},
+        robustness={"corruptions": ["fog", "gaussian_noise"], "severities": [2, 5]},
+    )
+
+
+@pytest.fixture(scope="module")
+def analysed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the results of such a job, and its lake above it."""
+    lake = tmp_path_factory.mktemp("analysed")
+    invariance.run(job_in(lake), serial=True)
+    return lake / "jobs" / "small"
+
+
+def test_hypotheses_are_held_against_each_severity_and_given_the_clean_accuracy(
+    analysed: Path,
+) -> None:
+    rows = pd.read_parquet(analysed / "correlations.parquet")
+    assert set(rows["severity"]) == {2, 5}
+    assert set(rows["look"]) == {"pearson", "spearman", "differences", "given_clean"}
+    assert rows["epochs"].max() == EPOCHS
+
+
+def test_a_correlation_is_with_the_mean_over_corruptions(analysed: Path) -> None:
+    tested = pd.read_parquet(analysed / "robustness.parquet").query("model == 'finetuned'")
+    of_five = tested.query("severity == 5 and epoch > 0").groupby("epoch")["accuracy"].mean()
+    matrices = pd.read_parquet(analysed / "matrices.parquet")
+    deepest = matrices.query(
+        "metric == 'forgetting' and estimator == 'biased' and row_layer == 3 and column_layer == 3"
+    ).set_index("epoch")["mean"]
+    expected = np.corrcoef(deepest.loc[of_five.index], of_five)[0, 1]
+    rows = pd.read_parquet(analysed / "correlations.parquet").query(
+        "hypothesis == 'mean of forgetting over layer 3' and look == 'pearson' and severity == 5"
+        " and first_epoch == 1 and epochs == 5 and estimator == 'biased'"
+    )
+    assert rows["r"].iloc[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_running_again_analyses_nothing_again(analysed: Path) -> None:
+    files = [analysed / f"{schema.name}.parquet" for schema in ANALYSIS_TABLES]
+    before = [file.stat().st_mtime_ns for file in files]
+    invariance.run(job_in(analysed.parent.parent), serial=True)
+    assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_a_run_names_the_tables_of_its_analysis(analysed: Path) -> None:
+    grid = Grid.of(job_in(analysed.parent.parent))
+    said = "\n".join(invariance.run_all(grid, serial=True).lines(grid))
+    written = {path for path in analysed.glob("*.parquet") if f"  {path}" in said.splitlines()}
+    assert {path.stem for path in written} >= {schema.name for schema in ANALYSIS_TABLES}
+    # And what it names is there.
+    assert len(written) == sum(line.endswith(".parquet") for line in said.splitlines())
+
+
+def test_a_few_epochs_are_nothing_to_correlate(tmp_path: Path) -> None:
+    invariance.run(job_in(tmp_path, epochs=2), serial=True)
+    assert (tmp_path / "jobs" / "small" / "robustness.parquet").exists()
+    assert not (tmp_path / "jobs" / "small" / "hypotheses.parquet").exists()
+
+
+def test_a_tested_model_has_its_clean_accuracy_from_the_test_alone() -> None:
+    history = pd.DataFrame(
+        {
+            "model": ["finetuned", "finetuned", "from_scratch"],
+            "epoch": [1, 2, 1],
+            "test_accuracy": [0.11, 0.12, 0.13],
+        }
+    )
+    tested = pd.DataFrame(
+        [("finetuned", epoch, name, severity, 0.7 - 0.1 * severity + 0.02 * epoch + more)
+         for epoch in (1, 2)
+         for name, severity, more in (("clean", 0, 0), ("fog", 3, 0.01), ("snow", 3, 0.05))],
+        columns=["model", "epoch", "corruption", "severity", "accuracy"],
+    ).assign(source="regenerated")  # fmt: skip
+    found = accuracies(history, tested)
+    finetuned = accuracy_by_severity(found[found["model"] == "finetuned"])
+    np.testing.assert_allclose(finetuned[0], [0.72, 0.74])
+    np.testing.assert_allclose(finetuned[3], [0.45, 0.47])
+    scratch = accuracy_by_severity(found[found["model"] == "from_scratch"])
+    assert scratch.to_dict() == {0: {1: 0.13}}
+    # A reconstruction has no accuracy, in either table.
+    none = accuracies(history.assign(test_accuracy=np.nan), tested.assign(accuracy=np.nan))
+    assert accuracy_by_severity(none).empty

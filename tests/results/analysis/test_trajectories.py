@@ -1,0 +1,90 @@
+"""Accuracies of many corruptions become one per severity; curves and accuracies meet by epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stir_ray.results.analysis.epoch_curves import accuracy_by_severity, trajectory
+
+CORRUPTIONS = ("fog", "frost", "snow")
+EPOCHS, SEVERITIES, LAYERS = (2, 3, 5, 7, 11), (1, 4), (1, 2, 6, 9)
+
+
+def measured(source: str = "regenerated") -> pd.DataFrame:
+    """Accuracies that tell epoch, severity and corruption apart, the clean one with them."""
+    rows = [
+        (epoch, severity, name, epoch / 100 + severity / 1000 + place / 10, source)
+        for epoch in EPOCHS
+        for severity in SEVERITIES
+        for place, name in enumerate(CORRUPTIONS)
+    ]
+    rows += [(epoch, 0, "clean", 0.5 + epoch / 100, "clean") for epoch in EPOCHS]
+    return pd.DataFrame(rows, columns=["epoch", "severity", "corruption", "accuracy", "source"])
+
+
+def test_the_accuracy_of_a_severity_is_the_mean_over_its_corruptions() -> None:
+    by_severity = accuracy_by_severity(measured().sample(frac=1, random_state=3))
+    assert tuple(by_severity.index) == EPOCHS
+    assert tuple(by_severity.columns) == (0, *SEVERITIES)
+    for severity in SEVERITIES:
+        expected = [epoch / 100 + severity / 1000 + 0.1 for epoch in EPOCHS]
+        np.testing.assert_allclose(by_severity[severity], expected)
+    np.testing.assert_allclose(by_severity[0], [0.5 + epoch / 100 for epoch in EPOCHS])
+
+
+@pytest.mark.parametrize("how", ["no row", "not a number"])
+def test_a_missing_corruption_makes_its_severity_unknown_at_that_epoch(how: str) -> None:
+    table = measured()
+    lost = (table["epoch"] == 5) & (table["severity"] == 4) & (table["corruption"] == "frost")
+    table.loc[lost, "accuracy"] = np.nan
+    by_severity = accuracy_by_severity(table[~lost] if how == "no row" else table)
+    unknown = by_severity.isna()
+    assert unknown.to_numpy().sum() == 1
+    assert unknown.loc[5, 4]
+
+
+def test_a_corruption_from_two_sources_counts_as_two() -> None:
+    both = pd.concat([measured(), measured("published").query("severity == 1 and epoch < 7")])
+    unknown = accuracy_by_severity(both).isna()
+    assert unknown[1].tolist() == [epoch >= 7 for epoch in EPOCHS]
+    assert not unknown[4].any()
+
+
+def test_no_accuracy_is_no_severity() -> None:
+    for nothing in (measured().iloc[:0], measured().assign(accuracy=np.nan)):
+        assert accuracy_by_severity(nothing).empty
+
+
+def curves(seed: int = 0) -> dict[int, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    return {epoch: {"forgetting": rng.random((3, len(LAYERS)))} for epoch in reversed(EPOCHS)}
+
+
+def test_curves_and_accuracies_are_of_the_same_epochs() -> None:
+    known = accuracy_by_severity(measured()).drop(index=3)
+    made = curves()
+    found = trajectory(
+        model="finetuned", estimator="biased", layers=LAYERS, curves=made, accuracy=known
+    )
+    assert found.epochs == EPOCHS
+    assert found.severities == SEVERITIES
+    assert found.curves["forgetting"].shape == (3, len(EPOCHS), len(LAYERS))
+    for place, epoch in enumerate(EPOCHS):
+        np.testing.assert_array_equal(
+            found.curves["forgetting"][:, place], made[epoch]["forgetting"]
+        )
+    assert np.isnan(found.accuracy).tolist() == [[epoch == 3 for epoch in EPOCHS]] * 2
+    assert found.clean is not None
+    assert np.isnan(found.clean).tolist() == [epoch == 3 for epoch in EPOCHS]
+
+
+def test_clean_accuracy_alone_is_what_curves_are_held_against() -> None:
+    clean = accuracy_by_severity(measured().query("severity == 0"))
+    found = trajectory(
+        model="finetuned", estimator="biased", layers=LAYERS, curves=curves(), accuracy=clean
+    )
+    assert found.severities == (0,)
+    assert found.accuracy.shape == (1, len(EPOCHS))
+    assert found.clean is None

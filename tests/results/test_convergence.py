@@ -1,0 +1,177 @@
+"""What is said of the inversions of a job, and of its numbers, is what its results say."""
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import open_lake
+from stir_ray.lake.schemas import MATRICES, RESULTS
+from stir_ray.report.summary import of_convergence
+from stir_ray.results.convergence import Convergence, Worst, convergence
+from tests.report.synthetic import Shape, synthetic_results
+
+SHAPE = Shape()
+LAST = max(SHAPE.layers)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("lake")
+    synthetic_results(folder, SHAPE)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def results(folder: str) -> pa.Table:
+    """A job with nothing amiss."""
+    table = open_lake(folder).read_object(RESULTS, result_key("synthetic", RESULTS.name))
+    good = {"is_converged": True, "not_inverted": 0, "stuck": 0, "centred_residual_q95": 0.0812}
+    rows = [
+        row | good | {"stir_unbiased": 0.995 + row["reference_layer"] / 10_000}
+        for row in table.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+@pytest.fixture(scope="module")
+def matrices(folder: str) -> pa.Table:
+    """Of which nothing moves."""
+    table = open_lake(folder).read_object(MATRICES, result_key("synthetic", MATRICES.name))
+    rows = [row | {"is_moving": False, "drift": 0.0005} for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def changed(results: pa.Table, where: Mapping[str, object], **values: object) -> pa.Table:
+    """With other values in the rows that are so."""
+    rows = [
+        row | values if all(row[name] == value for name, value in where.items()) else row
+        for row in results.to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=results.schema)
+
+
+def found(
+    results: pa.Table,
+    matrices: pa.Table,
+    representation: str = "tokens",
+    untouched: Container[tuple[str, int]] = (),
+) -> Convergence:
+    """Of results with at least one inversion."""
+    some = convergence(results, matrices, representation, untouched)
+    assert some
+    return some
+
+
+def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> None:
+    some = found(results, matrices)
+    # The pretrained model, which every epoch looks at, the epochs and the from-scratch model.
+    models = 1 + len(SHAPE.epochs) + 1
+    assert some.inversions == some.converged == models * len(SHAPE.seeds) * len(SHAPE.layers)
+    assert some.self_stir.value == pytest.approx(0.9951)
+    assert some.is_enough
+    first, last = of_convergence(some)
+    assert first == (
+        f"All {some.inversions} inversions converged, after 200 to 400 steps: 95 % of the images "
+        "have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least 0.995."
+    )
+    assert last.startswith("No value of learning, forgetting or flow is still moving")
+
+
+def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
+    results: pa.Table, matrices: pa.Table
+) -> None:
+    place = {"model": "finetuned", "epoch": SHAPE.epochs[0], "reference_layer": 3}
+    bad = changed(results, place, is_converged=False)
+    as_its_own = found(bad, matrices)
+    same = found(bad, matrices, untouched={("finetuned", SHAPE.epochs[0])})
+    assert same.inversions == as_its_own.inversions - len(SHAPE.seeds) * len(SHAPE.layers)
+    assert as_its_own.inversions - as_its_own.converged == 2 * len(SHAPE.seeds)
+
+
+def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -> None:
+    place = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
+    layer = {"reference_layer": 5}
+    bad = changed(results, place | layer, is_converged=False, centred_residual_q95=0.3123)
+    bad = changed(bad, place | layer | {"target_layer": 5}, stir_unbiased=0.9379)
+    some = found(bad, matrices)
+    assert some.inversions - some.converged == 1
+    assert some.residual == Worst(0.3123, "finetuned epoch 2, layer 5, seed 1")
+    assert some.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
+    text = next(of_convergence(some))
+    # Neither is rounded to its better side.
+    assert "Largest residual: 0.313 (finetuned epoch 2, layer 5, seed 1)" in text
+    assert "least self-STIR: 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
+    assert "inversion.iterations=1600" in text
+    assert text.startswith(f"WARNING: 1 of {some.inversions} inversions did not converge")
+
+
+def test_deeper_layers_must_see_no_difference_either_where_all_tokens_are_inverted(
+    results: pa.Table, matrices: pa.Table
+) -> None:
+    place = {"direction": "pt|pt", "reference_layer": 3, "target_layer": LAST, "seed": 1}
+    bad = changed(results, place, stir_unbiased=0.4)
+    assert found(bad, matrices).self_stir == Worst(
+        0.4, f"pretrained, layer 3, seed 1, seen by layer {LAST}"
+    )
+    # The mean of the tokens of one layer says little of that of another.
+    assert found(bad, matrices, "token_mean").self_stir.value == pytest.approx(0.9951)
+    shallower = changed(results, place | {"target_layer": 1}, stir_unbiased=0.4)
+    assert found(shallower, matrices).self_stir.value == pytest.approx(0.9951)
+
+
+def test_a_high_self_stir_alone_is_no_convergence(results: pa.Table, matrices: pa.Table) -> None:
+    some = found(changed(results, {"direction": "pt|pt"}, is_converged=False), matrices)
+    assert some.self_stir.value > 0.99
+    assert not some.is_enough
+
+
+def test_images_that_are_not_inverted_and_that_stick_are_counted(
+    results: pa.Table, matrices: pa.Table
+) -> None:
+    place = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
+    some = found(changed(results, place, not_inverted=7, stuck=2), matrices)
+    # It stands there for every model and epoch, and is one inversion.
+    assert (some.not_inverted, some.stuck) == (7, 2)
+    assert any(
+        "7 are not inverted" in line and "2 are stuck" in line for line in of_convergence(some)
+    )
+
+
+def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
+    results: pa.Table, matrices: pa.Table
+) -> None:
+    cell = {"model": "finetuned", "epoch": 2, "row_layer": 2, "column_layer": 5}
+    moving = changed(matrices, cell | {"metric": "learning"}, is_moving=True, drift=-0.054)
+    some = found(results, moving)
+    still = found(results, matrices)
+    assert (still.moving, some.moving) == (0, 1)
+    assert some.drift == Worst(0.054, "learning, finetuned epoch 2, layers 2 and 5")
+    (warning,) = (line for line in of_convergence(some) if line.startswith("WARNING"))
+    assert f"1 of {some.cells} values" in warning
+    assert "inversion.iterations" in warning
+    # A value of the diagonal of a flow is 0 and no number.
+    models, layers = len(SHAPE.epochs) + 1, len(SHAPE.layers)
+    assert some.cells == models * (3 * layers**2 - layers)
+    biased = changed(matrices, cell | {"estimator": "biased"}, is_moving=True)
+    others = {"metric": "cka_divergence", "estimator": "unbiased"}
+    assert found(results, changed(biased, cell | others, is_moving=True)).moving == 0
+
+
+def test_what_others_see_changes_nothing(results: pa.Table, matrices: pa.Table) -> None:
+    others = changed(results, {"direction": "ft|pt"}, stir_unbiased=0.1)
+    assert found(others, matrices) == found(results, matrices)
+
+
+def test_without_own_looks_there_is_nothing_to_say(results: pa.Table, matrices: pa.Table) -> None:
+    rows = [row for row in results.to_pylist() if row["direction"] in ("ft|pt", "pt|ft")]
+    table = pa.Table.from_pylist(rows, schema=results.schema)
+    assert convergence(table, matrices, "tokens") is None
+    assert list(of_convergence(None)) == []
+
+
+def test_one_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
+    some = replace(found(results, matrices), iterations=(400, 400))
+    assert "after 400 steps:" in next(of_convergence(some))

@@ -1,0 +1,240 @@
+"""Predictions and metamers of a job: tables beside the results, checked by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.verify import Finding, verify
+from stir_ray.job import Job
+from stir_ray.lake.keys import part_key
+from stir_ray.lake.parquet import images_of, open_lake
+from stir_ray.lake.schemas import IMAGES, INVERSIONS, METAMERS, PREDICTIONS
+from stir_ray.numerics.metamers import agreement, are_metamers, best_of_others
+from stir_ray.plan.cost import cost
+from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.worker.context import WorkerContext
+from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.study_reader import read_study
+from tests.plan.examples import FINETUNED, STUDY
+from tests.plan.test_cost import COMPARE, INVERT, SCALE
+from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
+from workflows import invariance
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A small job that asks for both, run to its end; its images are all stored."""
+    return _run(tmp_path_factory.mktemp("beside"))
+
+
+def _run(lake: Path) -> Job:
+    job = small_job(
+        lake,
+        # Fast enough to tell classes apart after two epochs.
+        finetuned={"train": {"epochs": EPOCHS, "optimizer": "adamw", "learning_rate": 0.01}},
+        predictions=True,
+        metamers=True,
+        keep_images="all",
+    )
+    assert not invariance.run(job, serial=True).tally.failed
+    return job
+
+
+@pytest.fixture
+def bench(done: Job) -> WorkerContext:
+    """A worker at its lake."""
+    return WorkerContext(WorkerSettings(done.lake, done.name, None, 0.0), threads=1)
+
+
+def read(job: Job, table: str) -> pd.DataFrame:
+    """A result."""
+    return pd.read_parquet(Path(job.lake) / "jobs" / "small" / f"{table}.parquet")
+
+
+def test_every_inversion_seen_by_a_classifier_has_a_share(done: Job) -> None:
+    rows = read(done, "unchanged_predictions")
+    assert len(rows) == (EPOCHS + 2) * 4 * SEEDS * LAYERS
+    assert set(rows["images"]) == {COUNT}
+    for name in ("unchanged", "chance_unchanged", "noise_unchanged"):
+        assert rows[name].between(0, 1).all()
+    means = rows[rows["direction"].isin(["pt|pt", "ft|ft"])].mean(numeric_only=True)
+    assert means["unchanged"] > means["noise_unchanged"]
+
+
+def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
+    done: Job, bench: WorkerContext
+) -> None:
+    study = read_study(look(done), bench.lake)
+    epoch_0 = study.compared["finetuned"][0]
+    assert epoch_0.weights == study.pretrained.weights
+    place = study.pretrained, 2, study.seeds[0]
+    of_pretrained, of_epoch_0 = (
+        bench.lake.read(PREDICTIONS, study.question.classes(*place, target).id)
+        for target in (study.pretrained, epoch_0)
+    )
+    assert of_pretrained["image_id"] == of_epoch_0["image_id"]
+    model = bench.models.whole(epoch_0, "classification")
+    with torch.no_grad():
+        real = bench.image_set(study.question).images
+        classes = model.module(model.normalised(real)).argmax(1)
+    assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
+
+
+def test_the_noise_that_is_classified_is_an_image(done: Job, bench: WorkerContext) -> None:
+    study = read_study(look(done), bench.lake)
+    target, seed = study.compared["finetuned"][-1], study.seeds[0]
+    part = study.question.classes(study.pretrained, 2, seed, target)
+    model = bench.models.whole(target, "classification")
+    starts = bench.starts(study.question, seed)
+    with torch.no_grad():
+        clipped, as_drawn = (
+            model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
+        )
+    assert clipped.tolist() != as_drawn.tolist()
+    stored = bench.lake.read(PREDICTIONS, part.id)
+    assert stored["class_of_noise"].to_pylist() == clipped.tolist()
+
+
+def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: WorkerContext) -> None:
+    study = read_study(look(done), bench.lake)
+    target = study.compared["finetuned"][-1]
+    layer, seed = 2, study.seeds[-1]
+    part = study.question.images(study.pretrained, layer, seed, None)
+    inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
+    real = bench.image_set(study.question).images
+    model = bench.models.whole(target, "classification")
+    with torch.no_grad():
+        classes = [model.module(model.normalised(some)).argmax(1) for some in (real, inverted)]
+    assert classes[0].unique().numel() > 1
+    rows = read(done, "unchanged_predictions").query(
+        "model == 'finetuned' and epoch == @target.epoch and direction == 'ft|pt' "
+        "and seed == @seed and reference_layer == @layer"
+    )
+    assert rows["unchanged"].item() == pytest.approx(
+        float((classes[0] == classes[1]).double().mean())
+    )
+    chance = sum(
+        float((classes[0] == one).double().mean() * (classes[1] == one).double().mean())
+        for one in range(3)
+    )
+    assert rows["chance_unchanged"].item() == pytest.approx(chance)
+
+
+def test_metamers_are_those_of_the_inverted_layer(done: Job, bench: WorkerContext) -> None:
+    study = read_study(look(done), bench.lake)
+    layer, seed = 3, study.seeds[0]
+    part = study.question.images(study.pretrained, layer, seed, None)
+    inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
+    module = bench.models.frozen(study.pretrained)
+    real = bench.image_set(study.question).images
+    with torch.no_grad():
+        one, other = (
+            _tokens(module.module, module.normalised(some), layer) for some in (real, inverted)
+        )
+    found, null = agreement(one, other), best_of_others(one)
+    stored = bench.lake.read(METAMERS, study.question.agreement(study.pretrained, layer, seed).id)
+    for name in ("pearson", "spearman", "snr_db"):
+        np.testing.assert_allclose(stored[name].to_numpy(), getattr(found, name), rtol=1e-5)
+        np.testing.assert_allclose(
+            stored[f"null_{name}"].to_numpy(), getattr(null, name), rtol=1e-5
+        )
+    assert stored["is_metamer"].to_pylist() == are_metamers(found, null).tolist()
+    rows = read(done, "metamer_counts")
+    counts = rows.query("model == 'pretrained' and seed == @seed and reference_layer == @layer")
+    assert counts["metamers"].item() == int(are_metamers(found, null).sum())
+
+
+def _tokens(module: torch.nn.Module, images: torch.Tensor, layer: int) -> torch.Tensor:
+    ((patches, prefix),) = module.forward_intermediates(  # pyright: ignore[reportCallIssue]
+        images,
+        indices=[layer - 1],
+        return_prefix_tokens=True,
+        output_fmt="NLC",
+        intermediates_only=True,
+    )
+    return torch.cat([prefix, patches], dim=1).flatten(1)
+
+
+def test_the_stored_ratio_is_the_stored_residual_in_decibels(done: Job) -> None:
+    lake = open_lake(done.lake)
+    key = ["reference", "reference_layer", "seed", "image_id"]
+    metamers, inversions = (
+        pd.concat(one.to_pandas() for one in lake.read_parts(schema, lake.stored(schema)))
+        for schema in (METAMERS, INVERSIONS)
+    )
+    both = metamers.merge(inversions, on=key, validate="one_to_one")
+    assert len(both) == COUNT * SEEDS * LAYERS * (1 + EPOCHS + 1)
+    np.testing.assert_allclose(both["snr_db"], -20 * np.log10(both["residual"]), atol=1e-3)
+
+
+def test_to_ask_for_them_later_inverts_no_stored_image_again(done: Job) -> None:
+    """As if they had not been asked for: without their parts, all else stays as it is."""
+    lake = open_lake(done.lake)
+    kept = lake.stored(INVERSIONS)
+    lost = {
+        (schema, part_id): lake.read(schema, part_id)
+        for schema in (METAMERS, PREDICTIONS)
+        for part_id in sorted(lake.stored(schema))[:3]
+    }
+    for schema, part_id in lost:
+        lake.objects.delete(part_key(schema.name, part_id))
+    done_again = invariance.run(done, serial=True)
+    assert 0 < done_again.tally.tasks <= len(lost)
+    assert lake.stored(INVERSIONS) == kept
+    for (schema, part_id), table in lost.items():
+        assert lake.read(schema, part_id).equals(table)
+
+
+def test_verify_finds_them_right(done: Job) -> None:
+    assert not [one for one in verify(open_lake(done.lake)) if isinstance(one, Finding)]
+
+
+def test_models_without_a_classifier_predict_nothing() -> None:
+    asking = replace(STUDY, question=replace(STUDY.question, predictions=True))
+    tables = {part.table for task in asking.inversions() for part in task.outputs}
+    assert "predictions" not in tables
+    classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
+    some = replace(asking, compared={"finetuned": classifiers})
+    for task in (*some.inversions(), *some.comparisons()):
+        predicting = [one for one in task.comparisons if one.predictions]
+        assert all(one.target.role == "finetuned" for one in predicting)
+        assert sum(part.table == "predictions" for part in task.outputs) == len(predicting)
+
+
+def test_neither_changes_an_id_of_what_was_there_before() -> None:
+    question = replace(STUDY.question, predictions=True, metamers=True)
+    classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
+    asking = replace(STUDY, question=question, compared={"finetuned": classifiers})
+    for task, same in (
+        *zip(STUDY.inversions(), asking.inversions(), strict=True),
+        *zip(STUDY.comparisons(), asking.comparisons(), strict=True),
+    ):
+        kept = [part for part in same.outputs if part.table not in {"predictions", "metamers"}]
+        assert list(task.outputs) == kept
+    said = ResolvedJob(small_job("lake"), {}).said
+    assert not {"predictions", "metamers"} & set(said)
+
+
+def test_they_cost_a_look_each() -> None:
+    question = replace(STUDY.question, predictions=True, metamers=True)
+    target = replace(FINETUNED[0], has_classifier=True)
+    invert = replace(INVERT, question=question, targets=(target, *INVERT.targets[1:]))
+    # 7 images: one forward pass to the end, two to layer 2.
+    assert cost(invert, SCALE).flops - cost(INVERT, SCALE).flops == 7 * (60 + 2 * 10)
+    compare = replace(COMPARE, question=question, target=target)
+    assert cost(compare, SCALE).flops - cost(COMPARE, SCALE).flops == 5 * 7 * 60
+    assert {"predictions", "metamers"} <= set(cost(invert, SCALE).stored)
+
+
+def test_a_job_that_does_not_ask_has_empty_tables(finished_copy: Callable[[], Job]) -> None:
+    job = finished_copy()
+    for table in ("unchanged_predictions", "metamer_counts", "other_similarities"):
+        assert read(job, table).empty

@@ -1,0 +1,86 @@
+"""Starts, waves and priors of a job: runs that use them, and ids of those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from stir_ray.catalog.verify import Finding, verify
+from stir_ray.errors import JobError
+from stir_ray.job import Job
+from stir_ray.lake.parquet import open_lake
+from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.plan.resolved_job import ResolvedJob
+from tests.small_job import COUNT, small_job
+from workflows import invariance
+
+
+def asking(lake: Path, *, seeds: list[int], **inversion: Any) -> Job:
+    """The smallest job that inverts like that."""
+    return small_job(
+        lake,
+        inversion={"iterations": 7, **inversion},
+        seeds=seeds,
+        layers=[2],
+        from_scratch=None,
+        finetuned={"train": {"epochs": 1, "learning_rate": 0.01}},
+        similarities=["rbf_cka", "procrustes"],
+        predictions=True,
+    )
+
+
+def read(job: Job, table: str) -> pd.DataFrame:
+    """A result."""
+    return pd.read_parquet(Path(job.lake) / "jobs" / "small" / f"{table}.parquet")
+
+
+@pytest.mark.parametrize(
+    "inversion",
+    [
+        {"start": "grey"},
+        {"start": "other_image", "prior": {"total_variation": 0.1, "norm": 0.1}},
+        {
+            "start": "light_noise",
+            "parameterisation": "fourier",
+            "prior": {"blur": {"sigma": 0.4, "every": 3}},
+        },
+    ],
+    ids=["grey", "other image and penalties", "light noise, waves and blur"],
+)
+def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[str, Any]) -> None:
+    is_grey = inversion["start"] == "grey"
+    # Grey is one start for all seeds.
+    job = asking(tmp_path / "lake", seeds=[3] if is_grey else [3, 5], **inversion)
+    assert not invariance.run(job, serial=True).tally.failed
+    lake = open_lake(job.lake)
+    assert not [one for one in verify(lake) if isinstance(one, Finding)]
+    parts = lake.read_parts(INVERSIONS, lake.stored(INVERSIONS))
+    rows = pd.concat(part.to_pandas() for part in parts)
+    assert (rows["residual"] < rows["start_residual"]).mean() > 0.9
+    by_seed = rows.groupby(["reference", "image_id"])["start_residual"].nunique()
+    # Of eleven images two seeds may draw the same other one.
+    assert is_grey or by_seed.mean() > 1.5
+    for table in ("results", "other_similarities"):
+        assert read(job, table)["noise_stir"].isna().all() == is_grey
+    assert set(read(job, "unchanged_predictions")["images"]) == {COUNT}
+
+
+def test_a_job_without_them_says_what_it_always_said() -> None:
+    said = ResolvedJob(small_job("lake"), {}).said["inversion"]
+    assert not {"start", "parameterisation", "prior"} & set(said)
+    grey = ResolvedJob(small_job("lake", inversion={"start": "grey"}, seeds=[0]), {}).said[
+        "inversion"
+    ]
+    assert grey["start"] == "grey"
+    assert "prior" not in grey
+
+
+def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(
+    tmp_path: Path,
+) -> None:
+    job = asking(tmp_path / "lake", seeds=[3], prior={"blur": {"sigma": 5.4, "every": 2}})
+    with pytest.raises(JobError, match=r"blur\.sigma: 5\.4.*17 pixels.*16.*less than a third"):
+        invariance.run(job, serial=True)
