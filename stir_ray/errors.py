@@ -11,8 +11,8 @@
     │   └── SchemaMismatch       3: it is whole, but of another table or another version of it
     ├── TasksFailed           3: the run ended and some tasks have no part
     ├── RunAborted            4: too many tasks failed alike, so the run was stopped
-    ├── StorageUnavailable              4: the lake did not answer for minutes; what was computed is kept
-    └── ClusterUnavailable           4: the cluster did not answer for minutes; its job may well go on
+    ├── StorageUnavailable              4: the lake did not answer for minutes
+    └── ClusterUnavailable           4: the cluster did not answer for minutes
 
 A message says what is wrong, where, what was expected and what to do about it. Each error is built
 from its message alone, so that it survives pickling between a worker and the driver.

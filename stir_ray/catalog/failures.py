@@ -35,7 +35,7 @@ def record_failure(lake: Lake, outcome: TaskResult[Task], failure: Failure, *, j
     """Put a task's last failure into the lake.
 
     Raises:
-        LakeError, StorageUnavailable: if the lake does not take it; it says what the failure said too.
+        LakeError, StorageUnavailable: if the lake does not take it; with what the failure said.
     """
     failed = task_id(outcome.task)
     table = build(

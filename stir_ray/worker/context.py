@@ -120,7 +120,7 @@ class WorkerContext:
         """The task is done, and what it made is in the lake; its measures.
 
         Raises:
-            StorageUnavailable, LakeError: if some of it is on this machine's disk and still not there.
+            StorageUnavailable, LakeError: if some of it is still on this machine's disk alone.
         """
         if self._is_away:
             # Here, and not in another attempt: that may run on another machine.
