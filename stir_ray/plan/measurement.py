@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import ClassVar
 
-from stir_ray.identity import Canonical
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.numerics.similarity_measures import Measure
 from stir_ray.plan.checkpoints import Checkpoint
@@ -73,7 +72,7 @@ class MeasurementSpec:
     def comparison(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Part:
         """How all layers of the target see the inverted images."""
         inverted = self.of_inversion(reference, layer, seed)
-        layers = _canonical(self.layers_of(target))
+        layers = self.layers_of(target)
         return part("comparisons", target=target.weights, layers=layers, **inverted)
 
     def similarity(
@@ -81,7 +80,7 @@ class MeasurementSpec:
     ) -> Part:
         """The same by another similarity: a part each, so that one more leaves the others."""
         inverted = self.of_inversion(reference, layer, seed)
-        seen = {"target": target.weights, "layers": _canonical(self.layers_of(target))}
+        seen = {"target": target.weights, "layers": self.layers_of(target)}
         return part("similarities", measure=measure, **seen, **inverted)
 
     def half_samples(
@@ -110,9 +109,9 @@ class MeasurementSpec:
 
     def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Part:
         """How alike all layers of two models spread the images; no inversion takes part in it."""
-        layers = {"layers": _canonical(self.layers_of(reference))}
+        layers = {"layers": self.layers_of(reference)}
         if self.layers_of(target) != self.layers_of(reference):
-            layers["target_layers"] = _canonical(self.layers_of(target))
+            layers["target_layers"] = self.layers_of(target)
         return part(
             "subspaces",
             reference=reference.weights,
@@ -136,13 +135,8 @@ class MeasurementSpec:
         }
 
     @cached_property
-    def _settings(self) -> Canonical:
-        return Canonical.of(asdict(self.settings))
-
-
-@lru_cache
-def _canonical(layers: tuple[int, ...]) -> Canonical:
-    return Canonical.of(layers)
+    def _settings(self) -> dict[str, object]:
+        return asdict(self.settings)
 
 
 @dataclass(frozen=True)
