@@ -22,9 +22,7 @@ def canonical_json(value: object) -> str:
             its text would differ between processes.
         ValueError: for NaN or infinity, which JSON cannot represent.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain
-    )
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
 
 
 def _plain(value: Any) -> object:

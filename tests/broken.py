@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stir_ray.catalog.snapshots import look
 from stir_ray.cli import app
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
@@ -56,11 +56,11 @@ def lose(job: Job) -> int:
     """Remove what the broken tasks made, and all that was made of it; how many tasks made it."""
     study, lake = study_of(job)
     lost = [task for task in study.inversions() if is_broken(task)]
-    keys = {part_key(part.table, part.id) for task in lost for part in task.outputs}
+    keys = {artifact_key(part.table, part.id) for task in lost for part in task.outputs}
     waiting = 0
     for task in study.comparisons():
         builds = [one.part for one in task.comparisons if one.layer == 2]
-        keys |= {part_key(part.table, part.id) for part in builds}
+        keys |= {artifact_key(part.table, part.id) for part in builds}
         waiting += bool(builds)
     for key in keys:
         lake.objects.delete(key)

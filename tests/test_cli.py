@@ -166,7 +166,7 @@ def test_status_compares_what_is_there_with_what_was_planned(
         assert work[name]["gpu_hours"] is None
         assert work[name]["flops_per_s"] == work[name]["flops"] / work[name]["seconds"] > 0
     for table, held in status["tables"].items():
-        folder = tmp_path / "lake" / ("parts" if table != "checkpoints" else "") / table
+        folder = tmp_path / "lake" / ("artifacts" if table != "checkpoints" else "") / table
         files = [path for path in folder.rglob("*") if path.is_file()]
         assert (held["parts"], held["bytes"]) == (len(files), sum(f.stat().st_size for f in files))
         # A model of sizes, not the sizes; images of few different values become smaller.
@@ -200,7 +200,7 @@ def test_status_before_the_first_run_says_so(written: Callable[..., Path]) -> No
 def test_verify_says_what_is_right_and_wrong(of_finished: Path, tmp_path: Path) -> None:
     code, said, _ = stir_ray("verify", of_finished)
     assert (code, "0 are damaged" in said) == (0, True)
-    part = min((tmp_path / "lake").glob("parts/images/*/*"))
+    part = min((tmp_path / "lake").glob("artifacts/images/*/*"))
     part.write_bytes(part.read_bytes()[:99])
     code, said, _ = stir_ray("verify", of_finished)
     assert code == 3
@@ -292,7 +292,7 @@ def test_bad_input_is_one_line_and_nothing_is_computed(
     assert code == 2
     assert last.startswith("stir-ray: ")
     assert [part for part in expected if part not in last] == []
-    assert not list((tmp_path / "fresh").glob("parts/trainings/*/*"))
+    assert not list((tmp_path / "fresh").glob("artifacts/trainings/*/*"))
     assert not list((tmp_path / "fresh").glob("checkpoints/*"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import FAILURES, RESULTS
 from tests.broken import job_file, lose, stir_ray, study_of, watched, without_figures
@@ -275,8 +275,8 @@ def test_a_damaged_part_is_removed_before_what_reads_it_runs_again(
     path = job_file(job, tmp_path)
     study, lake = study_of(job)
     task = next(iter(study.comparisons()))
-    lake.objects.delete(part_key("comparisons", task.outputs[0].id))
-    images = Path(job.lake) / part_key("images", task.comparisons[0].images.id)
+    lake.objects.delete(artifact_key("comparisons", task.outputs[0].id))
+    images = Path(job.lake) / artifact_key("images", task.comparisons[0].images.id)
     images.write_bytes(images.read_bytes()[:-37])
     assert stir_ray("run", path, "--serial")[0] == 3
     _, said, _ = stir_ray("failures", path)
@@ -289,7 +289,7 @@ def test_what_meets_a_damaged_part_says_how_to_mend_it(
 ) -> None:
     job = finished_copy()
     study, _ = study_of(job)
-    images = Path(job.lake) / part_key("image_sets", study.question.image_part.id)
+    images = Path(job.lake) / artifact_key("image_sets", study.question.image_part.id)
     images.write_bytes(images.read_bytes()[:-37])
     code, _, error = stir_ray("status", job_file(job, tmp_path))
     assert code == 3

@@ -92,7 +92,7 @@ class Person:
         """Keys of the parts of a table."""
         with self.store.client() as client:
             pages = client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=f"lake/parts/{table}/"
+                Bucket=self.bucket, Prefix=f"lake/artifacts/{table}/"
             )
             return {found["Key"] for page in pages for found in page.get("Contents", ())}
 

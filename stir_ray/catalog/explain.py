@@ -8,9 +8,9 @@ from stir_ray.catalog.failures import failed_tasks
 from stir_ray.catalog.forecast import InspectedJob, missing_tasks
 from stir_ray.catalog.promises import Promise, promises_of
 from stir_ray.catalog.verify import problem_of
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
-from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, PART_TABLES, RESULTS
+from stir_ray.lake.schemas import ARTIFACT_TABLES, COMPARISONS, IMAGES, INVERSIONS, RESULTS
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.dependencies import made_by, models_are_trained, needed_by, needed_by_comparison
 from stir_ray.plan.failure_filter import FailedTask
@@ -22,7 +22,7 @@ from stir_ray.results.cell_index import Cell, find_cell
 from stir_ray.results.reduce import inversion_columns, rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
-_SCHEMAS = {schema.name: schema for schema in PART_TABLES}
+_SCHEMAS = {schema.name: schema for schema in ARTIFACT_TABLES}
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _state(
 ) -> PartState:
     if not all(model.is_trained for model in models):
         return PartState(part.table, "", UNNAMED)
-    key = part_key(part.table, part.id)
+    key = artifact_key(part.table, part.id)
     try:
         finding = problem_of(lake, key, promised[key])
     except FileNotFoundError:

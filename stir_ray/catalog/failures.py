@@ -21,7 +21,7 @@ from stir_ray.errors import (
 from stir_ray.execution.executor import TaskResult
 from stir_ray.execution.retry import Failure, FailureClass
 from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.parquet import Lake, build
+from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import FAILURES
 from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.preparation import Train
@@ -38,7 +38,7 @@ def record_failure(lake: Lake, outcome: TaskResult[Task], failure: Failure, *, j
         LakeError, StorageUnavailable: if the lake does not take it; with what the failure said.
     """
     failed = task_id(outcome.task)
-    table = build(
+    table = make_table(
         FAILURES,
         {
             "task": failed,

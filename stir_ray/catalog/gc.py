@@ -12,13 +12,13 @@ from stir_ray.catalog.forecast import InspectedJob, known_to_lake, tasks_by_stag
 from stir_ray.catalog.snapshots import read_record
 from stir_ray.errors import LakeError, StirRayError
 from stir_ray.lake.keys import (
+    ARTIFACTS,
     CHECKPOINTS,
     JOBS,
-    PARTS,
-    parse_asked_key,
-    parse_part_key,
+    parse_artifact_key,
     parse_result_key,
     parse_run_key,
+    parse_spec_key,
     training_of,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
@@ -26,13 +26,13 @@ from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import (
     ACCURACIES,
     ANSWERS,
+    ARTIFACT_TABLES,
     COMPARISONS,
     FAILURES,
     HALF_SAMPLES,
     IMAGES,
     INVERSIONS,
     METAMERS,
-    PART_TABLES,
     PREDICTIONS,
     SIMILARITIES,
     SUBSPACES,
@@ -48,7 +48,7 @@ DRAFTS, RUNS = "drafts", "runs"
 """In place of a table: what killed writers left, and records of runs of jobs that are given up."""
 YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
-_TABLES = {schema.name for schema in PART_TABLES}
+_TABLES = {schema.name for schema in ARTIFACT_TABLES}
 _AFTER_TRAINING = {
     *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
     *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name, HALF_SAMPLES.name),
@@ -105,10 +105,10 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
     Raises:
         LakeError: if there is nothing at all, or it is not known what some job needs.
     """
-    listed = lake.objects.sizes(PARTS) | lake.objects.sizes(CHECKPOINTS)
+    listed = lake.objects.list(ARTIFACTS) | lake.objects.list(CHECKPOINTS)
     if not listed:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
-    listed |= {key: size for key, size in lake.objects.sizes(JOBS).items() if parse_run_key(key)}
+    listed |= {key: size for key, size in lake.objects.list(JOBS).items() if parse_run_key(key)}
     needed = _needed(lake)
     kept = frozenset().union(*needed.undecided.values())
     found = [
@@ -117,7 +117,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
         if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
     ]
     ages: dict[str, float] = {}
-    for top in (PARTS, CHECKPOINTS, JOBS) if found else ():
+    for top in (ARTIFACTS, CHECKPOINTS, JOBS) if found else ():
         ages |= lake.objects.ages(top)
     # A training may be about to be recorded: then all its files are as young as the last.
     fresh = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
@@ -147,7 +147,7 @@ def remove(surplus: GarbageReport, lake: Lake) -> None:
 
 def _table_of(key: str) -> str | None:
     """What an object is one of; None if it is foreign."""
-    named = parse_part_key(key)
+    named = parse_artifact_key(key)
     if named:
         return named[0] if named[0] in _TABLES else None
     if parse_run_key(key):
@@ -156,7 +156,7 @@ def _table_of(key: str) -> str | None:
 
 
 def _is_needed(key: str, needed: _Needed) -> bool:
-    named, training, run = parse_part_key(key), training_of(key), parse_run_key(key)
+    named, training, run = parse_artifact_key(key), training_of(key), parse_run_key(key)
     if run:
         return run[0] in needed.jobs
     if named:
@@ -167,9 +167,9 @@ def _is_needed(key: str, needed: _Needed) -> bool:
 
 
 def _needed(lake: Lake) -> _Needed:
-    keys = lake.objects.sizes(JOBS)
-    records = [key for key in keys if parse_asked_key(key)]
-    recorded = {named[0] for key in records if (named := parse_asked_key(key))}
+    keys = lake.objects.list(JOBS)
+    records = [key for key in keys if parse_spec_key(key)]
+    recorded = {named[0] for key in records if (named := parse_spec_key(key))}
     with_results = {named[0] for key in keys if (named := parse_result_key(key))}
     for job in sorted(with_results - recorded):
         raise LakeError(

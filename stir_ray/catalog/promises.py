@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from stir_ray.catalog.forecast import InspectedJob, tasks_by_stage
-from stir_ray.lake.keys import parse_checkpoint_key, part_key, training_of
+from stir_ray.lake.keys import artifact_key, parse_checkpoint_key, training_of
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.numerics.settings import Initialization
 from stir_ray.plan.checkpoints import LAKE, RANDOM
@@ -36,7 +36,7 @@ def promises_of(tasks: Iterable[Task], known: InspectedJob) -> Iterator[tuple[st
     image_ids = tuple(image_set["image_id"].to_pylist())
     for task in tasks:
         for part, promise in _of_task(task, image_ids):
-            yield part_key(part.table, part.id), promise
+            yield artifact_key(part.table, part.id), promise
 
 
 def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:

@@ -265,7 +265,7 @@ def runs_of(asked_id: str, lake: Lake) -> list[Run]:
 
 def all_runs(lake: Lake) -> list[Run]:
     """All runs of a lake that left a readable record, oldest first."""
-    keys = [key for key in lake.objects.sizes(JOBS) if parse_run_key(key)]
+    keys = [key for key in lake.objects.list(JOBS) if parse_run_key(key)]
 
     def read(key: str) -> Run | None:
         try:

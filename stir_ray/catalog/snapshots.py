@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from stir_ray.errors import CorruptPart, InputError, SchemaMismatch, StorageUnavailable
 from stir_ray.job import UNPACKED, Job
 from stir_ray.lake.files import file_version
-from stir_ray.lake.keys import JOBS, asked_folder, asked_key, parse_asked_key
+from stir_ray.lake.keys import JOBS, parse_spec_key, spec_folder, spec_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.models import DATASET
@@ -90,7 +90,7 @@ def resolve_or_restore(job: Job, lake: Lake) -> Recalled:
 
 def record(asked: ResolvedJob, lake: Lake) -> None:
     """Let the lake know that a job is asked for; a record that is there already stays."""
-    key = asked_key(asked.job.name, asked.id)
+    key = spec_key(asked.job.name, asked.id)
     try:
         read_record(key, lake)
     except (FileNotFoundError, CorruptPart):
@@ -106,7 +106,7 @@ def record(asked: ResolvedJob, lake: Lake) -> None:
 
 def record_keys(lake: Lake) -> list[str]:
     """The keys of all records of a lake."""
-    return sorted(key for key in lake.objects.sizes(JOBS) if parse_asked_key(key))
+    return sorted(key for key in lake.objects.list(JOBS) if parse_spec_key(key))
 
 
 def read_record(key: str, lake: Lake) -> Record:
@@ -118,7 +118,7 @@ def read_record(key: str, lake: Lake) -> Record:
         SchemaMismatch: if another version of stir_ray wrote it.
     """
     content = lake.objects.get(key)
-    name, asked_id = parse_asked_key(key) or ("", "")
+    name, asked_id = parse_spec_key(key) or ("", "")
     try:
         said = json.loads(content)
         written_as = said["format"]
@@ -142,7 +142,7 @@ def read_record(key: str, lake: Lake) -> Record:
 
 def _last_versions(name: str, lake: Lake) -> dict[str, str]:
     """Of every file that was ever read under a job's name, as it was recorded last."""
-    keys = [key for key in lake.objects.sizes(asked_folder(name)) if parse_asked_key(key)]
+    keys = [key for key in lake.objects.list(spec_folder(name)) if parse_spec_key(key)]
     versions: dict[str, str] = {}
     for one in sorted(_readable(keys, lake), key=lambda one: one.time):
         versions |= one.asked.versions

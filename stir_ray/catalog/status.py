@@ -9,7 +9,7 @@ from stir_ray.catalog.runs import Run, StageTotals, runs_of
 from stir_ray.catalog.scale import scale_of
 from stir_ray.lake.keys import training_folder
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import PART_TABLES
+from stir_ray.lake.schemas import ARTIFACT_TABLES
 from stir_ray.plan.cost import CHECKPOINTS, Bundle, Cost
 from stir_ray.plan.estimate import CPU
 from stir_ray.plan.preparation import Train
@@ -78,7 +78,7 @@ class _Sizes(dict[str, dict[str, int]]):
 
     def __init__(self, lake: Lake) -> None:
         super().__init__()
-        self._lake, self._schemas = lake, {schema.name: schema for schema in PART_TABLES}
+        self._lake, self._schemas = lake, {schema.name: schema for schema in ARTIFACT_TABLES}
 
     def __missing__(self, table: str) -> dict[str, int]:
         self[table] = self._lake.sizes(self._schemas[table])
@@ -113,7 +113,7 @@ def status_of(known: InspectedJob) -> Status:
 
 
 def _checkpoints(task: Train, lake: Lake) -> list[int]:
-    return list(lake.objects.sizes(training_folder(task.id)).values())
+    return list(lake.objects.list(training_folder(task.id)).values())
 
 
 def _stage(stage: str, planned: int, done: int, runs: Sequence[Run]) -> StageStatus:

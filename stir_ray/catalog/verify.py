@@ -17,29 +17,29 @@ from stir_ray.catalog.snapshots import read_record, record_keys
 from stir_ray.catalog.values import odd_values
 from stir_ray.errors import CorruptPart, LakeError, SchemaMismatch, StirRayError
 from stir_ray.lake.keys import (
+    ARTIFACTS,
     CHECKPOINTS,
     DATASETS,
     JOBS,
-    PARTS,
-    parse_asked_key,
+    artifact_key,
+    parse_artifact_key,
     parse_checkpoint_key,
     parse_figure_key,
     parse_index_key,
     parse_page_key,
-    parse_part_key,
     parse_result_key,
     parse_resume_key,
     parse_run_key,
     parse_shard_key,
-    part_key,
+    parse_spec_key,
 )
 from stir_ray.lake.map_concurrent import AT_ONCE, map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    ARTIFACT_TABLES,
     INDEX,
     MODELS,
-    PART_TABLES,
     RESULT_TABLES,
     SHARD,
     TRAININGS,
@@ -54,7 +54,7 @@ from stir_ray.worker.study_reader import trainings
 
 _BYTES_AT_ONCE = 2**30
 """Held in memory, about: checkpoints of large models are read fewer at a time."""
-_PART_TABLES = {schema.name: schema for schema in PART_TABLES}
+_PART_TABLES = {schema.name: schema for schema in ARTIFACT_TABLES}
 _RESULT_TABLES = {schema.name: schema for schema in (*RESULT_TABLES, *ANALYSIS_TABLES)}
 
 
@@ -81,7 +81,7 @@ class Finding:
         A damaged record of a job stays until the job is run again: without it, all that the job
         needs would pass for what nobody needs.
         """
-        return self.is_damage and parse_asked_key(self.key) is None
+        return self.is_damage and parse_spec_key(self.key) is None
 
 
 Seen = Finding | str
@@ -101,8 +101,8 @@ def verify(lake: Lake, *also: ResolvedJob) -> Iterator[Seen]:
     Raises:
         LakeError: if there is nothing to read.
     """
-    tops = (PARTS, CHECKPOINTS, JOBS, DATASETS)
-    parts, checkpoints, of_jobs, of_datasets = (lake.objects.sizes(top) for top in tops)
+    tops = (ARTIFACTS, CHECKPOINTS, JOBS, DATASETS)
+    parts, checkpoints, of_jobs, of_datasets = (lake.objects.list(top) for top in tops)
     if not parts and not checkpoints and not of_datasets:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
     whole = set()
@@ -127,7 +127,7 @@ def problem_of(lake: Lake, key: str, promise: Promise | None) -> Finding | None:
     Raises:
         FileNotFoundError: if it is not there.
     """
-    table, part_id = parse_part_key(key) or ("", "")
+    table, part_id = parse_artifact_key(key) or ("", "")
     if table not in _PART_TABLES:
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
     schema = _PART_TABLES[table]
@@ -166,7 +166,7 @@ def _promises(lake: Lake, also: Iterable[ResolvedJob]) -> Iterator[tuple[str, Pr
     for asked in every.values():
         # What a plan is made from is planned in any case, whether it can be read or not.
         for task in chain(inspections(asked.job, asked.version), _trainings(lake, asked)):
-            yield from ((part_key(part.table, part.id), _nothing) for part in task.outputs)
+            yield from ((artifact_key(part.table, part.id), _nothing) for part in task.outputs)
     for asked in every.values():
         try:
             known = known_to_lake(asked, lake)
@@ -198,7 +198,7 @@ def _of_part(
     lake: Lake, key: str, promise: Promise | None, checkpoints: set[str]
 ) -> Finding | None:
     finding = problem_of(lake, key, promise)
-    table, part_id = parse_part_key(key) or ("", "")
+    table, part_id = parse_artifact_key(key) or ("", "")
     if finding is None and table in (TRAININGS.name, MODELS.name):
         recorded = lake.read(_PART_TABLES[table], part_id)["location"].to_pylist()
         own = (str(place) for place in recorded if str(place).startswith(LAKE))
@@ -237,7 +237,7 @@ def _of_job(lake: Lake, key: str) -> Finding | None:
     if table in _RESULT_TABLES:
         schema = _RESULT_TABLES[table]
         return _of_table(schema, key, lambda: lake.read_object(schema, key), None)
-    if parse_asked_key(key):
+    if parse_spec_key(key):
         return _of_log(key, partial(read_record, key, lake), "a run of its job writes it again")
     if parse_run_key(key):
         return _of_log(key, partial(read_run, key, lake), "a log, and nothing else is lost with it")

@@ -16,7 +16,7 @@ from stir_ray.cli.arguments import Overrides
 from stir_ray.cli.console import show, show_wide
 from stir_ray.errors import InputError
 from stir_ray.job.loader import read_jobs
-from stir_ray.lake.atomic_write import write_whole
+from stir_ray.lake.atomic_write import write_atomic
 from stir_ray.lake.keys import result_folder
 from stir_ray.report.queried import (
     Format,
@@ -144,7 +144,7 @@ def _write(found: pa.Table, kind: Format, output: Path | None) -> None:
         sys.stdout.write(content.decode())
         return
     try:
-        write_whole(output, content)
+        write_atomic(output, content)
     except OSError as error:
         raise InputError(f"--output {output}: cannot be written ({error.strerror})") from None
     print(f"{found.num_rows} rows: {output}")

@@ -43,7 +43,7 @@ def cache_dir(purpose: str, variable: str, lake_url: str, *, own: str = "") -> P
     return base.absolute() / bytes_digest([lake_url.encode(), store.encode()])
 
 
-def write_whole(path: Path, content: bytes, *, mode: int = 0o666, lasting: bool = True) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int = 0o666, lasting: bool = True) -> None:
     """Write a file, replacing what is there; readers see the old one or the new one.
 
     Args:

@@ -16,9 +16,9 @@ from typing import NamedTuple, TypeVar
 
 from stir_ray.errors import CorruptPart
 from stir_ray.identity import ID_DIGITS, bytes_digest
-from stir_ray.lake.atomic_write import cache_dir, is_draft, write_whole
+from stir_ray.lake.atomic_write import cache_dir, is_draft, write_atomic
 from stir_ray.lake.file_lock import Turn, turn
-from stir_ray.lake.keys import parse_checkpoint_key, parse_part_key, parse_shard_key
+from stir_ray.lake.keys import parse_artifact_key, parse_checkpoint_key, parse_shard_key
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
 
 FOLDER_VARIABLE = "STIR_RAY_CACHE"
@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 def is_read_often(key: str) -> bool:
     """Whether many tasks read the object, which is large and never changes."""
-    named = parse_part_key(key)
+    named = parse_artifact_key(key)
     if named:
         return named[0] in _TABLES
     return parse_checkpoint_key(key) is not None or parse_shard_key(key) is not None
@@ -117,7 +117,7 @@ class DiskCache:
                 # large, which the next look mends, and never one that is too small.
                 self._note(used + len(content))
                 # Not made to outlive a power cut, for which every read would have to wait.
-                write_whole(self.folder / key, content, mode=0o600, lasting=False)
+                write_atomic(self.folder / key, content, mode=0o600, lasting=False)
 
     def drop(self, key: str) -> None:
         """Forget a copy."""
@@ -192,7 +192,7 @@ class DiskCache:
 
     def _note(self, used: int) -> None:
         content = str(used).encode()
-        write_whole(self._lock(_USED), content, mode=0o600, lasting=False)
+        write_atomic(self._lock(_USED), content, mode=0o600, lasting=False)
 
     def _copies(self) -> list[_Copy]:
         """Of all lakes, the longest unused first; nothing that somebody else may have put there."""

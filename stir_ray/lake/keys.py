@@ -1,12 +1,12 @@
 """The key grammar: where everything lies in a lake. Keys are built and parsed here alone.
 
-parts/<table>/<x>/<id>.parquet      one part, named by its content id, whose first digit is x
+artifacts/<table>/<x>/<id>.parquet      one part, named by its content id, whose first digit is x
 checkpoints/<training id>/<epoch>-<digest>.safetensors
                                     also of weights that are drawn: then the id of the model's card
 checkpoints/<training id>/<epoch>-<digest>.resume.safetensors
                                     what a training goes on from; gone once it has ended
 jobs/<job>/<table>.parquet          results of one job
-jobs/<job>/asked/<content id>.json  a job as it was asked for, so that the lake knows what it needs
+jobs/<job>/specs/<content id>.json  a job as it was asked for, so that the lake knows what it needs
 jobs/<job>/figures/<file>
 jobs/<job>/page.html                all there is to see of a job, in one file
 jobs/<job>/runs/<time>-<random>.json  what a run of a job took: a log, on which nothing depends
@@ -27,7 +27,7 @@ DATASETS = "datasets"
 """The folder of all datasets that were imported."""
 JOBS = "jobs"
 """The folder of what belongs to one job each."""
-PARTS = "parts"
+ARTIFACTS = "artifacts"
 """The folder of all parts."""
 _EPOCH = (
     rf"{CHECKPOINTS}/(?P<training>[0-9a-f]{{{ID_DIGITS}}})/(?P<epoch>[0-9]+)"
@@ -43,14 +43,14 @@ _SHARD = re.compile(
     r"\.parquet"
 )
 _JOB = rf"{JOBS}/(?P<job>{_NAME})"
-_ASKED = re.compile(rf"{_JOB}/asked/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
+_ASKED = re.compile(rf"{_JOB}/specs/(?P<id>[0-9a-f]{{{ID_DIGITS}}})\.json")
 _RESULT = re.compile(rf"{_JOB}/(?P<table>[a-z_]+)\.parquet")
 _FIGURE = re.compile(rf"{_JOB}/figures/(?P<file>[^/\n]+)")
 _PAGE = re.compile(rf"{_JOB}/page\.html")
 _RUN = re.compile(rf"{_JOB}/runs/(?P<began>[0-9]{{8}}T[0-9]{{6}}Z)-(?P<number>[0-9a-f]{{8}})\.json")
 _BEGAN = "%Y%m%dT%H%M%SZ"
 _PART = re.compile(
-    rf"{PARTS}/(?P<table>[a-z_]+)/(?P<first>[0-9a-f])"
+    rf"{ARTIFACTS}/(?P<table>[a-z_]+)/(?P<first>[0-9a-f])"
     rf"/(?P<id>(?P=first)[0-9a-f]{{{ID_DIGITS - 1}}})\.parquet"
 )
 
@@ -60,15 +60,15 @@ def table_folders(table: str) -> tuple[str, ...]:
 
     Also for the sake of file systems to which a folder of a million files is a burden.
     """
-    return tuple(f"{PARTS}/{table}/{first:x}" for first in range(16))
+    return tuple(f"{ARTIFACTS}/{table}/{first:x}" for first in range(16))
 
 
-def part_key(table: str, part_id: str) -> str:
+def artifact_key(table: str, part_id: str) -> str:
     """The key of one part."""
-    return f"{PARTS}/{table}/{part_id[0]}/{part_id}.parquet"
+    return f"{ARTIFACTS}/{table}/{part_id[0]}/{part_id}.parquet"
 
 
-def parse_part_key(key: str) -> tuple[str, str] | None:
+def parse_artifact_key(key: str) -> tuple[str, str] | None:
     """Table and id of a part's key, or None for any other key."""
     match = _PART.fullmatch(key)
     return (match["table"], match["id"]) if match else None
@@ -151,7 +151,7 @@ def is_costly(key: str) -> bool:
     Parts, checkpoints and resume states are; all that lies under `jobs/` is made from them in
     seconds.
     """
-    return key.startswith((f"{PARTS}/", f"{CHECKPOINTS}/"))
+    return key.startswith((f"{ARTIFACTS}/", f"{CHECKPOINTS}/"))
 
 
 def check_key() -> str:
@@ -175,17 +175,17 @@ def parse_result_key(key: str) -> tuple[str, str] | None:
     return (match["job"], match["table"]) if match else None
 
 
-def asked_folder(job: str) -> str:
+def spec_folder(job: str) -> str:
     """The folder of all that was asked for under a job's name."""
-    return f"{result_folder(job)}/asked"
+    return f"{result_folder(job)}/specs"
 
 
-def asked_key(job: str, asked_id: str) -> str:
+def spec_key(job: str, asked_id: str) -> str:
     """The key of a job as it was asked for once."""
-    return f"{asked_folder(job)}/{asked_id}.json"
+    return f"{spec_folder(job)}/{asked_id}.json"
 
 
-def parse_asked_key(key: str) -> tuple[str, str] | None:
+def parse_spec_key(key: str) -> tuple[str, str] | None:
     """Job and content id of what was asked for, or None for any other key."""
     match = _ASKED.fullmatch(key)
     return (match["job"], match["id"]) if match else None

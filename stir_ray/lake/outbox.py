@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from stir_ray.lake.atomic_write import cache_dir, is_draft, write_whole
+from stir_ray.lake.atomic_write import cache_dir, is_draft, write_atomic
 
 FOLDER_VARIABLE = "STIR_RAY_OUTBOX"
 """Environment variable naming the folder of all outboxes; without it, the user's cache folder."""
@@ -21,7 +21,7 @@ class Outbox:
         """Keep an object, readable by this user alone; False if this disk does not take it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(self.folder / key, content, mode=0o600)
+            write_atomic(self.folder / key, content, mode=0o600)
         except OSError:
             # The disk is full or not ours: the bytes are still in memory, to be tried again.
             return False

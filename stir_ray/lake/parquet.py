@@ -19,10 +19,10 @@ from stir_ray.errors import CorruptPart, SchemaMismatch
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.disk_cache import DiskCache, is_read_often
 from stir_ray.lake.keys import (
+    artifact_key,
+    parse_artifact_key,
     parse_checkpoint_key,
-    parse_part_key,
     parse_resume_key,
-    part_key,
     table_folders,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
@@ -39,7 +39,7 @@ _READS = 4
 _T = TypeVar("_T")
 
 
-def build(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
+def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
     """A table from one sequence or scalar per column; scalars are repeated.
 
     Raises:
@@ -60,9 +60,9 @@ def build(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=arrow)
 
 
-def joined(schema: TableSchema, every: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Tables below each other, each of its columns as of `build`; an empty one if there is none."""
-    tables = [build(schema, columns) for columns in every]
+def concat_tables(schema: TableSchema, every: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Tables below each other, each of its columns as of `make_table`; an empty one if there is none."""
+    tables = [make_table(schema, columns) for columns in every]
     return pa.concat_tables(tables) if tables else schema.arrow().empty_table()
 
 
@@ -101,7 +101,7 @@ def encode(table: pa.Table, provenance: Mapping[str, Any]) -> bytes:
     return content.replace(_UNSEALED, _seal(content), 1)
 
 
-def encode_part(key: str, table: pa.Table, made: Mapping[str, Any]) -> bytes:
+def encode_artifact(key: str, table: pa.Table, made: Mapping[str, Any]) -> bytes:
     """The same of a part, which says in its provenance where it belongs."""
     return encode(table, {**made, "part": key})
 
@@ -164,13 +164,13 @@ class Lake:
 
     def sizes(self, schema: TableSchema) -> dict[str, int]:
         """Bytes by id of all parts of a table: its folders are listed at the same time."""
-        listed = map_concurrent(self.objects.sizes, table_folders(schema.name))
-        parsed = ((parse_part_key(key), size) for keys in listed for key, size in keys.items())
+        listed = map_concurrent(self.objects.list, table_folders(schema.name))
+        parsed = ((parse_artifact_key(key), size) for keys in listed for key, size in keys.items())
         return {named[1]: size for named, size in parsed if named}
 
     def has(self, schema: TableSchema, part_id: str) -> bool:
         """Whether one part is there now."""
-        return self.objects.exists(part_key(schema.name, part_id))
+        return self.objects.exists(artifact_key(schema.name, part_id))
 
     def write(
         self,
@@ -190,11 +190,11 @@ class Lake:
             is_shared: whether other tasks read it, so that a copy is worth keeping at hand.
             **made: its provenance.
         """
-        key = part_key(schema.name, part_id)
-        self.put(key, encode_part(key, table, made), is_shared=is_shared)
+        key = artifact_key(schema.name, part_id)
+        self.put(key, encode_artifact(key, table, made), is_shared=is_shared)
 
     def put(self, key: str, content: bytes, *, is_shared: bool = False) -> None:
-        """Store what `encode_part` made; see `write`."""
+        """Store what `encode_artifact` made; see `write`."""
         self.objects.put(key, content)
         if is_shared:
             self._keep(key, content)
@@ -211,10 +211,10 @@ class Lake:
             FileNotFoundError: if it is not there.
             CorruptPart: if it is not as it was written.
         """
-        key = part_key(schema.name, part_id)
+        key = artifact_key(schema.name, part_id)
         return self._read(key, lambda content, where: _own(key, decode(content, schema, where)))
 
-    def read_parts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
+    def read_artifacts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
         """Several parts, in order, read several at a time; errors as `read`."""
         return list(map_concurrent(lambda part_id: self.read(schema, part_id), part_ids))
 

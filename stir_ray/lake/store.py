@@ -11,7 +11,7 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StorageUnavailable
-from stir_ray.lake.atomic_write import TempFile, drafts, is_draft, write_whole
+from stir_ray.lake.atomic_write import TempFile, drafts, is_draft, write_atomic
 from stir_ray.lake.filesystem import connect, fetch, fetch_head, look, store
 from stir_ray.lake.keys import check_key, is_costly
 from stir_ray.lake.outbox import Outbox
@@ -120,7 +120,7 @@ class ObjectStore:
         with contextlib.suppress(FileNotFoundError):
             self._ask(f"remove {key}", lambda files: files.rm_file(self._path(key)))
 
-    def sizes(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str) -> dict[str, int]:
         """Bytes by key of all objects below `folder`, in one listing; drafts are left out."""
         found = self._files_below(folder)
         return {key: info["size"] for key, info in found.items() if not is_draft(key)}
@@ -195,7 +195,7 @@ class ObjectStore:
         folder = key.rsplit("/", 1)[0]
         self.put(key, content)
         try:
-            is_right = key in self.sizes(folder) and self.get(key) == content
+            is_right = key in self.list(folder) and self.get(key) == content
         except FileNotFoundError:
             is_right = False
         self.delete(key)
@@ -225,7 +225,7 @@ class ObjectStore:
     def _store(self, key: str, content: bytes, rescue: Callable[[], str]) -> None:
         def request(files: Any) -> None:
             if self._local:
-                write_whole(Path(self._path(key)), content)
+                write_atomic(Path(self._path(key)), content)
             else:
                 store(files, self._path(key), content)
 

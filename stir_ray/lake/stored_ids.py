@@ -1,7 +1,7 @@
 """Ids of the artifacts in a lake, by table."""
 
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import PART_TABLES
+from stir_ray.lake.schemas import ARTIFACT_TABLES
 
 
 class StoredIds(dict[str, frozenset[str]]):
@@ -11,7 +11,7 @@ class StoredIds(dict[str, frozenset[str]]):
         """Nothing is listed yet."""
         super().__init__()
         self._lake = lake
-        self._schemas = {schema.name: schema for schema in PART_TABLES}
+        self._schemas = {schema.name: schema for schema in ARTIFACT_TABLES}
 
     def __missing__(self, table: str) -> frozenset[str]:
         """List the table."""

@@ -165,7 +165,7 @@ def _remove_older(stems: Container[str], of: ReducedJob, *, still: str) -> None:
         still: how inputs of others begin that are right; empty if none is.
     """
     objects = of.lake.objects
-    for key in objects.sizes(figure_folder(of.job.name)):
+    for key in objects.list(figure_folder(of.job.name)):
         stem = PurePath(key).stem
         if stem in stems or not _OF_ONE_JOB.fullmatch(stem):
             continue
@@ -183,7 +183,7 @@ def draw(figures: Iterable[Drawable], folder: str, lake: Lake) -> None:
         folder: name of a job, or of a file of jobs.
         lake: to store them in.
     """
-    drawn = lake.objects.sizes(figure_folder(folder))
+    drawn = lake.objects.list(figure_folder(folder))
 
     def is_drawn(one: Drawable) -> bool:
         keys = [figure_key(folder, f"{one.stem}.{kind}") for kind in _FORMATS]

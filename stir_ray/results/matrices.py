@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stir_ray.job import Job
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import MATRICES
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import is_moving
@@ -46,7 +46,7 @@ def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
     """
     frame = results.to_pandas()
     tables = [
-        build(
+        make_table(
             MATRICES,
             {
                 "model": model,

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
-from stir_ray.lake.parquet import Lake, joined
+from stir_ray.lake.parquet import Lake, concat_tables
 from stir_ray.lake.schemas import (
     ANSWERS,
     HALF_SAMPLE_SCORES,
@@ -116,7 +116,7 @@ class SideTables:
         )
         for result, placed, schema, row in every:
             read = _read(placed, schema, lake)
-            yield result, joined(result, ({**one.place, **row(part)} for one, part in read))
+            yield result, concat_tables(result, ({**one.place, **row(part)} for one, part in read))
 
 
 def _of_inversions(study: Study) -> Iterator[Placed]:
@@ -189,5 +189,5 @@ def _read(
 ) -> Iterator[tuple[Placed, pa.Table]]:
     # Places of equal models share a part: each is read once.
     ids = sorted({one.part_id for one in placed})
-    parts = dict(zip(ids, lake.read_parts(schema, ids), strict=True))
+    parts = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
     return ((one, parts[one.part_id]) for one in placed)

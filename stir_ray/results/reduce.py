@@ -10,7 +10,7 @@ from stir_ray.errors import CorruptPart, MissingPart
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import result_key
-from stir_ray.lake.parquet import Lake, build, encode, joined, provenance
+from stir_ray.lake.parquet import Lake, concat_tables, encode, make_table, provenance
 from stir_ray.lake.schemas import (
     ACCURACIES,
     COMPARISONS,
@@ -116,7 +116,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         _write(lake, job, RESULTS, results, inputs)
         _write(lake, job, MATRICES, metrics, inputs)
         _write(lake, job, HISTORY, _history(histories), inputs)
-        parts = lake.read_parts(SUBSPACES, [part_id for _, _, part_id in subspaces])
+        parts = lake.read_artifacts(SUBSPACES, [part_id for _, _, part_id in subspaces])
         compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
         related = {FINETUNED} if is_finetuned(job) else set()
         _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared, related), inputs)
@@ -177,8 +177,10 @@ def _write(lake: Lake, job: Job, schema: TableSchema, table: pa.Table, inputs: s
 def _results(present: list[Cell], lake: Lake) -> pa.Table:
     comparison_ids = sorted({cell.comparison.part.id for cell in present})
     inversion_ids = sorted({cell.comparison.inversion.id for cell in present})
-    compared = dict(zip(comparison_ids, lake.read_parts(COMPARISONS, comparison_ids), strict=True))
-    inverted = zip(inversion_ids, lake.read_parts(INVERSIONS, inversion_ids), strict=True)
+    compared = dict(
+        zip(comparison_ids, lake.read_artifacts(COMPARISONS, comparison_ids), strict=True)
+    )
+    inverted = zip(inversion_ids, lake.read_artifacts(INVERSIONS, inversion_ids), strict=True)
     quantiles = {part_id: inversion_columns(table) for part_id, table in inverted}
     tables = [
         rows_of(cell, compared[cell.comparison.part.id], quantiles[cell.comparison.inversion.id])
@@ -216,7 +218,7 @@ def rows_of(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]
     """The rows of the results that a comparison is, in the place of a cell."""
     shared = {name: compared[name].to_pylist() for name in compared.column_names if name in _NAMES}
     place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
-    return build(RESULTS, {**shared, **place, **residuals})
+    return make_table(RESULTS, {**shared, **place, **residuals})
 
 
 _NAMES = {column.name for column in RESULTS.columns}
@@ -238,7 +240,7 @@ def _history_of(task: Train, study: Study, lake: Lake) -> pa.Table:
 
 
 def _history(histories: Mapping[Role, pa.Table]) -> pa.Table:
-    return joined(
+    return concat_tables(
         HISTORY,
         (
             {"model": name, **table.drop(["location"]).to_pydict()}
@@ -254,7 +256,7 @@ def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[Evaluate]:
 
 def _robustness(tested: Sequence[Evaluate], lake: Lake) -> pa.Table:
     ids = [one.outputs[0].id for one in tested]
-    parts = zip(tested, lake.read_parts(ACCURACIES, ids), strict=True)
+    parts = zip(tested, lake.read_artifacts(ACCURACIES, ids), strict=True)
     tables = [accuracies_of(task, part) for task, part in parts]
     return pa.concat_tables(tables) if tables else ROBUSTNESS.arrow().empty_table()
 
@@ -262,13 +264,13 @@ def _robustness(tested: Sequence[Evaluate], lake: Lake) -> pa.Table:
 def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
     """The rows of the result that a test of a model is."""
     found = part.drop(["checkpoint", "weights"]).to_pydict()
-    return build(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})
+    return make_table(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})
 
 
 def _similarities(
     compared: Iterable[tuple[Role, int, pa.Table]], related: Container[str]
 ) -> pa.Table:
-    return joined(
+    return concat_tables(
         SUBSPACE_SIMILARITY,
         (
             {

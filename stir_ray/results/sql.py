@@ -91,7 +91,7 @@ def tables_at(place: str) -> JobTables:
     """
     lake = open_lake(place)
     name = lake.objects.url.rpartition("/")[2]
-    jobs = {parsed[0] for key in lake.objects.sizes(JOBS) if (parsed := parse_result_key(key))}
+    jobs = {parsed[0] for key in lake.objects.list(JOBS) if (parsed := parse_result_key(key))}
     if jobs:
         folders = [lake.objects.location(result_folder(job)) for job in sorted(jobs)]
         more = f" and {len(jobs) - 5} more" if len(jobs) > 5 else ""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from stir_ray.errors import MissingPart
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.plan.measurement import Compare, Comparison
 from stir_ray.plan.parts import Part
@@ -98,7 +98,7 @@ def _store_scores(comparison: Comparison, inverted: InvertedViews, bench: Worker
             | baseline
             for real, fooled, earlier, baseline in zip(of_target, now, before, chance, strict=True)
         ]
-    table = build(
+    table = make_table(
         COMPARISONS,
         {
             "reference": comparison.reference.weights,

@@ -16,9 +16,9 @@ from torch import Tensor
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet
 from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
 from stir_ray.execution.executor import Measures
-from stir_ray.lake.keys import part_key
-from stir_ray.lake.parquet import Lake, encode_part, images_of, open_lake
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, PART_TABLES
+from stir_ray.lake.keys import artifact_key
+from stir_ray.lake.parquet import Lake, encode_artifact, images_of, open_lake
+from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE_SETS, IMAGES
 from stir_ray.models.memory import FEWEST, footprint
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.initialization import initialization_of
@@ -34,7 +34,7 @@ from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
 from stir_ray.worker.test_images import open_held_out
 
-_SCHEMAS = {schema.name: schema for schema in PART_TABLES}
+_SCHEMAS = {schema.name: schema for schema in ARTIFACT_TABLES}
 _KEPT = 2
 """Of each kind of thing: two models look at images in a task, and take turns."""
 _NOTED = 64
@@ -147,9 +147,9 @@ class WorkerContext:
             device=self.device_name,
             seconds=time.monotonic() - self._began,
         )
-        key = part_key(part.table, part.id)
+        key = artifact_key(part.table, part.id)
         with self.meter.spending(Phase.ENCODE):
-            content = encode_part(key, table, made | more)
+            content = encode_artifact(key, table, made | more)
         self.store(key, lambda lake: lake.put(key, content, is_shared=is_shared))
 
     def store(self, key: str, put: Callable[[Lake], None]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stir_ray.identity import derive_seed
 from stir_ray.lake.keys import checkpoint_key
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TEST_SETS
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.checkpoints import LAKE, RANDOM
@@ -33,7 +33,7 @@ def gather_images(task: CollectImages, bench: WorkerContext) -> None:
     if task.selection.seed is None:
         _warn_of_few_classes(chosen.labels, collection.labels)
     channels, height, width = chosen.images.shape[1:]
-    table = build(
+    table = make_table(
         IMAGE_SETS,
         {
             "image_id": list(chosen.ids),
@@ -67,7 +67,7 @@ def choose_images(task: SelectTestImages, bench: WorkerContext) -> None:
     """
     held_out = bench.held_out(task.test)
     columns = {"image_id": list(held_out.ids), "label": held_out.raw.labels.tolist()}
-    bench.write(task.outputs[0], build(TEST_SETS, columns), classes=held_out.classes)
+    bench.write(task.outputs[0], make_table(TEST_SETS, columns), classes=held_out.classes)
 
 
 def inspect_model(task: InspectModel, bench: WorkerContext) -> None:
@@ -85,7 +85,7 @@ def inspect_model(task: InspectModel, bench: WorkerContext) -> None:
         content = checkpoints.content_digest(state, task.architecture)
         classes = checkpoints.classes(state, task.architecture)
     channels, height, width = card.input_shape
-    table = build(
+    table = make_table(
         MODELS,
         {
             "weights": digest,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.numerics.settings import Precision
 from stir_ray.plan.measurement import Invert
@@ -139,7 +139,7 @@ def _store_images(
             continue
         kept = images[: task.keep].cpu().numpy()
         image_ids = bench.image_set(task.question).ids[: len(kept)]
-        table = build(
+        table = make_table(
             IMAGES,
             {
                 "reference": task.reference.weights,
@@ -155,7 +155,7 @@ def _store_images(
 def _store_record(
     task: Invert, bench: WorkerContext, inverted: Inverted, precision: Precision
 ) -> None:
-    table = build(
+    table = make_table(
         INVERSIONS,
         {
             "reference": task.reference.weights,

@@ -17,7 +17,7 @@ from stir_ray.datasets.torchvision_datasets import OfTorchvision
 from stir_ray.errors import DataError, LakeError
 from stir_ray.job import Data, ImageFolder, InLake
 from stir_ray.lake.keys import dataset_folder, index_key, shard_key
-from stir_ray.lake.parquet import Lake, build, encode, provenance
+from stir_ray.lake.parquet import Lake, encode, make_table, provenance
 from stir_ray.lake.schemas import INDEX, SHARD
 from stir_ray.worker.dataset_index import (
     SplitIndex,
@@ -135,7 +135,7 @@ def import_dataset(
     before = _recorded(name, lake)
     if before and provenance(before).get("source") != data.source:
         raise _is_another(name, lake)
-    stored = frozenset(lake.objects.sizes(dataset_folder(name)))
+    stored = frozenset(lake.objects.list(dataset_folder(name)))
     rows: dict[str, list] = {column.name: [] for column in INDEX.columns}
     put, found, classes = 0, 0, []
     for split in get_args(Split):
@@ -154,7 +154,7 @@ def import_dataset(
             rows["label"] += pictures.labels[list(shard.places)].tolist()
             rows["shard"] += [number] * len(ids)
             rows["digest"] += [shard.digest] * len(ids)
-    index = build(INDEX, rows)
+    index = make_table(INDEX, rows)
     if before is None:
         made = _made_of(data, index_key(name)) | {"classes": classes}
         lake.objects.put(index_key(name), encode(index, made))
@@ -185,7 +185,9 @@ def _shards_of(pictures: EncodedImages, shard_bytes: int) -> Iterator[_Shard]:
 
 def _shard(ids: Sequence[int], files: list[bytes], places: range) -> _Shard:
     return _Shard(
-        places, digest_of_shard(ids, files), build(SHARD, {"image_id": list(ids), "image": files})
+        places,
+        digest_of_shard(ids, files),
+        make_table(SHARD, {"image_id": list(ids), "image": files}),
     )
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from stir_ray.datasets.sources import Split
 from stir_ray.identity import derive_seed
 from stir_ray.lake.keys import checkpoint_key
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.models import architectures, checkpoints, training
 from stir_ray.models.decoder import with_new_decoder
@@ -42,7 +42,7 @@ def train_model(task: Train, bench: WorkerContext) -> None:
         # some devices they are not bitwise these.
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         columns["test_accuracy"] = [_number(value) for value in columns["test_accuracy"]]
-        bench.write(task.outputs[0], build(TRAININGS, columns))
+        bench.write(task.outputs[0], make_table(TRAININGS, columns))
     states.remove()
 
 

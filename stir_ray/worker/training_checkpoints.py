@@ -34,7 +34,7 @@ class ResumeStates:
 
     def newest(self, module: nn.Module) -> Resumed | None:
         """The newest one that is whole, belongs to `module` and has all its checkpoints, if any."""
-        there = self._bench.lake.objects.sizes(training_folder(self._task.id))
+        there = self._bench.lake.objects.list(training_folder(self._task.id))
         by_epoch = [(parsed[0], key) for key in there if (parsed := parse_resume_key(key))]
         self._keys = [key for _, key in sorted(by_epoch)]
         for key in reversed(self._keys):

@@ -1,6 +1,6 @@
 """How long `stir-ray status` takes on a lake of many parts, on a local disk and on S3.
 
-`python -m tests.benchmarks.status [PARTS]`
+`python -m tests.benchmarks.status [ARTIFACTS]`
 """
 
 import json
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from stir_ray.catalog.snapshots import lake_of, look
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.worker.study_reader import read_study
 from tests.small_job import small_job
 from tests.stores import servers
@@ -58,7 +58,7 @@ def _pretend(job: Job, lake: Path) -> int:
     """Put an object without content in the place of every part; their number."""
     study = read_study(look(job), lake_of(job))
     keys = {
-        part_key(part.table, part.id)
+        artifact_key(part.table, part.id)
         for task in (*study.inversions(), *study.comparisons())
         for part in task.outputs
     }

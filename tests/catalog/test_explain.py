@@ -14,7 +14,7 @@ from stir_ray.catalog.explain import explain
 from stir_ray.catalog.forecast import known_to_lake
 from stir_ray.catalog.snapshots import look
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import RESULTS
 from tests.broken import job_file, stir_ray, study_of, watched
@@ -182,7 +182,7 @@ def test_a_number_from_a_damaged_part_is_not_told(path: Path) -> None:
     before = explained(path, CELL)["numbers"]
     study, lake = study_of(small_job(path.parent / "lake"))
     inversion = study.question.inversion(study.pretrained, 2, 1)
-    lake.objects.put(part_key("inversions", inversion.id), b"something else")
+    lake.objects.put(artifact_key("inversions", inversion.id), b"something else")
     found = explained(path, CELL)
     assert found["numbers"] is None
     assert [part["state"] for part in found["parts"]] == ["right", "damaged", "right", "right"]

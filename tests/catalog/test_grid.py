@@ -82,7 +82,7 @@ def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
         assert {path.stem for path in folder.glob("*.parquet")} == {
             one.name for one in RESULT_TABLES
         }
-        assert len(list((folder / "asked").iterdir())) == 1
+        assert len(list((folder / "specs").iterdir())) == 1
         means.add(float(open_results(str(folder))["stir"].sel(epoch=EPOCHS).mean()))
     assert len(means) == len(NAMES)
 

@@ -15,7 +15,7 @@ from stir_ray.catalog.forecast import known_to_lake, tasks_by_stage
 from stir_ray.catalog.gc import Unused, remove, unused
 from stir_ray.catalog.snapshots import look
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key, resume_key, training_of
+from stir_ray.lake.keys import artifact_key, resume_key, training_of
 from stir_ray.lake.parquet import open_lake
 from tests.broken import job_file, lose, stir_ray, watched
 from tests.small_job import small_job
@@ -43,7 +43,7 @@ def contents(lake: Path) -> dict[str, int]:
     """Size of every file but results."""
     return {
         str(file.relative_to(lake)): file.stat().st_size
-        for top in ("parts", "checkpoints")
+        for top in ("artifacts", "checkpoints")
         for file in (lake / top).rglob("*")
         if file.is_file()
     }
@@ -59,7 +59,7 @@ def planned_by(job: Job) -> set[str]:
     known = known_to_lake(look(job), open_lake(job.lake))
     assert known
     tasks = [task for _, of_stage in tasks_by_stage(known) for task in of_stage]
-    return {part_key(part.table, part.id) for task in tasks for part in task.outputs}
+    return {artifact_key(part.table, part.id) for task in tasks for part in task.outputs}
 
 
 def test_a_finished_lake_has_nothing_to_spare(path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_a_given_up_job_alone_used_goes_and_the_other_starts_no_task(path: 
         small_job(lake, name="other", seeds=[0], from_scratch=None),
     )
     found = unused(open_lake(str(lake))).unused
-    parts = {key for key in before if key.startswith("parts/")}
+    parts = {key for key in before if key.startswith("artifacts/")}
     assert {one.key for one in found if one.table != "checkpoints"} == parts - needed
     # Of the training from scratch, before and after its one epoch.
     assert sum(one.table == "checkpoints" for one in found) == 2
@@ -104,13 +104,13 @@ def test_all_that_was_asked_under_one_name_is_needed(path: Path) -> None:
     stir_ray("run", path, *SUBSET, "--serial")
     assert listed(path) == set()
     (whole, _) = sorted(
-        (path.parent / "lake/jobs/small/asked").glob("*.json"),
+        (path.parent / "lake/jobs/small/specs").glob("*.json"),
         key=lambda file: len(json.loads(file.read_text())["job"]["seeds"]),
         reverse=True,
     )
     whole.unlink()
     job = small_job(path.parent / "lake", seeds=[0], from_scratch=None)
-    parts = {key for key in contents(path.parent / "lake") if key.startswith("parts/")}
+    parts = {key for key in contents(path.parent / "lake") if key.startswith("artifacts/")}
     assert listed(path) & parts == parts - planned_by(job)
 
 
@@ -161,12 +161,12 @@ def _of_an_older_schema(record: Path) -> None:
 
 
 def _uninspected(record: Path) -> None:
-    for card in (record.parents[3] / "parts/models").glob("*/*"):
+    for card in (record.parents[3] / "artifacts/models").glob("*/*"):
         card.unlink()
 
 
 def _untrained(record: Path) -> None:
-    for part in (record.parents[3] / "parts/trainings").glob("*/*"):
+    for part in (record.parents[3] / "artifacts/trainings").glob("*/*"):
         part.write_bytes(part.read_bytes()[:-7])
 
 
@@ -176,18 +176,18 @@ def _untrained(record: Path) -> None:
 )
 def test_a_job_that_cannot_be_planned_stops_it(path: Path, harm: Callable[[Path], Any]) -> None:
     lake = path.parent / "lake"
-    (record,) = (lake / "jobs/small/asked").iterdir()
+    (record,) = (lake / "jobs/small/specs").iterdir()
     harm(record)
     before = contents(lake)
     code, _, error = stir_ray("gc", path, "--yes")
     assert code == 2
     assert len(error.strip().splitlines()) == 1
-    assert f"jobs/small/asked/{record.name}" in error
+    assert f"jobs/small/specs/{record.name}" in error
     assert contents(lake) == before
 
 
 def test_results_without_a_record_stop_it(path: Path) -> None:
-    for record in (path.parent / "lake/jobs/small/asked").iterdir():
+    for record in (path.parent / "lake/jobs/small/specs").iterdir():
         record.unlink()
     before = contents(path.parent / "lake")
     code, _, error = stir_ray("gc", path, "--yes")
@@ -199,7 +199,7 @@ def test_results_without_a_record_stop_it(path: Path) -> None:
 
 def test_while_a_model_is_not_trained_what_it_may_need_stays(path: Path) -> None:
     lake = path.parent / "lake"
-    trained = sorted((lake / "parts/trainings").glob("*/*"))
+    trained = sorted((lake / "artifacts/trainings").glob("*/*"))
     finetuned = next(
         one for one in trained if len(list((lake / "checkpoints" / one.stem).iterdir())) == 3
     )
@@ -224,7 +224,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     folder = min((lake / "checkpoints").iterdir())
     superseded = folder / f"1-{'0' * 32}.safetensors"
     superseded.write_bytes(b"of a training that was killed")
-    aliens = [lake / "parts/comparisons/notes.txt", lake / "parts/mine/part.parquet"]
+    aliens = [lake / "artifacts/comparisons/notes.txt", lake / "artifacts/mine/part.parquet"]
     aliens += [lake / "notes.txt", lake / "checkpoints/mine.safetensors"]
     for alien in aliens:
         alien.parent.mkdir(exist_ok=True)
@@ -232,7 +232,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     # Of a training that died before it removed it.
     left = lake / resume_key(folder.name, 1, b"optimiser")
     left.write_bytes(b"optimiser")
-    draft = lake / f"parts/images/.draft-{7:032x}"
+    draft = lake / f"artifacts/images/.draft-{7:032x}"
     draft.write_bytes(b"half an ima")
     age(lake)
     # Records of failures that still count are needed.
@@ -253,7 +253,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
 
 def test_an_object_store_tells_how_old_its_objects_are(s3_store: S3Store) -> None:
     lake = open_lake(f"s3://{s3_store.bucket()}/lake")
-    key = part_key("images", "0123456789abcdef" * 2)
+    key = artifact_key("images", "0123456789abcdef" * 2)
     lake.objects.put(key, b"of nobody")
     surplus = unused(lake)
     assert (surplus.unused, surplus.young) == ((), 1)
@@ -261,7 +261,7 @@ def test_an_object_store_tells_how_old_its_objects_are(s3_store: S3Store) -> Non
     (found,) = unused(lake, young_s=-60).unused
     assert found == Unused(key, "images", 9)
     remove(unused(lake, young_s=-60), lake)
-    assert lake.objects.sizes("parts") == {}
+    assert lake.objects.list("artifacts") == {}
 
 
 def test_a_lake_is_named_by_a_job_or_by_itself(path: Path, tmp_path: Path) -> None:

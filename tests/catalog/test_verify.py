@@ -11,15 +11,15 @@ import pytest
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.keys import parse_part_key, part_key
+from stir_ray.lake.keys import artifact_key, parse_artifact_key
 from stir_ray.lake.parquet import Lake, encode, open_lake, provenance
 from stir_ray.lake.schemas import (
+    ARTIFACT_TABLES,
     COMPARISONS,
     IMAGE_SETS,
     IMAGES,
     INVERSIONS,
     MODELS,
-    PART_TABLES,
     RESULTS,
     TRAININGS,
     TableSchema,
@@ -66,7 +66,7 @@ def _empty(path: Path) -> None:
 
 @pytest.mark.parametrize("harm", [_flip, _truncate, _empty])
 @pytest.mark.parametrize(
-    "pattern", ["parts/comparisons/*/*", "parts/images/*/*", "parts/models/*/*"]
+    "pattern", ["artifacts/comparisons/*/*", "artifacts/images/*/*", "artifacts/models/*/*"]
 )
 def test_a_damaged_part_is_named(
     finished_copy: Callable[[], Job], harm: Callable[[Path], None], pattern: str
@@ -85,7 +85,7 @@ def test_a_truncated_checkpoint_is_named(finished_copy: Callable[[], Job]) -> No
     assert "its bytes" in found.pop(str(checkpoint.relative_to(lake)))
     # And so is the record of the training, which would keep it from being trained again.
     ((record, problem),) = found.items()
-    assert record.startswith("parts/trainings/")
+    assert record.startswith("artifacts/trainings/")
     assert checkpoint.name in problem
 
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_stored_while_the_lake_is_read_is_not_missed(
     job = finished_copy()
     checkpoint = first(job.lake, "checkpoints/*/1-*.safetensors")
     late = str(checkpoint.relative_to(job.lake))
-    really = ObjectStore.sizes
+    really = ObjectStore.list
     monkeypatch.setattr(
         ObjectStore,
         "sizes",
@@ -121,29 +121,29 @@ def test_a_damaged_checkpoint_is_trained_again(finished_copy: Callable[[], Job])
 
 def test_a_part_under_the_name_of_another_is_named(finished_copy: Callable[[], Job]) -> None:
     lake = finished_copy().lake
-    one, other = sorted(Path(lake).glob("parts/comparisons/*/*"))[:2]
+    one, other = sorted(Path(lake).glob("artifacts/comparisons/*/*"))[:2]
     other.write_bytes(one.read_bytes())
-    assert "another part" in findings(lake)[part_key("comparisons", other.stem)]
+    assert "another part" in findings(lake)[artifact_key("comparisons", other.stem)]
 
 
 def test_a_foreign_file_and_a_part_of_another_table_are_named(
     finished_copy: Callable[[], Job],
 ) -> None:
     lake = finished_copy().lake
-    comparison = first(lake, "parts/comparisons/*/*")
-    moved = Path(lake) / part_key(INVERSIONS.name, comparison.stem)
+    comparison = first(lake, "artifacts/comparisons/*/*")
+    moved = Path(lake) / artifact_key(INVERSIONS.name, comparison.stem)
     moved.parent.mkdir(exist_ok=True)
     comparison.rename(moved)
-    (Path(lake) / "parts" / COMPARISONS.name / "notes.txt").write_text("mine")
+    (Path(lake) / "artifacts" / COMPARISONS.name / "notes.txt").write_text("mine")
     found = findings(lake)
     assert "columns" in found[str(moved.relative_to(lake))]
-    assert "not a part" in found["parts/comparisons/notes.txt"]
+    assert "not a part" in found["artifacts/comparisons/notes.txt"]
     assert len(found) == 2
 
 
 def test_what_was_damaged_and_removed_is_computed_again(finished_copy: Callable[[], Job]) -> None:
     job = finished_copy()
-    part = first(job.lake, "parts/comparisons/*/*")
+    part = first(job.lake, "artifacts/comparisons/*/*")
     before = open_lake(job.lake).read(COMPARISONS, part.stem)
     _flip(part)
     lake = open_lake(job.lake)
@@ -157,7 +157,7 @@ def _rewrite(lake: Lake, schema: TableSchema, part_id: str, table: pa.Table) -> 
     """Store a whole and sealed part with another content; its key."""
     made = provenance(lake.read(schema, part_id))
     lake.write(schema, part_id, table, **{name: made[name] for name in made if name != "part"})
-    return part_key(schema.name, part_id)
+    return artifact_key(schema.name, part_id)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_part_of_the_given_job_must_agree_without_a_record_too(
 ) -> None:
     job = finished_copy()
     lake = open_lake(job.lake)
-    for record in Path(job.lake).glob("jobs/small/asked/*"):
+    for record in Path(job.lake).glob("jobs/small/specs/*"):
         record.unlink()
     part_id = min(lake.stored(COMPARISONS))
     key = _rewrite(lake, COMPARISONS, part_id, _set(lake.read(COMPARISONS, part_id), "seed", 0, 5))
@@ -244,7 +244,7 @@ def test_a_baseline_that_must_be_known_is_missed_in_results_too(
 
 def test_results_and_records_of_jobs_are_read_too(finished_copy: Callable[[], Job]) -> None:
     lake = finished_copy().lake
-    harmed = [first(lake, pattern) for pattern in ("jobs/small/*.parquet", "jobs/small/asked/*")]
+    harmed = [first(lake, pattern) for pattern in ("jobs/small/*.parquet", "jobs/small/specs/*")]
     _flip(harmed[0])
     harmed[1].write_text(harmed[1].read_text().replace('"count": 11', '"count": 12'))
     notes = Path(lake) / "jobs/small/notes.txt"
@@ -261,16 +261,16 @@ def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
     path, lake = job_file(job, tmp_path), open_lake(job.lake)
     before = _contents(lake)
     for pattern, harm in {
-        "parts/comparisons/*/*": _flip,
-        "parts/models/*/*": _truncate,
-        "parts/image_sets/*/*": _flip,
-        "parts/images/*/*": _empty,
+        "artifacts/comparisons/*/*": _flip,
+        "artifacts/models/*/*": _truncate,
+        "artifacts/image_sets/*/*": _flip,
+        "artifacts/images/*/*": _empty,
         "jobs/small/results.parquet": _flip,
-        "jobs/small/asked/*": _truncate,
+        "jobs/small/specs/*": _truncate,
         "checkpoints/*/1-*": _flip,
     }.items():
         harm(first(job.lake, pattern))
-    alien = Path(job.lake) / "parts/comparisons/notes.txt"
+    alien = Path(job.lake) / "artifacts/comparisons/notes.txt"
     alien.write_text("mine")
     code, said, error = stir_ray("verify", path, "--repair")
     # A record stays until its job is run: without it what the job needs would pass for unused.
@@ -289,12 +289,12 @@ def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
 
 def _contents(lake: Lake) -> dict[str, Any]:
     """Every part without its provenance, every record and result."""
-    schemas = {schema.name: schema for schema in PART_TABLES}
-    parts = [named for key in lake.objects.sizes("parts") if (named := parse_part_key(key))]
+    schemas = {schema.name: schema for schema in ARTIFACT_TABLES}
+    parts = [named for key in lake.objects.list("artifacts") if (named := parse_artifact_key(key))]
     read: dict[str, Any] = {
         part_id: lake.read(schemas[table], part_id).to_pydict() for table, part_id in parts
     }
-    for path in Path(lake.objects.url).glob("jobs/small/asked/*"):
+    for path in Path(lake.objects.url).glob("jobs/small/specs/*"):
         read[path.name] = json.loads(path.read_text())["job"]
     return read
 
@@ -304,8 +304,8 @@ def test_a_part_of_another_table_in_a_planned_place_is_damage(
 ) -> None:
     job = finished_copy()
     path = job_file(job, tmp_path)
-    planned = first(job.lake, "parts/comparisons/*/*")
-    planned.write_bytes(first(job.lake, "parts/inversions/*/*").read_bytes())
+    planned = first(job.lake, "artifacts/comparisons/*/*")
+    planned.write_bytes(first(job.lake, "artifacts/inversions/*/*").read_bytes())
     code, said, _ = stir_ray("verify", path)
     assert (code, "1 are damaged, 0 do not belong here" in said) == (3, True)
     assert stir_ray("verify", path, "--repair")[0] == 0

@@ -104,7 +104,7 @@ class Soak:
 
     def _some_object(self) -> tuple[str, bytes | None]:
         lake = self.scene.open()
-        keys = sorted(lake.objects.sizes("parts") | lake.objects.sizes("checkpoints"))
+        keys = sorted(lake.objects.list("artifacts") | lake.objects.list("checkpoints"))
         if not keys:
             return "", None
         key = self.draws.choice(keys)

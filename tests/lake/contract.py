@@ -57,7 +57,7 @@ class ObjectsContract:
         objects.put("key", b"first" * 101)
         objects.put("key", second)
         assert objects.get("key") == second
-        assert objects.sizes("") == {"key": len(second)}
+        assert objects.list("") == {"key": len(second)}
 
     def test_what_was_never_put_is_not_there(self, objects: ObjectStore) -> None:
         objects.put("folder/key", b"x")
@@ -80,9 +80,9 @@ class ObjectsContract:
         objects.put(f"odd/{key}", b"content")
         assert objects.get(f"odd/{key}") == b"content"
         assert objects.exists(f"odd/{key}")
-        assert objects.sizes("odd") == {f"odd/{key}": 7}
+        assert objects.list("odd") == {f"odd/{key}": 7}
         objects.delete(f"odd/{key}")
-        assert objects.sizes("odd") == {}
+        assert objects.list("odd") == {}
 
     def test_an_object_exists_from_put_to_delete(self, objects: ObjectStore) -> None:
         assert not objects.exists("folder/key")
@@ -98,27 +98,27 @@ class ObjectsContract:
         objects.put("folder/key", b"x")
         objects.delete("folder/key")
         objects.delete("folder/key")
-        assert objects.sizes("") == {}
+        assert objects.list("") == {}
 
     def test_a_listing_gives_the_size_of_every_object_below(self, objects: ObjectStore) -> None:
         written = {"a/b/c/deep": 7, "a/b/flat": 5, "a/bc/sibling": 3, "a/b.txt": 2, "z": 11}
         for key, size in written.items():
             objects.put(key, b"." * size)
-        assert objects.sizes("a/b") == {"a/b/c/deep": 7, "a/b/flat": 5}
-        assert objects.sizes("a/b/c") == {"a/b/c/deep": 7}
-        assert objects.sizes("a") == {key: size for key, size in written.items() if key != "z"}
+        assert objects.list("a/b") == {"a/b/c/deep": 7, "a/b/flat": 5}
+        assert objects.list("a/b/c") == {"a/b/c/deep": 7}
+        assert objects.list("a") == {key: size for key, size in written.items() if key != "z"}
 
     def test_a_listing_of_nothing_is_empty(self, objects: ObjectStore) -> None:
-        assert objects.sizes("parts/none") == {}
-        objects.put("parts/some/key", b"x")
-        assert objects.sizes("parts/none") == {}
-        assert objects.sizes("parts/so") == {}
+        assert objects.list("artifacts/none") == {}
+        objects.put("artifacts/some/key", b"x")
+        assert objects.list("artifacts/none") == {}
+        assert objects.list("artifacts/so") == {}
 
     def test_a_listing_shows_what_was_put_since_the_last_one(self, objects: ObjectStore) -> None:
-        objects.put("parts/first", b"x")
-        assert set(objects.sizes("parts")) == {"parts/first"}
-        ObjectStore(objects.url).put("parts/second", b"y")
-        assert set(objects.sizes("parts")) == {"parts/first", "parts/second"}
+        objects.put("artifacts/first", b"x")
+        assert set(objects.list("artifacts")) == {"artifacts/first"}
+        ObjectStore(objects.url).put("artifacts/second", b"y")
+        assert set(objects.list("artifacts")) == {"artifacts/first", "artifacts/second"}
 
     def test_many_objects_come_in_the_order_asked_for(self, objects: ObjectStore) -> None:
         keys = [f"many/{number % 7}/{number}" for number in range(37)]
@@ -153,7 +153,7 @@ class ObjectsContract:
                     assert objects.get("folder/key") in contents
             assert {write.result() for write in writes} == {None}
         assert objects.get("folder/key") in contents
-        assert set(objects.sizes("")) == {"folder/key"}
+        assert set(objects.list("")) == {"folder/key"}
 
     def test_only_url_and_patience_travel_to_a_worker(self, objects: ObjectStore) -> None:
         objects.put("key", b"content")
@@ -170,7 +170,7 @@ class ObjectsContract:
     def test_a_large_object_is_read_as_it_was_written(self, objects: ObjectStore) -> None:
         content = random.Random(7).randbytes(120_000_007)  # noqa: S311 - no secret
         objects.put("large", content)
-        assert objects.sizes("") == {"large": len(content)}
+        assert objects.list("") == {"large": len(content)}
         assert objects.get("large") == content
 
     def test_another_program_finds_an_object_at_its_location(self, objects: ObjectStore) -> None:
@@ -180,11 +180,11 @@ class ObjectsContract:
         assert objects.location("folder/key").startswith(objects.location())
 
     def test_an_object_is_as_old_as_its_last_put(self, objects: ObjectStore) -> None:
-        assert objects.ages("parts") == {}
-        objects.put("parts/a/key", b"x")
+        assert objects.ages("artifacts") == {}
+        objects.put("artifacts/a/key", b"x")
         objects.put("other/key", b"x")
-        (age,) = objects.ages("parts").values()
-        assert set(objects.ages("parts")) == {"parts/a/key"}
+        (age,) = objects.ages("artifacts").values()
+        assert set(objects.ages("artifacts")) == {"artifacts/a/key"}
         # Stores note whole seconds, and their clocks may be ahead.
         assert -5 < age < 60
 
@@ -193,5 +193,5 @@ class ObjectsContract:
     ) -> None:
         objects.put("key", b"x")
         objects.check()
-        assert objects.sizes("") == {"key": 1}
+        assert objects.list("") == {"key": 1}
         assert not objects.drafts()

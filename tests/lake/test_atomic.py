@@ -60,13 +60,13 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path
     objects.put("folder/key", OLD)
     code = (
         "import os, signal, sys\n"
-        "from stir_ray.lake.store import Objects\n"
+        "from stir_ray.lake.store import ObjectStore\n"
         "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "Objects(sys.argv[1]).put('folder/key', b'half' * 997)\n"
+        "ObjectStore(sys.argv[1]).put('folder/key', b'half' * 997)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert objects.sizes("") == {"folder/key": len(OLD)}
+    assert objects.list("") == {"folder/key": len(OLD)}
     assert objects.get("folder/key") == OLD
     (draft,) = objects.drafts()
     assert draft.size == len(b"half" * 997)
@@ -80,9 +80,9 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path
 
 WRITER = """
 import sys
-from stir_ray.lake.store import Objects
+from stir_ray.lake.store import ObjectStore
 
-objects = Objects(sys.argv[1])
+objects = ObjectStore(sys.argv[1])
 first = int(sys.argv[2])
 for number in range(first, 10**9):
     objects.put("folder/key", bytes([number % 251]) * (50_021 + number % 251))
@@ -113,4 +113,4 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_object(tmp_path: Path) -> 
             writer.kill()
         content = objects.get("folder/key")
         assert is_whole(content)
-        assert objects.sizes("folder") == {"folder/key": len(content)}
+        assert objects.list("folder") == {"folder/key": len(content)}

@@ -10,25 +10,25 @@ import pyarrow.parquet as pq
 import pytest
 
 from stir_ray.errors import CorruptPart, SchemaMismatch
-from stir_ray.lake.keys import checkpoint_key, part_key
-from stir_ray.lake.parquet import Lake, build, decode, encode, open_lake, provenance
+from stir_ray.lake.keys import artifact_key, checkpoint_key
+from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
 from tests.lake.values import example, read_back, same
 
 MADE = {"job": "digits", "node": "node-7"}
-WHERE = "s3://bucket/parts/x.parquet"
+WHERE = "s3://bucket/artifacts/x.parquet"
 
 
 def part(schema: TableSchema) -> bytes:
     """The bytes of a small part."""
-    return encode(build(schema, example(schema)), MADE)
+    return encode(make_table(schema, example(schema)), MADE)
 
 
 @pytest.fixture
 def lake_with_a_broken_part(tmp_path: Path) -> Lake:
     """A lake in which one part was cut short."""
     lake = open_lake(str(tmp_path))
-    lake.objects.put(part_key("inversions", "0" * 32), part(INVERSIONS)[:-97])
+    lake.objects.put(artifact_key("inversions", "0" * 32), part(INVERSIONS)[:-97])
     return lake
 
 
@@ -72,13 +72,15 @@ def test_a_part_of_another_table_or_of_another_version_of_it_is_told_from_a_brok
 def test_a_part_under_the_id_of_another_is_noticed(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
     right, wrong = "3" * 32, "5" * 32
-    lake.write(INVERSIONS, right, build(INVERSIONS, example(INVERSIONS)))
-    lake.objects.put(part_key("inversions", wrong), lake.objects.get(part_key("inversions", right)))
+    lake.write(INVERSIONS, right, make_table(INVERSIONS, example(INVERSIONS)))
+    lake.objects.put(
+        artifact_key("inversions", wrong), lake.objects.get(artifact_key("inversions", right))
+    )
     assert lake.read(INVERSIONS, right).num_rows == 3
     with pytest.raises(CorruptPart, match=wrong):
         lake.read(INVERSIONS, wrong)
     with pytest.raises(CorruptPart, match=wrong):
-        lake.read_parts(INVERSIONS, [right, wrong])
+        lake.read_artifacts(INVERSIONS, [right, wrong])
 
 
 def rewritten(table: pa.Table) -> bytes:
@@ -106,7 +108,7 @@ def test_rows_that_are_missing_or_stand_elsewhere_are_noticed() -> None:
 
 
 def test_a_table_that_was_never_a_part_is_none() -> None:
-    foreign = build(INVERSIONS, example(INVERSIONS))
+    foreign = make_table(INVERSIONS, example(INVERSIONS))
     with pytest.raises(CorruptPart, match=WHERE):
         decode(rewritten(foreign), INVERSIONS, WHERE)
 
@@ -116,7 +118,7 @@ def test_a_corrupt_part_is_told_with_its_place(lake_with_a_broken_part: Lake) ->
     with pytest.raises(CorruptPart, match=lake.objects.url):
         lake.read(INVERSIONS, "0" * 32)
     with pytest.raises(CorruptPart, match=f"inversions/0/{'0' * 32}"):
-        lake.read_parts(INVERSIONS, ["0" * 32])
+        lake.read_artifacts(INVERSIONS, ["0" * 32])
 
 
 def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
         lake.objects.put(key, damaged)
         with pytest.raises(CorruptPart, match=key):
             lake.read_checkpoint(key)
-    for other in (part_key("images", "3" * 32), f"checkpoints/{'3' * 32}/7.safetensors"):
+    for other in (artifact_key("images", "3" * 32), f"checkpoints/{'3' * 32}/7.safetensors"):
         with pytest.raises(ValueError, match=other):
             lake.read_checkpoint(other)
 
@@ -139,10 +141,10 @@ def test_a_part_of_another_schema_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = open_lake(str(tmp_path))
-    lake.write(INVERSIONS, "3" * 32, build(INVERSIONS, example(INVERSIONS)))
+    lake.write(INVERSIONS, "3" * 32, make_table(INVERSIONS, example(INVERSIONS)))
     read: list[str] = []
     get = lake.objects.get
     monkeypatch.setattr(lake.objects, "get", lambda key: read.append(key) or get(key))
     with pytest.raises(SchemaMismatch):
-        lake.read_object(COMPARISONS, part_key("inversions", "3" * 32))
+        lake.read_object(COMPARISONS, artifact_key("inversions", "3" * 32))
     assert len(read) == 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stir_ray.identity import bytes_digest, content_id
 from stir_ray.lake.keys import (
-    asked_key,
+    artifact_key,
     check_key,
     checkpoint_key,
     dataset_folder,
@@ -18,26 +18,26 @@ from stir_ray.lake.keys import (
     index_key,
     is_costly,
     page_key,
-    parse_asked_key,
+    parse_artifact_key,
     parse_checkpoint_key,
     parse_figure_key,
     parse_index_key,
     parse_page_key,
-    parse_part_key,
     parse_result_key,
     parse_resume_key,
     parse_run_key,
     parse_shard_key,
-    part_key,
+    parse_spec_key,
     result_key,
     resume_key,
     run_key,
     shard_key,
+    spec_key,
     table_folders,
     training_folder,
     training_of,
 )
-from stir_ray.lake.schemas import PART_TABLES
+from stir_ray.lake.schemas import ARTIFACT_TABLES
 
 TABLES = st.from_regex(r"[a-z_]+", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._=-]*", fullmatch=True)
@@ -46,8 +46,8 @@ IDS = st.integers(0, 2**128 - 1).map(lambda number: f"{number:032x}")
 
 @given(table=TABLES, part_id=IDS)
 def test_parsing_a_key_is_the_inverse_of_building_it(table: str, part_id: str) -> None:
-    key = part_key(table, part_id)
-    assert parse_part_key(key) == (table, part_id)
+    key = artifact_key(table, part_id)
+    assert parse_artifact_key(key) == (table, part_id)
     assert key.rsplit("/", 1)[0] in table_folders(table)
 
 
@@ -55,17 +55,17 @@ def test_parsing_a_key_is_the_inverse_of_building_it(table: str, part_id: str) -
 def test_what_parses_is_what_builds_the_key(
     table: str, part_id: str, place: int, text: str
 ) -> None:
-    key = part_key(table, part_id)
+    key = artifact_key(table, part_id)
     altered = key[:place] + text + key[place + 1 :]
-    parsed = parse_part_key(altered)
-    assert parsed is None or part_key(*parsed) == altered
+    parsed = parse_artifact_key(altered)
+    assert parsed is None or artifact_key(*parsed) == altered
 
 
-@pytest.mark.parametrize("schema", PART_TABLES, ids=lambda schema: schema.name)
+@pytest.mark.parametrize("schema", ARTIFACT_TABLES, ids=lambda schema: schema.name)
 def test_the_parts_of_every_table_have_keys(schema: object) -> None:
     name = getattr(schema, "name", "")
     part_id = content_id(name, recipe=1, seed=7)
-    assert parse_part_key(part_key(name, part_id)) == (name, part_id)
+    assert parse_artifact_key(artifact_key(name, part_id)) == (name, part_id)
 
 
 @given(
@@ -77,7 +77,7 @@ def test_parsing_the_key_of_a_shard_is_the_inverse_of_building_it(
     key = shard_key(name, split, number, digest)
     assert parse_shard_key(key) == (name, split, number, digest)
     assert key.startswith(dataset_folder(name))
-    assert parse_index_key(key) is parse_part_key(key) is None
+    assert parse_index_key(key) is parse_artifact_key(key) is None
     assert parse_index_key(index_key(name)) == name
     assert parse_shard_key(index_key(name)) is None
 
@@ -93,23 +93,23 @@ ID = "0123456789abcdef" * 2
         result_key("digits", "results"),
         figure_key("digits", "learning.png"),
         f"/parts/images/{ID[0]}/{ID}.parquet",
-        f"lake/parts/images/{ID[0]}/{ID}.parquet",
-        f"parts/{ID}.parquet",
-        f"parts/images/{ID}.parquet",
-        f"parts/images/{ID[0]}/{ID}.parquet\n",
-        f"parts/images/{ID[0]}/{ID}.parquet.crc",
-        f"parts/images/{ID[0]}/.draft-{ID}",
-        f"parts/images/{ID[0]}/{ID}.PARQUET",
-        f"parts/images/{ID[0]}/{ID.upper()}.parquet",
-        f"parts/images/{ID[1]}/{ID[1:]}.parquet",
-        f"parts/images/{ID[0]}/{ID}0.parquet",
-        f"parts/images/{ID[0]}/{ID}",
-        f"parts/Images/{ID[0]}/{ID}.parquet",
-        f"parts/images/1/{ID}.parquet",
+        f"lake/artifacts/images/{ID[0]}/{ID}.parquet",
+        f"artifacts/{ID}.parquet",
+        f"artifacts/images/{ID}.parquet",
+        f"artifacts/images/{ID[0]}/{ID}.parquet\n",
+        f"artifacts/images/{ID[0]}/{ID}.parquet.crc",
+        f"artifacts/images/{ID[0]}/.draft-{ID}",
+        f"artifacts/images/{ID[0]}/{ID}.PARQUET",
+        f"artifacts/images/{ID[0]}/{ID.upper()}.parquet",
+        f"artifacts/images/{ID[1]}/{ID[1:]}.parquet",
+        f"artifacts/images/{ID[0]}/{ID}0.parquet",
+        f"artifacts/images/{ID[0]}/{ID}",
+        f"artifacts/Images/{ID[0]}/{ID}.parquet",
+        f"artifacts/images/1/{ID}.parquet",
     ],
 )
 def test_other_keys_are_no_parts(key: str) -> None:
-    assert parse_part_key(key) is None
+    assert parse_artifact_key(key) is None
 
 
 @given(training=IDS, epoch=st.integers(0, 10**6), content=st.binary(max_size=7))
@@ -121,7 +121,7 @@ def test_the_key_of_a_checkpoint_promises_its_bytes(
     assert parse_checkpoint_key(key) == bytes_digest([content])
     assert training_of(key) == training
     assert checkpoint_key(training, epoch, content + b"!") != key
-    assert parse_part_key(key) is parse_resume_key(key) is None
+    assert parse_artifact_key(key) is parse_resume_key(key) is None
     assert key.startswith(f"{training_folder(training)}/")
 
 
@@ -134,7 +134,7 @@ def test_the_key_of_a_resume_state_promises_its_bytes_and_tells_its_epoch(
     assert training_of(key) == training
     assert key.startswith(f"{training_folder(training)}/")
     assert resume_key(training, epoch, content + b"!") != key
-    assert parse_part_key(key) is parse_checkpoint_key(key) is None
+    assert parse_artifact_key(key) is parse_checkpoint_key(key) is None
     assert is_costly(key)
 
 
@@ -142,7 +142,7 @@ def test_the_key_of_a_resume_state_promises_its_bytes_and_tells_its_epoch(
     "key",
     [
         "",
-        part_key("trainings", ID),
+        artifact_key("trainings", ID),
         f"checkpoints/{ID}/7-{ID}.resume",
         f"checkpoints/{ID}/7-{ID}.resume.safetensors\n",
         f"checkpoints/{ID}/seven-{ID}.resume.safetensors",
@@ -173,18 +173,18 @@ def test_what_lies_in_the_folder_of_a_job_is_told_apart(
 ) -> None:
     keys = [
         result_key(job, table),
-        asked_key(job, asked),
+        spec_key(job, asked),
         figure_key(job, file),
         page_key(job),
         run_key(job, began, number),
     ]
     expected = [(job, table), (job, asked), (job, file), job, (job, began, number)]
-    parsers = [parse_result_key, parse_asked_key, parse_figure_key, parse_page_key, parse_run_key]
+    parsers = [parse_result_key, parse_spec_key, parse_figure_key, parse_page_key, parse_run_key]
     for parse, own, said in zip(parsers, keys, expected, strict=True):
         assert parse(own) == said
         assert [parse(key) for key in keys if key != own] == [None] * 4
         assert parse(f"{own}\n") is parse(f"lake/{own}") is None
-        assert parse_part_key(own) is parse_checkpoint_key(own) is None
+        assert parse_artifact_key(own) is parse_checkpoint_key(own) is None
 
 
 @pytest.mark.parametrize("name", ["20261340T000000Z-00000000", "20261123T051500Z-xyz", "a-b"])
@@ -193,7 +193,7 @@ def test_other_keys_are_no_runs(name: str) -> None:
 
 
 def test_parts_and_checkpoints_alone_are_costly() -> None:
-    assert is_costly(part_key("images", ID))
+    assert is_costly(artifact_key("images", ID))
     assert is_costly(checkpoint_key(ID, 7, b"weights"))
     for key in (result_key("parts", "results"), figure_key("checkpoints", "x.png"), check_key()):
         assert not is_costly(key)
@@ -203,9 +203,9 @@ def test_parts_and_checkpoints_alone_are_costly() -> None:
 def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
     one, other = ids
     keys = [
-        part_key("images", one),
-        part_key("images", other),
-        part_key("inversions", one),
+        artifact_key("images", one),
+        artifact_key("images", other),
+        artifact_key("inversions", one),
         checkpoint_key(one, epoch, b"weights"),
         checkpoint_key(one, epoch, b"others"),
         checkpoint_key(one, epoch + 1, b"weights"),
@@ -214,8 +214,8 @@ def test_no_two_things_share_a_key(ids: list[str], epoch: int) -> None:
         resume_key(one, epoch + 1, b"weights"),
         result_key(one, "results"),
         result_key(one, "matrices"),
-        asked_key(one, other),
-        asked_key(other, one),
+        spec_key(one, other),
+        spec_key(other, one),
         result_key(other, "results"),
     ]
     assert len(set(keys)) == len(keys)

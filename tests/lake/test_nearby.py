@@ -20,11 +20,11 @@ import pytest
 
 from stir_ray.errors import CorruptPart, StorageUnavailable
 from stir_ray.lake.disk_cache import DiskCache, file_key, is_read_often
-from stir_ray.lake.keys import checkpoint_key, part_key, result_key
+from stir_ray.lake.keys import artifact_key, checkpoint_key, result_key
 
 URL = "s3://bucket/lake"
 ROOMY = 10**6
-KEY = part_key("images", "7" * 32)
+KEY = artifact_key("images", "7" * 32)
 
 
 class Store:
@@ -63,9 +63,13 @@ def kept(folder: Path) -> list[Path]:
 
 def test_only_large_objects_that_never_change_are_read_often() -> None:
     assert is_read_often(KEY)
-    assert is_read_often(part_key("image_sets", "7" * 32))
+    assert is_read_often(artifact_key("image_sets", "7" * 32))
     assert is_read_often(checkpoint_key("7" * 32, 3, b"weights"))
-    for key in (part_key("comparisons", "7" * 32), result_key("images", "results"), "parts/images"):
+    for key in (
+        artifact_key("comparisons", "7" * 32),
+        result_key("images", "results"),
+        "artifacts/images",
+    ):
         assert not is_read_often(key)
 
 
@@ -74,7 +78,7 @@ def test_what_was_read_or_kept_is_not_read_from_the_lake_again(folder: Path) -> 
     for _ in range(3):
         assert store.read_by(DiskCache(URL, ROOMY), KEY) == store.contents[KEY]
     assert store.reads[KEY] == 1
-    written = Store({part_key("images", "5" * 32): 499})
+    written = Store({artifact_key("images", "5" * 32): 499})
     (key,) = written.contents
     DiskCache(URL, ROOMY).keep(key, written.contents[key])
     assert written.read_by(DiskCache(URL, ROOMY), key) == written.contents[key]
@@ -117,7 +121,7 @@ def test_what_the_lake_cannot_give_is_told_and_not_kept(folder: Path) -> None:
 
 def objects(sizes: list[int]) -> dict[str, int]:
     """That many images parts, with their sizes."""
-    return {part_key("images", f"{number:032x}"): size for number, size in enumerate(sizes)}
+    return {artifact_key("images", f"{number:032x}"): size for number, size in enumerate(sizes)}
 
 
 def test_copies_never_take_more_than_allowed_and_the_least_recently_used_go_first(
@@ -197,7 +201,7 @@ def forget_sum(folder: Path) -> None:
 
 
 PRECIOUS = ["thesis/precious.tex", "7.parquet", f"stir_ray-nearby/{'5' * 32}.zip"]
-INSIDE = ["notes.txt", "parts/images/notes.txt", "files/notes.txt", "files/a/b.parquet"]
+INSIDE = ["notes.txt", "artifacts/images/notes.txt", "files/notes.txt", "files/a/b.parquet"]
 
 
 def test_files_of_others_are_never_removed_nor_counted(folder: Path) -> None:
@@ -308,10 +312,10 @@ def test_a_machine_whose_workers_begin_together_reads_an_object_once(folder: Pat
 
 WORKER = """
 import random, sys
-from stir_ray.lake.disk_cache import Nearby
+from stir_ray.lake.disk_cache import DiskCache
 from tests.lake.test_nearby import Store, URL, objects
 
-store, nearby = Store(objects([20_000] * 13)), Nearby(URL, 100_000)
+store, nearby = Store(objects([20_000] * 13)), DiskCache(URL, 100_000)
 draws = random.Random(sys.argv[1])
 for key in draws.choices(list(store.contents), k=400):
     if draws.random() < 0.1:

@@ -91,11 +91,11 @@ def test_a_check_of_a_local_lake_leaves_no_folder(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_may_not_be_read_is_not_empty(tmp_path: Path) -> None:
     objects = ObjectStore(str(tmp_path))
-    objects.put("parts/images/key", b"x")
-    (tmp_path / "parts/images").chmod(0)
+    objects.put("artifacts/images/key", b"x")
+    (tmp_path / "artifacts/images").chmod(0)
     with pytest.raises(LakeError, match="Permission denied"):
-        objects.sizes("parts")
-    (tmp_path / "parts/images").chmod(0o700)
+        objects.list("artifacts")
+    (tmp_path / "artifacts/images").chmod(0o700)
 
 
 def test_a_folder_that_cannot_be_listed_is_not_empty(
@@ -105,10 +105,10 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(
         raise OSError(errno.EIO, "Input/output error")
 
     objects = ObjectStore(str(tmp_path), retry_timeout_s=0)
-    objects.put("parts/images/key", b"x")
+    objects.put("artifacts/images/key", b"x")
     monkeypatch.setattr(os, "scandir", fail)
     with pytest.raises(StorageUnavailable, match="Input/output error"):
-        objects.sizes("parts")
+        objects.list("artifacts")
 
 
 def test_what_is_read_ahead_has_a_bound() -> None:
@@ -138,8 +138,8 @@ def test_processes_that_write_the_same_key_leave_one_whole_object(
 ) -> None:
     url = str(tmp_path / "lake") if where == "local" else f"s3://{s3_store.bucket()}/lake"
     code = (
-        "import sys; from stir_ray.lake.store import Objects\n"
-        "for _ in range(29): Objects(sys.argv[1]).put('key', sys.argv[2].encode() * 50_021)"
+        "import sys; from stir_ray.lake.store import ObjectStore\n"
+        "for _ in range(29): ObjectStore(sys.argv[1]).put('key', sys.argv[2].encode() * 50_021)"
     )
     writers = [
         subprocess.Popen([sys.executable, "-c", code, url, letter], stderr=subprocess.PIPE)
@@ -179,7 +179,7 @@ def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below
 
 @pytest.mark.parametrize(
     ("verb", "does"),
-    [("put", lambda *_: None), ("get", lambda *_: b"other"), ("sizes", lambda *_: {})],
+    [("put", lambda *_: None), ("get", lambda *_: b"other"), ("list", lambda *_: {})],
     ids=["forgets", "garbles", "hides"],
 )
 def test_a_store_that_does_not_keep_its_word_fails_its_check(

@@ -82,7 +82,7 @@ def failing(clock: Clock, error: Exception, *, until_s: float) -> Callable[[], f
 
 def errand(seconds: float) -> Request:
     """Any, with so much patience."""
-    return Request("lake s3://bucket", "write parts/x", seconds)
+    return Request("lake s3://bucket", "write artifacts/x", seconds)
 
 
 def silent(_: Trouble) -> str:
@@ -98,7 +98,7 @@ def test_a_trouble_that_passes_within_the_patience_is_outlived(clock: Clock) -> 
 def test_one_that_lasts_longer_is_told_when_the_patience_ends(clock: Clock, seconds: float) -> None:
     started = clock.now
     with pytest.raises(
-        StorageUnavailable, match=r"lake s3://bucket.*write parts/x.*Input/output.*again"
+        StorageUnavailable, match=r"lake s3://bucket.*write artifacts/x.*Input/output.*again"
     ):
         with_retry(errand(seconds), failing(clock, AWAY, until_s=1e5), silent)
     assert clock.now - started == pytest.approx(seconds)

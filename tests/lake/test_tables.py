@@ -14,20 +14,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stir_ray.lake.keys import part_key
-from stir_ray.lake.parquet import Lake, build, decode, encode, open_lake, provenance
+from stir_ray.lake.keys import artifact_key
+from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
+    ARTIFACT_TABLES,
     COMPARISONS,
     IMAGES,
     INVERSIONS,
-    PART_TABLES,
     RESULT_TABLES,
     TableSchema,
 )
 from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
 
-TABLES = (*PART_TABLES, *RESULT_TABLES, *ANALYSIS_TABLES)
+TABLES = (*ARTIFACT_TABLES, *RESULT_TABLES, *ANALYSIS_TABLES)
 every_table = pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.name)
 
 
@@ -42,7 +42,7 @@ def lake(tmp_path: Path) -> Lake:
 @given(data=st.data())
 def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObject) -> None:
     columns = data.draw(columns_of(schema))
-    table = decode(encode(build(schema, columns), {}), schema, "here")
+    table = decode(encode(make_table(schema, columns), {}), schema, "here")
     assert same(read_back(table), columns)
 
 
@@ -51,7 +51,7 @@ def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObj
 )
 def test_a_table_without_rows_is_a_table(schema: TableSchema) -> None:
     empty: dict[str, list[object]] = {column.name: [] for column in schema.columns}
-    assert decode(encode(build(schema, empty), {}), schema, "here").num_rows == 0
+    assert decode(encode(make_table(schema, empty), {}), schema, "here").num_rows == 0
 
 
 @every_table
@@ -59,7 +59,7 @@ def test_every_column_carries_its_meaning_into_the_file(
     schema: TableSchema, tmp_path: Path
 ) -> None:
     file = tmp_path / "part.parquet"
-    file.write_bytes(encode(build(schema, example(schema)), {}))
+    file.write_bytes(encode(make_table(schema, example(schema)), {}))
     stored = pq.read_schema(file)
     assert stored.names == [column.name for column in schema.columns]
     for field, column in zip(stored, schema.columns, strict=True):
@@ -83,34 +83,34 @@ def test_only_the_declared_columns_make_a_table(schema: TableSchema, change: str
     if change != "missing":
         columns["colour"] = [1, 2, 3]
     with pytest.raises(ValueError, match=schema.name) as caught:
-        build(schema, columns)
+        make_table(schema, columns)
     assert (name in str(caught.value)) == (change != "unknown")
     assert ("colour" in str(caught.value)) == (change != "missing")
 
 
 def test_columns_of_unequal_length_make_no_table() -> None:
     with pytest.raises(ValueError, match=r"comparisons.*lengths \[3, 5\]"):
-        build(COMPARISONS, example(COMPARISONS, 3) | {"cka": [0.5] * 5})
+        make_table(COMPARISONS, example(COMPARISONS, 3) | {"cka": [0.5] * 5})
 
 
 def test_a_scalar_stands_for_a_whole_column() -> None:
     spelled_out = example(INVERSIONS, 5) | {"seed": [7] * 5, "reference": ["abc"] * 5}
     short = spelled_out | {"seed": 7, "reference": "abc"}
-    assert build(INVERSIONS, short).equals(build(INVERSIONS, spelled_out))
+    assert make_table(INVERSIONS, short).equals(make_table(INVERSIONS, spelled_out))
     scalars = {name: values[0] for name, values in example(INVERSIONS).items()}
-    assert build(INVERSIONS, scalars).num_rows == 1
+    assert make_table(INVERSIONS, scalars).num_rows == 1
 
 
 @pytest.mark.parametrize("value", ["text", [None, 1, 2], 2**63])
 def test_a_value_of_another_type_never_reaches_the_lake(value: object) -> None:
     # OverflowError is Python's own for an integer past 64 bits.
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)):
-        encode(build(INVERSIONS, example(INVERSIONS) | {"image_id": value}), {})
+        encode(make_table(INVERSIONS, example(INVERSIONS) | {"image_id": value}), {})
 
 
 @every_table
 def test_how_a_table_is_chunked_changes_no_value(schema: TableSchema) -> None:
-    whole = build(schema, example(schema, 5))
+    whole = make_table(schema, example(schema, 5))
     chunked = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
     again = decode(encode(chunked, {"job": "other"}), schema, "here")
     assert again.equals(whole)
@@ -118,19 +118,19 @@ def test_how_a_table_is_chunked_changes_no_value(schema: TableSchema) -> None:
 
 def test_provenance_comes_back_with_the_table(lake: Lake) -> None:
     made = {"job": "digits", "seconds": 3.5, "versions": {"torch": "2.11"}, "attempt": 2}
-    lake.write(INVERSIONS, "0" * 32, build(INVERSIONS, example(INVERSIONS)), **made)
+    lake.write(INVERSIONS, "0" * 32, make_table(INVERSIONS, example(INVERSIONS)), **made)
     assert made.items() <= provenance(lake.read(INVERSIONS, "0" * 32)).items()
 
 
 def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:
     assert lake.stored(INVERSIONS) == frozenset()
-    table = build(INVERSIONS, example(INVERSIONS))
+    table = make_table(INVERSIONS, example(INVERSIONS))
     ids = [f"{number:032x}" for number in (3, 5, 2**127)]
     for part_id in ids:
         lake.write(INVERSIONS, part_id, table)
-    lake.write(COMPARISONS, "7" * 32, build(COMPARISONS, example(COMPARISONS)))
+    lake.write(COMPARISONS, "7" * 32, make_table(COMPARISONS, example(COMPARISONS)))
     for foreign in ("readme.txt", "x.parquet", f"7/{'8' * 32}.parquet", f"9/{'9' * 32}.csv"):
-        lake.objects.put(f"parts/inversions/{foreign}", b"not ours")
+        lake.objects.put(f"artifacts/inversions/{foreign}", b"not ours")
     assert lake.stored(INVERSIONS) == frozenset(ids)
     assert lake.stored(COMPARISONS) == {"7" * 32}
     assert lake.has(INVERSIONS, ids[0])
@@ -141,19 +141,19 @@ def test_several_parts_come_in_the_order_asked_for(lake: Lake) -> None:
     ids = [f"{number:032x}" for number in range(7)]
     for number, part_id in enumerate(ids):
         columns = example(INVERSIONS) | {"seed": number}
-        lake.write(INVERSIONS, part_id, build(INVERSIONS, columns))
+        lake.write(INVERSIONS, part_id, make_table(INVERSIONS, columns))
     asked = [ids[5], ids[2], ids[3]]
-    found = [table["seed"][0].as_py() for table in lake.read_parts(INVERSIONS, asked)]
+    found = [table["seed"][0].as_py() for table in lake.read_artifacts(INVERSIONS, asked)]
     assert found == [5, 2, 3]
     with pytest.raises(FileNotFoundError):
-        lake.read_parts(INVERSIONS, [ids[0], "f" * 32])
+        lake.read_artifacts(INVERSIONS, [ids[0], "f" * 32])
 
 
 @every_table
 def test_a_part_opens_in_pandas_polars_and_duckdb(lake: Lake, schema: TableSchema) -> None:
     columns = example(schema, 5)
-    lake.write(schema, "0" * 32, build(schema, columns))
-    path = lake.objects.location(part_key(schema.name, "0" * 32))
+    lake.write(schema, "0" * 32, make_table(schema, columns))
+    path = lake.objects.location(artifact_key(schema.name, "0" * 32))
     names = [column.name for column in schema.columns]
     plain = schema.key[-1]
     by_pandas, by_polars, by_duckdb = (

@@ -31,7 +31,7 @@ GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
 STRANGER = Invert(QUESTION, PRETRAINED, 3, max(SEEDS) + 2, (PRETRAINED,), keep=2)
 ALL: tuple[Task, ...] = (GATHER, INSPECT, TRAIN, *STUDY.inversions(), *STUDY.comparisons())
-PARTS = [part for task in ALL for part in task.outputs]
+ARTIFACTS = [part for task in ALL for part in task.outputs]
 
 
 def test_nothing_remains_when_every_part_is_stored() -> None:
@@ -43,16 +43,16 @@ def test_everything_remains_of_an_empty_lake_in_the_order_of_the_plan() -> None:
 
 
 def test_no_part_is_made_by_two_tasks() -> None:
-    assert len(set(PARTS)) == len(PARTS)
+    assert len(set(ARTIFACTS)) == len(ARTIFACTS)
 
 
-@pytest.mark.parametrize("part", PARTS[::7], ids=lambda part: f"{part.table}")
+@pytest.mark.parametrize("part", ARTIFACTS[::7], ids=lambda part: f"{part.table}")
 def test_one_missing_part_brings_back_exactly_the_task_that_makes_it(part: Part) -> None:
     (task,) = remaining(ALL, stored_by(ALL, but=[part]))
     assert part in task.outputs
 
 
-@given(missing=st.sets(st.sampled_from(PARTS), max_size=11))
+@given(missing=st.sets(st.sampled_from(ARTIFACTS), max_size=11))
 def test_what_remains_is_what_is_planned_minus_what_is_stored(missing: set[Part]) -> None:
     stored = stored_by(ALL, but=missing)
     expected = [task for task in ALL if missing & set(task.outputs)]

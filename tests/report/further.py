@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stir_ray.lake.keys import result_key
-from stir_ray.lake.parquet import build, encode, open_lake
+from stir_ray.lake.parquet import encode, make_table, open_lake
 from stir_ray.lake.schemas import (
     METAMER_COUNTS,
     OTHER_SIMILARITIES,
@@ -75,7 +75,7 @@ def _metamers(shape: Shape) -> Iterator[pa.Table]:
         there = _inverted(shape, *own)
         for seed in shape.seeds:
             count, place = len(shape.layers), np.arange(len(shape.layers))
-            rows = build(
+            rows = make_table(
                 METAMER_COUNTS,
                 {
                     "model": model,
@@ -100,7 +100,7 @@ def _unchanged(shape: Shape) -> Iterator[pa.Table]:
         for direction in DIRECTIONS:
             for seed in shape.seeds:
                 values = unchanged(shape, direction, epoch, seed)
-                rows = build(
+                rows = make_table(
                     UNCHANGED_PREDICTIONS,
                     {
                         "model": model,
@@ -140,7 +140,7 @@ def _of_measure(
         stirs = {"stir": values[:, column], "noise_stir": 0.31, "chance_stir": 0.22}
         of_images = {"similarity": 0.9 - 0.01 * column}
         both = {**stirs, **of_images}
-        yield build(
+        yield make_table(
             OTHER_SIMILARITIES,
             {
                 **place,

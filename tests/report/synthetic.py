@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.lake.keys import result_key
-from stir_ray.lake.parquet import build, encode, open_lake
+from stir_ray.lake.parquet import encode, make_table, open_lake
 from stir_ray.lake.schemas import (
     HISTORY,
     MATRICES,
@@ -125,7 +125,7 @@ def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> It
             continue
         depth = reference / max(shape.layers)
         median = 0.02 + 0.09 * depth + 0.01 * (direction.endswith("ft")) + 0.002 * seed
-        yield build(
+        yield make_table(
             RESULTS,
             {
                 "model": model,
@@ -236,7 +236,7 @@ def _metric_table(
     layers = np.array(shape.layers)
     # No inversion takes part in CKA.
     count = 0 if metric == "cka_divergence" else len(shape.seeds)
-    return build(
+    return make_table(
         MATRICES,
         {
             **place,
@@ -263,7 +263,7 @@ def _history(shape: Shape) -> Iterator[pa.Table]:
 
 def _training(model: str, epochs: Sequence[int], *, best: float) -> pa.Table:
     passed = np.array(epochs, dtype=float)
-    return build(
+    return make_table(
         HISTORY,
         {
             "model": model,
@@ -286,7 +286,7 @@ def similarity(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
 def _subspaces(shape: Shape) -> Iterator[pa.Table]:
     count = len(shape.layers)
     for model, epoch in _checkpoints(shape):
-        yield build(
+        yield make_table(
             SUBSPACE_SIMILARITY,
             {
                 "model": model,
@@ -314,7 +314,7 @@ def _robustness(shape: Shape) -> Iterator[pa.Table]:
     conditions += [(name, severity) for name in ("fog", "snow") for severity in shape.severities]
     for epoch in shape.epochs if conditions else ():
         accuracies = [accuracy_under(epoch, *condition) for condition in conditions]
-        yield build(
+        yield make_table(
             ROBUSTNESS,
             {
                 "model": "finetuned",

@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
-from stir_ray.lake.parquet import Lake, encode_part, provenance
+from stir_ray.lake.keys import artifact_key
+from stir_ray.lake.parquet import Lake, encode_artifact, provenance
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.plan.study import Study
 from stir_ray.report.kept_images import SHOWN, read_gallery
@@ -54,9 +54,9 @@ def test_classes_go_by_the_names_of_the_dataset_where_a_model_knows_that_dataset
 def test_a_lake_that_has_no_names_has_numbers(job: Job) -> None:
     study, lake = study_of(job)
     part_id = study.question.image_part.id
-    table, key = lake.read(IMAGE_SETS, part_id), part_key(IMAGE_SETS.name, part_id)
+    table, key = lake.read(IMAGE_SETS, part_id), artifact_key(IMAGE_SETS.name, part_id)
     made = {name: said for name, said in provenance(table).items() if name != "class_names"}
-    lake.objects.put(key, encode_part(key, table, made))
+    lake.objects.put(key, encode_artifact(key, table, made))
     found = read_gallery(job, study.trained(), lake)
     assert set(found.labels) == {"class 0", "class 1", "class 2"}
     assert found.gallery.classes == ()

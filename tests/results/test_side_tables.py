@@ -14,7 +14,7 @@ import torch
 from stir_ray.catalog.snapshots import look
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import IMAGES, INVERSIONS, METAMERS, PREDICTIONS
 from stir_ray.numerics.metamers import agreement, are_metamers, best_of_others
@@ -167,7 +167,7 @@ def test_the_stored_ratio_is_the_stored_residual_in_decibels(done: Job) -> None:
     lake = open_lake(done.lake)
     key = ["reference", "reference_layer", "seed", "image_id"]
     metamers, inversions = (
-        pd.concat(one.to_pandas() for one in lake.read_parts(schema, lake.stored(schema)))
+        pd.concat(one.to_pandas() for one in lake.read_artifacts(schema, lake.stored(schema)))
         for schema in (METAMERS, INVERSIONS)
     )
     both = metamers.merge(inversions, on=key, validate="one_to_one")
@@ -185,7 +185,7 @@ def test_to_ask_for_them_later_inverts_no_stored_image_again(done: Job) -> None:
         for part_id in sorted(lake.stored(schema))[:3]
     }
     for schema, part_id in lost:
-        lake.objects.delete(part_key(schema.name, part_id))
+        lake.objects.delete(artifact_key(schema.name, part_id))
     done_again = invariance.run(done, serial=True)
     assert 0 < done_again.tally.tasks <= len(lost)
     assert lake.stored(INVERSIONS) == kept

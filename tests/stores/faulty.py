@@ -133,7 +133,7 @@ class FaultyProxy:
                 if name.lower() not in {"connection", "expect", "content-length"}:
                     connection.putheader(name, value)
             connection.putheader("Content-Length", str(len(body)))
-            connection.putheader("RetryingFilesystem", "close")
+            connection.putheader("Connection", "close")
             connection.endheaders(body)
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()

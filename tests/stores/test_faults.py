@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import CorruptPart, LakeError, StorageUnavailable
-from stir_ray.lake.keys import checkpoint_key, part_key
+from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.parquet import Lake, build
+from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from tests.lake.values import example, read_back, same
@@ -35,7 +35,7 @@ THRICE: tuple[Fault, ...] = ("truncated",) * 3
 
 def key_of(number: int) -> str:
     """The key of a part."""
-    return part_key("inversions", f"{number:032x}")
+    return artifact_key("inversions", f"{number:032x}")
 
 
 def outbox_of(objects: ObjectStore, tmp_path: Path) -> list[str]:
@@ -64,10 +64,10 @@ def test_every_request_outlives_each_fault(
     proxy.strike(fault)
     assert objects.exists(key_of(1))
     proxy.strike(fault)
-    assert objects.sizes("parts") == {key_of(1): len(CONTENT)}
+    assert objects.list("artifacts") == {key_of(1): len(CONTENT)}
     proxy.strike(fault)
     objects.delete(key_of(1))
-    assert objects.sizes("parts") == {}
+    assert objects.list("artifacts") == {}
     assert proxy.counts[fault] == len(faults) + 4
     assert outbox_of(objects, tmp_path) == []
 
@@ -81,7 +81,7 @@ def test_many_requests_outlive_a_mixture_of_faults(
     with ThreadPoolExecutor(16) as writers:
         list(writers.map(objects.put, contents, contents.values()))
     assert list(map_concurrent(objects.get, contents)) == list(contents.values())
-    assert objects.sizes("parts") == {key: len(content) for key, content in contents.items()}
+    assert objects.list("artifacts") == {key: len(content) for key, content in contents.items()}
     assert all(proxy.counts[fault] for fault in MENDED)
     assert outbox_of(objects, tmp_path) == []
 
@@ -104,7 +104,7 @@ def test_bytes_garbled_on_the_way_are_never_stored(faulty: Faulty, rclone_store:
         objects.put(key_of(1), CONTENT)
     assert proxy.counts["garbled"] > 1
     proxy.rates = {}
-    assert objects.sizes("") == {}
+    assert objects.list("") == {}
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def lake(faulty: Faulty, rclone_store: S3Store) -> tuple[Lake, FaultyProxy]:
     """A lake with one part and one checkpoint, and the way to it."""
     proxy = faulty()
     lake = Lake(ObjectStore(f"s3://{rclone_store.bucket()}/lake", 20.0))
-    lake.write(INVERSIONS, "1" * 32, build(INVERSIONS, example(INVERSIONS)))
+    lake.write(INVERSIONS, "1" * 32, make_table(INVERSIONS, example(INVERSIONS)))
     lake.objects.put(CHECKPOINT, CONTENT)
     return lake, proxy
 
@@ -127,7 +127,7 @@ def test_a_transfer_that_says_it_is_whole_and_is_not_is_read_again(
     proxy.strike(*THRICE)
     assert same(read_back(reader.read(INVERSIONS, "1" * 32)), example(INVERSIONS))
     proxy.strike(*THRICE)
-    (part,) = reader.read_parts(INVERSIONS, ["1" * 32])
+    (part,) = reader.read_artifacts(INVERSIONS, ["1" * 32])
     assert same(read_back(part), example(INVERSIONS))
     proxy.strike(*THRICE)
     assert reader.read_checkpoint(CHECKPOINT) == CONTENT
@@ -136,7 +136,7 @@ def test_a_transfer_that_says_it_is_whole_and_is_not_is_read_again(
 
 def test_an_object_that_is_damaged_itself_is_told_quickly(lake: tuple[Lake, FaultyProxy]) -> None:
     reader, proxy = lake
-    key = part_key("inversions", "1" * 32)
+    key = artifact_key("inversions", "1" * 32)
     reader.objects.put(key, reader.objects.get(key)[:-1])
     reader.objects.put(CHECKPOINT, CONTENT[:-1])
     before, started = proxy.counts["GET"], time.monotonic()
@@ -151,10 +151,13 @@ def test_an_object_that_is_damaged_itself_is_told_quickly(lake: tuple[Lake, Faul
 def test_an_object_is_moved_by_one_request(lake: tuple[Lake, FaultyProxy]) -> None:
     reader, proxy = lake
     proxy.counts.clear()
-    reader.objects.put("parts/x", CONTENT)
-    assert reader.objects.get("parts/x") == CONTENT
-    assert reader.objects.exists("parts/x")
-    assert set(reader.objects.sizes("parts")) == {"parts/x", part_key("inversions", "1" * 32)}
+    reader.objects.put("artifacts/x", CONTENT)
+    assert reader.objects.get("artifacts/x") == CONTENT
+    assert reader.objects.exists("artifacts/x")
+    assert set(reader.objects.list("artifacts")) == {
+        "artifacts/x",
+        artifact_key("inversions", "1" * 32),
+    }
     assert proxy.counts == {"requests": 4, "PUT": 1, "GET": 2, "HEAD": 1}
 
 
@@ -163,8 +166,8 @@ def test_a_large_object_is_moved_by_one_request(lake: tuple[Lake, FaultyProxy]) 
     reader, proxy = lake
     content = CONTENT * 5003
     proxy.counts.clear()
-    reader.objects.put("parts/x", content)
-    assert reader.objects.get("parts/x") == content
+    reader.objects.put("artifacts/x", content)
+    assert reader.objects.get("artifacts/x") == content
     assert proxy.counts == {"requests": 2, "PUT": 1, "GET": 1}
 
 
@@ -174,9 +177,9 @@ def test_an_upload_that_hangs_is_given_up_and_made_again(lake: tuple[Lake, Fault
     content = CONTENT * 997  # more than the system buffers
     proxy.strike("hang")
     started = time.monotonic()
-    reader.objects.put("parts/x", content)
+    reader.objects.put("artifacts/x", content)
     assert 60 < time.monotonic() - started < 120
-    assert reader.objects.get("parts/x") == content
+    assert reader.objects.get("artifacts/x") == content
 
 
 @contextmanager
@@ -308,9 +311,9 @@ def test_a_bucket_that_is_not_there_is_neither_an_absent_object_nor_an_empty_lak
     s3_store: S3Store,
 ) -> None:
     objects = ObjectStore("s3://no-such-bucket/lake")
-    for ask in (objects.exists, objects.get, objects.sizes, objects.delete):
+    for ask in (objects.exists, objects.get, objects.list, objects.delete):
         with pytest.raises(LakeError, match=r"NoSuchBucket.*create the bucket"):
-            ask("parts")
+            ask("artifacts")
 
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {

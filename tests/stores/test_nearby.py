@@ -17,8 +17,8 @@ from stir_ray.errors import CorruptPart
 from stir_ray.execution.executor import Attempt
 from stir_ray.lake.disk_cache import is_read_often
 from stir_ray.lake.files import read_file
-from stir_ray.lake.keys import checkpoint_key, part_key, table_folders
-from stir_ray.lake.parquet import Lake, build, open_lake
+from stir_ray.lake.keys import artifact_key, checkpoint_key, table_folders
+from stir_ray.lake.parquet import Lake, make_table, open_lake
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, SUBSPACES
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Compare
@@ -66,7 +66,7 @@ def cached(url: str) -> Lake:
 
 def inverted() -> dict:
     """A part of inverted images, as `Lake.write` takes it."""
-    return {"schema": IMAGES, "part_id": IMAGES_ID, "table": build(IMAGES, example(IMAGES))}
+    return {"schema": IMAGES, "part_id": IMAGES_ID, "table": make_table(IMAGES, example(IMAGES))}
 
 
 def test_the_second_read_asks_the_lake_nothing(way: tuple[FaultyProxy, str]) -> None:
@@ -105,14 +105,14 @@ def test_a_damaged_copy_of_a_part_is_dropped_and_read_from_the_lake(
         copy.write_bytes(damaged)
         assert cached(url).read(IMAGES, IMAGES_ID).equals(inverted()["table"])
         assert copy.read_bytes() == whole
-    assert traffic.reads == {part_key("images", IMAGES_ID): 3}
+    assert traffic.reads == {artifact_key("images", IMAGES_ID): 3}
 
 
 def test_a_damaged_object_is_told_and_not_copied(
     way: tuple[FaultyProxy, str], copies: Path
 ) -> None:
     _, url = way
-    ObjectStore(url).put(part_key("images", IMAGES_ID), b"no part")
+    ObjectStore(url).put(artifact_key("images", IMAGES_ID), b"no part")
     with pytest.raises(CorruptPart):
         cached(url).read(IMAGES, IMAGES_ID)
     assert not list(copies.rglob("*.parquet"))
@@ -123,7 +123,7 @@ def test_a_lake_is_verified_by_what_it_holds_and_not_by_copies(
 ) -> None:
     _, url = way
     cached(url).write(**inverted(), is_shared=True)
-    ObjectStore(url).put(part_key("images", IMAGES_ID), b"no part")
+    ObjectStore(url).put(artifact_key("images", IMAGES_ID), b"no part")
     assert any(isinstance(seen, Finding) for seen in verify(open_lake(url)))
 
 
@@ -159,7 +159,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
 ) -> None:
     proxy, url = way
     undisturbed, lake = open_lake(str(finished)), open_lake(url)
-    for key in undisturbed.objects.sizes(""):
+    for key in undisturbed.objects.list(""):
         if not key.startswith(table_folders(COMPARISONS.name) + table_folders(SUBSPACES.name)):
             lake.objects.put(key, undisturbed.objects.get(key))
     job = small_job(url)
@@ -179,7 +179,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     reads = {key: times for key, times in traffic.reads.items() if is_read_often(key)}
     assert Counter(key.split("/")[0] for key in reads) == {
         # Inverted images after all steps and after half of them, and those that were inverted.
-        "parts": 2 * LAYERS * SEEDS + 1,
+        "artifacts": 2 * LAYERS * SEEDS + 1,
         "checkpoints": len(models),
     }
     assert set(reads.values()) == {1}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import StorageUnavailable
-from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.outbox import Outbox
-from stir_ray.lake.parquet import Lake, build
+from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from tests.lake.values import example
@@ -35,7 +35,7 @@ def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outbox:
 
 def test_what_is_kept_is_found_by_the_next_process_oldest_first(outbox: Outbox) -> None:
     assert outbox.keys() == []
-    keys = [f"parts/images/{number}" for number in (5, 2, 7, 3)]
+    keys = [f"artifacts/images/{number}" for number in (5, 2, 7, 3)]
     for age, key in enumerate(keys):
         assert outbox.keep(key, key.encode())
         os.utime(outbox.folder / key, (1e9 + age, 1e9 + age))
@@ -50,15 +50,15 @@ def test_what_is_kept_is_found_by_the_next_process_oldest_first(outbox: Outbox) 
 
 
 def test_what_is_half_written_is_not_kept(outbox: Outbox) -> None:
-    outbox.keep("parts/whole", b"x")
-    (outbox.folder / "parts" / f".draft-{'7' * 32}").write_bytes(b"half")
-    assert outbox.keys() == ["parts/whole"]
+    outbox.keep("artifacts/whole", b"x")
+    (outbox.folder / "artifacts" / f".draft-{'7' * 32}").write_bytes(b"half")
+    assert outbox.keys() == ["artifacts/whole"]
 
 
 def test_only_this_user_may_read_what_is_kept(outbox: Outbox) -> None:
-    outbox.keep("parts/x", b"x")
+    outbox.keep("artifacts/x", b"x")
     assert outbox.folder.stat().st_mode & 0o077 == 0
-    assert (outbox.folder / "parts/x").stat().st_mode & 0o777 == 0o600
+    assert (outbox.folder / "artifacts/x").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.fixture
@@ -77,14 +77,14 @@ def test_an_outbox_that_cannot_be_written_breaks_no_retry(
     (tmp_path / "file").write_bytes(b"in the way")
     monkeypatch.setenv("STIR_RAY_OUTBOX", str(tmp_path / "file"))
     with pytest.raises(StorageUnavailable) as caught:
-        ObjectStore(url, 0).put(part_key("images", "1" * 32), b"x")
+        ObjectStore(url, 0).put(artifact_key("images", "1" * 32), b"x")
     assert "kept" not in str(caught.value)
     back = threading.Timer(1, lambda: setattr(proxy, "away", False))
     back.start()
     objects = ObjectStore(url, 20)
-    objects.put(part_key("images", "1" * 32), b"x")
+    objects.put(artifact_key("images", "1" * 32), b"x")
     back.join()
-    assert objects.get(part_key("images", "1" * 32)) == b"x"
+    assert objects.get(artifact_key("images", "1" * 32)) == b"x"
     assert objects.deliver() == []
 
 
@@ -95,7 +95,7 @@ def test_a_lake_on_this_machine_keeps_nothing_beside_it(
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
     objects = ObjectStore(str(tmp_path / "lake"), 0)
     with pytest.raises(StorageUnavailable):
-        objects.put(part_key("images", "1" * 32), b"x")
+        objects.put(artifact_key("images", "1" * 32), b"x")
     assert objects.deliver() == []
     assert not (tmp_path / "outbox").exists()
 
@@ -104,7 +104,7 @@ def test_what_another_run_has_stored_meanwhile_is_not_replaced(
     away: tuple[str, FaultyProxy],
 ) -> None:
     url, proxy = away
-    key = part_key("trainings", "1" * 32)
+    key = artifact_key("trainings", "1" * 32)
     here = ObjectStore(url, 0)
     with pytest.raises(StorageUnavailable):
         here.put(key, b"of this machine")
@@ -129,13 +129,17 @@ def test_a_bucket_of_the_same_name_on_another_store_is_another_lake(
     assert len(folders) == 2
 
 
-DELIVER = "import sys; from stir_ray.lake.store import Objects; Objects(sys.argv[1]).deliver()"
+DELIVER = (
+    "import sys; from stir_ray.lake.store import ObjectStore; ObjectStore(sys.argv[1]).deliver()"
+)
 
 
 def test_several_processes_may_deliver_at_once(away: tuple[str, FaultyProxy]) -> None:
     url, proxy = away
     objects = ObjectStore(url, 0)
-    contents = {part_key("images", f"{number:032x}"): b"%d" % number * 997 for number in range(23)}
+    contents = {
+        artifact_key("images", f"{number:032x}"): b"%d" % number * 997 for number in range(23)
+    }
 
     def put(key: str) -> None:
         with pytest.raises(StorageUnavailable):
@@ -160,13 +164,13 @@ def test_no_secret_leaves_this_machine(away: tuple[str, FaultyProxy], tmp_path: 
     url, proxy = away
     lake = Lake(ObjectStore(url, 0))
     told = []
-    for key in (part_key("images", "1" * 32), result_key("digits", "results")):
+    for key in (artifact_key("images", "1" * 32), result_key("digits", "results")):
         with pytest.raises(StorageUnavailable) as caught:
             lake.objects.put(key, b"x")
         told.append(str(caught.value).encode())
     proxy.away = False
-    lake.write(INVERSIONS, "2" * 32, build(INVERSIONS, example(INVERSIONS)))
-    part = lake.objects.get(part_key("inversions", "2" * 32))
+    lake.write(INVERSIONS, "2" * 32, make_table(INVERSIONS, example(INVERSIONS)))
+    part = lake.objects.get(artifact_key("inversions", "2" * 32))
     kept = [path.read_bytes() for path in (tmp_path / "outbox").rglob("*") if path.is_file()]
     shipped = pickle.dumps(lake)
     assert kept

@@ -113,7 +113,7 @@ def test_the_first_images_are_read_of_the_first_shards_alone(cifar: Cifar10, lak
     imported(cifar, lake)
     others = sorted(
         key
-        for key in lake.objects.sizes(DATASETS)
+        for key in lake.objects.list(DATASETS)
         if (shard := parse_shard_key(key)) and shard[1] == "train"
     )[1:]
     assert len(others) > 2
@@ -128,16 +128,16 @@ def test_another_dataset_of_the_same_name_is_refused(
     cifar: Cifar10, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported(cifar, lake)
-    before = lake.objects.sizes(DATASETS)
+    before = lake.objects.list(DATASETS)
     put_pets(tmp_path / "pets", monkeypatch)
     with pytest.raises(LakeError, match=r"another dataset `cifar10`.*`--name`"):
         imported(described("pets", str(tmp_path / "pets")), lake)
-    assert lake.objects.sizes(DATASETS) == before
+    assert lake.objects.list(DATASETS) == before
 
 
 def test_damage_is_found_and_importing_again_mends_it(cifar: Cifar10, lake: Lake) -> None:
     imported(cifar, lake)
-    keys = sorted(lake.objects.sizes(DATASETS))
+    keys = sorted(lake.objects.list(DATASETS))
     assert list(verify(lake)) == keys
     assert keys[0] == index_key("cifar10")
     shard = keys[3]
@@ -194,7 +194,7 @@ def test_a_job_whose_dataset_is_not_in_the_lake_is_told_before_anything_is_compu
 ) -> None:
     with pytest.raises(InputError, match=r"no dataset `cifar10`.*`stir-ray import-data`"):
         invariance.run(job_on(in_lake(), lake), serial=True)
-    assert not lake.objects.sizes("parts")
+    assert not lake.objects.list("artifacts")
 
 
 def test_a_job_runs_on_a_dataset_of_its_lake_and_its_download_is_not_needed(
@@ -223,6 +223,6 @@ def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
         job = job_on(in_lake(), at_place).model_dump(mode="json")
         done = finetune.run(validated({**job, "finetuned": augmented}, "job"), serial=True)
         assert not done.failed
-        return set(at_place.objects.sizes(CHECKPOINTS))
+        return set(at_place.objects.list(CHECKPOINTS))
 
     assert weights(2**30, tmp_path / "held") == weights(0, tmp_path / "read")

@@ -25,7 +25,7 @@ from stir_ray.datasets.sources import Dataset, load
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
 from stir_ray.job.loader import validated
-from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.models import corrupted_tests
@@ -155,7 +155,7 @@ def test_a_deleted_part_is_all_that_is_computed_again(copy: Callable[..., Job]) 
     lake, before = open_lake(job.lake), results(job)
     lost = sorted(lake.stored(ACCURACIES))[2]
     part = lake.read(ACCURACIES, lost)
-    lake.objects.delete(part_key("accuracies", lost))
+    lake.objects.delete(artifact_key("accuracies", lost))
     assert dict(robustness.run(job, serial=True).tally.ran) == {"evaluate": 1}
     assert lake.read(ACCURACIES, lost).equals(part)
     assert results(job).equals(before)
@@ -165,7 +165,7 @@ def test_the_batch_size_changes_nothing_but_rounding(copy: Callable[..., Job]) -
     job = copy(execution={"batch_size": 13, "threads_per_worker": 1})
     lake, before = open_lake(job.lake), results(job)
     for one in lake.stored(ACCURACIES):
-        lake.objects.delete(part_key("accuracies", one))
+        lake.objects.delete(artifact_key("accuracies", one))
     robustness.run(job, serial=True)
     after = results(job)
     assert (after["images"] == before["images"]).all()
@@ -211,7 +211,7 @@ def test_plan_and_status_show_the_stage(copy: Callable[..., Job]) -> None:
     holding = status_of(known).holdings["accuracies"]
     assert holding.size == pytest.approx(holding.planned_bytes, rel=0.1)
     for one in list(lake.stored(ACCURACIES))[:2]:
-        lake.objects.delete(part_key("accuracies", one))
+        lake.objects.delete(artifact_key("accuracies", one))
     planned = forecast(known).stages[-1]
     assert (planned.stage, planned.planned, planned.done) == ("evaluate", TESTED, TESTED - 2)
     card = evaluations(known.asked, lake)[0]
@@ -224,7 +224,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
     job = copy(execution={"max_identical_failures": 2})
     lake = open_lake(job.lake)
     for one in lake.stored(ACCURACIES):
-        lake.objects.delete(part_key("accuracies", one))
+        lake.objects.delete(artifact_key("accuracies", one))
     whole = evaluate.as_seen
 
     def seen(*args: Any) -> Any:
@@ -373,7 +373,7 @@ def test_files_of_other_images_are_refused_before_anything_is_computed(tmp_path:
     np.save(files / "labels.npy", labels)
     with pytest.raises(InputError, match=r"no file .*snow\.npy"):
         robustness.run(job, serial=True)
-    assert not open_lake(job.lake).objects.sizes("checkpoints")
+    assert not open_lake(job.lake).objects.list("checkpoints")
 
 
 def test_a_classifier_of_other_classes_is_refused(

@@ -8,7 +8,7 @@ import pytest
 
 from stir_ray.catalog.snapshots import lake_of, look
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import provenance
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.numerics.settings import InversionSettings, Precision
@@ -32,7 +32,7 @@ class Other:
 
     def has_done(self, task: Invert) -> Contents:
         """What it will store; it is not there now."""
-        keys = [part_key(part.table, part.id) for part in task.outputs]
+        keys = [artifact_key(part.table, part.id) for part in task.outputs]
         contents = {key: self.lake.objects.get(key) for key in keys}
         for key in keys:
             self.lake.objects.delete(key)
@@ -53,7 +53,7 @@ class Other:
         bench = WorkerContext(WorkerSettings(self.job.lake, "", None, 0.0), threads=1)
         bench.begin(task.label)
         invert_layer(task, bench)
-        keys = [part_key(part.table, part.id) for part in task.outputs]
+        keys = [artifact_key(part.table, part.id) for part in task.outputs]
         return {key: self.lake.objects.get(key) for key in keys}
 
 

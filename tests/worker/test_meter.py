@@ -10,7 +10,7 @@ from stir_ray.catalog.forecast import known_to_lake, tasks_by_stage
 from stir_ray.catalog.snapshots import look
 from stir_ray.execution.executor import Attempt, TaskResult
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
@@ -65,7 +65,7 @@ def test_a_task_says_whether_it_did_nothing_a_part_or_its_whole_work(
 
     def did(task: Task, lost: Sequence[Part]) -> set[str]:
         for one in lost:
-            lake.objects.delete(part_key(one.table, one.id))
+            lake.objects.delete(artifact_key(one.table, one.id))
         return {"found", "whole"} & set(worker(task, Attempt()) or {})
 
     tasks = dict(tasks_by_stage(known))
@@ -114,7 +114,9 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
         assert outcome.measures["median_residual"] == pytest.approx(float(residuals.median()))
     # A training also stores what it needs to go on, and removes it when it has ended.
     sizes = {
-        key: size for key, size in lake.objects.sizes("parts").items() if "/trainings/" not in key
+        key: size
+        for key, size in lake.objects.list("artifacts").items()
+        if "/trainings/" not in key
     }
     others = [one for one in seen.all if not isinstance(one.task, Train)]
     assert sum(one.measures["stored_bytes"] for one in others) == sum(sizes.values())

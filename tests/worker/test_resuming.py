@@ -113,7 +113,7 @@ def record(task: Train, lake: Path) -> list[str]:
 
 def resume_states(lake: Path) -> list[str]:
     """Keys of them, by epoch."""
-    keys = open_lake(str(lake)).objects.sizes("checkpoints")
+    keys = open_lake(str(lake)).objects.list("checkpoints")
     return sorted(key for key in keys if parse_resume_key(key))
 
 
@@ -239,7 +239,7 @@ def test_without_its_checkpoints_a_resume_state_is_not_used(
     task = task_of()
     dies(task, tmp_path, at=6)
     checkpoints = [
-        key for key in open_lake(str(tmp_path)).objects.sizes("checkpoints")
+        key for key in open_lake(str(tmp_path)).objects.list("checkpoints")
         if parse_checkpoint_key(key) and f"/{epoch}-" in key
     ]  # fmt: skip
     harm(tmp_path / checkpoints[0])

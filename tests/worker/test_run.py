@@ -13,7 +13,7 @@ from stir_ray.catalog.snapshots import look
 from stir_ray.errors import MissingPart, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.job.grid import Grid
-from stir_ray.lake.keys import part_key, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import (
     COMPARISONS,
@@ -86,7 +86,7 @@ def test_a_deleted_part_is_all_that_is_computed_again(
     before = _written(job)
     part_id = min(lake.stored(schema))
     lost = lake.read(schema, part_id)
-    key = part_key(schema.name, part_id)
+    key = artifact_key(schema.name, part_id)
     lake.objects.delete(key)
     summary = invariance.run(job, serial=True)
     assert summary.tally.tasks == 1
@@ -145,7 +145,7 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
     study = read_study(look(job), lake)
     task = next(iter(study.comparisons()))
     lost = task.comparisons[1]
-    lake.objects.delete(part_key("comparisons", lost.part.id))
+    lake.objects.delete(artifact_key("comparisons", lost.part.id))
     reduced = reduce_job(look(job), study, lake)
     assert reduced.missing == 1
     results = open_results(f"{job.lake}/jobs/small")
@@ -221,7 +221,7 @@ def test_the_record_of_a_training_that_another_run_ended_first_stays(
     finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = finished_copy()
-    key = min(open_lake(job.lake).objects.sizes("parts/trainings"))
+    key = min(open_lake(job.lake).objects.list("artifacts/trainings"))
     record = Path(job.lake) / key
     of_another_run = record.read_bytes()
     record.unlink()
@@ -254,7 +254,7 @@ def test_finetuning_alone_trains_and_measures_nothing(tmp_path: Path) -> None:
     assert dict(tally.ran) == {"inspect": 2, "train": 3}
     assert len(lake.stored(TRAININGS)) == 3
     assert not lake.stored(INVERSIONS)
-    assert len(lake.objects.sizes("checkpoints")) == 2 + 2 + 2
+    assert len(lake.objects.list("checkpoints")) == 2 + 2 + 2
 
 
 def test_two_jobs_share_the_inversions_of_their_pretrained_model(

@@ -57,7 +57,7 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
     assert not invariance.run(job, serial=True).tally.failed
     lake = open_lake(job.lake)
     assert not [one for one in verify(lake) if isinstance(one, Finding)]
-    parts = lake.read_parts(INVERSIONS, lake.stored(INVERSIONS))
+    parts = lake.read_artifacts(INVERSIONS, lake.stored(INVERSIONS))
     rows = pd.concat(part.to_pandas() for part in parts)
     assert (rows["residual"] < rows["start_residual"]).mean() > 0.9
     by_seed = rows.groupby(["reference", "image_id"])["start_residual"].nunique()

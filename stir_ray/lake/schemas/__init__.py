@@ -8,13 +8,13 @@ from stir_ray.lake.schemas.analysis import (
 )
 from stir_ray.lake.schemas.artifacts import (
     ACCURACIES,
+    ARTIFACT_TABLES,
     COMPARISONS,
     FAILURES,
     IMAGE_SETS,
     IMAGES,
     INVERSIONS,
     MODELS,
-    PART_TABLES,
     SUBSPACES,
     TEST_SETS,
     TRAININGS,
@@ -65,7 +65,7 @@ __all__ = [
     "METAMER_COUNTS",
     "MODELS",
     "OTHER_SIMILARITIES",
-    "PART_TABLES",
+    "ARTIFACT_TABLES",
     "PREDICTIONS",
     "RESULTS",
     "RESULT_TABLES",

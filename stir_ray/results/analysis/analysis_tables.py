@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.statistics import Hypothesis, Look
 from stir_ray.numerics.statistics.sensitivity import DROPPED
@@ -41,7 +41,7 @@ def _hypotheses(analysis: Analysis, family: HypothesisFamily) -> pa.Table:
     ranks = np.argsort(found.strongest_first()) + 1
     unknown = np.full(len(tried), np.nan)
     interval, over_images = family.interval, family.over_images
-    return build(
+    return make_table(
         HYPOTHESES,
         _of_curves(analysis)
         | _of_looks(family, unknown)
@@ -105,7 +105,7 @@ def _of_look(
     look: Look, of: Sequence[Hypothesis], analysis: Analysis, family: HypothesisFamily
 ) -> pa.Table:
     epochs = family.epochs[look.start : look.stop]
-    return build(
+    return make_table(
         CORRELATIONS,
         {
             **_of_curves(analysis),
@@ -122,7 +122,7 @@ def _of_look(
 
 
 def _alike(analysis: Analysis, alike: LayerCorrelation) -> pa.Table:
-    return build(
+    return make_table(
         LEARNING_WITH_FORGETTING,
         {
             **_of_curves(analysis),

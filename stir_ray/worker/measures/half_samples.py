@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from stir_ray.identity import derive_seed
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import HALF_SAMPLES
 from stir_ray.numerics.statistics import random_halves
 from stir_ray.numerics.subsampling import cka_of_subsets
@@ -55,7 +55,7 @@ def store_half_samples(
     chosen = halves_of(question.image_set, len(real), question.halves)
     with bench.meter.spending(Phase.COMPARE):
         found = _scores("stir", real, fooled[place], chosen) | _scores("cka", real, own, chosen)
-    table = build(
+    table = make_table(
         HALF_SAMPLES,
         {
             "reference": comparison.reference.weights,

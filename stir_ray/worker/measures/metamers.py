@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import METAMERS
 from stir_ray.models.features import representation
 from stir_ray.numerics.metamers import NullMaximum, agreement, are_metamers, best_of_others
@@ -26,7 +26,7 @@ def store_metamers(task: Invert, images: Tensor, bench: WorkerContext) -> None:
     real, null = _of_real_images(task, bench)
     with bench.meter.spending(Phase.COMPARE):
         found = agreement(real, _represented(task, images, bench))
-    table = build(
+    table = make_table(
         METAMERS,
         {
             "reference": task.reference.weights,

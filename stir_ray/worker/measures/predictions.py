@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import PREDICTIONS
 from stir_ray.models.losses import OBJECTIVES
 from stir_ray.plan.checkpoints import Checkpoint
@@ -33,7 +33,7 @@ def store_predictions(
         return _classes(target, starts_as_images(question, comparison.seed, bench), bench)
 
     key = target.content, question
-    table = build(
+    table = make_table(
         PREDICTIONS,
         {
             "reference": comparison.reference.weights,

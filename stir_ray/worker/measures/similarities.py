@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import SIMILARITIES
 from stir_ray.numerics import procrustes
 from stir_ray.numerics.chance import cka_by_chance, procrustes_by_chance
@@ -49,7 +49,7 @@ def compare_by(
             | baseline
             for real, gram, earlier, baseline in zip(of_target, now, before, chance, strict=True)
         ]
-    table = build(
+    table = make_table(
         SIMILARITIES,
         {
             "reference": comparison.reference.weights,

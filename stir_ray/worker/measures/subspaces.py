@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from stir_ray.lake.parquet import build
+from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
 from stir_ray.plan.measurement import Compare
@@ -20,7 +20,7 @@ def compare_subspaces(task: Compare, bench: WorkerContext) -> None:
     reference_layers, target_layers = (
         question.layers_of(model) for model in (task.reference, task.target)
     )
-    table = build(
+    table = make_table(
         SUBSPACES,
         {
             "reference": task.reference.weights,

@@ -17,15 +17,15 @@ from stir_ray.catalog.snapshots import look
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import (
     ACCURACIES,
     ANSWERS,
+    ARTIFACT_TABLES,
     COMPARISONS,
     HALF_SAMPLES,
     IMAGES,
-    PART_TABLES,
     TableSchema,
 )
 from stir_ray.numerics.similarity import linear_gram
@@ -148,7 +148,7 @@ def test_answers_are_what_accuracies_count(done: Job) -> None:
 def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: Job) -> None:
     before, after = open_lake(str(without)), open_lake(done.lake)
     beside = {HALF_SAMPLES, ANSWERS}
-    for schema in (one for one in PART_TABLES if one not in beside):
+    for schema in (one for one in ARTIFACT_TABLES if one not in beside):
         assert after.stored(schema) == before.stored(schema)
     for schema in (COMPARISONS, ACCURACIES):
         for part_id in before.stored(schema):
@@ -165,7 +165,7 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
     for schema in (HALF_SAMPLES, ANSWERS):
         part_id = min(lake.stored(schema))
         lost[schema, part_id] = lake.read(schema, part_id)
-        lake.objects.delete(part_key(schema.name, part_id))
+        lake.objects.delete(artifact_key(schema.name, part_id))
     assert invariance.run(copy, serial=True).tally.tasks == len(lost)
     for (schema, part_id), table in lost.items():
         assert lake.read(schema, part_id).to_pandas().equals(table.to_pandas())
@@ -179,7 +179,7 @@ def test_verify_finds_them_right_and_nothing_is_unused(done: Job) -> None:
 
 def test_halves_nobody_asks_for_are_unused(copy: Job) -> None:
     lake = open_lake(copy.lake)
-    for path in Path(copy.lake).glob("jobs/small/asked/*"):
+    for path in Path(copy.lake).glob("jobs/small/specs/*"):
         if '"half_samples"' in path.read_text():
             path.unlink()
     tables = {one.table for one in unused(lake, young_s=0).unused}

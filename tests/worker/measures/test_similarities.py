@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import COMPARISONS, SIMILARITIES
 from stir_ray.models.checkpoints import FrozenModel
@@ -135,7 +135,7 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(asked_job: Job) -> None
     lake = open_lake(asked_job.lake)
     part_id = min(lake.stored(SIMILARITIES))
     lost = lake.read(SIMILARITIES, part_id)
-    lake.objects.delete(part_key(SIMILARITIES.name, part_id))
+    lake.objects.delete(artifact_key(SIMILARITIES.name, part_id))
     assert invariance.run(asked_job, serial=True).tally.tasks == 1
     assert lake.read(SIMILARITIES, part_id).to_pandas().equals(lost.to_pandas())
 

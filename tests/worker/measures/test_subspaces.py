@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stir_ray.job import Job
-from stir_ray.lake.keys import part_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import SUBSPACES
 from stir_ray.numerics.subspace import resolved_directions
@@ -52,7 +52,7 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(
     lake = open_lake(job.lake)
     part_id = min(lake.stored(SUBSPACES))
     lost = lake.read(SUBSPACES, part_id)
-    lake.objects.delete(part_key(SUBSPACES.name, part_id))
+    lake.objects.delete(artifact_key(SUBSPACES.name, part_id))
     summary = invariance.run(job, serial=True)
     assert dict(summary.tally.ran) == {"compare": 1}
     assert lake.read(SUBSPACES, part_id).equals(lost)
