@@ -61,7 +61,7 @@ def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
 
 
 def concat_tables(schema: TableSchema, every: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Tables below each other, each of its columns as of `make_table`; an empty one if there is none."""
+    """Concatenate tables made by `make_table`; an empty table if there is none."""
     tables = [make_table(schema, columns) for columns in every]
     return pa.concat_tables(tables) if tables else schema.arrow().empty_table()
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,12 +135,12 @@ class ObjectStore:
         written = {key: _written(info) for key, info in found.items() if not is_draft(key)}
         return {key: now - then for key, then in written.items() if then is not None}
 
-    def drafts(self) -> list[TempFile]:
+    def drafts(self) -> Sequence[TempFile]:
         """What killed writers left in a local lake, oldest first; `delete` removes it by key.
 
         An object store has none: it forgets an upload that was cut short.
         """
-        return list(drafts(self._files_below(""))) if self._local else []
+        return [*drafts(self._files_below(""))] if self._local else []
 
     @property
     def waited_s(self) -> float:
@@ -151,7 +151,7 @@ class ObjectStore:
         """Whether this machine's outbox holds the object, so that it can still be delivered."""
         return self._outbox is not None and self._outbox.has(key)
 
-    def deliver(self) -> list[str]:
+    def deliver(self) -> Sequence[str]:
         """Store what this machine's outbox keeps for this lake, oldest first; their keys.
 
         What somebody else has stored meanwhile stays as it is: others may have built on it.

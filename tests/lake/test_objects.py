@@ -148,7 +148,7 @@ def test_processes_that_write_the_same_key_leave_one_whole_object(
     assert [writer.communicate()[1] for writer in writers] == [b""] * 3
     content = ObjectStore(url).get("key")
     assert content == content[:1] * 50_021
-    assert ObjectStore(url).sizes("") == {"key": 50_021}
+    assert ObjectStore(url).list("") == {"key": 50_021}
 
 
 def test_a_relative_lake_stays_where_it_was_opened(
