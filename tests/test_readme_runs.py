@@ -28,7 +28,7 @@ NOT_RUN_HERE = {
     "export ": "a store or a cluster somewhere",
     "stir-ray submit": "a cluster; tests/test_submit.py and tests/execution have one",
     "stir-ray run jobs/digits.yaml --set lake=s3://": "a bucket; tests/faults runs jobs on one",
-    "stir-ray import-data cifar10": "downloads; tests/stages/test_datasets.py imports made-up ones",
+    "stir-ray import-data cifar10": "downloads; tests/worker/test_datasets.py imports made-up ones",
     "for name in cifar10": "downloads",
     "stir-ray plan jobs/paper": "datasets that are imported first; tests/test_paper_jobs.py",
     "stir-ray run jobs/paper": "hours on a GPU",

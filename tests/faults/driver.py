@@ -12,8 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 # Imported once, before processes are forked: each of these costs seconds.
-import stir_ray.stages.bench.workbench  # noqa: F401
-
+import stir_ray.worker.context  # noqa: F401
 from stir_ray import cli
 from stir_ray.execution.executor import Attempt, Measures, Work
 from stir_ray.lake.store import ObjectStore

@@ -79,10 +79,8 @@ def test_the_largest_change_is_that_of_any_layer_and_estimator(
     ],
     ids=str,
 )
-def test_95_percent_of_the_residuals_decide(
-    residuals: list[float], *, convergence_criterion: bool
-) -> None:
-    assert residuals_converged(np.array(residuals)) is convergence_criterion
+def test_95_percent_of_the_residuals_decide(residuals: list[float], *, converged: bool) -> None:
+    assert residuals_converged(np.array(residuals)) is converged
 
 
 def test_images_stick_that_are_far_from_all_others_and_from_converged() -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 
 from stir_ray.job import Job
 from stir_ray.numerics import metrics
+from stir_ray.plan.halves import halves_of
 from stir_ray.results.matrices import ESTIMATORS, FT_FT, FT_PT, PT_FT, PT_PT
-from stir_ray.worker.measures.half_samples import halves_of
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,18 @@
 """STIR and CKA of random halves of the images, of the same Gram matrices."""
 
-from functools import lru_cache
-
 import numpy as np
 from torch import Tensor
 
-from stir_ray.identity import derive_seed
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import HALF_SAMPLES
-from stir_ray.numerics.statistics import random_halves
 from stir_ray.numerics.subsampling import cka_of_subsets
+from stir_ray.plan.halves import halves_of
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.parts import Part
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.grams import View
 from stir_ray.worker.model_views import real_seen
 from stir_ray.worker.phases import Phase
-
-
-@lru_cache(maxsize=8)
-def halves_of(image_set: str, images: int, count: int) -> np.ndarray:
-    """Which images are in each half: (half, image).
-
-    Half b depends on the image set and b alone, so that what is measured of it here and there is
-    of the same images, and a difference of two has the spread that differences have.
-
-    Args:
-        image_set: digest of the images.
-        images: how many there are.
-        count: of the halves.
-    """
-    seeds = [derive_seed("half of images", image_set, half) for half in range(count)]
-    chosen = random_halves(images, seeds=seeds)
-    chosen.flags.writeable = False
-    return chosen
 
 
 def store_half_samples(

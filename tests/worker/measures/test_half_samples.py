@@ -31,11 +31,11 @@ from stir_ray.lake.schemas import (
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.numerics.subsampling import cka_of_subsets
 from stir_ray.plan.cost import cost
+from stir_ray.plan.halves import halves_of
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.results.evaluations import evaluations
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.measures.half_samples import halves_of
 from stir_ray.worker.model_views import seen
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
