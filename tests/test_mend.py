@@ -60,9 +60,9 @@ def test_failures_are_told_kind_by_kind_with_an_example_and_what_to_do(broken: P
     kinds = re.findall(r"^(\d+) x (\w+) \((\w+)-", said, re.MULTILINE)
     assert code == 0
     assert kinds == [
-        ("6", "dependency", "MissingPart"),
-        ("2", "deterministic", "FloatingPointError"),
-        ("1", "deterministic", "ValueError"),
+        ("6", "upstream_failed", "MissingPart"),
+        ("2", "permanent", "FloatingPointError"),
+        ("1", "permanent", "ValueError"),
     ]
     # Where a job begins among the pretrained model's inversions depends on the job.
     assert any(f"{one}: seed {one[-1]} diverged" in said for one in OF_PT)
@@ -116,14 +116,14 @@ def test_status_keeps_to_a_line_per_kind(broken: Path) -> None:
     ("options", "expected"),
     [
         ("", [*OF_PT, OF_FT, *SHOWN]),
-        ("--class deterministic", [*OF_PT, OF_FT, *SHOWN]),
+        ("--class permanent", [*OF_PT, OF_FT, *SHOWN]),
         # What waited for an image of the pretrained model follows, whether chosen or not.
-        ("--class deterministic --seed 0", [OF_PT[0], *SHOWN[::2]]),
-        ("--class dependency", SHOWN),
-        ("--class dependency --seed 1", SHOWN[1::2]),
+        ("--class permanent --seed 0", [OF_PT[0], *SHOWN[::2]]),
+        ("--class upstream_failed", SHOWN),
+        ("--class upstream_failed --seed 1", SHOWN[1::2]),
         ("--seed 1 --layer 3", [OF_FT, *SHOWN[1::2]]),
         # The pretrained model is of no epoch, and nothing waits for a finetuned one's inversion.
-        ("--epoch 1 --layer 3 --class deterministic", [OF_FT]),
+        ("--epoch 1 --layer 3 --class permanent", [OF_FT]),
         ("--epoch 1", [OF_FT, *SHOWN[:2], *SHOWN[4:]]),
         ("--epoch 2", SHOWN[2:4]),
         ("--epoch 2 --epoch 1 --seed 0", [SHOWN[0], SHOWN[2], SHOWN[4]]),
@@ -174,7 +174,7 @@ def test_a_task_is_chosen_by_the_beginning_of_its_id(broken: Path) -> None:
     ("options", "expected"),
     [
         ("--layer 7", ["no failed task matches", "9 failed", "layers 1-3", "seeds 0, 1"]),
-        ("--class memory", ["classes dependency, deterministic", "epochs 1, 2"]),
+        ("--class out_of_memory", ["classes permanent, upstream_failed", "epochs 1, 2"]),
         ("--epoch 1 --fingerprint none", ["no failed task matches"]),
         ("--task 123", ["--task 123", "at least 6 digits"]),
         ("--task 123456789", ["no failed task has this id", "stir-ray failures"]),
@@ -240,7 +240,7 @@ def test_what_the_person_must_mend_is_on_record_too(
         code, _, error = stir_ray("run", path, *again, "--serial")
     assert (code, "not yours" in error) == (2, True)
     _, said, _ = stir_ray("failures", path, *again)
-    assert "1 x setup (PermissionError" in said
+    assert "1 x user_error (PermissionError" in said
     assert f"stir-ray run {path} --set images.count=7" in said
     with watched(idle=True):
         stir_ray("retry", path, *again, "--serial")
@@ -280,7 +280,7 @@ def test_a_damaged_part_is_removed_before_what_reads_it_runs_again(
     images.write_bytes(images.read_bytes()[:-37])
     assert stir_ray("run", path, "--serial")[0] == 3
     _, said, _ = stir_ray("failures", path)
-    assert "1 x deterministic (CorruptPart-" in said
+    assert "1 x permanent (CorruptPart-" in said
     assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in said
 
 

@@ -179,7 +179,7 @@ def test_waiting_ends_as_the_job_ends(person: Person) -> None:
     assert failed.code == 3, failed.output
     assert "stir-ray: the loss of epoch 1 is nan" in failed.output
     assert failed.errors == f"stir-ray: job {failed.job_id} ended with exit code 3\n"
-    assert "1 x deterministic" in person.look("failures", *wild).output
+    assert "1 x permanent" in person.look("failures", *wild).output
 
 
 def test_jobs_at_once_share_the_inversions_of_their_pretrained_model(person: Person) -> None:

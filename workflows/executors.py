@@ -76,4 +76,4 @@ def watcher_for(executor: Executor) -> Callback:
         return shown
     from stir_ray.execution.ray_metrics import RayMetrics
 
-    return Callbacks(shown, RayMetrics(lambda: executor.standing))
+    return Callbacks(shown, RayMetrics(lambda: executor.status))

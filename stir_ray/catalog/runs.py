@@ -147,21 +147,21 @@ class RunRecorder:
         else:
             took.seconds += outcome.seconds
             self._devices[task.stage] |= {outcome.device} - {""}
-            if outcome.measures.get("whole"):
+            if outcome.metrics.get("whole"):
                 self._count(task, outcome)
         if time.monotonic() - self._written > _INTERVAL_S:
             self._write()
 
     def _count(self, task: Task, outcome: TaskResult[Task]) -> None:
         self._stages[task.stage].flops_seconds += outcome.seconds
-        steps = outcome.measures.get("iterations")
+        steps = outcome.metrics.get("iterations")
         if steps and isinstance(task, Invert) and task.question.settings.stop_when_converged:
             self._stages[task.stage].inversions += 1
             self._stages[task.stage].steps += steps
         self._bundles[task.stage, self._place(task)].add(task, int(steps) if steps else None)
         if isinstance(task, Train):
             for name, of_trainings in self._images.items():
-                of_trainings[task.id] = int(outcome.measures[name])
+                of_trainings[task.id] = int(outcome.metrics[name])
 
     def end(self) -> None:
         """Write what the stage took."""

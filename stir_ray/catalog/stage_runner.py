@@ -8,7 +8,7 @@ from typing import Protocol
 from stir_ray.catalog.failures import is_of_its_own, record_failure
 from stir_ray.errors import InputError, RunAborted, StirRayError
 from stir_ray.execution.executor import Executor, TaskResult
-from stir_ray.execution.retry import Failure, FailureClass, should_stop
+from stir_ray.execution.retry import Failure, FailureClass, all_failed_alike
 from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.stored_ids import StoredIds
@@ -185,7 +185,7 @@ class Computation:
     def _stop_if_hopeless(
         self, first_ended: list[Failure | None], outcome: TaskResult[Task]
     ) -> None:
-        if should_stop(first_ended, self._stop_after_alike) and outcome.failure:
+        if all_failed_alike(first_ended, self._stop_after_alike) and outcome.failure:
             raise RunAborted(
                 f"the first {self._stop_after_alike} tasks failed alike, one of them: "
                 f"{outcome.task.label}: {outcome.failure.message}; mend the cause and run again"

@@ -13,7 +13,6 @@ from stir_ray.errors import RunAborted
 from stir_ray.execution.retry import (
     Failure,
     FailureClass,
-    describe,
     is_fatal_to_worker,
     retry_delay,
 )
@@ -35,18 +34,18 @@ class Attempt:
     @classmethod
     def after(cls, failures: Sequence[Failure]) -> Self:
         """The attempt that follows failed ones."""
-        short = sum(failure.failure_class is FailureClass.MEMORY for failure in failures)
+        short = sum(failure.failure_class is FailureClass.OUT_OF_MEMORY for failure in failures)
         return cls(len(failures) + 1, short)
 
 
 _log = logging.getLogger(__name__)
 Item = TypeVar("Item")
-Measures = Mapping[str, float]
+Metrics = Mapping[str, float]
 """Small numbers about how a task went, by name. Few: a driver sees a million of them."""
 FOUND = "found"
 """A measure that is above 0 if the task was found done, so that its seconds tell nothing."""
-Work = Callable[[Item, Attempt], Measures | None]
-"""What a worker does with a task. Results go where the task says; it returns measures at most.
+TaskFunction = Callable[[Item, Attempt], Metrics | None]
+"""What a worker does with a task. Results go where the task says; it returns metrics at most.
 
 It may have an attribute `device`, a `str`: the name of what it computes on.
 """
@@ -63,7 +62,7 @@ class TaskResult(Generic[Item]):
         node: name of the machine.
         attempt: number of its last attempt, from 1.
         failures: of all attempts that failed, oldest first.
-        measures: what the work said of its last attempt; empty if that failed.
+        metrics: what the work said of its last attempt; empty if that failed.
         device: name of what the worker computes on; empty if it did not say.
     """
 
@@ -73,7 +72,7 @@ class TaskResult(Generic[Item]):
     node: str
     attempt: int
     failures: tuple[Failure, ...] = ()
-    measures: Measures = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
     device: str = ""
 
 
@@ -81,12 +80,12 @@ class WorkerStatus(NamedTuple):
     """How the workers stand at one time.
 
     Attributes:
-        up: those that can do tasks.
+        ready: those that can do tasks.
         wanted: those and the ones that are on their way or waited for.
         running: tasks that have begun.
     """
 
-    up: int
+    ready: int
     wanted: int
     running: int
 
@@ -111,7 +110,7 @@ class Executor(Protocol):
         ...
 
     @property
-    def standing(self) -> WorkerStatus:
+    def status(self) -> WorkerStatus:
         """How its workers stand; may be asked from any thread."""
         ...
 
@@ -133,7 +132,9 @@ class SerialExecutor:
 
     workers = 1
 
-    def __init__(self, make_worker: Callable[[int], Work], *, threads: int | None = None) -> None:
+    def __init__(
+        self, make_worker: Callable[[int], TaskFunction], *, threads: int | None = None
+    ) -> None:
         """Nothing starts before the first task.
 
         Args:
@@ -142,12 +143,12 @@ class SerialExecutor:
         """
         self._make_worker = make_worker
         self._threads = threads or os.cpu_count() or 1
-        self._work: Work | None = None
+        self._work: TaskFunction | None = None
         self._running = 0
 
     @property
-    def standing(self) -> WorkerStatus:
-        """See `Executor.standing`."""
+    def status(self) -> WorkerStatus:
+        """See `Executor.status`."""
         return WorkerStatus(1, 1, self._running)
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
@@ -172,14 +173,14 @@ class SerialExecutor:
                 self._work = self._make_worker(self._threads)
             attempt = Attempt.after(failures)
             self._running = 1
-            failure, seconds, measures, device = once(self._work, task, attempt)
+            failure, seconds, metrics, device = once(self._work, task, attempt)
             self._running = 0
             failures += (failure,) if failure else ()
             again = failure is not None and not is_fatal_to_worker(failure)
             delay = retry_delay(failures) if again else None
             if delay is None:
                 node, number = socket.gethostname(), attempt.number
-                return TaskResult(task, failure, seconds, node, number, failures, measures, device)
+                return TaskResult(task, failure, seconds, node, number, failures, metrics, device)
             if failure:
                 log_retry(task, failure)
             time.sleep(delay)
@@ -210,18 +211,18 @@ class AttemptResult(NamedTuple):
 
     failure: Failure | None
     seconds: float
-    measures: Measures
+    metrics: Metrics
     device: str
 
 
-def once(work: Work[Item], task: Item, attempt: Attempt) -> AttemptResult:
+def once(work: TaskFunction[Item], task: Item, attempt: Attempt) -> AttemptResult:
     """Do the work once."""
     began = time.monotonic()
-    failure, measures = None, {}
+    failure, metrics = None, {}
     try:
         said = work(task, attempt) or {}
         # Numbers of other libraries would take their library along to the driver.
-        measures = {name: float(value) for name, value in said.items()}
+        metrics = {name: float(value) for name, value in said.items()}
     except Exception as error:  # noqa: BLE001 - whatever a task raises is its outcome
-        failure = describe(error)
-    return AttemptResult(failure, time.monotonic() - began, measures, getattr(work, "device", ""))
+        failure = Failure.from_exception(error)
+    return AttemptResult(failure, time.monotonic() - began, metrics, getattr(work, "device", ""))

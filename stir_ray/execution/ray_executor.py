@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from stir_ray.execution.executor import FOUND, Item, TaskResult, Work, WorkerStatus, log_retry
+from stir_ray.execution.executor import (
+    FOUND,
+    Item,
+    TaskFunction,
+    TaskResult,
+    WorkerStatus,
+    log_retry,
+)
 from stir_ray.execution.ray_workers import Ended, Worker, WorkerPool, WorkerStarted
 from stir_ray.execution.scheduler import PendingTask, Scheduler
 from stir_ray.execution.task_attributes import TaskAttributes
@@ -24,7 +31,7 @@ class RayExecutor:
 
     def __init__(
         self,
-        make_worker: Callable[[int], Work],
+        make_worker: Callable[[int], TaskFunction],
         pool: Pool | None = None,
         nature: TaskAttributes | None = None,
     ) -> None:
@@ -44,9 +51,9 @@ class RayExecutor:
         return self._crew.size
 
     @property
-    def standing(self) -> WorkerStatus:
-        """See `Executor.standing`."""
-        return self._crew.standing
+    def status(self) -> WorkerStatus:
+        """See `Executor.status`."""
+        return self._crew.status
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
         """See `Executor.run`.
@@ -107,7 +114,7 @@ class RayExecutor:
         seconds = now - schedule.began(worker) if ended.seconds is None else ended.seconds
         task, has_duplicate = schedule.doing(worker).task, schedule.has_duplicate(worker)
         if ended.worker_alive or failure is None:
-            worked_s = None if ended.measures.get(FOUND) else ended.seconds
+            worked_s = None if ended.metrics.get(FOUND) else ended.seconds
             trial = schedule.ended(worker, failure, now, worked_s=worked_s)
         else:
             _log.warning("worker lost: %s", failure.message, extra=_place(worker))
@@ -124,7 +131,7 @@ class RayExecutor:
                 worker.host,
                 last,
                 trial.failures,
-                ended.measures,
+                ended.metrics,
                 worker.device,
             )
 

@@ -54,9 +54,9 @@ class RayMetrics:
         how = failure.failure_class.value if failure else DONE
         told.tasks.inc(1, self._tags | {"outcome": how})
         told.seconds.observe(outcome.seconds, self._tags)
-        if stored := outcome.measures.get("stored_bytes"):
+        if stored := outcome.metrics.get("stored_bytes"):
             told.stored.inc(stored, self._tags)
-        residual = outcome.measures.get("median_residual")
+        residual = outcome.metrics.get("median_residual")
         if residual is not None:
             told.residual.observe(residual, self._tags)
 
@@ -67,7 +67,7 @@ class RayMetrics:
 
     def _look(self) -> None:
         if ray_cluster.ray.is_initialized():
-            self._instruments.workers.set(self._standing().up)
+            self._instruments.workers.set(self._standing().ready)
             self._instruments.left.set(self._left, self._tags)
 
     @cached_property

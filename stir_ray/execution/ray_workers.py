@@ -12,8 +12,15 @@ from typing import Any
 
 from stir_ray.errors import InputError, RunAborted
 from stir_ray.execution import ray_cluster
-from stir_ray.execution.executor import Attempt, AttemptResult, Measures, Work, WorkerStatus, once
-from stir_ray.execution.retry import Failure, describe, is_fatal_to_worker, worker_died
+from stir_ray.execution.executor import (
+    Attempt,
+    AttemptResult,
+    Metrics,
+    TaskFunction,
+    WorkerStatus,
+    once,
+)
+from stir_ray.execution.retry import Failure, is_fatal_to_worker
 from stir_ray.execution.worker_pool import Allocation, Pool
 
 # isort: split
@@ -39,12 +46,12 @@ _log = logging.getLogger(__name__)
 class _Actor:
     """A worker process. It keeps what `make_worker` made from task to task."""
 
-    def __init__(self, make_worker: Callable[[int], Work], threads: int) -> None:
+    def __init__(self, make_worker: Callable[[int], TaskFunction], threads: int) -> None:
         if not ray.get_gpu_ids():
             # Who is given none takes none: libraries may see GPUs that Ray has not handed out.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._make_worker, self._threads = make_worker, threads
-        self._work: Work | None = None
+        self._work: TaskFunction | None = None
         self._is_spoiled = False
 
     def place(self) -> tuple[str, str]:
@@ -60,7 +67,7 @@ class _Actor:
             try:
                 self._work = self._make_worker(self._threads)
             except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
-                return AttemptResult(describe(error), 0.0, {}, "")
+                return AttemptResult(Failure.from_exception(error), 0.0, {}, "")
         tried = once(self._work, task, attempt)
         self._is_spoiled = tried.failure is not None and is_fatal_to_worker(tried.failure)
         return tried
@@ -101,14 +108,14 @@ class Ended:
         failure: None if it succeeded.
         seconds: that the task took; None if nobody is left to say.
         is_fit: whether the worker can go on.
-        measures: of the task.
+        metrics: of the task.
     """
 
     worker: Worker
     failure: Failure | None
     seconds: float | None
     worker_alive: bool
-    measures: Measures = field(default_factory=dict)
+    metrics: Metrics = field(default_factory=dict)
 
 
 class WorkerPool:
@@ -117,7 +124,7 @@ class WorkerPool:
     So there is one place where attempts are counted and classified, and it is not in here either.
     """
 
-    def __init__(self, make_worker: Callable[[int], Work], pool: Pool) -> None:
+    def __init__(self, make_worker: Callable[[int], TaskFunction], pool: Pool) -> None:
         """Nothing starts before `assemble`."""
         self._make_worker, self._pool = make_worker, pool
         self._shares: Allocation | None = None
@@ -138,8 +145,8 @@ class WorkerPool:
         return len(self.up) + len(self._starting) + len(self._starts_due)
 
     @property
-    def standing(self) -> WorkerStatus:
-        """See `Executor.standing`."""
+    def status(self) -> WorkerStatus:
+        """See `Executor.status`."""
         return WorkerStatus(len(self.up), self.size, len(self._first_calls))
 
     def assemble(self) -> None:
@@ -308,13 +315,15 @@ class WorkerPool:
         if worker.calls:
             self._first_calls[worker.calls[0]] = worker
         try:
-            failure, seconds, measures, device = ray.get(ref)
+            failure, seconds, metrics, device = ray.get(ref)
         except RayTaskError as error:
             # Raised outside the task's own code: its arguments or result could not be pickled.
-            failure, seconds, measures, device = AttemptResult(describe(error), 0.0, {}, "")
+            failure, seconds, metrics, device = AttemptResult(
+                Failure.from_exception(error), 0.0, {}, ""
+            )
         except RayError as error:
             # A dead or unreachable actor, a lost object, a node out of memory: all the same to us.
-            return Ended(worker, worker_died(error), None, worker_alive=False)
+            return Ended(worker, Failure.from_worker_death(error), None, worker_alive=False)
         worker_alive = failure is None or not is_fatal_to_worker(failure)
         worker.device = device or worker.device
-        return Ended(worker, failure, seconds, worker_alive, measures)
+        return Ended(worker, failure, seconds, worker_alive, metrics)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 from stir_ray.errors import InputError, MissingPart, StorageUnavailable
 from stir_ray.redaction import without_secrets
@@ -15,19 +16,19 @@ from stir_ray.redaction import without_secrets
 class FailureClass(StrEnum):
     """Why a task failed, as far as it decides what to do next."""
 
-    WORKER_LOST = "infrastructure"
+    WORKER_LOST = "worker_lost"
     """A worker or its machine died, or its device can no longer be used."""
     STORAGE = "storage"
     """Something outside could not be reached in time."""
-    MEMORY = "memory"
+    OUT_OF_MEMORY = "out_of_memory"
     """The device or the machine ran out of memory."""
-    TIMEOUT = "hung"
+    TIMEOUT = "timeout"
     """It took longer than it may."""
-    DEPENDENCY = "dependency"
+    UPSTREAM_FAILED = "upstream_failed"
     """A part that it builds on is missing, since the task that makes it failed."""
-    USER_ERROR = "setup"
+    USER_ERROR = "user_error"
     """The person must mend something; every other task would fail too."""
-    PERMANENT = "deterministic"
+    PERMANENT = "permanent"
     """It would fail in the same way again."""
 
 
@@ -47,15 +48,48 @@ class Failure:
     message: str
     traceback: str
 
+    @classmethod
+    def from_exception(cls, error: BaseException) -> Self:
+        """Return the failure of a task that raised an exception.
+
+        Failures are stored in the lake, so passwords and signed URLs, which client libraries
+        repeat in their messages, are removed.
+        """
+        lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
+        message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
+        return cls(
+            failure_class=classify(error),
+            fingerprint=_fingerprint(error),
+            message=message,
+            traceback="\n".join(lines[-_TRACEBACK_LINES:]),
+        )
+
+    @classmethod
+    def from_worker_death(cls, error: BaseException) -> Self:
+        """Return the failure of a task whose worker died, from the error that Ray reports."""
+        # Only a node that watches its memory reports this; a bare SIGKILL may be a preemption.
+        memory = _is_out_of_memory(error)
+        failure_class = FailureClass.OUT_OF_MEMORY if memory else FailureClass.WORKER_LOST
+        # The report fills pages; its first line says what happened.
+        lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
+        report = "\n".join(lines[:_TRACEBACK_LINES])
+        return cls(failure_class, type(error).__name__, lines[0], report)
+
+    @classmethod
+    def timeout(cls, timeout_s: float) -> Self:
+        """Return the failure of a task that exceeded its time limit."""
+        message = f"not done within its time limit of {timeout_s:g} s"
+        return cls(FailureClass.TIMEOUT, "Timeout", message, "")
+
 
 _TRACEBACK_LINES = 30
 _ATTEMPTS = {
     FailureClass.WORKER_LOST: 20,
     # The lake has been asked again for minutes before it counts as away.
     FailureClass.STORAGE: 3,
-    FailureClass.MEMORY: 4,
+    FailureClass.OUT_OF_MEMORY: 4,
     FailureClass.TIMEOUT: 2,
-    FailureClass.DEPENDENCY: 1,
+    FailureClass.UPSTREAM_FAILED: 1,
     FailureClass.USER_ERROR: 1,
     FailureClass.PERMANENT: 1,
 }
@@ -67,48 +101,16 @@ _DEVICE_ERRORS = ("CUDA error:", "HIP error:")
 _DEVICE_SHORT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def describe(error: BaseException) -> Failure:
-    """What is known of an exception, as a small value that every process can read.
-
-    It is kept in the lake, so passwords and signatures of URLs, which clients repeat, are left out.
-    """
-    lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
-    message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
-    return Failure(
-        failure_class=classify(error),
-        fingerprint=_fingerprint(error),
-        message=message,
-        traceback="\n".join(lines[-_TRACEBACK_LINES:]),
-    )
-
-
-def worker_died(error: BaseException) -> Failure:
-    """The failure of a task whose worker is gone, by what is said of its death."""
-    # Only a node that watches its memory says so; a bare SIGKILL may as well be a preemption.
-    short = _is_out_of_memory(error)
-    kind = FailureClass.MEMORY if short else FailureClass.WORKER_LOST
-    # What is said fills pages; its first line is what happened.
-    lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
-    report = "\n".join(lines[:_TRACEBACK_LINES])
-    return Failure(kind, type(error).__name__, lines[0], report)
-
-
-def hung(limit_s: float) -> Failure:
-    """The failure of a task that was not done within its time limit."""
-    message = f"not done within its time limit of {limit_s:g} s"
-    return Failure(FailureClass.TIMEOUT, "Hung", message, "")
-
-
 def classify(error: BaseException) -> FailureClass:
     """The class of an exception raised by a task."""
     if _is_out_of_memory(error):
-        return FailureClass.MEMORY
+        return FailureClass.OUT_OF_MEMORY
     if _is_of_device(error):
         # An assertion in a kernel is about the numbers that it was given.
         by_numbers = "device-side assert" in str(error)
         return FailureClass.PERMANENT if by_numbers else FailureClass.WORKER_LOST
     if isinstance(error, MissingPart):
-        return FailureClass.DEPENDENCY
+        return FailureClass.UPSTREAM_FAILED
     if _is_for_the_person(error):
         return FailureClass.USER_ERROR
     return FailureClass.STORAGE if _is_of_storage(error) else FailureClass.PERMANENT
@@ -136,7 +138,7 @@ def retry_delay(failures: Sequence[Failure]) -> float | None:
     return None if times >= _ATTEMPTS[kind] else min(2.0 ** (times - 1), _LONGEST_WAIT_S)
 
 
-def should_stop(first_ended: Sequence[Failure | None], limit: int) -> bool:
+def all_failed_alike(first_ended: Sequence[Failure | None], limit: int) -> bool:
     """Whether the first tasks of a stage all failed alike, so that the others would too.
 
     Args:
@@ -145,7 +147,7 @@ def should_stop(first_ended: Sequence[Failure | None], limit: int) -> bool:
     """
     first = first_ended[:limit]
     failures = [failure for failure in first if failure is not None]
-    counted = [one for one in failures if one.failure_class is not FailureClass.DEPENDENCY]
+    counted = [one for one in failures if one.failure_class is not FailureClass.UPSTREAM_FAILED]
     return len(counted) == limit and len({one.fingerprint for one in counted}) == 1
 
 

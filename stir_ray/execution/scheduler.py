@@ -20,7 +20,7 @@ from typing import Generic
 from stir_ray.execution.duration_stats import Pace
 from stir_ray.execution.executor import Attempt, Item
 from stir_ray.execution.locality_queue import LocalityQueue, Worker
-from stir_ray.execution.retry import Failure, hung, retry_delay
+from stir_ray.execution.retry import Failure, retry_delay
 from stir_ray.execution.task_attributes import TaskAttributes
 
 AHEAD = 2
@@ -192,7 +192,7 @@ class Scheduler(Generic[Item, Worker]):
         deadlines = (queue.deadline for queue in self._queues.values())
         self._none_overdue_before = min(deadlines, default=math.inf)
         return [
-            (worker, hung(queue.limit_s))
+            (worker, Failure.timeout(queue.limit_s))
             for worker, queue in self._queues.items()
             if queue.deadline <= now
         ]

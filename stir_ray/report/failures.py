@@ -12,13 +12,13 @@ from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.formatting import pluralize
 
 _MEND = {
-    "infrastructure": "a machine or worker was lost, time after time; see to the cluster, then",
+    "worker_lost": "a machine or worker was lost, time after time; see to the cluster, then",
     "storage": "the place did not answer for minutes; once it does,",
-    "memory": "lower `execution.batch_size`, or take larger devices, then",
-    "hung": "raise `execution.time_limits_s` if it only needs longer, then",
-    "dependency": "it waits for tasks that failed; they are run first, and it follows with",
-    "setup": "mend what the message names, then",
-    "deterministic": "it fails alike each time; mend code, data or settings, then",
+    "out_of_memory": "lower `execution.batch_size`, or take larger devices, then",
+    "timeout": "raise `execution.time_limits_s` if it only needs longer, then",
+    "upstream_failed": "it waits for tasks that failed; they are run first, and it follows with",
+    "user_error": "mend what the message names, then",
+    "permanent": "it fails alike each time; mend code, data or settings, then",
 }
 """By class of failure, what leads to the command."""
 _DAMAGED = f"{CorruptPart.__name__}-"
@@ -75,13 +75,13 @@ def _what_to_do(example: FailedTask, job: Sequence[str]) -> str:
     if mark.startswith(_DAMAGED):
         mend = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
     match kind:
-        case "setup":
+        case "user_error":
             # It stopped the run, so most of what is missing never failed.
             line = command("run", job)
         case _ if mark.startswith(_DAMAGED):
             # What is removed never failed, so only a run makes it again.
             line = command("run", job)
-        case "dependency":
+        case "upstream_failed":
             line = command("retry", job)
         case _:
             line = command("retry", job, "--class", kind, "--fingerprint", mark)

@@ -36,7 +36,7 @@ def watcher(executor: Executor, stream: IO[str] | None = None) -> Callback:
     out: IO[str] = stream or sys.stderr
 
     def standing() -> WorkerStatus:
-        return executor.standing
+        return executor.status
 
     return Picture(standing, Console(file=out)) if out.isatty() else Lines(standing, out)
 

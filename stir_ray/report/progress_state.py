@@ -78,7 +78,7 @@ class Going:
 
     def ended(self, outcome: TaskResult[Task]) -> None:
         """A task ended."""
-        workers = self._standing().up
+        workers = self._standing().ready
         with self._counting:
             self._count(outcome, workers)
 
@@ -88,12 +88,12 @@ class Going:
         self._failed += failed
         self._retried += len(outcome.failures) - failed
         self._device = outcome.device or self._device
-        measures = outcome.measures
-        if measures:
+        metrics = outcome.metrics
+        if metrics:
             for name in ("stored_bytes", "waited_s"):
-                self._sums[name] += measures.get(name, 0.0)  # pyright: ignore[reportArgumentType]
-            needed = measures.get("device_memory_bytes", 0.0)
-            has = measures.get("device_memory_total_bytes", 0.0)
+                self._sums[name] += metrics.get(name, 0.0)  # pyright: ignore[reportArgumentType]
+            needed = metrics.get("device_memory_bytes", 0.0)
+            has = metrics.get("device_memory_total_bytes", 0.0)
             self._memory = max(self._memory, (needed, has))
         now = time.monotonic()
         self._pace.ended(now, outcome.seconds, failed=failed, workers=workers)
@@ -117,11 +117,11 @@ class Going:
             retried=self._retried,
             left=left,
             running=standing.running,
-            workers_up=standing.up,
+            workers_up=standing.ready,
             workers_wanted=standing.wanted,
             seconds=now - self._began,
             tasks_per_second=self._pace.rate(now),
-            seconds_left=self._pace.seconds_left(now, left, standing.up),
+            seconds_left=self._pace.seconds_left(now, left, standing.ready),
             stored_bytes=int(self._sums["stored_bytes"]),
             device=self._device,
             device_memory_bytes=int(needed),

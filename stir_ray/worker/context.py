@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet
 from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
-from stir_ray.execution.executor import Measures
+from stir_ray.execution.executor import Metrics
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, encode_artifact, images_of, open_lake
 from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE_SETS, IMAGES
@@ -116,7 +116,7 @@ class WorkerContext:
         with self.meter.spending(Phase.FORESEE):
             self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
 
-    def end(self) -> Measures:
+    def end(self) -> Metrics:
         """The task is done, and what it made is in the lake; its measures.
 
         Raises:

@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from stir_ray.execution.executor import Attempt, Measures, Work
+from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import CollectImages, InspectModel, Train
 from stir_ray.plan.robustness import Evaluate, SelectTestImages
@@ -20,7 +20,7 @@ _ID_DIGITS = 12
 _log = logging.getLogger(__name__)
 
 
-def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
+def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
     """A worker: built once in its process, then called with task after task.
 
     Args:
@@ -33,7 +33,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> Work[Task]:
     return _Worker(WorkerContext(settings, threads))
 
 
-def make_worker_process(settings: WorkerSettings, threads: int) -> Work[Task]:
+def make_worker_process(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
     """As `make_worker`, in a process of its own, which logs to its own standard error."""
     begin_logging()
     return make_worker(settings, threads)
@@ -43,7 +43,7 @@ class _Worker:
     def __init__(self, bench: "WorkerContext") -> None:
         self._bench, self.device = bench, bench.device_name
 
-    def __call__(self, task: Task, attempt: Attempt) -> Measures:
+    def __call__(self, task: Task, attempt: Attempt) -> Metrics:
         number = attempt.number
         with doing(
             job=self._bench.settings.job,

@@ -83,7 +83,7 @@ class Profile:
         going.last_ended = now
         going.tasks += 1
         going.task_s += outcome.seconds
-        going.measures.update({one.measure: outcome.measures.get(one.measure, 0) for one in Phase})
+        going.measures.update({one.measure: outcome.metrics.get(one.measure, 0) for one in Phase})
 
     def end(self) -> None:
         """A stage in which nothing ran took no worker's time."""

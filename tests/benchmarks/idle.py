@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from stir_ray.execution.executor import Attempt, Work
+from stir_ray.execution.executor import Attempt, TaskFunction
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ def idle(task: Idle, attempt: Attempt) -> None:
     time.sleep(task.seconds)
 
 
-def make_idle_worker(threads: int) -> Work[Idle]:
+def make_idle_worker(threads: int) -> TaskFunction[Idle]:
     """A worker that is idle."""
     return idle

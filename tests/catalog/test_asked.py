@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint_of_ones_own_is_one_clear_line_and_on_record(
     assert str(harmed) in line
     assert expected in line
     (failed,) = json.loads(stir_ray("failures", path, "--json")[1])
-    assert (failed["failure_class"], failed["label"]) == ("setup", "inspect finetuned epoch 3")
+    assert (failed["failure_class"], failed["label"]) == ("user_error", "inspect finetuned epoch 3")
     assert expected in failed["message"]
     # Nothing is recorded as asked for that could never be computed.
     assert record_keys(open_lake(str(tmp_path / "lake"))) == []

@@ -18,8 +18,8 @@ from stir_ray.errors import (
     StorageUnavailable,
     TasksFailed,
 )
-from stir_ray.execution.executor import Attempt, SerialExecutor, TaskResult, Work
-from stir_ray.execution.retry import describe
+from stir_ray.execution.executor import Attempt, SerialExecutor, TaskFunction, TaskResult
+from stir_ray.execution.retry import Failure
 from stir_ray.lake.parquet import open_lake
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import CollectImages
@@ -65,7 +65,7 @@ def test_a_driver_that_does_not_see_what_workers_wrote_says_so(
 
 
 def _failed(message: str) -> TaskResult[Task]:
-    return TaskResult(_gather(), describe(ValueError(message)), 0.1, "here", 1)
+    return TaskResult(_gather(), Failure.from_exception(ValueError(message)), 0.1, "here", 1)
 
 
 def _gather() -> CollectImages:
@@ -87,7 +87,7 @@ def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:
     job = small_job(tmp_path, execution={"max_identical_failures": 10**6})
     tasks = [replace(_gather(), version=str(number)) for number in range(7)]
 
-    def make_worker(_: int) -> Work[Task]:
+    def make_worker(_: int) -> TaskFunction[Task]:
         def fail(task: Task, _: Attempt) -> None:
             raise ValueError(f"{task}")
 

@@ -156,7 +156,7 @@ def test_a_training_that_diverges_stops_no_other_job(tmp_path: Path) -> None:
         )  # fmt: skip
     code, said, _ = stir_ray("failures", path)
     of_wild, of_sound = said.split(f"{sound}:")
-    assert f"--set {RATE}=1e30 --class deterministic" in of_wild
+    assert f"--set {RATE}=1e30 --class permanent" in of_wild
     assert "No task of this job failed" in of_sound
     code, said, error = stir_ray("finetune", path, "--serial")
     assert (code, f"{wild}, {other}: " in error) == (3, True)

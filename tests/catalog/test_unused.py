@@ -248,7 +248,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     assert not left.exists()
     assert not draft.exists()
     assert all(alien.exists() for alien in aliens)
-    assert stir_ray("failures", path)[1].startswith("1 x deterministic (ValueError")
+    assert stir_ray("failures", path)[1].startswith("1 x permanent (ValueError")
 
 
 def test_an_object_store_tells_how_old_its_objects_are(s3_store: S3Store) -> None:

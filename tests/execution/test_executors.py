@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import InputError, RunAborted
-from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, Work
+from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, TaskFunction
 from stir_ray.execution.ray_executor import RayExecutor
 from stir_ray.execution.retry import FailureClass
 from stir_ray.execution.task_attributes import TaskAttributes
@@ -75,13 +75,13 @@ class ExecutorContract:
 
     def test_an_outcome_has_the_measures_that_work_returned(self, executor: Executor) -> None:
         (outcome,) = executor.run([Chore(7, "measure")])
-        assert outcome.measures == {"tenfold": 70.0}
-        assert type(outcome.measures["tenfold"]) is float
+        assert outcome.metrics == {"tenfold": 70.0}
+        assert type(outcome.metrics["tenfold"]) is float
         assert outcome.device == "abacus"
 
     def test_without_measures_an_outcome_has_none(self, executor: Executor) -> None:
         outcomes = list(executor.run([Chore(7), Chore(8, "fail")]))
-        assert [dict(outcome.measures) for outcome in outcomes] == [{}, {}]
+        assert [dict(outcome.metrics) for outcome in outcomes] == [{}, {}]
 
     def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
         drawn = []
@@ -238,7 +238,7 @@ def test_workers_that_never_come_up_stop_the_run(local_ray: None) -> None:
 
 
 def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
-    local_ray: None, unusable: Callable[[int], Work]
+    local_ray: None, unusable: Callable[[int], TaskFunction]
 ) -> None:
     with RayExecutor(unusable, Pool(workers=1, threads=1)) as executor:
         (outcome,) = executor.run([Chore(3)])
@@ -258,9 +258,9 @@ def test_workers_for_which_there_is_no_room_are_refused(
 
 
 @pytest.fixture
-def unusable() -> Callable[[int], Work]:
+def unusable() -> Callable[[int], TaskFunction]:
     return _unusable
 
 
-def _unusable(threads: int) -> Work:
+def _unusable(threads: int) -> TaskFunction:
     raise ValueError("no such device")

@@ -10,12 +10,9 @@ from stir_ray.errors import CorruptPart, JobError, LakeError, MissingPart, Stora
 from stir_ray.execution.retry import (
     Failure,
     FailureClass,
-    describe,
-    hung,
+    all_failed_alike,
     is_fatal_to_worker,
     retry_delay,
-    should_stop,
-    worker_died,
 )
 
 
@@ -44,10 +41,10 @@ def raised(error: Exception) -> Exception:
     [
         (JobError("x"), FailureClass.USER_ERROR),
         (LakeError("x"), FailureClass.USER_ERROR),
-        (OutOfMemoryError("CUDA"), FailureClass.MEMORY),
-        (MemoryError(), FailureClass.MEMORY),
-        (RuntimeError("CUDA error: out of memory"), FailureClass.MEMORY),
-        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), FailureClass.MEMORY),
+        (OutOfMemoryError("CUDA"), FailureClass.OUT_OF_MEMORY),
+        (MemoryError(), FailureClass.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: out of memory"), FailureClass.OUT_OF_MEMORY),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when"), FailureClass.OUT_OF_MEMORY),
         (AcceleratorError("CUDA error: an illegal access"), FailureClass.WORKER_LOST),
         (RuntimeError("CUDA error: unspecified launch failure"), FailureClass.WORKER_LOST),
         (AcceleratorError("CUDA error: device-side assert"), FailureClass.PERMANENT),
@@ -59,21 +56,23 @@ def raised(error: Exception) -> Exception:
         (OSError(errno.EDQUOT, "x"), FailureClass.USER_ERROR),
         (TimeoutError("x"), FailureClass.STORAGE),
         (PermissionError("x"), FailureClass.USER_ERROR),
-        (MissingPart("x"), FailureClass.DEPENDENCY),
+        (MissingPart("x"), FailureClass.UPSTREAM_FAILED),
         (FileNotFoundError("x"), FailureClass.PERMANENT),
         (CorruptPart("x"), FailureClass.PERMANENT),
         (FloatingPointError("NaN"), FailureClass.PERMANENT),
     ],
 )
 def test_an_exception_has_its_class(error: Exception, expected: FailureClass) -> None:
-    assert describe(raised(error)).failure_class is expected
+    assert Failure.from_exception(raised(error)).failure_class is expected
 
 
 def test_failures_of_one_kind_at_one_place_have_one_fingerprint() -> None:
-    first, second = (describe(raised(ValueError(text))) for text in ("layer 3", "layer 7"))
+    first, second = (
+        Failure.from_exception(raised(ValueError(text))) for text in ("layer 3", "layer 7")
+    )
     assert first.fingerprint == second.fingerprint
     assert first.message != second.message
-    assert describe(raised(KeyError("layer 3"))).fingerprint != first.fingerprint
+    assert Failure.from_exception(raised(KeyError("layer 3"))).fingerprint != first.fingerprint
 
 
 def failure(kind: FailureClass, fingerprint: str = "x") -> Failure:
@@ -92,7 +91,7 @@ def failure(kind: FailureClass, fingerprint: str = "x") -> Failure:
     ],
 )
 def test_an_error_of_the_device_spoils_its_process(error: Exception, spoils: bool) -> None:
-    assert is_fatal_to_worker(describe(raised(error))) is spoils
+    assert is_fatal_to_worker(Failure.from_exception(raised(error))) is spoils
 
 
 def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
@@ -106,16 +105,18 @@ def test_no_secret_of_a_url_is_kept_of_a_chain_of_exceptions() -> None:
 
     with pytest.raises(StorageUnavailable) as caught:
         ask()
-    failure = describe(caught.value)
+    failure = Failure.from_exception(caught.value)
     assert "hunter2" not in failure.message + failure.traceback
     assert failure.message == "lake s3://b: http://…@host:9000 is away"
     assert "ConnectionError: no answer from https://host/key?" in failure.traceback
-    assert "hunter2" not in str(worker_died(caught.value))
+    assert "hunter2" not in str(Failure.from_worker_death(caught.value))
 
 
 def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
-    assert worker_died(OutOfMemoryError("x")).failure_class is FailureClass.MEMORY
-    died = worker_died(RuntimeError("It died.\n\tpid: 7\nMore about it"))
+    assert (
+        Failure.from_worker_death(OutOfMemoryError("x")).failure_class is FailureClass.OUT_OF_MEMORY
+    )
+    died = Failure.from_worker_death(RuntimeError("It died.\n\tpid: 7\nMore about it"))
     assert died.failure_class is FailureClass.WORKER_LOST
     assert (died.message, "pid: 7" in died.traceback) == ("It died.", True)
 
@@ -123,9 +124,9 @@ def test_a_death_for_want_of_memory_is_told_from_other_deaths() -> None:
 ATTEMPTS = {
     FailureClass.WORKER_LOST: 20,
     FailureClass.STORAGE: 3,
-    FailureClass.MEMORY: 4,
+    FailureClass.OUT_OF_MEMORY: 4,
     FailureClass.TIMEOUT: 2,
-    FailureClass.DEPENDENCY: 1,
+    FailureClass.UPSTREAM_FAILED: 1,
     FailureClass.USER_ERROR: 1,
     FailureClass.PERMANENT: 1,
 }
@@ -157,12 +158,12 @@ def test_waiting_grows_and_ends(kind: FailureClass, times: int) -> None:
 
 
 def test_a_hung_task_is_told_its_limit() -> None:
-    assert hung(90).failure_class is FailureClass.TIMEOUT
-    assert "90 s" in hung(90).message
+    assert Failure.timeout(90).failure_class is FailureClass.TIMEOUT
+    assert "90 s" in Failure.timeout(90).message
 
 
 A, B = (failure(FailureClass.PERMANENT, name) for name in "ab")
-BLOCKED = failure(FailureClass.DEPENDENCY)
+BLOCKED = failure(FailureClass.UPSTREAM_FAILED)
 
 
 @pytest.mark.parametrize(
@@ -180,4 +181,4 @@ BLOCKED = failure(FailureClass.DEPENDENCY)
 def test_a_stage_stops_only_if_its_first_tasks_all_fail_alike(
     first_ended: list[Failure | None], stops: bool
 ) -> None:
-    assert should_stop(first_ended, 3) is stops
+    assert all_failed_alike(first_ended, 3) is stops

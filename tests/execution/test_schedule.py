@@ -326,7 +326,7 @@ def test_a_failed_task_waits_as_long_as_the_policy_says() -> None:
 
 def test_the_last_failure_ends_a_task_with_all_its_failures() -> None:
     schedule = schedule_of(1, "a")
-    history = [FailureClass.TIMEOUT, FailureClass.MEMORY, FailureClass.PERMANENT]
+    history = [FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY, FailureClass.PERMANENT]
     for kind in history[:-1]:
         give_all(schedule, now=100.0)
         assert schedule.ended("a", failure(kind), now=0.0) is None

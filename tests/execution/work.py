@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from stir_ray.errors import JobError, StorageUnavailable
-from stir_ray.execution.executor import Attempt, Measures
+from stir_ray.execution.executor import Attempt, Metrics
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class CountingWorker:
     threads: int
     device: str = "abacus"
 
-    def __call__(self, chore: Chore, attempt: Attempt) -> Measures | None:
+    def __call__(self, chore: Chore, attempt: Attempt) -> Metrics | None:
         """Do the chore."""
         # Ray starts one raylet per node, also where many nodes are one machine.
         node = os.environ.get("RAY_RAYLET_PID", "0")

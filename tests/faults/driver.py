@@ -14,7 +14,7 @@ from threading import Event, Thread
 # Imported once, before processes are forked: each of these costs seconds.
 import stir_ray.worker.context  # noqa: F401
 from stir_ray import cli
-from stir_ray.execution.executor import Attempt, Measures, Work
+from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.tasks import Task
 from stir_ray.report.page.write import Report
@@ -93,14 +93,14 @@ def _cluster(command: Command) -> Iterator[None]:
 
 def make_worker(
     ledger: Path, held_at: str, settings: dispatch.WorkerSettings, threads: int
-) -> Work[Task]:
+) -> TaskFunction[Task]:
     """The worker of the real run, made in whatever process it works."""
     return functools.partial(_noted, ledger, held_at, dispatch.make_worker(settings, threads))
 
 
 def _noted(
-    ledger: Path, held_at: str, do: Work[Task], task: Task, attempt: Attempt
-) -> Measures | None:
+    ledger: Path, held_at: str, do: TaskFunction[Task], task: Task, attempt: Attempt
+) -> Metrics | None:
     _note(ledger, task, "begin")
     if held_at == "begin":
         _hold_first(ledger, task)

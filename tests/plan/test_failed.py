@@ -29,7 +29,11 @@ from tests.plan.examples import (
     checkpoint,
 )
 
-KINDS = [("memory", "OutOfMemoryError-1"), ("deterministic", "ValueError-2"), ("hung", "Hung")]
+KINDS = [
+    ("out_of_memory", "OutOfMemoryError-1"),
+    ("permanent", "ValueError-2"),
+    ("timeout", "Timeout"),
+]
 INSPECT = [CollectImages(DATA, Selection(count=7)), InspectModel("pretrained", ARCHITECTURE)]
 PRETRAIN = replace(TRAIN, name="pretrained", start=None)
 SCRATCH = checkpoint("scratch", FROM_SCRATCH, 3)

@@ -33,11 +33,11 @@ def outcome(
 
 
 def at_work() -> WorkerStatus:
-    return WorkerStatus(up=5, wanted=7, running=3)
+    return WorkerStatus(ready=5, wanted=7, running=3)
 
 
 def nobody() -> WorkerStatus:
-    return WorkerStatus(up=0, wanted=7, running=0)
+    return WorkerStatus(ready=0, wanted=7, running=0)
 
 
 def said(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def test_a_failure_is_told_at_once() -> None:
     lines.ended(outcome(WRONG, succeeded=False))
     failed = said(stream)[-1]
     lines.end()
-    assert (failed["task"], failed["failure_class"]) == (TRAIN.label, "deterministic")
+    assert (failed["task"], failed["failure_class"]) == (TRAIN.label, "permanent")
     assert failed["message"] == "not a number"
 
 

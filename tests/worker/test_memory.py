@@ -104,7 +104,7 @@ def test_where_one_image_alone_does_not_fit_one_line_says_what_is_needed_and_wha
 ) -> None:
     with pytest.raises(MemoryError) as caught:
         train_with(tmp_path, 2e4)
-    assert classify(caught.value) is FailureClass.MEMORY
+    assert classify(caught.value) is FailureClass.OUT_OF_MEMORY
     said = str(caught.value)
     assert "\n" not in said
     for part in (

@@ -111,7 +111,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
         assert isinstance(outcome.task, Invert)
         part = lake.read(INVERSIONS, outcome.task.inversion_part.id)
         residuals = torch.tensor(part.column("residual").to_pylist())
-        assert outcome.measures["median_residual"] == pytest.approx(float(residuals.median()))
+        assert outcome.metrics["median_residual"] == pytest.approx(float(residuals.median()))
     # A training also stores what it needs to go on, and removes it when it has ended.
     sizes = {
         key: size

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from stir_ray.catalog.verify import Finding, verify
-from stir_ray.execution.executor import Measures
+from stir_ray.execution.executor import Metrics
 from stir_ray.job import Architecture, Training
 from stir_ray.job.images import Digits
 from stir_ray.lake.keys import parse_checkpoint_key, parse_resume_key, resume_key
@@ -60,7 +60,7 @@ def task_of(kind: str = "adamw") -> Train:
     return Train("from_scratch", architecture, settings, DATA)
 
 
-def attempt(task: Train, lake: Path) -> Measures:
+def attempt(task: Train, lake: Path) -> Metrics:
     """One attempt, by a worker that knows nothing; its measures."""
     bench = WorkerContext(WorkerSettings(str(lake), "", None, 0.0), threads=1)
     bench.begin(task.label)

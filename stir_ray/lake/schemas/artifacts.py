@@ -142,8 +142,8 @@ FAILURES = TableSchema(
         Column("task", TEXT, "id of the task"),
         Column("stage", TEXT, "of the task"),
         Column("label", TEXT, "the task in words"),
-        Column("failure_class", TEXT, "infrastructure, storage, memory, hung, dependency, setup "
-               "or deterministic"),
+        Column("failure_class", TEXT, "worker_lost, storage, out_of_memory, timeout, "
+               "upstream_failed, user_error or permanent"),
         Column("fingerprint", TEXT, "equal for failures at the same place of the code"),
         Column("message", TEXT, "what the exception said"),
         Column("traceback", TEXT, "its last lines"),
