@@ -104,7 +104,7 @@ def _path(
             rate *= (1 + math.cos(math.pi * t / settings.iterations)) / 2
         if settings.schedule is Schedule.HARMONIC:
             rate /= 1 + t / 20
-        if settings.update is Optimizer.ADAM:  # Kingma and Ba 2015, algorithm 1
+        if settings.optimizer is Optimizer.ADAM:  # Kingma and Ba 2015, algorithm 1
             mean = 0.9 * mean + 0.1 * gradient
             decay = settings.second_moment_decay
             square = decay * square + (1 - decay) * gradient**2

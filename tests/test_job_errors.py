@@ -76,8 +76,8 @@ def with_value(place: str, value: object) -> dict[str, Any]:
         ("seeds", [2**63], ["seeds", "9223372036854775808", "less than"]),
         (
             "inversion",
-            {"start": "grey", "preset": "paper"},
-            ["`inversion.start: grey` is one start for all seeds"],
+            {"init": "gray", "preset": "paper"},
+            ["`inversion.init: gray` is one start for all seeds"],
         ),
         ("seedz", 3, ["unknown key `seedz`", "did you mean `seeds`?"]),
         ("lake", "", ['`lake: ""`', "at least 1"]),

@@ -100,15 +100,15 @@ def reliability(reference: Inversions, estimator: str) -> dict[str, xr.DataArray
 
 def chance(reference: Inversions, target: Viewed, estimator: str) -> dict[str, xr.DataArray]:
     """STIR where nothing is shared: of the starts, and by chance. By target layer."""
-    start, suffix = reference.settings.start, suffix_of(estimator)
+    start, suffix = reference.settings.init, suffix_of(estimator)
     starts = initialization_of(
         start, images=reference.images, image_ids=reference.image_ids, seed=reference.seed
     )
-    seen = None if start is Initialization.GREY else target.seen(starts.clamp(0, 1))
+    seen = None if start is Initialization.GRAY else target.seen(starts.clamp(0, 1))
     found = grams.baselines(target.real, seen, seed=reference.seed)
     said = {
         "noise_stir": "baseline: STIR if nothing were optimised (inverted images = starts clipped "
-        "to [0, 1]); NaN of a grey start, which is one image",
+        "to [0, 1]); NaN of a gray start, which is one image",
         "chance_stir": "baseline: STIR if the inverted images were the real ones in a random "
         f"order; mean over {ORDERS} orders",
         "chance_stir_q95": "95 % of the orders of chance_stir are below",

@@ -48,7 +48,7 @@ def controversial(
         layer: of `same_to`, from 1.
         different_layer: of `different_to`; the same number if not given.
         seed: of the starts.
-        settings: as of `invert`; without a prior, and their tolerance is not heeded.
+        settings: as of `invert`; without a regularizer, and their tolerance is not heeded.
         representation: what of both layers is looked at, as of `invert`.
         weight: of the difference beside the sameness.
         enough: the difference beyond which more counts no more; 1 is as far as zeros are.
@@ -73,7 +73,7 @@ def controversial(
     layers = (layer, layer if different_layer is None else different_layer)
     pair = zip((first, second), layers, strict=True)
     same, different = (_seen(model, number, shown, look) for model, number in pair)
-    start = initialization_of(how.start, images=shown, image_ids=range(len(shown)), seed=seed)
+    start = initialization_of(how.init, images=shown, image_ids=range(len(shown)), seed=seed)
     settled = replace(how, precision=resolved(how.precision, shown))
     dispute = _Dispute(same, different, settled, weight, enough)
     with matmul_precision(Precision.FLOAT32):

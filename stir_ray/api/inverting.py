@@ -130,7 +130,7 @@ def invert(
     ids = tuple(range(count)) if image_ids is None else tuple(int(one) for one in image_ids)
     if len(ids) != count or len(set(ids)) != count:
         raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
-    start = initialization_of(how.start, images=viewed.images, image_ids=ids, seed=seed)
+    start = initialization_of(how.init, images=viewed.images, image_ids=ids, seed=seed)
     return Inversions(
         model=own,
         images=viewed.images,

@@ -25,9 +25,9 @@ from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import (
     ACCURACIES,
-    ANSWERS,
     ARTIFACT_TABLES,
     COMPARISONS,
+    CORRECT,
     FAILURES,
     HALF_SAMPLES,
     IMAGES,
@@ -52,7 +52,7 @@ _TABLES = {schema.name for schema in ARTIFACT_TABLES}
 _AFTER_TRAINING = {
     *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
     *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name, HALF_SAMPLES.name),
-    *(ACCURACIES.name, ANSWERS.name, FAILURES.name),
+    *(ACCURACIES.name, CORRECT.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
 

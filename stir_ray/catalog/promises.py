@@ -85,7 +85,7 @@ def _of_comparisons(
         }
         looking = one.question.layers_of(one.target)
         planned = {**shown, "target_layer": looking, "images": len(image_ids)}
-        start, unbiased = one.question.settings.start, "noise_stir_unbiased"
+        start, unbiased = one.question.settings.init, "noise_stir_unbiased"
         yield one.part, _all(_columns(**planned), _baseline(start, "noise_stir", unbiased))
         for measure, part in zip(one.question.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
@@ -138,9 +138,9 @@ def _baseline(start: Initialization, *columns: str) -> Promise:
     """STIR of the starts is known, unless they are one image."""
 
     def odd(table: pa.Table) -> str | None:
-        for name in columns if start is not Initialization.GREY else ():
+        for name in columns if start is not Initialization.GRAY else ():
             if np.isnan(table[name].to_numpy()).any():
-                return f"`{name}` is NaN, which it may be of a grey start alone; it is {start}"
+                return f"`{name}` is NaN, which it may be of a gray start alone; it is {start}"
         return None
 
     return odd

@@ -95,7 +95,7 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
 def _may_have_a_grey_start(table: pa.Table) -> bool:
     """Whether a result says that it has, or it is a part: what starts that has, its plan says."""
     job = provenance(table).get("job")
-    return not isinstance(job, Mapping) or job["inversion"].get("start") == Initialization.GREY
+    return not isinstance(job, Mapping) or job["inversion"].get("init") == Initialization.GRAY
 
 
 def _odd_numbers(name: str, values: np.ndarray) -> Iterator[str]:

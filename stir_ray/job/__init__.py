@@ -22,13 +22,13 @@ from stir_ray.job.models import (
     CheckpointFinetuning,
     CheckpointModel,
     ComparedCheckpoint,
-    Drawing,
     FromScratch,
+    RandomInit,
+    RandomModel,
     TimmModel,
     TrainedFinetuning,
     TrainedModel,
     Training,
-    UntrainedModel,
 )
 from stir_ray.job.robustness import Released, Robustness
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
@@ -44,7 +44,6 @@ __all__ = [
     "ComparedCheckpoint",
     "Data",
     "Digits",
-    "Drawing",
     "EuroSat",
     "Execution",
     "FromScratch",
@@ -54,6 +53,8 @@ __all__ = [
     "Job",
     "Pets",
     "Published",
+    "RandomInit",
+    "RandomModel",
     "Released",
     "Robustness",
     "Sample",
@@ -63,5 +64,4 @@ __all__ = [
     "TrainedFinetuning",
     "TrainedModel",
     "Training",
-    "UntrainedModel",
 ]

@@ -127,17 +127,17 @@ class CheckpointModel(Value):
     wrote. Code that such a file may hold is never run."""
 
 
-class Drawing(Value):
+class RandomInit(Value):
     """Random weights, as timm initialises the architecture."""
 
     seed: NonNegativeInt = 0
 
 
-class UntrainedModel(Value):
+class RandomModel(Value):
     """Random weights that nobody trains: what finetuning from random initialisation starts from."""
 
     architecture: Architecture
-    untrained: Drawing
+    random_init: RandomInit
 
 
 class TrainedFinetuning(Value):
@@ -192,16 +192,16 @@ class FromScratch(Value):
 Pretrained = Annotated[
     Annotated[TrainedModel, Tag("<train>")]
     | Annotated[CheckpointModel, Tag("<checkpoint>")]
-    | Annotated[UntrainedModel, Tag("<untrained>")]
+    | Annotated[RandomModel, Tag("<random_init>")]
     | Annotated[TimmModel, Tag("<timm>")],
-    by_key("train", "checkpoint", "untrained", "timm"),
+    by_key("train", "checkpoint", "random_init", "timm"),
 ]
 Finetuned = Annotated[
     Annotated[TrainedFinetuning, Tag("<train>")]
     | Annotated[CheckpointFinetuning, Tag("<checkpoints>")]
     | Annotated[ComparedCheckpoint, Tag("<checkpoint>")]
-    | Annotated[UntrainedModel, Tag("<untrained>")]
+    | Annotated[RandomModel, Tag("<random_init>")]
     | Annotated[TimmModel, Tag("<timm>")],
-    by_key("train", "checkpoints", "checkpoint", "untrained", "timm"),
+    by_key("train", "checkpoints", "checkpoint", "random_init", "timm"),
 ]
 """Compared with the pretrained model: what became of it, or any other model."""

@@ -20,10 +20,10 @@ from stir_ray.numerics.settings import (
     Initialization,
     InversionSettings,
     Optimizer,
-    Parameterisation,
     Precision,
     Regularizer,
     Schedule,
+    SearchSpace,
 )
 
 
@@ -36,7 +36,7 @@ class Blur(Value):
     """Steps from one to the next."""
 
 
-class PriorChoice(Value):
+class RegularizerChoice(Value):
     """What inverted images ought to look like besides; nothing unless it is given.
 
     Penalties are added to an image's residual, times their weight. They make images smoother and
@@ -74,7 +74,7 @@ class InversionChoice(Value):
     too), and no STIR of its own model and of the pretrained one has changed by more than 0.005
     since half the steps. True of the default; other schedules than `harmonic` cannot."""
     step_size: PositiveFloat | None = None
-    update: Optimizer | None = None
+    optimizer: Optimizer | None = None
     schedule: Schedule | None = None
     """Of the step size: `harmonic`, which allows an inversion to stop and to go on; `constant`; or
     `cosine`, to 0 at the last step."""
@@ -85,12 +85,12 @@ class InversionChoice(Value):
     """Of the model's products while images are searched for: `float32`, `tf32`, `bfloat16`, or
     `auto`: bfloat16 on a GPU that has units for it, else float32. Whatever is measured of the
     images found is of float32 products."""
-    start: Initialization = Initialization.NOISE
-    """`noise`; `light_noise`, a tenth as strong around grey; `grey`, which is one start for all
+    init: Initialization = Initialization.NOISE
+    """`noise`; `light_noise`, a tenth as strong around gray; `gray`, which is one start for all
     seeds; or `other_image` of the set, drawn by seed."""
-    parameterisation: Parameterisation = Parameterisation.PIXELS
+    parameterization: SearchSpace = SearchSpace.PIXELS
     """What steps change: `pixels`, or amplitudes of waves scaled by 1 / frequency (`fourier`)."""
-    prior: PriorChoice = PriorChoice()
+    regularizer: RegularizerChoice = RegularizerChoice()
 
     @model_validator(mode="after")
     def _only_harmonic_steps_stop(self) -> "InversionChoice":
@@ -110,15 +110,15 @@ class InversionChoice(Value):
             else (self.stop_when_converged)
         )
         settings = InversionSettings(
-            update=self.update or base.update,
+            optimizer=self.optimizer or base.optimizer,
             step_size=self.step_size or base.step_size,
             schedule=self.schedule or base.schedule,
             iterations=self.iterations or base.iterations,
             tolerance=self.tolerance,
             precision=self.precision,
-            start=self.start,
-            parameterisation=self.parameterisation,
-            prior=self.prior.settings(),
+            init=self.init,
+            parameterization=self.parameterization,
+            regularizer=self.regularizer.settings(),
         )
         return replace(settings, stop_when_converged=stops and settings.can_continue)
 

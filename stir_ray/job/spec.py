@@ -96,8 +96,8 @@ class Job(Value):
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "Job":
-        if self.inversion.start is Initialization.GREY and len(self.seeds) > 1:
-            raise ValueError("`inversion.start: grey` is one start for all seeds; give one of them")
+        if self.inversion.init is Initialization.GRAY and len(self.seeds) > 1:
+            raise ValueError("`inversion.init: gray` is one start for all seeds; give one of them")
         return self
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ def controversial(
         images: the reference images x, in [0, 1].
         start: the first iterate; noise, or another image. Not x itself, from where the second
             distance has no direction to grow in.
-        settings: update, step size, schedule, iterations, precision and parameterisation; tolerance
+        settings: update, step size, schedule, iterations, precision and parameterization; tolerance
             is not heeded.
         weight: of the difference beside the sameness.
         enough: the difference beyond which more counts no more; it has no bound of its own, and
@@ -73,15 +73,15 @@ def controversial(
 
     Raises:
         ValueError: if `images` and `start` differ in shape, `weight` or `enough` is not above 0, or
-            there is a prior: what is best beside it is not defined here.
+            there is a regularizer: what is best beside it is not defined here.
         FloatingPointError: if no iterate of an image has a finite loss.
     """
     if images.shape != start.shape:
         raise ValueError(f"start has shape {tuple(start.shape)}, images {tuple(images.shape)}")
     if not (weight > 0 and enough > 0):
         raise ValueError(f"weight {weight} and enough {enough} must be above 0")
-    if settings.prior != Regularizer():
-        raise ValueError("a controversial image has no prior; leave it out")
+    if settings.regularizer != Regularizer():
+        raise ValueError("a controversial image has no regularizer; leave it out")
     precision = resolved(settings.precision, images)
     with matmul_precision(precision):
         models = [with_autocast(precision, one) for one in (same_to, different_to)]
@@ -112,7 +112,7 @@ def _searched(
         )
         return same - weight * different.clamp_max(enough)
 
-    space = SPACES[settings.parameterisation](start)
+    space = SPACES[settings.parameterization](start)
     current = space.of(start.detach()).requires_grad_(True)
     step = step_of(settings, current)
     best, least = start.detach().clone(), torch.full_like(scales[0], torch.inf)

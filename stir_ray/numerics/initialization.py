@@ -41,7 +41,7 @@ def initialization_of(
         ValueError: for another image of a single one.
     """
     channels, height, width = images.shape[1:]
-    if start is Initialization.GREY:
+    if start is Initialization.GRAY:
         return torch.full_like(images, _GREY, dtype=torch.float32)
     if start is Initialization.OTHER_IMAGE:
         return images[others(image_ids, seed=seed)].to(torch.float32)

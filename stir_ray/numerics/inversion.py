@@ -59,7 +59,7 @@ class SearchState:
 
     Attributes:
         best: the best images so far.
-        current: the latest images, or what stands for them in the parameterisation.
+        current: the latest images, or what stands for them in the parameterization.
         memory: what the update remembers of its steps.
         taken: number of steps taken.
         restarted: number of steps after which the search restarted; None if it did not.
@@ -88,14 +88,12 @@ def invert(
             lie after the first projection, and they would never move again.
         images: the reference images, in [0, 1].
         start: the first iterate, of the same shape; usually `noise_start`.
-        settings: update, step size, schedule, number of iterations, tolerance, precision, what is
-            moved and what is thought of images beforehand; its `start` is the caller's to heed, and
-            so is `stop_when_converged`.
+        settings: all of it but `init` and `stop_when_converged`, which are left to the caller.
 
     Returns:
-        Of the iterates of every image, start and end included, the first one whose residual is
-        within the tolerance; the one of least residual if none is. A prior changes the way that
-        iterates take, not which of them is best.
+        Of the iterates of every image, start and end included, the first whose residual is within
+        the tolerance; the one of least residual if none is. A regularizer changes the iterates, not
+        which of them is best.
 
     Raises:
         ValueError: when `images` and `start` differ in shape, or the representation of a reference
@@ -117,7 +115,7 @@ def begin(start: Images, settings: InversionSettings) -> SearchState:
     unknown = torch.full((len(start),), math.inf, dtype=start.dtype, device=start.device)
     steps = torch.zeros(len(start), dtype=torch.int64, device=start.device)
     best = Inversion(start.detach(), unknown, unknown, steps)
-    return SearchState(best, SPACES[settings.parameterisation](start).of(start.detach()), {})
+    return SearchState(best, SPACES[settings.parameterization](start).of(start.detach()), {})
 
 
 def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> SearchState:
@@ -214,7 +212,7 @@ def _advanced(
     settings: InversionSettings,
     until: int,
 ) -> SearchState:
-    search, blur_every = _State(goal, state, settings), settings.prior.blur_every
+    search, blur_every = _State(goal, state, settings), settings.regularizer.blur_every
     since = None if state.restarted is None else state.taken - state.restarted
     left: list[tuple[Tensor, SearchState]] = []
     for count, step in enumerate(range(state.taken, until)):
@@ -222,7 +220,7 @@ def _advanced(
         since_restart = None if since is None else since + count
         search.move(settings.size_of_step(step, since_restart=since_restart))
         if blur_every and (step + 1) % blur_every == 0:
-            search.blur(settings.prior)
+            search.blur(settings.regularizer)
         if settings.tolerance and (step + 1) % _LOOK_EVERY == 0:
             left.append(search.leave(until))
             if not len(search.rows):
@@ -241,8 +239,10 @@ class _State:
 
     def __init__(self, goal: _Target, state: SearchState, settings: InversionSettings) -> None:
         self._goal, self._settings, self._begun = goal, settings, state
-        self._prior: Regularizer | None = settings.prior if settings.prior.penalises else None
-        self._space: Parameterization = SPACES[settings.parameterisation](state.best.images)
+        self._regularizer: Regularizer | None = (
+            settings.regularizer if settings.regularizer.has_penalty else None
+        )
+        self._space: Parameterization = SPACES[settings.parameterization](state.best.images)
         # Images themselves, or what stands for them.
         self._current = state.current.clone().requires_grad_(True)
         self._steps = state.taken - (state.restarted or 0)
@@ -256,7 +256,7 @@ class _State:
         """Where each image is, and where it should go."""
         images = self._space.images(self._current)
         now = self._goal.residual(represent(images))
-        loss = now if self._prior is None else now + penalty(images, self._prior)
+        loss = now if self._regularizer is None else now + penalty(images, self._regularizer)
         # The sum, not the mean: an image's gradient must not depend on how many are beside it.
         (self._current.grad,) = torch.autograd.grad(loss.sum(), self._current)
         self._consider(now.detach(), step)
@@ -275,11 +275,11 @@ class _State:
             self._space.project(self._current)
         self._steps += 1
 
-    def blur(self, prior: Regularizer) -> None:
+    def blur(self, regularizer: Regularizer) -> None:
         """Take fine structure out of where each image is."""
         with torch.no_grad():
             images = self._space.images(self._current)
-            self._current.copy_(self._space.of(blurred(images, prior)))
+            self._current.copy_(self._space.of(blurred(images, regularizer)))
 
     def leave(self, taken: int) -> tuple[Tensor, SearchState]:
         """Those that are found, with their places. They take no further step."""

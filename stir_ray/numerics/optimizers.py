@@ -29,7 +29,7 @@ class Step(Protocol):
         ...
 
 
-class NormalisedGradient:
+class NormalizedGradient:
     """A step of a given L2 norm per image, as in the public code of Nanda et al. 2022."""
 
     def __init__(self, images: Images) -> None:
@@ -98,7 +98,7 @@ def step_of(
         memory: of the same update, from the steps before; None where there was none.
         steps: how many those were.
     """
-    if settings.update is Optimizer.ADAM:
+    if settings.optimizer is Optimizer.ADAM:
         decay = settings.second_moment_decay
         return Adam(images, decay=decay, memory=memory or {}, steps=steps)
-    return NormalisedGradient(images)
+    return NormalizedGradient(images)

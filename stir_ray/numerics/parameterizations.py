@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from stir_ray.numerics.settings import Parameterisation
+from stir_ray.numerics.settings import SearchSpace
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -97,7 +97,7 @@ def _hartley(images: Images) -> Images:
     return transformed.real - transformed.imag
 
 
-SPACES: dict[Parameterisation, type[Parameterization]] = {
-    Parameterisation.PIXELS: Pixels,
-    Parameterisation.FOURIER: Fourier,
+SPACES: dict[SearchSpace, type[Parameterization]] = {
+    SearchSpace.PIXELS: Pixels,
+    SearchSpace.FOURIER: Fourier,
 }

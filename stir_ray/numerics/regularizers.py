@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _GREY = 0.5
 
 
-def penalty(images: Images, prior: Regularizer) -> PerImage:
+def penalty(images: Images, regularizer: Regularizer) -> PerImage:
     """Of every image alone, weighted and summed, differentiable; 0 for uniform grey."""
     found = images.new_zeros(len(images))
-    if prior.total_variation:
-        found = found + prior.total_variation * total_variation(images)
-    if prior.norm:
-        found = found + prior.norm * norm(images, order=prior.norm_order)
+    if regularizer.total_variation:
+        found = found + regularizer.total_variation * total_variation(images)
+    if regularizer.norm:
+        found = found + regularizer.norm * norm(images, order=regularizer.norm_order)
     return found
 
 
@@ -44,14 +44,14 @@ def norm(images: Images, *, order: float) -> PerImage:
     return (images - _GREY).abs().pow(order).mean(dim=(1, 2, 3))
 
 
-def blurred(images: Images, prior: Regularizer) -> Images:
+def blurred(images: Images, regularizer: Regularizer) -> Images:
     """Images after a Gaussian blur, which mirrors them at their borders.
 
     Args:
         images: any values, larger than the blur reaches.
-        prior: whose `blur_sigma` is above 0.
+        regularizer: whose `blur_sigma` is above 0.
     """
-    reach, sigma = prior.blur_reach, prior.blur_sigma
+    reach, sigma = regularizer.blur_reach, regularizer.blur_sigma
     places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-places.square() / (2 * sigma**2))
     kernel /= kernel.sum()

@@ -10,7 +10,7 @@ class Optimizer(StrEnum):
     """How a gradient becomes a step."""
 
     ADAM = "adam"
-    NORMALISED_GRADIENT = "normalised_gradient"
+    NORMALIZED_GRADIENT = "normalized_gradient"
 
 
 class Schedule(StrEnum):
@@ -46,13 +46,13 @@ class Initialization(StrEnum):
     """Of mean 0 and standard deviation 1 per pixel, drawn from seed and image id."""
     LIGHT_NOISE = "light_noise"
     """The same noise, a tenth as strong, around grey."""
-    GREY = "grey"
+    GRAY = "gray"
     """0.5 everywhere, whatever the seed."""
     OTHER_IMAGE = "other_image"
     """Another image of the set; which one is drawn by seed, and none starts two."""
 
 
-class Parameterisation(StrEnum):
+class SearchSpace(StrEnum):
     """What is moved along the gradient."""
 
     PIXELS = "pixels"
@@ -88,7 +88,7 @@ class Regularizer:
         for name in ("total_variation", "norm", "blur_sigma", "blur_every"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} of a prior is at least 0, got {value}")
+                raise ValueError(f"{name} of a regularizer is at least 0, got {value}")
         if not (self.norm_order >= 1 and math.isfinite(self.norm_order)):
             raise ValueError(f"the order of a norm is at least 1, got {self.norm_order}")
         if (self.blur_sigma > 0) != (self.blur_every > 0):
@@ -100,7 +100,7 @@ class Regularizer:
         return math.ceil(3 * self.blur_sigma)
 
     @property
-    def penalises(self) -> bool:
+    def has_penalty(self) -> bool:
         """Whether there is anything to add to the residual."""
         return self.total_variation > 0 or self.norm > 0
 
@@ -110,8 +110,8 @@ class InversionSettings:
     """What an inverted image depends on besides the model, the image and the noise.
 
     Attributes:
-        update: Adam, whose step is per pixel and so fits every image size; or the gradient divided
-            by its L2 norm per image, as in the paper.
+        optimizer: Adam, whose step is per pixel and so fits every image size; or the gradient
+            divided by its L2 norm per image, as in the paper.
         step_size: the first step. Adam: in pixel values; normalised gradient: L2 norm per image.
         schedule: of the step size.
         iterations: number of steps at most, at least 2.
@@ -120,24 +120,24 @@ class InversionSettings:
         tolerance: an image whose relative residual is not above it is found, and moves no more; 0
             lets all of them take every step.
         precision: of the products while images are searched for.
-        start: of every image.
-        parameterisation: what the step size is of; pixels, or waves. A step of Adam's changes
+        init: of every image.
+        parameterization: what the step size is of; pixels, or waves. A step of Adam's changes
             pixels as much on average by waves; one of a gradient divided by its norm is as long in
             coefficients, and several times as long in pixels.
-        prior: on the images.
+        regularizer: of the images.
         second_moment_decay: β₂ of Adam.
     """
 
-    update: Optimizer = Optimizer.ADAM
+    optimizer: Optimizer = Optimizer.ADAM
     step_size: float = 0.1
     schedule: Schedule = Schedule.HARMONIC
     iterations: int = 400
     stop_when_converged: bool = True
     tolerance: float = 0.0
     precision: Precision = Precision.AUTO
-    start: Initialization = Initialization.NOISE
-    parameterisation: Parameterisation = Parameterisation.PIXELS
-    prior: Regularizer = Regularizer()
+    init: Initialization = Initialization.NOISE
+    parameterization: SearchSpace = SearchSpace.PIXELS
+    regularizer: Regularizer = Regularizer()
     second_moment_decay: float = 0.95
 
     def __post_init__(self) -> None:
@@ -235,7 +235,7 @@ DEFAULT = InversionSettings()
 """Adam with a harmonic step size: up to 400 steps, fewer where an inversion converges before."""
 
 PAPER = InversionSettings(
-    update=Optimizer.NORMALISED_GRADIENT,
+    optimizer=Optimizer.NORMALIZED_GRADIENT,
     step_size=0.5,
     schedule=Schedule.CONSTANT,
     iterations=50,

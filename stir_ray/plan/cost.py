@@ -26,7 +26,7 @@ _FOOTER_BYTES = {
     "subspaces": 3_900,
     "test_sets": 2_400,
     "accuracies": 5_400,
-    "answers": 3_500,
+    "correct": 3_500,
 }
 _COMPARISON_ROW_BYTES = 116
 _SIMILARITY_ROW_BYTES = 100
@@ -143,7 +143,7 @@ def _kind(task: Task) -> Hashable:
             models = task.reference.kind, task.target.kind
             return id(task.question), task.with_subspaces, *models, _predicting(task)
         case Evaluate():
-            return task.test, task.images, task.model.kind, task.has_answers
+            return task.test, task.images, task.model.kind, task.has_correct
         case _:
             return task.outputs[0].id
 
@@ -182,8 +182,8 @@ def cost(task: Task, scale: Scale, steps: float | None = None) -> Cost:
             # Making the corrupted images is left out: no accelerator does it.
             rows = len(task.test.conditions)
             stored = {"accuracies": float(_FOOTER_BYTES["accuracies"] + rows * _ACCURACY_ROW_BYTES)}
-            if task.has_answers:
-                stored["answers"] = _FOOTER_BYTES["answers"] + rows * task.images * _ANSWER_BYTES
+            if task.has_correct:
+                stored["correct"] = _FOOTER_BYTES["correct"] + rows * task.images * _ANSWER_BYTES
             flops = rows * task.images * scale.of(task.model.kind).flops[-1]
             return Cost(flops, stored)
         case CollectImages() | SelectTestImages() | InspectModel():

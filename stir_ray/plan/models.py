@@ -15,11 +15,11 @@ from stir_ray.job import (
     ImageFolder,
     InLake,
     Job,
+    RandomModel,
     TimmModel,
     TrainedFinetuning,
     TrainedModel,
     Training,
-    UntrainedModel,
 )
 from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED, RANDOM, Checkpoint, Role
 from stir_ray.plan.preparation import CollectImages, InspectModel, Train
@@ -29,7 +29,7 @@ DATASET = "dataset:"
 """Begins what stands for a dataset in the lake among the files of a job."""
 Version = Callable[[str], str]
 """Of a file or folder, by path or URL: what changes when its content does."""
-Model = TrainedModel | CheckpointModel | ComparedCheckpoint | UntrainedModel | TimmModel
+Model = TrainedModel | CheckpointModel | ComparedCheckpoint | RandomModel | TimmModel
 """What a job says of a single model."""
 
 
@@ -63,7 +63,7 @@ def is_finetuned(job: Job) -> bool:
     match job.finetuned:
         case TrainedFinetuning():
             return True
-        case UntrainedModel() | TimmModel():
+        case RandomModel() | TimmModel():
             return False
         case _:
             return _shape(architecture_of(job, FINETUNED)) == _shape(architecture_of(job))
@@ -120,8 +120,8 @@ def _inspect(
         case CheckpointModel() | ComparedCheckpoint():
             weights = source.checkpoint
             return InspectModel(name, architecture, weights, version(weights))
-        case UntrainedModel():
-            return InspectModel(name, architecture, f"{RANDOM}{source.untrained.seed}")
+        case RandomModel():
+            return InspectModel(name, architecture, f"{RANDOM}{source.random_init.seed}")
         case TimmModel():
             return InspectModel(name, architecture, f"timm:{source.timm}")
 

@@ -22,7 +22,7 @@ RECIPES = {
     "subspaces": 1,
     "test_sets": 1,
     "accuracies": 2,
-    "answers": 2,
+    "correct": 2,
 }
 
 

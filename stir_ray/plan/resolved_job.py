@@ -21,7 +21,7 @@ from stir_ray.plan.models import checkpoint_of_epoch, place_of, training_data
 _RECIPE = 1
 _YOUNGER = ("robustness", "similarities", "predictions", "metamers", "half_samples")
 """Keys that ask for nothing unless they are given."""
-_YOUNGER_OF_INVERSION = ("start", "parameterisation", "prior")
+_YOUNGER_OF_INVERSION = ("init", "parameterization", "regularizer")
 """Likewise, of `inversion`."""
 _YOUNGER_OF_MODELS = {"architecture": None, "epochs": "all"}
 """Such keys of the compared models, and what they are if they are not given."""

@@ -109,7 +109,7 @@ class Evaluate:
         model: the model with its own classifier or decoder.
         objective: what it was trained for.
         images: how many there are: those asked for, or fewer if the split has fewer.
-        with_answers: also store which of them the model gets right.
+        with_correct: also store which of them the model gets right.
     """
 
     stage: ClassVar[str] = "evaluate"
@@ -117,7 +117,7 @@ class Evaluate:
     model: Checkpoint
     objective: Objective
     images: int
-    with_answers: bool = False
+    with_correct: bool = False
 
     @cached_property
     def outputs(self) -> tuple[Part, ...]:
@@ -133,12 +133,12 @@ class Evaluate:
             **self.test.content,
         }
         accuracies = part("accuracies", **content)
-        return (accuracies, part("answers", **content)) if self.has_answers else (accuracies,)
+        return (accuracies, part("correct", **content)) if self.has_correct else (accuracies,)
 
     @property
-    def has_answers(self) -> bool:
+    def has_correct(self) -> bool:
         """Whether it says which images are right: asked for, and there is right and wrong."""
-        return self.with_answers and self.objective == "classification"
+        return self.with_correct and self.objective == "classification"
 
     @property
     def label(self) -> str:

@@ -13,7 +13,7 @@ from stir_ray.lake.schemas import (
     OTHER_SIMILARITIES,
     RESULT_TABLES,
     ROBUSTNESS,
-    TEST_ANSWERS,
+    TEST_CORRECT,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
@@ -62,7 +62,7 @@ def _is_asked_for(schema: TableSchema, job: Job) -> bool:
         UNCHANGED_PREDICTIONS.name: job.predictions,
         METAMER_COUNTS.name: job.metamers,
         HALF_SAMPLE_SCORES.name: job.half_samples,
-        TEST_ANSWERS.name: job.half_samples and job.robustness,
+        TEST_CORRECT.name: job.half_samples and job.robustness,
     }
     return bool(asked.get(schema.name, True))
 

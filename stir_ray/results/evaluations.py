@@ -74,8 +74,8 @@ def _of_files(asked: ResolvedJob, test: CorruptedTest, lake: Lake) -> Iterator[E
         card = inspected_card(task, lake)
         _tells_apart(task, card["classes"], classes)
         model = checkpoint_of(card, task, FINETUNED, epoch)
-        with_answers = asked.job.half_samples > 0
-        return Evaluate(test, model, "classification", chosen.num_rows, with_answers)
+        with_correct = asked.job.half_samples > 0
+        return Evaluate(test, model, "classification", chosen.num_rows, with_correct)
 
     yield from map_concurrent(evaluate, inspect_finetuned(asked.job, asked.version))
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from stir_ray.lake.parquet import Lake, concat_tables
 from stir_ray.lake.schemas import (
-    ANSWERS,
+    CORRECT,
     HALF_SAMPLE_SCORES,
     HALF_SAMPLES,
     METAMER_COUNTS,
@@ -17,7 +17,7 @@ from stir_ray.lake.schemas import (
     OTHER_SIMILARITIES,
     PREDICTIONS,
     SIMILARITIES,
-    TEST_ANSWERS,
+    TEST_CORRECT,
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
@@ -80,7 +80,7 @@ class SideTables:
             PREDICTIONS: [Placed.at(cell, part) for cell, part in predicted if part],
             METAMERS: list(_of_inversions(study)),
             HALF_SAMPLES: [Placed.at(cell, part) for cell, part in halved if part],
-            ANSWERS: list(_of_tests(tests)),
+            CORRECT: list(_of_tests(tests)),
         }
         found = {schema: _stored(every, schema, lake) for schema, every in asked.items()}
         missing = sum(len(every) - len(found[schema]) for schema, every in asked.items())
@@ -89,7 +89,7 @@ class SideTables:
             predictions=found[PREDICTIONS],
             metamers=found[METAMERS],
             half_samples=found[HALF_SAMPLES],
-            answers=found[ANSWERS],
+            answers=found[CORRECT],
             missing=missing,
         )
 
@@ -101,7 +101,7 @@ class SideTables:
             "predictions": self.predictions,
             "metamers": self.metamers,
             "half_samples": self.half_samples,
-            "answers": self.answers,
+            "correct": self.answers,
         }
         return {name: [one.said for one in placed] for name, placed in every.items() if placed}
 
@@ -112,7 +112,7 @@ class SideTables:
             (UNCHANGED_PREDICTIONS, self.predictions, PREDICTIONS, _unchanged),
             (METAMER_COUNTS, self.metamers, METAMERS, _counted),
             (HALF_SAMPLE_SCORES, self.half_samples, HALF_SAMPLES, _halved),
-            (TEST_ANSWERS, self.answers, ANSWERS, _answered),
+            (TEST_CORRECT, self.answers, CORRECT, _answered),
         )
         for result, placed, schema, row in every:
             read = _read(placed, schema, lake)
@@ -133,7 +133,7 @@ def _of_inversions(study: Study) -> Iterator[Placed]:
 def _of_tests(tests: Sequence[Evaluate]) -> Iterator[Placed]:
     for one in tests:
         # Of a model that is not trained yet there is nothing, and nobody knows what to look for.
-        if one.has_answers and one.model.is_stored:
+        if one.has_correct and one.model.is_stored:
             place = {"model": one.model.role, "epoch": one.model.epoch}
             yield Placed(place, one.outputs[1].id)
 

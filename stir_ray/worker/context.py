@@ -207,7 +207,7 @@ class WorkerContext:
 
     def starts(self, question: MeasurementSpec, seed: int) -> Tensor:
         """What the inversion of every image starts from, on the device."""
-        gathered, start = self.image_set(question), question.settings.start
+        gathered, start = self.image_set(question), question.settings.init
         return initialization_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
 
     def kept(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, as_seen
 from stir_ray.lake.parquet import make_table
-from stir_ray.lake.schemas import ACCURACIES, ANSWERS
+from stir_ray.lake.schemas import ACCURACIES, CORRECT
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.losses import OBJECTIVES, LabelledImages
 from stir_ray.models.memory import footprint
@@ -53,7 +53,7 @@ def evaluate_model(task: Evaluate, bench: WorkerContext) -> None:
         if part in missing:
             right = [of_one.bool().tolist() for of_one, _ in found]
             said = {**shared, "test_set": task.test.id, "right": right}
-            bench.write(part, make_table(ANSWERS, said))
+            bench.write(part, make_table(CORRECT, said))
 
 
 def _each(

@@ -85,7 +85,7 @@ def starts_seen(
     checkpoint: Checkpoint, question: MeasurementSpec, seed: int, bench: WorkerContext
 ) -> View | None:
     """How a model sees the starts; None if they are one image, and have no geometry."""
-    if question.settings.start is Initialization.GREY:
+    if question.settings.init is Initialization.GRAY:
         return None
 
     def look() -> View:

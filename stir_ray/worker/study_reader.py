@@ -107,10 +107,10 @@ def _see_that_all_fits(job: Job, cards: Mapping[Role, dict], image: tuple[int, i
         # All models take images of one shape.
         _fits(name, _shape_of(data), image, "the model")
     settings = job.inversion.settings()
-    if settings.prior.blur_reach >= min(image[1:]):
+    if settings.regularizer.blur_reach >= min(image[1:]):
         raise JobError(
-            f"`inversion.prior.blur.sigma: {settings.prior.blur_sigma:g}` blurs over "
-            f"{settings.prior.blur_reach} pixels to each side, as many as an image has "
+            f"`inversion.regularizer.blur.sigma: {settings.regularizer.blur_sigma:g}` blurs over "
+            f"{settings.regularizer.blur_reach} pixels to each side, as many as an image has "
             f"({min(image[1:])}) or more; use less than a third of that"
         )
 

@@ -194,7 +194,7 @@ def _set(table: pa.Table, column: str, row: int, value: object) -> pa.Table:
         (COMPARISONS, "stir", 1.001, "[0, 1]"),
         (COMPARISONS, "noise_stir_unbiased", 1.001, "[-1, 1]"),
         (COMPARISONS, "chance_stir_unbiased_q95", -1.001, "[-1, 1]"),
-        (COMPARISONS, "noise_stir", math.nan, "`noise_stir` is NaN, which it may be of a grey"),
+        (COMPARISONS, "noise_stir", math.nan, "`noise_stir` is NaN, which it may be of a gray"),
         (COMPARISONS, "noise_stir_unbiased", math.nan, "`noise_stir_unbiased` is NaN, which"),
         (IMAGE_SETS, "image_id", 4, "not those of its digest"),
         (MODELS, "location", "elsewhere", "`location` is not as planned"),
@@ -236,8 +236,8 @@ def test_a_baseline_that_must_be_known_is_missed_in_results_too(
     made = provenance(table)
     lake.objects.put(key, encode(_set(table, column, 5, math.nan), made))
     assert f"`{column}` holds NaN" in findings(lake.objects.url)[key]
-    # Had it started from grey, there would be none.
-    made["job"]["inversion"]["start"] = "grey"
+    # Had it started from gray, there would be none.
+    made["job"]["inversion"]["init"] = "gray"
     lake.objects.put(key, encode(_set(table, column, 5, math.nan), made))
     assert findings(lake.objects.url) == {}
 

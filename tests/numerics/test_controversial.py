@@ -17,13 +17,13 @@ from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
     InversionSettings,
-    Parameterisation,
     Regularizer,
+    SearchSpace,
 )
 from tests.tiny_models import representation
 
 SETTINGS = replace(DEFAULT, iterations=30)
-FOURIER = replace(SETTINGS, parameterisation=Parameterisation.FOURIER)
+FOURIER = replace(SETTINGS, parameterization=SearchSpace.FOURIER)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, FOURIER], ids=["pixels", "waves"])
@@ -82,12 +82,12 @@ def test_no_iterate_is_better_than_the_one_that_is_kept(
 
 
 def test_a_prior_is_refused(images: Tensor, start: Tensor) -> None:
-    settings = replace(SETTINGS, prior=Regularizer(total_variation=0.1))
+    settings = replace(SETTINGS, regularizer=Regularizer(total_variation=0.1))
 
     def see(some: Tensor) -> Tensor:
         return some.flatten(1)
 
-    with pytest.raises(ValueError, match="no prior"):
+    with pytest.raises(ValueError, match="no regularizer"):
         controversial(same_to=see, different_to=see, images=images, start=start, settings=settings)
 
 

@@ -98,20 +98,20 @@ def test_the_residuals_are_those_of_the_images_and_of_the_start(
 
 @pytest.mark.parametrize("tolerance", [0.0, 0.4], ids=["all", "some leave"])
 @pytest.mark.parametrize("update", Optimizer)
-@pytest.mark.parametrize("parameterisation", module.Parameterisation)
+@pytest.mark.parametrize("parameterization", module.SearchSpace)
 def test_steps_taken_in_parts_are_the_steps_taken_at_once(
     middle: Callable[[Tensor], Tensor],
     images: Tensor,
     start: Tensor,
     monkeypatch: pytest.MonkeyPatch,
     update: Optimizer,
-    parameterisation: module.Parameterisation,
+    parameterization: module.SearchSpace,
     tolerance: float,
 ) -> None:
     # Restarts after 7 and 14 steps.
     monkeypatch.setattr(module, "RESTART", 7)
     settings = InversionSettings(
-        update, iterations=23, tolerance=tolerance, parameterisation=parameterisation
+        update, iterations=23, tolerance=tolerance, parameterization=parameterization
     )
     reference: dict[str, Any] = {"images": images.double(), "settings": settings}
     at_once = invert(middle, start=start.double(), **reference)
@@ -261,7 +261,7 @@ def test_an_inversion_from_noise_ends_nearer_and_within_the_range_of_images(
 
 def test_steps_that_only_lead_away_leave_the_start(images: Tensor) -> None:
     near = (images + 1e-3).clamp(0, 1)
-    giant = InversionSettings(Optimizer.NORMALISED_GRADIENT, 1e4, Schedule.CONSTANT, iterations=5)
+    giant = InversionSettings(Optimizer.NORMALIZED_GRADIENT, 1e4, Schedule.CONSTANT, iterations=5)
     inversion = invert(lambda x: x.flatten(1), images=images, start=near, settings=giant)
     assert torch.equal(inversion.images, near)
     assert torch.equal(inversion.residual, inversion.start_residual)

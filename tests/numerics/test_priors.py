@@ -22,12 +22,12 @@ from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,
     InversionSettings,
-    Parameterisation,
     Regularizer,
+    SearchSpace,
 )
 from tests.tiny_models import representation
 
-FOURIER = replace(DEFAULT, parameterisation=Parameterisation.FOURIER)
+FOURIER = replace(DEFAULT, parameterization=SearchSpace.FOURIER)
 
 
 def random(images: int, *shape: int, seed: int = 3) -> Tensor:
@@ -48,25 +48,25 @@ def test_known_penalties() -> None:
 
 def test_uniform_grey_costs_nothing_and_has_a_gradient() -> None:
     grey = torch.full((2, 3, 5, 7), 0.5, requires_grad=True)
-    prior = Regularizer(total_variation=1, norm=1)
-    cost = penalty(grey, prior)
+    regularizer = Regularizer(total_variation=1, norm=1)
+    cost = penalty(grey, regularizer)
     assert cost.tolist() == [0, 0]
     (gradient,) = torch.autograd.grad(cost.sum(), grey)
     assert torch.isfinite(gradient).all()
 
 
 def test_an_image_is_penalised_alone() -> None:
-    images, prior = random(5, 2, 7, 11), Regularizer(total_variation=0.3, norm=0.7)
-    alone = torch.cat([penalty(one[None], prior) for one in images])
-    torch.testing.assert_close(penalty(images, prior), alone)
+    images, regularizer = random(5, 2, 7, 11), Regularizer(total_variation=0.3, norm=0.7)
+    alone = torch.cat([penalty(one[None], regularizer) for one in images])
+    torch.testing.assert_close(penalty(images, regularizer), alone)
 
 
 @pytest.mark.parametrize("sigma", [0.4, 1.3])
 def test_a_blur_is_that_of_scipy(sigma: float) -> None:
-    images, prior = random(2, 3, 11, 13), Regularizer(blur_sigma=sigma, blur_every=1)
-    reach = prior.blur_reach
+    images, regularizer = random(2, 3, 11, 13), Regularizer(blur_sigma=sigma, blur_every=1)
+    reach = regularizer.blur_reach
     theirs = gaussian_filter(images.numpy(), sigma, mode="mirror", axes=(2, 3), radius=reach)
-    np.testing.assert_allclose(blurred(images, prior), theirs, atol=1e-12)
+    np.testing.assert_allclose(blurred(images, regularizer), theirs, atol=1e-12)
 
 
 @given(seed=st.integers(0, 99), height=st.integers(2, 9), width=st.integers(2, 9))
@@ -120,7 +120,7 @@ def test_waves_find_inversions_too(
 
 @pytest.mark.parametrize("base", [DEFAULT, PAPER], ids=["default", "paper"])
 @pytest.mark.parametrize(
-    "prior",
+    "regularizer",
     [Regularizer(total_variation=0.5), Regularizer(blur_sigma=0.5, blur_every=3)],
     ids=["tv", "blur"],
 )
@@ -129,10 +129,10 @@ def test_a_prior_makes_images_smoother(
     images: Tensor,
     start: Tensor,
     base: InversionSettings,
-    prior: Regularizer,
+    regularizer: Regularizer,
 ) -> None:
     usual = found(pretrained, images, start, base)
-    smooth = found(pretrained, images, start, replace(base, prior=prior))
+    smooth = found(pretrained, images, start, replace(base, regularizer=regularizer))
     assert (total_variation(smooth.images) < total_variation(usual.images)).all()
     assert (smooth.residual < smooth.start_residual).all()
 
@@ -141,7 +141,7 @@ def test_a_norm_keeps_pixels_near_grey(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
     usual = found(pretrained, images, start, DEFAULT)
-    near = found(pretrained, images, start, replace(DEFAULT, prior=Regularizer(norm=20)))
+    near = found(pretrained, images, start, replace(DEFAULT, regularizer=Regularizer(norm=20)))
     assert (norm(near.images, order=6) < norm(usual.images, order=6)).all()
 
 
@@ -149,7 +149,9 @@ def test_a_prior_that_says_nothing_changes_no_bit(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
     usual = found(pretrained, images, start, DEFAULT)
-    silent = found(pretrained, images, start, replace(DEFAULT, prior=Regularizer(norm_order=2)))
+    silent = found(
+        pretrained, images, start, replace(DEFAULT, regularizer=Regularizer(norm_order=2))
+    )
     assert torch.equal(usual.images, silent.images)
 
 
@@ -164,5 +166,5 @@ def test_a_prior_that_says_nothing_changes_no_bit(
     ],
 )
 def test_a_prior_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"a prior|a norm|a blur"):
+    with pytest.raises(ValueError, match=r"a regularizer|a norm|a blur"):
         Regularizer(**wrong)

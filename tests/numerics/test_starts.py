@@ -54,7 +54,7 @@ def test_noise_is_what_it_always_was_and_light_noise_a_tenth_of_it_around_grey()
     noise = noise_start(IDS, seed=5, shape=SHAPE)
     assert torch.equal(of(Initialization.NOISE), noise)
     torch.testing.assert_close(of(Initialization.LIGHT_NOISE), 0.5 + 0.1 * noise)
-    assert of(Initialization.GREY).eq(0.5).all()
+    assert of(Initialization.GRAY).eq(0.5).all()
 
 
 @given(seed=st.integers(0, 2**63), ids=st.sets(st.integers(0, 2**40), min_size=2, max_size=13))

@@ -52,10 +52,10 @@ A, B = {"timm": "resnet18"}, {"timm": "resnet34"}
         # Trained on from timm's weights, whose name says the architecture too.
         ({"timm": "resnet18.a1_in1k"}, {"checkpoint": "s3://bucket/ft", "architecture": A}, True),
         ({"timm": "resnet18.a1_in1k"}, {"timm": "resnet18.a2_in1k"}, False),
-        ({"architecture": A, "untrained": {"seed": 3}}, {"train": {"epochs": 2}}, True),
+        ({"architecture": A, "random_init": {"seed": 3}}, {"train": {"epochs": 2}}, True),
         (
-            {"architecture": A, "untrained": {"seed": 3}},
-            {"architecture": A, "untrained": {"seed": 9}},
+            {"architecture": A, "random_init": {"seed": 3}},
+            {"architecture": A, "random_init": {"seed": 9}},
             False,
         ),
     ],
@@ -68,7 +68,7 @@ def test_a_model_that_began_elsewhere_is_not_finetuned(
 
 def test_random_weights_are_known_by_architecture_and_seed_alone() -> None:
     def drawn(seed: int, **changed: Any) -> InspectModel:
-        untrained = {"architecture": {"timm": "resnet18"}, "untrained": {"seed": seed}}
+        untrained = {"architecture": {"timm": "resnet18"}, "random_init": {"seed": seed}}
         return inspect_pretrained(job(pretrained=untrained, **changed), version)
 
     assert drawn(3).id == drawn(3, data={"source": "digits", "classes": [1, 8]}).id

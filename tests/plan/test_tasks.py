@@ -53,7 +53,7 @@ MATTERS_TO_AN_INVERSION = {
     "representation": asking(representation="cls"),
     "iterations": asking(settings=settings(iterations=19)),
     "step size": asking(settings=settings(step_size=0.3)),
-    "update": asking(settings=settings(update=Optimizer.NORMALISED_GRADIENT)),
+    "update": asking(settings=settings(optimizer=Optimizer.NORMALIZED_GRADIENT)),
     "schedule": asking(settings=settings(schedule=Schedule.CONSTANT)),
 }
 MATTERS_TO_A_COMPARISON = MATTERS_TO_AN_INVERSION | {

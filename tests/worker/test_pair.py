@@ -47,7 +47,7 @@ def pair_job(lake: Path, **changed: Any) -> Job:
     """Three models that have nothing in common but the images that they take."""
     said: dict[str, Any] = {
         "name": "pair",
-        "pretrained": {"architecture": ARCHITECTURE, "untrained": {"seed": 3}},
+        "pretrained": {"architecture": ARCHITECTURE, "random_init": {"seed": 3}},
         "finetuned": {
             "architecture": NARROW,
             "checkpoints": f"{lake.parent}/{{epoch}}.safetensors",
@@ -248,7 +248,7 @@ def test_the_architecture_of_the_pretrained_model_may_be_said_again(tmp_path: Pa
     [
         ({"layers": [3]}, "`layers: 3` goes past the last block of the finetuned model (2)"),
         (
-            {"finetuned": {"architecture": other(img_size=24), "untrained": {}}},
+            {"finetuned": {"architecture": other(img_size=24), "random_init": {}}},
             "images are 1 x 16 x 16 (channels x height x width), the finetuned model takes 1 x 24",
         ),
     ],
@@ -256,7 +256,7 @@ def test_the_architecture_of_the_pretrained_model_may_be_said_again(tmp_path: Pa
 def test_models_that_cannot_be_compared_are_told_in_one_line(
     tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
-    model = {"architecture": NARROW, "untrained": {"seed": 1}}
+    model = {"architecture": NARROW, "random_init": {"seed": 1}}
     job = pair_job(tmp_path / "lake", **{"finetuned": model, "from_scratch": None} | changed)
     code, _, error = stir_ray("run", job_file(job, tmp_path), "--serial")
     assert code == 2

@@ -40,20 +40,20 @@ def read(job: Job, table: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     "inversion",
     [
-        {"start": "grey"},
-        {"start": "other_image", "prior": {"total_variation": 0.1, "norm": 0.1}},
+        {"init": "gray"},
+        {"init": "other_image", "regularizer": {"total_variation": 0.1, "norm": 0.1}},
         {
-            "start": "light_noise",
-            "parameterisation": "fourier",
-            "prior": {"blur": {"sigma": 0.4, "every": 3}},
+            "init": "light_noise",
+            "parameterization": "fourier",
+            "regularizer": {"blur": {"sigma": 0.4, "every": 3}},
         },
     ],
-    ids=["grey", "other image and penalties", "light noise, waves and blur"],
+    ids=["gray", "other image and penalties", "light noise, waves and blur"],
 )
 def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[str, Any]) -> None:
-    is_grey = inversion["start"] == "grey"
-    # Grey is one start for all seeds.
-    job = asking(tmp_path / "lake", seeds=[3] if is_grey else [3, 5], **inversion)
+    is_gray = inversion["init"] == "gray"
+    # Gray is one start for all seeds.
+    job = asking(tmp_path / "lake", seeds=[3] if is_gray else [3, 5], **inversion)
     assert not invariance.run(job, serial=True).tally.failed
     lake = open_lake(job.lake)
     assert not [one for one in verify(lake) if isinstance(one, Finding)]
@@ -62,25 +62,25 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
     assert (rows["residual"] < rows["start_residual"]).mean() > 0.9
     by_seed = rows.groupby(["reference", "image_id"])["start_residual"].nunique()
     # Of eleven images two seeds may draw the same other one.
-    assert is_grey or by_seed.mean() > 1.5
+    assert is_gray or by_seed.mean() > 1.5
     for table in ("results", "other_similarities"):
-        assert read(job, table)["noise_stir"].isna().all() == is_grey
+        assert read(job, table)["noise_stir"].isna().all() == is_gray
     assert set(read(job, "unchanged_predictions")["images"]) == {COUNT}
 
 
 def test_a_job_without_them_says_what_it_always_said() -> None:
     said = ResolvedJob(small_job("lake"), {}).said["inversion"]
-    assert not {"start", "parameterisation", "prior"} & set(said)
-    grey = ResolvedJob(small_job("lake", inversion={"start": "grey"}, seeds=[0]), {}).said[
+    assert not {"init", "parameterization", "regularizer"} & set(said)
+    gray = ResolvedJob(small_job("lake", inversion={"init": "gray"}, seeds=[0]), {}).said[
         "inversion"
     ]
-    assert grey["start"] == "grey"
-    assert "prior" not in grey
+    assert gray["init"] == "gray"
+    assert "regularizer" not in gray
 
 
 def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(
     tmp_path: Path,
 ) -> None:
-    job = asking(tmp_path / "lake", seeds=[3], prior={"blur": {"sigma": 5.4, "every": 2}})
+    job = asking(tmp_path / "lake", seeds=[3], regularizer={"blur": {"sigma": 5.4, "every": 2}})
     with pytest.raises(JobError, match=r"blur\.sigma: 5\.4.*17 pixels.*16.*less than a third"):
         invariance.run(job, serial=True)

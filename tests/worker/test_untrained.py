@@ -28,7 +28,7 @@ def untrained_job(lake: Path | str, *, seed: int = SEED) -> Job:
     """Finetuned from random weights for one epoch."""
     return small_job(
         lake,
-        pretrained={"architecture": ARCHITECTURE, "untrained": {"seed": seed}},
+        pretrained={"architecture": ARCHITECTURE, "random_init": {"seed": seed}},
         finetuned={"train": {"epochs": 1, "learning_rate": 0.01}},
         from_scratch=None,
         layers=[2, 3],

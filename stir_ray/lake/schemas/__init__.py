@@ -22,7 +22,7 @@ from stir_ray.lake.schemas.artifacts import (
 from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
 from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
 from stir_ray.lake.schemas.optional import (
-    ANSWERS,
+    CORRECT,
     HALF_SAMPLE_SCORES,
     HALF_SAMPLES,
     METAMER_COUNTS,
@@ -30,7 +30,7 @@ from stir_ray.lake.schemas.optional import (
     OTHER_SIMILARITIES,
     PREDICTIONS,
     SIMILARITIES,
-    TEST_ANSWERS,
+    TEST_CORRECT,
     UNCHANGED_PREDICTIONS,
 )
 from stir_ray.lake.schemas.results import (
@@ -45,9 +45,9 @@ from stir_ray.lake.schemas.results import (
 __all__ = [
     "ACCURACIES",
     "ANALYSIS_TABLES",
-    "ANSWERS",
     "ARTIFACT_TABLES",
     "COMPARISONS",
+    "CORRECT",
     "CORRELATIONS",
     "DATASET_TABLES",
     "FAILURES",
@@ -74,7 +74,7 @@ __all__ = [
     "SIMILARITIES",
     "SUBSPACES",
     "SUBSPACE_SIMILARITY",
-    "TEST_ANSWERS",
+    "TEST_CORRECT",
     "TEST_SETS",
     "TRAININGS",
     "UNCHANGED_PREDICTIONS",

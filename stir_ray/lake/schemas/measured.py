@@ -18,7 +18,7 @@ SCORES = (
                "1", "[0, 1]"),
     Column("cka_unbiased", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
     Column("noise_stir", FLOAT, "baseline: STIR if nothing were optimised (inverted images = "
-           "starts clipped to [0, 1]); NaN of a grey start, which is one image", "1", "[0, 1]"),
+           "starts clipped to [0, 1]); NaN of a gray start, which is one image", "1", "[0, 1]"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
     Column("chance_stir", FLOAT, "baseline: STIR if the inverted images were the real ones in a "
            "random order; mean over 200 orders", "1", "[0, 1]"),

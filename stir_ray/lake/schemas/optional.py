@@ -22,7 +22,7 @@ _SIMILAR = (
     Column("similarity_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
     Column("noise_stir", FLOAT, "baseline: `stir` if nothing were optimised (inverted images "
-           "= starts clipped to [0, 1]); NaN of a grey start", "1", "[0, 1]"),
+           "= starts clipped to [0, 1]); NaN of a gray start", "1", "[0, 1]"),
     Column("noise_stir_unbiased", FLOAT, "the same with unbiased HSIC; NaN likewise",
                "1", "[-1, 1]"),
     Column("chance_stir", FLOAT, "baseline: `stir` if the inverted images were the real ones in "
@@ -200,8 +200,8 @@ HALF_SAMPLES = TableSchema(
     key=("half",),
 )
 
-ANSWERS = TableSchema(
-    "answers",
+CORRECT = TableSchema(
+    "correct",
     (Column("checkpoint", TEXT, "digest of all weights, of the classifier too"), *_ANSWERED),
     key=("corruption", "severity"),
 )
@@ -218,8 +218,8 @@ HALF_SAMPLE_SCORES = TableSchema(
     key=("model", "epoch", "direction", "seed", "layer", "half"),
 )  # fmt: skip
 
-TEST_ANSWERS = TableSchema(
-    "test_answers",
+TEST_CORRECT = TableSchema(
+    "test_correct",
     (
         Column("model", TEXT, "as in the table `robustness`"),
         Column("epoch", INT, "of that model's training; 0 where there was none", "1", "[0, inf)"),
@@ -228,8 +228,8 @@ TEST_ANSWERS = TableSchema(
     key=("model", "epoch", "corruption", "severity"),
 )
 
-PARTS_BESIDE = (SIMILARITIES, PREDICTIONS, METAMERS, HALF_SAMPLES, ANSWERS)
+PARTS_BESIDE = (SIMILARITIES, PREDICTIONS, METAMERS, HALF_SAMPLES, CORRECT)
 RESULTS_BESIDE = (
     *(OTHER_SIMILARITIES, UNCHANGED_PREDICTIONS, METAMER_COUNTS),
-    *(HALF_SAMPLE_SCORES, TEST_ANSWERS),
+    *(HALF_SAMPLE_SCORES, TEST_CORRECT),
 )

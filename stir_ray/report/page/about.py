@@ -97,7 +97,7 @@ def about(
 
 def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     layers = study.question.layers
-    starts = pluralize(len(study.seeds), _STARTS[job.inversion.start])
+    starts = pluralize(len(study.seeds), _STARTS[job.inversion.init])
     pretrained = study.pretrained.architecture.timm
     compared = " and ".join(
         _compared(role, [one.epoch for one in several], several[0].architecture.timm, pretrained)
@@ -115,7 +115,7 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
 _STARTS = {
     Initialization.NOISE: "noise start",
     Initialization.LIGHT_NOISE: "start of light noise",
-    Initialization.GREY: "grey start",
+    Initialization.GRAY: "gray start",
     Initialization.OTHER_IMAGE: "start from another image",
 }
 

@@ -45,7 +45,7 @@ def halves_measured(
 
     Args:
         scores: rows of `half_sample_scores`, of one model.
-        answers: the same of `test_answers`.
+        answers: the same of `test_correct`.
         estimator: biased or unbiased.
         job: whose halves, seeds and assumption about self-STIR hold.
         places: of the arrays.

@@ -19,7 +19,7 @@ from stir_ray.lake.schemas import (
     RESULTS,
     ROBUSTNESS,
     SUBSPACE_SIMILARITY,
-    TEST_ANSWERS,
+    TEST_CORRECT,
     TableSchema,
 )
 from stir_ray.plan.checkpoints import Role
@@ -66,7 +66,7 @@ def _trajectories(job: Job, study: Study, lake: Lake) -> Iterator[EpochCurves]:
     results, history, robustness, subspaces = (
         _read(schema, job, lake) for schema in (RESULTS, HISTORY, ROBUSTNESS, SUBSPACE_SIMILARITY)
     )
-    half_samples = (HALF_SAMPLE_SCORES, TEST_ANSWERS) if job.half_samples else ()
+    half_samples = (HALF_SAMPLE_SCORES, TEST_CORRECT) if job.half_samples else ()
     of_halves = (_read(schema, job, lake) for schema in half_samples)
     measured = Measured(results, accuracies(history, robustness), subspaces, *of_halves)
     shared: dict[Role, tuple[int, ...]] = {

@@ -21,9 +21,9 @@ from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import (
     ACCURACIES,
-    ANSWERS,
     ARTIFACT_TABLES,
     COMPARISONS,
+    CORRECT,
     HALF_SAMPLES,
     IMAGES,
     TableSchema,
@@ -138,7 +138,7 @@ def test_a_number_is_the_cka_of_what_the_models_make_of_the_half(done: Job) -> N
 
 def test_answers_are_what_accuracies_count(done: Job) -> None:
     key = ["model", "epoch", "corruption", "severity"]
-    both = read(done, "test_answers").merge(read(done, "robustness"), on=key, validate="1:1")
+    both = read(done, "test_correct").merge(read(done, "robustness"), on=key, validate="1:1")
     assert len(both) == (1 + EPOCHS + 1) * (1 + 2 * 2)
     assert both["right"].map(len).eq(TESTED).all()
     np.testing.assert_allclose(both["right"].map(np.mean), both["accuracy"], atol=1e-6)
@@ -147,7 +147,7 @@ def test_answers_are_what_accuracies_count(done: Job) -> None:
 
 def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: Job) -> None:
     before, after = open_lake(str(without)), open_lake(done.lake)
-    beside = {HALF_SAMPLES, ANSWERS}
+    beside = {HALF_SAMPLES, CORRECT}
     for schema in (one for one in ARTIFACT_TABLES if one not in beside):
         assert after.stored(schema) == before.stored(schema)
     for schema in (COMPARISONS, ACCURACIES):
@@ -162,7 +162,7 @@ def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: 
 def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
     lake = open_lake(copy.lake)
     lost: dict[tuple[TableSchema, str], Any] = {}
-    for schema in (HALF_SAMPLES, ANSWERS):
+    for schema in (HALF_SAMPLES, CORRECT):
         part_id = min(lake.stored(schema))
         lost[schema, part_id] = lake.read(schema, part_id)
         lake.objects.delete(artifact_key(schema.name, part_id))
@@ -183,7 +183,7 @@ def test_halves_nobody_asks_for_are_unused(copy: Job) -> None:
         if '"half_samples"' in path.read_text():
             path.unlink()
     tables = {one.table for one in unused(lake, young_s=0).unused}
-    assert tables == {"half_samples", "answers"}
+    assert tables == {"half_samples", "correct"}
 
 
 def test_a_correlation_has_an_interval_over_images(done: Job) -> None:
@@ -204,7 +204,7 @@ def test_its_ends_are_percentiles_of_r_of_each_half(done: Job) -> None:
     # Over the seeds.
     stir = scores.pivot_table("stir", index=["direction", "half"], columns="epoch")
     forgetting = stir.loc["pt|pt"] - stir.loc["ft|pt"]
-    answers = read(done, "test_answers").query("model == 'finetuned' and epoch > 0")
+    answers = read(done, "test_correct").query("model == 'finetuned' and epoch > 0")
     chosen = halves_of(answers["test_set"].iloc[0], TESTED, HALVES)
     r = np.empty((HALVES, 2))
     for column, severity in enumerate((2, 5)):
@@ -223,7 +223,7 @@ def test_its_ends_are_percentiles_of_r_of_each_half(done: Job) -> None:
 def test_a_job_that_does_not_ask_has_empty_tables_and_no_interval(without: Path) -> None:
     job = asking(without, half_samples=0)
     assert read(job, "half_sample_scores").empty
-    assert read(job, "test_answers").empty
+    assert read(job, "test_correct").empty
     rows = read(job, "hypotheses")
     assert rows["images_low"].isna().all()
     assert set(rows["half_samples"]) == {0}
@@ -257,8 +257,8 @@ def test_they_are_priced(done: Job) -> None:
         assert 0 < longer - stored <= comparisons * 10 * 40
     lake = open_lake(done.lake)
     asked: tuple[Evaluate, ...] = evaluations(look(done), lake)
-    predicted = cost(asked[-1], SCALE).stored["answers"]
-    assert lake.sizes(ANSWERS)[asked[-1].outputs[1].id] == pytest.approx(predicted, rel=0.3)
+    predicted = cost(asked[-1], SCALE).stored["correct"]
+    assert lake.sizes(CORRECT)[asked[-1].outputs[1].id] == pytest.approx(predicted, rel=0.3)
     of_one = cost(replace(COMPARE, question=question), SCALE).stored["half_samples"] / 5
     sizes = list(lake.sizes(HALF_SAMPLES).values())
     assert np.mean(sizes) == pytest.approx(of_one, rel=0.3)
