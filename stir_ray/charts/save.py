@@ -1,0 +1,46 @@
+"""Charts as files: PNG, SVG and PDF without a browser or a network, the same bytes each time."""
+
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+FORMATS = ("png", "svg", "pdf")
+_SCALE = 3
+"""Pixels of a PNG per pixel of the chart: about 300 per inch in a paper."""
+
+
+def render(chart: alt.TopLevelMixin, *formats: str) -> dict[str, bytes]:
+    """Return a chart in some formats, by name; in all of `FORMATS` if none is named."""
+    svg = vl_convert.vegalite_to_svg(_spec(chart))
+    makers = {
+        "png": lambda: vl_convert.svg_to_png(svg, scale=_SCALE),
+        "svg": svg.encode,
+        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+    }
+    return {name: makers[name]() for name in formats or FORMATS}
+
+
+def save(chart: alt.TopLevelMixin, path: str | Path) -> None:
+    """Write a chart to a file.
+
+    Args:
+        chart: any of `stir_ray.charts`.
+        path: ending in `.png`, `.svg`, `.pdf`, or `.json` for its Vega-Lite specification.
+
+    Raises:
+        ValueError: if the path ends otherwise.
+    """
+    path = Path(path)
+    kind = path.suffix.removeprefix(".")
+    if kind == "json":
+        path.write_text(chart.to_json(), encoding="utf-8")
+    elif kind in FORMATS:
+        path.write_bytes(render(chart, kind)[kind])
+    else:
+        raise ValueError(f"{path}: use .png, .svg, .pdf or .json")
+
+
+def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    return chart.to_dict(validate=False)
