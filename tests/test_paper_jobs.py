@@ -10,11 +10,11 @@ import yaml
 from typer.testing import CliRunner
 
 from stir_ray.cli import app
+from stir_ray.datasets.lake_dataset import import_dataset
 from stir_ray.job import Architecture
 from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import open_lake
 from stir_ray.models.architectures import build
-from stir_ray.worker.lake_dataset import import_dataset
 from tests.datasets.archives import SOURCES, described
 
 JOBS = Path(__file__).parents[1] / "jobs"

@@ -237,6 +237,6 @@ def _scale(inspected: InspectedJob, stored: StoredIds) -> Scale:
 
 def _count(task: Train, split: Literal["train", "test"], lake: Lake) -> int:
     # Inside the function: only a plan that still has to train needs the dataset.
-    from stir_ray.worker.lake_dataset import count
+    from stir_ray.datasets.lake_dataset import count_images
 
-    return count(task.data, split, lake)
+    return count_images(task.data, split, lake)

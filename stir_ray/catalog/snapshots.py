@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from stir_ray.datasets.lake_dataset import dataset_version
 from stir_ray.errors import CorruptPart, InputError, SchemaMismatch, StorageUnavailable
 from stir_ray.job import UNPACKED, Job
 from stir_ray.lake.files import file_version
@@ -21,7 +22,6 @@ from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.models import DATASET
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.redaction import without_secrets
-from stir_ray.worker.dataset_index import version_of_dataset
 
 _FORMAT = 1
 """Of a record; another number is of another version of stir_ray."""
@@ -159,7 +159,7 @@ def _readable(keys: Iterable[str], lake: Lake) -> Iterator[Record]:
 
 def _version(path: str, lake: Lake) -> str:
     if path.startswith(DATASET):
-        return version_of_dataset(path.removeprefix(DATASET), lake)
+        return dataset_version(path.removeprefix(DATASET), lake)
     try:
         return file_version(path)
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from stir_ray.catalog.promises import Promise, promises
 from stir_ray.catalog.runs import read_run
 from stir_ray.catalog.snapshots import read_record, record_keys
 from stir_ray.catalog.values import odd_values
+from stir_ray.datasets.lake_dataset import shard_digest
 from stir_ray.errors import CorruptPart, LakeError, SchemaMismatch, StirRayError
 from stir_ray.lake.keys import (
     ARTIFACTS,
@@ -49,7 +50,6 @@ from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.worker.dataset_index import digest_of_shard
 from stir_ray.worker.study_reader import trainings
 
 _BYTES_AT_ONCE = 2**30
@@ -253,7 +253,7 @@ def _of_dataset(lake: Lake, key: str) -> Finding | None:
         return Finding(key, "not of a dataset: nothing of this name belongs here", is_damage=False)
 
     def promised(table: pa.Table) -> str | None:
-        found = digest_of_shard(table["image_id"].to_pylist(), table["image"].to_pylist())
+        found = shard_digest(table["image_id"].to_pylist(), table["image"].to_pylist())
         return None if found == shard[3] else "its images are not those it was named by"
 
     return _of_table(SHARD, key, lambda: lake.read_object(SHARD, key), promised)

@@ -45,13 +45,15 @@ def import_data(
     Example: stir-ray import-data cifar10 --root ./downloads --lake ./lake
     """
     # Inside the function: torchvision takes seconds to import, and no other verb needs it.
-    from stir_ray.worker.lake_dataset import described, import_dataset
+    from stir_ray.datasets.lake_dataset import dataset_to_import, import_dataset
 
     named, opened = _name(name or source), _opened(lake, job)
     opened.objects.check()
-    done = import_dataset(described(source, str(root)), named, opened)
+    done = import_dataset(dataset_to_import(source, str(root)), named, opened)
     counts = ", ".join(f"{count} {split}" for split, count in done.images.items())
-    print(f"{named}: {counts} images; {done.stored} shards stored, {done.found} were there.")
+    print(
+        f"{named}: {counts} images; {done.stored} shards stored, {done.already_stored} were there."
+    )
 
 
 def _name(said: str) -> str:

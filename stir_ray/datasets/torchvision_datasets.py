@@ -2,9 +2,9 @@
 
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,28 +14,29 @@ from stir_ray.datasets.images import EncodedImages, portable_pixmap
 from stir_ray.errors import DataError
 from stir_ray.job import Cifar10, Cifar100, EuroSat, Pets
 
-HELD_OUT_EVERY = 5
-"""Every fifth image of a class is held out for testing, where a source has no split of its own."""
-OfTorchvision = Cifar10 | Cifar100 | Pets | EuroSat
+TorchvisionDataset = Cifar10 | Cifar100 | Pets | EuroSat
+_TEST_EVERY = 5
 _ARCHIVE_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile)
-"""What torchvision raises of archives that are missing, cut short, damaged or cannot be fetched."""
+"""Raised by torchvision for archives that are missing, truncated, damaged or not downloadable."""
 
 
-def open_published(
-    data: OfTorchvision, split: Literal["train", "test"], *, download: bool = False
+def open_torchvision(
+    data: TorchvisionDataset, split: Literal["train", "test"], *, download: bool = False
 ) -> EncodedImages:
-    """One split of a public dataset.
+    """Return one split of a public dataset.
 
     Args:
         data: the dataset.
         split: of it.
-        download: fetch and unpack the archives if they are not there, checked by torchvision's MD5.
+        download: fetch and unpack the archives if they are missing; torchvision checks their MD5.
 
     Raises:
-        DataError: if it is not there, damaged, or cannot be had.
+        DataError: if it is missing or damaged, or cannot be downloaded.
     """
     try:
-        return _READERS[type(data)](data, split, download)
+        if isinstance(data, Cifar10 | Cifar100):
+            return _cifar(data, split, download)
+        return (_pets if isinstance(data, Pets) else _eurosat)(data.root, split, download)
     except _ARCHIVE_ERRORS as error:
         reason = " ".join(str(error).split())
         if download:
@@ -43,48 +44,50 @@ def open_published(
         else:
             remedy = f"`stir-ray import-data {data.source} --root {data.root}` downloads it"
             reason = reason.removesuffix(" You can use download=True to download it")
-        told = f"data.root: no {data.source} in {data.folder}: {reason}; {remedy}"
-        raise DataError(told) from None
+        message = f"data.root: no {data.source} in {data.folder}: {reason}; {remedy}"
+        raise DataError(message) from None
 
 
-def held_out(labels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Which images are of `test`: of every class the first, the sixth and so on."""
+def is_test(labels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return which images are of the test split, where the source has no split of its own.
+
+    The first image of every class is, and every fifth after it.
+    """
     targets = np.asarray(labels)
-    nth_of_class = np.zeros(len(targets), dtype=np.int64)
+    rank_in_class = np.zeros(len(targets), dtype=np.int64)
     for number in np.unique(targets):
         members = np.flatnonzero(targets == number)
-        nth_of_class[members] = np.arange(len(members))
-    return nth_of_class % HELD_OUT_EVERY == 0
+        rank_in_class[members] = np.arange(len(members))
+    return rank_in_class % _TEST_EVERY == 0
 
 
-def _cifar(data: Any, split: str, download: bool) -> EncodedImages:
-    # torchvision unpickles these files, which could run code, were they not the official ones:
+def _cifar(data: Cifar10 | Cifar100, split: str, download: bool) -> EncodedImages:
+    # torchvision unpickles these files, which could run code if they were not the official ones:
     # it checks the MD5 of each before it opens any.
     kind = datasets.CIFAR100 if isinstance(data, Cifar100) else datasets.CIFAR10
-    found = kind(data.root, train=split == "train", download=download)
-    levels = found.data
+    dataset = kind(data.root, train=split == "train", download=download)
+    levels = dataset.data
     return EncodedImages(
-        torch.tensor(found.targets),
+        torch.tensor(dataset.targets),
         tuple(range(len(levels))),
-        lambda place: portable_pixmap(levels[place]),
-        classes=found.classes,
+        lambda index: portable_pixmap(levels[index]),
+        classes=dataset.classes,
     )
 
 
-def _pets(data: Any, split: str, download: bool) -> EncodedImages:
-    of_theirs = "trainval" if split == "train" else "test"
-    found = datasets.OxfordIIITPet(data.root, split=of_theirs, download=download)
-    # Their public way to a label decodes the photograph.
-    files, labels = found._images, found._labels  # noqa: SLF001
-    return _files(files, labels, range(len(found)), found.classes)
+def _pets(root: str, split: str, download: bool) -> EncodedImages:
+    name = "trainval" if split == "train" else "test"
+    dataset = datasets.OxfordIIITPet(root, split=name, download=download)
+    # torchvision's public way to a label decodes the photograph.
+    files, labels = dataset._images, dataset._labels  # noqa: SLF001
+    return _files(files, labels, range(len(dataset)), dataset.classes)
 
 
-def _eurosat(data: Any, split: str, download: bool) -> EncodedImages:
-    found = datasets.EuroSAT(data.root, download=download)
-    places = np.flatnonzero(held_out(found.targets) == (split == "test"))
-    paths = [Path(found.samples[place][0]) for place in places]
-    targets = [found.targets[place] for place in places]
-    return _files(paths, targets, places.tolist(), found.classes)
+def _eurosat(root: str, split: str, download: bool) -> EncodedImages:
+    dataset = datasets.EuroSAT(root, download=download)
+    ids = np.flatnonzero(is_test(dataset.targets) == (split == "test")).tolist()
+    paths = [Path(dataset.samples[index][0]) for index in ids]
+    return _files(paths, [dataset.targets[index] for index in ids], ids, dataset.classes)
 
 
 def _files(
@@ -92,13 +95,5 @@ def _files(
 ) -> EncodedImages:
     names = [f"data.root: {path}" for path in paths]
     return EncodedImages(
-        torch.tensor(labels), tuple(ids), lambda place: paths[place].read_bytes(), names, classes
+        torch.tensor(labels), tuple(ids), lambda index: paths[index].read_bytes(), names, classes
     )
-
-
-_READERS: dict[type, Callable[[Any, str, bool], EncodedImages]] = {
-    Cifar10: _cifar,
-    Cifar100: _cifar,
-    Pets: _pets,
-    EuroSat: _eurosat,
-}

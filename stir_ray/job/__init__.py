@@ -30,11 +30,12 @@ from stir_ray.job.models import (
     TrainedModel,
     Training,
 )
-from stir_ray.job.robustness import Released, Robustness
+from stir_ray.job.robustness import CLEAN, Condition, Released, Robustness
 from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
 from stir_ray.job.spec import Job
 
 __all__ = [
+    "CLEAN",
     "UNPACKED",
     "Architecture",
     "CheckpointFinetuning",
@@ -42,6 +43,7 @@ __all__ = [
     "Cifar10",
     "Cifar100",
     "ComparedCheckpoint",
+    "Condition",
     "Data",
     "Digits",
     "EuroSat",

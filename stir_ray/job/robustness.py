@@ -1,5 +1,6 @@
 """How models are tested on corrupted images."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Tag
@@ -7,6 +8,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Tag
 from stir_ray.job.grammar import LayerNumbers, Place, Value, word_or
 
 SEVEREST = 5
+CLEAN = "clean"
+"""In place of a corruption and of a source, with severity 0: the images as they are."""
 
 Benchmark = Literal[
     "gaussian_noise",
@@ -63,6 +66,21 @@ Source = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Condition:
+    """A corruption under which all test images are shown.
+
+    Attributes:
+        corruption: its name, or `clean`.
+        severity: 1 to 5; 0 of clean images.
+        source: of the images: `regenerated`, `released`, or `clean`.
+    """
+
+    corruption: str
+    severity: int
+    source: str
+
+
 class Robustness(Value):
     """Accuracy of every epoch on the test split as it is, and under corruptions.
 
@@ -91,6 +109,15 @@ class Robustness(Value):
         if isinstance(self.corruptions, tuple):
             return self.corruptions
         return _BENCHMARK if self.corruptions == "benchmark" else _BENCHMARK + _EXTRA
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """In the order of the results: first the images as they are."""
+        source = "released" if self.folder else "regenerated"
+        corrupted = (
+            Condition(name, severity, source) for name in self.names for severity in self.severities
+        )
+        return (Condition(CLEAN, 0, CLEAN), *corrupted)
 
     @property
     def folder(self) -> str | None:

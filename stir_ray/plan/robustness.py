@@ -4,29 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from stir_ray.job import Data, Robustness
+from stir_ray.job import Condition, Data, Robustness
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.parts import Part, part
 from stir_ray.plan.preparation import content_of
 
-CLEAN = "clean"
-"""In place of a corruption and of a source, with severity 0: the images as they are."""
 Objective = Literal["classification", "reconstruction"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One of the ways in which all images are shown.
-
-    Attributes:
-        corruption: its name, or `clean`.
-        severity: 1 to 5; 0 of clean images.
-        source: of the images: `regenerated`, `released`, or `clean`.
-    """
-
-    corruption: str
-    severity: int
-    source: str
 
 
 @dataclass(frozen=True)
@@ -48,15 +31,7 @@ class CorruptedTest:
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         """In the order of the results: first the images as they are."""
-        source = "released" if self.asked.folder else "regenerated"
-        return (
-            Condition(CLEAN, 0, CLEAN),
-            *(
-                Condition(name, severity, source)
-                for name in self.asked.names
-                for severity in self.asked.severities
-            ),
-        )
+        return self.asked.conditions
 
     @cached_property
     def content(self) -> dict[str, object]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from stir_ray.datasets.corruptions.test_set import CorruptedTestSet
+from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
 from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
 from stir_ray.execution.executor import Metrics
 from stir_ray.lake.keys import artifact_key
@@ -32,7 +32,6 @@ from stir_ray.worker.provenance import provenance
 from stir_ray.worker.room import Needs, Room
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
-from stir_ray.worker.test_images import open_held_out
 
 _SCHEMAS = {schema.name: schema for schema in ARTIFACT_TABLES}
 _KEPT = 2
@@ -187,7 +186,8 @@ class WorkerContext:
         cached = self.settings.cache_bytes
         with self.meter.spending(Phase.READ):
             return self._held_out.get(
-                test, lambda: open_held_out(test, self.datasets, cache_bytes=cached)
+                test,
+                lambda: open_test_set(test.data, test.asked, self.datasets, cache_bytes=cached),
             )
 
     def image_set(self, question: MeasurementSpec) -> ImageSet:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.datasets.sources import LazyDataset, Split
 from stir_ray.job import Data
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake
 from stir_ray.models.losses import LabelledDataset, LabelledImages
-from stir_ray.worker.lake_dataset import open_collection
 
 HELD_BYTES = 2**30
 """Of images as a model sees them: CIFAR at its own 32 pixels are 0.6 GB, at 224 pixels 30 GB."""
@@ -25,7 +25,7 @@ def labelled(data: Data, split: Split, lake: Lake) -> LabelledDataset:
     Raises:
         DataError: if they are missing, or one of them cannot be read.
     """
-    collection = open_collection(data, split, lake, keep=True)
+    collection = open_dataset(data, split, lake, keep=True)
     channels, height, width = collection.shape
     size = len(collection.ids) * channels * height * width * _FLOAT_BYTES
     if size > HELD_BYTES:

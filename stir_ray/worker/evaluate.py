@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, as_seen
+from stir_ray.job import Condition
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import ACCURACIES, CORRECT
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.losses import OBJECTIVES, LabelledImages
 from stir_ray.models.memory import footprint
-from stir_ray.plan.robustness import Condition, Evaluate
+from stir_ray.plan.robustness import Evaluate
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.phases import Phase
 

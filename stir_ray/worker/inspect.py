@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.identity import derive_seed
 from stir_ray.lake.keys import checkpoint_key
 from stir_ray.lake.parquet import make_table
@@ -17,7 +18,6 @@ from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.robustness import SelectTestImages
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.lake_dataset import open_collection
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ def gather_images(task: CollectImages, bench: WorkerContext) -> None:
     Raises:
         DataError: if the source is missing or has too few images.
     """
-    collection = open_collection(task.data, task.selection.split, bench.datasets)
-    chosen = collection.chosen(task.selection)
+    collection = open_dataset(task.data, task.selection.split, bench.datasets)
+    chosen = collection.select(task.selection)
     if task.selection.seed is None:
         _warn_of_few_classes(chosen.labels, collection.labels)
     channels, height, width = chosen.images.shape[1:]
@@ -63,7 +63,7 @@ def choose_images(task: SelectTestImages, bench: WorkerContext) -> None:
     """Store which images models are tested on, and in the footer how many classes they are of.
 
     Raises:
-        DataError: as `open_held_out`.
+        DataError: as `open_test_set`.
     """
     held_out = bench.held_out(task.test)
     columns = {"image_id": list(held_out.ids), "label": held_out.raw.labels.tolist()}

@@ -155,6 +155,6 @@ SOURCES: Sequence[tuple[Any, Any]] = (
 )
 
 
-def described(kind: Any, root: Path, size: int = 32) -> Any:
+def description(kind: Any, root: Path, size: int = 32) -> Any:
     """A description of the dataset below a folder."""
     return kind(source=kind.__name__.lower(), root=str(root), size=size)

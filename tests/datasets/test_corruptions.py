@@ -3,13 +3,12 @@
 import pickle
 import random
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits, load_sample_images
+from sklearn.datasets import load_sample_images
 
 from stir_ray.datasets.corruptions.pixels import Pixels
 from stir_ray.datasets.corruptions.registry import (
@@ -19,9 +18,6 @@ from stir_ray.datasets.corruptions.registry import (
     SEVERITIES,
     corrupt,
 )
-from stir_ray.datasets.corruptions.sets import regenerated
-from stir_ray.datasets.sources import Dataset
-from stir_ray.errors import DataError
 from stir_ray.job import Robustness
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
@@ -203,58 +199,3 @@ def test_images_of_floats_are_refused() -> None:
     light: Pixels = np.zeros((32, 32, 3))  # pyright: ignore[reportAssignmentType]
     with pytest.raises(ValueError, match="got float64"):
         corrupt(light, "fog", 1, 0)
-
-
-def clean(ids: tuple[int, ...]) -> Dataset:
-    """Photographs as a dataset."""
-    images = torch.from_numpy(photographs()[list(ids)]).permute(0, 3, 1, 2).float() / 255
-    return Dataset(images, torch.tensor(ids) % 5, ids)
-
-
-@pytest.mark.parametrize("name", ["gaussian_noise", "elastic_transform", "jpeg_compression"])
-def test_a_dataset_is_corrupted_image_by_image_whatever_is_beside_it(name: str) -> None:
-    made = regenerated(clean((3, 17, 5)), name, 4)
-    assert (made.name, made.severity, made.origin) == (name, 4, "regenerated")
-    assert made.dataset.ids == (3, 17, 5)
-    assert made.dataset.labels.tolist() == [3, 2, 0]
-    for row, image_id in enumerate(made.dataset.ids):
-        alone = corrupt(photographs()[image_id], name, 4, image_id)
-        levels = made.dataset.images[row].permute(1, 2, 0) * 255
-        assert np.array_equal(levels.round().numpy(), alone)
-    backwards = regenerated(clean((5, 17, 3)), name, 4).dataset
-    assert torch.equal(backwards.images.flip(0), made.dataset.images)
-
-
-def test_a_dataset_is_that_of_clean_images_but_for_the_corruption() -> None:
-    source = clean((2, 3, 5))
-    made = regenerated(source, "contrast", 1).dataset
-    assert made.images.shape == source.images.shape
-    assert made.images.dtype == torch.float32
-    assert made.images.is_contiguous()
-    assert made.digest() != source.digest()
-
-
-@pytest.mark.parametrize("shape", [(2, 2, 32, 32), (2, 3, 7, 32)])
-def test_a_dataset_that_cannot_be_corrupted_is_told(shape: tuple[int, ...]) -> None:
-    odd = Dataset(torch.zeros(shape), torch.zeros(2, dtype=torch.int64), (0, 1))
-    with pytest.raises(DataError, match="need images of 1 or 3 channels and at least 8 by 8"):
-        regenerated(odd, "fog", 1)
-
-
-@every_corruption
-def test_a_grey_image_is_hurt_as_one_channel_of_the_same_image_in_colour(name: str) -> None:
-    bunch: Any = load_digits()
-    digits = bunch.images[:4] / 16  # 8 × 8, the smallest that there are
-    images = torch.from_numpy(digits).float()[:, None]
-    large = torch.nn.functional.interpolate(images, size=(24, 24), mode="bilinear")
-    for grey in (images, large):
-        ids, labels = (2, 3, 5, 7), torch.arange(4)
-        in_colour = Dataset(grey.repeat(1, 3, 1, 1), labels, ids)
-        for severity in SEVERITIES:
-            made = regenerated(Dataset(grey, labels, ids), name, severity).dataset
-            assert made.images.shape == grey.shape
-            expected = regenerated(in_colour, name, severity).dataset.images[:, 1:2]
-            assert torch.equal(made.images, expected)
-            if grey is large:
-                is_clean = torch.equal(made.images, (grey * 255).round() / 255)
-                assert is_clean == (name == "saturate" and severity <= 3)

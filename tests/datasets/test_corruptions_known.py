@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from stir_ray.datasets.corruptions.blur import Disk, Motion, disk_kernel, trail_weights, trailed
-from stir_ray.datasets.corruptions.edges import canny
 from stir_ray.datasets.corruptions.pixels import FloatImage, Pixels, zoomed
 from stir_ray.datasets.corruptions.registry import SEVERITIES, corrupt
-from stir_ray.datasets.corruptions.textures import grain, plasma
+from stir_ray.datasets.corruptions.spatter import canny
+from stir_ray.datasets.corruptions.weather import grain, plasma
 
 
 def flat(level: int, side: int = 32) -> Pixels:

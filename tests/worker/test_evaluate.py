@@ -20,7 +20,7 @@ from stir_ray.catalog.status import status_of
 from stir_ray.catalog.verify import verify
 from stir_ray.cli import app
 from stir_ray.datasets.corruptions import test_set
-from stir_ray.datasets.corruptions.sets import Corrupted, regenerated
+from stir_ray.datasets.corruptions.test_set import corrupt_all
 from stir_ray.datasets.sources import Dataset, load
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
@@ -88,14 +88,13 @@ def test_all_epochs_share_the_images_that_were_corrupted_once(
     tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(test_set, "_KEPT_BYTES", 0)
     made: Counter[tuple[object, ...]] = Counter()
 
-    def counted(clean: Dataset, name: str, severity: int) -> Corrupted:
+    def counted(clean: Dataset, name: str, severity: int) -> Any:
         made[clean.ids, name, severity] += 1
-        return regenerated(clean, name, severity)
+        return corrupt_all(clean, name, severity)
 
-    monkeypatch.setattr(test_set, "regenerated", counted)
+    monkeypatch.setattr(test_set, "corrupt_all", counted)
     job = asking(tmp_path / "lake")
     robustness.run(job, serial=True).nothing_missing()
     # The pretrained model is tested on other digits than its finetuning.
@@ -313,9 +312,8 @@ def released(job: Job, folder: Path) -> None:
     clean = load(job.data, "test")
     np.save(folder / "labels.npy", np.tile(clean.labels.numpy(), 5))
     for name in ("snow", "gaussian_noise"):
-        made = [regenerated(clean, name, severity).dataset.images for severity in range(1, 6)]
-        levels = np.concatenate([(one * 255).round().byte().numpy() for one in made])
-        np.save(folder / f"{name}.npy", levels.transpose(0, 2, 3, 1))
+        levels = [corrupt_all(clean, name, severity) for severity in range(1, 6)]
+        np.save(folder / f"{name}.npy", np.concatenate(levels))
 
 
 def test_published_files_of_the_same_images_give_the_same_numbers(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def disk_kernel(disk: Disk) -> FloatImage:
 
 
 def glass_blur(image: Pixels, glass: Glass, rng: np.random.Generator) -> FloatImage:
-    """Each pixel takes the value of itself, or of its left, upper or upper left neighbour.
+    """Each pixel takes the value of itself, or of its left, upper or upper left neighbor.
 
     Upstream means to swap pixels, but assigns views of one array to each other: the value is
     copied, from pixels that the scan has not reached yet. So a pass is one gather of the values

@@ -1,4 +1,4 @@
-"""Digital: contrast, elastic deformation, large pixels, JPEG, colourfulness."""
+"""Noise, and digital corruptions: contrast, elastic deformation, pixels, JPEG, saturation."""
 
 from io import BytesIO
 from typing import Literal, NamedTuple
@@ -89,7 +89,7 @@ def jpeg_compression(image: Pixels, quality: int, _: np.random.Generator) -> Flo
 
 
 def saturate(image: Pixels, setting: Saturation, _: np.random.Generator) -> FloatImage:
-    """Changes the saturation in HSV, keeping hue and value; grey counts as red of saturation 0."""
+    """Changes the saturation in HSV, keeping hue and value; gray counts as red of saturation 0."""
     light = to_float(image)
     value = light.max(axis=2, keepdims=True)
     depth = value - light
@@ -98,3 +98,25 @@ def saturate(image: Pixels, setting: Saturation, _: np.random.Generator) -> Floa
     hue = np.where(deepest > 0, depth / np.where(deepest > 0, deepest, 1), [0.0, 1.0, 1.0])
     saturation = deepest / np.where(value > 0, value, 1)
     return value * (1 - hue * np.clip(setting.factor * saturation + setting.added, 0, 1))
+
+
+def gaussian_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> FloatImage:
+    """Adds normal noise of this standard deviation, white being 1."""
+    return to_float(image) + rng.normal(scale=deviation, size=image.shape)
+
+
+def shot_noise(image: Pixels, photons: float, rng: np.random.Generator) -> FloatImage:
+    """Counts photons: a Poisson draw where white sends `photons` of them on average."""
+    return rng.poisson(to_float(image) * photons) / photons
+
+
+def impulse_noise(image: Pixels, share: float, rng: np.random.Generator) -> FloatImage:
+    """Replaces this share of the values, each channel by itself, by 0 or 1 with equal chance."""
+    hit = rng.random(image.shape) < share
+    impulse = rng.random(image.shape) < 0.5
+    return np.where(hit, impulse, to_float(image))
+
+
+def speckle_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> FloatImage:
+    """Adds normal noise in proportion to the value: x · (1 + noise)."""
+    return to_float(image) * (1 + rng.normal(scale=deviation, size=image.shape))

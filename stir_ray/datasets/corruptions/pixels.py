@@ -30,7 +30,7 @@ def whole(values: FloatImage) -> Pixels:
     return np.floor(values + _HAIR).astype(np.uint8)
 
 
-def grey(light: FloatImage) -> FloatImage:
+def luma(light: FloatImage) -> FloatImage:
     """Luma of ITU-R 601, (height, width)."""
     return light @ np.array([0.299, 0.587, 0.114])
 

@@ -26,13 +26,11 @@ from stir_ray.datasets.corruptions.digital import (
     Saturation,
     contrast,
     elastic_transform,
+    gaussian_noise,
+    impulse_noise,
     jpeg_compression,
     pixelate,
     saturate,
-)
-from stir_ray.datasets.corruptions.noise import (
-    gaussian_noise,
-    impulse_noise,
     shot_noise,
     speckle_noise,
 )
@@ -170,8 +168,8 @@ def corrupt(image: Pixels, name: str, severity: int, image_id: int) -> Pixels:
 
 
 def _check(image: Pixels) -> None:
-    colour = image.ndim == 3 and image.shape[2] == 3
-    if not colour or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST:
+    color = image.ndim == 3 and image.shape[2] == 3
+    if not color or image.dtype != np.uint8 or min(image.shape[:2]) < SMALLEST:
         raise ValueError(
             "an image to corrupt: expected uint8 of shape (height, width, 3), at least "
             f"{SMALLEST} by {SMALLEST}, got {image.dtype} of shape {image.shape}"

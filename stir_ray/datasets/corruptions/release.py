@@ -11,61 +11,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stir_ray.datasets.corruptions.registry import BENCHMARK, SEVERITIES
-from stir_ray.datasets.corruptions.sets import Corrupted, to_images
-from stir_ray.datasets.sources import Dataset
 from stir_ray.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """A folder whose files were checked. It holds no images: they are mapped when they are read.
+    """A folder whose files were checked. Images stay on disk until they are read.
 
     Attributes:
-        folder: where the files lie, on a local disk.
+        folder: of the files, on a local disk.
         labels: int64, one of each image, from 0.
     """
 
     folder: Path
     labels: NDArray[np.int64]
 
-    @property
-    def images_per_severity(self) -> int:
-        """How many images each corruption has at each severity."""
-        return len(self.labels)
-
-    def corrupted(self, name: str, severity: int, ids: Sequence[int]) -> Corrupted:
-        """The images of these ids, in this order; no other image is read from disk.
+    def read(self, name: str, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return corrupted images, (image, height, width, 3), reading no others from disk.
 
         Args:
-            name: of the file, without its ending.
+            name: of the corruption.
             severity: 1 to 5.
-            ids: rows of the clean test split.
+            rows: of the clean test split.
 
         Raises:
-            DataError: if the file is missing or no part of this release, or an id is not in it.
+            DataError: if the file is missing or not of this release, or a row is not in it.
         """
         if severity not in SEVERITIES:
             raise ValueError(f"severity of {name}: expected 1 to 5, got {severity!r}")
-        count = self.images_per_severity
-        beyond = [image_id for image_id in ids if not 0 <= image_id < count]
+        count = len(self.labels)
+        beyond = [row for row in rows if not 0 <= row < count]
         if beyond:
             raise DataError(f"{self.folder} has no image {beyond[0]}; expected 0 to {count - 1}")
-        mapped = _images(self.folder, name, count)
-        rows = np.array(ids, dtype=np.int64)
-        images = to_images(mapped[(severity - 1) * count + rows])
-        dataset = Dataset(images, torch.from_numpy(self.labels[rows]), tuple(ids))
-        return Corrupted(name, severity, "released", dataset)
+        return _images(self.folder, name, count)[(severity - 1) * count + np.array(rows)]
 
 
 def open_release(folder: Path, names: Sequence[str] = BENCHMARK) -> Release:
-    """The release in a folder, once the files of these corruptions are found to be of one.
+    """Check the files of a release and return it.
+
+    Args:
+        folder: of the files.
+        names: of the corruptions that will be read.
 
     Raises:
-        DataError: for the first file that is missing or is not as a release has it.
+        DataError: for the first file that is missing or unlike a release's.
     """
     path = folder / "labels.npy"
     labels = _mapped(path)
@@ -74,12 +66,12 @@ def open_release(folder: Path, names: Sequence[str] = BENCHMARK) -> Release:
             f"{path}: expected whole numbers, as many at each of the 5 severities; "
             f"got {labels.dtype} of shape {labels.shape}"
         )
-    of_severity = np.asarray(labels, dtype=np.int64).reshape(len(SEVERITIES), -1)
-    if (of_severity != of_severity[0]).any() or (of_severity < 0).any():
+    by_severity = np.asarray(labels, dtype=np.int64).reshape(len(SEVERITIES), -1)
+    if (by_severity != by_severity[0]).any() or (by_severity < 0).any():
         raise DataError(f"{path}: expected the labels, from 0, of the same images five times over")
     for name in names:
-        _images(folder, name, of_severity.shape[1])
-    return Release(folder, of_severity[0].copy())
+        _images(folder, name, by_severity.shape[1])
+    return Release(folder, by_severity[0].copy())
 
 
 def _images(folder: Path, name: str, count: int) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stir_ray.datasets.corruptions.edges import canny
 from stir_ray.datasets.corruptions.pixels import (
     FloatImage,
     Pixels,
@@ -80,7 +79,7 @@ def _shading(liquid: FloatImage) -> FloatImage:
     """Light on the drops, at most 1: they shine by how far the next edge is, from one side."""
     depth = to_uint8(liquid)
     distance = _distance(canny(depth, low=50, high=150))
-    relief = _equalised(whole(_box(distance)))
+    relief = _equalize(whole(_box(distance)))
     lit = np.clip(ndimage.correlate(relief.astype(np.float64), _SLOPE, mode="mirror"), 0, 255)
     shade = depth.astype(np.float64) * np.rint(_box(lit))
     # A dry lens, or drops that all lie in the dark.
@@ -102,10 +101,52 @@ def _box(plane: FloatImage) -> FloatImage:
     return ndimage.uniform_filter(plane, 3, mode="mirror")
 
 
-def _equalised(levels: Pixels) -> Pixels:
-    """Histogram equalisation: the darkest level becomes 0, the brightest 255."""
+def _equalize(levels: Pixels) -> Pixels:
+    """Histogram equalization: the darkest level becomes 0, the brightest 255."""
     count = np.bincount(levels.ravel(), minlength=256)
     darker = np.cumsum(count) - count[levels.min()]
     if darker[-1] == 0:
         return levels
     return np.rint(np.maximum(darker, 0) * (255 / darker[-1])).astype(np.uint8)[levels]
+
+
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+
+
+def canny(levels: Pixels, *, low: int, high: int) -> NDArray[np.bool_]:
+    """Where a gray image, (height, width), has edges (Canny 1986).
+
+    The gradient is Sobel's 3 × 3, its size |across| + |down|. A pixel is on a ridge if no neighbor
+    along its gradient, in one of four directions, is larger. An edge is a connected set of ridge
+    pixels above `low` of which one is above `high`.
+    """
+    across, down = (
+        ndimage.sobel(levels.astype(np.int64), axis=axis, mode="nearest") for axis in (1, 0)
+    )
+    size = np.abs(across) + np.abs(down)
+    possible = (size > low) & _is_ridge(size, across, down)
+    found, count = ndimage.label(possible, structure=_EIGHT_NEIGHBORS)
+    strong = np.zeros(count + 1, dtype=bool)
+    strong[found[possible & (size > high)]] = True
+    return strong[found]
+
+
+def _is_ridge(
+    size: NDArray[np.int64], across: NDArray[np.int64], down: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    height, width = size.shape
+    framed = np.pad(size, 1)
+
+    def neighbor(row: int, column: int) -> NDArray[np.int64]:
+        return framed[1 + row : 1 + row + height, 1 + column : 1 + column + width]
+
+    tan = np.tan(np.deg2rad(22.5))
+    flat = np.abs(down) < tan * np.abs(across)
+    steep = tan * np.abs(down) > np.abs(across)
+    # Of two equal neighbors one must win: the left, the upper. On a diagonal neither does.
+    left_right = (size > neighbor(0, -1)) & (size >= neighbor(0, 1))
+    up_down = (size > neighbor(-1, 0)) & (size >= neighbor(1, 0))
+    falling = (size > neighbor(-1, -1)) & (size > neighbor(1, 1))
+    rising = (size > neighbor(-1, 1)) & (size > neighbor(1, -1))
+    diagonal = np.where((across < 0) == (down < 0), falling, rising)
+    return np.where(flat, left_right, np.where(steep, up_down, diagonal))

@@ -1,11 +1,11 @@
 """The images that models are tested on: some of a test split, as they are and corrupted."""
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,38 +14,20 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from stir_ray.datasets.corruptions.pixels import LEVELS
+from stir_ray.datasets.corruptions.registry import SMALLEST, corrupt
 from stir_ray.datasets.corruptions.release import Release, open_release
-from stir_ray.datasets.corruptions.sets import check_corruptible, chosen, made_id, regenerated
-from stir_ray.datasets.sources import Dataset, LazyDataset
+from stir_ray.datasets.lake_dataset import imported_from, open_dataset
+from stir_ray.datasets.sources import Dataset, LazyDataset, draw
 from stir_ray.errors import DataError
-from stir_ray.job import Robustness
-from stir_ray.plan.robustness import CLEAN, Condition
+from stir_ray.identity import bytes_digest, content_id, derive_seed
+from stir_ray.job import CLEAN, Cifar10, Cifar100, Condition, Data, InLake, Robustness
+from stir_ray.lake.array_cache import Made
+from stir_ray.lake.parquet import Lake
 
-_KEPT_BYTES = 2**30
-"""Of corrupted images that a process keeps: all of 1000 small ones, which every epoch is shown."""
-Make = Callable[[], NDArray[np.uint8]]
-
-
-class MadeOnce(Protocol):
-    """Where the workers of a machine find what one of them has made."""
-
-    def get(self, made_id: str, make: Make, /) -> NDArray[np.uint8]:
-        """What was made under an id; made if it was not."""
-        ...
-
-    def at_once(self, made_id: str, make: Make, /) -> NDArray[np.uint8] | None:
-        """The same; None if another worker is making it just now."""
-        ...
-
-
-class MadeAnew:
-    """Of a machine that keeps nothing."""
-
-    def get(self, _: str, make: Make, /) -> NDArray[np.uint8]:
-        """Made, each time."""
-        return make()
-
-    at_once = get
+_PACKAGES = ("numpy", "scipy", "pillow")
+"""Whose other versions may blur or compress an image to other levels."""
+_CIFAR_SIZE = 32
+"""Height and width of the images that the settings of the corruptions are made for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,89 +36,93 @@ class CorruptedTestSet:
 
     Attributes:
         ids: of the images in their dataset.
-        raw: they, at the size at which they are corrupted.
+        raw: the images at the size at which they are corrupted; with a release, ids are its rows.
         size: height and width in pixels at which models see them.
-        classes: of the whole split.
-        release: where corrupted ones are read; None to make them from the clean ones.
-        made: where this machine has those that are made.
+        classes: number of classes of the whole split.
+        release: of corrupted images; None to corrupt the clean ones.
+        cache: of corrupted images on this machine's disk; None to corrupt them each time.
     """
 
     ids: tuple[int, ...]
     raw: Dataset
     size: int
     classes: int
-    release: Release | None
-    made: MadeOnce = field(default_factory=MadeAnew)
-    _kept: dict[Condition, Tensor] = field(default_factory=dict)
-    _steps: Iterator[int] = field(default_factory=lambda: itertools.cycle((1, -1)))
+    release: Release | None = None
+    cache: Made | None = None
 
     def each(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Tensor]]:
-        """All conditions with the images in them, in an order that saves time.
+        """Yield every condition with its images, in an order of this process.
 
-        Backwards every other time: of more images than this machine keeps, the last are still
-        there. And those that another worker is making come last: so workers share what is to be
-        made, and none waits for another while there is something else to do.
+        Another process of this machine corrupts in another order: so they share the work, and
+        seldom wait for each other.
         """
-        of_others = []
-        for one in conditions[:: next(self._steps)]:
-            images = self._at_once(one)
-            if images is None:
-                of_others.append(one)
-            else:
-                yield one, images
-        for one in of_others:
-            yield one, self.under(one)
+        for index in np.random.default_rng(os.getpid()).permutation(len(conditions)):
+            yield conditions[index], self.images(conditions[index])
 
-    def under(self, condition: Condition) -> Tensor:
-        """The images in a condition, as `as_seen` takes them: clean ones as corrupted ones."""
-        at_hand = self._at_hand(condition)
-        if at_hand is not None:
-            return at_hand
-        return self._keep(condition, self.made.get(*self._making(condition)))
-
-    def _at_once(self, condition: Condition) -> Tensor | None:
-        at_hand = self._at_hand(condition)
-        if at_hand is not None:
-            return at_hand
-        levels = self.made.at_once(*self._making(condition))
-        return None if levels is None else self._keep(condition, levels)
-
-    def _at_hand(self, condition: Condition) -> Tensor | None:
-        return self._uncorrupted if condition.corruption == CLEAN else self._kept.get(condition)
-
-    def _making(self, condition: Condition) -> tuple[str, Make]:
-        id_ = made_id(self._digest, condition.corruption, condition.severity)
-        return id_, lambda: self._made(condition)
-
-    def _keep(self, condition: Condition, made: NDArray[np.uint8]) -> Tensor:
-        levels = torch.from_numpy(made)
-        if levels.nbytes + sum(kept.nbytes for kept in self._kept.values()) <= _KEPT_BYTES:
-            self._kept[condition] = levels
-        return levels
-
-    def _made(self, condition: Condition) -> NDArray[np.uint8]:
+    def images(self, condition: Condition) -> Tensor:
+        """Return the images in a condition, clean or corrupted, as `as_seen` takes them."""
+        if condition.corruption == CLEAN:
+            # Resized as corrupted images are: else the two would differ by that too.
+            is_resized = self.raw.images.shape[-1] != self.size
+            levels = torch.from_numpy(_levels(self.raw.images)).permute(0, 3, 1, 2)
+            return levels if is_resized else self.raw.images
         name, severity = condition.corruption, condition.severity
         if self.release:
-            made = self.release.corrupted(name, severity, self.raw.ids)
+            levels = self.release.read(name, severity, self.raw.ids)
+        elif self.cache:
+            key = self._content_id(name, severity)
+            levels = self.cache.get(key, lambda: corrupt_all(self.raw, name, severity))
         else:
-            made = regenerated(self.raw, name, severity)
-        return _levels(made.dataset.images).numpy()
+            levels = corrupt_all(self.raw, name, severity)
+        return torch.from_numpy(levels).permute(0, 3, 1, 2)
 
-    @cached_property
-    def _uncorrupted(self) -> Tensor:
-        # To be resized just as corrupted ones are: else the two would differ by that too.
-        is_resized = self.raw.images.shape[-1] != self.size
-        return _levels(self.raw.images) if is_resized else self.raw.images
+    def _content_id(self, name: str, severity: int) -> str:
+        # Contains the code, so that no change of it reads what was cached before.
+        return content_id(
+            "corrupted",
+            recipe=1,
+            images=self._digest,
+            name=name,
+            severity=severity,
+            by=_code_and_versions(),
+        )
 
     @cached_property
     def _digest(self) -> str:
         return self.raw.digest()
 
 
-def as_seen(images: Tensor, size: int) -> Tensor:
-    """Images as models take them: float32 in [0, 1], of this height and width.
+@cache
+def _code_and_versions() -> dict[str, str]:
+    code = sorted(Path(__file__).parent.glob("*.py"))
+    versions = {name: metadata.version(name) for name in _PACKAGES}
+    return {"code": bytes_digest(path.read_bytes() for path in code), **versions}
 
-    On the device where they are, and each by itself: whatever is beside it changes nothing.
+
+def corrupt_all(clean: Dataset, name: str, severity: int) -> NDArray[np.uint8]:
+    """Corrupt clean images; the noise of each is drawn from its own id.
+
+    A gray image is corrupted as a color image of three equal channels, of which the green one is
+    kept: a mean of three would halve the noise. What only moves colors (saturate at 1 to 3) then
+    does nothing.
+
+    Returns:
+        Levels (image, height, width, channel).
+    """
+    levels = _levels(clean.images)
+    is_gray = levels.shape[3] == 1
+    corrupted = np.empty_like(levels)
+    for row, image_id in enumerate(clean.ids):
+        color = np.repeat(levels[row], 3, axis=2) if is_gray else levels[row]
+        image = corrupt(color, name, severity, image_id)
+        corrupted[row] = image[..., 1:2] if is_gray else image
+    return corrupted
+
+
+def as_seen(images: Tensor, size: int) -> Tensor:
+    """Return images as models take them: float32 in [0, 1], of this height and width.
+
+    On the device where they are, and each by itself.
 
     Args:
         images: uint8 levels of any size, or float32 that is of this size already.
@@ -149,54 +135,84 @@ def as_seen(images: Tensor, size: int) -> Tensor:
     return v2.functional.to_dtype(sized, torch.float32, scale=True)
 
 
-def _levels(images: Tensor) -> Tensor:
-    return (images * LEVELS).round().to(torch.uint8)
+def _levels(images: Tensor) -> NDArray[np.uint8]:
+    # Rounding returns exactly the levels of images that were read from 8 bits and not resized.
+    return (images * LEVELS).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
-def held_out(
-    shown: LazyDataset, raw: LazyDataset, asked: Robustness, made: MadeOnce | None = None
+def open_test_set(
+    data: Data, robustness: Robustness, lake: Lake, *, cache_bytes: int = 0
 ) -> CorruptedTestSet:
-    """The images that models of a dataset are tested on.
+    """Return the images that models of a dataset are tested on.
+
+    CIFAR is corrupted at its own 32 × 32 pixels and enlarged afterwards, as the published files
+    are; other datasets are corrupted at the size at which models see them.
 
     Args:
-        shown: its test split as models see it.
-        raw: the same at the size at which it is corrupted.
-        asked: how many images, which, and under what.
-        made: where this machine has corrupted images that are made; None to make them anew.
+        data: the dataset.
+        robustness: how many images, which, and under which corruptions.
+        lake: of the dataset, if it is in one.
+        cache_bytes: limit of this machine's disk cache, so that its workers corrupt images once; 0
+            for none.
 
     Raises:
-        DataError: if they cannot be corrupted, or if what was published is not of this split.
+        DataError: if the images are missing or cannot be corrupted, or if the published files are
+            not of this split.
     """
-    check_corruptible(raw.shape)
-    release = _opened(asked.folder, raw, asked.names) if asked.folder else None
-    among = len(raw.ids)
-    places = chosen(min(asked.images, among), among=among, seed=asked.seed)
-    chosen_ones = raw.at(places)
-    ids = chosen_ones.ids
+    shown = open_dataset(data, "test", lake)
+    size = _CIFAR_SIZE if _is_cifar(data, lake) else data.size
+    raw = shown
+    if size != data.size:
+        raw = open_dataset(data.model_copy(update={"size": size}), "test", lake)
+    _check_corruptible(raw.shape)
+    release = (
+        _open_release_of(raw, Path(robustness.folder), robustness.names)
+        if (robustness.folder)
+        else None
+    )
+    total = len(raw.ids)
+    seed = derive_seed("images per severity", robustness.seed)
+    rows = draw(min(robustness.images, total), total=total, seed=seed)
+    clean = raw.at(rows)
+    ids = clean.ids
     if release:
-        # There an image is known by its place in the split.
-        chosen_ones = replace(chosen_ones, ids=places)
+        # There an image is known by its index in the split.
+        clean = replace(clean, ids=rows)
+    array_cache = Made(cache_bytes) if cache_bytes else None
     classes = int(shown.labels.max()) + 1
-    # What was published is on the disk already.
-    kept = made if made and not release else MadeAnew()
-    return CorruptedTestSet(ids, chosen_ones, shown.shape[1], classes, release, kept)
+    return CorruptedTestSet(ids, clean, data.size, classes, release, array_cache)
 
 
-def _opened(folder: str, split: LazyDataset, names: tuple[str, ...]) -> Release:
-    release = open_release(Path(folder), names)
-    if split.shape[0] != 3:
-        raise DataError("robustness.source: published images are in colour, those of `data` grey")
-    there, here = torch.from_numpy(release.labels), split.labels
-    if len(there) != len(here):
+def _is_cifar(data: Data, lake: Lake) -> bool:
+    if isinstance(data, InLake):
+        return imported_from(data.name, lake) in ("cifar10", "cifar100")
+    return isinstance(data, Cifar10 | Cifar100)
+
+
+def _check_corruptible(shape: tuple[int, ...]) -> None:
+    channels, height, width = shape
+    if channels not in (1, 3) or min(height, width) < SMALLEST:
         raise DataError(
-            f"robustness.source: {folder} is of {len(there)} images, and the test split of "
-            f"`data` has {len(here)}; give the test images that they were made from, all of them"
+            f"data: corruptions need images of 1 or 3 channels and at least {SMALLEST} by "
+            f"{SMALLEST} pixels, got {channels} of {height} by {width}"
         )
-    if (there != here).any():
-        first = int((there != here).nonzero()[0])
+
+
+def _open_release_of(split: LazyDataset, folder: Path, names: tuple[str, ...]) -> Release:
+    release = open_release(folder, names)
+    if split.shape[0] != 3:
+        raise DataError("robustness.source: published images are in color, those of `data` gray")
+    theirs, ours = torch.from_numpy(release.labels), split.labels
+    if len(theirs) != len(ours):
         raise DataError(
-            f"robustness.source: image {first} of {folder} is of class {int(there[first])}, "
-            f"and that of the test split of `data` of {int(here[first])}; both must have the same "
+            f"robustness.source: {folder} is of {len(theirs)} images, and the test split of "
+            f"`data` has {len(ours)}; give the test images that they were made from, all of them"
+        )
+    if (theirs != ours).any():
+        first = int((theirs != ours).nonzero()[0])
+        raise DataError(
+            f"robustness.source: image {first} of {folder} is of class {int(theirs[first])}, "
+            f"and that of the test split of `data` of {int(ours[first])}; both must have the same "
             "images in the same order"
         )
     return release

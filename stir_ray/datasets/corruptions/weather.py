@@ -8,12 +8,11 @@ from stir_ray.datasets.corruptions.blur import Motion, trailed
 from stir_ray.datasets.corruptions.pixels import (
     FloatImage,
     Pixels,
-    grey,
+    luma,
     to_float,
     to_uint8,
     zoomed,
 )
-from stir_ray.datasets.corruptions.textures import grain, plasma
 
 
 class Snow(NamedTuple):
@@ -25,7 +24,7 @@ class Snow(NamedTuple):
         zoom: the noise is enlarged by this factor, and the flakes with it.
         threshold: noise below it is no flake.
         motion: the trail of a flake, falling within 45° of straight down.
-        kept: share of the image's own colour; the rest is whitened.
+        kept: share of the image's own color; the rest is whitened.
     """
 
     mean: float
@@ -54,19 +53,19 @@ class FrostTexture(NamedTuple):
     """What one photograph of frost looks like in 32 × 32 crops at a fifth of its size.
 
     Attributes:
-        colour: mean red, green and blue levels.
+        color: mean red, green and blue levels.
         between: standard deviation of the mean level between crops.
         within: standard deviation of the level within a crop.
         slope: power falls as frequency^-slope.
     """
 
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
     between: float
     within: float
     slope: float
 
 
-RIMES = (
+FROST_TEXTURES = (
     FrostTexture((78, 148, 165), between=11, within=14, slope=1.2),
     FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
     FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
@@ -83,20 +82,20 @@ def snow(image: Pixels, setting: Snow, rng: np.random.Generator) -> FloatImage:
     flakes = zoomed(rng.normal(setting.mean, setting.deviation, image.shape[:2]), setting.zoom)
     flakes = to_uint8(np.where(flakes < setting.threshold, 0, flakes))
     streaks = to_float(trailed(flakes, setting.motion, rng.uniform(-135, -45)))[..., None]
-    white = np.maximum(light, 1.5 * grey(light)[..., None] + 0.5)
+    white = np.maximum(light, 1.5 * luma(light)[..., None] + 0.5)
     return setting.kept * light + (1 - setting.kept) * white + streaks + np.rot90(streaks, 2)
 
 
 def frost(image: Pixels, setting: Frost, rng: np.random.Generator) -> FloatImage:
-    """Adds a texture in the colours of frost.
+    """Adds a texture in the colors of frost.
 
-    Upstream adds crops of photographs, which are not shipped here. The texture has the colour,
+    Upstream adds crops of photographs, which are not shipped here. The texture has the color,
     contrast and spectrum of one of them, chosen by chance, and none of its shapes.
     """
-    rime = RIMES[rng.integers(len(RIMES))]
+    kind = FROST_TEXTURES[rng.integers(len(FROST_TEXTURES))]
     height, width = image.shape[:2]
-    level = rng.normal(scale=rime.between) + rime.within * grain(height, width, rime.slope, rng)
-    texture = np.clip(np.array(rime.colour) + level[..., None], 0, 255) / 255
+    level = rng.normal(scale=kind.between) + kind.within * grain(height, width, kind.slope, rng)
+    texture = np.clip(np.array(kind.color) + level[..., None], 0, 255) / 255
     return setting.image * to_float(image) + setting.frost * texture
 
 
@@ -115,5 +114,43 @@ def brightness(image: Pixels, added: float, _: np.random.Generator) -> FloatImag
     light = to_float(image)
     value = light.max(axis=2, keepdims=True)
     brighter = np.minimum(value + added, 1)
-    # Black has no hue: it becomes grey.
+    # Black has no hue: it becomes gray.
     return np.where(value > 0, light / np.where(value > 0, value, 1), 1) * brighter
+
+
+def plasma(size: int, decay: float, rng: np.random.Generator) -> FloatImage:
+    """Clouds from 0 to 1 by the diamond-square algorithm on a torus, (size, size).
+
+    Args:
+        size: a power of two.
+        decay: the noise of a level is 1/decay² of that of the coarser one. (Squared, because
+            upstream multiplies noise of a range by that range.)
+        rng: draws the noise.
+    """
+    height = np.zeros((size, size))
+    step, reach = size, 1.0
+    while step > 1:
+        half, count = step // 2, size // step
+        noise = rng.uniform(-reach, reach, (3, count, count))
+        # A point between four others is their mean and noise: first in the middle of four corners,
+        # then on their sides, between two corners and two middles.
+        corners = height[::step, ::step]
+        rightward, downward = (corners + np.roll(corners, -1, axis=axis) for axis in (1, 0))
+        middles = (rightward + np.roll(rightward, -1, axis=0)) / 4 + noise[0]
+        height[half::step, half::step] = middles
+        height[::step, half::step] = (rightward + middles + np.roll(middles, 1, 0)) / 4 + noise[1]
+        height[half::step, ::step] = (downward + middles + np.roll(middles, 1, 1)) / 4 + noise[2]
+        step, reach = half, reach / decay**2
+    height -= height.min()
+    return height / height.max()
+
+
+def grain(height: int, width: int, slope: float, rng: np.random.Generator) -> FloatImage:
+    """Noise of mean 0 and variance 1 whose power falls as frequency^-slope, (height, width)."""
+    # Twice the size, so that what is kept does not wrap around.
+    shape = (2 * height, 2 * width)
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    frequency[0, 0] = np.inf  # no mean of its own
+    spectrum = np.fft.rfft2(rng.standard_normal(shape)) * frequency ** (-slope / 2)
+    field = np.fft.irfft2(spectrum, s=shape)
+    return field[:height, :width] / field.std()

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from stir_ray.errors import LakeError
+from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import Lake, encode
@@ -23,7 +24,6 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.plan.checkpoints import Role
-from stir_ray.plan.robustness import CLEAN as CLEAN_IMAGES
 from stir_ray.plan.study import Study
 from stir_ray.results.analysis.analyse import LEAST_EPOCHS, Analysis, analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables

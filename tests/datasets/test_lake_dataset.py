@@ -11,6 +11,13 @@ import torch
 from stir_ray.catalog.snapshots import look
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.datasets import sources
+from stir_ray.datasets.lake_dataset import (
+    ImportSummary,
+    count_images,
+    dataset_to_import,
+    import_dataset,
+    open_dataset,
+)
 from stir_ray.errors import DataError, InputError, LakeError
 from stir_ray.job import Cifar10, Data, ImageFolder, InLake, Job
 from stir_ray.job.loader import validated
@@ -20,9 +27,7 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.models.losses import LabelledImages
 from stir_ray.worker import data_loading
 from stir_ray.worker.data_loading import labelled
-from stir_ray.worker.lake_dataset import Imported, count, described, import_dataset, open_collection
-from tests.datasets.archives import SOURCES, TESTED, put_cifar, put_pets
-from tests.datasets.archives import described as said
+from tests.datasets.archives import SOURCES, TESTED, description, put_cifar, put_pets
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import finetune, invariance
 
@@ -40,7 +45,7 @@ def lake(tmp_path: Path) -> Lake:
 def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cifar10:
     """CIFAR-10 of 35 and 11 images, as it was downloaded."""
     put_cifar(tmp_path / "downloads", monkeypatch)
-    return said(Cifar10, tmp_path / "downloads")
+    return description(Cifar10, tmp_path / "downloads")
 
 
 def in_lake(name: str = "cifar10", size: int = 32, channels: int = 3) -> InLake:
@@ -50,7 +55,7 @@ def in_lake(name: str = "cifar10", size: int = 32, channels: int = 3) -> InLake:
     )
 
 
-def imported(data: Any, lake: Lake, name: str = "cifar10") -> Imported:
+def imported(data: Any, lake: Lake, name: str = "cifar10") -> ImportSummary:
     """Put into the lake in small shards."""
     return import_dataset(data, name, lake, shard_bytes=SMALL_SHARD)
 
@@ -61,17 +66,17 @@ def test_images_of_a_lake_are_those_of_the_dataset_itself(
     kind: Any, put: Any, size: int, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path / "downloads", monkeypatch)
-    data = said(kind, tmp_path / "downloads", size)
+    data = description(kind, tmp_path / "downloads", size)
     done = imported(data, lake, "mine")
     assert done.stored > 2
     for split in ("train", "test"):
         outside, inside = sources.load(data, split), in_lake("mine", size)
         for keep in (True, False):
-            collection = open_collection(inside, split, lake, keep=keep)
+            collection = open_dataset(inside, split, lake, keep=keep)
             assert collection.whole().digest() == outside.digest()
             assert torch.equal(collection.labels, outside.labels)
             assert collection.classes == sources.open_split(data, split).classes
-        assert count(inside, split, lake) == done.images[split] == len(outside.ids)
+        assert count_images(inside, split, lake) == done.images[split] == len(outside.ids)
         backwards = list(reversed(range(len(outside.ids))))
         assert torch.equal(collection.read(backwards), outside.images.flip(0))
 
@@ -80,7 +85,7 @@ def test_a_dataset_is_put_there_once(cifar: Cifar10, lake: Lake) -> None:
     first = imported(cifar, lake)
     before = lake.objects.ages(DATASETS)
     again = imported(cifar, lake)
-    assert (again.stored, again.found) == (0, first.stored)
+    assert (again.stored, again.already_stored) == (0, first.stored)
     assert again.images == first.images == {"train": 35, "test": TESTED}
     assert lake.objects.ages(DATASETS).keys() == before.keys()
 
@@ -102,10 +107,10 @@ def test_an_import_that_died_goes_on_where_it_was(
         with pytest.raises(KeyboardInterrupt):
             imported(cifar, lake)
     with pytest.raises(DataError, match="no dataset `cifar10`"):
-        open_collection(in_lake(), "test", lake)
+        open_dataset(in_lake(), "test", lake)
     done = imported(cifar, lake)
-    assert done.found == survived
-    collection = open_collection(in_lake(), "train", lake)
+    assert done.already_stored == survived
+    collection = open_dataset(in_lake(), "train", lake)
     assert collection.whole().digest() == sources.load(cifar, "train").digest()
 
 
@@ -119,9 +124,9 @@ def test_the_first_images_are_read_of_the_first_shards_alone(cifar: Cifar10, lak
     assert len(others) > 2
     for key in others:
         lake.objects.delete(key)
-    assert open_collection(in_lake(), "train", lake).at(range(5)).ids == (0, 1, 2, 3, 4)
+    assert open_dataset(in_lake(), "train", lake).at(range(5)).ids == (0, 1, 2, 3, 4)
     with pytest.raises(DataError, match=r"00001-.* is missing; `stir-ray import-data`"):
-        open_collection(in_lake(), "train", lake).at([5])
+        open_dataset(in_lake(), "train", lake).at([5])
 
 
 def test_another_dataset_of_the_same_name_is_refused(
@@ -131,7 +136,7 @@ def test_another_dataset_of_the_same_name_is_refused(
     before = lake.objects.list(DATASETS)
     put_pets(tmp_path / "pets", monkeypatch)
     with pytest.raises(LakeError, match=r"another dataset `cifar10`.*`--name`"):
-        imported(described("pets", str(tmp_path / "pets")), lake)
+        imported(dataset_to_import("pets", str(tmp_path / "pets")), lake)
     assert lake.objects.list(DATASETS) == before
 
 

@@ -1,0 +1,242 @@
+"""Datasets of a job, on this machine or in the lake; imports into the lake.
+
+In the lake a dataset is an index and shards. A shard holds the image files of consecutive images,
+as the source has them; its key contains the digest of its content.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from stir_ray.datasets import sources
+from stir_ray.datasets.images import EncodedImages, ResizeTransform
+from stir_ray.datasets.sources import LazyDataset, Split
+from stir_ray.datasets.torchvision_datasets import TorchvisionDataset
+from stir_ray.errors import DataError, LakeError
+from stir_ray.identity import bytes_digest
+from stir_ray.job import Data, ImageFolder, InLake
+from stir_ray.lake.keys import dataset_folder, index_key, shard_key
+from stir_ray.lake.parquet import Lake, encode, make_table, provenance
+from stir_ray.lake.schemas import INDEX, SHARD
+
+SHARD_BYTES = 32 * 2**20
+"""Bytes of image files in a shard: large enough for a store, small enough to be sent again."""
+
+
+def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) -> LazyDataset:
+    """Return a split of a dataset whose images are read on demand.
+
+    Args:
+        data: the dataset.
+        split: of it.
+        lake: of the dataset, if it is `source: lake`.
+        keep: whether image files from the lake stay in memory, because all of them are read again
+            and again.
+
+    Raises:
+        DataError: if it is missing or its split is empty.
+        CorruptPart: if its index in the lake is damaged.
+    """
+    if not isinstance(data, InLake):
+        return sources.open_split(data, split)
+    index = _read_index(data.name, lake)
+    rows = index.filter(pc.field("split") == split)
+    if not rows.num_rows:
+        raise DataError(f"data.name: dataset `{data.name}` has no image in split `{split}`")
+    digests = dict(zip(rows["shard"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+    keys = [shard_key(data.name, split, number, digests[number]) for number in sorted(digests)]
+    images = EncodedImages(
+        torch.from_numpy(_integers(rows, "label")),
+        tuple(rows["image_id"].to_pylist()),
+        _Shards(_integers(rows, "shard"), keys, lake, keep=keep).image,
+        classes=provenance(index)["classes"],
+    )
+    return sources.decode_images(images, ResizeTransform(data.size, data.channels))
+
+
+def count_images(data: Data, split: Split, lake: Lake) -> int:
+    """Return the number of images of a split without reading one; raises as `open_dataset`."""
+    return len(open_dataset(data, split, lake).ids)
+
+
+class _Shards:
+    # The image files of a split; several threads may read them.
+    def __init__(
+        self, numbers: NDArray[np.int64], keys: Sequence[str], lake: Lake, *, keep: bool
+    ) -> None:
+        self._numbers, self._keys, self._lake, self._keep = numbers, keys, lake, keep
+        # Index of the first image of each shard.
+        self._starts = np.searchsorted(numbers, np.arange(len(keys)))
+        self._cached: dict[int, pa.ChunkedArray] = {}
+        self._lock = threading.Lock()
+
+    def image(self, index: int) -> bytes:
+        number = int(self._numbers[index])
+        return self._shard(number)[index - int(self._starts[number])].as_py()
+
+    def _shard(self, number: int) -> pa.ChunkedArray:
+        with self._lock:
+            if number not in self._cached:
+                if not self._keep:
+                    self._cached.clear()
+                self._cached[number] = self._read(self._keys[number])
+            return self._cached[number]
+
+    def _read(self, key: str) -> pa.ChunkedArray:
+        try:
+            return self._lake.read_object(SHARD, key)["image"]
+        except FileNotFoundError:
+            raise DataError(
+                f"lake {self._lake.objects.location()}: {key} is missing; "
+                "`stir-ray import-data` puts it there again"
+            ) from None
+
+
+def imported_from(name: str, lake: Lake) -> str:
+    """Return the source that a dataset in the lake was imported from, e.g. `cifar10`."""
+    return provenance(_read_index(name, lake))["source"]
+
+
+def dataset_version(name: str, lake: Lake) -> str:
+    """Return the digest of all images, labels and splits of a dataset in the lake.
+
+    Raises:
+        DataError: if it is not in the lake.
+        CorruptPart: if its index is damaged.
+    """
+    return _index_digest(_read_index(name, lake))
+
+
+def shard_digest(ids: Sequence[int], files: Sequence[bytes]) -> str:
+    """Return the digest of the images of a shard, which is part of its key."""
+    return bytes_digest([np.array(ids, dtype=np.int64).tobytes(), *files])
+
+
+def _read_index(name: str, lake: Lake) -> pa.Table:
+    try:
+        return lake.read_object(INDEX, index_key(name))
+    except FileNotFoundError:
+        raise DataError(
+            f"data.name: no dataset `{name}` in lake {lake.objects.location()}; "
+            "`stir-ray import-data` puts it there"
+        ) from None
+
+
+def _index_digest(index: pa.Table) -> str:
+    texts = ("\n".join(index[name].to_pylist()).encode() for name in ("split", "digest"))
+    numbers = (_integers(index, name).tobytes() for name in ("image_id", "label", "shard"))
+    return bytes_digest([*texts, *numbers])
+
+
+def _integers(table: pa.Table, column: str) -> NDArray[np.int64]:
+    return table[column].to_numpy().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """The result of an import.
+
+    Attributes:
+        images: their number by split.
+        stored: number of shards that were put into the lake.
+        already_stored: number of shards that were in the lake before.
+    """
+
+    images: dict[str, int]
+    stored: int
+    already_stored: int
+
+
+def dataset_to_import(source: str, root: str) -> ImageFolder | TorchvisionDataset:
+    """Return the description of a dataset by the name of its source and its folder."""
+    for kind in get_args(TorchvisionDataset):
+        if source in get_args(kind.model_fields["source"].annotation):
+            return kind(source=source, root=root, size=1)
+    return ImageFolder(source="folder", path=root, size=1)
+
+
+def import_dataset(
+    data: ImageFolder | TorchvisionDataset, name: str, lake: Lake, *, shard_bytes: int = SHARD_BYTES
+) -> ImportSummary:
+    """Put a dataset into the lake at the resolution of its source, except for shards it has.
+
+    A public dataset is downloaded first if it is not where the description says. Every image is
+    decoded once, so that a damaged one is noticed before any training.
+
+    Args:
+        data: the dataset; its `size` is ignored.
+        name: in the lake.
+        lake: that receives it.
+        shard_bytes: of image files in a shard, about.
+
+    Raises:
+        DataError: if it cannot be downloaded, or one of its images cannot be read.
+        LakeError: if the lake has another dataset of that name.
+    """
+    try:
+        before = _read_index(name, lake)
+    except DataError:
+        before = None
+    if before and provenance(before)["source"] != data.source:
+        raise _name_is_taken(name, lake)
+    present = frozenset(lake.objects.list(dataset_folder(name)))
+    rows: dict[str, list] = {column.name: [] for column in INDEX.columns}
+    stored, already_stored, classes = 0, 0, []
+    for split in get_args(Split):
+        images = sources.open_images(data, split, download=True)
+        classes = list(images.classes)
+        for number, (indices, files) in enumerate(_shards(images, shard_bytes)):
+            ids = [images.ids[index] for index in indices]
+            digest = shard_digest(ids, files)
+            key = shard_key(name, split, number, digest)
+            if key in present:
+                already_stored += 1
+            else:
+                shard = make_table(SHARD, {"image_id": ids, "image": files})
+                lake.objects.put(key, encode(shard, _provenance(data, key)))
+                stored += 1
+            rows["split"] += [split] * len(ids)
+            rows["image_id"] += ids
+            rows["label"] += images.labels[list(indices)].tolist()
+            rows["shard"] += [number] * len(ids)
+            rows["digest"] += [digest] * len(ids)
+    index = make_table(INDEX, rows)
+    if before is None:
+        # Written last: a dataset without an index is not in the lake yet.
+        facts = _provenance(data, index_key(name)) | {"classes": classes}
+        lake.objects.put(index_key(name), encode(index, facts))
+    elif _index_digest(before) != _index_digest(index):
+        raise _name_is_taken(name, lake)
+    counts = {split: rows["split"].count(split) for split in get_args(Split)}
+    return ImportSummary(counts, stored, already_stored)
+
+
+def _shards(images: EncodedImages, shard_bytes: int) -> Iterator[tuple[range, list[bytes]]]:
+    start, files, size = 0, [], 0
+    for index in range(len(images.ids)):
+        images.read([index])
+        files.append(images.encoded(index))
+        size += len(files[-1])
+        if size >= shard_bytes or index == len(images.ids) - 1:
+            yield range(start, index + 1), files
+            start, files, size = index + 1, [], 0
+
+
+def _provenance(data: ImageFolder | TorchvisionDataset, key: str) -> dict[str, str]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"part": key, "source": data.source, "created": created}
+
+
+def _name_is_taken(name: str, lake: Lake) -> LakeError:
+    return LakeError(
+        f"lake {lake.objects.location()}: has another dataset `{name}`; give this one another "
+        f"`--name`, or remove {dataset_folder(name)} there"
+    )
