@@ -15,7 +15,7 @@ from stir_ray.job import Architecture
 from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import open_lake
 from stir_ray.models.architectures import build
-from tests.datasets.archives import SOURCES, described
+from tests.datasets.archives import SOURCES, description
 
 JOBS = Path(__file__).parents[1] / "jobs"
 PAPER = sorted((JOBS / "paper").glob("*.yaml"))
@@ -35,7 +35,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     with pytest.MonkeyPatch.context() as patch:
         for kind, put in SOURCES:
             put(folder / "downloads", patch)
-            import_dataset(described(kind, folder / "downloads"), kind.__name__.lower(), lake)
+            import_dataset(description(kind, folder / "downloads"), kind.__name__.lower(), lake)
     written = []
     for path in PAPER:
         said = replaced(yaml.safe_load(path.read_text()), folder)
