@@ -7,11 +7,28 @@ lake serves many jobs and a changed setting never picks up an old result.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 ID_DIGITS = 32
 """Hex digits of a content id: 128 bits, so that ids of billions of tasks do not collide."""
+# Raised by hand when the code behind a table starts to give other results.
+RECIPES = {
+    "image_sets": 1,
+    "models": 3,
+    "trainings": 2,
+    "inversions": 3,
+    "images": 2,
+    "comparisons": 2,
+    "similarities": 3,
+    "predictions": 2,
+    "metamers": 2,
+    "half_samples": 2,
+    "subspaces": 1,
+    "test_sets": 1,
+    "accuracies": 2,
+    "correct": 2,
+}
 
 
 def canonical_json(value: object) -> str:
@@ -47,6 +64,28 @@ def content_id(kind: str, *, recipe: int, **content: object) -> str:
         content: everything that the result depends on, and nothing else.
     """
     return text_id(canonical_json({"kind": kind, "recipe": recipe, "content": content}))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An object that a task stores, identified before it is computed.
+
+    Attributes:
+        table: that it belongs to.
+        id: hash of `content`.
+        content: the canonical JSON of everything that the result depends on, never of where it lies
+            or who computed it; empty if only the id is known.
+    """
+
+    table: str
+    id: str
+    content: str = field(default="", compare=False, repr=False)
+
+
+def artifact(table: str, **content: object) -> Artifact:
+    """Return the artifact of a table that depends on `content`, and on the table's recipe."""
+    text = canonical_json({"kind": table, "recipe": RECIPES[table], "content": content})
+    return Artifact(table, text_id(text), text)
 
 
 def bytes_digest(pieces: Iterable[bytes | memoryview]) -> str:

@@ -59,7 +59,7 @@ def lose(job: Job) -> int:
     keys = {artifact_key(part.table, part.id) for task in lost for part in task.outputs}
     waiting = 0
     for task in study.comparisons():
-        builds = [one.part for one in task.comparisons if one.layer == 2]
+        builds = [one.artifact for one in task.comparisons if one.layer == 2]
         keys |= {artifact_key(part.table, part.id) for part in builds}
         waiting += bool(builds)
     for key in keys:

@@ -289,7 +289,7 @@ def test_what_meets_a_damaged_part_says_how_to_mend_it(
 ) -> None:
     job = finished_copy()
     study, _ = study_of(job)
-    images = Path(job.lake) / artifact_key("image_sets", study.question.image_part.id)
+    images = Path(job.lake) / artifact_key("image_sets", study.spec.image_artifact.id)
     images.write_bytes(images.read_bytes()[:-37])
     code, _, error = stir_ray("status", job_file(job, tmp_path))
     assert code == 3

@@ -80,7 +80,7 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
     job = small_job(finished)
     study, lake = study_of(job)
     results = stir_ray.open_results(str(finished / "jobs" / "small")).sel(model="finetuned")
-    table = lake.read(IMAGE_SETS, study.question.image_part.id)
+    table = lake.read(IMAGE_SETS, study.spec.image_artifact.id)
     pixels = [np.frombuffer(one.as_py(), np.float32).reshape(1, 16, 16) for one in table["image"]]
     asked: Mapping[str, Any] = {
         "images": torch.from_numpy(np.stack(pixels)),

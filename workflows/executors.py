@@ -13,7 +13,7 @@ from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.tasks import Task, affinity, kind
+from stir_ray.plan.tasks import Task
 from stir_ray.report import progress
 from stir_ray.worker.dispatch import make_worker, make_worker_process
 from stir_ray.worker.profile import Profile
@@ -65,8 +65,12 @@ def executor_for(job: Job, *, serial: bool) -> Executor:
     pool = Pool(wanted.workers, wanted.threads_per_worker, wanted.gpus_per_worker)
     worker = partial(make_worker_process, settings)
     limits = wanted.time_limits_s
-    nature = TaskAttributes[Task](lambda task: limits.of(task.stage), affinity=affinity, kind=kind)
-    return RayExecutor(worker, pool, nature)
+    attributes = TaskAttributes[Task](
+        lambda task: limits.of(task.stage),
+        affinity=lambda task: task.locality_key,
+        kind=lambda task: task.duration_group,
+    )
+    return RayExecutor(worker, pool, attributes)
 
 
 def watcher_for(executor: Executor) -> Callback:

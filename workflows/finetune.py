@@ -11,9 +11,9 @@ from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.tasks import deduplicate
 from stir_ray.results.evaluations import evaluations
 from workflows.entrypoint import as_program
 from workflows.executors import computing
@@ -47,7 +47,9 @@ def run_all(grid: Grid, *, serial: bool = False) -> Trained:
 
 def train_everything(everyone: Sequence[ResolvedJob], lake: Lake, computation: Computation) -> None:
     """Inspect images and models, record the jobs, then train: first from random weights."""
-    computation.run("inspect", lambda: once(inspections(one.job, one.version) for one in everyone))
+    computation.run(
+        "inspect", lambda: deduplicate(inspections(one.job, one.version) for one in everyone)
+    )
     computation.tally.nothing_failed(of_inspection)
     # Everything that does not fit shows here, before anything is computed.
     read_studies(everyone, lake)
@@ -55,7 +57,8 @@ def train_everything(everyone: Sequence[ResolvedJob], lake: Lake, computation: C
         evaluations(asked, lake)
     record_all(everyone, lake)
     computation.run(
-        "train", lambda: once(independent_trainings(one.job, one.version) for one in everyone)
+        "train",
+        lambda: deduplicate(independent_trainings(one.job, one.version) for one in everyone),
     )
     studies = zip(everyone, read_studies(everyone, lake), strict=True)
     begun = [(one, study.pretrained) for one, study in studies if study.pretrained.is_trained]
@@ -67,7 +70,7 @@ def train_everything(everyone: Sequence[ResolvedJob], lake: Lake, computation: C
         )
     computation.run(
         "finetune",
-        lambda: once(finetunings(one.job, start, one.version) for one, start in begun),
+        lambda: deduplicate(finetunings(one.job, start, one.version) for one, start in begun),
     )
 
 

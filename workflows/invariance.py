@@ -13,11 +13,11 @@ from stir_ray.errors import StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.failure_filter import FailureFilter, chosen
 from stir_ray.plan.formatting import format_list, pluralize
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import deduplicate
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report
 from stir_ray.results.reduce import Reduced
@@ -181,8 +181,8 @@ def _compute(
         train_everything(everyone, lake, computation)
         studies = read_studies(everyone, lake)
         trained = [study.trained() for study in studies if study.pretrained.is_trained]
-        computation.run("invert", lambda: once(study.inversions() for study in trained))
-        computation.run("compare", lambda: once(study.comparisons() for study in trained))
+        computation.run("invert", lambda: deduplicate(study.inversions() for study in trained))
+        computation.run("compare", lambda: deduplicate(study.comparisons() for study in trained))
         evaluate_everything(everyone, lake, computation)
     tally, reading = computation.tally, Listed(lake)
     done, errors = of_each(

@@ -10,8 +10,8 @@ from stir_ray.errors import JobError, StirRayError, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.tasks import deduplicate
 from stir_ray.results.evaluations import evaluations, ready
 from stir_ray.results.reduce import Reduced
 from workflows.entrypoint import as_program
@@ -80,7 +80,7 @@ def evaluate_everything(
     asking = [asked for asked in everyone if asked.job.robustness]
     if asking:
         every = [ready(evaluations(asked, lake)) for asked in asking]
-        computation.run("evaluate", lambda: once(every))
+        computation.run("evaluate", lambda: deduplicate(every))
 
 
 def _all_ask(grid: Grid) -> None:

@@ -8,14 +8,13 @@ from stir_ray.catalog.failures import failed_tasks
 from stir_ray.catalog.forecast import InspectedJob, missing_tasks
 from stir_ray.catalog.promises import Promise, promises_of
 from stir_ray.catalog.verify import problem_of
+from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import ARTIFACT_TABLES, COMPARISONS, IMAGES, INVERSIONS, RESULTS
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.dependencies import made_by, models_are_trained, needed_by, needed_by_comparison
 from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.measurement import Compare, Comparison, Invert
-from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, task_id
 from stir_ray.results.cell_index import Cell, find_cell
@@ -96,7 +95,7 @@ def explain(known: InspectedJob, words: Iterable[str]) -> Explanation:
     comparison = cell.comparison
     inverted = _made_by(comparison, study)
     states = tuple(_states(known, comparison, inverted))
-    wanted = comparison.part, inverted.inversion_part, *inverted.image_parts
+    wanted = comparison.artifact, inverted.inversion_artifact, *inverted.image_artifacts
     # Images that are not kept are no part.
     pairs = zip(wanted, states, strict=False)
     lacks = {part for part, state in pairs if state.state in (MISSING, UNNAMED)}
@@ -127,23 +126,23 @@ def _made_by(comparison: Comparison, study: Study) -> Invert:
     of_pretrained = comparison.reference.weights == study.pretrained.weights
     keep = None if of_pretrained else study.keep
     place = comparison.reference, comparison.layer, comparison.seed
-    return Invert(comparison.question, *place, targets=(comparison.target,), keep=keep)
+    return Invert(comparison.spec, *place, targets=(comparison.target,), keep=keep)
 
 
 def _states(known: InspectedJob, comparison: Comparison, inverted: Invert) -> Iterator[PartState]:
     """Of the scores, the residuals and the images."""
     promised = dict(promises_of([inverted], known))
     models = comparison.reference, comparison.target
-    yield _state(known.lake, comparison.part, models, promised)
-    yield _state(known.lake, inverted.inversion_part, models[:1], promised)
-    if not inverted.image_parts:
+    yield _state(known.lake, comparison.artifact, models, promised)
+    yield _state(known.lake, inverted.inversion_artifact, models[:1], promised)
+    if not inverted.image_artifacts:
         yield PartState(IMAGES.name, "", NOT_KEPT)
-    for part in inverted.image_parts:
+    for part in inverted.image_artifacts:
         yield _state(known.lake, part, models[:1], promised)
 
 
 def _state(
-    lake: Lake, part: Part, models: Iterable[Checkpoint], promised: Mapping[str, Promise]
+    lake: Lake, part: Artifact, models: Iterable[Checkpoint], promised: Mapping[str, Promise]
 ) -> PartState:
     if not all(model.is_trained for model in models):
         return PartState(part.table, "", UNNAMED)
@@ -166,7 +165,7 @@ def _numbers(
     if any(state.state != RIGHT for state in states[:2]):
         return None
     comparison, lake = cell.comparison, known.lake
-    compared = lake.read(COMPARISONS, comparison.part.id)
+    compared = lake.read(COMPARISONS, comparison.artifact.id)
     inverted = lake.read(INVERSIONS, comparison.inversion.id)
     residuals = inversion_columns(inverted)
     rows = rows_of(cell, compared, residuals).to_pylist()
@@ -182,27 +181,25 @@ def _shares(cell: Cell, study: Study) -> str:
     return "" if equal is own else f"{own.label} has the weights of {equal.label}: they share parts"
 
 
-def _waits(known: InspectedJob, comparison: Comparison, lacks: set[Part]) -> Iterator[Waiting]:
+def _waits(known: InspectedJob, comparison: Comparison, lacks: set[Artifact]) -> Iterator[Waiting]:
     missing = list(missing_tasks(known.asked, known.lake))
     found: dict[str, tuple[Task, bool]] = {}
 
     def follow(task: Task, needs: frozenset[str]) -> None:
-        first = [other for other in missing if not made_by(other).isdisjoint(needs)]
+        first = [other for other in missing if not other.provides.isdisjoint(needs)]
         found[task_id(task)] = task, not first
         for other in first:
             if task_id(other) not in found:
-                follow(other, needed_by(other))
+                follow(other, other.requires)
 
     for task in missing:
         if not lacks.isdisjoint(task.outputs):
             # Of a comparison of all layers, this number needs but one.
-            of_one = needed_by_comparison(comparison) if isinstance(task, Compare) else None
-            follow(task, of_one or needed_by(task))
+            of_one = comparison.requires if isinstance(task, Compare) else None
+            follow(task, of_one or task.requires)
     failures = {
         one.id: one for one in failed_tasks((task for task, _ in found.values()), known.lake)
     }
     in_plan_order = [(its_id, found[its_id]) for its_id in map(task_id, missing) if its_id in found]
     for its_id, (task, is_cause) in in_plan_order:
-        yield Waiting(
-            task, its_id if models_are_trained(task) else "", failures.get(its_id), is_cause
-        )
+        yield Waiting(task, its_id if task.is_ready else "", failures.get(its_id), is_cause)

@@ -1,6 +1,6 @@
 """What a job would do now: tasks by stage, done and to do, and what is left costs."""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,15 +15,13 @@ from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.schemas import TableSchema
 from stir_ray.lake.stored_ids import StoredIds
-from stir_ray.plan.cost import STORED_PIXEL_BYTES, Bundle, Cost, Scale
-from stir_ray.plan.deduplicate import new_in_each
-from stir_ray.plan.measurement import Compare
+from stir_ray.plan.cost import Cost, CostSum, WorkloadSize
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Task, is_done, remaining
+from stir_ray.plan.tasks import Task, deduplicate_by_job, is_done, remaining
 from stir_ray.results.evaluations import evaluations
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.logs import only_warnings
@@ -64,12 +62,10 @@ class Forecast:
 
     Attributes:
         stages: in the order in which they run.
-        read_once: bytes of the inverted images that the comparisons to do read, each once.
         steps: that an inversion is expected to take; None if no earlier run tells.
     """
 
     stages: Sequence[StageForecast]
-    read_once: float
     steps: float | None = None
 
     @property
@@ -197,32 +193,26 @@ def forecast_of_all(everyone: Sequence[InspectedJob], steps: float | None = None
     """What jobs on one lake would do if they were run at once: what they share counts once."""
     stored = StoredIds(everyone[0].lake)
     scales = [_scale(one, stored) for one in everyone]
-    # After all steps, and after half of them.
-    of_image = [2 * scale.images * scale.pixels * STORED_PIXEL_BYTES for scale in scales]
-    stages, read = [], dict[Hashable, int]()
+    stages = []
     by_job = [dict(tasks_by_stage(one)) for one in everyone]
     # Not every job has every stage; they come in one order in all of them.
     for stage in dict.fromkeys(stage for one in by_job for stage in one):
         planned, count, left, expected = 0, 0, Cost(), Cost()
         begun = stage not in _MADE_BY or bool(stored[_MADE_BY[stage]])
-        for place, tasks in enumerate(new_in_each(one.get(stage, ()) for one in by_job)):
-            bundle = Bundle()
+        for place, tasks in enumerate(deduplicate_by_job(one.get(stage, ()) for one in by_job)):
+            costs = CostSum()
             for task in tasks:
                 planned += 1
                 if not (begun and is_done(task, stored)):
                     count += 1
-                    bundle.add(task)
-                    if isinstance(task, Compare):
-                        asked = task.question, task.reference.weights, task.seed
-                        layers = len(task.question.layers_of(task.reference))
-                        read[asked] = layers * of_image[place]
-            left += bundle.cost(scales[place])
-            expected += bundle.cost(scales[place], steps)
+                    costs.add(task)
+            left += costs.total(scales[place])
+            expected += costs.total(scales[place], steps)
         stages.append(StageForecast(stage, planned, planned - count, left, expected))
-    return Forecast(stages, float(sum(read.values())), steps)
+    return Forecast(stages, steps)
 
 
-def _scale(inspected: InspectedJob, stored: StoredIds) -> Scale:
+def _scale(inspected: InspectedJob, stored: StoredIds) -> WorkloadSize:
     left = [
         task
         for task in trainings(inspected.asked, inspected.facts)

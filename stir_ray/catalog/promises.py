@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from stir_ray.catalog.forecast import InspectedJob, tasks_by_stage
+from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key, parse_checkpoint_key, training_of
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.numerics.settings import Initialization
 from stir_ray.plan.checkpoints import LAKE, RANDOM
 from stir_ray.plan.measurement import Compare, Comparison, Invert
-from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import CollectImages, InspectModel, Train
 from stir_ray.plan.robustness import Evaluate, SelectTestImages
 from stir_ray.plan.tasks import Task
@@ -32,19 +32,19 @@ def promises(known: InspectedJob) -> Iterator[tuple[str, Promise]]:
 
 def promises_of(tasks: Iterable[Task], known: InspectedJob) -> Iterator[tuple[str, Promise]]:
     """Of every part that tasks of a job make, by its key."""
-    image_set = known.lake.read(IMAGE_SETS, known.study.question.image_part.id)
+    image_set = known.lake.read(IMAGE_SETS, known.study.spec.image_artifact.id)
     image_ids = tuple(image_set["image_id"].to_pylist())
     for task in tasks:
         for part, promise in _of_task(task, image_ids):
             yield artifact_key(part.table, part.id), promise
 
 
-def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:
+def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Artifact, Promise]]:
     match task:
         case CollectImages():
             yield task.outputs[0], _rows(task.selection.count)
         case SelectTestImages():
-            yield task.outputs[0], _at_most(task.test.asked.images)
+            yield task.outputs[0], _at_most(task.test.settings.images)
         case InspectModel():
             yield task.outputs[0], _card(task)
         case Train():
@@ -55,27 +55,27 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Pro
         case Compare():
             yield from _of_comparisons(task.comparisons, image_ids)
             if task.with_subspaces:
-                yield task.subspaces_part, _subspaces(task, len(image_ids))
+                yield task.subspaces_artifact, _subspaces(task, len(image_ids))
         case Evaluate():
             yield from _evaluation(task)
 
 
-def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Part, Promise]]:
+def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Artifact, Promise]]:
     inverted = {
         "reference": task.reference.weights,
         "reference_layer": task.layer,
         "seed": task.seed,
     }
-    yield task.inversion_part, _columns(image_id=image_ids, **inverted)
-    for part in task.image_parts:
+    yield task.inversion_artifact, _columns(image_id=image_ids, **inverted)
+    for part in task.image_artifacts:
         yield part, _columns(image_id=image_ids[: task.keep], **inverted)
-    if task.question.metamers:
-        yield task.metamers_part, _columns(image_id=image_ids, **inverted)
+    if task.spec.metamers:
+        yield task.metamers_artifact, _columns(image_id=image_ids, **inverted)
 
 
 def _of_comparisons(
     comparisons: tuple[Comparison, ...], image_ids: tuple[int, ...]
-) -> Iterator[tuple[Part, Promise]]:
+) -> Iterator[tuple[Artifact, Promise]]:
     for one in comparisons:
         shown = {
             "reference": one.reference.weights,
@@ -83,15 +83,15 @@ def _of_comparisons(
             "reference_layer": one.layer,
             "seed": one.seed,
         }
-        looking = one.question.layers_of(one.target)
+        looking = one.spec.layers_of(one.target)
         planned = {**shown, "target_layer": looking, "images": len(image_ids)}
-        start, unbiased = one.question.settings.init, "noise_stir_unbiased"
-        yield one.part, _all(_columns(**planned), _baseline(start, "noise_stir", unbiased))
-        for measure, part in zip(one.question.measures, one.similarities, strict=True):
+        start, unbiased = one.spec.settings.init, "noise_stir_unbiased"
+        yield one.artifact, _all(_columns(**planned), _baseline(start, "noise_stir", unbiased))
+        for measure, part in zip(one.spec.measures, one.similarities, strict=True):
             by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
             yield part, _all(_columns(**planned, **by), _baseline(start, "noise_stir"))
         if one.half_samples:
-            halves = {"layer": one.layer, "half": tuple(range(one.question.halves))}
+            halves = {"layer": one.layer, "half": tuple(range(one.spec.halves))}
             of_models = {name: shown[name] for name in ("reference", "target", "seed")}
             yield one.half_samples, _columns(**of_models, **halves, images=len(image_ids))
         if one.predictions:
@@ -100,9 +100,7 @@ def _of_comparisons(
 
 
 def _subspaces(task: Compare, images: int) -> Promise:
-    references, targets = (
-        task.question.layers_of(model) for model in (task.reference, task.target)
-    )
+    references, targets = (task.spec.layers_of(model) for model in (task.reference, task.target))
     return _columns(
         reference=task.reference.weights,
         target=task.target.weights,
@@ -162,7 +160,7 @@ def _at_most(planned: int) -> Promise:
     return odd
 
 
-def _evaluation(task: Evaluate) -> Iterator[tuple[Part, Promise]]:
+def _evaluation(task: Evaluate) -> Iterator[tuple[Artifact, Promise]]:
     conditions = task.test.conditions
     of_model = {
         "checkpoint": task.model.content,

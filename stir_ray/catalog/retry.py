@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from stir_ray.plan.dependencies import made_by, models_are_trained, needed_by
 from stir_ray.plan.failure_filter import FailedTask
-from stir_ray.plan.tasks import Inspection, Task, task_id
+from stir_ray.plan.preparation import Inspection
+from stir_ray.plan.tasks import Task, task_id
 
 
 class Retry:
@@ -28,10 +28,10 @@ class Retry:
     def succeeded(self, task: Task) -> None:
         """What builds on the task is wanted too, if the task itself was."""
         if self._is_repair(task):
-            self._made |= made_by(task)
+            self._made |= task.provides
 
     def _is_repair(self, task: Task) -> bool:
-        if not models_are_trained(task):
+        if not task.is_ready:
             return False
-        waited = bool(self._made) and not self._made.isdisjoint(needed_by(task))
+        waited = bool(self._made) and not self._made.isdisjoint(task.requires)
         return waited or task_id(task) in self._chosen

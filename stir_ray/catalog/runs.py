@@ -27,12 +27,11 @@ from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, parse_run_key, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
-from stir_ray.plan.cost import Bundle
+from stir_ray.plan.cost import CostSum
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.models import architectures_of, gather_images
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.tasks import Task
 
 _FORMAT = 1
@@ -121,7 +120,7 @@ class RunRecorder:
         self._began = datetime.now(UTC)
         self.key = run_key(everyone[0].job.name, self._began, secrets.randbits(32))
         self._stages: dict[str, StageTotals] = defaultdict(StageTotals)
-        self._bundles: dict[tuple[str, int], Bundle] = defaultdict(Bundle)
+        self._bundles: dict[tuple[str, int], CostSum] = defaultdict(CostSum)
         self._places: dict[int, int] = {}
         self._devices: dict[str, set[str]] = defaultdict(set)
         self._nodes: set[str] = set()
@@ -155,7 +154,7 @@ class RunRecorder:
     def _count(self, task: Task, outcome: TaskResult[Task]) -> None:
         self._stages[task.stage].flops_seconds += outcome.seconds
         steps = outcome.metrics.get("iterations")
-        if steps and isinstance(task, Invert) and task.question.settings.stop_when_converged:
+        if steps and isinstance(task, Invert) and task.spec.settings.stop_when_converged:
             self._stages[task.stage].inversions += 1
             self._stages[task.stage].steps += steps
         self._bundles[task.stage, self._place(task)].add(task, int(steps) if steps else None)
@@ -206,7 +205,7 @@ class RunRecorder:
         flops: dict[str, float] = defaultdict(float)
         for (stage, place), bundle in self._bundles.items():
             scale = scale_of(self._everyone[place], self._lake, **self._images)
-            flops[stage] += bundle.cost(scale).flops
+            flops[stage] += bundle.total(scale).flops
         for stage, count in flops.items():
             self._stages[stage].flops = count
 
@@ -215,7 +214,7 @@ class RunRecorder:
         if not isinstance(task, Invert | Compare):
             return next((n for n, one in enumerate(self._everyone) if _sized_as(task, one)), 0)
         # One question for all tasks of a job, which keeps it for the whole run.
-        seen = id(task.question)
+        seen = id(task.spec)
         if seen not in self._places:
             fitting = (n for n, one in enumerate(self._everyone) if _sized_as(task, one))
             self._places[seen] = next(fitting, 0)
@@ -240,19 +239,14 @@ class RunRecorder:
 def _sized_as(task: Task, asked: ResolvedJob) -> bool:
     """Whether model and images of a task are those of a job."""
     job = asked.job
-    match task:
-        case Train():
-            return task.architecture in architectures_of(job)
-        case Evaluate():
-            return task.model.architecture in architectures_of(job)
-        case Invert() | Compare():
-            images = gather_images(job, asked.version).outputs[0]
-            question = task.question
-            its = (question.image_part, question.representation)
-            is_alike = its == (images, job.representation)
-            return is_alike and task.reference.architecture in architectures_of(job)
-        case _:
-            return True
+    if isinstance(task, Invert | Compare):
+        images = gather_images(job, asked.version).outputs[0]
+        if (task.spec.image_artifact, task.spec.representation) != (images, job.representation):
+            return False
+    architectures = architectures_of(job)
+    if isinstance(task, Train):
+        return task.architecture in architectures
+    return all(model.architecture in architectures for model in task.models[:1])
 
 
 def runs_of(asked_id: str, lake: Lake) -> list[Run]:

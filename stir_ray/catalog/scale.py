@@ -6,7 +6,7 @@ from typing import Any
 
 from stir_ray.lake.parquet import Lake
 from stir_ray.plan.checkpoints import PRETRAINED, kind_of
-from stir_ray.plan.cost import Scale
+from stir_ray.plan.cost import WorkloadSize
 from stir_ray.plan.models import architecture_of
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker.study_reader import model_cards
@@ -18,7 +18,7 @@ def scale_of(
     *,
     train_images: Mapping[str, int] | None = None,
     test_images: Mapping[str, int] | None = None,
-) -> Scale:
+) -> WorkloadSize:
     """The scale of a job whose models are inspected.
 
     Args:
@@ -41,10 +41,10 @@ def scale_of(
     return replace(own, others=scales)
 
 
-def _scale(asked: ResolvedJob, card: Mapping[str, Any]) -> Scale:
+def _scale(asked: ResolvedJob, card: Mapping[str, Any]) -> WorkloadSize:
     whole = asked.job.representation == "tokens"
     tokens = card["tokens"] if whole else [1] * card["depth"]
-    return Scale(
+    return WorkloadSize(
         flops=card["flops"],
         gradient_flops=card["gradient_flops"],
         units=[count * of_one for count, of_one in zip(tokens, card["token_units"], strict=True)],

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from stir_ray.catalog.forecast import InspectedJob, tasks_by_stage
 from stir_ray.catalog.rates import device_seconds
 from stir_ray.catalog.runs import Run, StageTotals, runs_of
-from stir_ray.catalog.scale import scale_of
-from stir_ray.lake.keys import training_folder
+from stir_ray.lake.keys import CHECKPOINTS, training_folder
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import ARTIFACT_TABLES
-from stir_ray.plan.cost import CHECKPOINTS, Bundle, Cost
 from stir_ray.plan.estimate import CPU
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import is_done
@@ -57,11 +55,10 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Holding:
-    """The parts of one table that are of a job: how many there are, their bytes, and planned."""
+    """The stored artifacts of one table that belong to a job: how many, and their bytes."""
 
     parts: int
     size: int
-    planned_bytes: float
 
 
 @dataclass(frozen=True)
@@ -89,27 +86,21 @@ def status_of(known: InspectedJob) -> Status:
     """How far a job is. Holds the listing, and no tasks."""
     lake, sizes = known.lake, _Sizes(known.lake)
     runs = runs_of(known.asked.id, lake)
-    scale = scale_of(known.asked, known.facts)
-    stages, planned_cost = [], Cost()
+    stages = []
     held: dict[str, list[int]] = {}
     for stage, tasks in tasks_by_stage(known):
-        planned, done, bundle = 0, 0, Bundle()
+        planned, done = 0, 0
         for task in tasks:
             planned += 1
             done += is_done(task, sizes)
-            bundle.add(task)
-            for part in task.outputs:
-                if part.id in sizes[part.table]:
-                    held.setdefault(part.table, []).append(sizes[part.table][part.id])
+            for output in task.outputs:
+                of_table = held.setdefault(output.table, [])
+                if output.id in sizes[output.table]:
+                    of_table.append(sizes[output.table][output.id])
             if isinstance(task, Train):
                 held.setdefault(CHECKPOINTS, []).extend(_checkpoints(task, lake))
-        planned_cost += bundle.cost(scale)
         stages.append(_stage(stage, planned, done, runs))
-    holdings = {
-        table: Holding(len(held.get(table, ())), sum(held.get(table, ())), planned_bytes)
-        for table, planned_bytes in planned_cost.stored.items()
-    }
-    return Status(stages, holdings, runs)
+    return Status(stages, {table: Holding(len(of), sum(of)) for table, of in held.items()}, runs)
 
 
 def _checkpoints(task: Train, lake: Lake) -> list[int]:

@@ -42,7 +42,6 @@ Price = Annotated[
     float | None,
     typer.Option(min=0, metavar="MONEY", help="Of one GPU for one hour, in any currency."),
 ]
-Machines = Annotated[int, typer.Option(min=1, help="That comparisons would run on.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 

@@ -21,7 +21,6 @@ from stir_ray.cli.arguments import (
     FlopsPerS,
     JobFile,
     JobFiles,
-    Machines,
     Overrides,
     Price,
     Profiled,
@@ -101,22 +100,19 @@ def _plan_of_all(
     *,
     flops_per_s: float | None,
     price_per_gpu_hour: float | None,
-    machines: int,
     as_json: bool,
 ) -> None:
     """What all jobs cost together."""
     if not as_json:
         print(f"All {len(everyone)} jobs in one run, what they share counted once:")
-    terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour, machines)
+    terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour)
     found = forecast_of_all(everyone, mean_steps(runs_for(everyone[0].lake)))
     _say_plan(found, terms, as_json=as_json)
 
 
-def _terms(
-    lake: Lake, flops_per_s: float | None, price_per_gpu_hour: float | None, machines: int
-) -> tables.Terms:
+def _terms(lake: Lake, flops_per_s: float | None, price_per_gpu_hour: float | None) -> tables.Terms:
     rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(runs_for(lake))
-    return tables.Terms(rate, price_per_gpu_hour, machines)
+    return tables.Terms(rate, price_per_gpu_hour)
 
 
 def _say_plan(found: Forecast, terms: tables.Terms, *, as_json: bool) -> None:
@@ -130,11 +126,10 @@ def _plan_of_one(
     *,
     flops_per_s: float | None,
     price_per_gpu_hour: float | None,
-    machines: int,
     as_json: bool,
 ) -> None:
     found = inspected_for(read_job(job, sets or ()))
-    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour, machines)
+    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour)
     _say_plan(forecast(found, mean_steps(runs_for(found.lake))), terms, as_json=as_json)
 
 
@@ -144,7 +139,6 @@ def plan(
     *,
     flops_per_s: FlopsPerS = None,
     price_per_gpu_hour: Price = None,
-    machines: Machines = 1,
     as_json: AsJson = False,
 ) -> None:
     """Say what a run would do and cost, without doing it.
@@ -159,7 +153,6 @@ def plan(
         sets=sets,
         flops_per_s=flops_per_s,
         price_per_gpu_hour=price_per_gpu_hour,
-        machines=machines,
         as_json=as_json,
     )
 

@@ -63,6 +63,11 @@ class Checkpoint:
         return not self.content.startswith(UNTRAINED)
 
     @property
+    def compared_epochs(self) -> tuple[int, ...]:
+        """The epoch that results of this model are of; none if it is the pretrained model."""
+        return () if self.role == PRETRAINED else (self.epoch,)
+
+    @property
     def label(self) -> str:
         """In words."""
         return self.role if self.role == PRETRAINED else f"{self.role} epoch {self.epoch}"

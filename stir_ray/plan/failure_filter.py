@@ -5,11 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from stir_ray.errors import InputError
-from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH, PRETRAINED
 from stir_ray.plan.formatting import spelled
-from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.preparation import Train
-from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.tasks import Task
 
 SHORTEST_PREFIX = 6
@@ -73,43 +69,15 @@ class FailureFilter:
         return (
             _asks_for(self.classes, {failed.failure_class})
             and _asks_for(self.fingerprints, {failed.fingerprint})
-            and _asks_for(self.epochs, epochs_of(failed.task))
-            and _asks_for(self.seeds, seeds_of(failed.task))
-            and _asks_for(self.layers, layers_of(failed.task))
+            and _asks_for(self.epochs, failed.task.epochs)
+            and _asks_for(self.seeds, failed.task.seeds)
+            and _asks_for(self.layers, failed.task.layers)
             and (not self.tasks or failed.id.startswith(tuple(self.tasks)))
         )
 
 
 def _asks_for(wanted: frozenset, has: Iterable) -> bool:
     return not wanted or not wanted.isdisjoint(has)
-
-
-def epochs_of(task: Task) -> range | tuple[int, ...]:
-    """Epochs of the results that a task is for; none if it is for all of them."""
-    match task:
-        case Invert(reference=checkpoint) | Compare(target=checkpoint) | Evaluate(model=checkpoint):
-            return () if checkpoint.role == PRETRAINED else (checkpoint.epoch,)
-        case Train(name=name, training=training):
-            last = training.epochs
-            return {FINETUNED: range(last + 1), FROM_SCRATCH: (last,), PRETRAINED: ()}[name]
-        case _:
-            return ()
-
-
-def seeds_of(task: Task) -> tuple[int, ...]:
-    """Seeds of the noise starts that a task is for."""
-    return (task.seed,) if isinstance(task, Invert | Compare) else ()
-
-
-def layers_of(task: Task) -> tuple[int, ...]:
-    """Layers whose inversions a task makes or looks at."""
-    match task:
-        case Invert():
-            return (task.layer,)
-        case Compare():
-            return task.question.layers_of(task.reference)
-        case _:
-            return ()
 
 
 def chosen(failed: Iterable[FailedTask], choice: FailureFilter) -> tuple[FailedTask, ...]:
@@ -144,9 +112,9 @@ def _what_there_is(failed: tuple[FailedTask, ...]) -> str:
     kinds = {
         "classes": {one.failure_class for one in failed},
         "fingerprints": {one.fingerprint for one in failed},
-        "epochs": {epoch for one in failed for epoch in epochs_of(one.task)},
-        "seeds": {seed for one in failed for seed in seeds_of(one.task)},
-        "layers": {layer for one in failed for layer in layers_of(one.task)},
+        "epochs": {epoch for one in failed for epoch in one.task.epochs},
+        "seeds": {seed for one in failed for seed in one.task.seeds},
+        "layers": {layer for one in failed for layer in one.task.layers},
     }
     said = [f"{name} {spelled(values)}" for name, values in kinds.items() if values]
     return f"{len(failed)} failed, of {'; '.join(said)}"

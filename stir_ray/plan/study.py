@@ -25,7 +25,7 @@ class Study:
             other has done, where otherwise both would do the same at the same time.
     """
 
-    question: MeasurementSpec
+    spec: MeasurementSpec
     pretrained: Checkpoint
     compared: dict[Role, tuple[Checkpoint, ...]]
     seeds: tuple[int, ...]
@@ -43,8 +43,8 @@ class Study:
 
     def shared_layers(self, role: Role) -> tuple[int, ...]:
         """The layers that both a compared model and the pretrained one have."""
-        of_compared = [self.question.layers_of(one) for one in self.compared[role][:1]]
-        of_both = (self.question.layers_of(self.pretrained), *of_compared)
+        of_compared = [self.spec.layers_of(one) for one in self.compared[role][:1]]
+        of_both = (self.spec.layers_of(self.pretrained), *of_compared)
         return min(of_both, key=len)
 
     def inversions(self) -> Iterator[Invert]:
@@ -65,11 +65,11 @@ class Study:
         With the first seed also at subspaces, for which no seed is drawn.
         """
         pretrained = self.pretrained
-        for checkpoint in self._others(self.question.looking):
+        for checkpoint in self._others(self.spec.target_key):
             is_other = checkpoint.weights != pretrained.weights
             for seed in self.seeds:
                 first = seed == self.seeds[0]
-                yield Compare(self.question, pretrained, checkpoint, seed, first and is_other)
+                yield Compare(self.spec, pretrained, checkpoint, seed, first and is_other)
 
     def _others(self, what: Callable[[Checkpoint], Hashable]) -> Iterator[Checkpoint]:
         """Compared checkpoints, one of those equal in `what`, and none equal to the pretrained one.
@@ -87,8 +87,8 @@ class Study:
     ) -> Iterator[Invert]:
         for seed in self.seeds:
             # Deepest first: the longest tasks of a checkpoint must not be its last.
-            for layer in reversed(self.question.layers_of(reference)):
-                yield Invert(self.question, reference, layer, seed, targets, keep)
+            for layer in reversed(self.spec.layers_of(reference)):
+                yield Invert(self.spec, reference, layer, seed, targets, keep)
 
 
 def layers_of(job: Job, depths: Mapping[Role, int]) -> tuple[int, ...]:

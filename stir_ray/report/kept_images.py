@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from stir_ray.identity import Artifact
 from stir_ray.job import Job, TimmModel
 from stir_ray.lake.parquet import Lake, images_of, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.models import known_datasets
-from stir_ray.plan.parts import Part
 from stir_ray.plan.study import Study
 from stir_ray.report import style
 from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
@@ -57,7 +57,7 @@ class Labelled:
 
 def read_gallery(job: Job, study: Study, lake: Lake) -> Labelled:
     """The first images, and what the pretrained and the last finetuned model made of them."""
-    whole = lake.read(IMAGE_SETS, study.question.image_part.id)
+    whole = lake.read(IMAGE_SETS, study.spec.image_artifact.id)
     # Those that an earlier version gathered have no names of their classes.
     classes, image_set = provenance(whole).get("class_names", []), whole.slice(0, SHOWN)
     of_dataset = partial(_named, classes)
@@ -78,7 +78,7 @@ def read_gallery(job: Job, study: Study, lake: Lake) -> Labelled:
         {
             (place, layer): tuple(_taken(study, reference, layer, lake, naming))
             for place, (reference, _) in enumerate(shown)
-            for layer in study.question.layers_of(reference)
+            for layer in study.spec.layers_of(reference)
         },
     )
 
@@ -115,11 +115,11 @@ def _panel(
     originals: NDArray[np.float32],
 ) -> GalleryPanel:
     """One model's inversions with the first seed; what is not stored is missing."""
-    question, seed = study.question, study.seeds[0]
+    spec, seed = study.spec, study.seeds[0]
     layers = []
-    for layer in question.layers_of(checkpoint):
-        kept = _read(IMAGES, question.images(checkpoint, layer, seed, keep), lake)
-        record = _read(INVERSIONS, question.inversion(checkpoint, layer, seed), lake)
+    for layer in spec.layers_of(checkpoint):
+        kept = _read(IMAGES, spec.images(checkpoint, layer, seed, keep), lake)
+        record = _read(INVERSIONS, spec.inversion(checkpoint, layer, seed), lake)
         images = np.full(originals.shape, np.nan, np.float32)
         residuals = np.full(len(originals), np.nan)
         if kept is not None and record is not None:
@@ -147,7 +147,7 @@ def _taken(
         reference, study.pretrained
     ]  # fmt: skip
     for target in looking:
-        comparison = Comparison(study.question, reference, target, layer, study.seeds[0])
+        comparison = Comparison(study.spec, reference, target, layer, study.seeds[0])
         part = comparison.predictions
         found = _read(PREDICTIONS, part, lake) if part else None
         if found is not None:
@@ -157,5 +157,5 @@ def _taken(
             yield Taken(_title(target), original, inverted)
 
 
-def _read(schema: TableSchema, part: Part, lake: Lake) -> pa.Table | None:
+def _read(schema: TableSchema, part: Artifact, lake: Lake) -> pa.Table | None:
     return lake.read(schema, part.id) if lake.has(schema, part.id) else None

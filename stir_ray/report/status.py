@@ -16,7 +16,7 @@ from stir_ray.report.failures import groups
 
 
 def status_table(status: Status) -> Group:
-    """Tasks by stage with what they took, bytes by table with those planned, and the last run."""
+    """Tasks by stage with what they took, bytes by table, and the last run."""
     return Group(_stages(status), _holdings(status), *map(_of_run, status.runs[-1:]))
 
 
@@ -27,14 +27,14 @@ def status_json(status: Status, failed: Iterable[FailedTask]) -> str:
       `failed`, `again` (tasks that ran more than once, at least), `seconds` of work that succeeded,
       `failed_seconds`, `gpu_hours` (null on a CPU), `flops` planned of what did
       its whole work in one attempt, `flops_per_s` of one device at that, and `devices`.
-    - `tables`: by table `parts`, `bytes`, and `planned_bytes`.
+    - `tables`: by table `parts` and `bytes`.
     - `runs`: a list of `began`, `updated`, `ended`, `exit_code`, `workers` and `nodes`.
     - `failures`: a list of `failure_class`, `fingerprint`, `tasks`, `example` and `message`.
     """
     said = {
         "stages": [_numbers(stage) for stage in status.stages],
         "tables": {
-            table: {"parts": held.parts, "bytes": held.size, "planned_bytes": held.planned_bytes}
+            table: {"parts": held.parts, "bytes": held.size}
             for table, held in status.holdings.items()
         },
         "runs": [
@@ -121,13 +121,11 @@ def _duration(seconds: float) -> str:
 def _holdings(status: Status) -> Table:
     table, held = Table(show_footer=True), status.holdings.values()
     table.add_column("table", footer="all")
-    size, planned = sum(one.size for one in held), sum(one.planned_bytes for one in held)
+    size = sum(one.size for one in held)
     table.add_column("objects", justify="right", footer=str(sum(one.parts for one in held)))
     table.add_column("bytes", justify="right", footer=decimal(size))
-    table.add_column("planned", justify="right", footer=decimal(int(planned)))
     for name, one in status.holdings.items():
-        row = (name, str(one.parts), decimal(one.size), decimal(int(one.planned_bytes)))
-        table.add_row(*row)
+        table.add_row(name, str(one.parts), decimal(one.size))
     return table
 
 

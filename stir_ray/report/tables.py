@@ -10,7 +10,6 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.catalog.forecast import Forecast, StageForecast
-from stir_ray.plan.cost import Cost
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.formatting import timed
 
@@ -22,12 +21,10 @@ class Terms:
     Attributes:
         rate: of one device; None if it is not known.
         price_per_gpu_hour: in any currency; None leaves money out.
-        machines: that would each read the inversions that comparisons look at.
     """
 
     rate: Rate | None = None
     price_per_gpu_hour: float | None = None
-    machines: int = 1
 
     def hours(self, stage: StageForecast) -> float | None:
         """Of one device, as expected; None at an unknown rate."""
@@ -44,8 +41,8 @@ class Terms:
 
 
 def plan_table(forecast: Forecast, terms: Terms) -> Group:
-    """Tasks, operations, hours and money by stage, bytes by table, and what they rest on."""
-    return Group(_stages(forecast, terms), _bytes(forecast.left), *_notes(forecast, terms))
+    """Tasks, operations, hours and money by stage, bytes, and what they rest on."""
+    return Group(_stages(forecast, terms), _bytes(forecast), *_notes(forecast, terms))
 
 
 def plan_json(forecast: Forecast, terms: Terms) -> str:
@@ -53,13 +50,12 @@ def plan_json(forecast: Forecast, terms: Terms) -> str:
 
     - `stages`: a list of `stage`, `planned`, `done`, `to_do`, `flops` (if every inversion takes all
       its steps), `flops_expected` (if it takes `steps_expected`), `hours` (of one device at `rate`,
-      as expected), `gpu_hours` (null if that is a CPU), `money`, and `stored_bytes` by table; the
-      last seven are of what is to do.
+      as expected), `gpu_hours` (null if that is a CPU), `money`, `images` (that are inverted),
+      `image_bytes` (of those that are kept) and `checkpoint_bytes`; all but the first three are of
+      what is to do.
     - `steps_expected`: of an inversion, as earlier runs of the lake took on average; null if none
       tells, and then all of them are.
     - `total`: the same keys but `stage`.
-    - `comparisons_read`: `bytes_once_per_machine` (at most, if each machine keeps what it read),
-      `bytes_every_task` (if none does), `machines`.
     - `rate`: null, or `source` (`given` or `measured`), `device`, `runs`, `flops_per_s` (overall)
       and `by_stage`.
     - `price_per_gpu_hour`.
@@ -68,11 +64,6 @@ def plan_json(forecast: Forecast, terms: Terms) -> str:
         "stages": [{"stage": one.stage} | _numbers(one, terms) for one in forecast.stages],
         "total": _total(forecast, terms),
         "steps_expected": forecast.steps,
-        "comparisons_read": {
-            "bytes_once_per_machine": _read_once(forecast, terms),
-            "bytes_every_task": forecast.left.read,
-            "machines": terms.machines,
-        },
         "rate": _rate(terms.rate) if terms.rate else None,
         "price_per_gpu_hour": terms.price_per_gpu_hour,
     }
@@ -89,7 +80,9 @@ def _numbers(stage: StageForecast, terms: Terms) -> dict[str, Any]:
         "hours": terms.hours(stage),
         "gpu_hours": terms.gpu_hours(stage),
         "money": terms.money(stage),
-        "stored_bytes": dict(stage.left.stored),
+        "images": stage.left.images,
+        "image_bytes": stage.left.image_bytes,
+        "checkpoint_bytes": stage.left.checkpoint_bytes,
     }
 
 
@@ -100,13 +93,7 @@ def _total(forecast: Forecast, terms: Terms) -> dict[str, Any]:
         values = [one[name] for one in every]
         return None if None in values else sum(values)
 
-    return {name: total(name) for name in every[0] if name != "stored_bytes"} | {
-        "stored_bytes": dict(forecast.left.stored)
-    }
-
-
-def _read_once(forecast: Forecast, terms: Terms) -> float:
-    return min(forecast.read_once * terms.machines, forecast.left.read)
+    return {name: total(name) for name in every[0]}
 
 
 def _rate(rate: Rate) -> dict[str, Any]:
@@ -151,23 +138,16 @@ def _spelled(name: str, value: float) -> str:
             return str(value)
 
 
-def _bytes(left: Cost) -> Table:
-    table = Table(show_footer=True)
-    table.add_column("table", footer="all")
-    table.add_column("bytes to store", justify="right", footer=decimal(int(left.stored_bytes)))
-    for name, count in left.stored.items():
-        table.add_row(name, decimal(int(count)))
-    return table
+def _bytes(forecast: Forecast) -> str:
+    left = forecast.left
+    return (
+        f"To invert: {left.images:,} images. To store: {decimal(int(left.image_bytes))} of "
+        f"inverted images and {decimal(int(left.checkpoint_bytes))} of checkpoints; "
+        "other tables are small."
+    )
 
 
 def _notes(forecast: Forecast, terms: Terms) -> Iterator[str]:
-    if forecast.left.read:
-        once, machines = decimal(int(_read_once(forecast, terms))), terms.machines
-        yield (
-            f"Comparisons read at most {once} if each machine keeps what it read ({machines} "
-            f"machine{'s'[: machines > 1]}; `--machines`), "
-            f"{decimal(int(forecast.left.read))} if none does."
-        )
     if forecast.steps is None:
         yield (
             "An inversion ends before its last step where it converges: no earlier run of this "

@@ -31,8 +31,8 @@ def cells(study: Study) -> Iterator[Cell]:
         for ft in checkpoints:
             for direction, reference, target in _directions(pt, ft):
                 for seed in study.seeds:
-                    for layer in study.question.layers_of(reference):
-                        comparison = Comparison(study.question, reference, target, layer, seed)
+                    for layer in study.spec.layers_of(reference):
+                        comparison = Comparison(study.spec, reference, target, layer, seed)
                         yield Cell(role, ft.epoch, direction, comparison)
 
 
@@ -61,7 +61,7 @@ def find_cell(words: Iterable[str], study: Study) -> tuple[Cell, int]:
     direction = _one_of("direction", said["direction"], DIRECTIONS)
     epochs = [checkpoint.epoch for checkpoint in models[model]]
     sides = next(
-        (study.question.layers_of(reference), study.question.layers_of(target))
+        (study.spec.layers_of(reference), study.spec.layers_of(target))
         for name, reference, target in _directions(study.pretrained, models[model][-1])
         if name == direction
     )

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 import pyarrow as pa
 
+from stir_ray.identity import Artifact
 from stir_ray.lake.parquet import Lake, concat_tables
 from stir_ray.lake.schemas import (
     CORRECT,
@@ -21,7 +22,6 @@ from stir_ray.lake.schemas import (
     UNCHANGED_PREDICTIONS,
     TableSchema,
 )
-from stir_ray.plan.parts import Part
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.results.cell_index import Cell
@@ -35,7 +35,7 @@ class Placed:
     part_id: str
 
     @classmethod
-    def at(cls, cell: Cell, part: Part) -> Self:
+    def at(cls, cell: Cell, part: Artifact) -> Self:
         """A part of a cell."""
         place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
         return cls(place, part.id)
@@ -120,13 +120,13 @@ class SideTables:
 
 
 def _of_inversions(study: Study) -> Iterator[Placed]:
-    if not study.question.metamers:
+    if not study.spec.metamers:
         return
     compared = (one for several in study.compared.values() for one in several)
     for model in (study.pretrained, *compared):
         for seed in study.seeds:
-            for layer in study.question.layers_of(model):
-                part = study.question.agreement(model, layer, seed)
+            for layer in study.spec.layers_of(model):
+                part = study.spec.agreement(model, layer, seed)
                 yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
 
 

@@ -88,7 +88,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
     present = [
         cell
         for cell in places
-        if cell.comparison.part.id in compared and cell.comparison.inversion.id in inverted
+        if cell.comparison.artifact.id in compared and cell.comparison.inversion.id in inverted
     ]
     subspaces = _subspaces(study, lake)
     histories: dict[Role, pa.Table] = {
@@ -101,7 +101,8 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         "results",
         recipe=_RECIPE,
         cells=[
-            [cell.model, cell.epoch, cell.direction, cell.comparison.part.id] for cell in present
+            [cell.model, cell.epoch, cell.direction, cell.comparison.artifact.id]
+            for cell in present
         ],
         subspaces=[[model, epoch, part_id] for model, epoch, part_id in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
@@ -112,7 +113,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
     models = len(planned), len(planned) - len(tested)
     if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, lake)
-        metrics = matrices(results, job, study.question.layers)
+        metrics = matrices(results, job, study.spec.layers)
         _write(lake, job, RESULTS, results, inputs)
         _write(lake, job, MATRICES, metrics, inputs)
         _write(lake, job, HISTORY, _history(histories), inputs)
@@ -151,7 +152,7 @@ def _subspaces(study: Study, lake: Lake) -> list[tuple[Role, int, str]]:
         (role, ft.epoch, part_id)
         for role, checkpoints in study.compared.items()
         for ft in checkpoints
-        if (part_id := study.question.subspaces(study.pretrained, ft).id) in stored
+        if (part_id := study.spec.subspaces(study.pretrained, ft).id) in stored
     ]
 
 
@@ -175,7 +176,7 @@ def _write(lake: Lake, job: Job, schema: TableSchema, table: pa.Table, inputs: s
 
 
 def _results(present: list[Cell], lake: Lake) -> pa.Table:
-    comparison_ids = sorted({cell.comparison.part.id for cell in present})
+    comparison_ids = sorted({cell.comparison.artifact.id for cell in present})
     inversion_ids = sorted({cell.comparison.inversion.id for cell in present})
     compared = dict(
         zip(comparison_ids, lake.read_artifacts(COMPARISONS, comparison_ids), strict=True)
@@ -183,7 +184,9 @@ def _results(present: list[Cell], lake: Lake) -> pa.Table:
     inverted = zip(inversion_ids, lake.read_artifacts(INVERSIONS, inversion_ids), strict=True)
     quantiles = {part_id: inversion_columns(table) for part_id, table in inverted}
     tables = [
-        rows_of(cell, compared[cell.comparison.part.id], quantiles[cell.comparison.inversion.id])
+        rows_of(
+            cell, compared[cell.comparison.artifact.id], quantiles[cell.comparison.inversion.id]
+        )
         for cell in present
     ]
     return pa.concat_tables(tables) if tables else RESULTS.arrow().empty_table()

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from stir_ray.errors import MissingPart
+from stir_ray.identity import Artifact
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.plan.measurement import Compare, Comparison
-from stir_ray.plan.parts import Part
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.grams import drift, scores
 from stir_ray.worker.measures.half_samples import store_half_samples
@@ -24,7 +24,7 @@ def compare_models(task: Compare, bench: WorkerContext) -> None:
         MissingPart: if inversions of a layer are not stored; those of the others are compared.
     """
     missing = {part for part in task.outputs if not bench.is_stored(part)}
-    with_subspaces = task.with_subspaces and task.subspaces_part in missing
+    with_subspaces = task.with_subspaces and task.subspaces_artifact in missing
     if with_subspaces:
         compare_subspaces(task, bench)
     if not missing:
@@ -35,7 +35,7 @@ def compare_models(task: Compare, bench: WorkerContext) -> None:
         bench.meter.note(whole=1.0)
     absent = []
     for comparison in task.comparisons:
-        if missing.isdisjoint(comparison.parts):
+        if missing.isdisjoint(comparison.artifacts):
             continue
         stored = comparison.images, comparison.earlier_images
         if all(bench.is_stored(part) for part in stored):
@@ -51,7 +51,7 @@ def compare_models(task: Compare, bench: WorkerContext) -> None:
 
 
 def compare_layer(
-    comparison: Comparison, inverted: InvertedViews, missing: set[Part], bench: WorkerContext
+    comparison: Comparison, inverted: InvertedViews, missing: set[Artifact], bench: WorkerContext
 ) -> None:
     """Store how the target sees images inverted from a layer of the reference.
 
@@ -62,7 +62,7 @@ def compare_layer(
         bench: of the worker.
     """
     halves = comparison.half_samples
-    if not missing.isdisjoint((comparison.part, *comparison.similarities, halves)):
+    if not missing.isdisjoint((comparison.artifact, *comparison.similarities, halves)):
         _compare_views(comparison, inverted, missing, bench)
     # Last: what is asked for besides must not cost the scores if it fails.
     if comparison.predictions and comparison.predictions in missing:
@@ -70,13 +70,13 @@ def compare_layer(
 
 
 def _compare_views(
-    comparison: Comparison, inverted: InvertedViews, missing: set[Part], bench: WorkerContext
+    comparison: Comparison, inverted: InvertedViews, missing: set[Artifact], bench: WorkerContext
 ) -> None:
-    question = comparison.question
-    fooled = inverted.now(comparison.target, question)
-    if comparison.part in missing:
+    spec = comparison.spec
+    fooled = inverted.now(comparison.target, spec)
+    if comparison.artifact in missing:
         _store_scores(comparison, inverted, bench)
-    for measure, part in zip(question.measures, comparison.similarities, strict=True):
+    for measure, part in zip(spec.measures, comparison.similarities, strict=True):
         if part in missing:
             compare_by(comparison, measure, inverted, bench)
     if comparison.half_samples and comparison.half_samples in missing:
@@ -84,12 +84,12 @@ def _compare_views(
 
 
 def _store_scores(comparison: Comparison, inverted: InvertedViews, bench: WorkerContext) -> None:
-    question, target = comparison.question, comparison.target
-    now, before = inverted.now(target, question), inverted.before(target, question)
-    of_reference = real_seen(comparison.reference, question, bench)
-    own = of_reference[question.layers_of(comparison.reference).index(comparison.layer)]
-    of_target = real_seen(target, question, bench)
-    chance = baselines(target, question, comparison.seed, bench)
+    spec, target = comparison.spec, comparison.target
+    now, before = inverted.now(target, spec), inverted.before(target, spec)
+    of_reference = real_seen(comparison.reference, spec, bench)
+    own = of_reference[spec.layers_of(comparison.reference).index(comparison.layer)]
+    of_target = real_seen(target, spec, bench)
+    chance = baselines(target, spec, comparison.seed, bench)
     with bench.meter.spending(Phase.COMPARE):
         rows: list[Mapping[str, float]] = [
             scores("stir", real, fooled)
@@ -104,10 +104,10 @@ def _store_scores(comparison: Comparison, inverted: InvertedViews, bench: Worker
             "reference": comparison.reference.weights,
             "target": target.weights,
             "reference_layer": comparison.layer,
-            "target_layer": list(question.layers_of(target)),
+            "target_layer": list(spec.layers_of(target)),
             "seed": comparison.seed,
             "images": len(now[0]),
             **{name: [row[name] for row in rows] for name in rows[0]},
         },
     )
-    bench.write(comparison.part, table)
+    bench.write(comparison.artifact, table)

@@ -16,6 +16,7 @@ from torch import Tensor
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
 from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
 from stir_ray.execution.executor import Metrics
+from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, encode_artifact, images_of, open_lake
 from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE_SETS, IMAGES
@@ -23,7 +24,6 @@ from stir_ray.models.memory import FEWEST, footprint
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.initialization import initialization_of
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.parts import Part
 from stir_ray.plan.robustness import CorruptedTest
 from stir_ray.worker.lru_cache import Kept, LRUCache
 from stir_ray.worker.model_cache import Models
@@ -127,11 +127,13 @@ class WorkerContext:
         self.meter.note(halvings=self.micro.halvings)
         return self.meter.read()
 
-    def is_stored(self, part: Part) -> bool:
+    def is_stored(self, part: Artifact) -> bool:
         """Whether the lake has the part now."""
         return self.lake.has(_SCHEMAS[part.table], part.id)
 
-    def write(self, part: Part, table: pa.Table, *, is_shared: bool = False, **more: Any) -> None:
+    def write(
+        self, part: Artifact, table: pa.Table, *, is_shared: bool = False, **more: Any
+    ) -> None:
         """Store a part, as `store` does, with its provenance and `more` of it.
 
         Other tasks read it if it `is_shared`.
@@ -187,15 +189,15 @@ class WorkerContext:
         with self.meter.spending(Phase.READ):
             return self._held_out.get(
                 test,
-                lambda: open_test_set(test.data, test.asked, self.datasets, cache_bytes=cached),
+                lambda: open_test_set(test.data, test.settings, self.datasets, cache_bytes=cached),
             )
 
-    def image_set(self, question: MeasurementSpec) -> ImageSet:
+    def image_set(self, spec: MeasurementSpec) -> ImageSet:
         """The images that are asked about, on the device."""
         with self.meter.spending(Phase.READ):
-            return self._image_sets.get(question.image_part, lambda: self._gathered(question))
+            return self._image_sets.get(spec.image_artifact, lambda: self._gathered(spec))
 
-    def inverted(self, part: Part) -> Tensor:
+    def inverted(self, part: Artifact) -> Tensor:
         """Stored inverted images on the device, float32.
 
         Raises:
@@ -205,9 +207,9 @@ class WorkerContext:
             pixels = images_of(self.lake.read(IMAGES, part.id))
             return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
 
-    def starts(self, question: MeasurementSpec, seed: int) -> Tensor:
+    def starts(self, spec: MeasurementSpec, seed: int) -> Tensor:
         """What the inversion of every image starts from, on the device."""
-        gathered, start = self.image_set(question), question.settings.init
+        gathered, start = self.image_set(spec), spec.settings.init
         return initialization_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
 
     def kept(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:
@@ -247,9 +249,9 @@ class WorkerContext:
             with self.meter.spending(Phase.LOOK):
                 return torch.cat(self.micro.each(len(images), lambda part: look(images[part])))
 
-    def _gathered(self, question: MeasurementSpec) -> ImageSet:
+    def _gathered(self, spec: MeasurementSpec) -> ImageSet:
         try:
-            table = self.lake.read(IMAGE_SETS, question.image_part.id)
+            table = self.lake.read(IMAGE_SETS, spec.image_artifact.id)
         except FileNotFoundError:
             raise MissingPart("the images to be inverted are not in the lake; run again") from None
         shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]

@@ -25,25 +25,25 @@ def remaining_drift(
     """
     if not residuals_converged(centred_residual.double().cpu().numpy()):
         return math.inf
-    question = task.question.with_all_layers_of(task.reference)
+    spec = task.spec.with_all_layers_of(task.reference)
     own = (
-        real_seen(task.reference, question, bench),
-        inverted.now(task.reference, question),
+        real_seen(task.reference, spec, bench),
+        inverted.now(task.reference, spec),
     )
-    layers = question.layers_of(task.reference)
-    if not sees_no_difference(*own, layers, task.layer, question.representation):
+    layers = spec.layers_of(task.reference)
+    if not sees_no_difference(*own, layers, task.layer, spec.representation):
         return math.inf
-    return max(_change(target, task.question, inverted, bench) for target in task.targets)
+    return max(_change(target, task.spec, inverted, bench) for target in task.targets)
 
 
 def _change(
-    target: Checkpoint, question: MeasurementSpec, inverted: InvertedViews, bench: WorkerContext
+    target: Checkpoint, spec: MeasurementSpec, inverted: InvertedViews, bench: WorkerContext
 ) -> float:
-    question = question.with_all_layers_of(target)
+    spec = spec.with_all_layers_of(target)
     return largest_change(
-        real_seen(target, question, bench),
-        inverted.now(target, question),
-        inverted.before(target, question),
+        real_seen(target, spec, bench),
+        inverted.now(target, spec),
+        inverted.before(target, spec),
     )
 
 

@@ -1,7 +1,8 @@
 """What a worker does with a task: the one function that executors are given."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.plan.measurement import Compare, Invert
@@ -55,7 +56,7 @@ class _Worker:
             _log.debug("task begun")
             try:
                 self._bench.begin(task.label, number, out_of_memory=attempt.out_of_memory)
-                _make(task, self._bench)
+                _execute(task, self._bench)
                 measures = self._bench.end()
             except Exception as error:
                 _log.warning("attempt failed: %s", error, exc_info=True)
@@ -64,25 +65,20 @@ class _Worker:
             return measures
 
 
-def _make(task: Task, bench: "WorkerContext") -> None:
+def _execute(task: Task, bench: "WorkerContext") -> None:
     from stir_ray.worker.compare import compare_models
     from stir_ray.worker.evaluate import evaluate_model
     from stir_ray.worker.inspect import choose_images, gather_images, inspect_model
     from stir_ray.worker.invert import invert_layer
     from stir_ray.worker.train import train_model
 
-    match task:
-        case CollectImages():
-            gather_images(task, bench)
-        case SelectTestImages():
-            choose_images(task, bench)
-        case InspectModel():
-            inspect_model(task, bench)
-        case Train():
-            train_model(task, bench)
-        case Invert():
-            invert_layer(task, bench)
-        case Compare():
-            compare_models(task, bench)
-        case Evaluate():
-            evaluate_model(task, bench)
+    functions: dict[type[Task], Callable[[Any, WorkerContext], None]] = {
+        CollectImages: gather_images,
+        SelectTestImages: choose_images,
+        InspectModel: inspect_model,
+        Train: train_model,
+        Invert: invert_layer,
+        Compare: compare_models,
+        Evaluate: evaluate_model,
+    }
+    functions[type(task)](task, bench)

@@ -5,11 +5,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from stir_ray.identity import Artifact
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.numerics.settings import Precision
 from stir_ray.plan.measurement import Invert
-from stir_ray.plan.parts import Part
 from stir_ray.worker.compare import compare_layer
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.convergence_criterion import remaining_drift
@@ -29,9 +29,11 @@ def invert_layer(task: Invert, bench: WorkerContext) -> None:
         # Another job has done it since it was planned.
         bench.meter.note(found=1.0)
         return
-    at_hand = task.keep is None and missing.isdisjoint((task.inversion_part, *task.image_parts))
+    at_hand = task.keep is None and missing.isdisjoint(
+        (task.inversion_artifact, *task.image_artifacts)
+    )
     if at_hand:
-        views = InvertedViews.stored(task.image_parts, bench)
+        views = InvertedViews.stored(task.image_artifacts, bench)
     else:
         search, stored = _search(task, bench), _stored(task, bench)
         inverted, views = _inverted(task, bench, search, stored)
@@ -44,29 +46,29 @@ def invert_layer(task: Invert, bench: WorkerContext) -> None:
         if stored is None and len(missing) == len(task.outputs):
             bench.meter.note(whole=1.0, iterations=float(inverted.iterations))
         _store_images(task, bench, inverted, missing, search.settings.precision)
-        if task.inversion_part in missing:
+        if task.inversion_artifact in missing:
             _store_record(task, bench, inverted, search.settings.precision)
     for comparison in task.comparisons:
         compare_layer(comparison, views, missing, bench)
-    if task.question.metamers and task.metamers_part in missing:
+    if task.spec.metamers and task.metamers_artifact in missing:
         store_metamers(task, views.images, bench)
 
 
-def _missing(task: Invert, bench: WorkerContext) -> set[Part]:
+def _missing(task: Invert, bench: WorkerContext) -> set[Artifact]:
     return {part for part in task.outputs if not bench.is_stored(part)}
 
 
 def _search(task: Invert, bench: WorkerContext) -> Search:
-    question, model = task.question, bench.models.frozen(task.reference)
-    kind, settings = question.representation, question.settings
+    spec, model = task.spec, bench.models.frozen(task.reference)
+    kind, settings = spec.representation, spec.settings
     return Search.of(model, layer=task.layer, kind=kind, settings=settings)
 
 
 def _inverted(
     task: Invert, bench: WorkerContext, search: Search, stored: Inverted | None
 ) -> tuple[Inverted, InvertedViews]:
-    question = task.question
-    images, starts = bench.image_set(question).images, bench.starts(question, task.seed)
+    spec = task.spec
+    images, starts = bench.image_set(spec).images, bench.starts(spec, task.seed)
     latest: InvertedViews | None = None
 
     def drift(found: Inverted) -> float:
@@ -79,7 +81,7 @@ def _inverted(
 
     def foresee() -> None:
         bench.expect(
-            ("invert", task.reference.architecture, task.layer, question),
+            ("invert", task.reference.architecture, task.layer, spec),
             len(images),
             lambda: search.footprint(images, starts),
         )
@@ -100,14 +102,14 @@ def _inverted(
 
 def _stored(task: Invert, bench: WorkerContext) -> Inverted | None:
     """What the same search found with fewer steps at most, if it can go on from there."""
-    settings = task.question.settings
+    settings = task.spec.settings
     for shorter in task.shorter():
         if not all(
-            bench.is_stored(part) for part in (shorter.inversion_part, *shorter.image_parts)
+            bench.is_stored(part) for part in (shorter.inversion_artifact, *shorter.image_artifacts)
         ):
             continue
-        record = bench.lake.read(INVERSIONS, shorter.inversion_part.id)
-        images, earlier = (bench.inverted(part) for part in shorter.image_parts)
+        record = bench.lake.read(INVERSIONS, shorter.inversion_artifact.id)
+        images, earlier = (bench.inverted(part) for part in shorter.image_artifacts)
         stored = _of_record(record, images, earlier, bench.device)
         has_ended = stored.is_settled and settings.may_end_after(stored.iterations)
         if has_ended or settings.continues_from(stored.iterations):
@@ -132,13 +134,19 @@ def _of_record(record: pa.Table, images: Tensor, earlier: Tensor, device: torch.
 
 
 def _store_images(
-    task: Invert, bench: WorkerContext, inverted: Inverted, missing: set[Part], precision: Precision
+    task: Invert,
+    bench: WorkerContext,
+    inverted: Inverted,
+    missing: set[Artifact],
+    precision: Precision,
 ) -> None:
-    for part, images in zip(task.image_parts, (inverted.images, inverted.earlier), strict=False):
+    for part, images in zip(
+        task.image_artifacts, (inverted.images, inverted.earlier), strict=False
+    ):
         if part not in missing:
             continue
         kept = images[: task.keep].cpu().numpy()
-        image_ids = bench.image_set(task.question).ids[: len(kept)]
+        image_ids = bench.image_set(task.spec).ids[: len(kept)]
         table = make_table(
             IMAGES,
             {
@@ -161,7 +169,7 @@ def _store_record(
             "reference": task.reference.weights,
             "reference_layer": task.layer,
             "seed": task.seed,
-            "image_id": list(bench.image_set(task.question).ids),
+            "image_id": list(bench.image_set(task.spec).ids),
             "residual": inverted.residual.double().tolist(),
             "centred_residual": inverted.centred_residual.double().tolist(),
             "start_residual": inverted.start_residual.double().tolist(),
@@ -171,4 +179,4 @@ def _store_record(
             "is_converged": inverted.is_converged,
         },
     )
-    bench.write(task.inversion_part, table, precision=str(precision))
+    bench.write(task.inversion_artifact, table, precision=str(precision))

@@ -76,9 +76,9 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
         for role, several_of in _compared(asked, lake, pretrained)
     }
     return Study(
-        question=MeasurementSpec(
+        spec=MeasurementSpec(
             image_set=provenance(image_set)["digest"],
-            image_part=gather.outputs[0],
+            image_artifact=gather.outputs[0],
             representation=job.representation,
             settings=job.inversion.settings(),
             layers=layers,

@@ -12,10 +12,9 @@ from tempfile import TemporaryDirectory
 from stir_ray.catalog.stage_runner import AllTasks, Computation
 from stir_ray.execution.executor import Attempt, SerialExecutor
 from stir_ray.lake.parquet import open_lake
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Task
-from tests.plan.examples import QUESTION, STUDY, checkpoint, job
+from stir_ray.plan.tasks import Task, deduplicate
+from tests.plan.examples import SPEC, STUDY, checkpoint, job
 
 LAYERS, SEEDS = 12, 3
 
@@ -52,7 +51,7 @@ def measure(tasks: int) -> Planned:
         executor = SerialExecutor(lambda _: work)
         computation = Computation(job(), lake, executor, _Nobody(), AllTasks())
         start = time.perf_counter()
-        computation.run("invert", lambda: once([study.inversions()]))
+        computation.run("invert", lambda: deduplicate([study.inversions()]))
         end = time.perf_counter()
     done = computation.tally.tasks
     return Planned(done, begun[0] - start, end - start, _peak_bytes() - imported)
@@ -62,10 +61,8 @@ def study_of(tasks: int) -> Study:
     """A study of at least so many inversions, of equally many checkpoints per seed and layer."""
     checkpoints = -(-tasks // (LAYERS * SEEDS)) - 1
     finetuned = tuple(checkpoint(f"{epoch:032x}", epoch=epoch) for epoch in range(checkpoints))
-    question = replace(QUESTION, layers=tuple(range(1, LAYERS + 1)))
-    return replace(
-        STUDY, question=question, compared={"finetuned": finetuned}, seeds=tuple(range(SEEDS))
-    )
+    spec = replace(SPEC, layers=tuple(range(1, LAYERS + 1)))
+    return replace(STUDY, spec=spec, compared={"finetuned": finetuned}, seeds=tuple(range(SEEDS)))
 
 
 class _Nobody:

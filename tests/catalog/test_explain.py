@@ -181,7 +181,7 @@ def test_a_number_of_a_model_that_is_not_trained_waits_for_its_training(path: Pa
 def test_a_number_from_a_damaged_part_is_not_told(path: Path) -> None:
     before = explained(path, CELL)["numbers"]
     study, lake = study_of(small_job(path.parent / "lake"))
-    inversion = study.question.inversion(study.pretrained, 2, 1)
+    inversion = study.spec.inversion(study.pretrained, 2, 1)
     lake.objects.put(artifact_key("inversions", inversion.id), b"something else")
     found = explained(path, CELL)
     assert found["numbers"] is None

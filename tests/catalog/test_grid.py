@@ -18,9 +18,8 @@ from stir_ray.job.grid import Grid
 from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import RESULT_TABLES, TRAININGS
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.tasks import task_id
+from stir_ray.plan.tasks import deduplicate, task_id
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
 from tests.broken import stir_ray
@@ -105,11 +104,13 @@ def test_tasks_of_several_jobs_are_planned_once_and_none_is_lost(done: Done) -> 
     studies = read_studies(everyone, open_lake(grid.shared.lake))
     for stage in ("inversions", "comparisons"):
         single = [task_id(task) for study in studies for task in getattr(study, stage)()]
-        together = [task_id(task) for task in once(getattr(one, stage)() for one in studies)]
+        together = [task_id(task) for task in deduplicate(getattr(one, stage)() for one in studies)]
         assert together == list(dict.fromkeys(single))
         # Twice the same job, one after the other, is the job.
         alone = [task_id(task) for task in getattr(studies[0], stage)()]
-        twice = [task_id(task) for task in once(getattr(studies[0], stage)() for _ in range(2))]
+        twice = [
+            task_id(task) for task in deduplicate(getattr(studies[0], stage)() for _ in range(2))
+        ]
         assert twice == alone
 
 

@@ -26,7 +26,6 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import run_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.store import ObjectStore
-from stir_ray.plan.cost import cost
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
@@ -108,7 +107,7 @@ def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -
     trained = [task for task in _trainings(known) if task.name in images]
     train, test = ({task.id: images[task.name][at] for task in trained} for at in (0, 1))
     scale = scale_of(asked, lake, train_images=train, test_images=test)
-    assert took.flops == sum(cost(task, scale).flops for task in trained) > 0
+    assert took.flops == sum(task.cost(scale).flops for task in trained) > 0
 
 
 def _trainings(known: InspectedJob) -> list[Train]:
@@ -140,7 +139,7 @@ def test_a_rate_is_of_tasks_that_did_their_whole_work_each_with_its_own_images(
     took = read_run(log.key, lake).stages["train"]
     train, test = {one.id: 17, other.id: 5}, {one.id: 3, other.id: 3}
     scale = scale_of(asked, lake, train_images=train, test_images=test)
-    assert took.flops == cost(one, scale).flops + cost(other, scale).flops > 0
+    assert took.flops == one.cost(scale).flops + other.cost(scale).flops > 0
     assert (took.ran, took.seconds, took.flops_seconds) == (4, 18.75, 18.0)
     rate = measured_rate(all_runs(lake))
     assert rate
@@ -272,7 +271,7 @@ def of_tasks(
                 for name, of_trainings in images.items():
                     of_trainings[getattr(task, "id", "")] = int(measures.get(name, 0))
                 scale = scale_of(asked, lake, **images)
-                yield task, counter.get_total_flops(), cost(task, scale).flops
+                yield task, counter.get_total_flops(), task.cost(scale).flops
 
     return counted()
 

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stir_ray.identity import content_id
+from stir_ray.identity import Artifact, content_id
 from stir_ray.job import Architecture, Digits, Job, Training
 from stir_ray.job.loader import validated
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task
@@ -22,9 +21,9 @@ LAYERS, SEEDS, EPOCHS = (1, 2, 3, 4, 5), (3, 7), (1, 2, 3)
 ARCHITECTURE = Architecture(timm="vit_tiny_patch16_224", arguments={"depth": 5})
 DATA = Digits(source="digits", classes=(3, 5, 7))
 TRAINING = Training(epochs=3)
-QUESTION = MeasurementSpec(
+SPEC = MeasurementSpec(
     image_set="digest of images",
-    image_part=Part("image_sets", "0" * 32),
+    image_artifact=Artifact("image_sets", "0" * 32),
     representation="tokens",
     settings=InversionSettings(iterations=17),
     layers=LAYERS,
@@ -38,7 +37,7 @@ def checkpoint(weights: str, role: Role = "finetuned", epoch: int = 2) -> Checkp
 
 PRETRAINED = checkpoint("pt", "pretrained", 0)
 FINETUNED = tuple(checkpoint(f"ft {epoch}", epoch=epoch) for epoch in EPOCHS)
-STUDY = Study(QUESTION, PRETRAINED, {"finetuned": FINETUNED}, SEEDS, keep=2)
+STUDY = Study(SPEC, PRETRAINED, {"finetuned": FINETUNED}, SEEDS, keep=2)
 TRAIN = Train("finetuned", ARCHITECTURE, TRAINING, DATA, start=PRETRAINED)
 
 
@@ -48,7 +47,7 @@ def with_compared(weights: Sequence[str]) -> Study:
     return replace(STUDY, compared={"finetuned": several})
 
 
-def stored_by(tasks: Iterable[Task], *, but: Iterable[Part] = ()) -> dict[str, frozenset[str]]:
+def stored_by(tasks: Iterable[Task], *, but: Iterable[Artifact] = ()) -> dict[str, frozenset[str]]:
     """What a lake holds when the tasks are done, some parts left out."""
     tables = (
         "image_sets",

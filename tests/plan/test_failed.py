@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stir_ray.plan.dependencies import made_by, needed_by
 
 from stir_ray.errors import InputError
 from stir_ray.job import Selection
 from stir_ray.plan.checkpoints import FROM_SCRATCH
-from stir_ray.plan.dependencies import made_by, needed_by
 from stir_ray.plan.failure_filter import FailedTask, FailureFilter, chosen
 from stir_ray.plan.formatting import spelled
 from stir_ray.plan.preparation import CollectImages, InspectModel

@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.identity import Artifact
 from stir_ray.job import Selection
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Invert
-from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task, is_done, remaining
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,
     PRETRAINED,
-    QUESTION,
     SEEDS,
+    SPEC,
     STUDY,
     TRAIN,
     checkpoint,
@@ -29,7 +29,7 @@ from tests.plan.examples import (
 
 GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
-STRANGER = Invert(QUESTION, PRETRAINED, 3, max(SEEDS) + 2, (PRETRAINED,), keep=2)
+STRANGER = Invert(SPEC, PRETRAINED, 3, max(SEEDS) + 2, (PRETRAINED,), keep=2)
 ALL: tuple[Task, ...] = (GATHER, INSPECT, TRAIN, *STUDY.inversions(), *STUDY.comparisons())
 ARTIFACTS = [part for task in ALL for part in task.outputs]
 
@@ -47,13 +47,13 @@ def test_no_part_is_made_by_two_tasks() -> None:
 
 
 @pytest.mark.parametrize("part", ARTIFACTS[::7], ids=lambda part: f"{part.table}")
-def test_one_missing_part_brings_back_exactly_the_task_that_makes_it(part: Part) -> None:
+def test_one_missing_part_brings_back_exactly_the_task_that_makes_it(part: Artifact) -> None:
     (task,) = remaining(ALL, stored_by(ALL, but=[part]))
     assert part in task.outputs
 
 
 @given(missing=st.sets(st.sampled_from(ARTIFACTS), max_size=11))
-def test_what_remains_is_what_is_planned_minus_what_is_stored(missing: set[Part]) -> None:
+def test_what_remains_is_what_is_planned_minus_what_is_stored(missing: set[Artifact]) -> None:
     stored = stored_by(ALL, but=missing)
     expected = [task for task in ALL if missing & set(task.outputs)]
     assert list(remaining(ALL, stored)) == expected

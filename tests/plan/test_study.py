@@ -11,17 +11,16 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.plan.checkpoints import UNTRAINED, Role
-from stir_ray.plan.deduplicate import once
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study, kept_images, layers_of
-from stir_ray.plan.tasks import remaining
+from stir_ray.plan.tasks import deduplicate, remaining
 from tests.plan.examples import (
     EPOCHS,
     FINETUNED,
     LAYERS,
     PRETRAINED,
-    QUESTION,
     SEEDS,
+    SPEC,
     STUDY,
     checkpoint,
     job,
@@ -54,14 +53,14 @@ def test_a_turned_plan_has_the_same_tasks_and_the_pretrained_models_first(turn: 
     assert inverted(turned)[0] == inverted(STUDY)[turn % shared]
     assert sorted(inverted(turned)) == sorted(inverted(STUDY))
     assert {weights for weights, _, _ in inverted(turned)[:shared]} == {"pt"}
-    assert list(once([turned.inversions()])) == list(turned.inversions())
+    assert list(deduplicate([turned.inversions()])) == list(turned.inversions())
 
 
 @given(turns=st.tuples(st.integers(0, 99), st.integers(0, 99)))
 def test_jobs_with_different_turns_share_all_that_is_equal(turns: tuple[int, int]) -> None:
     both = [replace(STUDY, turn=turn).inversions() for turn in turns]
-    planned = [task.inversion_part.id for task in once(both)]
-    assert sorted(planned) == sorted(task.inversion_part.id for task in STUDY.inversions())
+    planned = [task.inversion_artifact.id for task in deduplicate(both)]
+    assert sorted(planned) == sorted(task.inversion_artifact.id for task in STUDY.inversions())
 
 
 @given(weights=st.lists(DIGESTS, max_size=7))
@@ -113,7 +112,7 @@ def test_all_images_of_the_pretrained_model_are_kept_and_of_others_what_was_aske
     # Every later epoch looks at those of the pretrained model.
     kept = {(task.reference.weights, task.keep) for task in STUDY.inversions()}
     assert kept == {("pt", None), *((f"ft {epoch}", 2) for epoch in EPOCHS)}
-    whole = {task.images_part for task in STUDY.inversions() if task.keep is None}
+    whole = {task.images_artifact for task in STUDY.inversions() if task.keep is None}
     assert {one.images for task in STUDY.comparisons() for one in task.comparisons} == whole
 
 
@@ -153,7 +152,7 @@ def test_a_model_whose_training_did_not_end_is_left_out_and_nothing_else_changes
 def test_the_plan_is_the_same_every_time_and_starts_at_once() -> None:
     assert list(STUDY.inversions()) == list(STUDY.inversions())
     first = next(iter(replace(STUDY, seeds=tuple(range(10**6))).inversions()))
-    assert first == Invert(QUESTION, PRETRAINED, LAYERS[-1], 0, (PRETRAINED,), None)
+    assert first == Invert(SPEC, PRETRAINED, LAYERS[-1], 0, (PRETRAINED,), None)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +177,7 @@ def test_a_layer_past_the_last_block_is_told_with_the_last_block() -> None:
 def test_all_layers_are_those_of_the_deepest_model_and_each_has_its_own() -> None:
     depths: dict[Role, int] = {"pretrained": 5, "finetuned": 3, "from_scratch": 7}
     assert layers_of(job(layers="all"), depths) == tuple(range(1, 8))
-    assert [QUESTION.layers_of(replace(PRETRAINED, depth=n)) for n in (2, 5, 7, None)] == [
+    assert [SPEC.layers_of(replace(PRETRAINED, depth=n)) for n in (2, 5, 7, None)] == [
         (1, 2), LAYERS, LAYERS, LAYERS,
     ]  # fmt: skip
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from stir_ray.identity import Artifact
 from stir_ray.job import Architecture, Digits, ImageFolder, Selection
 from stir_ray.numerics.settings import InversionSettings, Optimizer, Schedule
 from stir_ray.plan.measurement import Comparison, Invert
-from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task
 from tests.plan.examples import (
@@ -19,20 +19,20 @@ from tests.plan.examples import (
     DATA,
     FINETUNED,
     PRETRAINED,
-    QUESTION,
+    SPEC,
     TRAIN,
     checkpoint,
 )
 
-INVERT = Invert(QUESTION, PRETRAINED, 3, 7, (PRETRAINED, FINETUNED[0]), keep=2)
-COMPARISON = Comparison(QUESTION, PRETRAINED, FINETUNED[0], 3, 7)
+INVERT = Invert(SPEC, PRETRAINED, 3, 7, (PRETRAINED, FINETUNED[0]), keep=2)
+COMPARISON = Comparison(SPEC, PRETRAINED, FINETUNED[0], 3, 7)
 GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
 
 
 def asking(**changed: Any) -> Callable[[Any], Any]:
     """The same task of another question."""
-    return lambda task: replace(task, question=replace(QUESTION, **changed))
+    return lambda task: replace(task, spec=replace(SPEC, **changed))
 
 
 def being(**changed: Any) -> Callable[[Any], Any]:
@@ -42,7 +42,7 @@ def being(**changed: Any) -> Callable[[Any], Any]:
 
 def settings(**changed: Any) -> InversionSettings:
     """The settings of the example, some of them changed."""
-    return replace(QUESTION.settings, **changed)
+    return replace(SPEC.settings, **changed)
 
 
 MATTERS_TO_AN_INVERSION = {
@@ -63,7 +63,7 @@ MATTERS_TO_A_COMPARISON = MATTERS_TO_AN_INVERSION | {
 }
 moved = replace(PRETRAINED, location="s3://elsewhere", role="finetuned", epoch=5)
 MATTERS_TO_NEITHER = {
-    "place of the images": asking(image_part=Part("image_sets", "f" * 32)),
+    "place of the images": asking(image_artifact=Artifact("image_sets", "f" * 32)),
     "place, role and epoch of the reference": being(reference=moved),
 }
 
@@ -76,26 +76,26 @@ def cases(changes: dict[str, Any]) -> pytest.MarkDecorator:
 @cases(MATTERS_TO_AN_INVERSION)
 def test_what_changes_an_image_changes_the_id_of_its_inversion(change: Callable) -> None:
     changed = change(INVERT)
-    assert changed.inversion_part.id != INVERT.inversion_part.id
-    assert changed.images_part.id != INVERT.images_part.id
+    assert changed.inversion_artifact.id != INVERT.inversion_artifact.id
+    assert changed.images_artifact.id != INVERT.images_artifact.id
     assert not set(changed.outputs) & set(INVERT.outputs)
 
 
 @cases(MATTERS_TO_A_COMPARISON)
 def test_what_changes_a_score_changes_the_id_of_its_comparison(change: Callable) -> None:
-    assert change(COMPARISON).part.id != COMPARISON.part.id
+    assert change(COMPARISON).artifact.id != COMPARISON.artifact.id
 
 
 @cases(MATTERS_TO_NEITHER)
 def test_who_where_and_under_which_name_changes_no_id(change: Callable) -> None:
     assert change(INVERT).outputs == INVERT.outputs
-    assert change(COMPARISON).part == COMPARISON.part
+    assert change(COMPARISON).artifact == COMPARISON.artifact
 
 
 def test_layers_asked_about_and_targets_change_no_inverted_image() -> None:
     for changed in (asking(layers=(3,))(INVERT), being(targets=(FINETUNED[1],))(INVERT)):
-        assert changed.inversion_part == INVERT.inversion_part
-        assert changed.images_part == INVERT.images_part
+        assert changed.inversion_artifact == INVERT.inversion_artifact
+        assert changed.images_artifact == INVERT.images_artifact
 
 
 def test_how_many_images_are_kept_changes_the_kept_images_alone() -> None:
@@ -110,10 +110,10 @@ def test_how_many_images_are_kept_changes_the_kept_images_alone() -> None:
 
 def test_a_comparison_finds_the_parts_of_its_inversion() -> None:
     task = replace(INVERT, keep=None)
-    by_hand = Comparison(QUESTION, PRETRAINED, FINETUNED[0], INVERT.layer, INVERT.seed)
-    assert by_hand.inversion == task.inversion_part
-    assert by_hand.images == task.images_part
-    assert by_hand.part in task.outputs
+    by_hand = Comparison(SPEC, PRETRAINED, FINETUNED[0], INVERT.layer, INVERT.seed)
+    assert by_hand.inversion == task.inversion_artifact
+    assert by_hand.images == task.images_artifact
+    assert by_hand.artifact in task.outputs
 
 
 @pytest.mark.parametrize(

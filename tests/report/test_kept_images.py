@@ -31,7 +31,7 @@ def job(finished_copy: Callable[[], Job]) -> Job:
 
 
 def image_set_of(study: Study, lake: Lake) -> np.ndarray:
-    return lake.read(IMAGE_SETS, study.question.image_part.id)["image_id"].to_numpy()
+    return lake.read(IMAGE_SETS, study.spec.image_artifact.id)["image_id"].to_numpy()
 
 
 def test_classes_go_by_the_names_of_the_dataset_where_a_model_knows_that_dataset(job: Job) -> None:
@@ -53,7 +53,7 @@ def test_classes_go_by_the_names_of_the_dataset_where_a_model_knows_that_dataset
 
 def test_a_lake_that_has_no_names_has_numbers(job: Job) -> None:
     study, lake = study_of(job)
-    part_id = study.question.image_part.id
+    part_id = study.spec.image_artifact.id
     table, key = lake.read(IMAGE_SETS, part_id), artifact_key(IMAGE_SETS.name, part_id)
     made = {name: said for name, said in provenance(table).items() if name != "class_names"}
     lake.objects.put(key, encode_artifact(key, table, made))

@@ -18,7 +18,6 @@ from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import IMAGES, INVERSIONS, METAMERS, PREDICTIONS
 from stir_ray.numerics.metamers import agreement, are_metamers, best_of_others
-from stir_ray.plan.cost import cost
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
@@ -77,13 +76,13 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
     assert epoch_0.weights == study.pretrained.weights
     place = study.pretrained, 2, study.seeds[0]
     of_pretrained, of_epoch_0 = (
-        bench.lake.read(PREDICTIONS, study.question.classes(*place, target).id)
+        bench.lake.read(PREDICTIONS, study.spec.classes(*place, target).id)
         for target in (study.pretrained, epoch_0)
     )
     assert of_pretrained["image_id"] == of_epoch_0["image_id"]
     model = bench.models.whole(epoch_0, "classification")
     with torch.no_grad():
-        real = bench.image_set(study.question).images
+        real = bench.image_set(study.spec).images
         classes = model.module(model.normalised(real)).argmax(1)
     assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
 
@@ -91,9 +90,9 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
 def test_the_noise_that_is_classified_is_an_image(done: Job, bench: WorkerContext) -> None:
     study = read_study(look(done), bench.lake)
     target, seed = study.compared["finetuned"][-1], study.seeds[0]
-    part = study.question.classes(study.pretrained, 2, seed, target)
+    part = study.spec.classes(study.pretrained, 2, seed, target)
     model = bench.models.whole(target, "classification")
-    starts = bench.starts(study.question, seed)
+    starts = bench.starts(study.spec, seed)
     with torch.no_grad():
         clipped, as_drawn = (
             model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
@@ -107,9 +106,9 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Worker
     study = read_study(look(done), bench.lake)
     target = study.compared["finetuned"][-1]
     layer, seed = 2, study.seeds[-1]
-    part = study.question.images(study.pretrained, layer, seed, None)
+    part = study.spec.images(study.pretrained, layer, seed, None)
     inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
-    real = bench.image_set(study.question).images
+    real = bench.image_set(study.spec).images
     model = bench.models.whole(target, "classification")
     with torch.no_grad():
         classes = [model.module(model.normalised(some)).argmax(1) for some in (real, inverted)]
@@ -131,16 +130,16 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Worker
 def test_metamers_are_those_of_the_inverted_layer(done: Job, bench: WorkerContext) -> None:
     study = read_study(look(done), bench.lake)
     layer, seed = 3, study.seeds[0]
-    part = study.question.images(study.pretrained, layer, seed, None)
+    part = study.spec.images(study.pretrained, layer, seed, None)
     inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
     module = bench.models.frozen(study.pretrained)
-    real = bench.image_set(study.question).images
+    real = bench.image_set(study.spec).images
     with torch.no_grad():
         one, other = (
             _tokens(module.module, module.normalised(some), layer) for some in (real, inverted)
         )
     found, null = agreement(one, other), best_of_others(one)
-    stored = bench.lake.read(METAMERS, study.question.agreement(study.pretrained, layer, seed).id)
+    stored = bench.lake.read(METAMERS, study.spec.agreement(study.pretrained, layer, seed).id)
     for name in ("pearson", "spearman", "snr_db"):
         np.testing.assert_allclose(stored[name].to_numpy(), getattr(found, name), rtol=1e-5)
         np.testing.assert_allclose(
@@ -198,7 +197,7 @@ def test_verify_finds_them_right(done: Job) -> None:
 
 
 def test_models_without_a_classifier_predict_nothing() -> None:
-    asking = replace(STUDY, question=replace(STUDY.question, predictions=True))
+    asking = replace(STUDY, spec=replace(STUDY.spec, predictions=True))
     tables = {part.table for task in asking.inversions() for part in task.outputs}
     assert "predictions" not in tables
     classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
@@ -210,9 +209,9 @@ def test_models_without_a_classifier_predict_nothing() -> None:
 
 
 def test_neither_changes_an_id_of_what_was_there_before() -> None:
-    question = replace(STUDY.question, predictions=True, metamers=True)
+    spec = replace(STUDY.spec, predictions=True, metamers=True)
     classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
-    asking = replace(STUDY, question=question, compared={"finetuned": classifiers})
+    asking = replace(STUDY, spec=spec, compared={"finetuned": classifiers})
     for task, same in (
         *zip(STUDY.inversions(), asking.inversions(), strict=True),
         *zip(STUDY.comparisons(), asking.comparisons(), strict=True),
@@ -224,14 +223,13 @@ def test_neither_changes_an_id_of_what_was_there_before() -> None:
 
 
 def test_they_cost_a_look_each() -> None:
-    question = replace(STUDY.question, predictions=True, metamers=True)
+    spec = replace(STUDY.spec, predictions=True, metamers=True)
     target = replace(FINETUNED[0], has_classifier=True)
-    invert = replace(INVERT, question=question, targets=(target, *INVERT.targets[1:]))
+    invert = replace(INVERT, spec=spec, targets=(target, *INVERT.targets[1:]))
     # 7 images: one forward pass to the end, two to layer 2.
-    assert cost(invert, SCALE).flops - cost(INVERT, SCALE).flops == 7 * (60 + 2 * 10)
-    compare = replace(COMPARE, question=question, target=target)
-    assert cost(compare, SCALE).flops - cost(COMPARE, SCALE).flops == 5 * 7 * 60
-    assert {"predictions", "metamers"} <= set(cost(invert, SCALE).stored)
+    assert invert.cost(SCALE).flops - INVERT.cost(SCALE).flops == 7 * (60 + 2 * 10)
+    compare = replace(COMPARE, spec=spec, target=target)
+    assert compare.cost(SCALE).flops - COMPARE.cost(SCALE).flops == 5 * 7 * 60
 
 
 def test_a_job_that_does_not_ask_has_empty_tables(finished_copy: Callable[[], Job]) -> None:

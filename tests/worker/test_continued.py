@@ -51,9 +51,9 @@ def tables_of(job: Job) -> Iterator[list[dict[str, Any]]]:
     lake, study = lake_of(job), read_study(look(job), lake_of(job))
     for task in study.inversions():
         for schema, parts in (
-            (INVERSIONS, [task.inversion_part]),
-            (IMAGES, task.image_parts),
-            (COMPARISONS, [one.part for one in task.comparisons]),
+            (INVERSIONS, [task.inversion_artifact]),
+            (IMAGES, task.image_artifacts),
+            (COMPARISONS, [one.artifact for one in task.comparisons]),
         ):
             yield from (lake.read(schema, part.id).to_pylist() for part in parts)
 

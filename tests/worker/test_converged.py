@@ -116,14 +116,14 @@ def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
     job = small_job(finished)
     study = read_study(look(job), lake_of(job))
     task = next(one for one in study.inversions() if one.keep is None and one.layer == 2)
-    few = replace(task, question=replace(task.question, layers=(2,)))
+    few = replace(task, spec=replace(task.spec, layers=(2,)))
     bench = WorkerContext(WorkerSettings(job.lake, "", None, 0.0), threads=1)
     bench.begin(task.label)
     found = [
         convergence_criterion.remaining_drift(
-            one, torch.zeros(COUNT), InvertedViews.stored(task.image_parts, bench), bench
+            one, torch.zeros(COUNT), InvertedViews.stored(task.image_artifacts, bench), bench
         )
         for one in (task, few)
     ]
     assert found[0] == found[1] > 0
-    assert few.inversion_part == task.inversion_part
+    assert few.inversion_artifact == task.inversion_artifact

@@ -86,7 +86,10 @@ def test_parts_say_in_which_precision_was_searched(
         for task in tasks_of(job):
             other.has_done(task)
             other.stored_after(task)
-            for schema, part in ((IMAGES, task.images_part), (INVERSIONS, task.inversion_part)):
+            for schema, part in (
+                (IMAGES, task.images_artifact),
+                (INVERSIONS, task.inversion_artifact),
+            ):
                 assert provenance(other.lake.read(schema, part.id))["precision"] == expected
         assert searched == {expected}
         searched.clear()

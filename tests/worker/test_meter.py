@@ -9,13 +9,13 @@ import torch
 from stir_ray.catalog.forecast import known_to_lake, tasks_by_stage
 from stir_ray.catalog.snapshots import look
 from stir_ray.execution.executor import Attempt, TaskResult
+from stir_ray.identity import Artifact
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Invert
-from stir_ray.plan.parts import Part
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.worker.dispatch import make_worker
@@ -63,7 +63,7 @@ def test_a_task_says_whether_it_did_nothing_a_part_or_its_whole_work(
     assert known
     worker = make_worker(WorkerSettings(job.lake, job.name, None, 0.0), 1)
 
-    def did(task: Task, lost: Sequence[Part]) -> set[str]:
+    def did(task: Task, lost: Sequence[Artifact]) -> set[str]:
         for one in lost:
             lake.objects.delete(artifact_key(one.table, one.id))
         return {"found", "whole"} & set(worker(task, Attempt()) or {})
@@ -109,7 +109,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     assert inverted
     for outcome in inverted:
         assert isinstance(outcome.task, Invert)
-        part = lake.read(INVERSIONS, outcome.task.inversion_part.id)
+        part = lake.read(INVERSIONS, outcome.task.inversion_artifact.id)
         residuals = torch.tensor(part.column("residual").to_pylist())
         assert outcome.metrics["median_residual"] == pytest.approx(float(residuals.median()))
     # A training also stores what it needs to go on, and removes it when it has ended.
@@ -119,4 +119,4 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
         if "/trainings/" not in key
     }
     others = [one for one in seen.all if not isinstance(one.task, Train)]
-    assert sum(one.measures["stored_bytes"] for one in others) == sum(sizes.values())
+    assert sum(one.metrics["stored_bytes"] for one in others) == sum(sizes.values())

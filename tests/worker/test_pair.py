@@ -144,11 +144,11 @@ def test_a_score_of_the_rectangle_is_that_of_a_computation_by_hand(
     job: Job, study: Study, inverted: int, looks: int
 ) -> None:
     lake = study_of(job)[1]
-    question, pt = study.question, study.pretrained
-    row = lake.read(IMAGE_SETS, question.image_part.id)
+    spec, pt = study.spec, study.pretrained
+    row = lake.read(IMAGE_SETS, spec.image_artifact.id)
     pixels = [np.frombuffer(image.as_py(), np.float32) for image in row["image"]]
     real = torch.from_numpy(np.stack(pixels).reshape(-1, 1, 16, 16))
-    part = question.images(pt, inverted, SEED, None)
+    part = spec.images(pt, inverted, SEED, None)
     found = torch.from_numpy(images_of(lake.read(IMAGES, part.id)).astype(np.float32))
     path = Path(job.lake).parent / "9.safetensors"
     state = checkpoints.decode(path.read_bytes(), "there")

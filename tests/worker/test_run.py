@@ -145,7 +145,7 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
     study = read_study(look(job), lake)
     task = next(iter(study.comparisons()))
     lost = task.comparisons[1]
-    lake.objects.delete(artifact_key("comparisons", lost.part.id))
+    lake.objects.delete(artifact_key("comparisons", lost.artifact.id))
     reduced = reduce_job(look(job), study, lake)
     assert reduced.missing == 1
     results = open_results(f"{job.lake}/jobs/small")

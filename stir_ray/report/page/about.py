@@ -96,7 +96,7 @@ def about(
 
 
 def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
-    layers = study.question.layers
+    layers = study.spec.layers
     starts = pluralize(len(study.seeds), _STARTS[job.inversion.init])
     pretrained = study.pretrained.architecture.timm
     compared = " and ".join(

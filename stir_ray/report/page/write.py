@@ -88,6 +88,6 @@ def _shown(of: ReducedJob, runs: Sequence[Run]) -> Shown:
 
 def _made_by(study: Study, lake: Lake) -> dict[str, Any]:
     """Provenance of the pretrained model's first inversion; empty where it is not there."""
-    question = study.question
-    part = question.inversion(study.pretrained, question.layers[0], study.seeds[0])
+    spec = study.spec
+    part = spec.inversion(study.pretrained, spec.layers[0], study.seeds[0])
     return provenance(lake.read(INVERSIONS, part.id)) if lake.has(INVERSIONS, part.id) else {}

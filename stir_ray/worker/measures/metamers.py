@@ -32,7 +32,7 @@ def store_metamers(task: Invert, images: Tensor, bench: WorkerContext) -> None:
             "reference": task.reference.weights,
             "reference_layer": task.layer,
             "seed": task.seed,
-            "image_id": list(bench.image_set(task.question).ids),
+            "image_id": list(bench.image_set(task.spec).ids),
             "pearson": found.pearson.tolist(),
             "spearman": found.spearman.tolist(),
             "snr_db": found.snr_db.tolist(),
@@ -42,25 +42,25 @@ def store_metamers(task: Invert, images: Tensor, bench: WorkerContext) -> None:
             "is_metamer": are_metamers(found, null).tolist(),
         },
     )
-    bench.write(task.metamers_part, table)
+    bench.write(task.metamers_artifact, table)
 
 
 def _of_real_images(task: Invert, bench: WorkerContext) -> tuple[Tensor, NullMaximum]:
     """What the layer makes of the images themselves; the null is computed once and reused."""
-    real = _represented(task, bench.image_set(task.question).images, bench)
+    real = _represented(task, bench.image_set(task.spec).images, bench)
 
     def null() -> NullMaximum:
         with bench.meter.spending(Phase.COMPARE):
             return best_of_others(real)
 
-    return real, bench.noted("null", (task.reference.weights, task.question, task.layer), null)
+    return real, bench.noted("null", (task.reference.weights, task.spec, task.layer), null)
 
 
 def _represented(task: Invert, images: Tensor, bench: WorkerContext) -> Tensor:
     model = bench.models.frozen(task.reference)
-    represent = representation(model, layer=task.layer, kind=task.question.representation)
+    represent = representation(model, layer=task.layer, kind=task.spec.representation)
     return bench.through(
-        ("represent", task.reference.architecture, task.layer, task.question),
+        ("represent", task.reference.architecture, task.layer, task.spec),
         images,
         represent,
         after=lambda one: _COPIES * one.shape[1] * torch.float64.itemsize,

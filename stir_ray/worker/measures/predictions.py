@@ -2,18 +2,18 @@
 
 from torch import Tensor
 
+from stir_ray.identity import Artifact
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import PREDICTIONS
 from stir_ray.models.losses import OBJECTIVES
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison
-from stir_ray.plan.parts import Part
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.model_views import starts_as_images
 
 
 def store_predictions(
-    comparison: Comparison, part: Part, images: Tensor, bench: WorkerContext
+    comparison: Comparison, part: Artifact, images: Tensor, bench: WorkerContext
 ) -> None:
     """Store the class of every image, of its inverted image and of the noise it started from.
 
@@ -23,16 +23,16 @@ def store_predictions(
         images: the inverted ones.
         bench: of the worker.
     """
-    question, target = comparison.question, comparison.target
-    image_set = bench.image_set(question)
+    spec, target = comparison.spec, comparison.target
+    image_set = bench.image_set(spec)
 
     def of_real() -> list[int]:
         return _classes(target, image_set.images, bench)
 
     def of_noise() -> list[int]:
-        return _classes(target, starts_as_images(question, comparison.seed, bench), bench)
+        return _classes(target, starts_as_images(spec, comparison.seed, bench), bench)
 
-    key = target.content, question
+    key = target.content, spec
     table = make_table(
         PREDICTIONS,
         {

@@ -31,12 +31,12 @@ def compare_by(
         inverted: the images, which the target looks at.
         bench: of the worker.
     """
-    question, target = comparison.question, comparison.target
-    now, before = inverted.now(target, question), inverted.before(target, question)
-    own = _real(comparison.reference, question, measure, bench)
-    own_layer = own[question.layers_of(comparison.reference).index(comparison.layer)]
-    of_target = _real(target, question, measure, bench)
-    chance = _baselines(target, question, comparison.seed, measure, bench)
+    spec, target = comparison.spec, comparison.target
+    now, before = inverted.now(target, spec), inverted.before(target, spec)
+    own = _real(comparison.reference, spec, measure, bench)
+    own_layer = own[spec.layers_of(comparison.reference).index(comparison.layer)]
+    of_target = _real(target, spec, measure, bench)
+    chance = _baselines(target, spec, comparison.seed, measure, bench)
 
     def score(name: str, real: Tensor, gram: Tensor) -> dict[str, float]:
         return _scores(name, measure, real, _prepared(gram, measure))
@@ -55,7 +55,7 @@ def compare_by(
             "reference": comparison.reference.weights,
             "target": target.weights,
             "reference_layer": comparison.layer,
-            "target_layer": list(question.layers_of(target)),
+            "target_layer": list(spec.layers_of(target)),
             "seed": comparison.seed,
             "images": len(now[0]),
             "measure": str(measure.similarity),
@@ -63,7 +63,7 @@ def compare_by(
             **{name: [row[name] for row in rows] for name in rows[0]},
         },
     )
-    bench.write(comparison.similarities[question.measures.index(measure)], table)
+    bench.write(comparison.similarities[spec.measures.index(measure)], table)
 
 
 def _prepared(gram: Tensor, measure: Measure) -> Tensor:
@@ -80,18 +80,18 @@ def _scores(name: str, measure: Measure, one: Tensor, other: Tensor) -> dict[str
 
 
 def _real(
-    checkpoint: Checkpoint, question: MeasurementSpec, measure: Measure, bench: WorkerContext
+    checkpoint: Checkpoint, spec: MeasurementSpec, measure: Measure, bench: WorkerContext
 ) -> list[Tensor]:
     """What a model makes of the real images; computed once and reused."""
 
     def compute() -> list[Tensor]:
-        return [_prepared(gram, measure) for gram in real_seen(checkpoint, question, bench)]
+        return [_prepared(gram, measure) for gram in real_seen(checkpoint, spec, bench)]
 
-    return bench.kept(("real", measure), (checkpoint.weights, question), compute)
+    return bench.kept(("real", measure), (checkpoint.weights, spec), compute)
 
 
 def _baselines(
-    target: Checkpoint, question: MeasurementSpec, seed: int, measure: Measure, bench: WorkerContext
+    target: Checkpoint, spec: MeasurementSpec, seed: int, measure: Measure, bench: WorkerContext
 ) -> list[dict[str, float]]:
     """Per layer, `stir` if nothing were shared; computed once and reused."""
 
@@ -105,10 +105,10 @@ def _baselines(
         return found, np.full_like(found, np.nan)
 
     def compute() -> list[dict[str, float]]:
-        starts = starts_seen(target, question, seed, bench)
-        real = _real(target, question, measure, bench)
+        starts = starts_seen(target, spec, seed, bench)
+        real = _real(target, spec, measure, bench)
         with bench.meter.spending(Phase.COMPARE):
             noise = starts and [_prepared(gram, measure) for gram in starts]
             return baselines(real, noise, seed=seed, score=score, by_chance=by_chance)
 
-    return bench.noted(("baselines", measure), (target.weights, question, seed), compute)
+    return bench.noted(("baselines", measure), (target.weights, spec, seed), compute)

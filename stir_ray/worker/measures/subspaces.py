@@ -12,13 +12,13 @@ from stir_ray.worker.model_views import directions
 
 def compare_subspaces(task: Compare, bench: WorkerContext) -> None:
     """Store how alike all layers of the target and of the reference spread the real images."""
-    question = task.question
+    spec = task.spec
     of_reference, of_target = (
-        directions(model, question, bench) for model in (task.reference, task.target)
+        directions(model, spec, bench) for model in (task.reference, task.target)
     )
     pairs = [similarity(target, reference) for target in of_target for reference in of_reference]
     reference_layers, target_layers = (
-        question.layers_of(model) for model in (task.reference, task.target)
+        spec.layers_of(model) for model in (task.reference, task.target)
     )
     table = make_table(
         SUBSPACES,
@@ -27,11 +27,11 @@ def compare_subspaces(task: Compare, bench: WorkerContext) -> None:
             "target": task.target.weights,
             "reference_layer": [reference for _ in target_layers for reference in reference_layers],
             "target_layer": [target for target in target_layers for _ in reference_layers],
-            "images": len(bench.image_set(question).ids),
+            "images": len(bench.image_set(spec).ids),
             **{name: [pair[name] for pair in pairs] for name in pairs[0]},
         },
     )
-    bench.write(task.subspaces_part, table)
+    bench.write(task.subspaces_artifact, table)
 
 
 def similarity(one: Tensor, other: Tensor) -> dict[str, float | int]:

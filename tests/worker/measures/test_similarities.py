@@ -145,7 +145,7 @@ def test_verify_finds_them_right(asked_job: Job) -> None:
 
 
 def test_other_measures_change_no_id_of_what_was_there_before() -> None:
-    asking = replace(STUDY, question=replace(STUDY.question, measures=MEASURES))
+    asking = replace(STUDY, spec=replace(STUDY.spec, measures=MEASURES))
     for task, same in (
         *zip(STUDY.inversions(), asking.inversions(), strict=True),
         *zip(STUDY.comparisons(), asking.comparisons(), strict=True),

@@ -63,7 +63,9 @@ def test_no_seed_takes_part_in_it() -> None:
     assert {task.seed for task in with_them} == {STUDY.seeds[0]}
     other = replace(STUDY, seeds=STUDY.seeds[::-1])
     again = [task for task in other.comparisons() if task.with_subspaces]
-    assert [one.subspaces_part for one in with_them] == [one.subspaces_part for one in again]
+    assert [one.subspaces_artifact for one in with_them] == [
+        one.subspaces_artifact for one in again
+    ]
 
 
 @pytest.mark.parametrize(("rank", "k"), [(3, 3), (7, 5), (0, 0)])
