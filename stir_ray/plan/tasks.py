@@ -104,7 +104,7 @@ class Task:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out cached properties: workers compute those they need."""
-        return {name: vars(self)[name] for name in self.__dataclass_fields__}  # type: ignore[attr-defined]
+        return {name: vars(self)[name] for name in getattr(self, "__match_args__", ())}
 
 
 def task_id(task: Task) -> str:

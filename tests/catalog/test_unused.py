@@ -115,7 +115,7 @@ def test_all_that_was_asked_under_one_name_is_needed(path: Path) -> None:
 
 
 def test_asking_twice_records_once(path: Path) -> None:
-    records = path.parent / "lake/jobs/small/asked"
+    records = path.parent / "lake/jobs/small/specs"
     (one,) = records.iterdir()
     before = one.stat().st_mtime_ns
     stir_ray("run", path, "--serial")

@@ -98,7 +98,7 @@ def test_a_checkpoint_stored_while_the_lake_is_read_is_not_missed(
     really = ObjectStore.list
     monkeypatch.setattr(
         ObjectStore,
-        "sizes",
+        "list",
         lambda objects, folder: {k: v for k, v in really(objects, folder).items() if k != late},
     )
     assert findings(job.lake) == {}

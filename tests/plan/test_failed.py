@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stir_ray.plan.dependencies import made_by, needed_by
 
 from stir_ray.errors import InputError
 from stir_ray.job import Selection
@@ -120,8 +119,8 @@ def test_the_beginning_of_an_id_names_one_task_or_none() -> None:
 
 def builders(task: Any) -> set[str]:
     """Labels of the tasks that build on what a task makes."""
-    made = made_by(task)
-    return {other.label for other in TASKS if not made.isdisjoint(needed_by(other))}
+    made = task.provides
+    return {other.label for other in TASKS if not made.isdisjoint(other.requires)}
 
 
 def labels(*tasks: Any) -> set[str]:

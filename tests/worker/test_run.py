@@ -101,7 +101,7 @@ def test_a_deleted_part_is_all_that_is_computed_again(
 def _written(job: Job) -> dict[str, int]:
     """Parts and checkpoints by key, with the time they were written."""
     root = Path(job.lake)
-    files = [path for top in ("parts", "checkpoints") for path in (root / top).rglob("*.*")]
+    files = [path for top in ("artifacts", "checkpoints") for path in (root / top).rglob("*.*")]
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
 
 
