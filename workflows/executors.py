@@ -29,7 +29,7 @@ def computing(
     Args:
         job: or what several share.
         everyone: the jobs of the run.
-        lake: of all of them; what an earlier run on this machine could not store goes there first.
+        lake: of all of them.
         wanted: which of the missing tasks are run.
         serial: in this process, without Ray.
 
@@ -37,7 +37,6 @@ def computing(
         LakeError: if the lake cannot be used.
     """
     lake.objects.check()
-    lake.objects.deliver()
     with executor_for(job, serial=serial) as executor, RunRecorder(everyone, lake, executor) as log:
         profile = Profile(lambda: executor.workers)
         watchers = Callbacks(watcher_for(executor), log, profile)

@@ -12,9 +12,8 @@ from stir_ray.catalog.failures import of_inspection
 from stir_ray.catalog.scale import scale_of
 from stir_ray.execution.executor import SerialExecutor
 from stir_ray.job import Job
-from stir_ray.lake.parquet import Lake, open_lake
+from stir_ray.lake.parquet import Lake, StoredIds, open_lake
 from stir_ray.lake.schemas import TableSchema
-from stir_ray.lake.stored_ids import StoredIds
 from stir_ray.plan.cost import Cost, CostSum, WorkloadSize
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train

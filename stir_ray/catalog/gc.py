@@ -22,7 +22,7 @@ from stir_ray.lake.keys import (
     training_of,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.parquet import Lake
+from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.lake.schemas import (
     ACCURACIES,
     ARTIFACT_TABLES,
@@ -38,7 +38,6 @@ from stir_ray.lake.schemas import (
     SUBSPACES,
     TRAININGS,
 )
-from stir_ray.lake.stored_ids import StoredIds
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.tasks import is_done, task_id
@@ -128,7 +127,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
     ]
     drafts = [
         Unused(draft.key, DRAFTS, draft.size)
-        for draft in lake.objects.drafts()
+        for draft in lake.objects.temp_files()
         if draft.age_s > young_s
     ]
     return GarbageReport((*old, *drafts), len(found) - len(old), needed.undecided)

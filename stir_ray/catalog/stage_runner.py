@@ -10,8 +10,7 @@ from stir_ray.errors import InputError, RunAborted, StirRayError
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.execution.retry import Failure, FailureClass, all_failed_alike
 from stir_ray.job import Job
-from stir_ray.lake.parquet import Lake
-from stir_ray.lake.stored_ids import StoredIds
+from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.plan.tasks import Task, is_done
 
 

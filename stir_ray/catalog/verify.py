@@ -34,7 +34,7 @@ from stir_ray.lake.keys import (
     parse_shard_key,
     parse_spec_key,
 )
-from stir_ray.lake.map_concurrent import AT_ONCE, map_concurrent
+from stir_ray.lake.map_concurrent import THREADS, map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
@@ -149,7 +149,7 @@ def _made_as(lake: Lake, key: str) -> str:
 def _read(find: Callable[[str], Finding | None], sizes: Mapping[str, int]) -> Iterator[Seen]:
     """Look at objects, several at a time, in the order of their keys."""
     largest = max(sizes.values(), default=0)
-    at_once = max(1, min(AT_ONCE, _BYTES_AT_ONCE // max(1, largest)))
+    at_once = max(1, min(THREADS, _BYTES_AT_ONCE // max(1, largest)))
 
     def seen(key: str) -> Seen | None:
         try:
@@ -157,7 +157,7 @@ def _read(find: Callable[[str], Finding | None], sizes: Mapping[str, int]) -> It
         except FileNotFoundError:  # removed since it was listed
             return None
 
-    yield from (one for one in map_concurrent(seen, sorted(sizes), at_once=at_once) if one)
+    yield from (one for one in map_concurrent(seen, sorted(sizes), threads=at_once) if one)
 
 
 def _promises(lake: Lake, also: Iterable[ResolvedJob]) -> Iterator[tuple[str, Promise]]:
@@ -218,10 +218,8 @@ def _is_whole(lake: Lake, checkpoint: str) -> bool:
 
 
 def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
-    if parse_checkpoint_key(key):
+    if parse_checkpoint_key(key) or parse_resume_key(key):
         read = lake.read_checkpoint
-    elif parse_resume_key(key):
-        read = lake.read_resume_state
     else:
         return Finding(key, "not a checkpoint of ours", is_damage=False)
     try:

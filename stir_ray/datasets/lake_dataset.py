@@ -232,7 +232,7 @@ def _shards(images: EncodedImages, shard_bytes: int) -> Iterator[tuple[range, li
 
 def _provenance(data: ImageFolder | TorchvisionDataset, key: str) -> dict[str, str]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"part": key, "source": data.source, "created": created}
+    return {"key": key, "source": data.source, "created": created}
 
 
 def _name_is_taken(name: str, lake: Lake) -> LakeError:

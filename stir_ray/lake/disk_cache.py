@@ -1,214 +1,192 @@
-"""Copies, on this machine's disk, of what its workers read again and again from a lake far away.
+"""Cache large bytes on this machine's disk, for all its processes: remote objects and slow arrays.
 
-Only of what never changes: whole inverted images, sets of images, checkpoints. A copy proves
-itself in the same way as the object that it is of, and one that cannot is dropped and read anew. So
-a copy may be lost, damaged or removed at any time, by any process; all it costs is another read.
+Every entry carries a digest of its bytes. It may be lost, damaged or removed at any time by any
+process, and an error of the disk is never an error of the caller: what cannot be cached is read or
+computed each time.
 """
 
-import contextlib
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from stir_ray.errors import CorruptPart
+import numpy as np
+import platformdirs
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
 from stir_ray.identity import ID_DIGITS, bytes_digest
-from stir_ray.lake.atomic_write import cache_dir, is_draft, write_atomic
-from stir_ray.lake.file_lock import Turn, turn
-from stir_ray.lake.keys import parse_artifact_key, parse_checkpoint_key, parse_shard_key
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
+from stir_ray.lake.atomic_write import is_temp_file, write_atomic
 
 FOLDER_VARIABLE = "STIR_RAY_CACHE"
-"""Environment variable naming the folder of all copies; without it, the user's cache folder."""
-
-_TABLES = (IMAGES.name, IMAGE_SETS.name)
-_OWN = "stir_ray-nearby"
-_LOCKS = ".locks"
-_USED = "bytes-used"
-_OF_A_LAKE = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
-_OF_NO_LAKE = re.compile(rf"(files|made)/{_OF_A_LAKE.pattern}")
-_TURNS = 64
-"""Lock files of reading: as few as that, so that none has to be removed, and rarely shared."""
-_WAIT_S = 60.0
-"""For another process of this machine, before doing without what it does."""
-_FULL_AGAIN = 0.9
-"""Of what is allowed, is left when room is made: looking for what is old is worth it once in a
-while, not for every object."""
-_T = TypeVar("_T")
+"""Environment variable naming a folder for the cache; without it, the user's cache folder."""
+_ENTRY = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
+_KINDS = ("objects", "files", "arrays")
+_LOCKS = 64
+"""Lock files per kind of entry: as few as that, so that none has to be removed."""
+_WAIT_S = 600.0
+"""Seconds to wait for another process that makes the same entry, before making it here too."""
+_KEPT_SHARE = 0.9
+"""Share of the limit that is left when old entries are removed: worth it once in a while only."""
 
 
-def is_read_often(key: str) -> bool:
-    """Whether many tasks read the object, which is large and never changes."""
-    named = parse_artifact_key(key)
-    if named:
-        return named[0] in _TABLES
-    return parse_checkpoint_key(key) is not None or parse_shard_key(key) is not None
-
-
-def file_key(url: str, version: str) -> str:
-    """Where the copy of a file lies that is not of a lake; another version is another file."""
-    return f"files/{bytes_digest([url.encode(), version.encode()])}"
-
-
-def made_key(made_id: str) -> str:
-    """Where something lies that this machine has made itself."""
-    return f"made/{made_id}"
-
-
-class _Copy(NamedTuple):
+class _Entry(NamedTuple):
     used_at: float
     size: int
     path: Path
 
 
 class DiskCache:
-    """The copies of one lake's objects. Several processes of a machine may use them at once.
+    """Entries of one kind. Several processes of a machine may use them at once."""
 
-    No trouble of the disk is an error: what cannot be kept is read from the lake each time.
-    """
-
-    def __init__(self, lake_url: str, limit_bytes: int) -> None:
-        """Nothing is written before something is kept.
+    def __init__(self, limit_bytes: int, kind: str) -> None:
+        """Name the cache; nothing is written before something is cached.
 
         Args:
-            lake_url: where the objects lie.
-            limit_bytes: of the copies of all lakes together. They also never take more than half
-                of what the disk would have free without them.
+            limit_bytes: of all kinds of entries together. They also never take more than half of
+                what the disk would have free without them.
+            kind: `objects`, `files` or `arrays`. Making an array may read objects.
         """
-        self.folder = cache_dir("nearby", FOLDER_VARIABLE, lake_url, own=_OWN)
-        self.limit_bytes = limit_bytes
+        base = os.environ.get(FOLDER_VARIABLE)
+        # Its own folder below, since the given one may be full of other people's files.
+        root = Path(base, "stir_ray-cache") if base else platformdirs.user_cache_path("stir_ray")
+        self._root = root.absolute()
+        self._folder = self._root / kind
+        self._limit_bytes = limit_bytes
 
-    def read(
-        self,
-        key: str,
-        from_lake: Callable[[], tuple[bytes, _T]],
-        checked: Callable[[bytes], _T],
-    ) -> _T:
-        """What an object says: by its copy, or else by the lake, and then a copy is kept.
+    def get(self, name: str, make: Callable[[], bytes]) -> memoryview:
+        """Return the bytes of a name: cached, or made and cached; a process makes them for all.
 
         Args:
-            key: of an object that never changes.
-            from_lake: gives the object's bytes and what they say; its errors are passed on.
-            checked: what bytes say; raises CorruptPart if they are not those of the object.
+            name: says all that the bytes depend on.
+            make: returns the bytes; its errors are passed on.
         """
+        content = self._read(name)
+        if content is not None:
+            return content
+        number = int(bytes_digest([name.encode()]), 16) % _LOCKS
+        with self._lock(f"{self._folder.name}-{number}"):
+            content = self._read(name)
+            if content is None:
+                content = memoryview(make())
+                self.put(name, content)
+            return content
 
-        def opened(path: Path) -> _T:
-            return checked(path.read_bytes())
-
-        found = self.copy(key, opened)
-        if found is not None:
-            return found
-        # The workers of a machine begin a stage together, and want the same.
-        with self.turn_of(key, _WAIT_S):
-            found = self.copy(key, opened)
-            if found is None:
-                content, found = from_lake()
-                self.keep(key, content)
-            return found
-
-    def keep(self, key: str, content: bytes) -> None:
-        """Keep a copy if there is room for it, in place of those that were not used for longest."""
-        with contextlib.suppress(OSError), turn(self._lock("write"), _WAIT_S) as whose:
-            if whose is Turn.OURS and (used := self._make_room(len(content))) is not None:
-                # Before it is written: whoever is killed in between leaves a sum that is too
-                # large, which the next look mends, and never one that is too small.
-                self._note(used + len(content))
+    def put(self, name: str, content: bytes | memoryview) -> None:
+        """Cache the bytes of a name if there is room, in place of those unused for longest."""
+        with suppress(OSError), self._lock("write") as is_free:
+            if is_free and self._make_room(len(content) + ID_DIGITS):
+                digest = bytes_digest([content]).encode()
                 # Not made to outlive a power cut, for which every read would have to wait.
-                write_atomic(self.folder / key, content, mode=0o600, lasting=False)
+                write_atomic(self._path(name), b"".join([content, digest]), durable=False)
 
-    def drop(self, key: str) -> None:
-        """Forget a copy."""
-        with contextlib.suppress(OSError):
-            (self.folder / key).unlink()
+    def _path(self, name: str) -> Path:
+        return self._folder / bytes_digest([name.encode()])
 
-    def copy(self, key: str, opened: Callable[[Path], _T]) -> _T | None:
-        """What the copy of an object says; None if there is none, or it is damaged.
-
-        Args:
-            key: of the object.
-            opened: reads a file; raises CorruptPart if that is not as it was written.
-        """
-        path = self.folder / key
+    def _read(self, name: str) -> memoryview | None:
+        path = self._path(name)
         try:
-            found = opened(path)
+            stored = np.fromfile(path, np.uint8)
         except OSError:
             return None
-        except CorruptPart:
-            self.drop(key)
+        content, digest = stored[:-ID_DIGITS].data, stored[-ID_DIGITS:].tobytes()
+        if bytes_digest([content]).encode() != digest:
             return None
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.utime(path)
-        return found
+        return content
 
-    def turn_of(self, key: str, wait_s: float) -> AbstractContextManager[Turn]:
-        """The turn to read or make an object; a few objects share each."""
-        return turn(self._lock(f"read-{int(bytes_digest([key.encode()]), 16) % _TURNS}"), wait_s)
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[bool]:
+        # Yields False if another process holds the lock for too long.
+        is_free = True
+        with ExitStack() as stack:
+            try:
+                self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+                stack.enter_context(FileLock(self._root / ".locks" / name, timeout=_WAIT_S))
+            except Timeout:
+                is_free = False
+            except (OSError, NotImplementedError):
+                pass  # The disk has no locks, or cannot be written: do without.
+            yield is_free
 
-    def _lock(self, name: str) -> Path:
-        return self.folder.parent / _LOCKS / name
+    def _make_room(self, size: int) -> bool:
+        used = self._total()
+        if used is None:
+            used = sum(entry.size for entry in self._entries())
+        # Half of the disk that would be free without the entries.
+        limit = min(self._limit_bytes, (used + shutil.disk_usage(self._root).free) // 2)
+        is_small_enough = size <= limit
+        if used + size * is_small_enough > limit:
+            used = self._remove_old(size * is_small_enough, limit)
+        # Before the entry is written: a writer that is killed in between leaves a total that is too
+        # large, which the next look corrects, and never one that is too small.
+        total = used + size * is_small_enough
+        write_atomic(self._total_file, str(total).encode(), durable=False)
+        return is_small_enough
 
-    def _make_room(self, size: int) -> int | None:
-        """Bytes that copies take once one of `size` bytes may be kept; None if it never may."""
-        used = self._noted()
-        if used is None or not self._fits(used, size):
-            used = self._remove_old(size)
-            self._note(used)
-        return used if size <= self._most(used) else None
+    @property
+    def _total_file(self) -> Path:
+        return self._root / ".locks" / "bytes-used"
 
-    def _most(self, used: int) -> int:
-        free = shutil.disk_usage(self.folder.parent).free
-        return min(self.limit_bytes, (used + free) // 2)
-
-    def _fits(self, used: int, size: int) -> bool:
-        """Whether nothing has to go: for a copy of that size, or for none if it is too large."""
-        most = self._most(used)
-        return used + (size if size <= most else 0) <= most
-
-    def _remove_old(self, size: int) -> int:
-        """Look at all copies, and remove old ones if there is no room; how many bytes are left."""
-        copies = self._copies()
-        used = sum(copy.size for copy in copies)
-        if self._fits(used, size):
-            return used
-        most = self._most(used)
-        target = _FULL_AGAIN * most - (size if size <= most else 0)
-        for copy in copies:
-            if used <= target:
-                break
-            copy.path.unlink(missing_ok=True)
-            used -= copy.size
-        return used
-
-    def _noted(self) -> int | None:
-        """Bytes that all copies take, or more; None if that is not known."""
+    def _total(self) -> int | None:
+        # Bytes that all entries take, or more; None if that is not known.
         try:
-            used = int(self._lock(_USED).read_text("ascii"))
+            used = int(self._total_file.read_text("ascii"))
         except (OSError, ValueError):
             return None
         return used if used >= 0 else None
 
-    def _note(self, used: int) -> None:
-        content = str(used).encode()
-        write_atomic(self._lock(_USED), content, mode=0o600, lasting=False)
+    def _remove_old(self, size: int, limit: int) -> int:
+        entries = sorted(self._entries())
+        used = sum(entry.size for entry in entries)
+        if used + size > limit:
+            for entry in entries:
+                if used + size <= _KEPT_SHARE * limit:
+                    break
+                entry.path.unlink(missing_ok=True)
+                used -= entry.size
+        return used
 
-    def _copies(self) -> list[_Copy]:
-        """Of all lakes, the longest unused first; nothing that somebody else may have put there."""
-        base, found = self.folder.parent, []
-        for lake in (path for path in base.iterdir() if _OF_A_LAKE.fullmatch(path.name)):
-            for folder, _, names in os.walk(lake):
-                for path in (Path(folder, name) for name in names):
-                    if not _is_of_a_copy(path.relative_to(lake).as_posix()):
-                        continue
-                    with contextlib.suppress(FileNotFoundError):
-                        known = path.stat()
-                        # Whoever wrote a draft held the lock that is ours now, and was killed.
-                        used_at = 0.0 if is_draft(path.name) else known.st_mtime
-                        found.append(_Copy(used_at, known.st_size, path))
-        return sorted(found)
+    def _entries(self) -> Iterator[_Entry]:
+        # Nothing that somebody else may have put there.
+        for kind in _KINDS:
+            with suppress(FileNotFoundError), os.scandir(self._root / kind) as files:
+                for file in files:
+                    is_temp = is_temp_file(file.name)
+                    if is_temp or _ENTRY.fullmatch(file.name):
+                        with suppress(FileNotFoundError):
+                            stat = file.stat()
+                            # Its writer held the lock that this process holds, and was killed.
+                            used_at = 0.0 if is_temp else stat.st_mtime
+                            yield _Entry(used_at, stat.st_size, Path(file.path))
 
 
-def _is_of_a_copy(key: str) -> bool:
-    return is_read_often(key) or _OF_NO_LAKE.fullmatch(key) is not None or is_draft(key)
+class ArrayCache:
+    """Arrays that are slow to make: each machine makes them once, for all of its workers."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Name the cache; `limit_bytes` as of `DiskCache`."""
+        self._cache = DiskCache(limit_bytes, "arrays")
+
+    def get(self, array_id: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Return the array of an id that says all it depends on; make it if it is not cached."""
+        return _decode(self._cache.get(array_id, lambda: _encode(make())))
+
+
+def _encode(array: NDArray[np.uint8]) -> bytes:
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def _decode(content: memoryview) -> NDArray[np.uint8]:
+    header = BytesIO(bytes(content[:1024]))
+    np.lib.format.read_magic(header)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+    array = np.frombuffer(content, dtype, offset=header.tell()).reshape(shape)
+    return array if array.flags.writeable else array.copy()

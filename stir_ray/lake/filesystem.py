@@ -1,45 +1,47 @@
-"""One connection to a file system of fsspec, which asks patiently and renews its credentials.
+"""One connection to a file system of fsspec, which retries requests and renews credentials.
 
-What has to be said of S3 in particular stands here: how its client is set up, and how an object
-is read, written and looked at with one request each.
+What S3 in particular needs stands here: how its client is set up, and how an object is read,
+written and looked up with one request each.
 """
 
 import hashlib
-import math
+import logging
 import os
 import threading
-import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import fsspec
+from tenacity import RetryCallState
 
 from stir_ray.errors import LakeError
-from stir_ray.lake.storage_errors import Kind, Trouble, trouble
-from stir_ray.lake.waiting import Request, with_retry
+from stir_ray.lake.retry import RetryPolicy
+from stir_ray.lake.storage_errors import ErrorKind, classify_error
 
 S3 = ("s3", "s3a")
-_LARGEST_PUT = 5 * 2**30
-"""Of a single PUT, by the rules of S3."""
-_SLOWEST_PUT = 1e6
-"""Bytes per second below which an upload counts as hung."""
-_WANTS_RENEWAL = (Kind.CREDENTIALS_EXPIRED, Kind.LIKELY_PERMANENT, Kind.REFUSED)
-"""A refusal ends the errand, but whoever mends the credentials may ask again in this process."""
-_NO_SUCH_RANGE = ("InvalidRange", "416")
+_MAX_PUT = 5 * 2**30
+"""Bytes of a single PUT, by the rules of S3."""
+_MIN_UPLOAD_BYTES_PER_S = 1e6
+"""An upload that is slower counts as hung."""
+_RENEW_AFTER = (ErrorKind.CREDENTIALS_EXPIRED, ErrorKind.LIKELY_PERMANENT, ErrorKind.PERMANENT)
+"""A permanent error ends the request, but the credentials may be corrected before the next one."""
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 def connect(protocol: str) -> "RetryingFilesystem":
-    """The connection of this process to a protocol, under its present account.
+    """Return the connection of this process to a protocol, under its present account.
 
-    One for all, because a client takes longer to set up than most objects take to read.
+    It is shared, because a client takes longer to set up than most objects take to read.
 
     Raises:
         LakeError: if fsspec knows no such protocol or its package is missing.
     """
     account = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    # A forked process has the client of its parent, but not the thread that it runs in.
     return _connection(protocol, tuple(account), os.getpid())
 
 
@@ -47,7 +49,6 @@ def connect(protocol: str) -> "RetryingFilesystem":
 def _connection(
     protocol: str, _account: tuple[tuple[str, str], ...], _process: int
 ) -> "RetryingFilesystem":
-    # A forked process has the client of its parent, but not the thread that it runs in.
     return RetryingFilesystem(protocol)
 
 
@@ -56,75 +57,71 @@ class RetryingFilesystem:
 
     Attributes:
         protocol: of fsspec.
-        waited_s: that those who asked have waited so far, since it was in trouble.
+        waited_s: seconds spent between retries so far.
     """
 
     def __init__(self, protocol: str) -> None:
-        """Nothing is sent yet.
+        """Set up the client; nothing is sent yet.
 
         Raises:
             LakeError: if fsspec knows no such protocol or its package is missing.
         """
         self.protocol = protocol
         self.waited_s = 0.0
-        self._opening = threading.Lock()
+        self._lock = threading.Lock()
         try:
             self._files: Any = _open(protocol)
         except (ValueError, ImportError, OSError) as error:
             raise LakeError(f"{error}; give a folder or a URL fsspec knows") from None
 
-    def ask(
-        self,
-        errand: Request,
-        request: Callable[[Any], _T],
-        rescue: Callable[[], str] = lambda: "",
-    ) -> _T:
-        """What `request` makes of the file system, asked again after each passing trouble.
+    def call(self, what: str, retry_timeout_s: float, request: Callable[[Any], _T]) -> _T:
+        """Return what `request` returns for the file system, retried after transient errors.
 
         Args:
-            errand: what is asked, in words, and for how long.
-            request: one try.
-            rescue: called once, at the first trouble; what it returns joins the error message.
+            what: fails, for messages: `lake s3://bucket: cannot read <key>`.
+            retry_timeout_s: seconds after the first failure in which it is retried; 0 for none.
+            request: one attempt.
 
         Raises:
-            FileNotFoundError, LakeError, StorageUnavailable: as `with_retry`.
+            FileNotFoundError: if there is no such object.
+            LakeError: if a person must fix something first.
+            StorageUnavailable: if the trouble lasted longer than `retry_timeout_s`.
         """
-        used: Any = None
-        notes: list[str] = []
-        trouble_began = math.inf
+        policy = RetryPolicy(what, retry_timeout_s)
 
-        def once() -> _T:
-            nonlocal used
-            used = self._current()
-            return request(used)
-
-        def at_trouble(found: Trouble) -> str:
-            nonlocal trouble_began
-            if found.kind is not Kind.ABSENT:
-                trouble_began = min(trouble_began, time.monotonic())
-            if not notes:
-                notes.append(rescue())
-            if found.kind in _WANTS_RENEWAL:
-                self._give_up(used)
-            return notes[0]
+        def before_sleep(state: RetryCallState) -> None:
+            self.waited_s += state.upcoming_sleep
+            # A first failure or two are everyday on object stores.
+            if state.attempt_number == 3 and state.outcome:
+                reason = classify_error(state.outcome.exception() or Exception()).reason
+                _log.warning("%s (%s); retrying for %.0f s", what, reason, retry_timeout_s)
 
         try:
-            return with_retry(errand, once, at_trouble)
-        finally:
-            self.waited_s += max(0.0, time.monotonic() - trouble_began)
+            for attempt in policy.attempts(before_sleep):
+                with attempt, self._current() as files:
+                    return request(files)
+        except Exception as error:
+            final = policy.final_error(error)
+            if final is error:
+                raise
+            raise final from error
+        raise AssertionError("the loop returns or raises")
 
-    def _current(self) -> Any:
-        with self._opening:
+    @contextmanager
+    def _current(self) -> Iterator[Any]:
+        # A client keeps the credentials that it was made with.
+        with self._lock:
             if self._files is None:
                 self._files = _open(self.protocol)
-            return self._files
-
-    def _give_up(self, used: Any) -> None:
-        """Forget a file system, whose client keeps the credentials that it was made with."""
-        with self._opening:
-            # Of many threads that failed together, the first one does it for all.
-            if self._files is used:
-                self._files = None
+            files = self._files
+        try:
+            yield files
+        except Exception as error:
+            with self._lock:
+                # Of many threads that failed together, the first one renews it for all.
+                if classify_error(error).kind in _RENEW_AFTER and self._files is files:
+                    self._files = None
+            raise
 
 
 def _open(protocol: str) -> Any:
@@ -133,57 +130,51 @@ def _open(protocol: str) -> Any:
     if protocol not in S3:
         return fsspec.filesystem(protocol, **options)
     files: Any = fsspec.filesystem(protocol, **options, config_kwargs=_s3_client())
-    # Its own retries stand around those of the client, and would multiply with them.
+    # Retries of s3fs and of botocore are off: they would multiply with those of `call`.
     files.retries = 1
     return files
 
 
 def _s3_client() -> dict[str, Any]:
-    """One set-up for AWS and for stores that speak like it.
+    """Return one set-up for AWS and for stores that speak like it.
 
     Endpoint, credentials and region come from the environment, profile or role.
     """
     return {
-        # Few: minutes of waiting are our own loop's, which also rescues the bytes and says what
-        # is wrong. Not none: a listing of a thousand pages would begin anew at each lost one.
-        "retries": {"mode": "standard", "total_max_attempts": 3},
+        "retries": {"mode": "standard", "total_max_attempts": 1},
         "max_pool_connections": 32,
         "connect_timeout": 5,
         "read_timeout": 30,
-        # Other stores do not send the checksums that the client asks of AWS by default, and some
-        # refuse those that it sends. Our own Content-MD5 is understood by all of them.
+        # Other stores do not send the checksums that the client expects of AWS by default, and some
+        # refuse those that it sends. All of them understand Content-MD5.
         "request_checksum_calculation": "when_required",
         "response_checksum_validation": "when_required",
     }
 
 
-def fetch(files: Any, path: str) -> bytes:
-    """The bytes of an object by one GET, so that they are all of the same version of it."""
+def read_object(files: Any, path: str) -> bytes:
+    """Return the bytes of an object by one GET, so that all are of the same version of it."""
     if not _is_s3(files):
         return files.cat_file(path)
-    # By default it asks for the size first and then for ranges: twice the requests of small
+    # By default it looks up the size first and then reads ranges: twice the requests of small
     # objects, and of an object replaced meanwhile a mixture.
     return files.cat_file(path, max_concurrency=1)
 
 
-def fetch_head(files: Any, path: str, most: int) -> bytes:
-    """The first bytes of an object by one GET; errors as `fetch`."""
+def read_start(files: Any, path: str, size: int) -> bytes:
+    """Return the first `size` bytes of an object, or all if it has fewer, by one GET."""
     try:
-        # Who knows nothing of ranges sends all of it.
-        return files.cat_file(path, start=0, end=most)[:most]
+        # A server that does not know ranges sends all of it.
+        return files.cat_file(path, start=0, end=size)[:size]
     except OSError as error:
         # Of an empty object S3 has no range, and says so.
-        if _code(error.__cause__) in _NO_SUCH_RANGE:
+        response = getattr(error.__cause__, "response", None) or {}
+        if str(response.get("Error", {}).get("Code")) in ("InvalidRange", "416"):
             return b""
         raise
 
 
-def _code(error: BaseException | None) -> str:
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code"))
-
-
-def store(files: Any, path: str, content: bytes) -> None:
+def write_object(files: Any, path: str, content: bytes) -> None:
     """Write an object by one PUT, which object stores make visible at once.
 
     Never a stream, which an exception would publish half-written.
@@ -195,21 +186,21 @@ def store(files: Any, path: str, content: bytes) -> None:
     files.pipe_file(
         path,
         content,
-        chunksize=_LARGEST_PUT,
+        chunksize=_MAX_PUT,
         # A store that received other bytes refuses them.
         ContentMD5=b64encode(digest).decode(),
         # The client's time-outs end where it sends: a connection that takes no more bytes would
         # hang until the system gives it up, a quarter of an hour later.
-        timeout=60 + len(content) / _SLOWEST_PUT,
+        timeout=60 + len(content) / _MIN_UPLOAD_BYTES_PER_S,
     )
 
 
-def look(files: Any, path: str) -> Mapping[str, Any]:
-    """What is known of an object or folder without reading it."""
+def look_up(files: Any, path: str) -> Mapping[str, Any]:
+    """Return what fsspec knows of an object or folder without reading it."""
     try:
         return files.info(path)
     except Exception as error:
-        if _is_s3(files) and trouble(error).kind is Kind.CREDENTIALS_EXPIRED:
+        if _is_s3(files) and classify_error(error).kind is ErrorKind.CREDENTIALS_EXPIRED:
             # A HEAD has no body that could say why it is refused; a GET has.
             files.cat_file(path, start=0, end=1)
         raise

@@ -1,4 +1,4 @@
-"""Several reads at a time: a lake far away is slow to answer and able to answer many at once."""
+"""Make several reads at a time: a remote lake is slow to answer and able to answer many at once."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,23 +6,23 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-AT_ONCE = 16
+THREADS = 16
 """What an object store needs to be fast, and harmless on a disk."""
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def map_concurrent(
-    find: Callable[[Item], Found], items: Iterable[Item], *, at_once: int = AT_ONCE
-) -> Iterator[Found]:
-    """What is found for each item, in their order; some are read ahead, and never many are held."""
-    rest = iter(items)
-    with ThreadPoolExecutor(at_once) as pool:
-        ahead = deque(pool.submit(find, one) for one in islice(rest, at_once))
+    read: Callable[[Item], Result], items: Iterable[Item], *, threads: int = THREADS
+) -> Iterator[Result]:
+    """Yield the result of every item, in order; a few are read ahead, and never many are held."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(read, item) for item in islice(remaining, threads))
         try:
             while ahead:
                 yield ahead.popleft().result()
-                ahead.extend(pool.submit(find, one) for one in islice(rest, 1))
+                ahead.extend(pool.submit(read, item) for item in islice(remaining, 1))
         finally:
-            for late in ahead:
-                late.cancel()
+            for future in ahead:
+                future.cancel()

@@ -1,12 +1,13 @@
-"""Parts and results: Arrow tables encoded as whole Parquet objects that can vouch for themselves.
+"""Arrow tables as whole Parquet objects, and the lake that holds them.
 
-The footer of each object holds its provenance and a seal, the SHA-256 of all its other bytes, so
-that a part is its own receipt: if it is there and its seal agrees, the work is done.
+The footer of an artifact holds the content whose hash is its id, its provenance, and a checksum:
+the SHA-256 of all its other bytes. So an artifact explains itself and is its own receipt: if it is
+there and its checksum agrees, the work is done.
 """
 
 import hashlib
-import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,31 +17,31 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stir_ray.errors import CorruptPart, SchemaMismatch
-from stir_ray.identity import bytes_digest
-from stir_ray.lake.disk_cache import DiskCache, is_read_often
+from stir_ray.identity import bytes_digest, text_id
+from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.keys import (
     artifact_key,
+    is_cacheable,
     parse_artifact_key,
     parse_checkpoint_key,
     parse_resume_key,
     table_folders,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.schemas import IMAGE, TableSchema
+from stir_ray.lake.retry import RETRY_TIMEOUT_S
+from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE, TableSchema
 from stir_ray.lake.store import ObjectStore
-from stir_ray.lake.waiting import PATIENCE_S
 
-_PROVENANCE, _SEAL = b"stir_ray.provenance", b"stir_ray.seal"
-_UNSEALED = b"sha256:" + 64 * b"0"
+_CONTENT, _PROVENANCE = b"stir_ray.content", b"stir_ray.provenance"
+_CHECKSUM = b"stir_ray.checksum"
+_NO_CHECKSUM = b"sha256:" + 64 * b"0"
 """Stands in the footer while the bytes are hashed, and is then replaced by their hash."""
-
-_READS = 4
-"""Of an object whose bytes are not what they say."""
+_STORE_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_PROFILE")
 _T = TypeVar("_T")
 
 
 def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
-    """A table from one sequence or scalar per column; scalars are repeated.
+    """Return a table of one sequence or scalar per column; scalars are repeated.
 
     Raises:
         ValueError: if the columns are not exactly the declared ones or their lengths differ.
@@ -60,10 +61,10 @@ def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=arrow)
 
 
-def concat_tables(schema: TableSchema, every: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Concatenate tables made by `make_table`; an empty table if there is none."""
-    tables = [make_table(schema, columns) for columns in every]
-    return pa.concat_tables(tables) if tables else schema.arrow().empty_table()
+def concat_tables(schema: TableSchema, tables: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """Return the rows of several tables, given as to `make_table`, in one; perhaps none."""
+    made = [make_table(schema, columns) for columns in tables]
+    return pa.concat_tables(made) if made else schema.arrow().empty_table()
 
 
 def _is_sequence(values: object) -> bool:
@@ -77,17 +78,27 @@ def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
 
 
 def images_of(table: pa.Table) -> NDArray[np.float16]:
-    """The column `image` of a table of images: (image, channel, height, width)."""
+    """Return the column `image` of a table of images: (image, channel, height, width)."""
     column = table.column("image").combine_chunks()
     if not isinstance(column, pa.FixedShapeTensorArray):
         raise TypeError(f"the column `image` holds {column.type}, not image tensors")
     return column.to_numpy_ndarray()
 
 
-def encode(table: pa.Table, provenance: Mapping[str, Any]) -> bytes:
-    """The Parquet bytes of a table, with its provenance and a seal over every byte of it."""
-    footer = {_PROVENANCE: json.dumps(dict(provenance)).encode(), _SEAL: _UNSEALED}
-    buffer = io.BytesIO()
+def encode(table: pa.Table, provenance: Mapping[str, Any], content: str = "") -> bytes:
+    """Return the Parquet bytes of a table, with a checksum over every byte of it.
+
+    Args:
+        table: made by `make_table`.
+        provenance: who computed it, where, when and from what; anything JSON can hold.
+        content: the canonical JSON whose hash is the id of the artifact; empty if it has none.
+    """
+    footer = {
+        _CONTENT: content.encode(),
+        _PROVENANCE: json.dumps(dict(provenance)).encode(),
+        _CHECKSUM: _NO_CHECKSUM,
+    }
+    buffer = pa.BufferOutputStream()
     # Dictionaries and statistics of pixels cost space and say nothing.
     plain: Any = [field.name for field in table.schema if not _is_pixels(field.type)]
     pq.write_table(
@@ -97,39 +108,41 @@ def encode(table: pa.Table, provenance: Mapping[str, Any]) -> bytes:
         use_dictionary=plain,
         write_statistics=plain,
     )
-    content = buffer.getvalue()
-    return content.replace(_UNSEALED, _seal(content), 1)
+    written = buffer.getvalue().to_pybytes()
+    return written.replace(_NO_CHECKSUM, _checksum(written), 1)
 
 
-def encode_artifact(key: str, table: pa.Table, made: Mapping[str, Any]) -> bytes:
-    """The same of a part, which says in its provenance where it belongs."""
-    return encode(table, {**made, "part": key})
+def encode_artifact(
+    key: str, table: pa.Table, provenance: Mapping[str, Any], content: str = ""
+) -> bytes:
+    """Return the same of an artifact, whose provenance says where it belongs."""
+    return encode(table, {**provenance, "key": key}, content)
 
 
 def _is_pixels(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_binary(kind)
 
 
-def _seal(unsealed: bytes) -> bytes:
-    return b"sha256:" + hashlib.sha256(unsealed).hexdigest().encode()
+def _checksum(content: bytes) -> bytes:
+    return b"sha256:" + hashlib.sha256(content).hexdigest().encode()
 
 
 def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
-    """The table of Parquet bytes, checked against its seal and its schema.
+    """Return the table of Parquet bytes, checked against its checksum and its schema.
 
     Raises:
         CorruptPart: if a byte is not as it was written.
         SchemaMismatch: if it is whole and has other columns.
     """
     try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        footer = file.metadata.metadata or {}
-        seal = footer.get(_SEAL, b"")
-        if not seal or seal != _seal(content.replace(seal, _UNSEALED, 1)):
-            raise CorruptPart(f"{where}: its bytes do not match its seal")
+        file = pq.ParquetFile(pa.BufferReader(content))
+        checksum = (file.metadata.metadata or {}).get(_CHECKSUM, b"")
+        if not checksum or checksum != _checksum(content.replace(checksum, _NO_CHECKSUM, 1)):
+            raise CorruptPart(f"{where}: its bytes do not match its checksum")
         table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise CorruptPart(f"{where}: not readable as Parquet ({_one_line(error)})") from error
+        reason = " ".join(str(error).split())
+        raise CorruptPart(f"{where}: not readable as Parquet ({reason})") from error
     tensors = [kind for kind in table.schema.types if isinstance(kind, pa.FixedShapeTensorType)]
     expected = schema.arrow(tuple(tensors[0].shape) if tensors else ())
     if not table.schema.equals(expected, check_metadata=False):
@@ -138,158 +151,172 @@ def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
 
 
 def provenance(table: pa.Table) -> dict[str, Any]:
-    """Who computed a decoded table, where, when and from what."""
+    """Return who computed a decoded table, where, when and from what."""
     return json.loads((table.schema.metadata or {}).get(_PROVENANCE, b"{}"))
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def content_of(table: pa.Table) -> dict[str, Any]:
+    """Return `kind`, `recipe` and `content` that the id of a decoded artifact is the hash of.
+
+    Empty if none was written.
+    """
+    return json.loads(_content_json(table) or "{}")
+
+
+def rehash(table: pa.Table) -> str:
+    """Return the id that the content in the footer of a decoded artifact hashes to."""
+    return text_id(_content_json(table))
+
+
+def _content_json(table: pa.Table) -> str:
+    return (table.schema.metadata or {}).get(_CONTENT, b"").decode()
 
 
 class Lake:
-    """Parts by table and content id, results by key, checkpoints by content, in one place.
+    """Artifacts by table and content id, results by key, checkpoints by content, in one place.
 
-    Bytes that are not what they say are read again a few times: mostly the transfer was cut short
-    or garbled, and the object itself is right.
+    Attributes:
+        objects: the store they lie in.
     """
 
-    def __init__(self, objects: ObjectStore, nearby: DiskCache | None = None) -> None:
-        """Over the objects of one folder or URL, and copies of some of them on this machine."""
+    def __init__(self, objects: ObjectStore, cache: DiskCache | None = None) -> None:
+        """Open a store; `cache` is for its large objects that never change, on this machine."""
         self.objects = objects
-        self._nearby = nearby
+        self._cache = cache
+        # Buckets of one name on two stores are two lakes.
+        self._account = "\n".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
 
     def stored(self, schema: TableSchema) -> frozenset[str]:
-        """Ids of all parts of a table; lists it."""
+        """Return the ids of all artifacts of a table, by listing it."""
         return frozenset(self.sizes(schema))
 
     def sizes(self, schema: TableSchema) -> dict[str, int]:
-        """Bytes by id of all parts of a table: its folders are listed at the same time."""
-        listed = map_concurrent(self.objects.list, table_folders(schema.name))
-        parsed = ((parse_artifact_key(key), size) for keys in listed for key, size in keys.items())
+        """Return the bytes of all artifacts of a table by id; its folders are listed at once."""
+        listings = map_concurrent(self.objects.list, table_folders(schema.name))
+        parsed = (
+            (parse_artifact_key(key), size) for keys in listings for key, size in keys.items()
+        )
         return {named[1]: size for named, size in parsed if named}
 
-    def has(self, schema: TableSchema, part_id: str) -> bool:
-        """Whether one part is there now."""
-        return self.objects.exists(artifact_key(schema.name, part_id))
+    def has(self, schema: TableSchema, artifact_id: str) -> bool:
+        """Return whether an artifact is stored now."""
+        return self.objects.exists(artifact_key(schema.name, artifact_id))
 
     def write(
         self,
         schema: TableSchema,
-        part_id: str,
+        artifact_id: str,
         table: pa.Table,
         *,
-        is_shared: bool = False,
-        **made: Any,
+        content: str = "",
+        **provenance: Any,
     ) -> None:
-        """Store a part.
+        """Store an artifact.
 
         Args:
             schema: of its table.
-            part_id: its content id.
-            table: what it says.
-            is_shared: whether other tasks read it, so that a copy is worth keeping at hand.
-            **made: its provenance.
+            artifact_id: its content id.
+            table: its rows.
+            content: the canonical JSON whose hash is the id.
+            **provenance: who computed it, where, when and from what.
         """
-        key = artifact_key(schema.name, part_id)
-        self.put(key, encode_artifact(key, table, made), is_shared=is_shared)
-
-    def put(self, key: str, content: bytes, *, is_shared: bool = False) -> None:
-        """Store what `encode_artifact` made; see `write`."""
-        self.objects.put(key, content)
-        if is_shared:
-            self._keep(key, content)
+        key = artifact_key(schema.name, artifact_id)
+        encoded = encode_artifact(key, table, provenance, content)
+        self.objects.put(key, encoded)
+        self._cache_large(key, encoded)
 
     def write_checkpoint(self, key: str, content: bytes) -> None:
-        """Store the bytes of a checkpoint under the key that promises them."""
+        """Store the bytes of a checkpoint or resume state under the key that names them."""
         self.objects.put(key, content)
-        self._keep(key, content)
+        self._cache_large(key, content)
 
-    def read(self, schema: TableSchema, part_id: str) -> pa.Table:
-        """One part.
+    def read(self, schema: TableSchema, artifact_id: str) -> pa.Table:
+        """Return an artifact.
 
         Raises:
             FileNotFoundError: if it is not there.
             CorruptPart: if it is not as it was written.
         """
-        key = artifact_key(schema.name, part_id)
-        return self._read(key, lambda content, where: _own(key, decode(content, schema, where)))
+        key = artifact_key(schema.name, artifact_id)
 
-    def read_artifacts(self, schema: TableSchema, part_ids: Iterable[str]) -> list[pa.Table]:
-        """Several parts, in order, read several at a time; errors as `read`."""
-        return list(map_concurrent(lambda part_id: self.read(schema, part_id), part_ids))
+        def check(content: bytes, where: str) -> pa.Table:
+            table = decode(content, schema, where)
+            if provenance(table).get("key") != key:
+                raise CorruptPart(f"{where}: holds another artifact")
+            return table
+
+        return self._read(key, check)
+
+    def read_artifacts(self, schema: TableSchema, artifact_ids: Iterable[str]) -> list[pa.Table]:
+        """Return artifacts in order, read several at a time; errors as `read`."""
+        return list(map_concurrent(lambda id_: self.read(schema, id_), artifact_ids))
 
     def read_object(self, schema: TableSchema, key: str) -> pa.Table:
-        """A table by its key; errors as `read`."""
+        """Return the table of a key; errors as `read`."""
         return self._read(key, lambda content, where: decode(content, schema, where))
 
     def read_checkpoint(self, key: str) -> bytes:
-        """The bytes of a checkpoint, which are those that its key promises; errors as `read`.
+        """Return the bytes of a checkpoint or resume state, which its key names.
 
         Raises:
-            ValueError: if the key is none of a checkpoint.
+            FileNotFoundError, CorruptPart: as `read`.
+            ValueError: if the key is of something else.
         """
-        promised = parse_checkpoint_key(key)
-        if promised is None:
+        digest = parse_checkpoint_key(key) or (parse_resume_key(key) or (0, None))[1]
+        if digest is None:
             raise ValueError(f"{key}: not the key of a checkpoint of a lake")
-        return self._promised(key, promised)
 
-    def read_resume_state(self, key: str) -> bytes:
-        """The bytes of a resume state; all else as `read_checkpoint`."""
-        _, promised = parse_resume_key(key) or (0, None)
-        if promised is None:
-            raise ValueError(f"{key}: not the key of a resume state of a lake")
-        return self._promised(key, promised)
-
-    def _promised(self, key: str, promised: str) -> bytes:
-        def named(content: bytes, where: str) -> bytes:
-            if bytes_digest([content]) != promised:
-                raise CorruptPart(f"{where}: its bytes are not those it was named by")
+        def check(content: bytes, where: str) -> bytes:
+            if bytes_digest([content]) != digest:
+                raise CorruptPart(f"{where}: its bytes are not those that its name says")
             return content
 
-        return self._read(key, named)
+        return self._read(key, check)
 
-    def _keep(self, key: str, content: bytes) -> None:
-        if self._nearby:
-            self._nearby.keep(key, content)
+    def _cache_large(self, key: str, content: bytes) -> None:
+        if self._cache and is_cacheable(key):
+            self._cache.put(self._cache_name(key), content)
 
-    def _read(self, key: str, checked: Callable[[bytes, str], _T]) -> _T:
+    def _read(self, key: str, check: Callable[[bytes, str], _T]) -> _T:
         where = self.objects.location(key)
+        if not self._cache or not is_cacheable(key):
+            return check(self.objects.get(key), where)
 
-        def from_lake() -> tuple[bytes, _T]:
+        def fetch() -> bytes:
             content = self.objects.get(key)
-            return content, checked(content, where)
+            check(content, where)  # What is damaged in the lake is not cached.
+            return content
 
-        def patiently() -> tuple[bytes, _T]:
-            for _ in range(_READS - 1):
-                try:
-                    return from_lake()
-                except SchemaMismatch:
-                    raise
-                except CorruptPart:
-                    continue
-            return from_lake()
+        return check(bytes(self._cache.get(self._cache_name(key), fetch)), where)
 
-        if self._nearby and is_read_often(key):
-            return self._nearby.read(key, patiently, lambda content: checked(content, where))
-        return patiently()[1]
+    def _cache_name(self, key: str) -> str:
+        return f"{self._account}\n{self.objects.location(key)}"
 
 
-def _own(key: str, table: pa.Table) -> pa.Table:
-    """The table, if it was written as the part of this key."""
-    if provenance(table).get("part") != key:
-        raise CorruptPart(f"{key}: holds another part")
-    return table
+class StoredIds(dict[str, frozenset[str]]):
+    """Ids in the lake by table; a table is listed when it is first looked up, and once."""
+
+    def __init__(self, lake: Lake) -> None:
+        """List nothing yet."""
+        super().__init__()
+        self._lake = lake
+        self._schemas = {schema.name: schema for schema in ARTIFACT_TABLES}
+
+    def __missing__(self, table: str) -> frozenset[str]:
+        """List the table."""
+        self[table] = self._lake.stored(self._schemas[table])
+        return self[table]
 
 
-def open_lake(url: str, retry_timeout_s: float = PATIENCE_S, *, cache_bytes: int = 0) -> Lake:
-    """The lake at a folder or URL; nothing is read or written yet.
+def open_lake(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S, *, cache_bytes: int = 0) -> Lake:
+    """Return the lake at a folder or URL; nothing is read or written yet.
 
     Args:
-        url: where it is.
+        url: folder or URL.
         retry_timeout_s: as of `ObjectStore`.
-        cache_bytes: of copies on this machine's disk, if the lake lies on another; 0 for none, so
+        cache_bytes: limit of the cache on this machine's disk of a remote lake; 0 for none, so
             that all that is read is what the lake holds now.
     """
     objects = ObjectStore(url, retry_timeout_s)
     is_cached = objects.is_remote and cache_bytes > 0
-    return Lake(objects, DiskCache(objects.url, cache_bytes) if is_cached else None)
+    return Lake(objects, DiskCache(cache_bytes, "objects") if is_cached else None)

@@ -1,8 +1,8 @@
-"""What went wrong with a store, and what follows from it: one pure function over exceptions.
+"""Classify what went wrong with a store: one table of what is transient, and what to do about it.
 
 Client libraries are known here by what their exceptions say, never by importing them: by S3 error
-code, HTTP status, errno, or the name of the class. What is not known counts as passing, because
-asking again costs minutes and giving up may cost hours of computing.
+code, HTTP status, errno, or the name of the class. An unknown error counts as transient, because
+another request costs minutes and giving up may cost hours of computing.
 """
 
 import errno
@@ -14,27 +14,31 @@ from typing import Any
 from stir_ray.redaction import without_secrets
 
 
-class Kind(Enum):
-    """What follows from a trouble."""
+class ErrorKind(Enum):
+    """What follows from an error of storage."""
 
-    ABSENT = "there is no such object"
-    REFUSED = "a person must mend it; asking again gets the same answer"
-    LIKELY_PERMANENT = "nearly always refused for good, but known to come right within seconds"
-    CREDENTIALS_EXPIRED = "the credentials ran out; whoever renews them may be late"
+    NOT_FOUND = "there is no such object"
+    PERMANENT = "a person must fix it; another request gets the same answer"
+    LIKELY_PERMANENT = "nearly always permanent, but known to pass within seconds"
+    CREDENTIALS_EXPIRED = "whoever renews the credentials may be late"
     UNREACHABLE = "nothing answers at that address"
-    PASSING = "the store, or the way to it, is in trouble for a while"
-    OURS = "a mistake in a program, not of the store"
+    TRANSIENT = "the store, or the network, is in trouble for a while"
+    BUG = "a mistake in a program, not of the store"
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What went wrong, in words."""
+class StorageError:
+    """A classified error.
 
-    kind: Kind
+    Attributes:
+        kind: decides about another request.
+        reason: what the store or its client said, in one line and without secrets.
+        remedy: what a person can do about it.
+    """
+
+    kind: ErrorKind
     reason: str
-    """What the store or its client said, in one line and without secrets."""
     remedy: str
-    """What a person can do about it."""
 
 
 _ALLOW = "allow these credentials to list, get, put and delete there"
@@ -47,8 +51,8 @@ _RENEW = "renew the credentials, which have expired or were refused without a re
 _CLOCK = "set the clock of this machine"
 _REGION = "set AWS_REGION to the region of the bucket"
 _CHECKSUM = (
-    "either something on the way changes the bytes, or the store does not take a PUT with "
-    "Content-MD5, which is the only checksum asked of it; use one that does"
+    "either a proxy changes the bytes, or the store does not accept a PUT with Content-MD5, which "
+    "is the only checksum it needs to support; use one that does"
 )
 _UNABLE = "use a store that can list objects, and put, get and delete whole ones"
 _SPACE = "make room there"
@@ -56,170 +60,150 @@ _PLACE = "check that the place exists and that you may read and write there"
 _ADDRESS = "check the address (AWS_ENDPOINT_URL for S3) and the network"
 _AGAIN = "run again once it answers"
 
-_Verdict = tuple[Kind, str]
-_CODES: dict[str, _Verdict] = {
-    **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "404"), (Kind.ABSENT, _PLACE)),
-    **dict.fromkeys(("NoSuchBucket", "InvalidBucketName"), (Kind.REFUSED, _BUCKET)),
-    **dict.fromkeys(("AccessDenied", "AllAccessDisabled"), (Kind.REFUSED, _ALLOW)),
-    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch"), (Kind.REFUSED, _CREDENTIALS)),
-    **dict.fromkeys(
-        ("PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed",
-         "IllegalLocationConstraintException", "301", "307"),
-        (Kind.REFUSED, _REGION),
-    ),
-    **dict.fromkeys(("NotImplemented", "InvalidDigest", "501"), (Kind.REFUSED, _CHECKSUM)),
-    **dict.fromkeys(("QuotaExceeded", "XMinioStorageFull", "507"), (Kind.REFUSED, _SPACE)),
-    # Bytes that were damaged on the way are right the next time; a store that counts otherwise
-    # never agrees.
-    "BadDigest": (Kind.LIKELY_PERMANENT, _CHECKSUM),
-    # An error code that is a number comes from an answer without a body: all that a HEAD gets.
-    **dict.fromkeys(
-        ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired",
-         "InvalidToken", "InvalidTokenId", "400", "401", "403"),
-        (Kind.CREDENTIALS_EXPIRED, _RENEW),
-    ),
-    "RequestTimeTooSkewed": (Kind.CREDENTIALS_EXPIRED, _CLOCK),
-    # All other 5xx are passing by their status. These come with a 4xx.
-    **dict.fromkeys(
-        ("RequestTimeout", "RequestTimeoutException", "IncompleteBody", "OperationAborted",
-         "ConditionalRequestConflict", "SlowDown", "Throttling", "ThrottlingException",
-         "ThrottledException", "RequestThrottled", "RequestThrottledException",
-         "RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests",
-         "TooManyRequestsException", "PriorRequestNotComplete", "XAmzContentSHA256Mismatch"),
-        (Kind.PASSING, _AGAIN),
-    ),
-}  # fmt: skip
+_Verdict = tuple[ErrorKind, str]
 
-_NAMES: dict[str, _Verdict] = {
-    # The service that hands credentials to a machine drops requests when many processes start.
-    **dict.fromkeys(
-        ("NoCredentialsError", "CredentialRetrievalError", "MetadataRetrievalError"),
-        (Kind.LIKELY_PERMANENT, _CREDENTIALS),
-    ),
-    **dict.fromkeys(
-        ("PartialCredentialsError", "ProfileNotFound", "ConfigNotFound", "ConfigParseError",
-         "InvalidConfigError", "MissingDependencyException", "NoAuthTokenError"),
-        (Kind.REFUSED, _CREDENTIALS),
-    ),
-    **dict.fromkeys(
-        ("TokenRetrievalError", "SSOError", "LoginError", "RefreshError"),
-        (Kind.CREDENTIALS_EXPIRED, _RENEW),
-    ),
-    "ParamValidationError": (Kind.REFUSED, _BUCKET),
-    **dict.fromkeys(("BaseEndpointResolverError", "InvalidRegionError"), (Kind.REFUSED, _REGION)),
-    **dict.fromkeys(
-        ("EndpointProviderError", "InvalidEndpointConfigurationError"), (Kind.REFUSED, _ADDRESS)
-    ),
-    **dict.fromkeys(("FlexibleChecksumError", "ChecksumError"), (Kind.LIKELY_PERMANENT, _CHECKSUM)),
-    **dict.fromkeys(
-        ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError",
-         "SSLCertVerificationError", "ClientConnectorError", "gaierror"),
-        (Kind.UNREACHABLE, _ADDRESS),
-    ),
-    "NotImplementedError": (Kind.REFUSED, _UNABLE),
-}  # fmt: skip
 
-_ERRNOS: dict[int, _Verdict] = {
-    **dict.fromkeys((errno.ENOENT, errno.EISDIR), (Kind.ABSENT, _PLACE)),
-    **dict.fromkeys(
-        (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG,
-         errno.ELOOP),
-        (Kind.REFUSED, _PLACE),
-    ),
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (Kind.REFUSED, _SPACE)),
-    **dict.fromkeys(
-        (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH), (Kind.UNREACHABLE, _ADDRESS)
-    ),
-}  # fmt: skip
+def _by_word(*rows: tuple[str, ErrorKind, str]) -> dict[str, _Verdict]:
+    return {word: (kind, remedy) for words, kind, remedy in rows for word in words.split()}
 
-_OURS = (TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError,
+
+# S3 error codes. A code that is a number comes from an answer without a body: all that a HEAD gets.
+# Other 5xx are transient by their status; the transient codes here come with a 4xx. Bytes that were
+# damaged on the way (BadDigest) are right the next time, unless the store computes another digest.
+_CODES = _by_word(
+    ("NoSuchKey NoSuchVersion 404", ErrorKind.NOT_FOUND, _PLACE),
+    ("NoSuchBucket InvalidBucketName", ErrorKind.PERMANENT, _BUCKET),
+    ("AccessDenied AllAccessDisabled", ErrorKind.PERMANENT, _ALLOW),
+    ("InvalidAccessKeyId SignatureDoesNotMatch", ErrorKind.PERMANENT, _CREDENTIALS),
+    ("PermanentRedirect TemporaryRedirect Redirect 301 307", ErrorKind.PERMANENT, _REGION),
+    ("AuthorizationHeaderMalformed", ErrorKind.PERMANENT, _REGION),
+    ("IllegalLocationConstraintException", ErrorKind.PERMANENT, _REGION),
+    ("NotImplemented InvalidDigest 501", ErrorKind.PERMANENT, _CHECKSUM),
+    ("QuotaExceeded XMinioStorageFull 507", ErrorKind.PERMANENT, _SPACE),
+    ("BadDigest", ErrorKind.LIKELY_PERMANENT, _CHECKSUM),
+    ("ExpiredToken ExpiredTokenException 400 401 403", ErrorKind.CREDENTIALS_EXPIRED, _RENEW),
+    ("TokenRefreshRequired InvalidToken InvalidTokenId", ErrorKind.CREDENTIALS_EXPIRED, _RENEW),
+    ("RequestExpired", ErrorKind.CREDENTIALS_EXPIRED, _RENEW),
+    ("RequestTimeTooSkewed", ErrorKind.CREDENTIALS_EXPIRED, _CLOCK),
+    ("RequestTimeout RequestTimeoutException IncompleteBody", ErrorKind.TRANSIENT, _AGAIN),
+    ("OperationAborted ConditionalRequestConflict SlowDown", ErrorKind.TRANSIENT, _AGAIN),
+    ("Throttling ThrottlingException ThrottledException", ErrorKind.TRANSIENT, _AGAIN),
+    ("RequestThrottled RequestThrottledException", ErrorKind.TRANSIENT, _AGAIN),
+    ("RequestLimitExceeded BandwidthLimitExceeded", ErrorKind.TRANSIENT, _AGAIN),
+    ("TooManyRequests TooManyRequestsException", ErrorKind.TRANSIENT, _AGAIN),
+    ("PriorRequestNotComplete XAmzContentSHA256Mismatch", ErrorKind.TRANSIENT, _AGAIN),
+)
+# Names of exception classes, or of a base of them. The service that hands credentials to a machine
+# drops requests when many processes start.
+_NAMES = _by_word(
+    ("NoCredentialsError CredentialRetrievalError", ErrorKind.LIKELY_PERMANENT, _CREDENTIALS),
+    ("MetadataRetrievalError", ErrorKind.LIKELY_PERMANENT, _CREDENTIALS),
+    ("PartialCredentialsError ProfileNotFound ConfigNotFound", ErrorKind.PERMANENT, _CREDENTIALS),
+    ("ConfigParseError InvalidConfigError NoAuthTokenError", ErrorKind.PERMANENT, _CREDENTIALS),
+    ("MissingDependencyException", ErrorKind.PERMANENT, _CREDENTIALS),
+    ("TokenRetrievalError SSOError LoginError", ErrorKind.CREDENTIALS_EXPIRED, _RENEW),
+    ("RefreshError", ErrorKind.CREDENTIALS_EXPIRED, _RENEW),
+    ("ParamValidationError", ErrorKind.PERMANENT, _BUCKET),
+    ("BaseEndpointResolverError InvalidRegionError", ErrorKind.PERMANENT, _REGION),
+    ("EndpointProviderError InvalidEndpointConfigurationError", ErrorKind.PERMANENT, _ADDRESS),
+    ("FlexibleChecksumError ChecksumError", ErrorKind.LIKELY_PERMANENT, _CHECKSUM),
+    ("EndpointConnectionError ConnectTimeoutError gaierror", ErrorKind.UNREACHABLE, _ADDRESS),
+    ("ProxyConnectionError SSLError ClientConnectorError", ErrorKind.UNREACHABLE, _ADDRESS),
+    ("SSLCertVerificationError", ErrorKind.UNREACHABLE, _ADDRESS),
+    ("NotImplementedError", ErrorKind.PERMANENT, _UNABLE),
+)
+_ERRNOS = _by_word(
+    ("ENOENT EISDIR", ErrorKind.NOT_FOUND, _PLACE),
+    ("EACCES EPERM EROFS ENOTDIR EEXIST ENAMETOOLONG ELOOP", ErrorKind.PERMANENT, _PLACE),
+    ("ENOSPC EDQUOT EFBIG", ErrorKind.PERMANENT, _SPACE),
+    ("ECONNREFUSED EHOSTUNREACH ENETUNREACH", ErrorKind.UNREACHABLE, _ADDRESS),
+)
+_BUGS = (TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError,
          ValueError, ImportError, MemoryError, SyntaxError)  # fmt: skip
-_LONGEST_REASON = 300
+_MAX_REASON = 300
 
 
-def trouble(error: BaseException) -> Trouble:
-    """What kind of trouble an exception tells of."""
-    for link in _links(error):
-        verdict = _of_response(link) or _of_name(link) or _of_status(link) or _of_errno(link)
+def classify_error(error: BaseException) -> StorageError:
+    """Return what an exception of a store or its client means."""
+    for link in _informative_links(error):
+        verdict = _by_response(link) or _by_name(link) or _by_status(link) or _by_errno(link)
         if verdict:
-            return Trouble(verdict[0], _reason(link), verdict[1])
-    if _is_ours(error):
-        return Trouble(Kind.OURS, _reason(error), "")
-    return Trouble(Kind.PASSING, _reason(error), _AGAIN)
+            return StorageError(verdict[0], _reason(link), verdict[1])
+    if _is_bug(error):
+        return StorageError(ErrorKind.BUG, _reason(error), "")
+    return StorageError(ErrorKind.TRANSIENT, _reason(error), _AGAIN)
 
 
-def _links(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions that say something themselves, outermost first.
-
-    File systems translate what a store said to an `OSError`, and several to FileNotFoundError: a
-    missing bucket, a dead server. Only the cause tells them apart. (A KeyError as the cause is
-    how a store in memory finds that there is nothing.)
-    """
+def _informative_links(error: BaseException) -> Iterator[BaseException]:
+    # Outermost first. File systems translate what a store said to an `OSError`, and some errors to
+    # FileNotFoundError: a missing bucket, a dead server. Only the cause tells them apart. (A
+    # KeyError as the cause is how a store in memory finds that there is nothing.)
     link: BaseException | None = error
     while link is not None:
         cause = link.__cause__
-        if not isinstance(link, OSError) or cause is None or _is_ours(cause):
+        if not isinstance(link, OSError) or cause is None or _is_bug(cause):
             yield link
         link = cause
 
 
-def _of_response(error: BaseException) -> _Verdict | None:
+def _by_response(error: BaseException) -> _Verdict | None:
     response: Any = getattr(error, "response", None)
     if not isinstance(response, dict) or "Error" not in response:
         return None
     code = str(response["Error"].get("Code"))
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return _CODES.get(code) or _by_status(status)
+    return _CODES.get(code) or _of_status(status)
 
 
-def _of_name(error: BaseException) -> _Verdict | None:
+def _by_name(error: BaseException) -> _Verdict | None:
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or str(error).startswith("Invalid endpoint"):
-        return Kind.REFUSED, _ADDRESS
+        return ErrorKind.PERMANENT, _ADDRESS
     names = (kind.__name__ for kind in type(error).__mro__)
     return next((_NAMES[name] for name in names if name in _NAMES), None)
 
 
-def _of_status(error: BaseException) -> _Verdict | None:
+def _by_status(error: BaseException) -> _Verdict | None:
     # Never `code`: HTTP clients give 400 there to an answer that was cut short.
     status = getattr(error, "status", None) or getattr(error, "status_code", None)
-    return None if status == 400 else _by_status(status)
+    return None if status == 400 else _of_status(status)
 
 
-def _by_status(status: object) -> _Verdict | None:
+def _of_status(status: object) -> _Verdict | None:
     if not isinstance(status, int) or not 300 <= status < 600:
         return None
     if status in (404, 410):
-        return Kind.ABSENT, _PLACE
+        return ErrorKind.NOT_FOUND, _PLACE
     if status in (501, 507):
-        return Kind.REFUSED, _UNABLE
+        return ErrorKind.PERMANENT, _UNABLE
     if status in (408, 409, 425, 429) or status >= 500:
-        return Kind.PASSING, _AGAIN
-    return Kind.REFUSED, _ALLOW if status in (401, 403) else _PLACE
+        return ErrorKind.TRANSIENT, _AGAIN
+    return ErrorKind.PERMANENT, _ALLOW if status in (401, 403) else _PLACE
 
 
-def _of_errno(error: BaseException) -> _Verdict | None:
+def _by_errno(error: BaseException) -> _Verdict | None:
     if not isinstance(error, OSError):
         return None
     if error.errno is not None:
-        return _ERRNOS.get(error.errno)
-    # Raised by a file system of Python, which gives no number.
+        return _ERRNOS.get(errno.errorcode.get(error.errno, ""))
+    # Raised by a file system written in Python, which gives no number.
     if isinstance(error, FileNotFoundError | IsADirectoryError):
-        return Kind.ABSENT, _PLACE
+        return ErrorKind.NOT_FOUND, _PLACE
     if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
-        return Kind.REFUSED, _PLACE
-    return (Kind.UNREACHABLE, _ADDRESS) if isinstance(error, ConnectionRefusedError) else None
+        return ErrorKind.PERMANENT, _PLACE
+    is_refused = isinstance(error, ConnectionRefusedError)
+    return (ErrorKind.UNREACHABLE, _ADDRESS) if is_refused else None
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether Python itself raised it for a mistake; a library's own subclass is its own matter."""
-    return isinstance(error, _OURS) and type(error).__module__ == "builtins"
+def _is_bug(error: BaseException) -> bool:
+    # Python's own exceptions alone: what a library derives from them may be about the store.
+    return isinstance(error, _BUGS) and type(error).__module__ == "builtins"
 
 
 def _reason(error: BaseException) -> str:
-    said: dict[str, str] = getattr(error, "response", None) or {}
-    told: Any = said.get("Error", {}) if isinstance(said, dict) else {}
+    response: Any = getattr(error, "response", None)
+    answer = response.get("Error") if isinstance(response, dict) else None
     name, text = type(error).__name__, str(error)
-    if told:
-        name, text = str(told.get("Code")), str(told.get("Message") or "")
+    if answer:
+        name, text = str(answer.get("Code")), str(answer.get("Message") or "")
     text = without_secrets(" ".join(text.split()))
-    return (f"{name}: {text}" if text and text != name else name)[:_LONGEST_REASON]
+    return (f"{name}: {text}" if text and text != name else name)[:_MAX_REASON]

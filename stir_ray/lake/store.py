@@ -1,57 +1,66 @@
-"""Whole objects under one folder or URL: an object is absent or complete, never half of itself."""
+"""Store whole objects under one folder or URL: an object is absent or complete."""
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StorageUnavailable
-from stir_ray.lake.atomic_write import TempFile, drafts, is_draft, write_atomic
-from stir_ray.lake.filesystem import connect, fetch, fetch_head, look, store
-from stir_ray.lake.keys import check_key, is_costly
-from stir_ray.lake.outbox import Outbox
-from stir_ray.lake.storage_errors import Kind, trouble
-from stir_ray.lake.waiting import PATIENCE_S, Request
+from stir_ray.lake.atomic_write import is_temp_file, write_atomic
+from stir_ray.lake.filesystem import connect, look_up, read_object, read_start, write_object
+from stir_ray.lake.retry import RETRY_TIMEOUT_S
+from stir_ray.lake.storage_errors import ErrorKind, classify_error
 from stir_ray.redaction import secret_in, without_secrets
 
-_CHECK_PATIENCE_S = 5.0
+_CHECK_RETRY_S = 5.0
 """At the start somebody is waiting, and a wrong address is likelier than an outage."""
 _T = TypeVar("_T")
+
+
+class TempFile(NamedTuple):
+    """What a killed writer left of an object that was not yet whole; `size` in bytes."""
+
+    key: str
+    age_s: float
+    size: int
 
 
 class ObjectStore:
     """Reads and writes whole objects by key below `url`.
 
-    A key is a relative path with `/`. Only URL and patience are pickled: a worker builds its own
+    A key is a relative path with `/`. Only URL and retry time are pickled: a worker builds its own
     connection, with its own credentials.
 
-    Every method outlives passing troubles of the store, and raises otherwise
+    Every method retries transient errors, and otherwise raises
 
-    - LakeError, if a person must mend something: bucket, permission, credentials, address, disk;
-    - StorageUnavailable, if the trouble lasted longer than the patience.
+    - LakeError, if a person must fix something: bucket, permission, credentials, address, disk;
+    - StorageUnavailable, if the trouble lasted longer than `retry_timeout_s`.
 
     Attributes:
         url: as it was given, local folders in full.
-        retry_timeout_s: for how long a store in trouble is asked again.
-        read_bytes: of all objects read by this one so far.
-        stored_bytes: the same of objects written.
+        retry_timeout_s: seconds for which a failing request is retried.
+        is_remote: whether the objects lie beyond a network.
+        read_bytes: of all objects read so far.
+        stored_bytes: of all objects written so far.
     """
 
-    def __init__(self, url: str, retry_timeout_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
         """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …).
 
         Args:
             url: where the objects lie.
-            retry_timeout_s: for how long to ask a store in trouble again; 0 asks once.
+            retry_timeout_s: seconds for which to retry a failing request; 0 for a single attempt.
 
         Raises:
             LakeError: if fsspec knows no such protocol, its package is missing, no place is
-                named, or a secret stands in it.
+                named, or the URL contains a secret.
         """
         protocol = get_protocol(url)
         if secret := secret_in(url):
@@ -64,141 +73,138 @@ class ObjectStore:
             raise LakeError(f"lake {url}: names no bucket; give {protocol}://<bucket>/<folder>")
         self.url = str(Path(strip_protocol(url)).absolute()) if self._local else url.rstrip("/")
         self.retry_timeout_s = retry_timeout_s
+        self.is_remote = not self._local and protocol != "memory"
         self.read_bytes = self.stored_bytes = 0
         try:
-            self._connection = connect(protocol)
+            self._filesystem = connect(protocol)
         except LakeError as error:
             raise LakeError(f"lake {url}: {error}") from None
         self._root = strip_protocol(self.url).rstrip("/")
-        self.is_remote = not self._local and protocol != "memory"
-        """Whether the objects lie beyond a network, and not where bytes of them could be kept."""
-        # A local lake that takes no bytes is no reason to write them beside it.
-        self._outbox = Outbox(self.url) if self.is_remote else None
 
     def __reduce__(self) -> tuple[type["ObjectStore"], tuple[str, float]]:
-        """Ship URL and patience alone."""
+        """Pickle URL and retry time alone."""
         return ObjectStore, (self.url, self.retry_timeout_s)
 
-    def put(self, key: str, content: bytes) -> None:
-        """Store `content` under `key`, replacing what is there. Readers see all of it or none.
+    @property
+    def waited_s(self) -> float:
+        """Seconds that this process has spent between retries on stores of this kind."""
+        return self._filesystem.waited_s
 
-        What was expensive to compute is kept in this machine's outbox while the store is in
-        trouble, and stays there if this raises.
-        """
-        self._store(key, content, lambda: self._keep(key, content))
+    def location(self, key: str = "") -> str:
+        """Return the path or URL of a key, for a person or another program."""
+        return f"{self.url}/{key}" if key else self.url
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object, replacing what is there. Readers see all of it or none."""
+        write = _write_local if self._local else write_object
+        request = partial(write, path=self._path(key), content=content)
+        try:
+            self._call(f"write {key}", request)
+        except FileNotFoundError as error:
+            # Several stores say no more when the bucket is missing.
+            raise LakeError(
+                f"{self._place}: cannot write {key}; check that the place exists"
+            ) from error
+        self.stored_bytes += len(content)
 
     def get(self, key: str) -> bytes:
-        """The object's bytes.
+        """Return the object's bytes.
 
         Raises:
             FileNotFoundError: if there is none.
         """
-        content = self._ask(f"read {key}", lambda files: fetch(files, self._path(key)))
+        content = self._call(
+            f"read {key}",
+            partial(read_object, path=self._path(key)),
+        )
         self.read_bytes += len(content)
         return content
 
-    def head(self, key: str, most: int) -> bytes:
-        """The object's first bytes, at most so many (≥ 1); no others are sent. Errors as `get`."""
-        begin = self._ask(
-            f"read the begin of {key}", lambda files: fetch_head(files, self._path(key), most)
-        )
-        self.read_bytes += len(begin)
-        return begin
+    def head(self, key: str, size: int) -> bytes:
+        """Return the object's first bytes, at most `size` (≥ 1), as the only ones transferred.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        request = partial(read_start, path=self._path(key), size=size)
+        start = self._call(f"read the start of {key}", request)
+        self.read_bytes += len(start)
+        return start
 
     def exists(self, key: str) -> bool:
-        """Whether the object is there."""
+        """Return whether the object is there."""
         try:
-            found = self._ask(f"look for {key}", lambda files: look(files, self._path(key)))
+            info = self._call(
+                f"look up {key}",
+                partial(look_up, path=self._path(key)),
+            )
         except FileNotFoundError:
             return False
-        return found["type"] == "file"
+        return info["type"] == "file"
 
     def delete(self, key: str) -> None:
-        """Remove the object, and what this machine keeps of it; absent already is well too."""
-        if self._outbox:
-            self._outbox.drop(key)
+        """Remove the object; it is no error if there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._ask(f"remove {key}", lambda files: files.rm_file(self._path(key)))
+            self._call(
+                f"delete {key}",
+                lambda files: files.rm_file(self._path(key)),
+            )
 
     def list(self, folder: str) -> dict[str, int]:
-        """Bytes by key of all objects below `folder`, in one listing; drafts are left out."""
-        found = self._files_below(folder)
-        return {key: info["size"] for key, info in found.items() if not is_draft(key)}
+        """Return the size in bytes of every object below `folder` by key, in one listing."""
+        infos = self._infos(folder)
+        return {key: info["size"] for key, info in infos.items() if not is_temp_file(key)}
 
     def ages(self, folder: str) -> dict[str, float]:
-        """Seconds since each object below `folder` was written; without those that do not say.
+        """Return the seconds since each object below `folder` was written, where the store tells.
 
         By this machine's clock, of the time that the store has noted.
         """
+        written = {
+            key: _written_at(info)
+            for key, info in self._infos(folder).items()
+            if not is_temp_file(key)
+        }
         now = time.time()
-        found = self._files_below(folder)
-        written = {key: _written(info) for key, info in found.items() if not is_draft(key)}
         return {key: now - then for key, then in written.items() if then is not None}
 
-    def drafts(self) -> Sequence[TempFile]:
-        """What killed writers left in a local lake, oldest first; `delete` removes it by key.
+    def temp_files(self) -> tuple[TempFile, ...]:
+        """Return what killed writers left in a local lake, oldest first; `delete` removes it.
 
         An object store has none: it forgets an upload that was cut short.
         """
-        return [*drafts(self._files_below(""))] if self._local else []
-
-    @property
-    def waited_s(self) -> float:
-        """Seconds that this process has waited for stores of this kind that were in trouble."""
-        return self._connection.waited_s
-
-    def is_kept(self, key: str) -> bool:
-        """Whether this machine's outbox holds the object, so that it can still be delivered."""
-        return self._outbox is not None and self._outbox.has(key)
-
-    def deliver(self) -> Sequence[str]:
-        """Store what this machine's outbox keeps for this lake, oldest first; their keys.
-
-        What somebody else has stored meanwhile stays as it is: others may have built on it.
-        Several processes may deliver at once.
-        """
-        if self._outbox is None:
-            return []
-        delivered, kept = [], self._outbox.keys()
-        for key in kept:
-            if self.exists(key):
-                self._outbox.drop(key)
-            elif (content := self._outbox.read(key)) is not None:
-                self._store(key, content, self._kept)
-                delivered.append(key)
-        return delivered
-
-    def location(self, key: str = "") -> str:
-        """The path or URL of a key, for a person or another program."""
-        return f"{self.url}/{key}" if key else self.url
+        now, infos = time.time(), self._infos("") if self._local else {}
+        files = (
+            TempFile(key, max(0.0, now - info["mtime"]), info["size"])
+            for key, info in infos.items()
+            if is_temp_file(key)
+        )
+        return tuple(sorted(files, key=lambda file: -file.age_s))
 
     def check(self) -> None:
-        """Write, list, read and remove one small object, with little patience.
+        """Write, list, read and delete a small object, with few retries.
 
         Raises:
             LakeError: naming what does not work, why, and what to do.
             StorageUnavailable: if the store answers, but is in trouble.
         """
+        store = ObjectStore(self.url, min(self.retry_timeout_s, _CHECK_RETRY_S))
+        folder, content = f"check-{uuid.uuid4().hex}", b"stir_ray"
+        key = f"{folder}/object"
         try:
-            ObjectStore(self.url, min(self.retry_timeout_s, _CHECK_PATIENCE_S)).try_out()
+            store.put(key, content)
+            try:
+                is_right = key in store.list(folder) and store.get(key) == content
+            except FileNotFoundError:
+                is_right = False
+            store.delete(key)
         except StorageUnavailable as error:
-            cause = error.__cause__
-            if cause is not None and (found := trouble(cause)).kind is Kind.UNREACHABLE:
+            classified = classify_error(error.__cause__ or error)
+            if classified.kind is ErrorKind.UNREACHABLE:
                 raise LakeError(
-                    f"{self._place}: cannot be reached ({found.reason}); {found.remedy}"
-                ) from cause
+                    f"{self._place}: cannot be reached ({classified.reason}); {classified.remedy}"
+                ) from error
             raise
-
-    def try_out(self) -> None:
-        """Write, list, read and remove one small object, with all patience; errors as `check`."""
-        key, content = check_key(), b"stir_ray"
-        folder = key.rsplit("/", 1)[0]
-        self.put(key, content)
-        try:
-            is_right = key in self.list(folder) and self.get(key) == content
-        except FileNotFoundError:
-            is_right = False
-        self.delete(key)
         if self._local:
             with contextlib.suppress(OSError):
                 Path(self._path(folder)).rmdir()
@@ -212,67 +218,41 @@ class ObjectStore:
     def _place(self) -> str:
         return f"lake {without_secrets(self.url)}"
 
-    def _ask(
-        self,
-        verb: str,
-        request: Callable[[Any], _T],
-        rescue: Callable[[], str] = lambda: "",
-    ) -> _T:
-        return self._connection.ask(
-            Request(self._place, verb, self.retry_timeout_s), request, rescue
-        )
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
 
-    def _store(self, key: str, content: bytes, rescue: Callable[[], str]) -> None:
-        def request(files: Any) -> None:
-            if self._local:
-                write_atomic(Path(self._path(key)), content)
-            else:
-                store(files, self._path(key), content)
+    def _call(self, verb: str, request: Callable[[Any], _T]) -> _T:
+        what = f"{self._place}: cannot {verb}"
+        return self._filesystem.call(what, self.retry_timeout_s, request)
 
-        try:
-            self._ask(f"write {key}", request, rescue)
-        except FileNotFoundError as error:
-            # Several stores say no more when the bucket is missing.
-            raise LakeError(
-                f"{self._place}: cannot write {key}; check that the place exists"
-            ) from error
-        self.stored_bytes += len(content)
-        if self._outbox:
-            self._outbox.drop(key)
-
-    def _keep(self, key: str, content: bytes) -> str:
-        is_kept = self._outbox and is_costly(key) and self._outbox.keep(key, content)
-        return self._kept() if is_kept else ""
-
-    def _kept(self) -> str:
-        return f"its bytes are kept in {self._outbox.folder}" if self._outbox else ""
-
-    def _files_below(self, folder: str) -> dict[str, Any]:
+    def _infos(self, folder: str) -> dict[str, Any]:
         # By default a local folder that cannot be read counts as empty.
-        loudly = {"on_error": _unless_gone} if self._local else {}
+        strict = {"on_error": _raise_unless_gone} if self._local else {}
+        path = self._path(folder)
         try:
-            found = self._ask(
+            below = self._call(
                 f"list {folder}".rstrip(),
-                lambda files: files.find(self._path(folder), detail=True, **loudly),
+                lambda files: files.find(path, detail=True, **strict),
             )
         except FileNotFoundError:
             return {}
         start = len(self._root) + 1
-        entries = ((str(path)[start:], info) for path, info in found.items())
+        infos = ((str(path)[start:], info) for path, info in below.items())
         # Consoles of object stores mark folders by empty objects.
-        return {key: info for key, info in entries if key and not key.endswith("/")}
-
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
+        return {key: info for key, info in infos if key and not key.endswith("/")}
 
 
-def _unless_gone(error: OSError) -> None:
-    """Let pass only that a folder was removed while it was listed."""
+def _write_local(_files: Any, path: str, content: bytes) -> None:
+    write_atomic(Path(path), content)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    # A folder may be removed while it is listed.
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-def _written(info: Mapping[str, Any]) -> float | None:
-    """When a file was written, as the file systems of fsspec variously say it."""
+def _written_at(info: Mapping[str, Any]) -> float | None:
+    # Seconds since 1970; the file systems of fsspec name it differently.
     when = info.get("mtime") or info.get("LastModified") or info.get("created")
     return when.timestamp() if isinstance(when, datetime) else when

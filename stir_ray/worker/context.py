@@ -17,8 +17,7 @@ from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_s
 from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
 from stir_ray.execution.executor import Metrics
 from stir_ray.identity import Artifact
-from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import Lake, encode_artifact, images_of, open_lake
+from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE_SETS, IMAGES
 from stir_ray.models.memory import FEWEST, footprint
 from stir_ray.models.microbatches import Microbatches
@@ -67,7 +66,6 @@ class WorkerContext:
         self.lake = open_lake(settings.lake, settings.storage_retry_s, cache_bytes=cached)
         elsewhere = settings.datasets
         self.datasets = open_lake(elsewhere, settings.storage_retry_s) if elsewhere else self.lake
-        self._hurried = open_lake(settings.lake, 0.0, cache_bytes=cached)
         has_gpu = settings.gpu_share > 0 and torch.cuda.is_available()
         self.device = torch.device("cuda" if has_gpu else "cpu")
         self._image_sets = LRUCache(1)
@@ -80,9 +78,8 @@ class WorkerContext:
         self._room = Room(self.device, self.device_name, share)
         self._began = time.monotonic()
         self._task, self._attempt = "", 1
-        self._is_away = False
         self.micro = Microbatches()
-        self.meter = TaskMetrics(self.device, self.lake.objects, self._hurried.objects)
+        self.meter = TaskMetrics(self.device, self.lake.objects)
         self.models = Models(settings, self.lake, self.device, self.meter)
 
     def begin(self, label: str, attempt: int = 1, *, out_of_memory: int = 0) -> None:
@@ -93,11 +90,9 @@ class WorkerContext:
             attempt: number of this attempt at it, from 1.
             out_of_memory: earlier attempts at it for which memory did not suffice.
         """
-        self._began, self._is_away = time.monotonic(), False
+        self._began = time.monotonic()
         self._task, self._attempt = label, attempt
         self.meter.begin()
-        # First what an attempt before, perhaps of another process, could not store.
-        self.lake.objects.deliver()
         # Anew for every task: what fits depends on the layer, and a result on the task alone.
         self.micro = Microbatches(self.settings.batch_size, halvings=out_of_memory)
 
@@ -116,14 +111,7 @@ class WorkerContext:
             self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
 
     def end(self) -> Metrics:
-        """The task is done, and what it made is in the lake; its measures.
-
-        Raises:
-            StorageUnavailable, LakeError: if some of it is still on this machine's disk alone.
-        """
-        if self._is_away:
-            # Here, and not in another attempt: that may run on another machine.
-            self.lake.objects.deliver()
+        """The task is done, and what it made is in the lake; its measures."""
         self.meter.note(halvings=self.micro.halvings)
         return self.meter.read()
 
@@ -131,13 +119,8 @@ class WorkerContext:
         """Whether the lake has the part now."""
         return self.lake.has(_SCHEMAS[part.table], part.id)
 
-    def write(
-        self, part: Artifact, table: pa.Table, *, is_shared: bool = False, **more: Any
-    ) -> None:
-        """Store a part, as `store` does, with its provenance and `more` of it.
-
-        Other tasks read it if it `is_shared`.
-        """
+    def write(self, part: Artifact, table: pa.Table, **more: Any) -> None:
+        """Store a part with its provenance and `more` of it."""
         made = provenance(
             job=self.settings.job,
             task=self._task,
@@ -148,35 +131,17 @@ class WorkerContext:
             device=self.device_name,
             seconds=time.monotonic() - self._began,
         )
-        key = artifact_key(part.table, part.id)
-        with self.meter.spending(Phase.ENCODE):
-            content = encode_artifact(key, table, made | more)
-        self.store(key, lambda lake: lake.put(key, content, is_shared=is_shared))
-
-    def store(self, key: str, put: Callable[[Lake], None]) -> None:
-        """Put an object into the lake, or onto this machine's disk if the lake does not take it.
-
-        In the second case the task goes on, so that all it computes is kept until its `end`.
-
-        Raises:
-            StorageUnavailable, LakeError: if this machine did not keep it either.
-        """
-        try:
-            with self.meter.spending(Phase.PUT):
-                # Who has waited in vain once does not wait for each of a task's objects.
-                put(self._hurried if self._is_away else self.lake)
-        except (StorageUnavailable, LakeError):
-            if not self.lake.objects.is_kept(key):
-                raise
-            self._is_away = True
+        with self.meter.spending(Phase.PUT):
+            schema, provenance_ = _SCHEMAS[part.table], made | more
+            self.lake.write(schema, part.id, table, content=part.content, **provenance_)
 
     def tidy(self, key: str) -> None:
-        """Remove an object that nobody needs any more, if the lake is there for it.
+        """Remove an object that nobody needs any more, if the lake answers.
 
         What stays costs space until `stir-ray gc` finds it, and is no reason to fail.
         """
         with contextlib.suppress(StorageUnavailable, LakeError):
-            (self._hurried if self._is_away else self.lake).objects.delete(key)
+            self.lake.objects.delete(key)
 
     @property
     def device_name(self) -> str:

@@ -49,4 +49,4 @@ class _Read:
         return LabelledImages(found.images, found.labels)
 
     def batches(self, of: Sequence[Tensor]) -> Iterator[LabelledImages]:
-        return map_concurrent(self.at, of, at_once=_READ_AHEAD)
+        return map_concurrent(self.at, of, threads=_READ_AHEAD)

@@ -45,7 +45,7 @@ def gather_images(task: CollectImages, bench: WorkerContext) -> None:
         },
     )
     made = {"digest": chosen.digest(), "class_names": list(collection.classes)}
-    bench.write(task.outputs[0], table, is_shared=True, **made)
+    bench.write(task.outputs[0], table, **made)
 
 
 def _warn_of_few_classes(chosen: Tensor, split: Tensor) -> None:
@@ -117,5 +117,5 @@ def _weights(task: InspectModel, bench: WorkerContext) -> tuple[Mapping[str, Ten
     content = checkpoints.encode(state)
     key = checkpoint_key(task.id, 0, content)
     # Stored, and not drawn anew by each worker: another version of torch may draw others.
-    bench.store(key, lambda lake: lake.write_checkpoint(key, content))
+    bench.lake.write_checkpoint(key, content)
     return state, f"{LAKE}{key}"

@@ -157,7 +157,7 @@ def _store_images(
                 "image": kept.astype(np.float16),
             },
         )
-        bench.write(part, table, is_shared=task.keep is None, precision=str(precision))
+        bench.write(part, table, precision=str(precision))
 
 
 def _store_record(

@@ -31,7 +31,7 @@ def train_model(task: Train, bench: WorkerContext) -> None:
     The record is written last: it says that all checkpoints are there.
     """
     if bench.is_stored(task.outputs[0]):
-        # Since it was planned: by another run, or delivered from the outbox.
+        # Since it was planned, by another run.
         bench.meter.note(found=1.0)
         return
     states = ResumeStates(task, bench)
@@ -103,7 +103,7 @@ def _stored(task: Train, epoch: Epoch, bench: WorkerContext) -> Row:
     """Store an epoch's checkpoint; its row of the record."""
     content = checkpoints.encode(epoch.state)
     key = checkpoint_key(task.id, epoch.number, content)
-    bench.store(key, lambda lake: lake.write_checkpoint(key, content))
+    bench.lake.write_checkpoint(key, content)
     return {
         "epoch": epoch.number,
         "weights": checkpoints.digest(epoch.state, task.architecture),

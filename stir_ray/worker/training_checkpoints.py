@@ -51,7 +51,7 @@ class ResumeStates:
         """Store a newer one, and then remove the others."""
         content = training_state.encode(state)
         key = resume_key(self._task.id, state.epoch, content)
-        self._bench.store(key, lambda lake: lake.objects.put(key, content))
+        self._bench.lake.write_checkpoint(key, content)
         self._keys = [one for one in self._keys if one != key]
         self.remove()
         self._keys = [key]
@@ -63,7 +63,7 @@ class ResumeStates:
 
     def _read(self, key: str) -> Resumed:
         lake = self._bench.lake
-        state = training_state.decode(lake.read_resume_state(key), key)
+        state = training_state.decode(lake.read_checkpoint(key), key)
         if not state.rows or any(set(row) != _COLUMNS for row in state.rows):
             raise CorruptPart(f"{key}: its rows are not those of a record")
         last = _key(state.rows[-1])

@@ -232,7 +232,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     # Of a training that died before it removed it.
     left = lake / resume_key(folder.name, 1, b"optimiser")
     left.write_bytes(b"optimiser")
-    draft = lake / f"artifacts/images/.draft-{7:032x}"
+    draft = lake / f"artifacts/images/.tmp-{7:032x}"
     draft.write_bytes(b"half an ima")
     age(lake)
     # Records of failures that still count are needed.

@@ -19,7 +19,6 @@ TWENTY_PERCENT = {
     "cut_request": 0.02,
     "cut_answer": 0.02,
     "garbled": 0.02,
-    "truncated": 0.02,
     "delay": 0.02,
 }
 IMPATIENT = {"threads_per_worker": 1, "workers": 2, "storage_retry_s": 2}

@@ -21,7 +21,7 @@ ODD_KEYS = (
     "#/;,=@:",
     "[*]",
     "..dots../...",
-    "x.draft-7",
+    "x.tmp-7",
     "k" * 200,
 )
 CONTENTS = {"empty": b"", "one": b"\n", "text": b"\r\n\x1a", "all bytes": bytes(range(256)) * 397}
@@ -194,4 +194,4 @@ class ObjectsContract:
         objects.put("key", b"x")
         objects.check()
         assert objects.list("") == {"key": 1}
-        assert not objects.drafts()
+        assert not objects.temp_files()

@@ -55,7 +55,7 @@ def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
     assert objects.get("folder/key") == NEW
 
 
-def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path: Path) -> None:
+def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_temp_file(tmp_path: Path) -> None:
     objects = ObjectStore(str(tmp_path))
     objects.put("folder/key", OLD)
     code = (
@@ -68,13 +68,13 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_draft(tmp_path
     assert done.returncode == -signal.SIGKILL
     assert objects.list("") == {"folder/key": len(OLD)}
     assert objects.get("folder/key") == OLD
-    (draft,) = objects.drafts()
-    assert draft.size == len(b"half" * 997)
-    assert 0 <= draft.age_s < 60
-    os.utime(tmp_path / draft.key, (time.time() - 7000, time.time() - 7000))
-    assert 7000 <= objects.drafts()[0].age_s < 7060
-    objects.delete(draft.key)
-    assert objects.drafts() == []
+    (temp,) = objects.temp_files()
+    assert temp.size == len(b"half" * 997)
+    assert 0 <= temp.age_s < 60
+    os.utime(tmp_path / temp.key, (time.time() - 7000, time.time() - 7000))
+    assert 7000 <= objects.temp_files()[0].age_s < 7060
+    objects.delete(temp.key)
+    assert not objects.temp_files()
     assert objects.get("folder/key") == OLD
 
 

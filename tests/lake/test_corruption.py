@@ -135,16 +135,3 @@ def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
     for other in (artifact_key("images", "3" * 32), f"checkpoints/{'3' * 32}/7.safetensors"):
         with pytest.raises(ValueError, match=other):
             lake.read_checkpoint(other)
-
-
-def test_a_part_of_another_schema_is_not_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake = open_lake(str(tmp_path))
-    lake.write(INVERSIONS, "3" * 32, make_table(INVERSIONS, example(INVERSIONS)))
-    read: list[str] = []
-    get = lake.objects.get
-    monkeypatch.setattr(lake.objects, "get", lambda key: read.append(key) or get(key))
-    with pytest.raises(SchemaMismatch):
-        lake.read_object(COMPARISONS, artifact_key("inversions", "3" * 32))
-    assert len(read) == 1

@@ -14,8 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stir_ray.identity import canonical_json, content_id, text_id
 from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance
+from stir_ray.lake.parquet import (
+    Lake,
+    content_of,
+    decode,
+    encode,
+    make_table,
+    open_lake,
+    provenance,
+    rehash,
+)
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     ARTIFACT_TABLES,
@@ -167,3 +177,16 @@ def test_a_part_opens_in_pandas_polars_and_duckdb(lake: Lake, schema: TableSchem
     if schema is IMAGES:
         pixels = np.array([np.array(image) for image in by_pandas["image"]])
         assert (pixels.reshape(5, *IMAGE_SHAPE) == columns["image"]).all()
+
+
+def test_an_artifact_carries_the_content_whose_hash_is_its_id(lake: Lake) -> None:
+    described = {"kind": "inversions", "recipe": 3, "content": {"layer": 5, "seed": 7}}
+    text = canonical_json(described)
+    lake.write(INVERSIONS, text_id(text), make_table(INVERSIONS, example(INVERSIONS)), content=text)
+    table = lake.read(INVERSIONS, text_id(text))
+    assert content_of(table) == described
+    assert rehash(table) == text_id(text) == content_id("inversions", recipe=3, layer=5, seed=7)
+    lake.write(INVERSIONS, "7" * 32, make_table(INVERSIONS, example(INVERSIONS)), content=text)
+    assert rehash(lake.read(INVERSIONS, "7" * 32)) != "7" * 32
+    lake.write(INVERSIONS, "5" * 32, make_table(INVERSIONS, example(INVERSIONS)))
+    assert content_of(lake.read(INVERSIONS, "5" * 32)) == {}

@@ -37,7 +37,6 @@ def reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[S3Store]
             monkeypatch.delenv(name, raising=False)
         for name, value in store.environment().items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setenv("STIR_RAY_OUTBOX", str(tmp_path / "outbox"))
         monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
         # Other programs in this process would go on with a client of the store before.
         S3FileSystem.clear_instance_cache()

@@ -21,7 +21,7 @@ from stir_ray.datasets.sources import Dataset, LazyDataset, draw
 from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest, content_id, derive_seed
 from stir_ray.job import CLEAN, Cifar10, Cifar100, Condition, Data, InLake, Robustness
-from stir_ray.lake.array_cache import Made
+from stir_ray.lake.disk_cache import ArrayCache
 from stir_ray.lake.parquet import Lake
 
 _PACKAGES = ("numpy", "scipy", "pillow")
@@ -48,7 +48,7 @@ class CorruptedTestSet:
     size: int
     classes: int
     release: Release | None = None
-    cache: Made | None = None
+    cache: ArrayCache | None = None
 
     def each(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Tensor]]:
         """Yield every condition with its images, in an order of this process.
@@ -178,7 +178,7 @@ def open_test_set(
     if release:
         # There an image is known by its index in the split.
         clean = replace(clean, ids=rows)
-    array_cache = Made(cache_bytes) if cache_bytes else None
+    array_cache = ArrayCache(cache_bytes) if cache_bytes else None
     classes = int(shown.labels.max()) + 1
     return CorruptedTestSet(ids, clean, data.size, classes, release, array_cache)
 

@@ -15,9 +15,8 @@ from stir_ray.catalog.snapshots import look
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.errors import CorruptPart
 from stir_ray.execution.executor import Attempt
-from stir_ray.lake.disk_cache import is_read_often
 from stir_ray.lake.files import read_file
-from stir_ray.lake.keys import artifact_key, checkpoint_key, table_folders
+from stir_ray.lake.keys import artifact_key, checkpoint_key, is_cacheable, table_folders
 from stir_ray.lake.parquet import Lake, make_table, open_lake
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, SUBSPACES
 from stir_ray.lake.store import ObjectStore
@@ -66,7 +65,11 @@ def cached(url: str) -> Lake:
 
 def inverted() -> dict:
     """A part of inverted images, as `Lake.write` takes it."""
-    return {"schema": IMAGES, "part_id": IMAGES_ID, "table": make_table(IMAGES, example(IMAGES))}
+    return {
+        "schema": IMAGES,
+        "artifact_id": IMAGES_ID,
+        "table": make_table(IMAGES, example(IMAGES)),
+    }
 
 
 def test_the_second_read_asks_the_lake_nothing(way: tuple[FaultyProxy, str]) -> None:
@@ -86,7 +89,7 @@ def test_what_a_worker_stored_for_others_is_not_read_from_the_lake(
 ) -> None:
     proxy, url = way
     key = checkpoint_key("5" * 32, 3, b"weights")
-    cached(url).write(**inverted(), is_shared=True)
+    cached(url).write(**inverted())
     cached(url).write_checkpoint(key, b"weights")
     proxy.away = True
     assert cached(url).read(IMAGES, IMAGES_ID).equals(inverted()["table"])
@@ -98,8 +101,8 @@ def test_a_damaged_copy_of_a_part_is_dropped_and_read_from_the_lake(
 ) -> None:
     proxy, url = way
     traffic = Traffic(proxy)
-    cached(url).write(**inverted(), is_shared=True)
-    (copy,) = copies.rglob("*.parquet")
+    cached(url).write(**inverted())
+    (copy,) = copies.rglob("objects/*")
     whole = copy.read_bytes()
     for damaged in (whole[:-1], whole[:99] + bytes([whole[99] ^ 1]) + whole[100:], b""):
         copy.write_bytes(damaged)
@@ -115,14 +118,14 @@ def test_a_damaged_object_is_told_and_not_copied(
     ObjectStore(url).put(artifact_key("images", IMAGES_ID), b"no part")
     with pytest.raises(CorruptPart):
         cached(url).read(IMAGES, IMAGES_ID)
-    assert not list(copies.rglob("*.parquet"))
+    assert not list(copies.rglob("objects/*"))
 
 
 def test_a_lake_is_verified_by_what_it_holds_and_not_by_copies(
     way: tuple[FaultyProxy, str],
 ) -> None:
     _, url = way
-    cached(url).write(**inverted(), is_shared=True)
+    cached(url).write(**inverted())
     ObjectStore(url).put(artifact_key("images", IMAGES_ID), b"no part")
     assert any(isinstance(seen, Finding) for seen in verify(open_lake(url)))
 
@@ -133,7 +136,7 @@ def test_a_lake_that_is_near_has_no_copies(
 ) -> None:
     monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
     url = place if place.startswith("memory") else f"{place.replace('folder', '')}{tmp_path}/lake"
-    cached(url).write(**inverted(), is_shared=True)
+    cached(url).write(**inverted())
     assert cached(url).read(IMAGES, IMAGES_ID).equals(inverted()["table"])
     assert not (tmp_path / "cache").exists()
 
@@ -176,7 +179,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
     with ThreadPoolExecutor(len(workers)) as pool:
         list(pool.map(work, tasks, cycle(range(len(workers)))))
     models = {task.target.weights for task in tasks} | {study.pretrained.weights}
-    reads = {key: times for key, times in traffic.reads.items() if is_read_often(key)}
+    reads = {key: times for key, times in traffic.reads.items() if is_cacheable(key)}
     assert Counter(key.split("/")[0] for key in reads) == {
         # Inverted images after all steps and after half of them, and those that were inverted.
         "artifacts": 2 * LAYERS * SEEDS + 1,

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from stir_ray.identity import bytes_digest, content_id
 from stir_ray.lake.keys import (
     artifact_key,
-    check_key,
     checkpoint_key,
     dataset_folder,
     figure_key,
     index_key,
-    is_costly,
+    is_cacheable,
     page_key,
     parse_artifact_key,
     parse_checkpoint_key,
@@ -98,7 +97,7 @@ ID = "0123456789abcdef" * 2
         f"artifacts/images/{ID}.parquet",
         f"artifacts/images/{ID[0]}/{ID}.parquet\n",
         f"artifacts/images/{ID[0]}/{ID}.parquet.crc",
-        f"artifacts/images/{ID[0]}/.draft-{ID}",
+        f"artifacts/images/{ID[0]}/.tmp-{ID}",
         f"artifacts/images/{ID[0]}/{ID}.PARQUET",
         f"artifacts/images/{ID[0]}/{ID.upper()}.parquet",
         f"artifacts/images/{ID[1]}/{ID[1:]}.parquet",
@@ -135,7 +134,6 @@ def test_the_key_of_a_resume_state_promises_its_bytes_and_tells_its_epoch(
     assert key.startswith(f"{training_folder(training)}/")
     assert resume_key(training, epoch, content + b"!") != key
     assert parse_artifact_key(key) is parse_checkpoint_key(key) is None
-    assert is_costly(key)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +149,7 @@ def test_the_key_of_a_resume_state_promises_its_bytes_and_tells_its_epoch(
         f"checkpoints/{ID}/7-{ID}",
         f"checkpoints/{ID}/7-{ID}.safetensors\n",
         f"checkpoints/{ID}/seven-{ID}.safetensors",
-        f"checkpoints/{ID}/.draft-{ID}",
+        f"checkpoints/{ID}/.tmp-{ID}",
     ],
 )
 def test_other_keys_are_no_checkpoints_and_no_resume_states(key: str) -> None:
@@ -192,11 +190,19 @@ def test_other_keys_are_no_runs(name: str) -> None:
     assert parse_run_key(f"jobs/digits/runs/{name}.json") is None
 
 
-def test_parts_and_checkpoints_alone_are_costly() -> None:
-    assert is_costly(artifact_key("images", ID))
-    assert is_costly(checkpoint_key(ID, 7, b"weights"))
-    for key in (result_key("parts", "results"), figure_key("checkpoints", "x.png"), check_key()):
-        assert not is_costly(key)
+def test_large_objects_that_never_change_are_cacheable() -> None:
+    for key in (
+        artifact_key("images", ID),
+        checkpoint_key(ID, 7, b"weights"),
+        shard_key("digits", "test", 3, ID),
+    ):
+        assert is_cacheable(key)
+    for key in (
+        artifact_key("comparisons", ID),
+        resume_key(ID, 7, b"x"),
+        result_key("images", "x"),
+    ):
+        assert not is_cacheable(key)
 
 
 @given(ids=st.lists(IDS, min_size=2, max_size=2, unique=True), epoch=st.integers(0, 10**6))

@@ -1,0 +1,324 @@
+"""The cache on this machine's disk: never wrong, never too large, and never in the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from stir_ray.errors import StorageUnavailable
+from stir_ray.identity import ID_DIGITS
+from stir_ray.lake.disk_cache import ArrayCache, DiskCache
+
+LARGE = 10**6
+
+
+class Source:
+    """Bytes by name that are slow to make, and how often each was made."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.contents = {f"name {i}": bytes([i]) * size for i, size in enumerate(sizes)}
+        self.times: Counter[str] = Counter()
+
+    def make(self, name: str) -> Callable[[], bytes]:
+        """Return what makes the bytes of a name."""
+
+        def make() -> bytes:
+            self.times[name] += 1
+            return self.contents[name]
+
+        return make
+
+    def check(self, cache: DiskCache, name: str) -> None:
+        """Read a name through a cache."""
+        assert bytes(cache.get(name, self.make(name))) == self.contents[name]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the cache lies, which is not there yet."""
+    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "not yet"))
+    return tmp_path / "not yet"
+
+
+def entries(folder: Path) -> list[Path]:
+    """All entries, and what is half of one."""
+    return [path for path in folder.rglob("*") if path.is_file() and path.parent.name != ".locks"]
+
+
+def size(folder: Path) -> int:
+    """Bytes of all entries."""
+    return sum(path.stat().st_size for path in entries(folder))
+
+
+def test_bytes_are_made_once_for_all_processes_and_for_each_name(folder: Path) -> None:
+    source = Source(997, 0, 1)
+    for _ in range(3):
+        for name in source.contents:
+            source.check(DiskCache(LARGE, "objects"), name)
+    assert set(source.times.values()) == {1}
+    source.check(DiskCache(LARGE, "files"), "name 0")
+    assert source.times["name 0"] == 2
+
+
+def test_what_was_put_is_not_made(folder: Path) -> None:
+    source = Source(997)
+    DiskCache(LARGE, "objects").put("name 0", source.contents["name 0"])
+    source.check(DiskCache(LARGE, "objects"), "name 0")
+    assert not source.times
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "other": lambda _: b"other bytes",
+    "cut": lambda content: content[:-1],
+    "halved": lambda content: content[: len(content) // 2],
+    "digest alone": lambda content: content[-ID_DIGITS:],
+    "first byte": lambda content: bytes([content[0] ^ 1]) + content[1:],
+    "last byte": lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_entry_is_made_again(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+    source, cache = Source(997), DiskCache(LARGE, "objects")
+    source.check(cache, "name 0")
+    (entry,) = entries(folder)
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    for _ in range(2):
+        source.check(cache, "name 0")
+    assert source.times["name 0"] == 2
+    assert entry.read_bytes() == whole
+
+
+def test_an_error_of_making_is_passed_on_and_nothing_cached(folder: Path) -> None:
+    def make() -> bytes:
+        raise StorageUnavailable("away")
+
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="away"):
+            DiskCache(LARGE, "objects").get("name", make)
+    assert not entries(folder)
+
+
+def test_entries_never_take_more_than_the_limit_and_the_least_recently_used_go_first(
+    folder: Path,
+) -> None:
+    source, cache = Source(1000, 1000, 1000, 1000), DiskCache(3600, "objects")
+    for age, name in enumerate(("name 0", "name 1", "name 2")):
+        before = set(entries(folder))
+        source.check(cache, name)
+        (new,) = set(entries(folder)) - before
+        os.utime(new, (1e9 + age, 1e9 + age))
+    for name in ("name 0", "name 3", "name 0", "name 2"):
+        source.check(cache, name)
+    assert source.times == {f"name {i}": 1 for i in range(4)}
+    assert len(entries(folder)) == 3
+    assert size(folder) <= 3600
+
+
+def test_the_limit_is_of_all_kinds_of_entries_together(folder: Path) -> None:
+    source = Source(1000)
+    for kind in ("objects", "files", "arrays"):
+        source.check(DiskCache(2400, kind), "name 0")
+    assert len(entries(folder)) == 2
+
+
+def test_what_is_larger_than_the_limit_displaces_nothing(folder: Path) -> None:
+    source, cache = Source(1000, 5000), DiskCache(3000, "objects")
+    for name in ("name 0", "name 1", "name 1", "name 0"):
+        source.check(cache, name)
+    assert source.times == {"name 0": 1, "name 1": 2}
+
+
+class _Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_half_of_the_free_disk_is_left_to_others(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = 4000
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: _Usage(disk, size(folder), disk - size(folder))
+    )
+    source, cache = Source(*[900] * 6), DiskCache(LARGE, "objects")
+    for i in range(5):
+        source.check(cache, f"name {i}")
+        assert len(entries(folder)) <= 2
+    disk = 2100  # Others filled it.
+    source.check(cache, "name 5")
+    assert len(entries(folder)) == 1
+
+
+@pytest.mark.parametrize("total", [None, b"", b"\xff", b"many", b"-7"])
+def test_the_limit_holds_whatever_happens_to_the_recorded_total(
+    folder: Path, total: bytes | None
+) -> None:
+    source, cache = Source(*[1000] * 7), DiskCache(3600, "objects")
+    for name in source.contents:
+        source.check(cache, name)
+        (recorded,) = folder.rglob("bytes-used")
+        recorded.unlink()
+        if total is not None:
+            recorded.write_bytes(total)
+        assert size(folder) <= 3600
+    assert len(entries(folder)) >= 2
+
+
+def test_what_a_killed_writer_left_goes_first(folder: Path) -> None:
+    source, cache = Source(1000, 1000, 1000), DiskCache(3600, "objects")
+    source.check(cache, "name 0")
+    temp = entries(folder)[0].with_name(f".tmp-{'7' * 32}")
+    temp.write_bytes(b"x" * 1000)
+    source.check(cache, "name 1")
+    (recorded,) = folder.rglob("bytes-used")
+    recorded.unlink()
+    source.check(cache, "name 2")
+    assert not temp.exists()
+    assert len(entries(folder)) == 3
+
+
+def test_files_of_others_are_never_removed_nor_counted(folder: Path) -> None:
+    source, cache = Source(*[1000] * 7), DiskCache(3600, "objects")
+    names = ("thesis/x.tex", "7" * 32, "stir_ray-cache/notes", "stir_ray-cache/objects/notes.txt")
+    foreign = [folder / name for name in names]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"years of work" * 997)
+        os.utime(path, (0, 0))
+    for name in source.contents:
+        source.check(cache, name)
+    assert all(path.read_bytes() == b"years of work" * 997 for path in foreign)
+    assert 2 <= len(set(entries(folder)) - set(foreign)) <= 3
+
+
+def test_entries_are_listed_once_in_a_while_and_not_for_each_write(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listings.append(path) or scandir(path))
+    source, cache = Source(*[968] * 197), DiskCache(97_000, "objects")
+    for name, content in source.contents.items():
+        cache.put(name, content)
+    # Three kinds, at the start and after every tenth of the limit.
+    assert len(listings) <= 3 * (2 + 100 / 9)
+    assert 87 <= len(entries(folder)) <= 97
+
+
+@contextmanager
+def _no_file_larger_than(limit: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_fails_nothing_and_keeps_no_half(folder: Path) -> None:
+    source, cache = Source(300_000), DiskCache(LARGE, "objects")
+    with _no_file_larger_than(100_000):
+        source.check(cache, "name 0")
+    assert not entries(folder)
+    source.check(cache, "name 0")
+    assert len(entries(folder)) == 1
+
+
+def test_a_folder_that_cannot_be_made_fails_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "file"))
+    source = Source(997)
+    for _ in range(2):
+        source.check(DiskCache(LARGE, "objects"), "name 0")
+    assert source.times["name 0"] == 2
+
+
+def test_a_disk_without_locks_fails_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    Source(997).check(DiskCache(LARGE, "objects"), "name 0")
+
+
+def test_workers_that_start_together_make_an_entry_once(folder: Path) -> None:
+    source, together = Source(99_991), threading.Barrier(8)
+
+    def worker(_: int) -> None:
+        together.wait()
+        source.check(DiskCache(LARGE, "objects"), "name 0")
+
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(worker, range(8)))
+    assert source.times["name 0"] == 1
+
+
+def test_a_maker_that_dies_keeps_nobody_waiting(folder: Path) -> None:
+    code = (
+        "import os; from stir_ray.lake.disk_cache import DiskCache\n"
+        "DiskCache(10**6, 'objects').get('name 0', lambda: os._exit(7))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7
+    Source(97).check(DiskCache(LARGE, "objects"), "name 0")
+
+
+@pytest.mark.parametrize("shape", [(7, 3, 11, 13), (1,), (0, 3, 5, 5)])
+def test_an_array_is_made_once_and_whoever_changes_it_changes_it_for_nobody_else(
+    folder: Path, shape: tuple[int, ...]
+) -> None:
+    array = np.random.default_rng(3).integers(0, 256, shape).astype(np.uint8)
+    makes = []
+    for _ in range(3):
+        cached = ArrayCache(LARGE).get("id", lambda: makes.append(1) or array.copy())
+        assert (cached.dtype, cached.shape) == (np.uint8, shape)
+        assert np.array_equal(cached, array)
+        cached[:] = 0
+    assert len(makes) == 1
+
+
+WORKER = """
+import random, sys
+from stir_ray.lake.disk_cache import DiskCache
+from tests.lake.test_disk_cache import Source
+
+source, cache = Source(*[20_000] * 13), DiskCache(100_000, "objects")
+for name in random.Random(sys.argv[1]).choices(list(source.contents), k=400):
+    source.check(cache, name)
+print(source.times.total())
+"""
+
+
+def test_processes_that_read_write_and_remove_at_once_all_read_right(
+    folder: Path, request: pytest.FixtureRequest
+) -> None:
+    command = [sys.executable, "-c", WORKER]
+    running = [
+        subprocess.Popen(
+            [*command, str(seed)], stdout=subprocess.PIPE, text=True, cwd=request.config.rootpath
+        )
+        for seed in range(2)
+    ]
+    for process in running:
+        made, _ = process.communicate()
+        assert process.returncode == 0
+        assert int(made) < 400
+    assert size(folder) <= 100_000
