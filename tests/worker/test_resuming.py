@@ -268,7 +268,7 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
     task, lake = task_of(), open_lake(str(tmp_path))
     dies(task, tmp_path, at=6)
     (key,) = resume_states(tmp_path)
-    found = training_state.decode(lake.read_resume_state(key), key)
+    found = training_state.decode(lake.read_checkpoint(key), key)
     rows = changed.get("rows", found.rows)
     content = training_state.encode(ResumeState(rows, 0, found.optimizer | optimizer))
     lake.objects.delete(key)
@@ -322,7 +322,7 @@ def test_a_training_goes_on_with_as_many_images_at_once_wherever_that_is(
         attempt(task, lakes[0])
         dies(task, lakes[1], at=4)
     (key,) = resume_states(lakes[1])
-    kept = training_state.decode(open_lake(str(lakes[1])).read_resume_state(key), key)
+    kept = training_state.decode(open_lake(str(lakes[1])).read_checkpoint(key), key)
     assert kept.fitting is not None
     assert kept.fitting < task.training.batch_size
     # On a machine where whole batches fit.
