@@ -29,7 +29,7 @@ from stir_ray.lake.keys import (
 )
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.retry import RETRY_TIMEOUT_S
-from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE, TableSchema
+from stir_ray.lake.schemas import IMAGE, TableSchema
 from stir_ray.lake.store import ObjectStore
 
 _CONTENT, _PROVENANCE = b"stir_ray.content", b"stir_ray.provenance"
@@ -186,17 +186,16 @@ class Lake:
         # Buckets of one name on two stores are two lakes.
         self._account = "\n".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
 
-    def stored(self, schema: TableSchema) -> frozenset[str]:
+    def stored(self, table: TableSchema | str) -> frozenset[str]:
         """Return the ids of all artifacts of a table, by listing it."""
-        return frozenset(self.sizes(schema))
+        return frozenset(self.sizes(table))
 
-    def sizes(self, schema: TableSchema) -> dict[str, int]:
-        """Return the bytes of all artifacts of a table by id; its folders are listed at once."""
-        listings = map_concurrent(self.objects.list, table_folders(schema.name))
-        parsed = (
-            (parse_artifact_key(key), size) for keys in listings for key, size in keys.items()
-        )
-        return {named[1]: size for named, size in parsed if named}
+    def sizes(self, table: TableSchema | str) -> dict[str, int]:
+        """Return the bytes of all artifacts of a table by id; lists its folders concurrently."""
+        name = table if isinstance(table, str) else table.name
+        listings = map_concurrent(self.objects.list, table_folders(name))
+        sizes = (item for listing in listings for item in listing.items())
+        return {named[1]: size for key, size in sizes if (named := parse_artifact_key(key))}
 
     def has(self, schema: TableSchema, artifact_id: str) -> bool:
         """Return whether an artifact is stored now."""
@@ -300,11 +299,10 @@ class StoredIds(dict[str, frozenset[str]]):
         """List nothing yet."""
         super().__init__()
         self._lake = lake
-        self._schemas = {schema.name: schema for schema in ARTIFACT_TABLES}
 
     def __missing__(self, table: str) -> frozenset[str]:
         """List the table."""
-        self[table] = self._lake.stored(self._schemas[table])
+        self[table] = self._lake.stored(table)
         return self[table]
 
 

@@ -1,4 +1,4 @@
-"""A put that is cut short leaves the object as it was, on disks as on object stores."""
+"""A put that is cut short leaves the object as it was, on a local disk as on object stores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLD, NEW = b"old" * 1009, b"the new one" * 997
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), LakeError),
         (OSError(errno.EIO, "Input/output error"), StorageUnavailable),
@@ -29,28 +29,26 @@ OLD, NEW = b"old" * 1009, b"the new one" * 997
     ],
     ids=["disk full", "disk away", "our mistake", "interrupted"],
 )
-@pytest.mark.parametrize("there", [True, False], ids=["replacing", "first"])
+@pytest.mark.parametrize("old", [OLD, None], ids=["replacing", "first"])
 def test_an_error_during_a_put_leaves_the_old_object_and_nothing_else(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,
-    told: type[BaseException],
-    there: bool,
+    expected: type[BaseException],
+    old: bytes | None,
 ) -> None:
     def fail(_: int) -> None:
         raise error
 
     objects = ObjectStore(str(tmp_path), retry_timeout_s=0)
-    if there:
-        objects.put("folder/key", OLD)
+    if old is not None:
+        objects.put("folder/key", old)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
-        with pytest.raises(told):
+        with pytest.raises(expected):
             objects.put("folder/key", NEW)
-    assert objects.exists("folder/key") == there
-    assert len(list((tmp_path / "folder").iterdir())) == there
-    if there:
-        assert objects.get("folder/key") == OLD
+    files = list((tmp_path / "folder").iterdir())
+    assert [file.read_bytes() for file in files] == ([] if old is None else [old])
     objects.put("folder/key", NEW)
     assert objects.get("folder/key") == NEW
 
@@ -67,10 +65,8 @@ def test_a_put_that_is_killed_leaves_the_old_object_and_no_listed_temp_file(tmp_
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
     assert objects.list("") == {"folder/key": len(OLD)}
-    assert objects.get("folder/key") == OLD
     (temp,) = objects.temp_files()
     assert temp.size == len(b"half" * 997)
-    assert 0 <= temp.age_s < 60
     os.utime(tmp_path / temp.key, (time.time() - 7000, time.time() - 7000))
     assert 7000 <= objects.temp_files()[0].age_s < 7060
     objects.delete(temp.key)
@@ -82,8 +78,7 @@ WRITER = """
 import sys
 from stir_ray.lake.store import ObjectStore
 
-objects = ObjectStore(sys.argv[1])
-first = int(sys.argv[2])
+objects, first = ObjectStore(sys.argv[1]), int(sys.argv[2])
 for number in range(first, 10**9):
     objects.put("folder/key", bytes([number % 251]) * (50_021 + number % 251))
     if number == first:
@@ -92,7 +87,7 @@ for number in range(first, 10**9):
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether it is one of the writer's versions, of which each has its own byte and length."""
+    """Return whether it is a version of the writer's; each has its own byte and length."""
     return content == bytes([content[0]]) * (50_021 + content[0])
 
 

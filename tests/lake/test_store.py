@@ -15,9 +15,9 @@ from uuid import uuid4
 import fsspec
 import pytest
 
+import stir_ray
 from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.identity import Artifact
-from stir_ray.lake.files import file_version
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import INVERSIONS
@@ -30,21 +30,12 @@ from tests.stores.servers import S3Store
 
 
 class TestLocalFolder(ObjectsContract):
-    """A folder that is not there yet."""
+    """A folder that the first put makes."""
 
-    @pytest.fixture
-    def objects(self, tmp_path: Path) -> ObjectStore:
-        """Objects below a folder that the first put makes."""
-        return ObjectStore(str(tmp_path / "not yet" / "lake"))
-
-
-class TestFileUrl(ObjectsContract):
-    """The same as a URL."""
-
-    @pytest.fixture
-    def objects(self, tmp_path: Path) -> ObjectStore:
-        """Objects below a `file://` URL."""
-        return ObjectStore(f"file://{tmp_path}/lake/")
+    @pytest.fixture(params=["{}/not yet/lake", "file://{}/lake/"])
+    def objects(self, tmp_path: Path, request: pytest.FixtureRequest) -> ObjectStore:
+        """Objects below a path or `file://` URL."""
+        return ObjectStore(request.param.format(tmp_path))
 
 
 class TestMemory(ObjectsContract):
@@ -65,19 +56,10 @@ class TestRclone(ObjectsContract):
 
     replaces_atomically = False  # Its files are rewritten in place.
 
-    @pytest.fixture
-    def objects(self, s3_store: S3Store) -> ObjectStore:
-        """Objects below a prefix of a new bucket."""
-        return ObjectStore(f"s3://{s3_store.bucket()}/a prefix/lake", 7.0)
-
-
-class TestBucketAlone(TestRclone):
-    """A lake that fills a whole bucket."""
-
-    @pytest.fixture
-    def objects(self, s3_store: S3Store) -> ObjectStore:
-        """Objects at the root of a new bucket."""
-        return ObjectStore(f"s3://{s3_store.bucket()}/", 7.0)
+    @pytest.fixture(params=["a prefix/lake", ""])
+    def objects(self, s3_store: S3Store, request: pytest.FixtureRequest) -> ObjectStore:
+        """Objects below a prefix of a new bucket, or at its root."""
+        return ObjectStore(f"s3://{s3_store.bucket()}/{request.param}", 7.0)
 
 
 class TestMoto(ObjectsContract):
@@ -118,25 +100,26 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(
         objects.list("artifacts")
 
 
-def test_what_is_read_ahead_has_a_bound() -> None:
-    begun = []
-    read = map_concurrent(lambda one: begun.append(one) or one, range(10_007))
-    assert [next(read) for _ in range(7)] == list(range(7))
-    assert len(begun) < 100
-    assert list(read) == list(range(7, 10_007))
+@pytest.mark.parametrize("fails", [False, True])
+def test_few_items_are_read_ahead_and_none_after_an_error(fails: bool) -> None:
+    started = []
 
+    def read(item: int) -> int:
+        started.append(item)
+        if fails:
+            time.sleep(0.01)
+            raise FileNotFoundError
+        return item
 
-def test_an_error_ends_what_is_read_ahead() -> None:
-    begun = []
-
-    def fail(one: int) -> int:
-        begun.append(one)
-        time.sleep(0.01)
-        raise FileNotFoundError
-
-    with pytest.raises(FileNotFoundError):
-        list(map_concurrent(fail, range(10_007)))
-    assert len(begun) < 100
+    results = map_concurrent(read, range(10_007))
+    if fails:
+        with pytest.raises(FileNotFoundError):
+            list(results)
+    else:
+        assert [next(results) for _ in range(7)] == list(range(7))
+    assert len(started) < 100
+    if not fails:
+        assert list(results) == list(range(7, 10_007))
 
 
 @pytest.mark.parametrize("where", ["local", "rclone"])
@@ -206,57 +189,23 @@ def test_a_url_that_leads_nowhere_is_told_in_one_line(url: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_has_another_version_once_it_was_written_anew(tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"seven b")
-    first = file_version(str(file))
-    assert file_version(f"file://{file}") == first
-    file.write_bytes(b"eleven byte")
-    assert file_version(str(file)) != first
-    file.unlink()
-    with pytest.raises(FileNotFoundError):
-        file_version(str(file))
-
-
-def test_a_folder_has_another_version_once_any_file_of_it_changed(tmp_path: Path) -> None:
-    folder = tmp_path / "images"
-    (folder / "train").mkdir(parents=True)
-    (folder / "train" / "1").write_bytes(b"seven b")
-    (folder / "2").write_bytes(b"eleven byte")
-    first = file_version(str(folder))
-    assert file_version(f"file://{folder}") == first
-    seen = {first}
-    (folder / "train" / "1").write_bytes(b"thirteen byte")
-    seen.add(file_version(str(folder)))
-    (folder / "train" / "1").rename(folder / "train" / "3")
-    seen.add(file_version(str(folder)))
-    (folder / "2").unlink()
-    seen.add(file_version(str(folder)))
-    assert len(seen) == 4
-
-
-def test_a_folder_that_moved_as_it_was_has_the_same_version(tmp_path: Path) -> None:
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "1").write_bytes(b"seven b")
-    before = file_version(str(tmp_path / "here"))
-    (tmp_path / "here").rename(tmp_path / "there")
-    assert file_version(str(tmp_path / "there")) == before
-
-
 def test_a_lake_that_tells_a_secret_is_refused_without_telling_it() -> None:
     with pytest.raises(LakeError, match="a password stands in it") as caught:
         ObjectStore("s3://me:hunter2@bucket/lake")
     assert "hunter2" not in str(caught.value)
 
 
+PACKAGE = str(Path(stir_ray.__file__).parent)
+
+
 def test_few_of_our_frames_stand_between_a_worker_and_fsspec(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     depths = []
 
     def pipe_file(*_: object, **__: object) -> None:
-        ours = [frame for frame in traceback.extract_stack() if "/stir_ray/" in frame.filename]
-        depths.append([frame.name for frame in ours])
+        stack = traceback.extract_stack()
+        depths.append([frame.name for frame in stack if frame.filename.startswith(PACKAGE)])
 
     monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", pipe_file)
     ctx = WorkerContext(

@@ -24,18 +24,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
+# slow_down, internal_error, expired, denied: an error instead of the store's answer;
+# cut_request, cut_answer: the connection ends in the middle of either; garbled: a byte of what the
+# client sends changes; truncated: the answer is shorter than the object, and says so itself;
+# delay: the answer comes `delay_s` late; hang: nothing is read or answered until the client leaves.
 Fault = Literal[
-    "slow_down",  # 503 SlowDown instead of the store's answer
-    "internal_error",  # 500 InternalError instead of it
-    "expired",  # 403 ExpiredToken instead of it
-    "denied",  # 403 AccessDenied instead of it
-    "cut_request",  # the connection ends in the middle of what the client sends
-    "cut_answer",  # it ends in the middle of the answer, which the store has given
-    "garbled",  # a byte of what the client sends changes on the way
-    "truncated",  # the answer is shorter than the object, and says so itself
-    "delay",  # the answer comes `delay_s` late
-    "hang",  # nothing is read or answered until the client leaves
-]
+    "slow_down", "internal_error", "expired", "denied", "cut_request", "cut_answer", "garbled",
+    "truncated", "delay", "hang",
+]  # fmt: skip
 _ERRORS = {
     "slow_down": (503, "SlowDown", "Please reduce your request rate."),
     "internal_error": (500, "InternalError", "We encountered an internal error."),
@@ -47,9 +43,14 @@ _OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-
 
 
 class FaultyProxy:
-    """An HTTP server in front of another one.
+    """An HTTP server in front of another one, whose attributes may be changed while it runs.
 
-    May be changed while it runs: `rates`, `delay_s`, `away`, `expired_keys`, `spares`.
+    Attributes:
+        rates: share of requests that a fault strikes; their sum is at most 1.
+        away: while it is set, every connection is closed without a word.
+        expired_keys: access keys whose requests are answered by ExpiredToken.
+        spares: whether a request, by method and path, meets neither rates nor `strike`.
+        counts: of `requests`, of each method, and of each fault that struck.
     """
 
     def __init__(
@@ -60,24 +61,13 @@ class FaultyProxy:
         seed: int = 0,
         delay_s: float = 0.2,
     ) -> None:
-        """A way to the server at `endpoint`.
-
-        Args:
-            endpoint: as `http://127.0.0.1:9000`.
-            rates: share of requests that a fault strikes; their sum is at most 1.
-            seed: of the draws, which are made in the order in which requests arrive.
-            delay_s: how late a delayed answer comes.
-        """
+        """Prepare a way to `endpoint`; `rates` are shares of requests, `seed` is of the draws."""
         self.rates: dict[Fault, float] = dict(rates or {})
         self.delay_s = delay_s
         self.away = False
-        """While it is set, every connection is closed without a word."""
         self.expired_keys: set[str] = set()
-        """Access keys whose requests are answered by ExpiredToken."""
         self.spares: Callable[[str, str], bool] = lambda _method, _path: False
-        """Whether a request, by method and path, meets neither rates nor `strike`."""
         self.counts: Counter[str] = Counter()
-        """How many `requests` came, how many of each method, and how often each fault struck."""
         self._upstream = urlsplit(endpoint).netloc
         self._next: deque[Fault | None] = deque()
         self._draws = random.Random(seed)  # noqa: S311 - faults, not secrets

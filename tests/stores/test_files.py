@@ -102,3 +102,24 @@ def test_a_local_file_is_read(tmp_path: Path) -> None:
         read_file(str(tmp_path / "absent"))
     with pytest.raises(LakeError, match="nope"):
         read_file("nope://weights")
+
+
+def test_a_file_or_folder_has_another_version_once_it_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train" / "1").write_bytes(b"seven b")
+    (folder / "2").write_bytes(b"eleven byte")
+    versions = [(file_version(str(folder)), file_version(f"file://{folder}/train/1"))]
+    for change in (
+        lambda: (folder / "train" / "1").write_bytes(b"thirteen byte"),
+        lambda: (folder / "train" / "1").rename(folder / "train" / "3"),
+        (folder / "2").unlink,
+    ):
+        change()
+        versions.append((file_version(str(folder)), ""))
+    assert len({of_folder for of_folder, _ in versions}) == 4
+    folder.rename(tmp_path / "moved")
+    assert file_version(str(tmp_path / "moved")) == versions[-1][0]
+    assert file_version(f"{tmp_path}/moved/train/3") != versions[0][1]
+    with pytest.raises(FileNotFoundError):
+        file_version(str(folder))
