@@ -1,20 +1,20 @@
-"""What a URL must not say where it is kept or printed: user, password and signature."""
+"""Find and remove secrets in URLs: user, password and signature."""
 
 import re
 
+# User and password. Both may hold a slash, as keys of S3 do; a port and a later `@` are none. One
+# slash is enough, since Python's paths write `s3://` as `s3:/`.
 _PASSWORD = re.compile(r"(:/+)[^/?#@:\s]*:(?!\d+(?:[/?#\s]|$))(?:[^/?#\s]*@|\S*?@)")
-"""User and password. Both may hold a slash, as keys of S3 do; a port and a later `@` are no such.
-One slash is enough, since paths of Python write `s3://` as `s3:/`."""
+# A user alone, where it may be a token; elsewhere it is a name: `abfs://container@account`.
 _USER = re.compile(r"(\b(?:https?|ftps?):/+)[^/?#\s]*@", re.IGNORECASE)
-"""A user alone, where it may be a token; elsewhere it is a name: `abfs://container@account`."""
+# A query, which may sign a URL. Clients print it with the path alone too.
 _QUERY = re.compile(r"(\?)[^\s'\")]+")
-"""A query, which may sign a URL. Clients print it with the path alone too."""
+# A URL with a query; names of local files may hold a question mark.
 _HAS_QUERY = re.compile(r"(?<![\w+.-])(?!(?:file|local|memory):)[\w+.-]+:/+[^?]*\?", re.IGNORECASE)
-"""A URL with a query; names of files here may hold a question mark."""
 
 
 def secret_in(url: str) -> str | None:
-    """What stands in a URL or path that may be a secret, in words; None if nothing does."""
+    """Return in words what in a URL or path may be a secret, or None."""
     # White space would end a URL in running text, but does not end the password in this one.
     url = re.sub(r"\s", "", url)
     if _PASSWORD.search(url):
@@ -25,6 +25,6 @@ def secret_in(url: str) -> str | None:
 
 
 def without_secrets(text: str) -> str:
-    """The text, in which URLs keep neither user and password nor query."""
+    """Return a text in which URLs keep neither user and password nor query."""
     text = _PASSWORD.sub(r"\1…@", text)
     return _QUERY.sub(r"\1…", _USER.sub(r"\1…@", text))

@@ -21,7 +21,6 @@ STORM: dict[Fault, float] = {
     "slow_down": 0.15,
     "cut_answer": 0.1,
     "expired": 0.1,
-    "truncated": 0.1,
     "garbled": 0.1,
 }
 
