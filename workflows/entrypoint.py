@@ -1,10 +1,9 @@
-"""How a command ends: what went wrong is one line and an exit code."""
+"""End a command with one line and an exit code, also when it is interrupted."""
 
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
 from stir_ray.errors import CorruptPart, SchemaMismatch, StirRayError
 from stir_ray.job.grid import Grid
@@ -14,18 +13,17 @@ from stir_ray.worker.logs import begin_logging
 INTERRUPTED = 130
 
 
-def as_program(run: Callable[[Grid], object]) -> NoReturn:
-    """Run a driver on the jobs of the file that the command line names, as a submitted job does."""
+def as_program(run: Callable[[Grid], object]) -> None:
+    """Run a driver on the job file that the command line names, as a submitted job does."""
     interrupt_on_sigterm()
     begin_logging()
     with one_line():
         run(read_jobs(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
-    sys.exit(0)
 
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """End the process with the error's own exit code, or as interrupted.
+    """Print an error as one line, and end the process with its exit code.
 
     Raises:
         SystemExit: in place of an error of ours and of an interrupt.
@@ -41,18 +39,14 @@ def one_line() -> Iterator[None]:
 
 
 def interrupt_on_sigterm() -> None:
-    """Stop as cleanly as on Ctrl-C when a scheduler ends the job; before Ray starts."""
-    signal.signal(signal.SIGTERM, _interrupt)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    """Stop as cleanly as on Ctrl-C when a scheduler ends the job; call it before Ray starts."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _remedy(error: StirRayError) -> str:
-    """Of what is found deep in the lake, where nobody knows the command; others say it."""
+    # These are raised deep in the lake, where the command is not known; others name their remedy.
     if isinstance(error, SchemaMismatch):
         return "; `stir-ray verify JOB` says what to do"
-    return (
-        "; `stir-ray verify JOB --repair`, then run again" if isinstance(error, CorruptPart) else ""
-    )
+    if isinstance(error, CorruptPart):
+        return "; `stir-ray verify JOB --repair`, then run again"
+    return ""

@@ -1,11 +1,10 @@
-"""What a cluster is sent to run a job: code, the job file, variables that are no secrets."""
+"""Collect what a cluster needs to run a job: code, job file, variables without secrets."""
 
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
@@ -21,95 +20,91 @@ from stir_ray.job.grid import Grid
 from stir_ray.redaction import secret_in
 
 JOB_FILE = "job.yaml"
-"""In the folder that is sent."""
-_CODE: tuple[ModuleType, ...] = (stir_ray, workflows)
-_PLACES = ("path", "checkpoint", "checkpoints")
-"""Keys of a job file that say where something is read."""
+"""Its name in the folder that is sent."""
+_PATH_KEYS = ("path", "checkpoint", "checkpoints")
 _LOCAL = ("file", "local", "memory")
-_ALONG = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
-"""Which store a URL means. Credentials stay here: the cluster's machines have their own."""
+# These say which store a URL means. Credentials stay here: the cluster's machines have their own.
+_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+# Ray gives a driver 3 seconds to end when its job is stopped.
 _STOP_S = 30
-"""For a driver to end by itself when its job is stopped; Ray gives 3 seconds."""
 
 
-def check_places(job: Job, *, shared: bool) -> None:
-    """See that all places of a job are the same on every machine.
+def check_paths(job: Job, *, shared: bool) -> None:
+    """Check that every path of a job means the same on all machines.
 
     Args:
         job: to be sent.
-        shared: whether the lake's absolute path is of a file system that all machines share. Of
-            other paths nobody has to say so: one that is missing ends the run at once, but a lake
-            would be made anew on every machine.
+        shared: whether the lake's absolute path is on a file system that all machines share. Other
+            paths need no such word: a missing one ends the run at once, but a missing lake would
+            be created on every machine.
 
     Raises:
-        JobError: naming a place that is not.
+        JobError: naming the path that does not.
     """
     if get_protocol(job.lake) in _LOCAL and not (shared and _is_absolute(job.lake)):
         raise JobError(
-            f"`lake: {job.lake}` is a place on one machine, and a cluster's machines have none in "
-            "common; use --set lake=s3://BUCKET/PREFIX, or say by --shared that an absolute path "
-            "is of a file system that all of them share"
+            f"`lake: {job.lake}` is on one machine, and a cluster's machines do not share it; use "
+            "--set lake=s3://BUCKET/PREFIX, or pass --shared if an absolute path is on a file "
+            "system that all of them share"
         )
-    for key, place in _places(job):
-        if get_protocol(place) in _LOCAL and not _is_absolute(place):
+    for key, path in _paths(job):
+        if get_protocol(path) in _LOCAL and not _is_absolute(path):
             raise JobError(
-                f"`{key}: {place}` is a place on this machine; give an absolute path that all "
+                f"`{key}: {path}` is a path on this machine; give an absolute path that all "
                 "machines of the cluster have, or the URL of a checkpoint"
             )
 
 
-def pack(said: Mapping[str, Any], folder: Path) -> None:
-    """Put what a driver needs into a folder: the code, and what the job file says.
-
-    Lakes and caches that lie beside the code stay behind.
+def pack(job_file: Mapping[str, Any], folder: Path) -> None:
+    """Write the code and a job file to an empty folder.
 
     Args:
-        said: content of the job file, with nothing left to override.
+        job_file: its content, overrides applied.
         folder: an empty one.
     """
-    for package in _CODE:
+    for package in (stir_ray, workflows):
         source = Path(package.__file__ or "").parent
         ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
         shutil.copytree(source, folder / source.name, ignore=ignore)
-    text = yaml.safe_dump(dict(said), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(dict(job_file), sort_keys=False, allow_unicode=True)
     (folder / JOB_FILE).write_text(text, encoding="utf-8")
 
 
 def command(*, finetune: bool) -> str:
-    """Of a shell in such a folder: everything of the job, or the training of its models alone."""
+    """Return the shell command that runs the whole job in such a folder, or its training alone."""
     return f"python -m workflows.{'finetune' if finetune else 'invariance'} {JOB_FILE}"
 
 
-def environment(mine: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that the driver and its workers need, of those that are set here.
+def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the variables that the driver and its workers need.
 
     Raises:
         InputError: if one of them holds a secret.
     """
-    along = {name: mine[name] for name in _ALONG if mine.get(name)}
-    for name, value in along.items():
+    sent = {name: variables[name] for name in _VARIABLES if variables.get(name)}
+    for name, value in sent.items():
         if secret := secret_in(value):
             raise InputError(
-                f"{name}: {secret} stands in it, and whoever may see the job would see it; keep "
-                "it in the environment or role of the cluster's machines"
+                f"{name}: contains {secret} and everyone who may see the job would see it; keep it "
+                "in the environment or role of the cluster's machines"
             )
-    return along | {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
+    return sent | {"RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)}
 
 
-def new_id(grid: Grid) -> str:
-    """For one submission: the name of the file, 8 digits of its jobs, and 6 of its own."""
+def submission_id(grid: Grid) -> str:
+    """Return a new id: the name of the file, 8 digits of its jobs, and 6 random ones."""
     jobs = [job.model_dump(mode="json") for job in grid.jobs]
     return f"{grid.name}-{content_id('submission', recipe=1, jobs=jobs)[:8]}-{secrets.token_hex(3)}"
 
 
-def _places(value: BaseModel, above: str = "") -> Iterator[tuple[str, str]]:
+def _paths(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
     for name in type(value).model_fields:
         inner = getattr(value, name)
         if isinstance(inner, BaseModel):
-            yield from _places(inner, f"{above}{name}.")
-        elif name in _PLACES:
-            yield f"{above}{name}", inner
+            yield from _paths(inner, f"{prefix}{name}.")
+        elif name in _PATH_KEYS:
+            yield f"{prefix}{name}", inner
 
 
-def _is_absolute(place: str) -> bool:
-    return place.startswith(("/", "file:///", "local:///"))
+def _is_absolute(path: str) -> bool:
+    return path.startswith(("/", "file:///", "local:///"))

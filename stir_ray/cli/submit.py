@@ -15,7 +15,7 @@ from workflows import packaging
 from workflows.entrypoint import INTERRUPTED
 
 if TYPE_CHECKING:
-    from stir_ray.execution.ray_jobs import JobClient
+    from stir_ray.execution.submit import JobClient
 
 Address = Annotated[
     str | None,
@@ -46,39 +46,36 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
     Example: stir-ray submit jobs/digits.yaml --address http://HEAD:8265 --set lake=s3://bucket/lake
     """
     grid = read_jobs(job, sets or ())
-    for said in grid.jobs:
-        packaging.check_places(said, shared=shared)
-    along = packaging.environment()
+    for each in grid.jobs:
+        packaging.check_paths(each, shared=shared)
+    variables = packaging.environment()
     if not address:
         raise InputError("no cluster: give --address http://HEAD:8265, or RAY_API_SERVER_ADDRESS")
-    from stir_ray.execution.ray_jobs import JobClient, Submission
+    from stir_ray.execution.submit import JobClient
 
-    server, job_id = JobClient(address), packaging.new_id(grid)
+    client, job_id = JobClient(address), packaging.submission_id(grid)
     with TemporaryDirectory(prefix="stir-ray-") as folder:
         packaging.pack(read_said(job, sets or ()), Path(folder))
         command = packaging.command(finetune=finetune)
-        server.submit(Submission(job_id, command, Path(folder), along))
+        client.submit(job_id, command, Path(folder), variables)
+    token = "RAY_AUTH_MODE=token " if client.sends_token else ""
+    options = f"--address {shlex.quote(address)} {job_id}"
     print(f"Submitted {job_id} to {address}")
-    print(f"  follow: {_ray_job('logs --follow', job_id, server)}")
-    print(f"  stop:   {_ray_job('stop', job_id, server)}")
+    print(f"  follow: {token}ray job logs --follow {options}")
+    print(f"  stop:   {token}ray job stop {options}")
     print(f"  status: stir-ray status {shlex.join(words_of(job, sets))}", flush=True)
     if wait:
-        raise typer.Exit(_followed(job_id, server))
+        raise typer.Exit(_follow(job_id, client))
 
 
-def _ray_job(verb: str, job_id: str, server: "JobClient") -> str:
-    mode = "RAY_AUTH_MODE=token " if server.is_shown_a_token else ""
-    return f"{mode}ray job {verb} --address {shlex.quote(server.address)} {job_id}"
-
-
-def _followed(job_id: str, server: "JobClient") -> int:
-    """Show the log of a job; its exit code."""
+def _follow(job_id: str, client: "JobClient") -> int:
+    """Show the log of a job; return its exit code."""
     try:
-        ended = server.follow(job_id, lambda text: print(text, end="", flush=True))
+        ended = client.follow(job_id, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(f"stir-ray: no longer waiting; job {job_id} goes on", file=sys.stderr)
         return INTERRUPTED
     if ended.code:
-        why = f" ({ended.reason})" if ended.reason else ""
-        print(f"stir-ray: job {job_id} ended with exit code {ended.code}{why}", file=sys.stderr)
+        reason = f" ({ended.reason})" if ended.reason else ""
+        print(f"stir-ray: job {job_id} ended with exit code {ended.code}{reason}", file=sys.stderr)
     return ended.code

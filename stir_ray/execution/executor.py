@@ -1,31 +1,44 @@
-"""What runs tasks: the protocol that all executors keep, and the one without machinery."""
+"""Run functions on tasks: the protocol of all executors, and the one that runs them here."""
 
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from stir_ray.errors import RunAborted
-from stir_ray.execution.retry import (
-    Failure,
-    FailureClass,
-    is_fatal_to_worker,
-    retry_delay,
-)
+from stir_ray.execution.retry import Failure, FailureClass, is_fatal_to_worker, retry_delay
+
+_log = logging.getLogger(__name__)
+
+
+class AnyTask(Protocol):
+    """What an executor knows of a task."""
+
+    @property
+    def locality_key(self) -> Hashable:
+        """Equal for tasks that share what a worker keeps in memory, such as a model.
+
+        None for a task that shares nothing.
+        """
+        ...
+
+
+Item = TypeVar("Item", bound=AnyTask)
+Metrics = Mapping[str, float]
+"""A few numbers about how a task went, by name; the driver sees those of a million tasks."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What work is told of how often its task was tried.
+    """The number of an attempt at a task, and how often memory ran out before.
 
     Attributes:
         number: from 1.
-        out_of_memory: how many of the attempts before ended for want of memory; the work should
-            hold less at once this time.
+        out_of_memory: attempts so far that ran out of memory; a task halves its batch for each.
     """
 
     number: int = 1
@@ -33,37 +46,31 @@ class Attempt:
 
     @classmethod
     def after(cls, failures: Sequence[Failure]) -> Self:
-        """The attempt that follows failed ones."""
-        short = sum(failure.failure_class is FailureClass.OUT_OF_MEMORY for failure in failures)
-        return cls(len(failures) + 1, short)
+        """Return the attempt that follows these failed ones."""
+        out_of_memory = [f for f in failures if f.failure_class is FailureClass.OUT_OF_MEMORY]
+        return cls(len(failures) + 1, len(out_of_memory))
 
 
-_log = logging.getLogger(__name__)
-Item = TypeVar("Item")
-Metrics = Mapping[str, float]
-"""Small numbers about how a task went, by name. Few: a driver sees a million of them."""
-FOUND = "found"
-"""A measure that is above 0 if the task was found done, so that its seconds tell nothing."""
 TaskFunction = Callable[[Item, Attempt], Metrics | None]
-"""What a worker does with a task. Results go where the task says; it returns metrics at most.
+"""Computes a task in a worker and stores its results; returns metrics at most.
 
-It may have an attribute `device`, a `str`: the name of what it computes on.
+It may have an attribute `device`, a `str`: the name of the hardware that it computes on.
 """
 
 
 @dataclass(frozen=True)
 class TaskResult(Generic[Item]):
-    """How a task ended, after its last attempt.
+    """The outcome of a task after its last attempt.
 
     Attributes:
         task: as it was given.
-        failure: None if it succeeded.
-        seconds: that its last attempt took.
+        failure: None if the task succeeded.
+        seconds: duration of the last attempt.
         node: name of the machine.
-        attempt: number of its last attempt, from 1.
-        failures: of all attempts that failed, oldest first.
-        metrics: what the work said of its last attempt; empty if that failed.
-        device: name of what the worker computes on; empty if it did not say.
+        attempt: number of the last attempt, from 1.
+        failures: of all failed attempts, oldest first.
+        metrics: that the task function returned; empty if the last attempt failed.
+        device: name of the hardware; empty if the task function has none.
     """
 
     task: Item
@@ -77,12 +84,12 @@ class TaskResult(Generic[Item]):
 
 
 class WorkerStatus(NamedTuple):
-    """How the workers stand at one time.
+    """The number of workers at one time.
 
     Attributes:
-        ready: those that can do tasks.
-        wanted: those and the ones that are on their way or waited for.
-        running: tasks that have begun.
+        ready: workers that can run tasks.
+        wanted: those and the ones that are starting or waiting for a machine.
+        running: tasks that are running.
     """
 
     ready: int
@@ -93,25 +100,25 @@ class WorkerStatus(NamedTuple):
 class Executor(Protocol):
     """Runs tasks on workers that keep their state from task to task.
 
-    Used as a context: workers start with the first task and end with the context.
+    It is a context manager: workers start with the first task and end with the context.
     """
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
-        """Run every task and yield each outcome once, in the order in which they end.
+        """Run every task and yield one result for each, in the order in which they end.
 
         Tasks are drawn from the iterable as workers become free, so it may be long or lazy. A
-        failed task stops no other.
+        failed task stops no other task.
         """
         ...
 
     @property
     def workers(self) -> int:
-        """How many tasks run at once."""
+        """The number of tasks that run at once."""
         ...
 
     @property
     def status(self) -> WorkerStatus:
-        """How its workers stand; may be asked from any thread."""
+        """The number of workers now; any thread may read it."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -125,9 +132,9 @@ class Executor(Protocol):
 
 
 class SerialExecutor:
-    """One task after the other, in this process.
+    """Runs one task after the other in this process.
 
-    It knows no time limits: nobody is left who could end a task that hangs.
+    It has no time limits: no other process could stop a task that hangs.
     """
 
     workers = 1
@@ -135,7 +142,7 @@ class SerialExecutor:
     def __init__(
         self, make_worker: Callable[[int], TaskFunction], *, threads: int | None = None
     ) -> None:
-        """Nothing starts before the first task.
+        """Start nothing before the first task.
 
         Args:
             make_worker: called once with the number of CPU threads.
@@ -143,7 +150,7 @@ class SerialExecutor:
         """
         self._make_worker = make_worker
         self._threads = threads or os.cpu_count() or 1
-        self._work: TaskFunction | None = None
+        self._function: TaskFunction | None = None
         self._running = 0
 
     @property
@@ -155,29 +162,28 @@ class SerialExecutor:
         """See `Executor.run`.
 
         Raises:
-            RunAborted: after a failure that leaves this process unfit for any other task.
+            RunAborted: after a failure that leaves this process unable to run any other task.
         """
         for task in tasks:
-            outcome = self._outcome(task)
-            yield outcome
-            if outcome.failure and is_fatal_to_worker(outcome.failure):
+            result = self._run_task(task)
+            yield result
+            if result.failure and is_fatal_to_worker(result.failure):
                 raise RunAborted(
-                    f"this process cannot go on: {outcome.failure.message}; run again, "
+                    f"this process cannot go on: {result.failure.message}; run again, "
                     "which starts a new one"
                 )
 
-    def _outcome(self, task: Item) -> TaskResult[Item]:
+    def _run_task(self, task: Item) -> TaskResult[Item]:
         failures: tuple[Failure, ...] = ()
         while True:
-            if self._work is None:
-                self._work = self._make_worker(self._threads)
+            self._function = self._function or self._make_worker(self._threads)
             attempt = Attempt.after(failures)
             self._running = 1
-            failure, seconds, metrics, device = once(self._work, task, attempt)
+            failure, seconds, metrics, device = run_attempt(self._function, task, attempt)
             self._running = 0
             failures += (failure,) if failure else ()
-            again = failure is not None and not is_fatal_to_worker(failure)
-            delay = retry_delay(failures) if again else None
+            may_retry = failure is not None and not is_fatal_to_worker(failure)
+            delay = retry_delay(failures) if may_retry else None
             if delay is None:
                 node, number = socket.gethostname(), attempt.number
                 return TaskResult(task, failure, seconds, node, number, failures, metrics, device)
@@ -186,7 +192,6 @@ class SerialExecutor:
             time.sleep(delay)
 
     def __enter__(self) -> Self:
-        """Nothing to start."""
         return self
 
     def __exit__(
@@ -195,19 +200,18 @@ class SerialExecutor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the worker go."""
-        self._work = None
+        self._function = None
 
 
 def log_retry(task: object, failure: Failure) -> None:
-    """Log that a task is tried again, and why."""
-    label, why = getattr(task, "label", task), failure.failure_class.value
-    extra = {"task": str(label), "failure_class": why}
-    _log.warning("tried again (%s): %s", why, failure.message, extra=extra)
+    """Log that a task is retried, and why."""
+    label, failure_class = getattr(task, "label", task), failure.failure_class.value
+    extra = {"task": str(label), "failure_class": failure_class}
+    _log.warning("retried (%s): %s", failure_class, failure.message, extra=extra)
 
 
 class AttemptResult(NamedTuple):
-    """How one attempt went: as `TaskResult`, as far as the worker knows."""
+    """The outcome of one attempt; fields as in `TaskResult`."""
 
     failure: Failure | None
     seconds: float
@@ -215,14 +219,15 @@ class AttemptResult(NamedTuple):
     device: str
 
 
-def once(work: TaskFunction[Item], task: Item, attempt: Attempt) -> AttemptResult:
-    """Do the work once."""
-    began = time.monotonic()
+def run_attempt(function: TaskFunction[Item], task: Item, attempt: Attempt) -> AttemptResult:
+    """Run a task once, and return its exception as a failure."""
+    start = time.monotonic()
     failure, metrics = None, {}
     try:
-        said = work(task, attempt) or {}
+        returned = function(task, attempt) or {}
         # Numbers of other libraries would take their library along to the driver.
-        metrics = {name: float(value) for name, value in said.items()}
-    except Exception as error:  # noqa: BLE001 - whatever a task raises is its outcome
+        metrics = {name: float(value) for name, value in returned.items()}
+    except Exception as error:  # noqa: BLE001 - any exception of a task is its result
         failure = Failure.from_exception(error)
-    return AttemptResult(failure, time.monotonic() - began, metrics, getattr(work, "device", ""))
+    seconds = time.monotonic() - start
+    return AttemptResult(failure, seconds, metrics, getattr(function, "device", ""))

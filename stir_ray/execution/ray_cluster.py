@@ -1,92 +1,73 @@
-"""The Ray that workers run on: a cluster, or one started here. Comes before any import of ray."""
+"""Connect to a Ray cluster, or start Ray on this machine. Import this before ray."""
 
 import logging
 import os
 import signal
 
 # Ray reads these on import or start. Under `uv run` Ray would start every worker through uv and
-# upload the working directory, lakes and all.
+# upload the working directory, lakes included.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Without it Ray hides the GPUs from workers that ask for none of them, and warns that it does.
+# Without it Ray hides the GPUs from workers that request none, and warns that it does.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 if not os.environ.get("RAY_ADDRESS"):
-    # A Ray of this machine alone: nothing of it listens on the network, and its token is said for
-    # explicitly, since Ray would use one anyway and warn about it.
+    # A Ray of this machine alone does not listen on the network. Token mode is set explicitly,
+    # since Ray would use a token anyway and warn about it.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 
 from stir_ray.errors import InputError
-from stir_ray.execution.worker_pool import Node
+from stir_ray.execution.allocation import Node
 
 
 def on_cluster() -> bool:
-    """Whether this is a cluster, which may grow or replace what it lost."""
+    """Return whether Ray runs on a cluster, which may grow or replace lost nodes."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def nodes() -> list[Node]:
-    """What each node that is alive has."""
+def resources() -> list[Node]:
+    """Return the resources of each node that is alive."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def node_hosts() -> dict[str, str]:
-    """The machine of each node that is alive, by the node's id."""
-    return {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-
-
 def connect(cores: int | None = None) -> None:
-    """To the cluster that `RAY_ADDRESS` names, as in a submitted job; else start one here.
-
-    A signal that is to end a run must raise KeyboardInterrupt: while Ray waits, it passes on no
-    other exception of a handler as it is.
+    """Connect to the cluster that `RAY_ADDRESS` names; without it start Ray on this machine.
 
     Args:
-        cores: of this machine that a Ray started here may use; all of them if not given.
+        cores: of this machine that Ray may use if it is started here; all if not given.
 
     Raises:
-        InputError: if the cluster cannot be reached, or no Ray can be started here.
+        InputError: if the cluster cannot be reached, or Ray cannot be started.
     """
-    # Ray puts its own handler of SIGTERM in place of the caller's.
+    # Ray replaces the caller's handler of SIGTERM by its own.
     handler = signal.getsignal(signal.SIGTERM)
+    # Without the address "local" Ray joins any other Ray that runs on this machine.
+    local = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+    options = {} if on_cluster() else local
     try:
-        _start(cores)
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
     except SystemExit:
         # Raised by Ray's own handler of SIGTERM.
         raise KeyboardInterrupt from None
     except Exception as error:
-        # Ray raises whatever the failing layer raised, and each layer its own.
-        raise InputError(_not_started(error)) from error
+        # Each layer of Ray raises its own type.
+        raise InputError(_failed_start(error)) from error
     if handler is not None:
         signal.signal(signal.SIGTERM, handler)
 
 
-def _start(cores: int | None) -> None:
-    if on_cluster():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    else:
-        ray.init(
-            # Without it Ray joins whatever other Ray runs on this machine.
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
-
-
-def _not_started(error: Exception) -> str:
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+def _failed_start(error: Exception) -> str:
+    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     if on_cluster():
         return (
             f"the Ray cluster of RAY_ADDRESS={os.environ['RAY_ADDRESS']} cannot be reached "
-            f"({said}); give the head node's address as HOST:6379, or unset RAY_ADDRESS to run on "
-            "this machine alone; if the cluster asks for a token, set RAY_AUTH_MODE=token, and "
+            f"({reason}); give the head node's address as HOST:6379, or unset RAY_ADDRESS to run "
+            "on this machine alone; if the cluster asks for a token, set RAY_AUTH_MODE=token, and "
             "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of the cluster"
         )
     return (
-        f"Ray cannot be started on this machine ({said}); `--serial` does without it, and "
-        "RAY_ADDRESS names a cluster that runs already"
+        f"Ray cannot be started on this machine ({reason}); `--serial` runs without Ray, and "
+        "RAY_ADDRESS names a cluster that is running"
     )

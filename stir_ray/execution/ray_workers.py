@@ -1,27 +1,29 @@
-"""Worker processes of Ray: started, called, waited for, replaced."""
+"""The worker processes of Ray: start them, call them, wait for them, replace them."""
 
+import contextlib
 import logging
 import os
 import pickle
+import queue
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from stir_ray.errors import InputError, RunAborted
 from stir_ray.execution import ray_cluster
+from stir_ray.execution.allocation import Allocation, PoolSpec
 from stir_ray.execution.executor import (
     Attempt,
     AttemptResult,
     Metrics,
     TaskFunction,
     WorkerStatus,
-    once,
+    run_attempt,
 )
 from stir_ray.execution.retry import Failure, is_fatal_to_worker
-from stir_ray.execution.worker_pool import Allocation, Pool
 
 # isort: split
 # After `ray_cluster`, which sets what Ray reads when it is imported.
@@ -30,300 +32,247 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
 _POLL_S = 1.0
-_LOOK_S = 5.0
-"""Between two looks at whether the cluster has grown."""
-_FAILED_STARTS = 10
-"""Workers that die on their way up, while none is up, before the run gives up..."""
-_FAILING_S = 10.0
-"""...and how long they must have done so: one dying node takes many with it."""
-_ALONE_S = 60.0
-"""Without any worker, before the person is told what is waited for."""
+_SCALE_UP_S = 5.0
+"""Interval at which missing workers are started and the cluster is checked for new nodes."""
+_MAX_FAILED_STARTS, _MIN_FAILING_S = 10, 10.0
+"""The run is aborted when so many workers died while starting, over so long, with none ready."""
 
 _log = logging.getLogger(__name__)
 
 
+# Ray's own retries are off: `retry.py` alone decides.
 @ray.remote(max_restarts=0, max_task_retries=0)
 class _Actor:
-    """A worker process. It keeps what `make_worker` made from task to task."""
-
     def __init__(self, make_worker: Callable[[int], TaskFunction], threads: int) -> None:
         if not ray.get_gpu_ids():
-            # Who is given none takes none: libraries may see GPUs that Ray has not handed out.
+            # Libraries may see GPUs that Ray has not given to this worker.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._make_worker, self._threads = make_worker, threads
-        self._work: TaskFunction | None = None
-        self._is_spoiled = False
+        self._function: TaskFunction | None = None
 
-    def place(self) -> tuple[str, str]:
-        """Its node and its machine. That it answers means that it is up."""
+    def location(self) -> tuple[str, str]:
         return ray.get_runtime_context().get_node_id(), socket.gethostname()
 
     def run(self, call: bytes) -> AttemptResult:
-        task, attempt = pickle.loads(call)  # noqa: S301 - of our own driver
-        if self._is_spoiled:
-            # The task behind the one that spoiled this process. The driver takes it back unread.
-            raise RuntimeError("not begun: this worker is about to be replaced")
-        if self._work is None:
+        task, attempt = pickle.loads(call)  # noqa: S301 - from our own driver
+        if self._function is None:
             try:
-                self._work = self._make_worker(self._threads)
-            except Exception as error:  # noqa: BLE001 - a worker that cannot start is an outcome
+                self._function = self._make_worker(self._threads)
+            except Exception as error:  # noqa: BLE001 - a worker that cannot start is a result
                 return AttemptResult(Failure.from_exception(error), 0.0, {}, "")
-        tried = once(self._work, task, attempt)
-        self._is_spoiled = tried.failure is not None and is_fatal_to_worker(tried.failure)
-        return tried
+        return run_attempt(self._function, task, attempt)
 
 
 @dataclass(eq=False)
 class Worker:
-    """A process somewhere on the cluster.
+    """A worker process on the cluster.
 
     Attributes:
-        actor: Ray's handle on it.
-        node: id of its node; empty until it is up.
-        host: name of its machine; empty until it is up.
-        device: that it computes on; empty until it ended a task.
-        calls: what it was given and has not ended, in that order.
+        actor: Ray's handle.
+        reply: to the call that the worker is busy with; None if it is idle.
+        node: id of its node; empty until it is ready.
+        host: name of its machine; empty until it is ready.
+        device: name of its hardware; empty until it finished a task.
     """
 
     actor: Any
+    reply: Future[Any] | None = None
     node: str = ""
     host: str = ""
     device: str = ""
-    calls: deque[ray.ObjectRef] = field(default_factory=deque)
 
 
-@dataclass(frozen=True)
-class WorkerStarted:
-    """A worker is up."""
+class WorkerStarted(NamedTuple):
+    """A worker is ready."""
 
     worker: Worker
 
 
-@dataclass(frozen=True)
-class Ended:
-    """The first task of a worker ended, or the worker with it.
-
-    Attributes:
-        worker: that had the task.
-        failure: None if it succeeded.
-        seconds: that the task took; None if nobody is left to say.
-        is_fit: whether the worker can go on.
-        metrics: of the task.
-    """
+class TaskFinished(NamedTuple):
+    """The task of a worker ended, or the worker died, which leaves no `seconds`."""
 
     worker: Worker
     failure: Failure | None
     seconds: float | None
     worker_alive: bool
-    metrics: Metrics = field(default_factory=dict)
+    metrics: Metrics
 
 
 class WorkerPool:
-    """The workers of a pool. Ray never restarts one: they are replaced here.
+    """The workers of one executor. It replaces lost ones, and grows with the cluster."""
 
-    So there is one place where attempts are counted and classified, and it is not in here either.
-    """
-
-    def __init__(self, make_worker: Callable[[int], TaskFunction], pool: Pool) -> None:
-        """Nothing starts before `assemble`."""
-        self._make_worker, self._pool = make_worker, pool
-        self._shares: Allocation | None = None
+    def __init__(self, make_worker: Callable[[int], TaskFunction], spec: PoolSpec) -> None:
+        """Start nothing before `scale_up`."""
+        self._make_worker, self._spec = make_worker, spec
+        self._allocation: Allocation | None = None
         self._started_ray = False
-        self.up: list[Worker] = []
-        self._starting: dict[ray.ObjectRef, Worker] = {}
-        self._starts_due: list[float] = []
-        # A worker ends its tasks in the order in which it got them: only its first can be next.
-        self._first_calls: dict[ray.ObjectRef, Worker] = {}
+        self.ready: list[Worker] = []
+        self._starting: list[Worker] = []
+        self._replies: queue.SimpleQueue[tuple[Worker, Future[Any]]] = queue.SimpleQueue()
         self._failed_starts = 0
-        self._alone_since = self._look_at = 0.0
-        self._has_warned = False
-        self._hosts: dict[str, str] = {}
+        self._failing_since = self._next_scale_up = 0.0
 
     @property
     def size(self) -> int:
-        """Workers that are up or on their way."""
-        return len(self.up) + len(self._starting) + len(self._starts_due)
+        """The number of workers that are ready or wanted."""
+        return self._allocation.workers if self._allocation else 0
 
     @property
     def status(self) -> WorkerStatus:
         """See `Executor.status`."""
-        return WorkerStatus(len(self.up), self.size, len(self._first_calls))
+        ready = list(self.ready)
+        running = sum(worker.reply is not None for worker in ready)
+        return WorkerStatus(len(ready), self.size, running)
 
-    def assemble(self) -> None:
-        """Start the workers that the pool has and the crew has not, and Ray if need be.
+    def scale_up(self) -> None:
+        """Start the workers that are missing, and Ray if it does not run.
 
         Raises:
-            InputError: if they do not fit on this machine.
+            InputError: if the workers do not fit on this machine.
         """
-        if self._shares is None:
-            self._shares = self._first_shares()
-            self._failed_starts, self._alone_since = 0, time.monotonic()
+        if self._allocation is None:
+            self._allocation = self._first_allocation()
         elif ray_cluster.on_cluster():
-            self._shares = self._grown(self._shares)
-        while self.size < self._shares.workers:
-            self._start(self._shares)
-        self._look_at = time.monotonic() + _LOOK_S
-        self._tell_nodes()
+            spec = replace(self._spec, threads=self._allocation.threads)
+            now = spec.allocate(ray_cluster.resources(), on_cluster=True)
+            # While all nodes with GPUs are away, there seem to be cores for many workers.
+            if now.gpus == self._allocation.gpus and now.workers > self._allocation.workers:
+                self._allocation = self._allocation._replace(workers=now.workers)
+        while len(self.ready) + len(self._starting) < self._allocation.workers:
+            self._start()
+        self._next_scale_up = time.monotonic() + _SCALE_UP_S
 
     def call(self, worker: Worker, task: Any, attempt: Attempt) -> None:
-        """Give a task to a worker that is up."""
-        # Ray would pickle them with a pickler that takes ten times as long, since it also knows
-        # classes that cannot be imported.
-        call = worker.actor.run.remote(pickle.dumps((task, attempt)))
-        if not worker.calls:
-            self._first_calls[call] = worker
-        worker.calls.append(call)
+        """Give a task to a worker that is ready and idle."""
+        # Ray's pickler takes ten times as long, since it also takes what cannot be imported.
+        self._await(worker, worker.actor.run.remote(pickle.dumps((task, attempt))))
 
-    def news(self, until: float) -> Iterator[WorkerStarted | Ended]:
-        """What happened; waits for something to happen, but not for long, nor past a time.
+    def poll(self, until: float) -> Iterator[WorkerStarted | TaskFinished]:
+        """Yield what happened; wait for it, at most a second and not past a time.
 
         Raises:
-            RunAborted: if workers die again and again before they are up.
+            RunAborted: if workers die while starting, again and again.
         """
         now = time.monotonic()
-        self._tend(now)
-        timeout = max(0.0, min(_POLL_S, until - now))
-        refs = [*self._first_calls, *self._starting]
-        if not refs:
-            time.sleep(timeout)
-            return
-        done, _ = ray.wait(refs, num_returns=1, timeout=timeout, fetch_local=False)
-        if done and len(refs) > 1:
-            done, _ = ray.wait(refs, num_returns=len(refs), timeout=0, fetch_local=False)
-        for ref in done:
-            if ref in self._starting:
-                yield from self._came(ref)
+        if now >= self._next_scale_up:
+            self.scale_up()
+        replies = []
+        with contextlib.suppress(queue.Empty):
+            replies.append(self._replies.get(timeout=max(0.0, min(_POLL_S, until - now))))
+            while True:
+                replies.append(self._replies.get_nowait())
+        for worker, reply in replies:
+            if worker.reply is not reply:
+                continue  # The worker was killed meanwhile.
+            worker.reply = None
+            if worker in self._starting:
+                yield from self._started(worker, reply)
             else:
-                yield self._ended(ref)
-
-    def has_ended(self, worker: Worker) -> bool:
-        """Whether there is news of the first task of a worker."""
-        done, _ = ray.wait([worker.calls[0]], timeout=0, fetch_local=False)
-        return bool(done)
+                yield _finished(worker, reply)
 
     def replace(self, worker: Worker) -> None:
-        """Put a new worker in place of one, on another node if one has room."""
-        self._let_go(worker)
-        if self._shares:
-            self._start(self._shares, elsewhere_than=worker.node)
+        """Kill a worker and start a new one, on another node if one has room."""
+        self._kill(worker)
+        self._start(avoid_node=worker.node)
 
-    def stop_work(self) -> None:
-        """Let those workers go that have something to do; `assemble` replaces them."""
-        for worker in [worker for worker in self.up if worker.calls]:
-            self._let_go(worker)
+    def cancel_running(self) -> None:
+        """Kill the workers that are busy; `scale_up` replaces them."""
+        for worker in [worker for worker in self.ready if worker.reply]:
+            self._kill(worker)
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """End all workers, and Ray itself if it was started here."""
-        everybody = [*self.up, *self._starting.values()]
-        self.up, self._starting, self._starts_due, self._first_calls = [], {}, [], {}
-        self._shares = None
+        workers = [*self.ready, *self._starting]
+        self.ready, self._starting, self._allocation = [], [], None
         try:
-            for worker in everybody:
+            for worker in workers:
+                worker.reply = None
                 ray.kill(worker.actor)
         finally:
             if self._started_ray:
                 ray.shutdown()
                 self._started_ray = False
 
-    def _first_shares(self) -> Allocation:
+    def _first_allocation(self) -> Allocation:
         if not ray.is_initialized():
             ray_cluster.connect()
             self._started_ray = True
-        nodes = ray_cluster.nodes()
-        shares = self._pool.shares(nodes, grows=ray_cluster.on_cluster())
-        if not ray_cluster.on_cluster() and shares.room(nodes) < shares.workers:
-            # Without room a worker would be waited for for ever.
+        nodes, on_cluster = ray_cluster.resources(), ray_cluster.on_cluster()
+        allocation = self._spec.allocate(nodes, on_cluster=on_cluster)
+        capacity = allocation.capacity(nodes)
+        if capacity >= allocation.workers:
+            return allocation
+        # Ray waits for room, on one machine for ever.
+        if not on_cluster:
             raise InputError(
-                f"`execution`: {shares.workers} workers with {shares} each do not fit; "
-                f"this machine has room for {shares.room(nodes)}"
+                f"`execution`: {allocation.workers} workers with {allocation} each do not fit; "
+                f"this machine has room for {capacity}"
             )
-        return shares
+        text = "the cluster has room for %d of %d workers; the others wait for nodes with %s"
+        _log.warning(text, capacity, allocation.workers, allocation)
+        return allocation
 
-    def _grown(self, shares: Allocation) -> Allocation:
-        """The shares with as many workers as there is room for now, never fewer."""
-        pool = replace(self._pool, threads=shares.threads)
-        now = pool.shares(ray_cluster.nodes(), grows=True)
-        # While all nodes with GPUs are away, there seem to be cores for many.
-        workers = now.workers if now.gpus == shares.gpus else 0
-        return shares._replace(workers=max(shares.workers, workers))
-
-    def _start(self, shares: Allocation, *, elsewhere_than: str = "") -> None:
-        options: dict[str, Any] = {"num_cpus": shares.threads, "num_gpus": shares.gpus}
-        if elsewhere_than:
-            other = NotIn(elsewhere_than)
+    def _start(self, *, avoid_node: str = "") -> None:
+        _, threads, gpus = self._allocation or Allocation(0, 1, 0)
+        options: dict[str, Any] = {"num_cpus": threads, "num_gpus": gpus}
+        if avoid_node:
             options["scheduling_strategy"] = NodeLabelSchedulingStrategy(
-                hard={}, soft={"ray.io/node-id": other}
+                hard={}, soft={"ray.io/node-id": NotIn(avoid_node)}
             )
-        actor = _Actor.options(**options).remote(self._make_worker, shares.threads)
-        self._starting[actor.place.remote()] = Worker(actor)
+        worker = Worker(_Actor.options(**options).remote(self._make_worker, threads))
+        self._starting.append(worker)
+        self._await(worker, worker.actor.location.remote())
 
-    def _let_go(self, worker: Worker) -> None:
-        # Perhaps it only cannot be reached; alive, it would keep its share of the machine.
+    def _await(self, worker: Worker, reference: Any) -> None:
+        reply = worker.reply = reference.future()
+        reply.add_done_callback(lambda reply: self._replies.put((worker, reply)))
+
+    def _kill(self, worker: Worker) -> None:
+        # It may be alive and unreachable, and would keep its share of the machine.
         ray.kill(worker.actor)
-        self.up.remove(worker)
-        if worker.calls:
-            del self._first_calls[worker.calls[0]]
-        if not self.up:
-            self._failed_starts, self._alone_since = 0, time.monotonic()
+        worker.reply = None
+        self.ready.remove(worker)
+        if not self.ready:
+            self._failed_starts = 0
 
-    def _tend(self, now: float) -> None:
-        """Start what is due, see whether there is room for more, and do not wait in silence."""
-        due = [at for at in self._starts_due if at <= now]
-        self._starts_due = [at for at in self._starts_due if at > now]
-        if due or now >= self._look_at:
-            self.assemble()
-        if not self.up and now - self._alone_since >= _ALONE_S and not self._has_warned:
-            _log.warning("no worker is up; a node with room for %s is waited for", self._shares)
-            self._has_warned = True
-
-    def _tell_nodes(self) -> None:
-        before, self._hosts = self._hosts, ray_cluster.node_hosts()
-        for node in self._hosts.keys() - before.keys():
-            _log.info("node came", extra={"host": self._hosts[node], "node": node})
-        for node in before.keys() - self._hosts.keys():
-            _log.warning("node lost", extra={"host": before[node], "node": node})
-
-    def _came(self, ref: ray.ObjectRef) -> Iterator[WorkerStarted]:
-        worker = self._starting.pop(ref)
+    def _started(self, worker: Worker, reply: Future[Any]) -> Iterator[WorkerStarted]:
+        self._starting.remove(worker)
         try:
-            worker.node, worker.host = ray.get(ref)
+            worker.node, worker.host = reply.result()
         except RayError as error:
             ray.kill(worker.actor)
             self._start_failed(error)
             return
-        self.up.append(worker)
-        self._failed_starts, self._has_warned = 0, False
+        self.ready.append(worker)
+        self._failed_starts = 0
         yield WorkerStarted(worker)
 
     def _start_failed(self, error: RayError) -> None:
         now = time.monotonic()
+        self._failing_since = self._failing_since if self._failed_starts else now
         self._failed_starts += 1
-        long = now - self._alone_since >= _FAILING_S
-        if not self.up and long and self._failed_starts >= _FAILED_STARTS:
-            # An actor's death ends with its cause; what ends a process from outside begins with it.
-            place = -1 if isinstance(error, RayActorError) else 0
-            reason = str(error).strip().splitlines()[place].strip()
+        # One dying node takes many workers with it, so the number alone says little.
+        is_long = now - self._failing_since >= _MIN_FAILING_S
+        if not self.ready and is_long and self._failed_starts >= _MAX_FAILED_STARTS:
+            # The report of an actor's death ends with its cause; other reports begin with it.
+            line = -1 if isinstance(error, RayActorError) else 0
+            reason = str(error).strip().splitlines()[line].strip()
             raise RunAborted(
-                f"no worker comes up: {self._failed_starts} died while starting, the last one of "
-                f"`{reason}`; see that the nodes have the same code and packages as the driver"
+                f"no worker starts: {self._failed_starts} died while starting, the last one of "
+                f"`{reason}`; check that the nodes have the same code and packages as the driver"
             )
-        self._starts_due.append(now + min(0.1 * self._failed_starts, 30.0))
+        self._next_scale_up = min(self._next_scale_up, now + 0.1 * self._failed_starts)
 
-    def _ended(self, ref: ray.ObjectRef) -> Ended:
-        worker = self._first_calls.pop(ref)
-        worker.calls.popleft()
-        if worker.calls:
-            self._first_calls[worker.calls[0]] = worker
-        try:
-            failure, seconds, metrics, device = ray.get(ref)
-        except RayTaskError as error:
-            # Raised outside the task's own code: its arguments or result could not be pickled.
-            failure, seconds, metrics, device = AttemptResult(
-                Failure.from_exception(error), 0.0, {}, ""
-            )
-        except RayError as error:
-            # A dead or unreachable actor, a lost object, a node out of memory: all the same to us.
-            return Ended(worker, Failure.from_worker_death(error), None, worker_alive=False)
-        worker_alive = failure is None or not is_fatal_to_worker(failure)
-        worker.device = device or worker.device
-        return Ended(worker, failure, seconds, worker_alive, metrics)
+
+def _finished(worker: Worker, reply: Future[Any]) -> TaskFinished:
+    try:
+        failure, seconds, metrics, device = reply.result()
+    except RayTaskError as error:
+        # Raised outside the task function: its arguments or result could not be pickled.
+        return TaskFinished(worker, Failure.from_exception(error), 0.0, True, {})
+    except RayError as error:
+        # A dead or unreachable actor, a lost object, a node out of memory.
+        return TaskFinished(worker, Failure.from_worker_death(error), None, False, {})
+    worker.device = device or worker.device
+    worker_alive = failure is None or not is_fatal_to_worker(failure)
+    return TaskFinished(worker, failure, seconds, worker_alive, metrics)

@@ -1,4 +1,4 @@
-"""What to do about a failure: pure functions of what is known about it."""
+"""Failure classes and retries: pure functions of what is known about a failure."""
 
 import errno
 import hashlib
@@ -14,22 +14,41 @@ from stir_ray.redaction import without_secrets
 
 
 class FailureClass(StrEnum):
-    """Why a task failed, as far as it decides what to do next."""
+    """Why a task failed, as far as it decides what happens next."""
 
     WORKER_LOST = "worker_lost"
     """A worker or its machine died, or its device can no longer be used."""
     STORAGE = "storage"
-    """Something outside could not be reached in time."""
+    """A store did not answer for as long as it was retried."""
     OUT_OF_MEMORY = "out_of_memory"
     """The device or the machine ran out of memory."""
     TIMEOUT = "timeout"
-    """It took longer than it may."""
+    """The task exceeded its time limit."""
     UPSTREAM_FAILED = "upstream_failed"
-    """A part that it builds on is missing, since the task that makes it failed."""
+    """An artifact that the task reads is missing, since the task that makes it failed."""
     USER_ERROR = "user_error"
-    """The person must mend something; every other task would fail too."""
+    """The user must fix something; every other task would fail too."""
     PERMANENT = "permanent"
-    """It would fail in the same way again."""
+    """Another attempt would fail in the same way."""
+
+
+_MAX_FAILURES = {
+    # Preemptions do not use up the attempts of another class.
+    FailureClass.WORKER_LOST: 20,
+    # The store itself retries for minutes before it raises.
+    FailureClass.STORAGE: 3,
+    FailureClass.OUT_OF_MEMORY: 4,
+    FailureClass.TIMEOUT: 2,
+    FailureClass.UPSTREAM_FAILED: 1,
+    FailureClass.USER_ERROR: 1,
+    FailureClass.PERMANENT: 1,
+}
+_MAX_DELAY_S = 60.0
+_TRACEBACK_LINES = 30
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+# By name and text, since the driver does not import torch.
+_DEVICE_ERRORS = ("CUDA error:", "HIP error:")
+_DEVICE_OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -37,10 +56,10 @@ class Failure:
     """One failed attempt.
 
     Attributes:
-        failure_class: decides about another attempt.
-        fingerprint: equal for failures of one kind at one place of the code.
-        message: what the exception said, on one line.
-        traceback: its last lines; of a worker that died, what is known of its death.
+        failure_class: decides whether the task is retried.
+        fingerprint: equal for exceptions of the same type raised at the same place in the code.
+        message: of the exception, on one line.
+        traceback: its last lines; for a worker that died, what Ray reports of its death.
     """
 
     failure_class: FailureClass
@@ -57,12 +76,8 @@ class Failure:
         """
         lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
         message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
-        return cls(
-            failure_class=classify(error),
-            fingerprint=_fingerprint(error),
-            message=message,
-            traceback="\n".join(lines[-_TRACEBACK_LINES:]),
-        )
+        report = "\n".join(lines[-_TRACEBACK_LINES:])
+        return cls(classify(error), _fingerprint(error), message, report)
 
     @classmethod
     def from_worker_death(cls, error: BaseException) -> Self:
@@ -82,103 +97,79 @@ class Failure:
         return cls(FailureClass.TIMEOUT, "Timeout", message, "")
 
 
-_TRACEBACK_LINES = 30
-_ATTEMPTS = {
-    FailureClass.WORKER_LOST: 20,
-    # The lake has been asked again for minutes before it counts as away.
-    FailureClass.STORAGE: 3,
-    FailureClass.OUT_OF_MEMORY: 4,
-    FailureClass.TIMEOUT: 2,
-    FailureClass.UPSTREAM_FAILED: 1,
-    FailureClass.USER_ERROR: 1,
-    FailureClass.PERMANENT: 1,
-}
-"""How often a task may fail in each class; preemptions do not use up what an honest failure has."""
-_LONGEST_WAIT_S = 60.0
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-# By name and text: the driver and this room do without torch.
-_DEVICE_ERRORS = ("CUDA error:", "HIP error:")
-_DEVICE_SHORT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
 def classify(error: BaseException) -> FailureClass:
-    """The class of an exception raised by a task."""
+    """Return the class of an exception raised by a task."""
     if _is_out_of_memory(error):
         return FailureClass.OUT_OF_MEMORY
-    if _is_of_device(error):
+    if _is_device_error(error):
         # An assertion in a kernel is about the numbers that it was given.
-        by_numbers = "device-side assert" in str(error)
-        return FailureClass.PERMANENT if by_numbers else FailureClass.WORKER_LOST
+        is_assertion = "device-side assert" in str(error)
+        return FailureClass.PERMANENT if is_assertion else FailureClass.WORKER_LOST
     if isinstance(error, MissingPart):
         return FailureClass.UPSTREAM_FAILED
-    if _is_for_the_person(error):
+    disk_is_full = isinstance(error, OSError) and error.errno in _DISK_FULL
+    if disk_is_full or isinstance(error, InputError | PermissionError):
         return FailureClass.USER_ERROR
-    return FailureClass.STORAGE if _is_of_storage(error) else FailureClass.PERMANENT
+    return FailureClass.STORAGE if _is_storage_error(error) else FailureClass.PERMANENT
 
 
 def is_fatal_to_worker(failure: Failure) -> bool:
-    """Whether whatever the same process does next would fail too.
+    """Return whether the process that failed can do no other task.
 
     After an error on a GPU that is not about memory, every later call of the process repeats it.
     """
-    of_device = any(sign in failure.message for sign in _DEVICE_ERRORS)
-    return of_device or failure.failure_class is FailureClass.WORKER_LOST
+    on_device = any(text in failure.message for text in _DEVICE_ERRORS)
+    return on_device or failure.failure_class is FailureClass.WORKER_LOST
 
 
 def retry_delay(failures: Sequence[Failure]) -> float | None:
-    """Seconds to wait before another attempt; None to give up.
+    """Return the seconds to wait before another attempt, or None to give up.
 
-    Each class of failure is counted by itself.
+    Each class of failure is counted separately.
 
     Args:
         failures: of all attempts at the task so far, oldest first; at least one.
     """
-    kind = failures[-1].failure_class
-    times = sum(failure.failure_class is kind for failure in failures)
-    return None if times >= _ATTEMPTS[kind] else min(2.0 ** (times - 1), _LONGEST_WAIT_S)
+    latest = failures[-1].failure_class
+    count = sum(failure.failure_class is latest for failure in failures)
+    return None if count >= _MAX_FAILURES[latest] else min(2.0 ** (count - 1), _MAX_DELAY_S)
 
 
-def all_failed_alike(first_ended: Sequence[Failure | None], limit: int) -> bool:
-    """Whether the first tasks of a stage all failed alike, so that the others would too.
+def all_failed_alike(first_results: Sequence[Failure | None], limit: int) -> bool:
+    """Return whether the first tasks of a stage failed in the same way, so that all others would.
 
     Args:
-        first_ended: of the tasks that ended first, in order, their failure or None.
-        limit: how many it takes.
+        first_results: the failure of each of the first tasks in order, None for a success.
+        limit: number of tasks that must have failed.
     """
-    first = first_ended[:limit]
-    failures = [failure for failure in first if failure is not None]
-    counted = [one for one in failures if one.failure_class is not FailureClass.UPSTREAM_FAILED]
-    return len(counted) == limit and len({one.fingerprint for one in counted}) == 1
+    failures = [
+        failure
+        for failure in first_results[:limit]
+        if failure and failure.failure_class is not FailureClass.UPSTREAM_FAILED
+    ]
+    return len(failures) == limit and len({failure.fingerprint for failure in failures}) == 1
 
 
 def _fingerprint(error: BaseException) -> str:
-    """Of the exception's type and where it was raised, not of what it said."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
-    text = f"{type(error).__name__} {place}"
+    origin = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+    text = f"{type(error).__name__} {origin}"
     return f"{type(error).__name__}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _is_of_device(error: BaseException) -> bool:
-    said = any(sign in str(error) for sign in _DEVICE_ERRORS)
-    return type(error).__name__ == "AcceleratorError" or (isinstance(error, RuntimeError) and said)
+def _is_device_error(error: BaseException) -> bool:
+    named = any(text in str(error) for text in _DEVICE_ERRORS)
+    return type(error).__name__ == "AcceleratorError" or (isinstance(error, RuntimeError) and named)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return _is_of_device(error) and any(sign in str(error) for sign in _DEVICE_SHORT_OF_MEMORY)
+    return _is_device_error(error) and any(text in str(error) for text in _DEVICE_OUT_OF_MEMORY)
 
 
-def _is_for_the_person(error: BaseException) -> bool:
-    full = isinstance(error, OSError) and error.errno in _DISK_FULL
-    return full or isinstance(error, InputError | PermissionError)
-
-
-def _is_of_storage(error: BaseException) -> bool:
+def _is_storage_error(error: BaseException) -> bool:
     # Client libraries have time-outs of their own, which are no `TimeoutError`.
-    timed_out = any("Timeout" in kind.__name__ for kind in type(error).__mro__)
-    away = isinstance(error, StorageUnavailable | OSError) and not isinstance(
-        error, FileNotFoundError
-    )
-    return timed_out or away
+    timed_out = any("Timeout" in base.__name__ for base in type(error).__mro__)
+    is_os_error = isinstance(error, StorageUnavailable | OSError)
+    return timed_out or (is_os_error and not isinstance(error, FileNotFoundError))

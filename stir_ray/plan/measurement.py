@@ -316,11 +316,6 @@ class Invert(Task):
         return self.reference.weights
 
     @property
-    def duration_group(self) -> Hashable:
-        targets = tuple(target.kind for target in self.targets)
-        return self.stage, self.spec, self.reference.kind, self.layer, targets
-
-    @property
     def epochs(self) -> Iterable[int]:
         return self.reference.compared_epochs
 
@@ -420,11 +415,6 @@ class Compare(Task):
     @property
     def locality_key(self) -> Hashable:
         return self.target.weights
-
-    @property
-    def duration_group(self) -> Hashable:
-        models = self.reference.kind, self.target.kind
-        return self.stage, self.spec, *models, self.with_subspaces
 
     @property
     def epochs(self) -> Iterable[int]:

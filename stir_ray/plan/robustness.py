@@ -132,10 +132,6 @@ class Evaluate(Task):
         return self.model.compared_epochs
 
     @property
-    def duration_group(self) -> Hashable:
-        return self.stage, self.test, self.objective, self.model.kind
-
-    @property
     def cost_key(self) -> Hashable:
         return self.test, self.images, self.model.kind
 

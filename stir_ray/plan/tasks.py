@@ -61,11 +61,6 @@ class Task:
         return None
 
     @property
-    def duration_group(self) -> Hashable:
-        """Equal for tasks that take about as long on equal machines; None if not known."""
-        return None
-
-    @property
     def epochs(self) -> Iterable[int]:
         """Epochs of the compared model that the task contributes to; none if to all of them."""
         return ()

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 
 from stir_ray.execution import ray_cluster
+from stir_ray.execution.allocation import PoolSpec
 from stir_ray.execution.ray_executor import RayExecutor
-from stir_ray.execution.worker_pool import Pool
 from tests.benchmarks.idle import Idle, make_idle_worker
 
 
@@ -42,7 +42,7 @@ class Driven:
 
 def drive(tasks: int, *, workers: int, task_s: float = 0.0) -> Driven:
     """Do so many idle tasks on so many workers, which are up before the clock starts."""
-    with RayExecutor(make_idle_worker, Pool(workers=workers, threads=1, gpus=0)) as executor:
+    with RayExecutor(make_idle_worker, PoolSpec(workers=workers, threads=1, gpus=0)) as executor:
         while executor.status.up < workers:
             list(executor.run([Idle(number, 0.02) for number in range(4 * workers)]))
         before, cpu, start = _peak_bytes(), time.process_time(), time.perf_counter()

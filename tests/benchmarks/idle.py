@@ -12,6 +12,7 @@ class Idle:
 
     number: int
     seconds: float = 0.0
+    locality_key: None = None
 
 
 def idle(task: Idle, attempt: Attempt) -> None:

@@ -1,7 +1,7 @@
-"""A cluster of this machine whose nodes come and die; `test_cluster` starts it.
+"""Run chores on a cluster of this machine whose nodes come and die; `test_cluster` starts it.
 
-A process of its own, since one can know one Ray only. It leaves a ledger in a folder, and its story
-as JSON: the attempts at each chore by part, and the number of each node in the ledger.
+It is a process of its own, since a process knows one Ray only. It leaves a ledger and, as JSON, the
+attempts at each chore of every part, and the number of each node in the ledger.
 """
 
 import json
@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stir_ray.execution import ray_cluster
+from stir_ray.execution.allocation import PoolSpec
 from stir_ray.execution.executor import TaskResult
 from stir_ray.execution.ray_executor import RayExecutor
-from stir_ray.execution.task_attributes import TaskAttributes
-from stir_ray.execution.worker_pool import Pool
 from tests.execution.work import Chore, WorkerMaker, ledger_of
 
 # isort: split
 from ray.cluster_utils import Cluster
 
 _Started = TypeVar("_Started")
-PATIENCE_S = 90.0
-SOON_DEAD = {
+TIMEOUT_S = 90.0
+DEAD_AFTER_2_S = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,
     "health_check_failure_threshold": 4,
@@ -34,20 +33,18 @@ SOON_DEAD = {
 
 
 class Machines:
-    """Nodes with one GPU each, if only in Ray's books.
+    """Nodes with one GPU each, as far as Ray knows.
 
     Attributes:
-        numbers: by which the ledger knows the nodes that ever came, by name.
+        numbers: by which the ledger knows each node that was ever added, by name.
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        """None yet besides a head that does no work."""
         self._cluster = cluster
         self._nodes: dict[str, Any] = {}
         self.numbers: dict[str, int] = {}
 
     def add(self, name: str) -> None:
-        """A node comes."""
         node = started(
             lambda: self._cluster.add_node(num_cpus=1, num_gpus=1, node_ip_address="127.0.0.1")
         )
@@ -55,12 +52,11 @@ class Machines:
         self.numbers[name] = node.all_processes["raylet"][0].process.pid
 
     def kill(self, name: str) -> None:
-        """A node is gone, without a word."""
         self._cluster.remove_node(self._nodes[name], allow_graceful=False)
 
 
 def started(start: Callable[[], _Started]) -> _Started:
-    """What is started, tried again: Ray gives a node 30 s, and a busy machine may need longer."""
+    """Start a node, at most three times: Ray gives it 30 s, and a busy machine may need longer."""
     for _ in range(2):
         try:
             return start()
@@ -72,9 +68,9 @@ def started(start: Callable[[], _Started]) -> _Started:
 
 @contextmanager
 def machines() -> Iterator[Machines]:
-    """A head, and Ray connected to it."""
+    """A head that runs no workers, and Ray connected to it."""
     head = {"num_cpus": 0, "node_ip_address": "127.0.0.1", "include_dashboard": False}
-    arguments = head | {"_system_config": SOON_DEAD}
+    arguments = head | {"_system_config": DEAD_AFTER_2_S}
     cluster = started(lambda: Cluster(initialize_head=True, head_node_args=arguments))
     os.environ["RAY_ADDRESS"] = str(cluster.address)
     try:
@@ -85,62 +81,58 @@ def machines() -> Iterator[Machines]:
         cluster.shutdown()
 
 
-def tell(ledger: Path, machines: Machines) -> Iterator[tuple[str, dict[int, int]]]:
-    """Every part of the story: its name, and the attempts at each chore."""
+def parts(ledger: Path, machines: Machines) -> Iterator[tuple[str, dict[int, int]]]:
+    """Yield the name of each part, and the attempts at each of its chores."""
 
     def until_used(node: str, first: int) -> Iterator[Chore]:
-        """A node comes amid chores, which go on until it has done one."""
+        """Add a node amid chores, which go on until it has done one."""
         yield from chores(first, first + 3)
         machines.add(node)
-        begun = time.monotonic()
+        start = time.monotonic()
         for number in count(first + 3):
             used = {execution.node for execution in ledger_of(ledger)}
-            if machines.numbers[node] in used or time.monotonic() > begun + PATIENCE_S:
+            if machines.numbers[node] in used or time.monotonic() > start + TIMEOUT_S:
                 return
             yield Chore(number, "slow")
 
     machines.add("first")
-    two = Pool(workers=2, threads=1)
-    with RayExecutor(WorkerMaker(ledger), two, TaskAttributes(limit)) as executor:
+    two = PoolSpec(workers=2, threads=1)
+    with RayExecutor(WorkerMaker(ledger), two, limit_s) as executor:
         yield "one node of two", attempts(executor.run(chores(100, 105)))
         yield "a node comes", attempts(executor.run(until_used("second", 200)))
         yield "a task hangs", attempts(executor.run([Chore(300, "hang once"), *chores(301, 307)]))
-        outcomes = executor.run(chores(400, 437))
-        yield "a node dies", attempts(each(outcomes, third=lambda: machines.kill("second")))
-    alike = TaskAttributes[Chore](kind=lambda _: "alike")
-    with RayExecutor(WorkerMaker(ledger), Pool(), alike) as executor:
+        results = executor.run(chores(400, 437))
+        yield "a node dies", attempts(third(results, lambda: machines.kill("second")))
+    with RayExecutor(WorkerMaker(ledger)) as executor:
         yield "the cluster grows", attempts(executor.run(until_used("third", 500)))
-        yield "a task lags", attempts(executor.run([Chore(600, "lag"), *chores(601, 613)]))
 
 
-def chores(first: int, end: int) -> list[Chore]:
-    """Slow ones with these numbers."""
-    return [Chore(number, "slow") for number in range(first, end)]
-
-
-def limit(chore: Chore) -> float | None:
-    """Of seconds."""
+def limit_s(chore: Chore) -> float | None:
     return 2.0 if chore.kind == "hang once" else None
 
 
-def attempts(outcomes: Iterable[TaskResult[Chore]]) -> dict[int, int]:
-    """At each chore that succeeded."""
-    return {one.task.number: one.attempt for one in outcomes if one.failure is None}
+def chores(first: int, end: int) -> list[Chore]:
+    return [Chore(number, "slow") for number in range(first, end)]
 
 
-def each(
-    outcomes: Iterator[TaskResult[Chore]], third: Callable[[], None]
+def attempts(results: Iterable[TaskResult[Chore]]) -> dict[int, int]:
+    """Return the attempts at each chore that succeeded."""
+    return {result.task.number: result.attempt for result in results if result.failure is None}
+
+
+def third(
+    results: Iterator[TaskResult[Chore]], call: Callable[[], None]
 ) -> Iterator[TaskResult[Chore]]:
-    """All outcomes; something happens when the third is there."""
-    for place, outcome in enumerate(outcomes, start=1):
-        if place == 3:
-            third()
-        yield outcome
+    """Yield all results, and call something at the third."""
+    for number, result in enumerate(results, start=1):
+        if number == 3:
+            call()
+        yield result
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with machines() as here:
-        parts = dict(tell(folder / "ledger", here))
-        text = json.dumps({"parts": parts, "nodes": here.numbers})
+        told = dict(parts(folder / "ledger", here))
+        text = json.dumps({"parts": told, "nodes": here.numbers})
     (folder / "story.json").write_text(text)

@@ -1,4 +1,4 @@
-"""What every executor keeps, run for the serial one and for Ray."""
+"""The contract of every executor, run for the serial one and for Ray."""
 
 import logging
 import os
@@ -9,95 +9,84 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import InputError, RunAborted
+from stir_ray.execution.allocation import PoolSpec
 from stir_ray.execution.executor import Attempt, Executor, SerialExecutor, TaskFunction
 from stir_ray.execution.ray_executor import RayExecutor
 from stir_ray.execution.retry import FailureClass
-from stir_ray.execution.task_attributes import TaskAttributes
-from stir_ray.execution.worker_pool import Pool
 from tests.execution.work import Chore, Unloadable, WorkerMaker, executions, ledger_of, processes
 
 
 class ExecutorContract:
     """Laws of `Executor.run`."""
 
-    def test_every_task_runs_once_and_has_one_outcome(
+    def test_every_task_runs_once_and_has_one_result(
         self, executor: Executor, ledger: Path
     ) -> None:
-        chores = [Chore(number) for number in range(23)]
-        outcomes = list(executor.run(chores))
-        assert sorted(outcome.task.number for outcome in outcomes) == list(range(23))
-        assert all(outcome.failure is None and outcome.attempt == 1 for outcome in outcomes)
+        results = list(executor.run(Chore(number) for number in range(23)))
+        assert sorted(result.task.number for result in results) == list(range(23))
+        assert all((r.failure, r.attempt, dict(r.metrics)) == (None, 1, {}) for r in results)
         assert executions(ledger) == dict.fromkeys(range(23), 1)
 
-    def test_a_failed_task_stops_no_other(self, executor: Executor) -> None:
-        chores = [Chore(number, "fail" if number == 3 else "count") for number in range(7)]
-        failures = {o.task.number: o.failure for o in executor.run(chores) if o.failure}
-        assert set(failures) == {3}
-        assert failures[3].message == "chore 3 cannot be done"
-        assert failures[3].failure_class is FailureClass.PERMANENT
-        assert "chore 3 cannot be done" in failures[3].traceback
-
-    def test_what_would_fail_again_is_tried_once(self, executor: Executor, ledger: Path) -> None:
-        list(executor.run([Chore(5, "fail"), Chore(6, "mend")]))
-        assert executions(ledger) == {5: 1, 6: 1}
-
-    def test_storage_is_tried_again_until_it_is_there(
+    def test_a_failed_task_stops_no_other_and_is_not_retried(
         self, executor: Executor, ledger: Path
     ) -> None:
-        (outcome,) = executor.run([Chore(2, "storage twice")])
-        assert (outcome.failure, outcome.attempt) == (None, 3)
-        assert executions(ledger) == {2: 3}
+        kinds = {3: "fail", 5: "user error"}
+        results = list(executor.run(Chore(n, kinds.get(n, "count")) for n in range(7)))
+        failures = {r.task.number: r.failure for r in results if r.failure}
+        assert {n: failed.failure_class for n, failed in failures.items()} == {
+            3: FailureClass.PERMANENT,
+            5: FailureClass.USER_ERROR,
+        }
+        assert failures[3].message == "the chore cannot be done"
+        assert "the chore cannot be done" in failures[3].traceback
+        assert executions(ledger) == dict.fromkeys(range(7), 1)
 
-    def test_every_retry_is_logged_with_its_class(
-        self, executor: Executor, caplog: pytest.LogCaptureFixture
+    def test_storage_is_retried_until_it_works_and_every_retry_is_logged(
+        self, executor: Executor, ledger: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         chore = Chore(2, "storage twice")
-        list(executor.run([chore, Chore(3), Chore(5, "fail")]))
-        told = [vars(one) for one in caplog.records if one.levelno == logging.WARNING]
-        named = [(one["task"], one["failure_class"]) for one in told]
-        assert named == [(str(chore), FailureClass.STORAGE)] * 2
+        results = {r.task.number: r for r in executor.run([chore, Chore(3), Chore(5, "fail")])}
+        assert (results[2].failure, results[2].attempt) == (None, 3)
+        assert executions(ledger) == {2: 3, 3: 1, 5: 1}
+        records = [vars(record) for record in caplog.records if record.levelno == logging.WARNING]
+        logged = [(record["task"], record["failure_class"]) for record in records]
+        assert logged == [(str(chore), FailureClass.STORAGE)] * 2
 
     def test_storage_that_stays_away_is_given_up_after_three_attempts(
         self, executor: Executor, ledger: Path
     ) -> None:
-        (outcome,) = executor.run([Chore(2, "storage is away")])
-        assert (outcome.attempt, executions(ledger)) == (3, {2: 3})
-        assert [failure.failure_class for failure in outcome.failures] == [FailureClass.STORAGE] * 3
-        assert outcome.failure == outcome.failures[-1]
+        (result,) = executor.run([Chore(2, "storage is away")])
+        assert (result.attempt, executions(ledger)) == (3, {2: 3})
+        assert [failed.failure_class for failed in result.failures] == [FailureClass.STORAGE] * 3
+        assert result.failure == result.failures[-1]
 
-    def test_work_is_told_how_often_it_ran_out_of_memory(
+    def test_a_task_is_told_how_often_it_ran_out_of_memory(
         self, executor: Executor, ledger: Path
     ) -> None:
-        (outcome,) = executor.run([Chore(7, "large")])
-        assert (outcome.failure, outcome.attempt, len(outcome.failures)) == (None, 3, 2)
-        told = [one.attempt for one in ledger_of(ledger)]
-        assert told == [Attempt(1, 0), Attempt(2, 1), Attempt(3, 2)]
+        (result,) = executor.run([Chore(7, "memory twice")])
+        assert (result.failure, result.attempt, len(result.failures)) == (None, 3, 2)
+        attempts = [execution.attempt for execution in ledger_of(ledger)]
+        assert attempts == [Attempt(1, 0), Attempt(2, 1), Attempt(3, 2)]
 
-    def test_an_outcome_has_the_measures_that_work_returned(self, executor: Executor) -> None:
-        (outcome,) = executor.run([Chore(7, "measure")])
-        assert outcome.metrics == {"tenfold": 70.0}
-        assert type(outcome.metrics["tenfold"]) is float
-        assert outcome.device == "abacus"
-
-    def test_without_measures_an_outcome_has_none(self, executor: Executor) -> None:
-        outcomes = list(executor.run([Chore(7), Chore(8, "fail")]))
-        assert [dict(outcome.metrics) for outcome in outcomes] == [{}, {}]
+    def test_a_result_has_the_metrics_that_the_task_returned(self, executor: Executor) -> None:
+        (result,) = executor.run([Chore(7, "measure")])
+        assert result.metrics == {"tenfold": 70.0}
+        assert type(result.metrics["tenfold"]) is float
+        assert result.device == "abacus"
 
     def test_tasks_are_drawn_as_workers_become_free(self, executor: Executor) -> None:
         drawn = []
 
         def endless() -> Iterator[Chore]:
-            number = 0
             while True:
-                drawn.append(number)
-                yield Chore(number)
-                number += 1
+                drawn.append(len(drawn))
+                yield Chore(drawn[-1])
 
-        outcomes = executor.run(endless())
-        ended = [next(outcomes) for _ in range(11)]
-        # At most two tasks per worker ahead of those that ended.
-        assert len(drawn) <= len(ended) + 2 * executor.workers
-        outcomes.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+        results = executor.run(endless())
+        ended = [next(results) for _ in range(11)]
+        # Each worker has one task, and one more may be drawn to see whether there is one.
+        assert len(drawn) <= len(ended) + executor.workers + 1
+        results.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
 
     def test_no_tasks_start_nothing(self, executor: Executor, ledger: Path) -> None:
         assert list(executor.run([])) == []
@@ -111,7 +100,7 @@ class ExecutorContract:
 
 
 def until_all_work(executor: Executor, ledger: Path) -> Iterator[Chore]:
-    """Chores one after the other: workers come up one after the other too."""
+    """Yield chores until every worker has done one: they start one after the other."""
     for number in range(1000):
         yield Chore(number, "slow")
         if len(processes(ledger)) == executor.workers:
@@ -132,18 +121,19 @@ class TestSerial(ExecutorContract):
         with SerialExecutor(WorkerMaker(ledger), threads=1) as executor:
             yield executor
 
-    def test_a_process_that_can_do_nothing_more_ends_the_run(
+    def test_it_runs_here_until_this_process_is_unusable(
         self, executor: Executor, ledger: Path
     ) -> None:
-        outcomes = executor.run([Chore(5, "poison once"), Chore(6)])
-        assert next(outcomes).failure
+        results = executor.run([Chore(1), Chore(5, "poison once"), Chore(6)])
+        assert [next(results).failure is None for _ in range(2)] == [True, False]
         with pytest.raises(RunAborted, match="illegal memory access"):
-            next(outcomes)
-        assert executions(ledger) == {5: 1}
-
-    def test_it_runs_here(self, executor: Executor, ledger: Path) -> None:
-        list(executor.run([Chore(1)]))
+            next(results)
+        assert executions(ledger) == {1: 1, 5: 1}
         assert processes(ledger) == {os.getpid()}
+
+
+TWO = PoolSpec(workers=2, threads=1)
+ALONE = PoolSpec(workers=1, threads=1)
 
 
 class TestRay(ExecutorContract):
@@ -151,107 +141,96 @@ class TestRay(ExecutorContract):
 
     @pytest.fixture
     def executor(self, ledger: Path, local_ray: None) -> Iterator[Executor]:
-        with RayExecutor(WorkerMaker(ledger), Pool(workers=2, threads=1)) as executor:
+        with RayExecutor(WorkerMaker(ledger), TWO) as executor:
             yield executor
 
-    def test_all_workers_work(self, executor: Executor, ledger: Path) -> None:
+    def test_all_workers_work_in_processes_of_their_own(
+        self, executor: Executor, ledger: Path
+    ) -> None:
         list(executor.run(until_all_work(executor, ledger)))
         assert len(processes(ledger)) == 2
         assert os.getpid() not in processes(ledger)
 
-    def test_a_worker_that_is_given_no_gpu_sees_none(self, executor: Executor) -> None:
-        (outcome,) = executor.run([Chore(1, "name gpus")])
-        assert outcome.failure is not None
-        assert outcome.failure.message == "visible: ''"
+    def test_a_worker_without_gpu_sees_none(self, executor: Executor) -> None:
+        (result,) = executor.run([Chore(1, "name gpus")])
+        assert result.failure is not None
+        assert result.failure.message == "visible: ''"
 
-    def test_only_the_task_in_hand_of_a_dead_worker_runs_again(
+    def test_only_the_task_of_a_dead_worker_runs_again(
         self, executor: Executor, ledger: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         chores = [Chore(number, "die once" if number == 4 else "count") for number in range(13)]
-        outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
-        assert all(outcome.failure is None for outcome in outcomes.values())
+        results = {result.task.number: result for result in executor.run(chores)}
+        assert all(result.failure is None for result in results.values())
         assert executions(ledger) == {number: 2 if number == 4 else 1 for number in range(13)}
-        (death,) = outcomes[4].failures
+        (death,) = results[4].failures
         assert death.failure_class is FailureClass.WORKER_LOST
-        assert [outcomes[number].attempt for number in (3, 4, 5, 6)] == [1, 2, 1, 1]
-        lost = [one for one in caplog.records if one.levelno == logging.WARNING]
-        assert [vars(one)["host"] for one in lost if hasattr(one, "host")] == [outcomes[4].node]
+        lost = [record for record in caplog.records if record.levelno == logging.WARNING]
+        assert [vars(r)["host"] for r in lost if hasattr(r, "host")] == [results[4].node]
 
-    def test_a_spoiled_process_does_nothing_more(self, executor: Executor, ledger: Path) -> None:
+    def test_an_unusable_process_runs_nothing_more(self, executor: Executor, ledger: Path) -> None:
         chores = [Chore(number, "poison once" if number == 2 else "slow") for number in range(7)]
-        outcomes = list(executor.run(chores))
-        assert all(outcome.failure is None for outcome in outcomes)
+        assert all(result.failure is None for result in executor.run(chores))
         assert executions(ledger) == {number: 2 if number == 2 else 1 for number in range(7)}
-        first, again = (one for one in ledger_of(ledger) if one.number == 2)
-        done_by_spoiled = [one for one in ledger_of(ledger) if one.process == first.process]
-        assert done_by_spoiled[-1] == first
-        assert again.process != first.process
+        first, second = (e for e in ledger_of(ledger) if e.number == 2)
+        assert [e for e in ledger_of(ledger) if e.process == first.process][-1] == first
+        assert second.process != first.process
 
     def test_a_run_that_is_left_leaves_nothing_to_wait_for(self, executor: Executor) -> None:
-        outcomes = executor.run([Chore(1), Chore(2, "hang"), Chore(3, "hang"), Chore(4)])
-        next(outcomes)
-        outcomes.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
-        assert [outcome.failure for outcome in executor.run([Chore(5)])] == [None]
+        results = executor.run([Chore(1), Chore(2, "hang"), Chore(3, "hang"), Chore(4)])
+        next(results)
+        results.close()  # pyright: ignore[reportAttributeAccessIssue] - a generator
+        assert [result.failure for result in executor.run([Chore(5)])] == [None]
 
 
-def test_a_hung_task_is_killed_and_done_elsewhere(local_ray: None, ledger: Path) -> None:
+def test_a_task_that_hangs_once_is_killed_and_runs_on_another_worker(
+    local_ray: None, ledger: Path
+) -> None:
     chores = [Chore(number, "hang once" if number == 1 else "count") for number in range(7)]
-    limited = RayExecutor(
-        WorkerMaker(ledger),
-        Pool(workers=2, threads=1),
-        TaskAttributes[Chore](lambda chore: 2.0 if chore.number == 1 else None),
-    )
-    with limited as executor:
-        outcomes = {outcome.task.number: outcome for outcome in executor.run(chores)}
-    assert all(outcome.failure is None for outcome in outcomes.values())
-    (late,) = outcomes[1].failures
+
+    def limit(chore: Chore) -> float | None:
+        return 2.0 if chore.number == 1 else None
+
+    with RayExecutor(WorkerMaker(ledger), TWO, limit) as executor:
+        results = {result.task.number: result for result in executor.run(chores)}
+    assert all(result.failure is None for result in results.values())
+    (late,) = results[1].failures
     assert late.failure_class is FailureClass.TIMEOUT
     assert executions(ledger) == {number: 2 if number == 1 else 1 for number in range(7)}
-    first, again = (one.process for one in ledger_of(ledger) if one.number == 1)
-    assert first != again
+    first, second = (e.process for e in ledger_of(ledger) if e.number == 1)
+    assert first != second
 
 
-def test_a_task_that_hangs_again_is_given_up(local_ray: None, ledger: Path) -> None:
-    pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, TaskAttributes(lambda _: 1.0)) as executor:
-        outcomes = {o.task.number: o for o in executor.run([Chore(1, "hang"), Chore(2)])}
-    assert outcomes[2].attempt == 1
-    assert outcomes[1].attempt == 2
-    assert [one.failure_class for one in outcomes[1].failures] == [FailureClass.TIMEOUT] * 2
-    assert outcomes[1].seconds >= 1
+def test_a_task_that_hangs_twice_is_given_up(local_ray: None, ledger: Path) -> None:
+    with RayExecutor(WorkerMaker(ledger), ALONE, lambda _: 1.0) as executor:
+        results = {r.task.number: r for r in executor.run([Chore(1, "hang"), Chore(2)])}
+    assert (results[1].attempt, results[2].attempt) == (2, 1)
+    assert [failed.failure_class for failed in results[1].failures] == [FailureClass.TIMEOUT] * 2
+    assert results[1].seconds >= 1
 
 
-def test_the_time_behind_another_task_is_not_counted(local_ray: None, ledger: Path) -> None:
-    pool = Pool(workers=1, threads=1)
-    with RayExecutor(WorkerMaker(ledger), pool, TaskAttributes(lambda _: 1.8)) as executor:
-        outcomes = list(executor.run([Chore(number, "second") for number in range(3)]))
-    assert [outcome.failures for outcome in outcomes] == [(), (), ()]
-
-
-def test_workers_that_never_come_up_stop_the_run(local_ray: None) -> None:
+def test_workers_that_never_start_abort_the_run(local_ray: None) -> None:
     with (
-        RayExecutor(Unloadable(), Pool(workers=2, threads=1)) as executor,
-        pytest.raises(RunAborted, match="no module for this worker") as stopped,
+        RayExecutor(Unloadable(), TWO) as executor,
+        pytest.raises(RunAborted, match="no module for this worker") as aborted,
     ):
         list(executor.run([Chore(1)]))
-    assert "\n" not in str(stopped.value)
+    assert "\n" not in str(aborted.value)
 
 
-def test_a_worker_that_cannot_start_is_the_outcome_of_its_task(
+def test_a_task_function_that_cannot_be_made_is_the_failure_of_its_task(
     local_ray: None, unusable: Callable[[int], TaskFunction]
 ) -> None:
-    with RayExecutor(unusable, Pool(workers=1, threads=1)) as executor:
-        (outcome,) = executor.run([Chore(3)])
-    assert outcome.failure
-    assert outcome.failure.message == "no such device"
+    with RayExecutor(unusable, ALONE) as executor:
+        (result,) = executor.run([Chore(3)])
+    assert result.failure
+    assert result.failure.message == "no such device"
 
 
-@pytest.mark.parametrize("pool", [Pool(workers=5, threads=1), Pool(workers=1, threads=3)])
-def test_workers_for_which_there_is_no_room_are_refused(
-    local_ray: None, ledger: Path, pool: Pool
-) -> None:
+@pytest.mark.parametrize("spec", [PoolSpec(workers=5, threads=1), PoolSpec(workers=1, threads=3)])
+def test_workers_that_do_not_fit_are_refused(local_ray: None, ledger: Path, spec: PoolSpec) -> None:
     with (
-        RayExecutor(WorkerMaker(ledger), pool) as executor,
+        RayExecutor(WorkerMaker(ledger), spec) as executor,
         pytest.raises(InputError, match="do not fit; this machine has room for"),
     ):
         list(executor.run([Chore(1)]))

@@ -12,13 +12,13 @@ from tests.execution.work import ledger_of, processes
 HANGING = """
 import signal, sys
 from pathlib import Path
-from stir_ray.execution.worker_pool import Pool
+from stir_ray.execution.allocation import PoolSpec
 from stir_ray.execution.ray_executor import RayExecutor
 from tests.execution.work import Chore, WorkerMaker
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
-    with RayExecutor(WorkerMaker(Path(sys.argv[1])), Pool(workers=2, threads=1)) as executor:
+    with RayExecutor(WorkerMaker(Path(sys.argv[1])), PoolSpec(workers=2, threads=1)) as executor:
         list(executor.run([Chore(number, "hang") for number in range(7)]))
 except KeyboardInterrupt:
     sys.exit(130)

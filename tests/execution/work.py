@@ -1,4 +1,4 @@
-"""Work for executors to do: importable by Ray's workers, and counted on disk."""
+"""Tasks for executors: importable by Ray's workers, and counted on disk."""
 
 import os
 import signal
@@ -15,90 +15,74 @@ from stir_ray.execution.executor import Attempt, Metrics
 
 @dataclass(frozen=True)
 class Chore:
-    """A task: what it does, and a number to tell it from others."""
+    """A task: its kind, and a number to tell it from others."""
 
     number: int
     kind: str = "count"
+    locality_key: None = None
 
 
 @dataclass(frozen=True)
 class CountingWorker:
-    """Notes every execution as a line of a file, with the node and process that did it."""
+    """Writes every execution to a line of a file, with the node and process that ran it."""
 
     ledger: Path
     threads: int
     device: str = "abacus"
 
     def __call__(self, chore: Chore, attempt: Attempt) -> Metrics | None:
-        """Do the chore."""
         # Ray starts one raylet per node, also where many nodes are one machine.
         node = os.environ.get("RAY_RAYLET_PID", "0")
         words = (chore.number, attempt.number, attempt.out_of_memory, os.getpid(), node)
         with self.ledger.open("a") as file:
             print(*words, file=file)
-        if chore.kind == "lag" and executions(self.ledger)[chore.number] == 1:
-            time.sleep(600)
-        _take_time(chore, attempt)
-        _fail(chore, attempt)
-        return {"tenfold": np.float64(chore.number * 10)} if chore.kind == "measure" else None
+        error, last_attempt = _ERRORS.get(chore.kind, (None, 0))
+        if error and attempt.number <= last_attempt:
+            raise error
+        match chore.kind:
+            case "measure":
+                return {"tenfold": np.float64(chore.number * 10)}
+            case "slow":
+                time.sleep(0.2)
+            case "hang":
+                time.sleep(600)
+            case "hang once" if attempt.number == 1:
+                time.sleep(600)
+            case "die once" if attempt.number == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "name gpus":
+                raise ValueError(f"visible: {os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
+        return None
 
 
-def _take_time(chore: Chore, attempt: Attempt) -> None:
-    match chore.kind:
-        case "slow":
-            time.sleep(0.2)
-        case "die once":
-            # What was said of the chore before must be out, or it dies with the process.
-            time.sleep(0.5)
-        case "second":
-            time.sleep(1)
-        case "hang":
-            time.sleep(600)
-        case "hang once" if attempt.number == 1:
-            time.sleep(600)
-
-
-def _fail(chore: Chore, attempt: Attempt) -> None:
-    match chore.kind:
-        case "fail":
-            raise ValueError(f"chore {chore.number} cannot be done")
-        case "name gpus":
-            raise ValueError(f"visible: {os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
-        case "mend":
-            raise JobError("mend the job")
-        case "storage twice" if attempt.number <= 2:
-            raise ConnectionError("storage is away")
-        case "storage is away":
-            raise StorageUnavailable("storage is away")
-        case "large" if attempt.out_of_memory < 2:
-            raise MemoryError("too much at once")
-        case "poison once" if attempt.number == 1:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        case "die once" if attempt.number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
+_ERRORS = {
+    "fail": (ValueError("the chore cannot be done"), 99),
+    "user error": (JobError("fix the job"), 99),
+    "storage twice": (ConnectionError("storage is away"), 2),
+    "storage is away": (StorageUnavailable("storage is away"), 99),
+    "memory twice": (MemoryError("too much at once"), 2),
+    "poison once": (RuntimeError("CUDA error: an illegal memory access was encountered"), 1),
+}
+"""What chores raise, and until which attempt."""
 
 
 class WorkerMaker:
-    """Makes counting workers in whatever process it is called."""
+    """Makes counting workers in any process."""
 
     def __init__(self, ledger: Path) -> None:
-        """All workers write to one ledger."""
         self._ledger = ledger
 
     def __call__(self, threads: int) -> CountingWorker:
-        """A worker with this number of CPU threads."""
         return CountingWorker(self._ledger, threads)
 
 
 class Unloadable(WorkerMaker):
-    """Cannot be read where it arrives, as if the code there were another."""
+    """Cannot be unpickled, as if the machines had other code."""
 
     def __init__(self) -> None:
-        """Needs no ledger."""
         super().__init__(Path())
 
     def __reduce__(self) -> tuple:
-        """Read back by a function that fails."""
         return _no_module, ()
 
 
@@ -117,7 +101,7 @@ class Execution:
 
 
 def ledger_of(path: Path) -> list[Execution]:
-    """Every execution, in the order in which they began."""
+    """Return every execution, in the order in which they began."""
     lines = path.read_text().splitlines() if path.exists() else []
     rows = [[int(word) for word in line.split()] for line in lines]
     return [
@@ -127,10 +111,10 @@ def ledger_of(path: Path) -> list[Execution]:
 
 
 def executions(path: Path) -> Counter[int]:
-    """How often each chore was begun."""
-    return Counter(one.number for one in ledger_of(path))
+    """Return how often each chore was begun."""
+    return Counter(execution.number for execution in ledger_of(path))
 
 
 def processes(path: Path) -> set[int]:
-    """The processes that did chores."""
-    return {one.process for one in ledger_of(path)}
+    """Return the processes that did chores."""
+    return {execution.process for execution in ledger_of(path)}

@@ -84,18 +84,18 @@ def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("lake", ["./lake", "lake", "~/lake", "/data/lake", "file:///data/lake"])
 def test_a_lake_on_one_machine_is_not_sent(lake: str) -> None:
     with pytest.raises(JobError, match=r"s3://BUCKET/PREFIX.*--shared"):
-        packaging.check_places(small_job(lake), shared=False)
+        packaging.check_paths(small_job(lake), shared=False)
 
 
 @pytest.mark.parametrize("lake", ["./lake", "~/lake", "memory://lake"])
 def test_no_word_of_a_person_makes_such_a_lake_shared(lake: str) -> None:
     with pytest.raises(JobError, match="--shared"):
-        packaging.check_places(small_job(lake), shared=True)
+        packaging.check_paths(small_job(lake), shared=True)
 
 
 @pytest.mark.parametrize("lake", ["/data/lake", "file:///data/lake"])
 def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
-    packaging.check_places(small_job(lake), shared=True)
+    packaging.check_paths(small_job(lake), shared=True)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
 )
 def test_a_place_on_the_sending_machine_is_named(key: str, changed: dict[str, Any]) -> None:
     with pytest.raises(JobError, match=rf"`{key}: "):
-        packaging.check_places(small_job(BUCKET, **changed), shared=False)
+        packaging.check_paths(small_job(BUCKET, **changed), shared=False)
 
 
 def test_places_that_all_machines_have_are_sent() -> None:
@@ -121,7 +121,7 @@ def test_places_that_all_machines_have_are_sent() -> None:
         "pretrained": CHECKPOINT,
         "finetuned": {"checkpoints": "/data/{epoch}.safetensors", "epochs": [3]},
     }
-    packaging.check_places(small_job(BUCKET, **changed), shared=False)
+    packaging.check_paths(small_job(BUCKET, **changed), shared=False)
 
 
 def test_the_store_is_named_to_the_cluster_and_its_keys_are_not() -> None:
@@ -139,7 +139,7 @@ def test_an_endpoint_with_a_password_is_not_sent() -> None:
 
 def test_each_submission_has_an_id_of_its_own_that_tells_the_job() -> None:
     job, other = Grid.of(small_job(BUCKET)), Grid.of(small_job(BUCKET, seeds=[3]))
-    first, second, third = packaging.new_id(job), packaging.new_id(job), packaging.new_id(other)
+    first, second, third = packaging.submission_id(job), packaging.submission_id(job), packaging.submission_id(other)
     assert first != second
     assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]
     assert first.startswith("small-")

@@ -1,4 +1,4 @@
-"""Whoever waits for a job on a cluster sees its log once, whatever the network does meanwhile."""
+"""A job that is followed shows its log once, whatever the network does meanwhile."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from tests.stores.servers import free_port
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, on import
-    from stir_ray.execution.ray_jobs import Ended, JobClient
+    from stir_ray.execution.submit import JobClient, JobExit
 
 # Ray's client says it to aiohttp.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
@@ -26,11 +26,11 @@ LOG = [f"line {number} of the log\n" for number in range(7)]
 
 @dataclass
 class FakeHead:
-    """Speaks as much of the job API as following a job takes; its log is cut as often as told.
+    """As much of the job API as following one job takes.
 
     Attributes:
-        info: what it says of its one job.
-        cuts: after how many pieces each of the first connections is cut.
+        info: of its one job.
+        cuts: number of pieces after which each of the first connections is cut.
         port: that it listens at.
     """
 
@@ -57,7 +57,7 @@ class FakeHead:
 
     @contextmanager
     def listening(self) -> Iterator[str]:
-        """Its address."""
+        """Listen in a thread, and yield the address."""
         app, loop = web.Application(), asyncio.new_event_loop()
         app.router.add_get("/api/version", self.version)
         app.router.add_get("/api/jobs/{id}", self.job)
@@ -78,7 +78,7 @@ class FakeHead:
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a server's address does to the environment is undone."""
+    """Undo what the client does to the environment."""
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
 
 
@@ -86,34 +86,34 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_log_that_is_cut_is_shown_once_and_whole(cuts: list[int]) -> None:
     shown: list[str] = []
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        assert JobClient(address).follow("job", shown.append) == Ended(0)
+        assert JobClient(address).follow("job", shown.append) == JobExit(0)
     assert "".join(shown) == "".join(LOG)
 
 
 @pytest.mark.parametrize(
     ("info", "ended"),
     [
-        ({"status": "SUCCEEDED", "driver_exit_code": 0}, Ended(0)),
-        ({"status": "FAILED", "driver_exit_code": 3}, Ended(3)),
-        ({"status": "FAILED", "driver_exit_code": -9}, Ended(137)),
-        ({"status": "STOPPED"}, Ended(130)),
-        ({"status": "FAILED", "message": "no room. Or so.\nmore"}, Ended(1, "no room")),
+        ({"status": "SUCCEEDED", "driver_exit_code": 0}, JobExit(0)),
+        ({"status": "FAILED", "driver_exit_code": 3}, JobExit(3)),
+        ({"status": "FAILED", "driver_exit_code": -9}, JobExit(137)),
+        ({"status": "STOPPED"}, JobExit(130)),
+        ({"status": "FAILED", "message": "no room. Or so.\nmore"}, JobExit(1, "no room")),
     ],
 )
-def test_waiting_ends_as_the_command_did(info: dict[str, Any], ended: Ended) -> None:
+def test_waiting_ends_as_the_command_did(info: dict[str, Any], ended: JobExit) -> None:
     with FakeHead(info).listening() as address:
         assert JobClient(address).follow("job", lambda _: None) == ended
 
 
-def test_a_cluster_that_is_gone_is_waited_for_only_so_long() -> None:
+def test_a_cluster_that_is_gone_is_given_up_after_a_time() -> None:
     with FakeHead({"status": "SUCCEEDED"}).listening() as address:
-        server = JobClient(address)
+        client = JobClient(address)
     with pytest.raises(ClusterUnavailable, match=r"job small-1 .*goes on"):
-        server.follow("small-1", lambda _: None, retry_timeout_s=0.1)
+        client.follow("small-1", lambda _: None, retry_timeout_s=0.1)
 
 
 class FakeClock:
-    """Time that passes when somebody sleeps, or says that it did."""
+    """Time that passes only in `sleep`, and where a test moves it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -127,14 +127,15 @@ class FakeClock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """By which patience is measured."""
     clock = FakeClock()
-    monkeypatch.setattr("stir_ray.execution.ray_jobs.time", clock)
+    monkeypatch.setattr("stir_ray.execution.submit.time", clock)
     return clock
 
 
-@pytest.mark.parametrize("cuts", [[3], [2, 4, 6]], ids=["one cut", "several"])
-def test_a_log_that_flowed_for_hours_costs_no_patience(clock: FakeClock, cuts: list[int]) -> None:
+@pytest.mark.parametrize("cuts", [[3], [2, 4, 6]])
+def test_a_log_that_goes_on_for_hours_may_be_cut_again_and_again(
+    clock: FakeClock, cuts: list[int]
+) -> None:
     shown: list[str] = []
 
     def show(piece: str) -> None:
@@ -142,16 +143,16 @@ def test_a_log_that_flowed_for_hours_costs_no_patience(clock: FakeClock, cuts: l
         clock.now += 3600.0
 
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        assert JobClient(address).follow("job", show, retry_timeout_s=600.0) == Ended(0)
+        assert JobClient(address).follow("job", show, retry_timeout_s=600.0) == JobExit(0)
     assert "".join(shown) == "".join(LOG)
 
 
-def test_a_log_that_is_only_told_again_is_no_answer(clock: FakeClock) -> None:
+def test_a_log_without_new_lines_is_no_reply(clock: FakeClock) -> None:
     cuts = [3] * 97
     with FakeHead({"status": "SUCCEEDED"}, cuts).listening() as address:
-        server = JobClient(address)
+        client = JobClient(address)
         with pytest.raises(ClusterUnavailable):
-            server.follow("job", lambda _: None, retry_timeout_s=7.0)
+            client.follow("job", lambda _: None, retry_timeout_s=7.0)
     assert 7.0 < clock.now < 10.0
 
 

@@ -1,0 +1,195 @@
+"""Submit a command to a cluster through Ray's job API, and follow its log."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stir_ray.errors import ClusterUnavailable, InputError
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if (
+    os.environ.get("RAY_AUTH_TOKEN")
+    or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    or Path("~/.ray/auth_token").expanduser().is_file()
+):
+    # A token that exists is to be sent. Ray reads this when it is imported.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import aiohttp
+from ray.exceptions import AuthenticationError
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+_REQUEST_S = (10.0, 120.0)
+"""Time limits of a request: to connect, and between two bytes of the reply."""
+_SILENCE_S = 60.0
+"""Without output, before a new request checks whether the connection is alive."""
+_POLL_S = 1.0
+_RETRY_TIMEOUT_S = 600.0
+_INTERRUPTED = 130
+_CLIENT_ERRORS = (OSError, RuntimeError, ValueError, aiohttp.ClientError, AuthenticationError)
+
+# The client logs every request.
+for _handler in logging.getLogger("ray").handlers:
+    _handler.setLevel(logging.WARNING)
+
+
+class JobExit(NamedTuple):
+    """The exit code of a command, 130 if it was stopped; and why it could not be run, if so."""
+
+    code: int
+    reason: str = ""
+
+
+class _Client(JobSubmissionClient):
+    def _do_request(self, *arguments: Any, **options: Any) -> Any:
+        # Without a limit a wrong address blocks until the system gives up.
+        return super()._do_request(*arguments, timeout=_REQUEST_S, **options)
+
+
+class JobClient:
+    """The job API of a cluster."""
+
+    def __init__(self, address: str) -> None:
+        """Check that the cluster replies.
+
+        Args:
+            address: `http://HEAD:8265`, of the head node's dashboard.
+
+        Raises:
+            InputError: if it does not reply, or refuses the token.
+        """
+        if "://" not in address:
+            raise InputError(
+                f"address {address}: not of a job API; give the one of the head node's dashboard, "
+                "http://HEAD:8265"
+            )
+        self.address = address
+        # Ray prefers this variable to the address that it is given.
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
+        try:
+            self._client = _Client(address)
+        except AuthenticationError as error:
+            raise InputError(
+                f"{address} asks for a token ({_reason(error)}); set RAY_AUTH_TOKEN, or "
+                "RAY_AUTH_TOKEN_PATH to a file that holds it, to that of the cluster"
+            ) from None
+        except _CLIENT_ERRORS as error:
+            raise InputError(
+                f"no Ray cluster answers at {address} ({_reason(error)}); check that it runs "
+                "and that its port can be reached from here; `ray dashboard cluster.yaml` forwards "
+                "that of a cluster on AWS to http://127.0.0.1:8265"
+            ) from None
+
+    @property
+    def sends_token(self) -> bool:
+        """Whether requests carry a token."""
+        return os.environ.get("RAY_AUTH_MODE") == "token"
+
+    def submit(
+        self, job_id: str, command: str, folder: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Submit a command; the cluster runs it without this machine.
+
+        Args:
+            job_id: by which the cluster knows it; new for each submission.
+            command: of a shell on the head node, in a copy of `folder`.
+            folder: copied to every machine that works for the command.
+            environment: variables of the command and its workers; everyone who sees the job sees
+                them.
+
+        Raises:
+            InputError: if the cluster does not accept it.
+        """
+        runtime_env = {"working_dir": str(folder), "env_vars": environment}
+        try:
+            # No resources are requested: Ray would place the command on a node that has them,
+            # which may be one that goes away.
+            self._client.submit_job(
+                entrypoint=command, submission_id=job_id, runtime_env=runtime_env
+            )
+        except _CLIENT_ERRORS as error:
+            raise InputError(f"{self.address} did not accept the job: {_reason(error)}") from None
+
+    def follow(
+        self,
+        job_id: str,
+        show: Callable[[str], None],
+        retry_timeout_s: float = _RETRY_TIMEOUT_S,
+    ) -> JobExit:
+        """Show the output of a command until it ends, also across lost connections.
+
+        Args:
+            job_id: of the submission.
+            show: called with each piece of its output, standard error included.
+            retry_timeout_s: how long requests are retried while the cluster does not reply.
+
+        Raises:
+            ClusterUnavailable: if it does not reply for longer.
+        """
+        log, silent_since = _Log(show), None
+        while True:
+            shown = log.shown
+            try:
+                pieces: Any = self._client.tail_job_logs(job_id)
+                asyncio.run(log.show_new(pieces))
+                details = self._client.get_job_info(job_id)
+            except _CLIENT_ERRORS as error:
+                now = time.monotonic()
+                # New output is a reply; output that was shown before is not.
+                if silent_since is None or log.shown > shown:
+                    silent_since = now
+                if now - silent_since > retry_timeout_s:
+                    raise ClusterUnavailable(
+                        f"{self.address} does not reply ({_reason(error)}); job {job_id} goes on "
+                        "if its cluster does"
+                    ) from None
+            else:
+                if details.status.is_terminal():
+                    return _exit_of(details)
+                silent_since = None
+            time.sleep(_POLL_S)
+
+
+class _Log:
+    """A log that the cluster sends from its beginning after each lost connection."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self.shown = 0
+
+    async def show_new(self, pieces: AsyncGenerator[str, None]) -> None:
+        """Show what was not shown yet, until the log ends or is silent for long."""
+        start = 0
+        async with aclosing(pieces):
+            while True:
+                try:
+                    piece = await asyncio.wait_for(anext(pieces), _SILENCE_S)
+                except (StopAsyncIteration, TimeoutError):
+                    return
+                end = start + len(piece)
+                if end > self.shown:
+                    self._show(piece[max(0, self.shown - start) :])
+                    self.shown = end
+                start = end
+
+
+def _exit_of(details: JobDetails) -> JobExit:
+    if details.status == JobStatus.STOPPED:
+        return JobExit(_INTERRUPTED)
+    if details.status == JobStatus.SUCCEEDED:
+        return JobExit(0)
+    code = details.driver_exit_code
+    if code is None:
+        return JobExit(1, _reason(details.message or "no reason given"))
+    return JobExit(code if code >= 0 else 128 - code)
+
+
+def _reason(error: object) -> str:
+    """Return the first sentence; Ray's messages go on for many."""
+    lines = str(error).strip().splitlines()
+    return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__
