@@ -43,7 +43,7 @@ def test_its_command_runs_a_job_file_of_the_image(job: dict[str, Any]) -> None:
     *command, path, lake, workers = shlex.split(job["spec"]["entrypoint"])
     assert command == shlex.split(packaging.command(finetune=False))[:-1]
     said = read_job(path.replace(IN_IMAGE, str(ROOT)), [lake, workers])
-    packaging.check_places(said, shared=False)
+    packaging.check_paths(said, shared=False)
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert said.execution.workers == group["maxReplicas"]
 

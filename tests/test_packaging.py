@@ -1,8 +1,9 @@
-"""Laws of what a cluster is sent: all that a driver needs, nothing that is a secret or large."""
+"""A cluster is sent all that a driver needs, and nothing that is secret or large."""
 
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +82,24 @@ def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
     assert all(str(tmp_path) in origin for origin in origins)
 
 
-@pytest.mark.parametrize("lake", ["./lake", "lake", "~/lake", "/data/lake", "file:///data/lake"])
-def test_a_lake_on_one_machine_is_not_sent(lake: str) -> None:
-    with pytest.raises(JobError, match=r"s3://BUCKET/PREFIX.*--shared"):
-        packaging.check_paths(small_job(lake), shared=False)
-
-
-@pytest.mark.parametrize("lake", ["./lake", "~/lake", "memory://lake"])
-def test_no_word_of_a_person_makes_such_a_lake_shared(lake: str) -> None:
-    with pytest.raises(JobError, match="--shared"):
-        packaging.check_paths(small_job(lake), shared=True)
-
-
-@pytest.mark.parametrize("lake", ["/data/lake", "file:///data/lake"])
-def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
-    packaging.check_paths(small_job(lake), shared=True)
+@pytest.mark.parametrize(
+    ("lake", "shared", "is_sent"),
+    [
+        ("./lake", False, False),
+        ("./lake", True, False),
+        ("~/lake", True, False),
+        ("memory://lake", True, False),
+        ("/data/lake", False, False),
+        ("/data/lake", True, True),
+        ("file:///data/lake", False, False),
+        ("file:///data/lake", True, True),
+        (BUCKET, False, True),
+    ],
+)
+def test_a_lake_must_be_shared_by_all_machines(lake: str, shared: bool, is_sent: bool) -> None:
+    refused = pytest.raises(JobError, match=r"s3://BUCKET/PREFIX.*--shared")
+    with nullcontext() if is_sent else refused:
+        packaging.check_paths(small_job(lake), shared=shared)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +114,12 @@ def test_an_absolute_path_is_shared_if_a_person_says_so(lake: str) -> None:
         ),
     ],
 )
-def test_a_place_on_the_sending_machine_is_named(key: str, changed: dict[str, Any]) -> None:
+def test_a_path_on_the_sending_machine_is_refused(key: str, changed: dict[str, Any]) -> None:
     with pytest.raises(JobError, match=rf"`{key}: "):
         packaging.check_paths(small_job(BUCKET, **changed), shared=False)
 
 
-def test_places_that_all_machines_have_are_sent() -> None:
+def test_absolute_paths_and_urls_are_sent() -> None:
     changed: dict[str, Any] = {
         "data": FOLDER | {"path": "/data/images"},
         "pretrained": CHECKPOINT,
@@ -124,7 +128,7 @@ def test_places_that_all_machines_have_are_sent() -> None:
     packaging.check_paths(small_job(BUCKET, **changed), shared=False)
 
 
-def test_the_store_is_named_to_the_cluster_and_its_keys_are_not() -> None:
+def test_the_address_of_the_store_is_sent_and_its_keys_are_not() -> None:
     store = {"AWS_ENDPOINT_URL": "https://minio.example.org", "AWS_REGION": "eu-north-1"}
     secret = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
     sent = packaging.environment({**store, **secret, "RAY_AUTH_TOKEN": "r", "HF_TOKEN": "h"})
@@ -137,9 +141,13 @@ def test_an_endpoint_with_a_password_is_not_sent() -> None:
         packaging.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
 
 
-def test_each_submission_has_an_id_of_its_own_that_tells_the_job() -> None:
+def test_each_submission_has_a_new_id_that_names_the_job() -> None:
     job, other = Grid.of(small_job(BUCKET)), Grid.of(small_job(BUCKET, seeds=[3]))
-    first, second, third = packaging.submission_id(job), packaging.submission_id(job), packaging.submission_id(other)
+    first, second, third = (
+        packaging.submission_id(job),
+        packaging.submission_id(job),
+        packaging.submission_id(other),
+    )
     assert first != second
     assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]
     assert first.startswith("small-")

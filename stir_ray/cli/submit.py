@@ -1,5 +1,6 @@
 """The verb that sends a job to a cluster."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
         packaging.pack(read_said(job, sets or ()), Path(folder))
         command = packaging.command(finetune=finetune)
         client.submit(job_id, command, Path(folder), variables)
-    token = "RAY_AUTH_MODE=token " if client.sends_token else ""
+    token = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") == "token" else ""
     options = f"--address {shlex.quote(address)} {job_id}"
     print(f"Submitted {job_id} to {address}")
     print(f"  follow: {token}ray job logs --follow {options}")

@@ -6,7 +6,6 @@ import socket
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from stir_ray.errors import RunAborted
@@ -84,13 +83,7 @@ class TaskResult(Generic[Item]):
 
 
 class WorkerStatus(NamedTuple):
-    """The number of workers at one time.
-
-    Attributes:
-        ready: workers that can run tasks.
-        wanted: those and the ones that are starting or waiting for a machine.
-        running: tasks that are running.
-    """
+    """Numbers of workers that are ready, of all that are wanted, and of running tasks."""
 
     ready: int
     wanted: int
@@ -123,12 +116,7 @@ class Executor(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class SerialExecutor:
@@ -142,12 +130,7 @@ class SerialExecutor:
     def __init__(
         self, make_worker: Callable[[int], TaskFunction], *, threads: int | None = None
     ) -> None:
-        """Start nothing before the first task.
-
-        Args:
-            make_worker: called once with the number of CPU threads.
-            threads: all cores if not given.
-        """
+        """Call `make_worker` at the first task, with the number of CPU threads: all by default."""
         self._make_worker = make_worker
         self._threads = threads or os.cpu_count() or 1
         self._function: TaskFunction | None = None
@@ -194,12 +177,7 @@ class SerialExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._function = None
 
 

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Any, Self
 
 from stir_ray.execution.allocation import PoolSpec
@@ -110,16 +109,10 @@ class RayExecutor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End the workers, and Ray itself if it was started here."""
         self._pool.shutdown()
 
 
 def _location(worker: Worker) -> dict[str, str]:
-    """Return where a worker is, as fields of a log line."""
     return {"host": worker.host, "node": worker.node}

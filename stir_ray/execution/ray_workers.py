@@ -65,14 +65,14 @@ class _Actor:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker process on the cluster.
+    """A worker process on the cluster; names are empty until they are known.
 
     Attributes:
         actor: Ray's handle.
         reply: to the call that the worker is busy with; None if it is idle.
-        node: id of its node; empty until it is ready.
-        host: name of its machine; empty until it is ready.
-        device: name of its hardware; empty until it finished a task.
+        node: id of its node.
+        host: name of its machine.
+        device: name of its hardware.
     """
 
     actor: Any

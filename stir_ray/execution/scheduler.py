@@ -24,13 +24,7 @@ MAX_BATCH = 64
 
 @dataclass(frozen=True)
 class PendingTask(Generic[Item]):
-    """A task and its failed attempts so far.
-
-    Attributes:
-        task: as it was given.
-        failures: of its attempts, oldest first.
-        lost_on: nodes on which a worker was lost that ran it.
-    """
+    """A task, the failures of its attempts so far, and the nodes on which it lost a worker."""
 
     task: Item
     failures: tuple[Failure, ...] = ()
@@ -98,12 +92,7 @@ class Scheduler(Generic[Item, Worker]):
     def finished(
         self, worker: Worker, failure: Failure | None, now: float
     ) -> PendingTask[Item] | None:
-        """Record the end of a worker's task; the worker is idle again.
-
-        Args:
-            worker: that ran the task.
-            failure: None if the task succeeded.
-            now: the time.
+        """Record the end of a worker's task, which succeeded if there is no failure.
 
         Returns:
             The task with all its failures if it is over; None if it will be retried.
@@ -113,7 +102,7 @@ class Scheduler(Generic[Item, Worker]):
         return self._settle(running.pending, failure, now)
 
     def lost(self, worker: Worker, failure: Failure, now: float) -> PendingTask[Item] | None:
-        """Record the loss of a worker that ran a task; arguments and result as `finished`."""
+        """Record the loss of a worker and the failure of its task; return as `finished` does."""
         running = self._running.pop(worker)
         self._nodes -= Counter([running.node])
         self._queue.remove(worker)

@@ -1,11 +1,9 @@
 """Submit a command to a cluster through Ray's job API, and follow its log."""
 
-import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,18 +18,16 @@ if (
     # A token that exists is to be sent. Ray reads this when it is imported.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
-import aiohttp
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 _REQUEST_S = (10.0, 120.0)
 """Time limits of a request: to connect, and between two bytes of the reply."""
-_SILENCE_S = 60.0
-"""Without output, before a new request checks whether the connection is alive."""
-_POLL_S = 1.0
+_POLL_S = 2.0
 _RETRY_TIMEOUT_S = 600.0
 _INTERRUPTED = 130
-_CLIENT_ERRORS = (OSError, RuntimeError, ValueError, aiohttp.ClientError, AuthenticationError)
+# Its plain requests raise OSErrors.
+_CLIENT_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError)
 
 # The client logs every request.
 for _handler in logging.getLogger("ray").handlers:
@@ -80,15 +76,10 @@ class JobClient:
             ) from None
         except _CLIENT_ERRORS as error:
             raise InputError(
-                f"no Ray cluster answers at {address} ({_reason(error)}); check that it runs "
-                "and that its port can be reached from here; `ray dashboard cluster.yaml` forwards "
+                f"no Ray cluster answers at {address} ({_reason(error)}); check that it runs and "
+                "that its port can be reached from here; `ray dashboard cluster.yaml` forwards "
                 "that of a cluster on AWS to http://127.0.0.1:8265"
             ) from None
-
-    @property
-    def sends_token(self) -> bool:
-        """Whether requests carry a token."""
-        return os.environ.get("RAY_AUTH_MODE") == "token"
 
     def submit(
         self, job_id: str, command: str, folder: Path, environment: Mapping[str, str]
@@ -99,8 +90,7 @@ class JobClient:
             job_id: by which the cluster knows it; new for each submission.
             command: of a shell on the head node, in a copy of `folder`.
             folder: copied to every machine that works for the command.
-            environment: variables of the command and its workers; everyone who sees the job sees
-                them.
+            environment: variables of the command and its workers, visible to all who see the job.
 
         Raises:
             InputError: if the cluster does not accept it.
@@ -116,66 +106,38 @@ class JobClient:
             raise InputError(f"{self.address} did not accept the job: {_reason(error)}") from None
 
     def follow(
-        self,
-        job_id: str,
-        show: Callable[[str], None],
-        retry_timeout_s: float = _RETRY_TIMEOUT_S,
+        self, job_id: str, show: Callable[[str], None], retry_timeout_s: float = _RETRY_TIMEOUT_S
     ) -> JobExit:
-        """Show the output of a command until it ends, also across lost connections.
+        """Show the output of a command until it ends, also while the cluster cannot be reached.
 
         Args:
             job_id: of the submission.
-            show: called with each piece of its output, standard error included.
+            show: called with each new piece of its output, standard error included.
             retry_timeout_s: how long requests are retried while the cluster does not reply.
 
         Raises:
             ClusterUnavailable: if it does not reply for longer.
         """
-        log, silent_since = _Log(show), None
+        shown, last_reply = 0, time.monotonic()
         while True:
-            shown = log.shown
             try:
-                pieces: Any = self._client.tail_job_logs(job_id)
-                asyncio.run(log.show_new(pieces))
+                # In this order, so that the log of a command that has ended is whole.
                 details = self._client.get_job_info(job_id)
+                log = self._client.get_job_logs(job_id)
             except _CLIENT_ERRORS as error:
-                now = time.monotonic()
-                # New output is a reply; output that was shown before is not.
-                if silent_since is None or log.shown > shown:
-                    silent_since = now
-                if now - silent_since > retry_timeout_s:
+                if time.monotonic() - last_reply > retry_timeout_s:
                     raise ClusterUnavailable(
                         f"{self.address} does not reply ({_reason(error)}); job {job_id} goes on "
                         "if its cluster does"
                     ) from None
             else:
+                last_reply = time.monotonic()
+                if len(log) > shown:
+                    show(log[shown:])
+                    shown = len(log)
                 if details.status.is_terminal():
                     return _exit_of(details)
-                silent_since = None
             time.sleep(_POLL_S)
-
-
-class _Log:
-    """A log that the cluster sends from its beginning after each lost connection."""
-
-    def __init__(self, show: Callable[[str], None]) -> None:
-        self._show = show
-        self.shown = 0
-
-    async def show_new(self, pieces: AsyncGenerator[str, None]) -> None:
-        """Show what was not shown yet, until the log ends or is silent for long."""
-        start = 0
-        async with aclosing(pieces):
-            while True:
-                try:
-                    piece = await asyncio.wait_for(anext(pieces), _SILENCE_S)
-                except (StopAsyncIteration, TimeoutError):
-                    return
-                end = start + len(piece)
-                if end > self.shown:
-                    self._show(piece[max(0, self.shown - start) :])
-                    self.shown = end
-                start = end
 
 
 def _exit_of(details: JobDetails) -> JobExit:
@@ -186,6 +148,7 @@ def _exit_of(details: JobDetails) -> JobExit:
     code = details.driver_exit_code
     if code is None:
         return JobExit(1, _reason(details.message or "no reason given"))
+    # A shell's code of a command that a signal killed.
     return JobExit(code if code >= 0 else 128 - code)
 
 

@@ -221,7 +221,9 @@ class AnyRun(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    def settle(self, worker: int, ended: Failure | None, over: PendingTask[Numbered] | None) -> None:
+    def settle(
+        self, worker: int, ended: Failure | None, over: PendingTask[Numbered] | None
+    ) -> None:
         task, _ = self.running.pop(worker)
         self.failures[task] += [ended] if ended else []
         delay = retry_delay(self.failures[task]) if ended else None

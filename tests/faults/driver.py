@@ -1,4 +1,4 @@
-"""`stir-ray` in a process of its own, with every execution of a task noted on disk."""
+"""Run `stir-ray` in a process of its own that writes every execution of a task to a ledger."""
 
 import functools
 import json
@@ -24,21 +24,21 @@ from workflows import executors, results
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, and what is to happen to it.
+    """A command line, and the fault that it meets.
 
     Attributes:
         arguments: of `stir-ray`.
-        ledger: where executions are noted.
-        said: where everything it prints goes.
+        ledger: file of executions.
+        output: file of everything that is printed.
         environment: all of it; the process is forked from one that may be older than this test.
-        die_before_put: number of the part that is encoded and not stored any more; 0 for none.
-        held_at: "begin" or "end" of an inversion, at which one worker then stays; "" for none.
+        die_before_put: number of the artifact that is encoded and never stored; 0 for none.
+        held_at: "begin" or "end" of an inversion, at which one worker blocks; "" for none.
         nodes: of a cluster of this machine, of which the last dies at SIGUSR1; 0 for no cluster.
     """
 
     arguments: Sequence[str]
     ledger: Path
-    said: Path
+    output: Path
     environment: Mapping[str, str]
     die_before_put: int
     held_at: str
@@ -46,13 +46,13 @@ class Command:
 
 
 def main(command: Command) -> None:
-    """Be that command line."""
+    """Run the command line in this process."""
     os.environ.clear()
     os.environ.update(command.environment)
-    with command.said.open("w") as said:
-        os.dup2(said.fileno(), sys.stdout.fileno())
-        os.dup2(said.fileno(), sys.stderr.fileno())
-    # Each figure takes seconds to draw, and none is looked at.
+    with command.output.open("w") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    # Drawing takes seconds, and no test looks at it.
     results.write_report = lambda *_: Report("nowhere", "nowhere")
     executors.make_worker = functools.partial(make_worker, command.ledger, command.held_at)
     executors.make_worker_process = executors.make_worker
@@ -64,12 +64,12 @@ def main(command: Command) -> None:
 
 
 def killed_node(folder: Path) -> Path:
-    """What is there once a node has been killed."""
+    """Return a file that exists once a node has been killed."""
     return folder / "killed node"
 
 
 def held_worker(folder: Path) -> Path:
-    """What holds the process id of the worker that is held, once one is."""
+    """Return a file with the process id of the blocked worker, once one is."""
     return folder / "held worker"
 
 
@@ -94,25 +94,25 @@ def _cluster(command: Command) -> Iterator[None]:
 def make_worker(
     ledger: Path, held_at: str, settings: dispatch.WorkerSettings, threads: int
 ) -> TaskFunction[Task]:
-    """The worker of the real run, made in whatever process it works."""
-    return functools.partial(_noted, ledger, held_at, dispatch.make_worker(settings, threads))
+    """Make the worker of the real run, with its executions written to the ledger."""
+    return functools.partial(_run, ledger, held_at, dispatch.make_worker(settings, threads))
 
 
-def _noted(
+def _run(
     ledger: Path, held_at: str, do: TaskFunction[Task], task: Task, attempt: Attempt
 ) -> Metrics | None:
-    _note(ledger, task, "begin")
+    _write(ledger, task, "begin")
     if held_at == "begin":
         _hold_first(ledger, task)
     measures = do(task, attempt)
-    _note(ledger, task, "end")
+    _write(ledger, task, "end")
     if held_at == "end":
         _hold_first(ledger, task)
     return measures
 
 
 def _hold_first(ledger: Path, task: Task) -> None:
-    """Stay here until this process is killed, if it is the first that comes here."""
+    """Block until this process is killed, if it is the first that gets here."""
     held = held_worker(ledger.parent)
     if not task.label.startswith("invert"):
         return
@@ -122,7 +122,7 @@ def _hold_first(ledger: Path, task: Task) -> None:
         Event().wait()
 
 
-def _note(ledger: Path, task: Task, event: str) -> None:
+def _write(ledger: Path, task: Task, event: str) -> None:
     line = json.dumps({"event": event, "task": task.label, "pid": os.getpid()}) + "\n"
     # One write of a short line: several processes append to the same file.
     with ledger.open("a") as file:
@@ -130,7 +130,7 @@ def _note(ledger: Path, task: Task, event: str) -> None:
 
 
 def _die_before_put(number: int) -> None:
-    """SIGKILL this process with a part encoded and not yet stored."""
+    """SIGKILL this process with an artifact encoded and not yet stored."""
     really, puts = ObjectStore.put, 0
 
     def put(self: ObjectStore, key: str, content: bytes) -> None:

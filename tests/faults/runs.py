@@ -1,4 +1,4 @@
-"""Runs of the small job in processes of their own, what they executed, and how they ended."""
+"""Run the small job in processes of its own; record what they executed and how they ended."""
 
 import json
 import multiprocessing
@@ -19,66 +19,60 @@ from stir_ray.lake.schemas import RESULTS
 from tests.faults import driver
 from tests.small_job import small_job
 
-_PATIENCE_S = 600.0
-# A server that has imported everything, and forks: a run starts at once, and is a process all the
-# same, with its own memory, threads and end.
+TASKS = {"inspect": 2, "train": 3, "invert": 24, "compare": 6}
+"""Of the small job, by stage."""
+_TIMEOUT_S = 600.0
+# A server that has imported everything forks each run, which so starts at once.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload([driver.__name__])
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a run ended: its exit code, or minus the signal; and what it printed."""
+class Exit:
+    """The end of a run: its exit code, or minus the signal; and what it printed."""
 
     code: int
-    said: str
+    output: str
 
     @property
     def last_line(self) -> str:
-        """What a person reads last."""
-        return self.said.strip().splitlines()[-1]
+        return self.output.strip().splitlines()[-1]
 
 
 class Run:
-    """A `stir-ray` at work."""
+    """A running `stir-ray`."""
 
     def __init__(self, command: driver.Command) -> None:
-        """Start it."""
-        self._command = command
+        self._output = command.output
         self._process = _PROCESSES.Process(target=driver.main, args=(command,))
         self._process.start()
 
     def send(self, sent: signal.Signals) -> None:
-        """Send it a signal."""
         os.kill(self._process.pid or 0, sent)
 
-    def until(self, is_so: Callable[[], bool], *, may_end: bool = False) -> None:
-        """Wait until something is so, while it is at work; it must not end before."""
-        end = time.monotonic() + _PATIENCE_S
-        while self.is_alive() and not is_so():
-            assert time.monotonic() < end, "nothing happens"
+    def until(self, condition: Callable[[], bool], *, may_end: bool = False) -> None:
+        """Wait until a condition holds; the run must not end before."""
+        end = time.monotonic() + _TIMEOUT_S
+        while self.is_alive() and not condition():
+            assert time.monotonic() < end, "timed out"
             time.sleep(0.005)
-        assert may_end or self.is_alive(), f"it ended first: {self._said()}"
+        assert may_end or self.is_alive(), f"it ended first: {self._output.read_text()}"
 
     def is_alive(self) -> bool:
-        """Whether it is still at work."""
         return self._process.is_alive()
 
-    def ended(self) -> Ended:
-        """Wait for its end."""
-        self._process.join(_PATIENCE_S)
-        assert self._process.exitcode is not None, f"it does not end: {self._said()}"
-        return Ended(self._process.exitcode, self._said())
+    def wait(self) -> Exit:
+        """Wait for the end of the run."""
+        self._process.join(_TIMEOUT_S)
+        output = self._output.read_text()
+        assert self._process.exitcode is not None, f"it does not end: {output}"
+        return Exit(self._process.exitcode, output)
 
     def close(self) -> None:
-        """Let nothing of it stay."""
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
         self._process.close()
-
-    def _said(self) -> str:
-        return self._command.said.read_text() if self._command.said.exists() else ""
 
 
 @dataclass(frozen=True)
@@ -98,12 +92,7 @@ class Scene:
     lake: str
 
     def open(self) -> Lake:
-        """The lake."""
         return open_lake(self.lake)
-
-    def job(self) -> Job:
-        """The job as its drivers read it."""
-        return small_job(self.lake)
 
     @contextmanager
     def started(
@@ -115,23 +104,21 @@ class Scene:
         held_at: str = "",
         nodes: int = 0,
     ) -> Iterator[Run]:
-        """A run at work; killed at the latest when the context ends."""
-        number = len(list(self.folder.glob("said-*")))
-        job_file = self.folder / f"job-{number}.yaml"
-        job_file.write_text((job or self.job()).model_dump_json(exclude_none=True))
-        said = self.folder / f"said-{number}"
-        said.touch()
-        run = Run(
-            driver.Command(
-                arguments=(verb, str(job_file), *options),
-                ledger=self.folder / "ledger",
-                said=said,
-                environment=dict(os.environ),
-                die_before_put=die_before_put,
-                held_at=held_at,
-                nodes=nodes,
-            )
+        """Start a run; kill it at the latest when the context ends."""
+        number = len(list(self.folder.glob("output-*")))
+        job_file, output = self.folder / f"job-{number}.yaml", self.folder / f"output-{number}"
+        job_file.write_text((job or small_job(self.lake)).model_dump_json(exclude_none=True))
+        output.touch()
+        command = driver.Command(
+            arguments=(verb, str(job_file), *options),
+            ledger=self.folder / "ledger",
+            output=output,
+            environment=dict(os.environ),
+            die_before_put=die_before_put,
+            held_at=held_at,
+            nodes=nodes,
         )
+        run = Run(command)
         try:
             yield run
         finally:
@@ -139,42 +126,59 @@ class Scene:
 
     def run(
         self, *options: str, verb: str = "run", job: Job | None = None, die_before_put: int = 0
-    ) -> Ended:
-        """A command from its beginning to its end."""
+    ) -> Exit:
+        """Run a command to its end."""
         with self.started(*options, verb=verb, job=job, die_before_put=die_before_put) as run:
-            return run.ended()
+            return run.wait()
 
     def executions(self) -> list[Execution]:
-        """Everything executed so far, in the order in which it began."""
+        """Return everything executed so far, in the order in which it began."""
         ledger = self.folder / "ledger"
-        noted = (
-            [json.loads(line) for line in ledger.read_text().splitlines()]
-            if ledger.exists()
-            else []
-        )
-        ends = Counter((note["task"], note["pid"]) for note in noted if note["event"] == "end")
+        lines = ledger.read_text().splitlines() if ledger.exists() else []
+        entries = [json.loads(line) for line in lines]
+        ends = Counter((e["task"], e["pid"]) for e in entries if e["event"] == "end")
         executions = []
-        for note in noted:
-            if note["event"] == "begin":
-                which = note["task"], note["pid"]
-                executions.append(Execution(*which, ended=ends[which] > 0))
-                ends[which] -= 1
+        for entry in entries:
+            if entry["event"] == "begin":
+                key = entry["task"], entry["pid"]
+                executions.append(Execution(*key, ended=ends[key] > 0))
+                ends[key] -= 1
         return executions
 
     def times(self) -> Counter[str]:
-        """How often each task was begun."""
+        """Return how often each task was begun."""
         return Counter(execution.task for execution in self.executions())
 
     def cut_short(self) -> Counter[str]:
-        """How often each task was begun and not ended."""
+        """Return how often each task was begun and not ended."""
         return Counter(execution.task for execution in self.executions() if not execution.ended)
 
     def findings(self) -> list[Finding]:
-        """What is wrong with the lake, which must hold something."""
-        return [seen for seen in verify(self.open()) if isinstance(seen, Finding)]
+        """Return what is wrong with the lake."""
+        return [found for found in verify(self.open()) if isinstance(found, Finding)]
 
     def is_as_undisturbed(self, undisturbed: Path) -> bool:
-        """Whether the results are bitwise those of a lake that nothing befell."""
+        """Return whether the results are bitwise those of a run without faults."""
         key = result_key("small", RESULTS.name)
         expected = open_lake(str(undisturbed)).read_object(RESULTS, key)
         return self.open().read_object(RESULTS, key).equals(expected)
+
+
+def nothing_lost(scene: Scene, undisturbed: Path, *, at_most: int, unheard: int = 0) -> None:
+    """Assert that the lake and the results are those of a run without faults, and few tasks reran.
+
+    Args:
+        scene: whose job has been run to its end.
+        undisturbed: a lake of the same job without faults.
+        at_most: executions that may have been cut short.
+        unheard: executions that may have ended in a worker that died before it could tell the
+            driver; no other task may have run twice.
+    """
+    assert scene.is_as_undisturbed(undisturbed)
+    assert not scene.findings()
+    times, cut_short = scene.times(), scene.cut_short()
+    assert len(times) == sum(TASKS.values())
+    # A task that was killed after its last artifact was stored need not run again.
+    again = times - Counter(list(times))
+    assert (again - cut_short).total() <= unheard
+    assert cut_short.total() <= at_most

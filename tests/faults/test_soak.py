@@ -1,4 +1,4 @@
-"""Faults of every kind, drawn from a seed, over one job: it ends as if there had been none."""
+"""Random faults of every kind during one job: it ends as if there had been none."""
 
 import random
 import signal
@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.laws import TASKS
-from tests.faults.runs import Run, Scene
+from tests.faults.runs import TASKS, Run, Scene
 from tests.small_job import small_job
 from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import S3Store
@@ -26,7 +25,7 @@ STORM: dict[Fault, float] = {
 
 
 class Soak:
-    """One job on one lake, and what may befall it."""
+    """One job on one lake, and the faults that it meets."""
 
     def __init__(self, scene: Scene, store: S3Store, proxy: FaultyProxy) -> None:
         self.scene, self.store, self.proxy = scene, store, proxy
@@ -35,7 +34,7 @@ class Soak:
         self.met: Counter[str] = Counter()
 
     def fault(self) -> None:
-        """Let one happen, in a run or between two."""
+        """Cause a random fault, in a run or between two."""
         happens = self.draws.choice(
             [self.killed, self.killed, self.interrupted, self.dies_before_put, self.storm,
              self.outage, self.harmed, self.harmed, self.deleted]
@@ -48,11 +47,11 @@ class Soak:
         self._stopped(lambda run: run.send(signal.SIGKILL))
 
     def interrupted(self) -> None:
-        """Somebody, or a scheduler, stops it."""
+        """A user, or a scheduler, stops the driver."""
         self._stopped(lambda run: run.send(self.draws.choice([signal.SIGINT, signal.SIGTERM])))
 
     def dies_before_put(self) -> None:
-        """It dies with a part encoded and not stored."""
+        """The driver dies with an artifact encoded and not stored."""
         put = self.draws.randint(1, 9)
         self.scene.run("--serial", job=self.job, die_before_put=put)
 
@@ -63,13 +62,13 @@ class Soak:
         self.proxy.rates = {}
 
     def outage(self) -> None:
-        """The store is gone."""
+        """The store does not reply."""
         self._stopped(self._away)
         self.proxy.away = False
 
     def _away(self, run: Run) -> None:
         self.proxy.away = True
-        assert run.ended().code in (0, 4)
+        assert run.wait().code in (0, 4)
 
     def harmed(self) -> None:
         """Bytes of a stored object change, are cut off or vanish; `verify` finds and removes it."""
@@ -82,7 +81,7 @@ class Soak:
         assert not self.scene.findings()
 
     def deleted(self) -> None:
-        """Somebody removes an object."""
+        """An object is removed."""
         key, content = self._some_object()
         if content is not None:
             self.scene.open().objects.delete(key)
@@ -116,10 +115,9 @@ class Soak:
 
 
 def _flipped(content: bytes, draws: random.Random) -> bytes:
-    place = draws.randrange(len(content))
-    return (
-        content[:place] + bytes([content[place] ^ 1 << draws.randrange(8)]) + content[place + 1 :]
-    )
+    index = draws.randrange(len(content))
+    byte = content[index] ^ 1 << draws.randrange(8)
+    return content[:index] + bytes([byte]) + content[index + 1 :]
 
 
 def _truncated(content: bytes, draws: random.Random) -> bytes:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.laws import TASKS, nothing_lost
-from tests.faults.runs import Scene
+from tests.faults.runs import TASKS, Scene, nothing_lost
 from tests.small_job import small_job
 from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import S3Store
@@ -42,7 +41,7 @@ def test_a_job_ends_right_though_every_fifth_request_fails(
     proxy = faulty(TWENTY_PERCENT, seed=11)
     scene = on_s3()
     ended = scene.run()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     struck = sum(proxy.counts[fault] for fault in TWENTY_PERCENT)
     assert struck > 0.15 * proxy.counts["requests"]
     assert all(proxy.counts[fault] for fault in TWENTY_PERCENT)
@@ -73,7 +72,7 @@ def test_a_store_that_takes_nothing_stops_the_run_and_the_next_one_goes_on(
         run.until(lambda: scene.times().total() >= 12)
         before = {one.task for one in scene.executions() if one.ended}
         proxy.rates, proxy.spares = {fault: 1.0}, lambda method, _: method != "PUT"
-        ended = run.ended()
+        ended = run.wait()
     assert ended.code == code
     assert ended.last_line.startswith(f"stir-ray: lake {scene.lake}: cannot write")
     assert ended.last_line.endswith(remedy)
@@ -94,7 +93,7 @@ def test_workers_that_lose_their_store_stop_the_run_and_the_next_one_goes_on(
     with scene.started(job=job) as run:
         run.until(lambda: scene.times().total() >= 12)
         proxy.away = True
-        ended = run.ended()
+        ended = run.wait()
     assert ended.code == 4
     assert "run again once it answers" in ended.last_line
     proxy.away = False
@@ -111,8 +110,8 @@ def test_two_drivers_on_one_lake_at_once_end_with_the_same_right_lake(
 ) -> None:
     scene = on_s3()
     with scene.started("--serial") as one, scene.started("--serial") as other:
-        ended = [run.ended() for run in (one, other)]
-    assert [how.code for how in ended] == [0, 0], [how.said for how in ended]
+        ended = [run.wait() for run in (one, other)]
+    assert [how.code for how in ended] == [0, 0], [how.output for how in ended]
     assert scene.is_as_undisturbed(finished)
     assert not scene.findings()
     times = scene.times()
