@@ -43,7 +43,7 @@ class Driven:
 def drive(tasks: int, *, workers: int, task_s: float = 0.0) -> Driven:
     """Do so many idle tasks on so many workers, which are up before the clock starts."""
     with RayExecutor(make_idle_worker, PoolSpec(workers=workers, threads=1, gpus=0)) as executor:
-        while executor.status.up < workers:
+        while executor.status.ready < workers:
             list(executor.run([Idle(number, 0.02) for number in range(4 * workers)]))
         before, cpu, start = _peak_bytes(), time.process_time(), time.perf_counter()
         done = sum(
