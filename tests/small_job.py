@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from stir_ray.job import Job
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 
 ARCHITECTURE: dict[str, Any] = {
     "timm": "vit_tiny_patch16_224",
@@ -41,4 +41,4 @@ def small_job(lake: Path | str, **changed: Any) -> Job:
         "keep_images": {"sample": 3},
         "execution": {"threads_per_worker": 1, "workers": 2},
     }
-    return validated(said | changed, "small job")
+    return validate_job(said | changed, "small job")

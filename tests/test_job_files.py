@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.job.loader import read_job, read_jobs, schema_text, validated
+from stir_ray.job.loader import read_job, read_jobs, schema_text, validate_job
 
 JOBS = Path(__file__).parents[1] / "jobs"
 DIGITS = JOBS / "digits.yaml"
@@ -82,14 +82,14 @@ def test_a_job_survives_being_written_and_read_again(file: Path) -> None:
 def test_every_member_of_a_union_survives_being_written_and_read_again(
     said: dict[str, Any],
 ) -> None:
-    job = validated(SMALLEST | said, "here")
-    assert job != validated(SMALLEST, "here")
+    job = validate_job(SMALLEST | said, "here")
+    assert job != validate_job(SMALLEST, "here")
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 
 def test_a_job_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        validated(SMALLEST, "here").name = "other"  # pyright: ignore[reportAttributeAccessIssue]
+        validate_job(SMALLEST, "here").name = "other"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @given(first=st.integers(0, 40), count=st.integers(1, 40), space=st.sampled_from(["", " "]))
@@ -97,17 +97,17 @@ def test_a_range_means_the_list_of_its_numbers(first: int, count: int, space: st
     last = first + count - 1
     numbers = list(range(first, last + 1))
     spelled = f"{first}{space}-{space}{last}"
-    assert list(validated(SMALLEST | {"seeds": spelled}, "here").seeds) == numbers
-    assert validated(SMALLEST | {"seeds": numbers}, "here").seeds == tuple(numbers)
+    assert list(validate_job(SMALLEST | {"seeds": spelled}, "here").seeds) == numbers
+    assert validate_job(SMALLEST | {"seeds": numbers}, "here").seeds == tuple(numbers)
     layers = f"{first + 1}{space}-{space}{last + 1}"
-    assert validated(SMALLEST | {"layers": layers}, "here").layers == tuple(
+    assert validate_job(SMALLEST | {"layers": layers}, "here").layers == tuple(
         number + 1 for number in numbers
     )
 
 
 @given(layers=st.permutations([2, 3, 5, 11]))
 def test_the_order_of_layers_means_nothing(layers: list[int]) -> None:
-    assert validated(SMALLEST | {"layers": layers}, "here").layers == (2, 3, 5, 11)
+    assert validate_job(SMALLEST | {"layers": layers}, "here").layers == (2, 3, 5, 11)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
-from stir_ray.job.axes import label_of
-from stir_ray.job.grid import MOST_POINTS
-from stir_ray.job.loader import read_job, read_jobs, read_said, schema_text
+from stir_ray.job.grid import MOST_POINTS, label_of
+from stir_ray.job.loader import read_content, read_job, read_jobs, schema_text
 from stir_ray.job.spec import LONGEST_NAME, Job
 from tests.test_job_files import SMALLEST
 
@@ -78,7 +77,7 @@ def test_what_a_file_says_with_its_overrides_is_the_same_file(
 ) -> None:
     pins = read_jobs(written(path, grid)).points[-1].pins[:1]
     expected = read_jobs(path, [*pins, "images.count=7"])
-    said = read_said(path, [*pins, "images.count=7"])
+    said = read_content(path, [*pins, "images.count=7"])
     path.write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
     assert read_jobs(path) == expected
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from stir_ray.cli import app
 from stir_ray.errors import InputError, JobError
 from stir_ray.job.grid import Grid
-from stir_ray.job.loader import read_jobs, read_said
+from stir_ray.job.loader import read_content, read_jobs
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import packaging
 
@@ -47,7 +47,7 @@ def test_the_jobs_that_arrive_are_those_that_were_sent(
 ) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(SAID | changed, allow_unicode=True), encoding="utf-8")
-    packaging.pack(read_said(file, overrides), tmp_path)
+    packaging.pack(read_content(file, overrides), tmp_path)
     sent = read_jobs(tmp_path / packaging.JOB_FILE)
     assert sent == read_jobs(file, overrides)
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from stir_ray.job import Job
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 from stir_ray.lake.keys import result_folder
 from tests.broken import stir_ray, without_figures
 from tests.readme import Shown, blocks, shown_commands
@@ -156,6 +156,6 @@ def test_tables_are_shown_whose_columns_can_be_held_against_those_printed() -> N
 
 def test_job_files_are_valid() -> None:
     said = [yaml.safe_load(block) for block in blocks("yaml")]
-    jobs = [validated(one, "README.md") for one in said if "schema_version" in one]
+    jobs = [validate_job(one, "README.md") for one in said if "schema_version" in one]
     assert jobs
     assert all(isinstance(job, Job) for job in jobs)

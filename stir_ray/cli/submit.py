@@ -11,7 +11,7 @@ import typer
 
 from stir_ray.cli.arguments import JobFile, Overrides, words_of
 from stir_ray.errors import InputError
-from stir_ray.job.loader import read_jobs, read_said
+from stir_ray.job.loader import read_content, read_jobs
 from workflows import packaging
 from workflows.entrypoint import INTERRUPTED
 
@@ -56,7 +56,7 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
 
     client, job_id = JobClient(address), packaging.submission_id(grid)
     with TemporaryDirectory(prefix="stir-ray-") as folder:
-        packaging.pack(read_said(job, sets or ()), Path(folder))
+        packaging.pack(read_content(job, sets or ()), Path(folder))
         command = packaging.command(finetune=finetune)
         client.submit(job_id, command, Path(folder), variables)
     token = "RAY_AUTH_MODE=token " if os.environ.get("RAY_AUTH_MODE") == "token" else ""

@@ -1,28 +1,24 @@
 """The job file: what to compute, on which models and images, as frozen validated values.
 
-Parameters live here; the command line has verbs. Secrets never stand in a job file: they come from
-the machine's environment or role.
+Secrets never stand in a job file: they come from the machine's environment or role.
 """
 
-from stir_ray.job.images import (
+from stir_ray.job.inputs import (
     UNPACKED,
-    Cifar10,
-    Cifar100,
-    Data,
-    Digits,
-    EuroSat,
-    ImageFolder,
-    InLake,
-    Pets,
-    Published,
-    Selection,
-)
-from stir_ray.job.models import (
     Architecture,
     CheckpointFinetuning,
     CheckpointModel,
+    Cifar10,
+    Cifar100,
     ComparedCheckpoint,
+    Data,
+    Digits,
+    EuroSat,
     FromScratch,
+    ImageFolder,
+    InLake,
+    Pets,
+    PublicDataset,
     RandomInit,
     RandomModel,
     TimmModel,
@@ -30,9 +26,16 @@ from stir_ray.job.models import (
     TrainedModel,
     Training,
 )
-from stir_ray.job.robustness import CLEAN, Condition, Released, Robustness
-from stir_ray.job.settings import Execution, InversionChoice, Sample, TimeLimits
-from stir_ray.job.spec import Job
+from stir_ray.job.options import (
+    CLEAN,
+    Condition,
+    Execution,
+    InversionChoice,
+    Released,
+    Robustness,
+    TimeLimits,
+)
+from stir_ray.job.spec import Job, Sample, Selection
 
 __all__ = [
     "CLEAN",
@@ -54,7 +57,7 @@ __all__ = [
     "InversionChoice",
     "Job",
     "Pets",
-    "Published",
+    "PublicDataset",
     "RandomInit",
     "RandomModel",
     "Released",

@@ -1,4 +1,4 @@
-"""Reading job files: YAML, overrides, and errors that say what, where, expected and remedy."""
+"""Read job files: YAML, overrides, and errors that say what, where, expected and remedy."""
 
 import difflib
 import json
@@ -10,29 +10,30 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stir_ray.errors import JobError
-from stir_ray.job import Job
-from stir_ray.job.axes import pinned
-from stir_ray.job.grammar import UNPRINTABLE
-from stir_ray.job.grid import GRID, Grid, JobFile, Point, combinations, set_at
+from stir_ray.job import inputs, options, spec
+from stir_ray.job.fields import UNPRINTABLE
+from stir_ray.job.grid import GRID, Grid, JobFile, Point, combinations, pin_value, set_at
+from stir_ray.job.spec import Job
 from stir_ray.redaction import without_secrets
+
+_LONGEST_SHOWN = 60
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML in which a key may stand once: the second would silently win."""
-
+    # Refuses a repeated key, of which the second would win silently.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        for place, key in enumerate(keys):
-            if key in keys[:place]:
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key `{without_secrets(str(key))}` stands there twice",
-                    problem_mark=node.value[place][0].start_mark,
+                    problem_mark=node.value[index][0].start_mark,
                 )
         return super().construct_mapping(node, deep=deep)
 
 
 def read_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
-    """The validated job of a file that holds a single one.
+    """Return the validated job of a file that has a single one.
 
     Args:
         path: a YAML file.
@@ -52,7 +53,7 @@ def read_job(path: str | Path, overrides: Iterable[str] = ()) -> Job:
 
 
 def read_jobs(path: str | Path, overrides: Iterable[str] = ()) -> Grid:
-    """All validated jobs of a file: a single one, or those of its grid.
+    """Return all validated jobs of a file: a single one, or those of its grid.
 
     Args:
         path: a YAML file.
@@ -60,20 +61,20 @@ def read_jobs(path: str | Path, overrides: Iterable[str] = ()) -> Grid:
             the grid varies, it chooses this one of its values.
 
     Raises:
-        JobError: if the file is missing, is no YAML mapping, or says something that cannot be run,
-            or a value is chosen that the grid does not have.
+        JobError: if the file is missing, is no YAML mapping, or describes no possible job, or a
+            value is chosen that the grid does not have.
     """
-    said = read_said(path, overrides)
-    name, points = said.get("name"), []
-    for job, pins in combinations(said, str(path)):
-        # Of a file without a name, or with one that cannot be, the values say which job is meant.
+    content = read_content(path, overrides)
+    name, points = content.get("name"), []
+    for job, pins in combinations(content, str(path)):
+        # In a file without a valid name, the values tell the jobs apart.
         which = f": {job.get('name') or ' '.join(pins)}" if pins else ""
-        points.append(Point(validated(job, f"{path}{which}"), pins))
+        points.append(Point(validate_job(job, f"{path}{which}"), pins))
     return Grid(str(name), tuple(points))
 
 
-def read_said(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """What a file says once its values are overridden, not validated: a job file itself.
+def read_content(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the content of a job file with overrides, not validated.
 
     Raises:
         JobError: if the file is missing or is no YAML mapping, or a value cannot be overridden.
@@ -83,32 +84,31 @@ def read_said(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise JobError(f"{path}: cannot be read ({reason}); give the path of a job file") from None
-    said = _parse(text, str(path))
-    if not isinstance(said, dict):
-        raise JobError(f"{path}: expected `key: value` lines, got {type(said).__name__}")
+    content = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise JobError(f"{path}: expected `key: value` lines, got {type(content).__name__}")
     for override in overrides:
-        _override(said, override)
-    return said
+        _override(content, override)
+    return content
 
 
-def validated(said: Mapping[str, Any], path: str) -> Job:
-    """The job that a mapping describes; `path` is named in the error."""
+def validate_job(content: Mapping[str, Any], path: str) -> Job:
+    """Return the job that a mapping describes; `path` is named in the error."""
     try:
-        return Job.model_validate(said)
+        return Job.model_validate(content)
     except ValidationError as error:
-        # A misspelt key is also a missing one, and only the first of the two says how to mend it.
-        found = sorted(
-            error.errors(include_url=False), key=lambda one: one["type"] != "extra_forbidden"
+        # A misspelt key is also a missing one; its name is the better message.
+        first, *others = sorted(
+            error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden"
         )
-        first, *others = found
         more = f" (and {len(others)} more)" if others else ""
-        raise JobError(f"{path}: {_explained(first)}{more}") from None
+        raise JobError(f"{path}: {_explain(first)}{more}") from None
 
 
 def schema_text() -> str:
-    """The JSON Schema of a job file, as it stands in `jobs/schema.json`."""
+    """Return the JSON Schema of a job file, as it stands in `jobs/schema.json`."""
     schema = JobFile.model_json_schema()
-    # What the grid gives may be missing everywhere else.
+    # Keys that the grid gives may be missing elsewhere.
     required = schema.pop("required")
     schema["if"] = {"required": [GRID]}
     schema["then"] = {"required": ["schema_version", "name", "lake"]}
@@ -122,47 +122,51 @@ def _parse(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "not YAML"
-        place = _placed(text, getattr(error, "problem_mark", None))
-        raise JobError(f"{where}:{place} {problem}; expected YAML") from None
+        position = _position(text, getattr(error, "problem_mark", None))
+        raise JobError(f"{where}:{position} {problem}; expected YAML") from None
     except ValueError as error:  # such as the date 2024-13-45
         raise JobError(f"{where}: {error}; put text in quotes") from None
 
 
-def _placed(text: str, mark: yaml.Mark | None) -> str:
+def _position(text: str, mark: yaml.Mark | None) -> str:
     if mark is None:
         return ""
-    place = f" line {mark.line + 1}, column {mark.column + 1}"
-    # Where the text ends too early nothing stands at the mark.
+    position = f" line {mark.line + 1}, column {mark.column + 1}"
     line = "".join(text.splitlines()[mark.line : mark.line + 1]).strip()
-    return f"{place}, `{_cut(without_secrets(line))}`:" if line else f"{place}, after the end:"
+    # The mark lies after the end where the text ends too early.
+    shown = f"`{_shorten(without_secrets(line))}`" if line else "after the end"
+    return f"{position}, {shown}:"
 
 
-def _override(said: dict[str, Any], override: str) -> None:
+def _override(content: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
-    told = without_secrets(override)
+    where = f"--set {without_secrets(override)}"
     if not equals or not all(path.split(".")):
-        raise JobError(f"--set {told}: expected a.b.c=value")
+        raise JobError(f"{where}: expected a.b.c=value")
     if path.startswith(f"{GRID}."):
-        raise JobError(f"--set {told}: leave out `{GRID}.`, which chooses a value of the grid")
-    value = _parse(text, f"--set {told}")
-    axes = said[GRID] if isinstance(said.get(GRID), dict) else {}
+        raise JobError(f"{where}: leave out `{GRID}.`, which chooses a value of the grid")
+    value = _parse(text, where)
+    axes = content[GRID] if isinstance(content.get(GRID), dict) else {}
     whole = [str(axis) for axis in axes if path.startswith(f"{axis}.")]
     if whole:
-        raise JobError(f"--set {told}: the grid gives all of `{whole[0]}`; set that instead")
+        raise JobError(f"{where}: the grid gives all of `{whole[0]}`; set that instead")
     if isinstance(axes.get(path), list):
-        axes[path] = [pinned(axes[path], text, value, f"--set {told}")]
-    elif not set_at(said, path, value):
-        raise JobError(f"--set {told}: `{path.rpartition('.')[0]}` holds a value, not further keys")
+        axes[path] = [pin_value(axes[path], text, value, where)]
+    elif not set_at(content, path, value):
+        raise JobError(f"{where}: `{path.rpartition('.')[0]}` holds a value, not further keys")
 
 
-def _explained(error: Any) -> str:
-    """One pydantic error as: key, value, what was expected, what to do."""
+def _explain(error: Any) -> str:
     # Union members stand in the location as their tag, which no job file contains.
-    place = [part for part in error["loc"] if not str(part).startswith("<")]
-    key = without_secrets(".".join(str(part) for part in place)) or "the file"
+    location = [part for part in error["loc"] if not str(part).startswith("<")]
+    key = without_secrets(".".join(str(part) for part in location)) or "the file"
     kind, message = error["type"], error["msg"]
     if kind == "extra_forbidden":
-        return f"unknown key `{key}`{_did_you_mean(str(place[-1]), is_outermost=len(place) == 1)}"
+        models = [Job] if len(location) == 1 else _models()
+        keys = {GRID, *(name for model in models for name in model.model_fields)}
+        close = difflib.get_close_matches(str(location[-1]), keys, n=1)
+        remedy = f"did you mean `{close[0]}`?" if close else "`stir-ray schema` lists the keys"
+        return f"unknown key `{key}`; {remedy}"
     if kind == "missing":
         return f"the key `{key}` is missing; `stir-ray schema` says what it takes"
     if kind == UNPRINTABLE:
@@ -171,9 +175,11 @@ def _explained(error: Any) -> str:
         message = _expected_keys(error["ctx"]["class_name"])
     message = message.removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    if not place:
+    if not location:
         return message
-    return f"`{key}: {_shortened(error['input'])}`: {message}"
+    # Shortened last: half a secret would not be recognized.
+    value = _shorten(without_secrets(json.dumps(error["input"], default=str, ensure_ascii=False)))
+    return f"`{key}: {value}`: {message}"
 
 
 def _expected_keys(class_name: str) -> str:
@@ -182,25 +188,10 @@ def _expected_keys(class_name: str) -> str:
     return f"expected `key: value` lines with any of the keys {keys}"
 
 
-def _did_you_mean(key: str, *, is_outermost: bool) -> str:
-    models = [Job] if is_outermost else _models()
-    known = {GRID, *(name for model in models for name in model.model_fields)}
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else "; `stir-ray schema` lists the keys"
-
-
 def _models() -> list[type[BaseModel]]:
-    from stir_ray import job
-
-    values = vars(job).values()
-    return [item for item in values if isinstance(item, type) and issubclass(item, BaseModel)]
+    values = (value for module in (inputs, options, spec) for value in vars(module).values())
+    return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
 
 
-def _shortened(value: object) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    # Cut short before, half a secret would no longer be known for one.
-    return _cut(without_secrets(text))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."

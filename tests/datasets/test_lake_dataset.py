@@ -20,7 +20,7 @@ from stir_ray.datasets.lake_dataset import (
 )
 from stir_ray.errors import DataError, InputError, LakeError
 from stir_ray.job import Cifar10, Data, ImageFolder, InLake, Job
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 from stir_ray.lake.keys import CHECKPOINTS, DATASETS, index_key, parse_shard_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.store import ObjectStore
@@ -226,7 +226,7 @@ def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
         is_held = isinstance(labelled(in_lake(), "train", lake), LabelledImages)
         assert is_held == (held_bytes > 0)
         job = job_on(in_lake(), at_place).model_dump(mode="json")
-        done = finetune.run(validated({**job, "finetuned": augmented}, "job"), serial=True)
+        done = finetune.run(validate_job({**job, "finetuned": augmented}, "job"), serial=True)
         assert not done.failed
         return set(at_place.objects.list(CHECKPOINTS))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from stir_ray.identity import Artifact, content_id
 from stir_ray.job import Architecture, Digits, Job, Training
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 from stir_ray.numerics.settings import InversionSettings
 from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.measurement import MeasurementSpec
@@ -84,4 +84,4 @@ def job(**changed: Any) -> Job:
         "finetuned": {"train": train},
         "from_scratch": {"train": train | {"seed": 13}},
     }
-    return validated(said | changed, "example")
+    return validate_job(said | changed, "example")

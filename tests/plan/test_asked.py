@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 from stir_ray.plan.models import finetunings, independent_trainings, inspections
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from tests.plan.examples import PRETRAINED, job
@@ -56,7 +56,7 @@ def asked(**changed: Any) -> ResolvedJob:
 def test_what_was_said_says_the_same_again(changed: dict[str, Any]) -> None:
     one = asked(**changed)
     read = json.loads(json.dumps(one.said))
-    again = ResolvedJob(validated({**read, "lake": "elsewhere"}, "record"), dict(one.versions))
+    again = ResolvedJob(validate_job({**read, "lake": "elsewhere"}, "record"), dict(one.versions))
     assert again.id == one.id
     assert again.said == one.said
 

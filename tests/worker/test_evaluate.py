@@ -24,7 +24,7 @@ from stir_ray.datasets.corruptions.test_set import corrupt_all
 from stir_ray.datasets.sources import Dataset, load
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
-from stir_ray.job.loader import validated
+from stir_ray.job.loader import validate_job
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
@@ -333,7 +333,7 @@ def test_published_files_of_the_same_images_give_the_same_numbers(tmp_path: Path
     # Where the files lie is no part of what the result is.
     moved = tmp_path / "moved"
     shutil.copytree(files, moved)
-    there = validated(
+    there = validate_job(
         job.model_dump() | {"robustness": published | {"source": {"npy": str(moved)}}}, ""
     )
     (one, *_), (other, *_) = (

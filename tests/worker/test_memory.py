@@ -11,8 +11,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from stir_ray import open_results
 from stir_ray.execution.retry import FailureClass, classify
-from stir_ray.job import Architecture, Training
-from stir_ray.job.images import Digits
+from stir_ray.job import Architecture, Digits, Training
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.models import features, training

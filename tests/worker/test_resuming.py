@@ -14,8 +14,7 @@ import torch
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.execution.executor import Metrics
-from stir_ray.job import Architecture, Training
-from stir_ray.job.images import Digits
+from stir_ray.job import Architecture, Digits, Training
 from stir_ray.lake.keys import parse_checkpoint_key, parse_resume_key, resume_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import TRAININGS

@@ -1,6 +1,7 @@
-"""The models of a job: trained by it, or checkpoints that exist already."""
+"""What a job reads: its datasets, and its models, trained by it or from checkpoints."""
 
-from typing import Annotated, Literal
+from pathlib import PurePath
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -13,22 +14,136 @@ from pydantic import (
     model_validator,
 )
 
-from stir_ray.job.grammar import Argument, Numbers, Place, Value, by_key, word_or
-from stir_ray.job.images import Data
+from stir_ray.job.fields import (
+    NAME,
+    Argument,
+    Location,
+    Numbers,
+    Value,
+    by_key,
+    by_source,
+    word_or,
+)
+
+
+class Digits(Value):
+    """The 1797 handwritten digits that ship with scikit-learn: 8 × 8 pixels, one channel."""
+
+    channels: ClassVar[Literal[1, 3]] = 1
+    source: Literal["digits"]
+    classes: Annotated[Numbers, Field(min_length=2)] = tuple(range(10))
+    """Which of the digits 0 to 9; they become labels 0, 1, … in this order."""
+    size: PositiveInt = 8
+    """Height and width in pixels that the images are resized to (bilinear)."""
+
+    @model_validator(mode="after")
+    def _only_digits(self) -> "Digits":
+        beyond = [number for number in self.classes if number > 9]
+        if beyond:
+            raise ValueError(f"class {beyond[0]} is not a digit; use 0 to 9")
+        return self
+
+
+class ImageFolder(Value):
+    """Images on disk as `<path>/<split>/<class>/<image>`, split `train` or `test`."""
+
+    source: Literal["folder"]
+    path: Location
+    """The folder that holds `train` and `test`."""
+    size: PositiveInt
+    """Height and width in pixels that the images are resized and center-cropped to."""
+    channels: Literal[1, 3] = 3
+    """3 for color, 1 for gray."""
+
+
+class PublicDataset(Value):
+    """A public dataset as torchvision unpacks it; `stir-ray import-data` downloads it."""
+
+    channels: ClassVar[Literal[1, 3]] = 3
+    unpacked: ClassVar[str]
+    """The folder below `root` that torchvision makes."""
+    source: str
+    root: Location
+    """torchvision's `root`: the folder that the archives are unpacked in."""
+    size: PositiveInt
+    """Height and width in pixels that the images are resized and center-cropped to."""
+
+    @property
+    def folder(self) -> str:
+        """The folder of the dataset's own files."""
+        return str(PurePath(self.root, self.unpacked))
+
+
+class Cifar10(PublicDataset):
+    """CIFAR-10: 50000 + 10000 color images of 32 × 32 pixels in 10 classes."""
+
+    unpacked: ClassVar[str] = "cifar-10-batches-py"
+    source: Literal["cifar10"]
+    size: PositiveInt = 32
+    """Height and width in pixels that the images are resized to."""
+
+
+class Cifar100(PublicDataset):
+    """CIFAR-100: as CIFAR-10, in 100 classes."""
+
+    unpacked: ClassVar[str] = "cifar-100-python"
+    source: Literal["cifar100"]
+    size: PositiveInt = 32
+    """Height and width in pixels that the images are resized to."""
+
+
+class Pets(PublicDataset):
+    """Oxford-IIIT Pet: 3680 + 3669 photographs of cats and dogs in 37 classes."""
+
+    unpacked: ClassVar[str] = "oxford-iiit-pet"
+    source: Literal["pets"]
+
+
+class EuroSat(PublicDataset):
+    """EuroSAT, RGB: 27000 satellite images of 64 × 64 pixels in 10 classes.
+
+    It has no split of its own: every fifth image of a class, in the order of file names, is of
+    `test`.
+    """
+
+    unpacked: ClassVar[str] = "eurosat"
+    source: Literal["eurosat"]
+    size: PositiveInt = 64
+    """Height and width in pixels that the images are resized to."""
+
+
+UNPACKED = frozenset(kind.unpacked for kind in (Cifar10, Cifar100, Pets, EuroSat))
+"""The folders that torchvision makes of public datasets."""
+
+
+class InLake(Value):
+    """A dataset that `stir-ray import-data` put into the lake."""
+
+    source: Literal["lake"]
+    name: Annotated[str, Field(pattern=NAME)]
+    """Its name in the lake."""
+    size: PositiveInt
+    """Height and width in pixels that the images are resized and center-cropped to."""
+    channels: Literal[1, 3] = 3
+    """3 for color, 1 for gray."""
+
+
+Data = Annotated[
+    Annotated[Digits, Tag("<digits>")]
+    | Annotated[ImageFolder, Tag("<folder>")]
+    | Annotated[Cifar10, Tag("<cifar10>")]
+    | Annotated[Cifar100, Tag("<cifar100>")]
+    | Annotated[Pets, Tag("<pets>")]
+    | Annotated[EuroSat, Tag("<eurosat>")]
+    | Annotated[InLake, Tag("<lake>")],
+    by_source("digits", "folder", "cifar10", "cifar100", "pets", "eurosat", "lake"),
+]
 
 _NOT_ARCHITECTURE = {
-    "cache_dir",
-    "checkpoint_path",
-    "exportable",
-    "features_only",
-    "no_jit",
-    "num_classes",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-    "scriptable",
+    *("cache_dir", "checkpoint_path", "exportable", "features_only", "no_jit", "num_classes"),
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "scriptable"),
 }
-"""Arguments of `timm.create_model` that say something else than what the model is."""
+"""Arguments of `timm.create_model` that do not describe a model's blocks."""
 
 
 def _ascending(epochs: tuple[int, ...]) -> tuple[int, ...]:
@@ -47,8 +162,8 @@ Epochs = Annotated[
 class Architecture(Value):
     """A timm model without weights."""
 
-    timm: Place
-    """The name by which timm creates it, e.g. `vit_base_patch32_224`."""
+    timm: Location
+    """Its name in timm, e.g. `vit_base_patch32_224`."""
     arguments: dict[str, Argument] = Field(default={})
     """Further arguments of `timm.create_model`, e.g. `img_size`, `depth`."""
     mean: tuple[float, ...] | None = None
@@ -66,11 +181,11 @@ class Architecture(Value):
 
 
 class Training(Value):
-    """One training run; a checkpoint is kept after every epoch, and one before the first."""
+    """One training run; a checkpoint is stored after every epoch, and one before the first."""
 
     task: Literal["classification", "reconstruction"] = "classification"
     """`classification`: cross-entropy on the labels of the dataset. `reconstruction`: L1 between
-    the image in [0, 1] and what a linear decoder makes of the last block's patch tokens."""
+    the image in [0, 1] and the output of a linear decoder of the last block's patch tokens."""
     data: Data | None = None
     """The dataset trained on; the job's own `data` if not given."""
     epochs: PositiveInt = 100
@@ -78,7 +193,7 @@ class Training(Value):
     optimizer: Literal["sgd", "nesterov", "adam", "adamw"] = "sgd"
     """`sgd` has plain momentum, `nesterov` is SGD with Nesterov's."""
     learning_rate: PositiveFloat = 1e-3
-    """At its highest; from there it falls to 0 along a cosine over all epochs."""
+    """The highest; from there it falls to 0 along a cosine over all epochs."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Of `sgd` and `nesterov`; Adam keeps its own decay rates."""
     weight_decay: NonNegativeFloat = 1e-4
@@ -96,7 +211,7 @@ class Training(Value):
     """Of the initial weights, the order of the images, dropout and augmentation."""
 
     @model_validator(mode="after")
-    def _can_be_run(self) -> "Training":
+    def _is_possible(self) -> "Training":
         if self.optimizer == "nesterov" and self.momentum == 0:
             raise ValueError("momentum of nesterov must be above 0")
         if self.warmup_epochs >= self.epochs:
@@ -114,27 +229,27 @@ class TrainedModel(Value):
 class TimmModel(Value):
     """Weights that timm downloads from its hub, e.g. `vit_base_patch32_224.augreg_in1k`."""
 
-    timm: Place
-    """Architecture and weights by timm's name for them."""
+    timm: Location
+    """Architecture and weights by their name in timm."""
 
 
 class CheckpointModel(Value):
-    """Weights of one's own."""
+    """Weights from a file."""
 
     architecture: Architecture
-    checkpoint: Place
-    """Path or URL of a file with the architecture's state dict: safetensors, or what `torch.save`
-    wrote. Code that such a file may hold is never run."""
+    checkpoint: Location
+    """Path or URL of a file with the architecture's state dict: safetensors, or as `torch.save`
+    writes it. Code in such a file is never run."""
 
 
 class RandomInit(Value):
-    """Random weights, as timm initialises the architecture."""
+    """Random weights, as timm initializes the architecture."""
 
     seed: NonNegativeInt = 0
 
 
 class RandomModel(Value):
-    """Random weights that nobody trains: what finetuning from random initialisation starts from."""
+    """Random weights without training, for finetuning from random initialization."""
 
     architecture: Architecture
     random_init: RandomInit
@@ -156,9 +271,9 @@ class TrainedFinetuning(Value):
 
 
 class CheckpointFinetuning(Value):
-    """A training that exists already: one file per epoch."""
+    """An existing training: one file per epoch."""
 
-    checkpoints: Place
+    checkpoints: Location
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
     epochs: EpochNumbers
     """Which epochs: a list in ascending order, or `1-100`."""
@@ -173,9 +288,9 @@ class CheckpointFinetuning(Value):
 
 
 class ComparedCheckpoint(Value):
-    """One model that exists already, which need not be a finetuned one."""
+    """One existing model, finetuned or not."""
 
-    checkpoint: Place
+    checkpoint: Location
     """As of the pretrained model."""
     architecture: Architecture | None = None
     """That of the pretrained model if not given; it may have other blocks, and another width."""
@@ -204,4 +319,4 @@ Finetuned = Annotated[
     | Annotated[TimmModel, Tag("<timm>")],
     by_key("train", "checkpoints", "checkpoint", "random_init", "timm"),
 ]
-"""Compared with the pretrained model: what became of it, or any other model."""
+"""Compared with the pretrained model: a finetuning of it, or any other model."""
