@@ -113,13 +113,11 @@ def test_where_a_dataset_lies_and_its_name_in_the_lake_change_no_id() -> None:
     assert parts({**in_lake, "name": "one"}) != parts({**pets, "root": "here"})
 
 
-def test_images_chosen_as_ever_have_the_id_that_they_always_had() -> None:
+def test_another_seed_draws_other_images() -> None:
     def image_set(**images: Any) -> Any:
         gather, _ = inspections(job(images={"count": 7, **images}), version)
         return gather.outputs
 
-    expected = {"split": "test", "count": 7}
-    assert job(images={"count": 7}).images.model_dump() == expected
     assert image_set() == image_set(seed=None) != image_set(seed=0)
     assert len({image_set(seed=seed) for seed in range(5)}) == 5
 
