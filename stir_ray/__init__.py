@@ -1,9 +1,8 @@
 """What finetuning does to a vision transformer's invariances.
 
-`open_results` reads what a job computed. `stir`, `forgetting`, `learning`, `flow` and
-`cka_divergence` ask the same of any two models at hand, and `invert` inverts one for several such
-questions; `controversial` makes images about which two models disagree: see `stir_ray.api`.
-The command line is `stir-ray`.
+`open_results` reads the results of a job. `invert` inverts the layers of a model at hand, and the
+methods of what it returns compare other models with it: see `stir_ray.api`. The command line is
+`stir-ray`.
 """
 
 from importlib import import_module
@@ -12,18 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stir_ray.version import __version__
 
 if TYPE_CHECKING:
-    from stir_ray.api import (
-        ConvergenceWarning,
-        Inversions,
-        cka_divergence,
-        controversial,
-        flow,
-        forgetting,
-        frozen,
-        invert,
-        learning,
-        stir,
-    )
+    from stir_ray.api import ConvergenceWarning, Inversions, freeze, invert
     from stir_ray.numerics.settings import InversionSettings
     from stir_ray.results.dataset import open_results
 
@@ -32,15 +20,9 @@ __all__ = [
     "InversionSettings",
     "Inversions",
     "__version__",
-    "cka_divergence",
-    "controversial",
-    "flow",
-    "forgetting",
-    "frozen",
+    "freeze",
     "invert",
-    "learning",
     "open_results",
-    "stir",
 ]
 _ELSEWHERE = {
     "open_results": "stir_ray.results.dataset",
@@ -56,5 +38,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What can be imported, for whoever looks for it by the tabulator key."""
+    """List the public names for tab completion."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""STIR and what is built on it, of any two models of timm, without a job file or a lake.
+"""STIR and the metrics built on it for any two timm models, without a job file or a lake.
 
     import timm
     import torch
@@ -9,37 +9,20 @@
     finetuned = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=16, depth=3)
     images = torch.rand(8, 3, 32, 32)
 
-    inverted = stir_ray.invert(pretrained, images=images)  # once, for all that follows
-    shared = stir_ray.stir(inverted_by=inverted, seen_by=finetuned)
-    lost = stir_ray.forgetting(pretrained=inverted, finetuned=finetuned)
-    moved = stir_ray.flow(pretrained=inverted, finetuned=finetuned)
-    disputed = stir_ray.controversial(
-        same_to=pretrained, different_to=finetuned, images=images[:2], layer=3
-    )
+    inversions = stir_ray.invert(pretrained, images=images)  # once, for all that follows
+    shared = inversions.stir(finetuned)
+    lost = inversions.forgetting(finetuned)
+    moved = inversions.flow(finetuned)
 
     shared["stir"].sel(reference_layer=3, target_layer=3)
     lost.sel(target_layer=3)
 
-Numbers are those of a job with the same weights, images and settings. Models may differ in depth
-and width; a difference such as forgetting is of the layers that both have. Layers are numbered from
-1. Nothing that is given is changed: models are copied first.
+The numbers equal those of a job with the same weights, images and settings. The two models may
+differ in depth and width; differences such as forgetting cover the layers that both have. Layers
+are numbered from 1. Models are copied first and never changed.
 """
 
-from stir_ray.api.arguments import ConvergenceWarning
-from stir_ray.api.controversies import controversial
-from stir_ray.api.inverting import Inversions, invert
-from stir_ray.api.measures import cka_divergence, flow, forgetting, learning, stir
-from stir_ray.api.models import frozen
+from stir_ray.api.inputs import freeze
+from stir_ray.api.inversions import ConvergenceWarning, Inversions, invert
 
-__all__ = [
-    "ConvergenceWarning",
-    "Inversions",
-    "cka_divergence",
-    "controversial",
-    "flow",
-    "forgetting",
-    "frozen",
-    "invert",
-    "learning",
-    "stir",
-]
+__all__ = ["ConvergenceWarning", "Inversions", "freeze", "invert"]

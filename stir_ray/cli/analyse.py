@@ -18,7 +18,7 @@ from stir_ray.results.analysis.analyse import Analysis
 from stir_ray.results.analysis.analyse import analyse as analysis_of
 from stir_ray.results.analysis.analysis_tables import analysis_tables
 from stir_ray.results.analysis.job_analysis import analyse_job, store_analysis
-from stir_ray.results.analysis.user_curves import given_trajectory
+from stir_ray.results.analysis.user_curves import user_curves
 from stir_ray.results.reduce import reduce_job
 
 
@@ -65,7 +65,7 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
             "analyse: nothing to analyse; give a JOB file, or --dynamics TABLE --accuracy TABLE"
         )
     else:
-        analyses = (analysis_of(given_trajectory(dynamics, accuracy)),)
+        analyses = (analysis_of(user_curves(dynamics, accuracy)),)
         tables = analysis_tables(analyses)
         _show(analyses, tables, _stored(tables, output) if output else {}, as_json=as_json)
 

@@ -10,13 +10,13 @@ from stir_ray.report.figures import Maker
 from stir_ray.report.hypotheses import hypotheses_figure
 from stir_ray.report.strongest import Prefixes, prefixes_figure, prefixes_of, strongest_figure
 from stir_ray.results.analysis.epoch_curves import CLEAN, EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 
 _ESTIMATOR = "biased"
 """As the paper has it; the tables have both."""
 
 
-def analysis_figures(analysed: Analysed) -> Iterator[tuple[str, Maker]]:
+def analysis_figures(analysed: StoredAnalysis) -> Iterator[tuple[str, Maker]]:
     """File stem and maker of each figure of every model that has a hypothesis with an r."""
     for of, rows, correlations in models_analysed(analysed):
         name, note = of.model.replace("_", "-"), sample_of(analysed, of, rows)
@@ -30,7 +30,7 @@ def analysis_figures(analysed: Analysed) -> Iterator[tuple[str, Maker]]:
 
 
 def prefix_figures_beside(
-    analysed: Analysed, published: Sequence[Prefixes]
+    analysed: StoredAnalysis, published: Sequence[Prefixes]
 ) -> Iterator[tuple[str, Maker]]:
     """Those of the first epochs alone, with what others published dashed."""
     for of, rows, correlations in models_analysed(analysed) if published else ():
@@ -41,10 +41,10 @@ def prefix_figures_beside(
 
 
 def models_analysed(
-    analysed: Analysed,
+    analysed: StoredAnalysis,
 ) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
     """Of every model with an r: its curves, and its rows of both tables, by biased CKA."""
-    for of in analysed.of:
+    for of in analysed.curves:
         rows, correlations = (
             table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
             for table in (analysed.hypotheses, analysed.correlations)
@@ -60,7 +60,7 @@ def _against(of: EpochCurves) -> str:
     return f"accuracy at {many} {spelled(of.severities)}, averaged"
 
 
-def sample_of(analysed: Analysed, of: EpochCurves, rows: pd.DataFrame) -> str:
+def sample_of(analysed: StoredAnalysis, of: EpochCurves, rows: pd.DataFrame) -> str:
     """Of what images and seeds an analysis is, in sentences."""
     seeds = int(rows["seeds"].max())
     said = ""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.statistics import TRANSIENT, Correlation, EffectiveSample, outlasts_transient
+from stir_ray.numerics.statistics.diagnostics import DROPPED
 from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.results.analysis.analyse import Analysis, ExaminedHypothesis, HypothesisFamily
@@ -21,6 +22,11 @@ _SHOWN = 5
 """Hypotheses of a family that a person sees; the table `hypotheses` has all."""
 _FIRST = (3, 10, 30)
 """Prefixes that a person sees; the table `correlations` has all."""
+_CHECKS = {
+    "spearman": "ranks (Spearman)",
+    "differences": "steps between epochs",
+    "given_clean": "given clean accuracy",
+}
 _WITHOUT = f"without the first {TRANSIENT}"
 _ALL_EPOCHS = (
     f"* The first {TRANSIENT} epochs are in it: a transient that both curves begin with makes this "
@@ -29,10 +35,10 @@ _ALL_EPOCHS = (
 
 
 def analysis_table(analyses: Sequence[Analysis]) -> Group:
-    """What a person wants to know: the strongest hypotheses, every look at them, and in words."""
+    """Return the strongest hypotheses, other checks of them, and their interpretation."""
     shown: list[object] = []
     for analysis in _first_of_each_model(analyses):
-        others = [one for one in analyses if one.of.model == analysis.of.model]
+        others = [one for one in analyses if one.curves.model == analysis.curves.model]
         shown += [*_of_model(analysis), *_by_other_estimators(analysis, others), ""]
     return Group(*shown[:-1])  # pyright: ignore[reportArgumentType]
 
@@ -46,9 +52,10 @@ def analysis_json(
 
     - `analyses`: a list of `model`, `estimator`, `epochs` (how many), `first_epoch`, `last_epoch`,
       `layers`, `severities` (0: clean), `notes`, and `families`, each with `family`, `hypotheses`
-      (how many), `undefined` (names), `examined`: a list of `hypothesis`, `why`, `verdict`
-      (sentences), and `best`: the row of the table `hypotheses` that is the strongest of each
-      curve; and `learning_with_forgetting`, the row of that table for the last epoch.
+      (how many), `undefined` (names), `examined`: a list of `hypothesis`, `reason`,
+      `interpretation` (sentences), and `best`: the row of the table `hypotheses` that is the
+      strongest of each curve; and `learning_with_forgetting`, the row of that table for the last
+      epoch.
     - `tables`: where all hypotheses and correlations are, by name of the table; empty if they are
       not stored.
 
@@ -62,7 +69,7 @@ def analysis_json(
 
 
 def _analysis(analysis: Analysis, tables: Mapping[TableSchema, pa.Table]) -> dict[str, Any]:
-    of = analysis.of
+    of = analysis.curves
     rows, by_epoch = (
         _rows_of(analysis, tables[schema]) for schema in (HYPOTHESES, LEARNING_WITH_FORGETTING)
     )
@@ -82,7 +89,7 @@ def _analysis(analysis: Analysis, tables: Mapping[TableSchema, pa.Table]) -> dic
 
 def _rows_of(analysis: Analysis, table: pa.Table) -> list[dict[str, Any]]:
     """The rows of one analysis, without what it says itself."""
-    of = analysis.of
+    of = analysis.curves
     found = table.filter((pc.field("model") == of.model) & (pc.field("estimator") == of.estimator))
     return found.drop(["model", "estimator"]).to_pylist()
 
@@ -98,9 +105,9 @@ def _family(family: HypothesisFamily, rows: Sequence[dict[str, Any]]) -> dict[st
         "undefined": [str(one) for one in family.screening.undefined],
         "examined": [
             {
-                "hypothesis": str(family.screening.hypotheses[one.place]),
-                "why": one.why,
-                "verdict": list(one.verdict),
+                "hypothesis": str(family.screening.hypotheses[one.index]),
+                "reason": one.reason,
+                "interpretation": list(one.interpretation),
             }
             for one in family.examined
         ],
@@ -122,11 +129,11 @@ def _without_nan(value: Any) -> Any:
 
 def _first_of_each_model(analyses: Iterable[Analysis]) -> list[Analysis]:
     """By the first estimator, the paper's."""
-    return list({one.of.model: one for one in reversed(list(analyses))}.values())[::-1]
+    return list({one.curves.model: one for one in reversed(list(analyses))}.values())[::-1]
 
 
 def _of_model(analysis: Analysis) -> Iterator[object]:
-    of = analysis.of
+    of = analysis.curves
     corrupted = of.severities and of.severities != (0,)
     against = f"severities {spelled(of.severities)}" if corrupted else "clean accuracy"
     yield (
@@ -138,7 +145,7 @@ def _of_model(analysis: Analysis) -> Iterator[object]:
         yield _looks(analysis.families)
     for family in analysis.families:
         yield from _said_of(family)
-    if analysis.alike is not None:
+    if analysis.layer_correlation is not None:
         yield _alike(analysis)
     yield from analysis.notes
 
@@ -169,11 +176,11 @@ def _titled(title: str) -> Table:
 
 def _looks(families: Sequence[HypothesisFamily]) -> Table:
     columns = [(family, one) for family in families for one in family.examined]
-    table = _titled("Other looks at them")
+    table = _titled("Other checks of them")
     table.add_column("r (p)", no_wrap=True)
     for family, one in columns:
-        hypothesis = str(family.screening.hypotheses[one.place])
-        table.add_column(f"{hypothesis}\n{one.why}", justify="right")
+        hypothesis = str(family.screening.hypotheses[one.index])
+        table.add_column(f"{hypothesis}\n{one.reason}", justify="right")
     rows = [dict(_cells(family, one)) for family, one in columns]
     for name in dict.fromkeys(name for row in rows for name in row):
         table.add_row(name, *(row.get(name, "") for row in rows))
@@ -182,39 +189,35 @@ def _looks(families: Sequence[HypothesisFamily]) -> Table:
 
 def _cells(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tuple[str, str]]:
     """Names and texts of what the table of looks has of one hypothesis."""
-    evidence = one.evidence
+    diagnostics = family.diagnostics.of(one.index)
+    by_severity = diagnostics.by_severity
     if len(family.severities) > 1:
-        by_severity = zip(
-            family.severities, evidence.by_severity.r, evidence.by_severity.p, strict=True
-        )
-        for severity, r, p in by_severity:
-            yield f"severity {severity}", _pair(Correlation(r, p))
-        yield "mean of severities", _pair(evidence.pearson)
+        for index, severity in enumerate(family.severities):
+            yield f"severity {severity}", _pair(by_severity[index])
+        yield "mean of severities", _pair(by_severity.averaged())
     else:
-        yield "Pearson", _pair(evidence.pearson)
-    if family.interval is not None:
-        low, high = (end[one.place] for end in (family.interval.low, family.interval.high))
+        yield "Pearson", _pair(by_severity.averaged())
+    if family.over_seeds is not None:
+        low, high = (end[one.index] for end in (family.over_seeds.low, family.over_seeds.high))
         yield f"95 % t interval over {family.seeds} seeds", f"{_r(low)} to {_r(high)}"
     if family.over_images is not None:
-        low, high = (end[one.place] for end in (family.over_images.low, family.over_images.high))
+        low, high = (end[one.index] for end in (family.over_images.low, family.over_images.high))
         yield f"95 % over images ({family.halves} halves)", f"{_r(low)} to {_r(high)}"
-    yield "ranks (Spearman)", _pair(evidence.spearman)
-    yield "steps between epochs", _pair(evidence.differences)
-    if evidence.given_clean is not None:
-        yield "given clean accuracy", _pair(evidence.given_clean)
-    for later in evidence.later:
-        yield f"without the first {later.dropped}", _pair(later.pearson)
-    for later in evidence.later:
-        if later.differences is not None:
-            yield f"steps without the first {later.dropped}", _pair(later.differences)
+    for check, name in _CHECKS.items():
+        if found := diagnostics.check(check):
+            yield name, _pair(found)
+    for check, name in (("pearson", "without"), ("differences", "steps without")):
+        for dropped in DROPPED:
+            if found := diagnostics.check(check, without_first=dropped):
+                yield f"{name} the first {dropped}", _pair(found)
     yield from _prefixes(family, one)
     epochs = len(family.epochs)
-    rest = evidence.effective, epochs - TRANSIENT
+    rest = diagnostics.effective, epochs - TRANSIENT
     worth = _worth(*rest) if outlasts_transient(epochs) else later_p(math.nan, epochs)
     yield f"effective epochs {_WITHOUT}", worth
-    yield "effective epochs, all*", _worth(evidence.effective_all_epochs, epochs)
-    yield f"shifts, p, {_WITHOUT}", later_p(evidence.circular_shift_p, epochs)
-    yield "shifts, p, all epochs*", p_value(evidence.circular_shift_p_all_epochs)
+    yield "effective epochs, all*", _worth(diagnostics.effective_all_epochs, epochs)
+    yield f"shifts, p, {_WITHOUT}", later_p(float(diagnostics.circular_shift_p), epochs)
+    yield "shifts, p, all epochs*", p_value(float(diagnostics.circular_shift_p_all_epochs))
 
 
 def _worth(found: EffectiveSample, epochs: int) -> str:
@@ -226,8 +229,7 @@ def _prefixes(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tup
     row = family.examined.index(one)
     for look in family.prefixes:
         if look.stop in _FIRST:
-            of_one = Correlation(look.found.r[row], look.found.p[row]).averaged()
-            yield f"first {look.stop} epochs alone", _pair(of_one)
+            yield f"first {look.stop} epochs alone", _pair(look.correlation[row].averaged())
 
 
 def _said_of(family: HypothesisFamily) -> Iterator[str]:
@@ -239,12 +241,12 @@ def _said_of(family: HypothesisFamily) -> Iterator[str]:
         names = [str(one) for one in undefined]
         yield f"  Undefined: {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}."
     for one in family.examined:
-        yield f"  {family.screening.hypotheses[one.place]} ({one.why}):"
-        yield from (f"    {sentence}" for sentence in one.verdict)
+        yield f"  {family.screening.hypotheses[one.index]} ({one.reason}):"
+        yield from (f"    {sentence}" for sentence in one.interpretation)
 
 
 def _alike(analysis: Analysis) -> str:
-    alike = analysis.alike
+    alike = analysis.layer_correlation
     if alike is None:
         return ""
     r, p = alike.pearson.r, alike.pearson.p
@@ -260,7 +262,7 @@ def _by_other_estimators(shown: Analysis, analyses: Iterable[Analysis]) -> Itera
             found = family.screening
             best = found.strongest_first()[0]
             yield (
-                f"By CKA {other.of.estimator}, strongest of {family.name}: "
+                f"By CKA {other.curves.estimator}, strongest of {family.name}: "
                 f"{found.hypotheses[best]}, r {_r(found.r[best])} (p {p_value(found.p[best])}; "
                 f"max-stat. p {_WITHOUT}: "
                 f"{later_p(found.family_wise[best], len(family.epochs))})."

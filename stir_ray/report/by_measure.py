@@ -17,7 +17,7 @@ from stir_ray.report.curves import draw_chance, draw_curve, layer_bar, lines_by_
 from stir_ray.report.further import rows_at
 from stir_ray.report.over_epochs import Curves, score_curves
 from stir_ray.report.readings import Curve, Numbers, deepest, epochs_of, layers_of_both, sample_note
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 _NAMES = {Similarity.RBF_CKA: "RBF CKA", Similarity.PROCRUSTES: "Procrustes"}
 _OF_LINEAR = {"similarity": "cka"}

@@ -22,7 +22,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 CHANCE_LABELS = ("STIR by chance", "95 % level of chance")
 _METRIC_TITLES = {

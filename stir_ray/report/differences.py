@@ -14,8 +14,7 @@ from rich.table import Table
 from stir_ray.job import Job
 from stir_ray.report.over_epochs import self_stir
 from stir_ray.report.readings import accuracy, last_epochs, metric_curve
-from stir_ray.results.convergence import CRITERION
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
 _ELSEWHERE = ("name", "lake", "execution", "schema_version")
 """Keys that change no result."""

@@ -21,7 +21,7 @@ from stir_ray.report.readings import (
     score_curve,
     score_matrix,
 )
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 _SCALE_STEP = 0.05
 """Scales end at a multiple of it, and at it even if all is almost 0: noise must not look strong."""

@@ -16,7 +16,7 @@ from stir_ray.report.readings import (
     own_layers,
 )
 from stir_ray.results.convergence import SELF_STIR
-from stir_ray.results.matrices import OF_NO_SEED
+from stir_ray.results.metric_info import OF_NO_SEED
 
 OWN_DIRECTION = {"pt": "pt|pt", "ft": "ft|ft"}
 """In which a model looks at its own inversions."""

@@ -31,7 +31,7 @@ from stir_ray.report.save import HEAD_BYTES, drawn_as, is_current, save
 from stir_ray.report.side_by_side import Measured, figures_beside
 from stir_ray.report.strongest import Prefixes
 from stir_ray.report.style import naming
-from stir_ray.results.analysis.job_analysis import Analysed, is_analysed, read_analysis
+from stir_ray.results.analysis.job_analysis import StoredAnalysis, is_analysed, read_analysis
 from stir_ray.results.dataset import open_results
 from stir_ray.results.provenance_digests import analysis_inputs
 from stir_ray.results.reduce import Reduced
@@ -119,7 +119,7 @@ class ReducedJob:
         return read_gallery(self.job, self.study.trained(), self.lake)
 
     @cached_property
-    def analysed(self) -> Analysed | None:
+    def analysed(self) -> StoredAnalysis | None:
         """The correlation study; None where there is none of these results."""
         if not self.reduced.present or not is_analysed(self.job, self.lake, self.reduced):
             return None

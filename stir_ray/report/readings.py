@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from stir_ray.plan.checkpoints import FINETUNED, FROM_SCRATCH
-from stir_ray.results.matrices import DIRECTIONS
+from stir_ray.results.metric_info import DIRECTIONS
 
 Numbers = NDArray[np.float64]
 

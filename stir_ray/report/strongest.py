@@ -110,7 +110,9 @@ def summary_of(row: Mapping[Any, Any], of: EpochCurves) -> Numbers:
         of: the curves that it is about.
     """
     (curve,) = (
-        curves[row["curve"]] for curves in curves_of_families(of).values() if row["curve"] in curves
+        curves[row["curve"]]
+        for curves in curves_of_families(of.curves).values()
+        if row["curve"] in curves
     )
     return hypothesis_of(row, of).summary({row["curve"]: over_seeds(curve)}, layers=of.layers)
 

@@ -28,7 +28,8 @@ from stir_ray.numerics.criteria import (
 from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.formatting import pluralize
 from stir_ray.report.failures import groups
-from stir_ray.results.convergence import CRITERION, Convergence
+from stir_ray.results.convergence import Convergence
+from stir_ray.results.metric_info import CRITERION
 from stir_ray.results.reduce import Reduced
 
 

@@ -15,7 +15,7 @@ from stir_ray.report import style
 from stir_ray.report.curves import draw_curve
 from stir_ray.report.further import curve_over_layers, last_epochs_with, rows_at
 from stir_ray.report.readings import Curve, deepest, own_layers, sample_note
-from stir_ray.results.matrices import DIRECTIONS
+from stir_ray.results.metric_info import DIRECTIONS
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Every place in the results, and finding one by the words of a person."""
+"""The cells of the results: a comparison each, found by the columns of the table."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from stir_ray.errors import InputError
@@ -8,7 +8,7 @@ from stir_ray.plan.checkpoints import FINETUNED, Checkpoint, Role
 from stir_ray.plan.formatting import spelled
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.study import Study
-from stir_ray.results.matrices import DIRECTIONS, FT_FT, FT_PT, PT_FT, PT_PT
+from stir_ray.results.metric_info import DIRECTIONS, FT_FT, FT_PT, PT_FT, PT_PT
 
 _NUMBERS = ("epoch", "seed", "reference_layer", "target_layer")
 _EXAMPLE = "ft|pt epoch=8 seed=0 reference_layer=3 target_layer=5"
@@ -16,7 +16,7 @@ _EXAMPLE = "ft|pt epoch=8 seed=0 reference_layer=3 target_layer=5"
 
 @dataclass(frozen=True)
 class Cell:
-    """A comparison and its place in the results."""
+    """A comparison and its coordinates in the results."""
 
     model: Role
     epoch: int
@@ -25,81 +25,73 @@ class Cell:
 
 
 def cells(study: Study) -> Iterator[Cell]:
-    """Every place in the results. Places of equal models share their comparison."""
-    pt = study.pretrained
+    """Yield every cell of the results. Cells of equal models share their comparison."""
     for role, checkpoints in study.compared.items():
         for ft in checkpoints:
-            for direction, reference, target in _directions(pt, ft):
+            for direction, (reference, target) in _pairs(study.pretrained, ft).items():
                 for seed in study.seeds:
                     for layer in study.spec.layers_of(reference):
                         comparison = Comparison(study.spec, reference, target, layer, seed)
                         yield Cell(role, ft.epoch, direction, comparison)
 
 
-def _directions(pt: Checkpoint, ft: Checkpoint) -> tuple[tuple[str, Checkpoint, Checkpoint], ...]:
-    """Name, reference (inverted) and target (looks)."""
-    return ((PT_PT, pt, pt), (FT_PT, pt, ft), (FT_FT, ft, ft), (PT_FT, ft, pt))
+def _pairs(pt: Checkpoint, ft: Checkpoint) -> Mapping[str, tuple[Checkpoint, Checkpoint]]:
+    """Return reference (inverted) and target by direction."""
+    return {PT_PT: (pt, pt), FT_PT: (pt, ft), FT_FT: (ft, ft), PT_FT: (ft, pt)}
 
 
 def find_cell(words: Iterable[str], study: Study) -> tuple[Cell, int]:
-    """The cell that is named by the columns of the results, and the layer that looks.
+    """Return the cell with the given columns of the results, and its target layer.
 
     Args:
         words: `column=value` each, in any order; the direction may stand alone, and `model` is
-            `finetuned` if it is not said.
-        study: that has the cell.
+            `finetuned` by default.
+        study: with the cell.
 
     Raises:
-        InputError: saying what there is instead.
+        InputError: naming the values that exist.
     """
-    said = {"model": FINETUNED, **_said(words)}
-    absent = [name for name in ("direction", *_NUMBERS) if name not in said]
-    if absent:
-        raise InputError(f'cell: `{absent[0]}` is missing; e.g. "{_EXAMPLE}"')
+    words = _parse(words)
     models = {str(role): checkpoints for role, checkpoints in study.compared.items()}
-    model = _one_of("model", said["model"], list(models))
-    direction = _one_of("direction", said["direction"], DIRECTIONS)
-    epochs = [checkpoint.epoch for checkpoint in models[model]]
-    sides = next(
-        (study.spec.layers_of(reference), study.spec.layers_of(target))
-        for name, reference, target in _directions(study.pretrained, models[model][-1])
-        if name == direction
+    for name, values in (("model", list(models)), ("direction", DIRECTIONS)):
+        if words[name] not in values:
+            raise InputError(f"cell: `{name}={words[name]}`: there is {', '.join(values)}")
+    checkpoints, direction = models[words["model"]], words["direction"]
+    pair = _pairs(study.pretrained, checkpoints[-1])[direction]
+    values = (
+        [checkpoint.epoch for checkpoint in checkpoints],
+        study.seeds,
+        *(study.spec.layers_of(model) for model in pair),
     )
-    there = dict(zip(_NUMBERS, (epochs, study.seeds, *sides), strict=True))
-    place = {name: _number(name, said, there[name], model) for name in _NUMBERS}
-    (found,) = (
+    number: dict[str, int] = {}
+    for name, known in zip(_NUMBERS, values, strict=True):
+        if words[name] not in {str(value) for value in known}:
+            model = f" of the {words['model']} model" if name == "epoch" else ""
+            raise InputError(
+                f"cell: `{name}={words[name]}`: this job has {name} {spelled(known)}{model}"
+            )
+        number[name] = int(words[name])
+    (cell,) = (
         cell
         for cell in cells(study)
-        if (cell.model, cell.epoch, cell.direction) == (model, place["epoch"], direction)
-        and cell.comparison.seed == place["seed"]
-        and cell.comparison.layer == place["reference_layer"]
+        if (cell.model, cell.direction, cell.epoch) == (words["model"], direction, number["epoch"])
+        and cell.comparison.seed == number["seed"]
+        and cell.comparison.layer == number["reference_layer"]
     )
-    return found, place["target_layer"]
+    return cell, number["target_layer"]
 
 
-def _said(words: Iterable[str]) -> dict[str, str]:
-    said: dict[str, str] = {}
+def _parse(words: Iterable[str]) -> dict[str, str]:
+    columns = ("direction", *_NUMBERS)
+    parsed: dict[str, str] = {}
     for word in words:
         name, _, value = word.partition("=") if "=" in word else ("direction", "", word)
-        if name not in ("model", "direction", *_NUMBERS) or not value:
+        if name not in ("model", *columns) or not value:
             raise InputError(f'cell: `{word}` is no column with its value; e.g. "{_EXAMPLE}"')
-        if name in said:
-            raise InputError(f"cell: `{name}` stands there twice")
-        said[name] = value
-    return said
-
-
-def _one_of(name: str, value: str, there: Sequence[str]) -> str:
-    if value not in there:
-        raise InputError(f"cell: `{name}={value}`: there is {', '.join(there)}")
-    return value
-
-
-def _number(name: str, said: Mapping[str, str], there: Iterable[int], model: str) -> int:
-    numbers = {str(number): number for number in there}
-    if said[name] not in numbers:
-        whose = f" of the {model} model" if name == "epoch" else ""
-        raise InputError(
-            f"cell: `{name}={said[name]}`: this job has {name} {spelled(numbers.values())}{whose}"
-        )
-    return numbers[said[name]]
+        if name in parsed:
+            raise InputError(f"cell: `{name}` is given twice")
+        parsed[name] = value
+    missing = [name for name in columns if name not in parsed]
+    if missing:
+        raise InputError(f'cell: `{missing[0]}` is missing; e.g. "{_EXAMPLE}"')
+    return {"model": str(FINETUNED), **parsed}

@@ -1,4 +1,4 @@
-"""How well the inversions of a job converged, and whether its numbers still move."""
+"""Convergence of the inversions of a job, and metrics that still move."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -7,20 +7,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-_OWN = ("pt|pt", "ft|ft")
-"""Directions in which a model looks at its own inversions."""
-CRITERION = "unbiased"
-"""Estimator of self-STIR. By the biased one unrelated views nearly pass: it is .987 of 500 images
-and 38,400 units."""
+from stir_ray.results.metric_info import CRITERION, FT_FT, PT_PT
+
 SELF_STIR = f"stir_{CRITERION}"
-"""Column of the results that it is read from."""
-MOVED = ("learning", "forgetting", "flow")
-"""Metrics that move with the steps of inversions."""
+"""Column of the results that self-STIR is read from."""
+_MOVING = ("learning", "forgetting", "flow")
+"""Metrics that change with the steps of inversions."""
 
 
 @dataclass(frozen=True)
 class Worst:
-    """The largest or least of some numbers, and in words what it is of."""
+    """The largest or least of some numbers, and the inversion or cell that it belongs to."""
 
     value: float
     where: str
@@ -28,20 +25,20 @@ class Worst:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Of all inversions of a job, and of the metrics built on them.
+    """Convergence of all inversions of a job and of the metrics built on them.
 
     Attributes:
-        inversions: how many there are.
-        converged: how many of them converged.
-        iterations: the fewest and the most steps that one took.
+        inversions: number of inversions.
+        converged: number of converged inversions.
+        iterations: the fewest and the most steps of an inversion.
         residual: the largest 95 % quantile over images of the centred residual.
         self_stir: the least unbiased self-STIR: of the inverted layer, with the representation
             `tokens` also of all deeper ones.
-        not_inverted: images with a centred residual above 0.5, all inversions together.
-        stuck: images far beyond all others of their inversion.
-        cells: numbers of learning, forgetting and flow, by the unbiased estimator.
-        moving: how many of them still move.
-        drift: the largest change of one since half the steps, without its sign.
+        not_inverted: images with a centred residual above 0.5, of all inversions.
+        stuck: images with a far larger residual than the others of their inversion.
+        cells: values of learning, forgetting and flow, by the unbiased estimator.
+        moving: number of those that still move.
+        drift: the largest absolute change since half the steps.
     """
 
     inversions: int
@@ -65,30 +62,27 @@ def convergence(
     results: pa.Table,
     matrices: pa.Table,
     representation: str,
-    untouched: Container[tuple[str, int]] = (),
+    unchanged: Container[tuple[str, int]] = (),
 ) -> Convergence | None:
-    """Of all inversions, each once; None where no model has looked at its own.
+    """Summarise all inversions, each counted once; None without scores of a model on its own.
 
     Args:
         results: the table of that name.
         matrices: the table of that name.
         representation: of the job.
-        untouched: models and epochs whose blocks, and so whose inversions, are the pretrained
+        unchanged: models and epochs whose weights, and so whose inversions, are the pretrained
             model's.
     """
     rows = results.to_pandas()
-    deeper = rows["target_layer"] > rows["reference_layer"]
-    looks = rows["target_layer"] == rows["reference_layer"]
-    if representation == "tokens":
-        # Equal tokens of a layer make all deeper layers equal.
-        looks |= deeper
-    own = rows[rows["direction"].isin(_OWN) & looks]
+    depth = rows["target_layer"] - rows["reference_layer"]
+    # Equal tokens of a layer make all deeper layers equal.
+    expected = depth >= 0 if representation == "tokens" else depth == 0
+    own = rows[rows["direction"].isin((PT_PT, FT_FT)) & expected]
     if own.empty:
         return None
-    compared = zip(own["model"], own["epoch"], strict=True)
-    is_untouched = np.array([one in untouched for one in compared])
-    is_pretrained = (own["direction"] == "pt|pt") | is_untouched
-    # Those of the pretrained model stand there for every model and epoch that it is compared with.
+    # Inversions of the pretrained model are listed for every model and epoch compared with it.
+    models = zip(own["model"], own["epoch"], strict=True)
+    is_pretrained = (own["direction"] == PT_PT) | np.array([pair in unchanged for pair in models])
     own = own.assign(
         model=own["model"].mask(is_pretrained, "pretrained"),
         epoch=own["epoch"].mask(is_pretrained, -1),
@@ -96,13 +90,20 @@ def convergence(
     inversions = own.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
     residual = inversions.loc[inversions["centred_residual_q95"].idxmax()]
     self_stir = own.loc[own[SELF_STIR].idxmin()]
-    cells = _metrics(matrices)
+    seen_by = ""
+    if self_stir["target_layer"] != self_stir["reference_layer"]:
+        seen_by = f", seen by layer {self_stir['target_layer']}"
+    cells = matrices.to_pandas()
+    on_diagonal = (cells["metric"] == "flow") & (cells["row_layer"] == cells["column_layer"])
+    cells = cells[
+        cells["metric"].isin(_MOVING) & (cells["estimator"] == CRITERION) & ~on_diagonal
+    ].reset_index()
     return Convergence(
         inversions=len(inversions),
         converged=int(inversions["is_converged"].sum()),
         iterations=(int(inversions["iterations"].min()), int(inversions["iterations"].max())),
         residual=Worst(float(residual["centred_residual_q95"]), _inversion(residual)),
-        self_stir=Worst(float(self_stir[SELF_STIR]), _look(self_stir)),
+        self_stir=Worst(float(self_stir[SELF_STIR]), _inversion(self_stir) + seen_by),
         not_inverted=int(inversions["not_inverted"].sum()),
         stuck=int(inversions["stuck"].sum()),
         cells=len(cells),
@@ -111,28 +112,17 @@ def convergence(
     )
 
 
-def _metrics(matrices: pa.Table) -> pd.DataFrame:
-    cells = matrices.to_pandas()
-    on_diagonal = (cells["metric"] == "flow") & (cells["row_layer"] == cells["column_layer"])
-    return cells[cells["metric"].isin(MOVED) & (cells["estimator"] == CRITERION) & ~on_diagonal]
-
-
 def _largest_drift(cells: pd.DataFrame) -> Worst:
-    sizes = cells["drift"].abs().dropna()
-    if sizes.empty:
+    drifts = cells["drift"].abs()
+    if not drifts.notna().any():
         return Worst(float("nan"), "")
-    cell = cells.loc[cells.index == sizes.idxmax()].iloc[0]
+    cell = cells.iloc[int(np.nanargmax(drifts))]
     layers = f"layers {cell['row_layer']} and {cell['column_layer']}"
     return Worst(
-        float(sizes.max()), f"{cell['metric']}, {cell['model']} epoch {cell['epoch']}, {layers}"
+        float(drifts.max()), f"{cell['metric']}, {cell['model']} epoch {cell['epoch']}, {layers}"
     )
 
 
 def _inversion(row: pd.Series) -> str:
     epoch = "" if row["epoch"] < 0 else f" epoch {row['epoch']}"
     return f"{row['model']}{epoch}, layer {row['reference_layer']}, seed {row['seed']}"
-
-
-def _look(row: pd.Series) -> str:
-    seen = row["target_layer"] != row["reference_layer"]
-    return _inversion(row) + (f", seen by layer {row['target_layer']}" if seen else "")

@@ -1,4 +1,4 @@
-"""The results of a job as arrays with named dimensions."""
+"""Read the results of a job as an `xarray.Dataset`."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ from stir_ray.lake.schemas import (
     SUBSPACE_SIMILARITY,
     TableSchema,
 )
-from stir_ray.results.matrices import DIRECTIONS, METRICS
-from stir_ray.results.metric_info import METRICS as METRIC_WORDS
+from stir_ray.results.matrices import scores_of
+from stir_ray.results.metric_info import DIRECTIONS, METRICS
 
 _PER_INVERSION = (
     "residual_q05",
@@ -35,92 +35,11 @@ _PER_INVERSION = (
     "is_converged",
     "images",
 )
-"""Columns of the results that do not depend on the model that looks."""
-
-
-def open_results(path: str) -> xr.Dataset:
-    """The scores, metrics, trainings and tests of a job, by name.
-
-    Further measures (`other_similarities`, `unchanged_predictions`, `metamer_counts`) and the
-    tables of an analysis (`hypotheses`, `correlations`, `learning_with_forgetting`) are not among
-    them: they lie in the same folder as Parquet, and `stir-ray sql` has all.
-
-    Example:
-        results = stir_ray.open_results("lake/jobs/digits")
-        results["stir_unbiased"].sel(model="finetuned", direction="ft|pt", epoch=8).mean("seed")
-
-    Args:
-        path: the job's folder or URL in its lake, e.g. `lake/jobs/digits` or
-            `s3://bucket/lake/jobs/digits`.
-
-    Returns:
-        A dataset in which what is missing is NaN. Layers are numbered from 1; `estimator` is that
-        of HSIC, `biased` or `unbiased`. Its variables and their dimensions:
-
-        - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
-          target_layer). Direction `ft|pt` is STIR(ft | pt): pt inverted, ft looking. In [0, 1],
-          and those that end in `_unbiased` in [−1, 1].
-        - `residual_median`, `centred_residual_q95`, `iterations`, `is_converged`, …: the same
-          without target_layer.
-        - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
-          `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
-          column_layer), in [−1, 1] by the biased estimator, the last one in [−2, 2]; the same with
-          `_std` and `_seeds` appended are their standard deviation and number of seeds. `_drift` is
-          their change since half the steps of the inversions, `_is_moving` 1 where that is too
-          much for them to be taken as final.
-        - `subspace_similarity`, and `subspace_chance` and `subspace_directions`, which it is to be
-          read with: (model, epoch, pretrained_layer, compared_layer), in [0, 1]. `shares_basis`:
-          (model), 1 if its similarity says anything, 0 if it does not.
-        - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
-        - `accuracy`, `loss` and `tested_images` of the table `robustness`: (trained_model,
-          training_epoch, corruption, severity). Of clean images at corruption `clean`, severity 0.
-          Their coordinate `accuracy_source` says of each which images those were: `regenerated`,
-          `released` or `clean`; empty where nothing was tested.
-
-        Every variable says in its attributes what it is: `meaning`, `units` and `range`, and of a
-        metric also `long_name`, `source` of the formula and `direction`. All is in memory, since it
-        is little: 100 epochs of 12 layers, 3 seeds and 4 directions are 17 MB, and open in 0.4 s
-        from a disk.
-
-    Raises:
-        LakeError: if there are no results, no number in them yet, or they are half rewritten.
-        CorruptPart: if a table is not as it was written.
-
-    Metrics are those of Merlin et al. 2023 (PMLR 232:601-619), STIR of Nanda et al. 2022 (ICML),
-    CKA of Kornblith et al. 2019 (ICML), unbiased by Song et al. 2012 (JMLR), subspace similarity of
-    Ramasesh et al. 2021.
-    """
-    lake = open_lake(path)  # A job's folder is not a lake, but is read in the same way.
-    tables = {schema: _table(lake, schema) for schema in _NEEDED}
-    tables |= {schema: _table_or_empty(lake, schema) for schema in _OF_LATER_VERSIONS}
-    made_from = {provenance(one).get("inputs") for one in tables.values() if provenance(one)}
-    if len(made_from) > 1:
-        raise LakeError(
-            f"{lake.objects.location()}: its tables are of different runs; `stir-ray reduce` first"
-        )
-    if tables[RESULTS].num_rows == 0:
-        raise LakeError(f"{lake.objects.location()}: no cell of this job has a number yet")
-    merged = xr.merge(
-        [
-            _scores(tables[RESULTS].to_pandas()),
-            _matrices(tables[MATRICES]),
-            _subspaces(tables[SUBSPACE_SIMILARITY].to_pandas()),
-            _history(tables[HISTORY]),
-            _robustness(tables[ROBUSTNESS].to_pandas()),
-        ],
-        join="outer",
-    )
-    source = merged["accuracy_source"]
-    return _described(merged.assign_coords(accuracy_source=source.fillna("").astype(str)))
-
-
-_NEEDED = (RESULTS, MATRICES, HISTORY)
-_OF_LATER_VERSIONS = (SUBSPACE_SIMILARITY, ROBUSTNESS)
-"""Results of earlier ones do not have them, and are read without."""
-_OPENED = (*_OF_LATER_VERSIONS, HISTORY, MATRICES, RESULTS)
-"""The last that has a name says what it is."""
+"""Columns of the results that do not depend on the target."""
+_TABLES = (SUBSPACE_SIMILARITY, ROBUSTNESS, HISTORY, MATRICES, RESULTS)
+"""The last that has a name gives its meaning."""
 _RENAMED = {
-    # Of layers that could not be inverted, too: other places than those of the results.
+    # The similarity also covers layers that were not inverted: other coordinates than the results'.
     SUBSPACE_SIMILARITY: {
         "reference_layer": "pretrained_layer",
         "target_layer": "compared_layer",
@@ -133,59 +52,108 @@ _RENAMED = {
         "model": "trained_model",
         "epoch": "training_epoch",
     },
+    HISTORY: {"model": "trained_model", "epoch": "training_epoch"},
 }
+_STATISTICS = {
+    "mean": ("", "{meaning}; mean over seeds", ""),
+    "std": (
+        "_std",
+        "standard deviation of {name} over seeds, with n - 1; NaN of a single seed or none",
+        "[0, inf)",
+    ),
+    "seeds": ("_seeds", "number of seeds averaged in {name}; 0 where none takes part", "[0, inf)"),
+    "drift": ("_drift", "change of {name} since half the steps: its possible error", "[-4, 4]"),
+    "is_moving": (
+        "_is_moving",
+        "1 if {name} changed by more than 0.01, or a third of itself, since half the steps; else 0",
+        "0 or 1",
+    ),
+}
+"""Suffix, meaning and range of the columns of the table `matrices`."""
 
 
-def _described(results: xr.Dataset) -> xr.Dataset:
-    """The same, in which every variable says what it is."""
-    said = {name: attrs for schema in _OPENED for name, attrs in _of_columns(schema)}
-    for name, metric in METRIC_WORDS.items():
-        of_metric = {**metric.attrs(), "direction": _by_row_and_column(name, metric.direction)}
-        said[name] = of_metric | {"meaning": f"{metric.meaning}; mean over seeds"}
-        said[f"{name}_std"] = _attrs(
-            f"standard deviation of {name} over seeds, with n - 1; NaN of a single seed or none",
-            "[0, inf)",
+def open_results(path: str) -> xr.Dataset:
+    """Open the scores, metrics, training histories and accuracies of a job.
+
+    The tables of optional measures (`other_similarities`, `unchanged_predictions`,
+    `metamer_counts`) and of an analysis (`hypotheses`, `correlations`,
+    `learning_with_forgetting`) lie in the same folder as Parquet; `stir-ray sql` reads all.
+
+    Example:
+        results = stir_ray.open_results("lake/jobs/digits")
+        results["stir_unbiased"].sel(model="finetuned", direction="ft|pt", epoch=8).mean("seed")
+
+    Args:
+        path: the job's folder or URL in its lake, e.g. `lake/jobs/digits` or
+            `s3://bucket/lake/jobs/digits`.
+
+    Returns:
+        A dataset in which missing numbers are NaN. Layers are numbered from 1; `estimator` is that
+        of HSIC, `biased` or `unbiased`. Its variables and their dimensions:
+
+        - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
+          target_layer). Direction `ft|pt` is STIR(ft | pt): images inverted from pt, shown to ft.
+          In [0, 1], and those that end in `_unbiased` in [−1, 1].
+        - `residual_median`, `centred_residual_q95`, `iterations`, `is_converged`, …: the same
+          without target_layer.
+        - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
+          `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,
+          column_layer), in [−1, 1] by the biased estimator, the last one in [−2, 2]; with the
+          suffixes `_std` and `_seeds` their standard deviation and number of seeds; `_drift` their
+          change since half the steps of the inversions, `_is_moving` 1 where that is too much for
+          them to be taken as final.
+        - `subspace_similarity`, to be read with `subspace_chance` and `subspace_directions`:
+          (model, epoch, pretrained_layer, compared_layer), in [0, 1]. `shares_basis`: (model), 1 if
+          its similarity is meaningful, else 0.
+        - `train_loss`, `test_loss`, `test_accuracy`: (trained_model, training_epoch).
+        - `accuracy`, `loss` and `tested_images` of the table `robustness`: (trained_model,
+          training_epoch, corruption, severity). Clean images have corruption `clean`, severity 0.
+          The coordinate `accuracy_source` names the images: `regenerated`, `released` or `clean`;
+          empty where nothing was tested.
+
+        Every variable has the attributes `meaning`, `units` and `range`, and a metric also
+        `long_name`, `source` of the formula and `direction`. All is in memory: 100 epochs of 12
+        layers, 3 seeds and 4 directions are 17 MB, and open in 0.4 s from a disk.
+
+    Raises:
+        LakeError: if there are no results, no number in them yet, or they are half rewritten.
+        CorruptPart: if a table is damaged.
+
+    Metrics are those of Merlin et al. 2023 (PMLR 232:601-619), STIR of Nanda et al. 2022 (ICML),
+    CKA of Kornblith et al. 2019 (ICML), unbiased by Song et al. 2012 (JMLR), subspace similarity of
+    Ramasesh et al. 2021.
+    """
+    lake = open_lake(path)  # A job's folder is no lake, but is read in the same way.
+    tables = {schema: _read(lake, schema) for schema in _TABLES}
+    if len({provenance(table).get("inputs") for table in tables.values()}) > 1:
+        raise LakeError(
+            f"{lake.objects.location()}: its tables are of different runs; `stir-ray reduce` first"
         )
-        said[f"{name}_drift"] = _attrs(
-            f"change of {name} since half the steps of the inversions: how far it could still be "
-            "off",
-            "[-4, 4]",
-        )
-        said[f"{name}_is_moving"] = _attrs(
-            f"1 where {name} has changed by more than 0.01, or a third of itself, since half the "
-            "steps of the inversions; else 0",
-            "0 or 1",
-        )
-        said[f"{name}_seeds"] = _attrs(
-            f"number of seeds that {name} is the mean of; 0 where none takes part", "[0, inf)"
-        )
-    for name in ("shares_basis", "is_converged"):
-        said[name] |= {"units": "1", "range": "0 or 1"}
-    for name in results.variables:
-        results[name].attrs.update(said.get(str(name), {}))
-    return results
+    if tables[RESULTS].num_rows == 0:
+        raise LakeError(f"{lake.objects.location()}: no cell of this job has a number yet")
+    frames: dict[TableSchema, pd.DataFrame] = {
+        schema: table.to_pandas().rename(columns=_RENAMED.get(schema, {}))
+        for schema, table in tables.items()
+    }
+    merged = xr.merge(
+        [
+            _scores(frames[RESULTS]),
+            _matrices(frames[MATRICES]),
+            _subspaces(frames[SUBSPACE_SIMILARITY]),
+            _indexed(frames[HISTORY].drop(columns="weights"), HISTORY),
+            _indexed(frames[ROBUSTNESS], ROBUSTNESS).set_coords("accuracy_source"),
+        ],
+        join="outer",
+    )
+    source = merged["accuracy_source"].fillna("").astype(str)
+    merged = merged.assign_coords(accuracy_source=source)
+    meanings = dict(_meanings())
+    for name, variable in merged.variables.items():
+        variable.attrs.update(meanings.get(str(name), {}))
+    return merged
 
 
-def _by_row_and_column(metric: str, direction: str) -> str:
-    """Whose layers the rows and columns of a matrix are: rows of a flow are of the reference."""
-    axes = ("row_layer", "column_layer")
-    reference, target = axes if metric.startswith("flow") else axes[::-1]
-    return direction.replace("reference_layer", reference).replace("target_layer", target)
-
-
-def _of_columns(schema: TableSchema) -> Iterator[tuple[str, dict[str, str]]]:
-    renamed = _RENAMED.get(schema, {})
-    for column in schema.columns:
-        said = {"meaning": column.meaning}
-        numbers = {"units": column.unit, "range": column.range} if column.unit else {}
-        yield renamed.get(column.name, column.name), said | numbers
-
-
-def _attrs(meaning: str, values: str) -> dict[str, str]:
-    return {"meaning": meaning, "units": "1", "range": values}
-
-
-def _table(lake: Lake, schema: TableSchema) -> pa.Table:
+def _read(lake: Lake, schema: TableSchema) -> pa.Table:
     key = f"{schema.name}.parquet"
     try:
         return lake.read_object(schema, key)
@@ -196,58 +164,56 @@ def _table(lake: Lake, schema: TableSchema) -> pa.Table:
         ) from None
 
 
-def _table_or_empty(lake: Lake, schema: TableSchema) -> pa.Table:
-    try:
-        return lake.read_object(schema, f"{schema.name}.parquet")
-    except FileNotFoundError:
-        return schema.arrow().empty_table()
+def _indexed(frame: pd.DataFrame, schema: TableSchema) -> xr.Dataset:
+    renamed = _RENAMED.get(schema, {})
+    return xr.Dataset.from_dataframe(frame.set_index([renamed.get(key, key) for key in schema.key]))
 
 
 def _scores(frame: pd.DataFrame) -> xr.Dataset:
-    keys = list(RESULTS.key)
-    # As numbers: in places without an inversion there is neither True nor False.
-    indexed = frame.astype({"is_converged": float}).set_index(keys)
-    scores = xr.Dataset.from_dataframe(indexed.drop(columns=list(_PER_INVERSION)))
-    inversions = indexed.groupby(level=keys[:-1])[list(_PER_INVERSION)].first()
-    both = xr.merge([scores, xr.Dataset.from_dataframe(inversions)], join="outer")
-    every = both.reindex(direction=list(DIRECTIONS))
-    return every.transpose("model", "direction", "epoch", "seed", "reference_layer", ...)
+    # As numbers: cells without an inversion are neither True nor False.
+    frame = frame.astype({"is_converged": float})
+    inversions = frame.groupby(list(RESULTS.key[:-1]))[list(_PER_INVERSION)].first()
+    scores = scores_of(frame.drop(columns=list(_PER_INVERSION)))
+    merged = xr.merge([scores, xr.Dataset.from_dataframe(inversions)], join="outer")
+    merged = merged.reindex(direction=list(DIRECTIONS))
+    return merged.transpose("model", "direction", "epoch", "seed", "reference_layer", ...)
 
 
-def _matrices(table: pa.Table) -> xr.Dataset:
-    frame: pd.DataFrame = table.to_pandas()
-    keys = [name for name in MATRICES.key if name != "metric"]
-    named = {
-        "mean": "",
-        "std": "_std",
-        "seeds": "_seeds",
-        "drift": "_drift",
-        "is_moving": "_is_moving",
+def _matrices(frame: pd.DataFrame) -> xr.Dataset:
+    values = dict.fromkeys(_STATISTICS, np.float64)
+    cells = _indexed(frame.astype(values), MATRICES).reindex(metric=list(METRICS))
+    arrays = {
+        f"{metric}{suffix}": cells[column].sel(metric=metric, drop=True)
+        for metric in METRICS
+        for column, (suffix, _, _) in _STATISTICS.items()
     }
-    places = frame[keys].drop_duplicates().set_index(keys).index
-    arrays = {}
-    for metric in METRICS:
-        rows = frame[frame["metric"] == metric].drop(columns="metric").set_index(keys)
-        cells = xr.Dataset.from_dataframe(rows.reindex(places))
-        for column, suffix in named.items():
-            arrays[f"{metric}{suffix}"] = cells[column].astype(np.float64)
     return xr.Dataset(arrays).transpose("model", "estimator", "epoch", ...)
 
 
-def _history(table: pa.Table) -> xr.Dataset:
-    frame = table.to_pandas().drop(columns="weights")
-    frame = frame.rename(columns={"model": "trained_model", "epoch": "training_epoch"})
-    return xr.Dataset.from_dataframe(frame.set_index(["trained_model", "training_epoch"]))
-
-
 def _subspaces(frame: pd.DataFrame) -> xr.Dataset:
-    named = frame.rename(columns=_RENAMED[SUBSPACE_SIMILARITY]).astype({"shares_basis": float})
-    cells = named.set_index(["model", "epoch", "pretrained_layer", "compared_layer"])
-    arrays = xr.Dataset.from_dataframe(cells.drop(columns=["images", "shares_basis"]))
-    return arrays.assign(shares_basis=named.groupby("model")["shares_basis"].max().to_xarray())
+    frame = frame.astype({"shares_basis": float})
+    arrays = _indexed(frame.drop(columns=["images", "shares_basis"]), SUBSPACE_SIMILARITY)
+    return arrays.assign(shares_basis=frame.groupby("model")["shares_basis"].max().to_xarray())
 
 
-def _robustness(frame: pd.DataFrame) -> xr.Dataset:
-    named = frame.rename(columns=_RENAMED[ROBUSTNESS])
-    keys = ["trained_model", "training_epoch", "corruption", "severity"]
-    return xr.Dataset.from_dataframe(named.set_index(keys)).set_coords("accuracy_source")
+def _meanings() -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the attributes of every variable."""
+    for schema in _TABLES:
+        for column in schema.columns:
+            attrs = {"meaning": column.meaning}
+            if column.unit or column.name in {"shares_basis", "is_converged"}:
+                attrs |= {"units": column.unit or "1", "range": column.range or "0 or 1"}
+            yield _RENAMED.get(schema, {}).get(column.name, column.name), attrs
+    for name, metric in METRICS.items():
+        for suffix, meaning, values in _STATISTICS.values():
+            attrs = {"units": "1", "range": values}
+            if not suffix:
+                # Rows of a flow are of the reference, else of the target.
+                layers = ("row_layer", "column_layer")
+                reference, target = layers if name.startswith("flow") else layers[::-1]
+                direction = metric.direction.replace("reference_layer", reference)
+                attrs = metric.attrs() | {"direction": direction.replace("target_layer", target)}
+            yield (
+                f"{name}{suffix}",
+                attrs | {"meaning": meaning.format(name=name, meaning=metric.meaning)},
+            )

@@ -1,172 +1,113 @@
 """Learning, forgetting, CKA divergence and flow of every epoch, from the tidy results."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import xarray as xr
 
-from stir_ray.job import Job
 from stir_ray.lake.parquet import make_table
-from stir_ray.lake.schemas import MATRICES
+from stir_ray.lake.schemas import MATRICES, RESULTS
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import is_moving
-
-PT_PT, FT_PT, FT_FT, PT_FT = "pt|pt", "ft|pt", "ft|ft", "pt|ft"
-DIRECTIONS = (PT_PT, FT_PT, FT_FT, PT_FT)
-"""target|reference: `ft|pt` is STIR(ft | pt), pt inverted and ft looking."""
-METRICS = (
-    "learning",
-    "forgetting",
-    "cka_divergence",
-    "flow",
-    "flow_control",
-    "flow_beyond_control",
+from stir_ray.results.metric_info import (
+    DIRECTIONS,
+    ESTIMATORS,
+    FT_FT,
+    FT_PT,
+    METRICS,
+    OF_NO_SEED,
+    PT_FT,
+    PT_PT,
 )
 
-CURVES = ("learning", "forgetting", "cka_divergence")
-"""Those whose diagonal says what happened to a layer."""
-OF_NO_SEED = ("cka", "cka_unbiased", "cka_divergence", "subspace_similarity")
-"""Of the images alone: no inversion takes part in them, and nothing varies with its seed."""
-ESTIMATORS = {"unbiased": "_unbiased", "biased": ""}
-"""Of HSIC, and how the columns of the results that have it end; the first leads what is shown.
 
-By the biased one, which is the paper's, views that share nothing are alike."""
+def scores_of(results: pd.DataFrame) -> xr.Dataset:
+    """Return the tidy results by (model, epoch, direction, seed, reference_layer, target_layer)."""
+    return xr.Dataset.from_dataframe(results.set_index(list(RESULTS.key)))
 
 
-def matrices(results: pa.Table, job: Job, layers: tuple[int, ...]) -> pa.Table:
-    """Every metric of every model and epoch: mean, spread and number over seeds.
+def metrics_of(stir: xr.DataArray, cka: xr.DataArray, *, assume_self_stir_one: bool) -> xr.Dataset:
+    """Return every metric; of scores of equal layers alone, those that need no others.
 
-    A cell without a single seed has no row. What no seed takes part in is said to be of none.
+    Args:
+        stir: by direction and `reference_layer` and `target_layer`; other dimensions are kept.
+        cka: likewise.
+        assume_self_stir_one: take STIR(m_i | m_i) = 1, as the paper does.
+    """
+
+    def scores(values: xr.DataArray, direction: str) -> xr.DataArray:
+        return values.sel(direction=direction, drop=True)
+
+    def own(direction: str) -> xr.DataArray:
+        measured = scores(stir, direction)
+        return metrics.with_self_stir_one(measured) if assume_self_stir_one else measured
+
+    pt_given_pt, ft_given_pt = own(PT_PT), scores(stir, FT_PT)
+    pt_with_pt, ft_with_pt = scores(cka, PT_PT), scores(cka, FT_PT)
+    values = {
+        "forgetting": metrics.forgetting(pt_given_pt=pt_given_pt, ft_given_pt=ft_given_pt),
+        "learning": metrics.learning(ft_given_ft=own(FT_FT), pt_given_ft=scores(stir, PT_FT)),
+        "cka_divergence": metrics.cka_divergence(pt_with_pt=pt_with_pt, ft_with_pt=ft_with_pt),
+    }
+    if "target_layer" in stir.dims:
+        flow = metrics.invariance_flow(ft_given_pt=ft_given_pt)
+        control = metrics.flow_control(pt_given_pt=pt_given_pt)
+        values |= {"flow": flow, "flow_control": control, "flow_beyond_control": flow - control}
+    return xr.Dataset(values)
+
+
+def matrices(results: pa.Table, *, assume_self_stir_one: bool) -> pa.Table:
+    """Return the table `matrices`: mean, drift, spread and number of seeds of every metric.
+
+    A cell without a number of any seed has no row.
 
     Args:
         results: the tidy table of a job.
-        job: whose seeds and assumption about self-STIR hold.
-        layers: of rows and columns, ascending.
+        assume_self_stir_one: take STIR(m_i | m_i) = 1, as the paper does.
     """
-    frame = results.to_pandas()
-    tables = [
-        make_table(
-            MATRICES,
-            {
-                "model": model,
-                "epoch": epoch,
-                "metric": metric,
-                "estimator": estimator,
-                **_over_seeds(values, drifts[metric], np.asarray(layers)),
-                **(_NO_SPREAD if metric in OF_NO_SEED else {}),
-            },
+    if not results.num_rows:
+        return MATRICES.arrow().empty_table()
+    frame: pd.DataFrame = results.to_pandas()
+    scores = scores_of(frame).reindex(direction=list(DIRECTIONS))
+    by_estimator = []
+    for suffix in ESTIMATORS.values():
+        stir, cka = scores[f"stir{suffix}"], scores[f"cka{suffix}"]
+        now, before = (
+            _by_row_and_column(metrics_of(values, cka, assume_self_stir_one=assume_self_stir_one))
+            for values in (stir, stir - scores[f"stir{suffix}_drift"])
         )
-        for (model, epoch), rows in frame.groupby(["model", "epoch"], sort=False)
-        for estimator, suffix in ESTIMATORS.items()
-        for scores in [_Scores(rows, suffix, job, layers)]
-        for drifts in [_drifts(scores)]
-        for metric, values in _metrics(scores).items()
-    ]
-    return pa.concat_tables(tables) if tables else MATRICES.arrow().empty_table()
+        by_estimator.append(_over_seeds(now, now - before))
+    cells = xr.concat(by_estimator, pd.Index(ESTIMATORS, name="estimator"))
+    order = ["model", "epoch", "estimator", "metric", "row_layer", "column_layer"]
+    cells = cells.sel(model=frame["model"].unique())
+    rows = cells.to_dataframe(dim_order=order).dropna(subset="mean").reset_index()
+    return make_table(
+        MATRICES, {column.name: rows[column.name].to_numpy() for column in MATRICES.columns}
+    )
 
 
-def curves_by_seed(
-    rows: pd.DataFrame, estimator: str, job: Job, layers: tuple[int, ...]
-) -> dict[str, np.ndarray]:
-    """Learning, forgetting and CKA divergence as (seed, layer): diagonals of their matrices.
-
-    Args:
-        rows: of the results, of one model and epoch.
-        estimator: biased or unbiased.
-        job: as of `matrices`.
-        layers: likewise.
-
-    Returns:
-        By metric; NaN where a number is missing.
-    """
-    found = _metrics(_Scores(rows, ESTIMATORS[estimator], job, layers))
-    return {name: metrics.diagonal(found[name]) for name in CURVES}
+def _by_row_and_column(values: xr.Dataset) -> xr.DataArray:
+    """Return all metrics in one array; rows of a flow are of the reference, else of the target."""
+    arrays = {}
+    for name in METRICS:
+        rows, columns = "target_layer", "reference_layer"
+        if name.startswith("flow"):
+            rows, columns = columns, rows
+        arrays[name] = values[name].rename({rows: "row_layer", columns: "column_layer"})
+    return xr.Dataset(arrays).to_array("metric")
 
 
-_NO_SPREAD = {"std": np.nan, "seeds": 0}
-
-
-@dataclass(frozen=True)
-class _Scores:
-    """The scores of one model and epoch by one estimator.
-
-    Attributes:
-        rows: of the results.
-        suffix: of the columns of the estimator.
-        job: as of `matrices`.
-        layers: likewise.
-        after_half: whether STIR is that after half the steps of the inversions.
-    """
-
-    rows: pd.DataFrame
-    suffix: str
-    job: Job
-    layers: tuple[int, ...]
-    after_half: bool = False
-
-    def array(self, column: str, direction: str) -> np.ndarray:
-        """(seed, target layer, reference layer); NaN where a number is missing."""
-        rows = self.rows[self.rows["direction"] == direction]
-        orders = (self.job.seeds, "seed"), (self.layers, "target_layer")
-        orders = (*orders, (self.layers, "reference_layer"))
-        place = tuple([order.index(value) for value in rows[name]] for order, name in orders)
-        found = np.full([len(order) for order, _ in orders], np.nan)
-        name = column + self.suffix
-        found[place] = rows[name]
-        if self.after_half and column == "stir":
-            found[place] -= rows[f"{name}_drift"]
-        return found
-
-    def own(self, direction: str) -> np.ndarray:
-        """STIR of a model on its own inversions; its diagonal assumed or measured."""
-        measured = self.array("stir", direction)
-        assume = self.job.assume_self_stir_one
-        return metrics.with_self_stir_one(measured) if assume else measured
-
-
-def _metrics(scores: _Scores) -> dict[str, np.ndarray]:
-    """Every metric as an array (seed, row layer, column layer)."""
-    pt_given_pt, ft_given_pt = scores.own(PT_PT), scores.array("stir", FT_PT)
-    flow = metrics.invariance_flow(ft_given_pt=ft_given_pt)
-    control = metrics.flow_control(pt_given_pt=pt_given_pt)
-    return {
-        "forgetting": metrics.forgetting(pt_given_pt=pt_given_pt, ft_given_pt=ft_given_pt),
-        "learning": metrics.learning(
-            ft_given_ft=scores.own(FT_FT), pt_given_ft=scores.array("stir", PT_FT)
-        ),
-        "cka_divergence": metrics.cka_divergence(
-            pt_with_pt=scores.array("cka", PT_PT), ft_with_pt=scores.array("cka", FT_PT)
-        ),
-        "flow": flow,
-        "flow_control": control,
-        "flow_beyond_control": flow - control,
-    }
-
-
-def _drifts(scores: _Scores) -> dict[str, np.ndarray]:
-    """Change of every metric since half the steps of the inversions, as `_metrics`."""
-    now, before = _metrics(scores), _metrics(replace(scores, after_half=True))
-    return {metric: now[metric] - before[metric] for metric in now}
-
-
-def _over_seeds(
-    values: np.ndarray, drifts: np.ndarray, layers: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Columns of the table `matrices`: where any seed has a number, their mean and spread."""
-    present = np.isfinite(values)
-    row, column = np.nonzero(present.any(axis=0))
-    there, numbers = present[:, row, column], values[:, row, column]
-    count = there.sum(axis=0)
-    mean = np.where(there, numbers, 0.0).sum(axis=0) / count
-    drift = np.where(there, drifts[:, row, column], 0.0).sum(axis=0) / count
-    squares = np.where(there, (numbers - mean) ** 2, 0.0).sum(axis=0)
-    return {
-        "row_layer": layers[row],
-        "column_layer": layers[column],
-        "mean": mean,
-        "drift": drift,
-        "is_moving": is_moving(mean, drift),
-        "std": np.sqrt(np.where(count > 1, squares / np.maximum(count - 1, 1), np.nan)),
-        "seeds": count,
-    }
+def _over_seeds(values: xr.DataArray, drifts: xr.DataArray) -> xr.Dataset:
+    seeds, mean = values.count("seed"), values.mean("seed")
+    # A seed with a value but no drift makes the drift of the mean unknown.
+    drift = drifts.where(np.isfinite(values), 0).sum("seed", skipna=False) / seeds
+    has_seeds = ~values["metric"].isin(OF_NO_SEED)
+    return xr.Dataset(
+        {
+            "mean": mean,
+            "drift": drift,
+            "is_moving": drift.copy(data=is_moving(mean, drift)),
+            "std": values.std("seed", ddof=1).where(has_seeds & (seeds > 1)),
+            "seeds": seeds.where(has_seeds, 0),
+        }
+    )

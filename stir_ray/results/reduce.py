@@ -1,7 +1,8 @@
-"""From parts to results: one tidy table, the matrices with their spread, the training history."""
+"""Reduce the artifacts of a job to its results: tidy scores, matrices, histories, accuracies."""
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,9 +27,8 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.numerics import criteria
-from stir_ray.plan.checkpoints import FINETUNED, Role
+from stir_ray.plan.checkpoints import FINETUNED
 from stir_ray.plan.models import is_finetuned
-from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
@@ -40,20 +40,22 @@ from stir_ray.results.optional_tables import SideTables
 from stir_ray.worker.study_reader import training_history, trainings
 
 _RECIPE = 6
+_Rows = tuple[Mapping[str, Any], str]
+"""Columns that an artifact gets in the results, and its id."""
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """What a reduction made of a job.
+    """The state of a job's results.
 
     Attributes:
-        inputs: digest of all that the results were made from.
-        cells: places in the results, each a layer of one inverted model and seed.
-        missing: those without a number yet; they are absent from the results, never zero.
-        models: to be tested on corrupted images, epoch by epoch.
+        inputs: digest of all artifacts that the results were made from.
+        cells: cells of the results, each a layer of one inverted model and seed.
+        missing: cells without a number yet; they are absent from the results, never zero.
+        models: models to be tested on corrupted images, epoch by epoch.
         untested: of them, those without a result yet.
-        missing_beside: further measures that are asked for and have no number yet.
-        convergence: of the inversions; None if there is none that its own model has looked at.
+        missing_optional: artifacts of optional measures that are not there yet.
+        convergence: of the inversions; None without scores of a model on its own inversions.
     """
 
     inputs: str
@@ -66,12 +68,12 @@ class Reduced:
 
     @property
     def present(self) -> int:
-        """Places that have a number."""
+        """Number of cells with a number."""
         return self.cells - self.missing
 
     @property
     def tested(self) -> int:
-        """Models that have their accuracies."""
+        """Number of models with accuracies."""
         return self.models - self.untested
 
     @property
@@ -81,88 +83,65 @@ class Reduced:
 
 
 def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
-    """Write a job's results, unless those in the lake are of just these parts already."""
+    """Write the results of a job, unless those in the lake are of the same artifacts."""
     job = asked.job
     compared, inverted = lake.stored(COMPARISONS), lake.stored(INVERSIONS)
-    places = list(cells(study))
+    planned_cells = list(cells(study))
     present = [
         cell
-        for cell in places
+        for cell in planned_cells
         if cell.comparison.artifact.id in compared and cell.comparison.inversion.id in inverted
     ]
-    subspaces = _subspaces(study, lake)
-    histories: dict[Role, pa.Table] = {
-        task.name: _history_of(task, study, lake) for task in _finished(asked, lake)
-    }
-    planned = evaluations(asked, lake)
-    tested = _tested(planned, lake) if planned else []
-    beside = SideTables.stored(study, places, planned, lake)
+    subspaces = _subspaces(job, study, lake)
+    histories = _histories(asked, study, lake)
+    planned_tests = evaluations(asked, lake)
+    tested = _tested(planned_tests, lake) if planned_tests else []
+    optional = SideTables.stored(study, planned_cells, planned_tests, lake)
     inputs = content_id(
         "results",
         recipe=_RECIPE,
-        cells=[
-            [cell.model, cell.epoch, cell.direction, cell.comparison.artifact.id]
-            for cell in present
-        ],
-        subspaces=[[model, epoch, part_id] for model, epoch, part_id in subspaces],
+        cells=[[*_columns(cell).values(), cell.comparison.artifact.id] for cell in present],
+        subspaces=[[*columns.values(), artifact] for columns, artifact in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
-        accuracies=[[one.model.label, one.outputs[0].id] for one in tested],
+        accuracies=[[*columns.values(), artifact] for columns, artifact in tested],
         assume_self_stir_one=job.assume_self_stir_one,
-        **beside.inputs,
+        **optional.inputs,
     )
-    models = len(planned), len(planned) - len(tested)
     if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
         results = _results(present, lake)
-        metrics = matrices(results, job, study.spec.layers)
-        _write(lake, job, RESULTS, results, inputs)
-        _write(lake, job, MATRICES, metrics, inputs)
-        _write(lake, job, HISTORY, _history(histories), inputs)
-        parts = lake.read_artifacts(SUBSPACES, [part_id for _, _, part_id in subspaces])
-        compared = [(*place[:2], part) for place, part in zip(subspaces, parts, strict=True)]
-        related = {FINETUNED} if is_finetuned(job) else set()
-        _write(lake, job, SUBSPACE_SIMILARITY, _similarities(compared, related), inputs)
-        # Empty where nothing is asked: an older one must not pass for what this job says.
-        _write(lake, job, ROBUSTNESS, _robustness(tested, lake), inputs)
-        for schema, table in beside.made(lake):
-            _write(lake, job, schema, table, inputs)
-    else:
-        results, metrics = (
-            lake.read_object(schema, result_key(job.name, schema.name))
-            for schema in (RESULTS, MATRICES)
+        trained = (
+            {"model": name, **table.drop(["location"]).to_pydict()}
+            for name, table in histories.items()
         )
-    missing = len(places) - len(present)
-    converged = convergence(results, metrics, job.representation, _untouched(study))
-    return Reduced(inputs, len(places), missing, *models, beside.missing, converged)
-
-
-def _untouched(study: Study) -> frozenset[tuple[str, int]]:
-    """Models and epochs whose blocks are the pretrained model's."""
-    return frozenset(
-        (role, one.epoch)
-        for role, checkpoints in study.compared.items()
-        for one in checkpoints
-        if one.weights == study.pretrained.weights
+        tables = {
+            RESULTS: results,
+            MATRICES: matrices(results, assume_self_stir_one=job.assume_self_stir_one),
+            HISTORY: concat_tables(HISTORY, trained),
+            SUBSPACE_SIMILARITY: _concat(SUBSPACE_SIMILARITY, subspaces, SUBSPACES, lake),
+            # Empty where nothing was asked: an older table must not pass for this job's.
+            ROBUSTNESS: _concat(ROBUSTNESS, tested, ACCURACIES, lake),
+            **dict(optional.made(lake)),
+        }
+        footer = {"inputs": inputs, "job": job.model_dump(mode="json")}
+        for schema, table in tables.items():
+            lake.objects.put(result_key(job.name, schema.name), encode(table, footer))
+    results, metrics = (
+        lake.read_object(schema, result_key(job.name, schema.name))
+        for schema in (RESULTS, MATRICES)
     )
-
-
-def _subspaces(study: Study, lake: Lake) -> list[tuple[Role, int, str]]:
-    """Model, epoch and part of every stored comparison of subspaces."""
-    stored = lake.stored(SUBSPACES)
-    return [
-        (role, ft.epoch, part_id)
-        for role, checkpoints in study.compared.items()
-        for ft in checkpoints
-        if (part_id := study.spec.subspaces(study.pretrained, ft).id) in stored
-    ]
-
-
-def _finished(asked: ResolvedJob, lake: Lake) -> Iterator[Train]:
-    recorded = lake.stored(TRAININGS)
-    return (task for task in trainings(asked, lake) if task.id in recorded)
+    return Reduced(
+        inputs,
+        cells=len(planned_cells),
+        missing=len(planned_cells) - len(present),
+        models=len(planned_tests),
+        untested=len(planned_tests) - len(tested),
+        missing_optional=optional.missing,
+        convergence=convergence(results, metrics, job.representation, _unchanged(study)),
+    )
 
 
 def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
-    """Whether a table of a job's results is there and was made from these inputs."""
+    """Return whether a table of a job's results was made from these inputs."""
     key = result_key(job.name, schema.name)
     try:
         return provenance(lake.read_object(schema, key)).get("inputs") == inputs
@@ -170,35 +149,13 @@ def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
         return False
 
 
-def _write(lake: Lake, job: Job, schema: TableSchema, table: pa.Table, inputs: str) -> None:
-    made = {"inputs": inputs, "job": job.model_dump(mode="json")}
-    lake.objects.put(result_key(job.name, schema.name), encode(table, made))
-
-
-def _results(present: list[Cell], lake: Lake) -> pa.Table:
-    comparison_ids = sorted({cell.comparison.artifact.id for cell in present})
-    inversion_ids = sorted({cell.comparison.inversion.id for cell in present})
-    compared = dict(
-        zip(comparison_ids, lake.read_artifacts(COMPARISONS, comparison_ids), strict=True)
-    )
-    inverted = zip(inversion_ids, lake.read_artifacts(INVERSIONS, inversion_ids), strict=True)
-    quantiles = {part_id: inversion_columns(table) for part_id, table in inverted}
-    tables = [
-        rows_of(
-            cell, compared[cell.comparison.artifact.id], quantiles[cell.comparison.inversion.id]
-        )
-        for cell in present
-    ]
-    return pa.concat_tables(tables) if tables else RESULTS.arrow().empty_table()
-
-
-def inversion_columns(inverted: pa.Table) -> dict[str, float | int]:
-    """How good an inversion is, under the names of the columns of the results.
+def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
+    """Return the quality of an inversion under the column names of the results.
 
     Args:
-        inverted: a part of the table `inversions`.
+        inversion: an artifact of the table `inversions`.
     """
-    relative, centred = (inverted[name].to_numpy() for name in ("residual", "centred_residual"))
+    relative, centred = (inversion[name].to_numpy() for name in ("residual", "centred_residual"))
     low, median, high = np.quantile(relative, [0.05, 0.5, 0.95])
     centred_median, centred_high = np.quantile(centred, [0.5, 0.95])
     return {
@@ -212,76 +169,96 @@ def inversion_columns(inverted: pa.Table) -> dict[str, float | int]:
         "unconverged": int((centred > criteria.CONVERGED_RESIDUAL).sum()),
         "not_inverted": int((centred > criteria.NOT_INVERTED_RESIDUAL).sum()),
         "stuck": criteria.stuck(centred),
-        "iterations": inverted["iterations"][0].as_py(),
-        "is_converged": inverted["is_converged"][0].as_py(),
+        "iterations": inversion["iterations"][0].as_py(),
+        "is_converged": inversion["is_converged"][0].as_py(),
     }
 
 
-def rows_of(cell: Cell, compared: pa.Table, residuals: Mapping[str, float | int]) -> pa.Table:
-    """The rows of the results that a comparison is, in the place of a cell."""
-    shared = {name: compared[name].to_pylist() for name in compared.column_names if name in _NAMES}
-    place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
-    return make_table(RESULTS, {**shared, **place, **residuals})
+def rows_of(cell: Cell, comparison: pa.Table, residuals: Mapping[str, float | int]) -> pa.Table:
+    """Return the rows of the results for a cell."""
+    return _rows(RESULTS, {**_columns(cell), **residuals}, comparison)
 
 
-_NAMES = {column.name for column in RESULTS.columns}
+def _rows(schema: TableSchema, columns: Mapping[str, Any], artifact: pa.Table) -> pa.Table:
+    """Return the columns of an artifact that a result has, too, beside those that it gets."""
+    names = {column.name for column in schema.columns}.intersection(artifact.column_names)
+    return make_table(schema, {**{name: artifact[name].to_pylist() for name in names}, **columns})
 
 
-def _history_of(task: Train, study: Study, lake: Lake) -> pa.Table:
-    """Losses and accuracy by epoch of the training that the study's weights are of.
+def _concat(
+    result: TableSchema, placed: Sequence[_Rows], source: TableSchema, lake: Lake
+) -> pa.Table:
+    artifacts = _read(source, (artifact for _, artifact in placed), lake)
+    tables = [_rows(result, columns, artifacts[artifact]) for columns, artifact in placed]
+    return pa.concat_tables(tables) if tables else result.arrow().empty_table()
+
+
+def _read(schema: TableSchema, ids: Iterable[str], lake: Lake) -> dict[str, pa.Table]:
+    """Read each artifact once, though equal models share them."""
+    distinct = sorted(set(ids))
+    return dict(zip(distinct, lake.read_artifacts(schema, distinct), strict=True))
+
+
+def _columns(cell: Cell) -> dict[str, Any]:
+    return {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
+
+
+def _results(present: Sequence[Cell], lake: Lake) -> pa.Table:
+    inversions = _read(INVERSIONS, (cell.comparison.inversion.id for cell in present), lake)
+    residuals = {artifact: inversion_columns(table) for artifact, table in inversions.items()}
+    placed: list[_Rows] = [
+        (_columns(cell) | residuals[cell.comparison.inversion.id], cell.comparison.artifact.id)
+        for cell in present
+    ]
+    return _concat(RESULTS, placed, COMPARISONS, lake)
+
+
+def _subspaces(job: Job, study: Study, lake: Lake) -> list[_Rows]:
+    stored = lake.stored(SUBSPACES)
+    related = {FINETUNED} if is_finetuned(job) else set()
+    return [
+        ({"model": role, "epoch": ft.epoch, "shares_basis": role in related}, artifact.id)
+        for role, checkpoints in study.compared.items()
+        for ft in checkpoints
+        for artifact in [study.spec.subspaces(study.pretrained, ft)]
+        if artifact.id in stored
+    ]
+
+
+def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:
+    """Return losses and accuracy by epoch of every training of the study's models.
 
     Raises:
-        MissingPart: if another run recorded that training anew, with other weights, meanwhile.
+        MissingPart: if another run repeated a training, with other weights, meanwhile.
     """
-    history = training_history(task, lake)
-    studied = study.compared.get(task.name, (study.pretrained,))[-1]
-    if history["weights"][-1].as_py() != studied.weights:
-        raise MissingPart(
-            f"{task.label}: recorded anew by another run while this one measured; run again"
-        )
-    return history
+    recorded = lake.stored(TRAININGS)
+    histories = {}
+    for task in trainings(asked, lake):
+        if task.id in recorded:
+            history = training_history(task, lake)
+            checkpoint = study.compared.get(task.name, (study.pretrained,))[-1]
+            if history["weights"][-1].as_py() != checkpoint.weights:
+                raise MissingPart(
+                    f"{task.label}: another run repeated this training meanwhile; run again"
+                )
+            histories[task.name] = history
+    return histories
 
 
-def _history(histories: Mapping[Role, pa.Table]) -> pa.Table:
-    return concat_tables(
-        HISTORY,
-        (
-            {"model": name, **table.drop(["location"]).to_pydict()}
-            for name, table in histories.items()
-        ),
-    )
-
-
-def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[Evaluate]:
+def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[_Rows]:
     stored = lake.stored(ACCURACIES)
-    return [one for one in ready(planned) if one.outputs[0].id in stored]
+    return [
+        ({"model": task.model.role, "epoch": task.model.epoch}, task.outputs[0].id)
+        for task in ready(planned)
+        if task.outputs[0].id in stored
+    ]
 
 
-def _robustness(tested: Sequence[Evaluate], lake: Lake) -> pa.Table:
-    ids = [one.outputs[0].id for one in tested]
-    parts = zip(tested, lake.read_artifacts(ACCURACIES, ids), strict=True)
-    tables = [accuracies_of(task, part) for task, part in parts]
-    return pa.concat_tables(tables) if tables else ROBUSTNESS.arrow().empty_table()
-
-
-def accuracies_of(task: Evaluate, part: pa.Table) -> pa.Table:
-    """The rows of the result that a test of a model is."""
-    found = part.drop(["checkpoint", "weights"]).to_pydict()
-    return make_table(ROBUSTNESS, {"model": task.model.role, "epoch": task.model.epoch, **found})
-
-
-def _similarities(
-    compared: Iterable[tuple[Role, int, pa.Table]], related: Container[str]
-) -> pa.Table:
-    return concat_tables(
-        SUBSPACE_SIMILARITY,
-        (
-            {
-                "model": model,
-                "epoch": epoch,
-                "shares_basis": model in related,
-                **part.drop(["reference", "target"]).to_pydict(),
-            }
-            for model, epoch, part in compared
-        ),
+def _unchanged(study: Study) -> frozenset[tuple[str, int]]:
+    """Return the models and epochs with the weights of the pretrained model."""
+    return frozenset(
+        (role, checkpoint.epoch)
+        for role, checkpoints in study.compared.items()
+        for checkpoint in checkpoints
+        if checkpoint.weights == study.pretrained.weights
     )

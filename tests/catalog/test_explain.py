@@ -104,7 +104,7 @@ def test_words_stand_in_any_order_and_the_model_need_not_be_said(path: Path) -> 
         (CELL.replace("seed=1 ", ""), ["`seed` is missing"]),
         (f"{CELL} model=other", ["model=other", "finetuned, from_scratch"]),
         (f"{CELL} layer=3", ["layer=3", "reference_layer"]),
-        (f"{CELL} seed=0", ["`seed` stands there twice"]),
+        (f"{CELL} seed=0", ["`seed` is given twice"]),
     ],
 )
 def test_a_slip_is_one_line_that_says_what_there_is(

@@ -15,7 +15,7 @@ import torch
 from timm.layers.attention import Attention
 from torch import nn
 
-from stir_ray.api.models import frozen as frozen_in_a_notebook
+from stir_ray.api import freeze as freeze_in_a_notebook
 from stir_ray.models.cpu_attention import with_cpu_attention
 from stir_ray.models.features import representation
 from stir_ray.numerics.inversion import invert
@@ -110,7 +110,7 @@ def test_of_another_model_only_what_is_timms_own_is_changed() -> None:
 
 def test_a_notebook_looks_through_a_changed_copy() -> None:
     own = vit()
-    assert fused(frozen_in_a_notebook(own, device="cpu").module) == [False, False]
+    assert fused(freeze_in_a_notebook(own, device="cpu").module) == [False, False]
     assert fused(own) == [True, True]
 
 

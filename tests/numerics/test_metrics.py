@@ -1,50 +1,63 @@
-"""Laws of the matrices, on numbers that can be checked by hand."""
+"""Laws of the metrics, on numbers that can be checked by hand."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.numerics import metrics
 
-# Quarters and eighths, so that differences are exact. Row: the layer that looks (target); column:
-# the layer that was inverted (reference). No matrix is its own transpose.
+# Quarters and eighths, so that differences are exact. Row: the target layer; column: the reference
+# layer, which was inverted. No matrix is its own transpose.
 PT_GIVEN_PT = np.array([[1.0, 0.75, 0.5], [0.875, 1.0, 0.625], [0.25, 0.375, 1.0]])
 FT_GIVEN_PT = np.array([[0.75, 0.5, 0.125], [1.0, 0.625, 0.25], [0.0, 0.875, 0.5]])
 FT_GIVEN_FT = np.array([[1.0, 0.25, 0.75], [0.5, 1.0, 0.375], [0.625, 0.125, 1.0]])
 PT_GIVEN_FT = np.array([[0.5, 0.5, 0.25], [0.125, 0.75, 0.0], [0.625, 1.0, 0.875]])
+LOST = [[0.25, 0.25, 0.375], [-0.125, 0.375, 0.375], [0.25, -0.5, 0.5]]
+LEARNED = [[0.5, -0.25, 0.5], [0.375, 0.25, 0.375], [0.0, -0.875, 0.125]]
+# flow(i, j) = STIR(ft_j | pt_i) − STIR(ft_i | pt_i): row i starts from column i of the matrix.
+FLOW = [[0.0, 0.25, -0.75], [-0.125, 0.0, 0.25], [-0.375, -0.25, 0.0]]
+CONTROL = [[0.0, -0.125, -0.75], [-0.25, 0.0, -0.625], [-0.5, -0.375, 0.0]]
 
 
-def test_forgetting_is_what_the_pretrained_model_sees_alike_and_the_finetuned_no_more() -> None:
-    forgotten = metrics.forgetting(pt_given_pt=PT_GIVEN_PT, ft_given_pt=FT_GIVEN_PT)
-    by_hand = [[0.25, 0.25, 0.375], [-0.125, 0.375, 0.375], [0.25, -0.5, 0.5]]
-    np.testing.assert_array_equal(forgotten, by_hand)
-    np.testing.assert_array_equal(metrics.diagonal(forgotten), [0.25, 0.375, 0.5])
+def labelled(scores: np.ndarray) -> xr.DataArray:
+    """Scores by name of their axes, in another order of them."""
+    layers = {"target_layer": [1, 2, 3], "reference_layer": [1, 2, 3]}
+    return xr.DataArray(scores, layers).transpose("reference_layer", "target_layer")
 
 
-def test_learning_is_what_the_finetuned_model_sees_alike_and_the_pretrained_never_did() -> None:
-    learned = metrics.learning(ft_given_ft=FT_GIVEN_FT, pt_given_ft=PT_GIVEN_FT)
-    by_hand = [[0.5, -0.25, 0.5], [0.375, 0.25, 0.375], [0.0, -0.875, 0.125]]
-    np.testing.assert_array_equal(learned, by_hand)
-    np.testing.assert_array_equal(metrics.diagonal(learned), [0.5, 0.25, 0.125])
+def of_target_and_reference(values: Any) -> np.ndarray:
+    named = isinstance(values, xr.DataArray)
+    return values.transpose("target_layer", "reference_layer").to_numpy() if named else values
 
 
-def test_cka_divergence_is_how_far_the_finetuned_model_has_left_the_pretrained() -> None:
-    divergence = metrics.cka_divergence(pt_with_pt=PT_GIVEN_PT, ft_with_pt=FT_GIVEN_PT)
-    by_hand = [[0.25, 0.25, 0.375], [-0.125, 0.375, 0.375], [0.25, -0.5, 0.5]]
-    np.testing.assert_array_equal(divergence, by_hand)
+def of_reference_and_target(values: Any) -> np.ndarray:
+    named = isinstance(values, xr.DataArray)
+    return values.transpose("reference_layer", "target_layer").to_numpy() if named else values
 
 
-def test_flow_has_a_row_per_pretrained_and_a_column_per_finetuned_layer() -> None:
-    # flow(i, j) = STIR(ft_j | pt_i) − STIR(ft_i | pt_i): row i starts from column i of the matrix.
-    by_hand = [[0.0, 0.25, -0.75], [-0.125, 0.0, 0.25], [-0.375, -0.25, 0.0]]
-    flow = metrics.invariance_flow(ft_given_pt=FT_GIVEN_PT)
-    np.testing.assert_array_equal(flow, by_hand)
+@pytest.mark.parametrize("form", [np.asarray, labelled])
+def test_metrics_are_those_by_hand_of_arrays_and_of_named_layers(form: Any) -> None:
+    pt_pt, ft_pt, ft_ft, pt_ft = map(form, (PT_GIVEN_PT, FT_GIVEN_PT, FT_GIVEN_FT, PT_GIVEN_FT))
+    lost = metrics.forgetting(pt_given_pt=pt_pt, ft_given_pt=ft_pt)
+    np.testing.assert_array_equal(of_target_and_reference(lost), LOST)
+    np.testing.assert_array_equal(metrics.diagonal(lost), [0.25, 0.375, 0.5])
+    moved = metrics.cka_divergence(pt_with_pt=pt_pt, ft_with_pt=ft_pt)
+    np.testing.assert_array_equal(of_target_and_reference(moved), LOST)
+    learned = metrics.learning(ft_given_ft=ft_ft, pt_given_ft=pt_ft)
+    np.testing.assert_array_equal(of_target_and_reference(learned), LEARNED)
+    flow = metrics.invariance_flow(ft_given_pt=ft_pt)
+    np.testing.assert_array_equal(of_reference_and_target(flow), FLOW)
+    control = metrics.flow_control(pt_given_pt=pt_pt)
+    np.testing.assert_array_equal(of_reference_and_target(control), CONTROL)
 
 
-def test_invariances_that_move_to_a_shallower_layer_show_left_of_the_diagonal() -> None:
+def test_invariances_that_move_to_a_shallower_layer_are_left_of_the_diagonal() -> None:
     # What pt saw alike in layer 3, ft sees alike in layer 1: STIR(ft_1 | pt_3) is high.
     ft_given_pt = np.full((3, 3), 0.5)
     ft_given_pt[0, 2] = 1.0
@@ -53,69 +66,52 @@ def test_invariances_that_move_to_a_shallower_layer_show_left_of_the_diagonal() 
     assert np.count_nonzero(flow) == 1
 
 
-def test_the_control_is_the_flow_of_a_model_that_was_never_finetuned() -> None:
-    by_hand = [[0.0, -0.125, -0.75], [-0.25, 0.0, -0.625], [-0.5, -0.375, 0.0]]
-    np.testing.assert_array_equal(metrics.flow_control(pt_given_pt=PT_GIVEN_PT), by_hand)
-
-
 @given(seed=st.integers(0, 999), layers=st.integers(1, 13))
-def test_nothing_flows_from_a_layer_to_itself(seed: int, layers: int) -> None:
+def test_a_model_left_alone_loses_and_learns_nothing_and_no_layer_flows_to_itself(
+    seed: int, layers: int
+) -> None:
     stir = np.random.default_rng(seed).random((layers, layers))
+    assert not metrics.forgetting(pt_given_pt=stir, ft_given_pt=stir).any()
+    assert not metrics.learning(ft_given_ft=stir, pt_given_ft=stir).any()
     flow = metrics.invariance_flow(ft_given_pt=stir)
     np.testing.assert_array_equal(metrics.diagonal(flow), np.zeros(layers))
 
 
-@given(seed=st.integers(0, 999))
-def test_a_model_that_finetuning_left_alone_has_learned_and_forgotten_nothing(seed: int) -> None:
-    stir = np.random.default_rng(seed).random((5, 5))
-    assert not metrics.forgetting(pt_given_pt=stir, ft_given_pt=stir).any()
-    assert not metrics.learning(ft_given_ft=stir, pt_given_ft=stir).any()
-
-
-def test_epochs_and_seeds_are_carried_along() -> None:
+def test_epochs_and_seeds_are_kept_and_one_pretrained_matrix_serves_them_all() -> None:
     rng = np.random.default_rng(2)
-    one, other = rng.random((2, 7, 3, 5, 5))  # epochs, seeds, target, reference
-    together = {
-        "forgetting": metrics.forgetting(pt_given_pt=one, ft_given_pt=other),
-        "learning": metrics.learning(ft_given_ft=one, pt_given_ft=other),
-        "flow": metrics.invariance_flow(ft_given_pt=other),
-        "control": metrics.flow_control(pt_given_pt=one),
-        "diagonal": metrics.diagonal(one),
-        "assumed": metrics.with_self_stir_one(one),
-    }
+    pt, ft = rng.random((5, 5)), rng.random((7, 3, 5, 5))  # epoch, seed, target, reference
+    lost, flow = (
+        metrics.forgetting(pt_given_pt=pt, ft_given_pt=ft),
+        metrics.invariance_flow(ft_given_pt=ft),
+    )
     for at in [(0, 0), (6, 2), (3, 1)]:
-        a, b = one[at], other[at]
-        alone = {
-            "forgetting": metrics.forgetting(pt_given_pt=a, ft_given_pt=b),
-            "learning": metrics.learning(ft_given_ft=a, pt_given_ft=b),
-            "flow": metrics.invariance_flow(ft_given_pt=b),
-            "control": metrics.flow_control(pt_given_pt=a),
-            "diagonal": metrics.diagonal(a),
-            "assumed": metrics.with_self_stir_one(a),
-        }
-        for name, expected in alone.items():
-            np.testing.assert_array_equal(together[name][at], expected, err_msg=name)
+        alone = metrics.forgetting(pt_given_pt=pt, ft_given_pt=ft[at])
+        np.testing.assert_array_equal(lost[at], alone)
+        np.testing.assert_array_equal(flow[at], metrics.invariance_flow(ft_given_pt=ft[at]))
 
 
-def test_one_pretrained_matrix_serves_every_epoch() -> None:
-    epochs = np.stack([FT_GIVEN_PT, FT_GIVEN_PT - 0.125])
-    forgotten = metrics.forgetting(pt_given_pt=PT_GIVEN_PT, ft_given_pt=epochs)
-    np.testing.assert_array_equal(forgotten[1] - forgotten[0], np.full((3, 3), 0.125))
-
-
-def test_assuming_a_self_stir_of_one_changes_the_diagonal_of_a_copy_alone() -> None:
-    measured = np.array([[0.875, 0.5], [0.25, 0.75]])
-    before = measured.copy()
+def test_assuming_a_self_stir_of_one_changes_equal_layers_of_a_copy_alone() -> None:
+    measured = labelled(FT_GIVEN_PT)
     assumed = metrics.with_self_stir_one(measured)
-    np.testing.assert_array_equal(assumed, [[1.0, 0.5], [0.25, 1.0]])
-    np.testing.assert_array_equal(measured, before)
+    expected = [[1.0, 0.5, 0.125], [1.0, 1.0, 0.25], [0.0, 0.875, 1.0]]
+    np.testing.assert_array_equal(of_target_and_reference(assumed), expected)
+    np.testing.assert_array_equal(of_target_and_reference(measured), FT_GIVEN_PT)
 
 
-def test_a_layer_pair_that_was_not_measured_stays_unknown() -> None:
-    holed = FT_GIVEN_PT.copy()
-    holed[1, 0] = np.nan  # STIR(ft_2 | pt_1)
+@pytest.mark.parametrize("form", [np.array, lambda scores: labelled(scores.copy())])
+def test_a_layer_pair_that_was_not_measured_stays_unknown(form: Any) -> None:
+    holed = form(FT_GIVEN_PT)
+    if isinstance(holed, xr.DataArray):
+        holed.loc[{"target_layer": 2, "reference_layer": 1}] = np.nan
+    else:
+        holed[1, 0] = np.nan
     flow = metrics.invariance_flow(ft_given_pt=holed)
-    assert np.argwhere(np.isnan(flow)).tolist() == [[0, 1]]
+    assert np.argwhere(np.isnan(of_reference_and_target(flow))).tolist() == [[0, 1]]
+
+
+def test_a_reference_layer_that_the_target_lacks_has_no_flow() -> None:
+    flow = metrics.invariance_flow(ft_given_pt=labelled(FT_GIVEN_PT).sel(target_layer=[1, 2]))
+    assert flow.isnull().all("target_layer").values.tolist() == [False, False, True]
 
 
 def test_roles_must_be_named() -> None:

@@ -24,7 +24,7 @@ from stir_ray.report.strongest import (
 from stir_ray.results.analysis.analyse import analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables
 from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from stir_ray.results.analysis.samples import over_seeds
 from tests import reference
 
@@ -42,15 +42,15 @@ PAPER = EpochCurves(
 )
 
 
-def analysed(of: EpochCurves) -> Analysed:
+def analysed(of: EpochCurves) -> StoredAnalysis:
     tables = {
         schema.name: table.to_pandas() for schema, table in analysis_tables([analyse(of)]).items()
     }
-    return Analysed((of,), tables["hypotheses"], tables["correlations"], 61, 97)
+    return StoredAnalysis((of,), tables["hypotheses"], tables["correlations"], 61, 97)
 
 
 @pytest.fixture(scope="module")
-def found() -> Analysed:
+def found() -> StoredAnalysis:
     return analysed(PAPER)
 
 
@@ -58,7 +58,7 @@ def texts(axes: Axes | Figure) -> list[str]:
     return [one.get_text() for one in axes.findobj(Text) if isinstance(one, Text)]
 
 
-def test_a_cell_of_the_heat_map_is_the_r_of_its_layers_and_aggregate(found: Analysed) -> None:
+def test_a_cell_of_the_heat_map_is_the_r_of_its_layers_and_aggregate(found: StoredAnalysis) -> None:
     rows = found.hypotheses
     figure = hypotheses_figure(rows, against="accuracy", sample=SAMPLE)
     figure.draw_without_rendering()
@@ -84,7 +84,7 @@ def test_a_cell_of_the_heat_map_is_the_r_of_its_layers_and_aggregate(found: Anal
         assert mesh[sets.index(name), aggregates.index(aggregate)] == pytest.approx(expected)
 
 
-def test_the_border_encloses_what_bonferroni_leaves_and_nothing_else(found: Analysed) -> None:
+def test_the_border_encloses_what_bonferroni_leaves_and_nothing_else(found: StoredAnalysis) -> None:
     rows = found.hypotheses.query("curve == 'forgetting'").copy()
     rows["bonferroni_p"] = 1.0
     inside = (rows["aggregate"] == "std") & (rows["first_layer"] == 1) & (rows["last_layer"] == 3)
@@ -98,7 +98,7 @@ def test_the_border_encloses_what_bonferroni_leaves_and_nothing_else(found: Anal
     assert ends == {((1, 2), (1, 3)), ((2, 2), (2, 3)), ((1, 2), (2, 2)), ((1, 3), (2, 3))}
 
 
-def test_bold_is_what_beats_the_shifts_without_the_first_epochs(found: Analysed) -> None:
+def test_bold_is_what_beats_the_shifts_without_the_first_epochs(found: StoredAnalysis) -> None:
     rows = found.hypotheses.query("curve == 'forgetting'").copy()
     rows["max_statistic_p"], rows["max_statistic_p_all_epochs"] = 0.5, 0.01
     one = (rows["aggregate"] == "std") & (rows["first_layer"] == 2)
@@ -133,13 +133,15 @@ def test_too_few_epochs_after_the_first_are_said_in_place_of_a_p() -> None:
     assert "too few epochs" not in {row[place + 1] for row in table.rows}
 
 
-def test_hypotheses_without_a_correlation_are_hatched(found: Analysed) -> None:
+def test_hypotheses_without_a_correlation_are_hatched(found: StoredAnalysis) -> None:
     figure = hypotheses_figure(found.hypotheses, against="accuracy", sample=SAMPLE)
     hatched = [patch for axes in figure.axes for patch in axes.patches if patch.get_hatch()]
     assert len(hatched) == found.hypotheses["is_undefined"].sum() == 10
 
 
-def test_the_strongest_hypothesis_is_plotted_against_accuracy_in_percent(found: Analysed) -> None:
+def test_the_strongest_hypothesis_is_plotted_against_accuracy_in_percent(
+    found: StoredAnalysis,
+) -> None:
     figure = strongest_figure(PAPER, found.hypotheses, sample=SAMPLE)
     best = found.hypotheses.query("rank == 1").to_dict("records")
     assert len(figure.axes) == len(best) == 2
@@ -155,7 +157,7 @@ def test_the_strongest_hypothesis_is_plotted_against_accuracy_in_percent(found: 
         assert f"r = {row['pearson_r']:.2f}" in axes.get_title(loc="left")
 
 
-def test_a_summary_is_of_the_mean_over_seeds(found: Analysed) -> None:
+def test_a_summary_is_of_the_mean_over_seeds(found: StoredAnalysis) -> None:
     wobble = np.random.default_rng(3).normal(size=(3, EPOCHS, 12))
     seeded = replace(PAPER, curves={name: c + wobble for name, c in PAPER.curves.items()})
     row = {"curve": "learning + forgetting", "aggregate": "max", "first_layer": 8, "last_layer": 12}
@@ -204,7 +206,7 @@ def test_families_that_start_at_different_epochs_have_their_prefixes() -> None:
         assert found[hypothesis].index.tolist() == list(range(first + 2, EPOCHS + 1))
 
 
-def test_every_figure_draws_and_says_what_it_is_of(found: Analysed) -> None:
+def test_every_figure_draws_and_says_what_it_is_of(found: StoredAnalysis) -> None:
     figures = dict(analysis_figures(found))
     assert len(figures) == 3
     for make in figures.values():
@@ -222,12 +224,12 @@ def test_clean_accuracy_alone_is_said_to_be_that() -> None:
     assert "accuracy on clean images" in " ".join(" ".join(texts(make())).split())
 
 
-def test_without_hypotheses_there_is_no_figure(found: Analysed) -> None:
+def test_without_hypotheses_there_is_no_figure(found: StoredAnalysis) -> None:
     none = replace(found, hypotheses=found.hypotheses.iloc[:0])
     assert list(analysis_figures(none)) == []
 
 
-def test_a_hypothesis_whose_r_is_not_known_is_drawn_as_a_gap(found: Analysed) -> None:
+def test_a_hypothesis_whose_r_is_not_known_is_drawn_as_a_gap(found: StoredAnalysis) -> None:
     rows = found.correlations
     unknown = (rows["last_epoch"] == 11) & (rows["severity"] == 3)
     figure = prefixes_figure(

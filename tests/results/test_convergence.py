@@ -57,10 +57,10 @@ def found(
     results: pa.Table,
     matrices: pa.Table,
     representation: str = "tokens",
-    untouched: Container[tuple[str, int]] = (),
+    unchanged: Container[tuple[str, int]] = (),
 ) -> Convergence:
     """Of results with at least one inversion."""
-    some = convergence(results, matrices, representation, untouched)
+    some = convergence(results, matrices, representation, unchanged)
     assert some
     return some
 
@@ -86,7 +86,7 @@ def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
     place = {"model": "finetuned", "epoch": SHAPE.epochs[0], "reference_layer": 3}
     bad = changed(results, place, is_converged=False)
     as_its_own = found(bad, matrices)
-    same = found(bad, matrices, untouched={("finetuned", SHAPE.epochs[0])})
+    same = found(bad, matrices, unchanged={("finetuned", SHAPE.epochs[0])})
     assert same.inversions == as_its_own.inversions - len(SHAPE.seeds) * len(SHAPE.layers)
     assert as_its_own.inversions - as_its_own.converged == 2 * len(SHAPE.seeds)
 

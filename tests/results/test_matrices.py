@@ -9,8 +9,8 @@ from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
 from stir_ray.results import matrices as stage
+from stir_ray.results.metric_info import METRICS
 from tests.report.synthetic import Shape, drifts, matrices, synthetic_results
-from tests.small_job import small_job
 
 SHAPE = Shape(seeds=(0, 1, 6))
 PLACE = ["row_layer", "column_layer"]
@@ -22,13 +22,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("lake")
     synthetic_results(folder, SHAPE)
     results = open_lake(str(folder)).read_object(RESULTS, result_key("synthetic", RESULTS.name))
-    made = stage.matrices(results, small_job("lake", seeds=list(SHAPE.seeds)), SHAPE.layers)
+    made = stage.matrices(results, assume_self_stir_one=False)
     assert list(odd_values(MATRICES, made)) == []
     return made.to_pandas()
 
 
 @pytest.mark.parametrize("estimator", ["biased", "unbiased"])
-@pytest.mark.parametrize("metric", stage.METRICS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_cell_is_the_mean_of_its_seeds_and_of_as_many_as_take_part(
     table: pd.DataFrame, metric: str, estimator: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""How many independent epochs a series of neighbouring epochs is worth."""
+"""The number of independent epochs that an autocorrelated series is worth."""
 
 from __future__ import annotations
 
@@ -22,19 +22,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EffectiveSample:
-    """What summaries of the layers and accuracy are worth together.
+    """The effective sample of summaries of the layers and accuracy.
 
     Attributes:
-        epochs: independent ones, from 0 to all of them; NaN where a series is unknown.
+        epochs: number of independent epochs, at most all; NaN where a series is unknown.
         p: of Pearson's r, averaged over severities, among so many; NaN where they are 2 or fewer.
     """
 
     epochs: PerHypothesis
     p: PerHypothesis
 
+    def __getitem__(self, index: int) -> EffectiveSample:
+        """The sample of one hypothesis."""
+        return EffectiveSample(self.epochs[index], self.p[index])
+
 
 def lag1_autocorrelation(series: Series) -> PerPair:
-    """Pearson's r of neighbours, each side with a mean and variance of its own.
+    """Return Pearson's r of neighbours, with a mean and variance for each side.
 
     The textbook estimator divides by the variance of the whole series, which a training curve owes
     to its first epochs: there the first deviation has one neighbour where the others have two. In
@@ -48,7 +52,7 @@ def lag1_autocorrelation(series: Series) -> PerPair:
 
 
 def effective_sample(x: Series, y: Series) -> PerPair:
-    """Independent samples that tell as much of the correlation of x and y, from 0 to n.
+    """Return how many independent samples are worth the n of x and y, from 0 to n.
 
     n (1 − ρₓ ρᵧ) / (1 + ρₓ ρᵧ) for two first-order autoregressive series, ρ from
     `lag1_autocorrelation`:

@@ -1,10 +1,11 @@
-"""What chance does with curves as smooth as these: one is shifted against the other, round a ring.
+"""Chance for curves as smooth as these: one is shifted against the other, circularly.
 
-Every shift is tried, so no generator is needed, and with n epochs no p can be below 1/n. Shifting
-keeps how each curve moves and breaks what happens at the same time. It supposes that the curves
-move alike at all times (Harris 2020, arXiv 2012.06862): of two curves that both begin with a
-transient, no shift agrees as well, so p is small by the transient alone. The leading p-values are
-therefore `without_transient`.
+All shifts are tried, so no generator is needed, and with n epochs no p is below 1/n. A shift keeps
+how each curve moves and breaks what happens at the same time. It assumes that the curves move alike
+at all times (Harris 2020, arXiv 2012.06862). Training begins with a transient: two curves that both
+begin with one agree there as in no shift, so independent curves nearly always seem related. The
+leading p-values are therefore `without_transient`. A transient longer than the epochs left out here
+still has that effect.
 """
 
 from __future__ import annotations
@@ -13,46 +14,64 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stir_ray.numerics.statistics.correlation import unit
+from stir_ray.numerics.statistics.correlation import standardize
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
 
-    Summary = Float[NDArray, "*hypothesis epoch"]
+    Series = Float[NDArray, "*batch epoch"]
     Accuracy = Float[NDArray, "severity epoch"]
     ByShift = Float[NDArray, "*hypothesis shift"]
     PerHypothesis = Float[NDArray, "*hypothesis"]
 
+TRANSIENT = 5
+"""First epochs that are left out."""
+LEAST_LEFT = 10
+"""Epochs that must be left: with fewer, no p by shifts comes near .05."""
+TOO_FEW = f"too few epochs after the first {TRANSIENT}"
 ROUNDING = 1e-12
-"""Coefficients this close are the same: of a periodic curve, some shifts give the very values."""
+"""Coefficients this close are equal: for a periodic curve, some shifts give the same values."""
 
 
-def shifted(summary: Summary, accuracy: Accuracy) -> ByShift:
-    """Pearson's r, averaged over severities, with the accuracy shifted by 0, 1, .. n − 1 epochs.
+def outlasts_transient(epochs: int) -> bool:
+    """Return whether so many epochs leave enough after the transient."""
+    return epochs - TRANSIENT >= LEAST_LEFT
 
-    All severities are shifted together. NaN for a hypothesis that is undefined.
+
+def without_transient(series: Series) -> Series:
+    """Return the series after the transient; unknown (NaN) if that is too few epochs."""
+    if outlasts_transient(series.shape[-1]):
+        return series[..., TRANSIENT:]
+    return np.full((*series.shape[:-1], LEAST_LEFT), np.nan)
+
+
+def circular_correlation(summary: Series, accuracy: Accuracy) -> ByShift:
+    """Return Pearson's r, averaged over severities, with accuracy shifted by 0, .. n − 1 epochs.
+
+    All severities are shifted together. NaN for an undefined hypothesis.
     """
     n = accuracy.shape[-1]
-    # A shift round the ring leaves mean and length as they were, so r is a circular correlation,
-    # and the mean of r is that with the mean of the unit series.
-    by_frequency = np.fft.rfft(unit(summary)) * np.fft.rfft(unit(accuracy).mean(axis=-2)).conj()
+    # A circular shift keeps mean and length, so r is a circular correlation, and the mean of r is
+    # that with the mean of the standardized series.
+    mean = standardize(accuracy).mean(axis=-2)
+    by_frequency = np.fft.rfft(standardize(summary)) * np.fft.rfft(mean).conj()
     return np.fft.irfft(by_frequency, n=n)
 
 
 def circular_shift_p(by_shift: ByShift) -> PerHypothesis:
-    """The share of shifts that correlate as strongly, in either direction, as no shift does."""
+    """Return the share of shifts with as strong a correlation, of either sign, as no shift."""
     strength = np.abs(by_shift)
     share = (strength >= strength[..., :1] - ROUNDING).mean(axis=-1)
     return np.where(np.isnan(strength[..., 0]), np.nan, share)
 
 
 def family_wise_p(by_shift: ByShift) -> PerHypothesis:
-    """The share of shifts whose strongest hypothesis is as strong as this one is unshifted.
+    """Return the share of shifts whose strongest hypothesis is as strong as this one unshifted.
 
-    Holds for all hypotheses at once, however much they repeat each other, where Bonferroni counts
-    each as if it were new: the single-step max-statistic of Westfall and Young 1993. Undefined
-    hypotheses are NaN and hold back no other.
+    Valid for all hypotheses at once, however much they repeat each other, where Bonferroni counts
+    each as new: the single-step max-statistic of Westfall and Young 1993. Undefined hypotheses are
+    NaN and affect no other.
     """
     strength = np.abs(by_shift)
     strongest = np.fmax.reduce(strength, axis=0)

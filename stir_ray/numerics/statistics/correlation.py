@@ -1,4 +1,4 @@
-"""Correlations along the last axis, many at once, each with the p that independent samples give.
+"""Correlations along the last axis, many at once, each with its p for independent samples.
 
 Leading axes broadcast: hypotheses `(352, 1, 100)` against severities `(5, 100)` give `(352, 5)`.
 A series that is constant, or unknown (NaN) somewhere, has no correlation: r and p are NaN there.
@@ -37,8 +37,12 @@ class Correlation:
     r: PerPair
     p: PerPair
 
+    def __getitem__(self, index: int) -> Correlation:
+        """The correlation at an index of the first axis."""
+        return Correlation(self.r[index], self.p[index])
+
     def averaged(self) -> Correlation:
-        """Averages of r and p over the last axis, as Merlin et al. 2023 do over severities.
+        """Return r and p averaged over the last axis, as Merlin et al. 2023 do over severities.
 
         A mean of p-values is no p-value: only twice the mean is sure to be one (Rüschendorf 1982).
         """
@@ -46,26 +50,26 @@ class Correlation:
 
 
 def pearson(x: Series, y: Series) -> Correlation:
-    """Pearson's r.
+    """Return Pearson's r.
 
     Raises:
         ValueError: for series of unequal length or of fewer than 3 samples.
     """
     samples = _shared_length(x, y)
-    r = _cosine(unit(x), unit(y))
+    r = _cosine(standardize(x), standardize(y))
     return Correlation(r, significance(r, samples))
 
 
 def spearman(x: Series, y: Series) -> Correlation:
-    """Pearson's r of the ranks, equal values sharing the mean of theirs; its p is approximate."""
-    # Loading scipy.stats takes as long as all else here: not where nobody asks for ranks.
+    """Return Pearson's r of the ranks, the mean rank for equal values; p is approximate."""
+    # Importing scipy.stats takes as long as everything else here.
     from scipy.stats import rankdata
 
     return pearson(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
 def partial(x: Series, y: Series, *, given: Series) -> Correlation:
-    """Pearson's r of what a straight line through `given` leaves of x and of y.
+    """Return Pearson's r of the residuals of x and y after linear regression on `given`.
 
     The control costs one degree of freedom. NaN where x or y is such a line itself.
 
@@ -73,42 +77,37 @@ def partial(x: Series, y: Series, *, given: Series) -> Correlation:
         ValueError: for series of unequal length or of fewer than 4 samples.
     """
     samples = _shared_length(x, y, given, least=SMALLEST_SAMPLE + 1)
-    control = unit(given)
-    r = _cosine(_rest(unit(x), control), _rest(unit(y), control))
+    control = standardize(given)
+    r = _cosine(_rest(standardize(x), control), _rest(standardize(y), control))
     return Correlation(r, significance(r, samples - 1))
 
 
 def of_differences(x: Series, y: Series) -> Correlation:
-    """Pearson's r of the steps from each sample to the next: a common trend cannot make it."""
+    """Return Pearson's r of the differences between samples, which no common trend can cause."""
     return pearson(np.diff(x, axis=-1), np.diff(y, axis=-1))
 
 
-def without_first(x: Series, y: Series, *, dropped: int) -> Correlation:
-    """Pearson's r of what follows the first `dropped` samples."""
-    return pearson(x[..., dropped:], y[..., dropped:])
-
-
 def leave_one_out(x: Series, y: Series) -> PerSample:
-    """Pearson's r without the first sample, without the second, and so on."""
+    """Return Pearson's r without the first sample, without the second, and so on."""
     samples = range(_shared_length(x, y))
     return np.stack([pearson(np.delete(x, at, -1), np.delete(y, at, -1)).r for at in samples])
 
 
 def significance(r: ArrayLike, samples: ArrayLike) -> PerPair:
-    """The two-sided p of r among independent normal samples, as many as `samples` says.
+    """Return the two-sided p of r among that many independent normal samples.
 
     Student 1908: r √(n − 2) / √(1 − r²) has a t distribution with n − 2 degrees of freedom. Here
-    n need not be whole; NaN up to 2, where nothing can be said.
+    n need not be whole; NaN up to 2, where nothing can be defined.
     """
     r, freedom = np.broadcast_arrays(np.asarray(r, float), np.asarray(samples, float) - 2)
-    said = np.where(freedom > 0, freedom, np.nan)
+    defined = np.where(freedom > 0, freedom, np.nan)
     with np.errstate(divide="ignore"):
-        t = np.abs(r) * np.sqrt(said / ((1 - r) * (1 + r)))
-    return 2 * special.stdtr(said, -t)
+        t = np.abs(r) * np.sqrt(defined / ((1 - r) * (1 + r)))
+    return 2 * special.stdtr(defined, -t)
 
 
-def unit(series: Series) -> Series:
-    """The series less its mean, at length 1; NaN throughout where it is constant or unknown."""
+def standardize(series: Series) -> Series:
+    """Return the series less its mean, at length 1; NaN where it is constant or unknown."""
     exact = np.asarray(series, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Of series around 1e-200 the squares would vanish.
@@ -122,7 +121,7 @@ def _rest(series: Series, control: Series) -> Series:
 
 
 def _at_length_one(series: Series) -> Series:
-    """The series at length 1; NaN where its length is what rounding leaves of one about 1."""
+    """Return the series at length 1; NaN where its length is no more than rounding."""
     length = np.linalg.norm(series, axis=-1, keepdims=True)
     rounding = 64 * np.finfo(float).eps * np.sqrt(series.shape[-1])
     return series / np.where(length > rounding, length, np.nan)
@@ -134,7 +133,7 @@ def _cosine(x: Series, y: Series) -> PerPair:
 
 
 def _shared_length(*series: Series, least: int = SMALLEST_SAMPLE) -> int:
-    lengths = sorted({one.shape[-1] for one in series})
+    lengths = sorted({values.shape[-1] for values in series})
     if len(lengths) > 1:
         raise ValueError(f"series of {lengths} samples cannot be correlated: they must be paired")
     if lengths[0] < least:

@@ -1,6 +1,6 @@
-"""Hypotheses of what in the layers' curves follows robustness: Merlin et al. 2023, section 6.
+"""Hypotheses of which summary of the layers follows robustness: Merlin et al. 2023, section 6.
 
-A hypothesis sums up some layers of a curve in one number per epoch. The first n and the last n
+A hypothesis summarises some layers of a curve in one number per epoch. The first n and the last n
 layers, n = 1..11 of 12, make 22 sets of layers; four aggregates of each make 88 hypotheses for one
 curve, and 352 for the four that learning and forgetting make.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Aggregate(StrEnum):
-    """How the values of several layers become one."""
+    """How the values of several layers are combined."""
 
     MEAN = "mean"
     STD = "std"
@@ -37,8 +37,8 @@ class Hypothesis:
     """A summary of the layers that may follow robustness over the epochs.
 
     Attributes:
-        aggregate: what is taken over the layers.
-        curve: the name of what is taken, e.g. `learning + forgetting`.
+        aggregate: how the layers are combined.
+        curve: the name of the curve, e.g. `learning + forgetting`.
         layers: numbers of the blocks, ascending.
     """
 
@@ -47,14 +47,14 @@ class Hypothesis:
     layers: tuple[int, ...]
 
     def __str__(self) -> str:
-        """As a person would say it: `std of forgetting over layers 2-12`."""
+        """A name such as `std of forgetting over layers 2-12`."""
         first, last = self.layers[0], self.layers[-1]
         if first == last:
             return f"{self.aggregate} of {self.curve} over layer {first}"
         return f"{self.aggregate} of {self.curve} over layers {first}-{last}"
 
     def summary(self, curves: Mapping[str, Curve], *, layers: Sequence[int]) -> Summary:
-        """Its value at each epoch; NaN where it is undefined or a layer of it is unknown.
+        """Return its value at each epoch; NaN where it is undefined or a layer is unknown.
 
         Args:
             curves: the values of all layers, by name.
@@ -65,7 +65,7 @@ class Hypothesis:
 
 
 def layer_sets(layers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """The first n and the last n of the layers, for n from 1 to all but one.
+    """Return the first n and the last n of the layers, for n from 1 to all but one.
 
     Raises:
         ValueError: for layers that do not ascend.
@@ -78,7 +78,7 @@ def layer_sets(layers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 
 def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothesis, ...]:
-    """Every aggregate over every set of layers, of every curve named."""
+    """Return every aggregate over every set of layers of every curve."""
     sets = layer_sets(layers)
     return tuple(
         Hypothesis(aggregate, curve, chosen)
@@ -89,7 +89,7 @@ def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothe
 
 
 def learning_and_forgetting(*, learning: Curve, forgetting: Curve) -> dict[str, Curve]:
-    """The four curves that the two make, by name: their sum, their difference and each alone."""
+    """Return four curves by name: the sum, the difference and each alone."""
     return {
         "learning + forgetting": learning + forgetting,
         "learning − forgetting": learning - forgetting,
@@ -99,12 +99,8 @@ def learning_and_forgetting(*, learning: Curve, forgetting: Curve) -> dict[str, 
 
 
 def _std(values: Curve) -> Summary:
-    """The standard deviation with n − 1, undefined (NaN) for one layer.
-
-    The paper does not say which it takes, and no correlation can tell: for a given set of layers
-    the two differ by a constant factor. Of one layer, n gives 0 in all epochs and n − 1 nothing;
-    either way there is no correlation.
-    """
+    # With n - 1: undefined for one layer. The paper does not say which it takes, and no correlation
+    # can tell: for a given set of layers the two differ by a constant factor.
     if values.shape[-1] == 1:
         return np.full(values.shape[:-1], np.nan)
     return values.std(axis=-1, ddof=1)

@@ -1,4 +1,4 @@
-"""All hypotheses against robustness at once, each with what so many looks cost."""
+"""All hypotheses against robustness at once, corrected for their number."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stir_ray.numerics.statistics.circular_shift import family_wise_p, shifted
+from stir_ray.numerics.statistics.circular_shift import (
+    circular_correlation,
+    family_wise_p,
+    without_transient,
+)
 from stir_ray.numerics.statistics.correlation import pearson
 from stir_ray.numerics.statistics.hypotheses import hypotheses
-from stir_ray.numerics.statistics.transient import without_transient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Screening:
-    """What each hypothesis comes to; NaN in every column where it is undefined.
+    """Correlation and corrected p of each hypothesis; NaN in every column where it is undefined.
 
     Attributes:
         hypotheses: in the order of the columns.
@@ -46,12 +49,11 @@ class Screening:
 
     @property
     def undefined(self) -> tuple[Hypothesis, ...]:
-        """Those that have no correlation: the std of one layer, or a layer that is unknown."""
-        lost = np.isnan(self.r)
-        return tuple(one for one, none in zip(self.hypotheses, lost, strict=True) if none)
+        """Hypotheses without a correlation: the std of one layer, or a layer that is unknown."""
+        return tuple(self.hypotheses[index] for index in np.flatnonzero(np.isnan(self.r)))
 
     def strongest_first(self) -> list[int]:
-        """Indices by the size of r, undefined hypotheses last."""
+        """Return indices by decreasing size of r, undefined hypotheses last."""
         return np.argsort(-np.abs(self.r), kind="stable").tolist()
 
 
@@ -61,7 +63,7 @@ def screen(
     *,
     layers: Sequence[int],
 ) -> Screening:
-    """Every hypothesis over these curves against accuracy.
+    """Correlate every hypothesis over these curves with accuracy.
 
     Args:
         curves: by name; one family, within which the tests are counted.
@@ -72,16 +74,16 @@ def screen(
         ValueError: if layers do not ascend, or epochs are fewer than 3 or not as many on both
             sides.
     """
-    asked = hypotheses(curves, layers=layers)
-    summaries = np.stack([one.summary(curves, layers=layers) for one in asked])
-    found = pearson(summaries[:, None], accuracy).averaged()
+    family = hypotheses(curves, layers=layers)
+    summaries = np.stack([hypothesis.summary(curves, layers=layers) for hypothesis in family])
+    correlation = pearson(summaries[:, None], accuracy).averaged()
     return Screening(
-        hypotheses=asked,
-        r=found.r,
-        p=found.p,
-        bonferroni=np.minimum(1, found.p * len(asked)),
+        hypotheses=family,
+        r=correlation.r,
+        p=correlation.p,
+        bonferroni=np.minimum(1, correlation.p * len(family)),
         family_wise=family_wise_p(
-            shifted(without_transient(summaries), without_transient(accuracy))
+            circular_correlation(without_transient(summaries), without_transient(accuracy))
         ),
-        family_wise_all_epochs=family_wise_p(shifted(summaries, accuracy)),
+        family_wise_all_epochs=family_wise_p(circular_correlation(summaries, accuracy)),
     )

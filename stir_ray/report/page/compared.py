@@ -27,7 +27,7 @@ from stir_ray.report.page.plots import (
 from stir_ray.report.page.values import SCALE, counts, decimals
 from stir_ray.report.readings import Numbers, epochs_of, last_epochs, metric_curve, sample_note
 from stir_ray.report.side_by_side import Measured
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 _MEAN = "mean of the layers"
 _WORDS = (

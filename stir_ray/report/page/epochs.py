@@ -21,7 +21,7 @@ from stir_ray.report.page.plots import (
 )
 from stir_ray.report.page.values import counts, decimals
 from stir_ray.report.readings import accuracy, compared_models, epochs_of
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 _WORDS = (
     (

@@ -23,7 +23,7 @@ from stir_ray.report.page.study import study_section
 from stir_ray.report.page.trust import trust
 from stir_ray.report.page.values import SCALE, said
 from stir_ray.report.readings import last_epochs, metric_curve
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 
 _MATRICES = Section(
     "matrices",
@@ -70,7 +70,7 @@ class Shown:
     tested: pd.DataFrame | None = None
     further: Further = field(default_factory=Further)
     images: Labelled | None = None
-    analysed: Analysed | None = None
+    analysed: StoredAnalysis | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from stir_ray.report.readings import (
     sample_note,
     subspace_curve,
 )
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 LAYER = "layer (transformer block)"
 DIFFERENCE = "difference of STIR"

@@ -12,7 +12,7 @@ from stir_ray.report.matrices import symmetric_limit
 from stir_ray.report.over_epochs import Matrices, doubtful_layers, metric_matrices, score_matrices
 from stir_ray.report.page.values import counts, ten_thousandths
 from stir_ray.report.readings import Matrix, compared_models, epochs_of
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 MOST_CELLS = 15_000
 """Of one matrix over all epochs shown: 100 epochs of 12 × 12. Of more, epochs are left out."""

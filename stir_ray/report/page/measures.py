@@ -24,7 +24,7 @@ from stir_ray.report.page.plots import (
     model_look,
 )
 from stir_ray.report.readings import Curve, epochs_of, sample_note
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import ESTIMATORS
 
 _WORDS = (
     "STIR is how alike a model sees images and their inversions, and linear CKA one way to say how "

@@ -24,7 +24,7 @@ from stir_ray.report.page.plots import (
 from stir_ray.report.page.values import decimals
 from stir_ray.report.strongest import hypothesis_of, prefixes_of, summary_of
 from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from stir_ray.results.analysis.samples import samples
 
 _SHOWN = 5
@@ -87,7 +87,7 @@ class StudySection:
     tables: Sequence[Table]
 
 
-def study_section(analysed: Analysed) -> StudySection | None:
+def study_section(analysed: StoredAnalysis) -> StudySection | None:
     """Of every model that has a hypothesis with an r; None where there is none."""
     plots, tables, warnings = [], [], []
     for of, rows, correlations in models_analysed(analysed):
@@ -156,7 +156,7 @@ def _doubts(of: EpochCurves, row: Mapping[Any, Any], name: str) -> str:
     """What `stir-ray analyse` says of a hypothesis."""
     (sample,) = (one for one in samples(of) if one.name == row["family"])
     among_all = float(row["max_statistic_p"])
-    said = " ".join(sample.verdict(hypothesis_of(row, of), family_wise=among_all))
+    said = " ".join(sample.interpretation(hypothesis_of(row, of), family_wise=among_all))
     return f"{name.capitalize()} model, {row['hypothesis']}: {said}"
 
 

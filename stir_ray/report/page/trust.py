@@ -35,8 +35,7 @@ from stir_ray.report.readings import (
     sample_note,
     score_curve,
 )
-from stir_ray.results.convergence import CRITERION
-from stir_ray.results.matrices import ESTIMATORS
+from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
 _WORDS = (
     (

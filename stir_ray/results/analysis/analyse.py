@@ -1,4 +1,4 @@
-"""Whether what happened to the layers goes with accuracy over the epochs, in every way we know."""
+"""Correlate the curves of the layers with accuracy over the epochs, and collect the doubts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,19 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from stir_ray.numerics import statistics
+from stir_ray.numerics.statistics.diagnostics import LEAST_EPOCHS, SensitivityCheck, prefixes
 from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.intervals import (
-    doubt_of_images,
-    interval_over_images,
-    interval_over_seeds,
-    said_of_images,
-    said_of_seeds,
-    summaries_of,
-)
 from stir_ray.results.analysis.samples import Sample, over_seeds, samples
 
-LEAST_EPOCHS = 5
-"""With fewer there is no second look at a correlation."""
 _PUBLISHED = (statistics.Aggregate.STD, "forgetting")
 
 
@@ -27,56 +18,44 @@ class ExaminedHypothesis:
     """One hypothesis in detail.
 
     Attributes:
-        why: it is looked at.
-        place: its index among those of its family.
-        evidence: every look at it.
-        verdict: what comes of it, in sentences.
+        reason: why it is examined.
+        index: its index in its family.
+        interpretation: the correlation and the doubts, in sentences.
     """
 
-    why: str
-    place: int
-    evidence: statistics.CorrelationDiagnostics
-    verdict: tuple[str, ...]
+    reason: str
+    index: int
+    interpretation: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class HypothesisFamily:
     """Hypotheses that were tried together, and within which tests are counted.
 
-    Arrays have a place per hypothesis; NaN where it is undefined.
+    Arrays have an element per hypothesis; NaN where it is undefined.
 
     Attributes:
-        name: of what they are about.
-        epochs: that were looked at.
+        name: of the family.
+        epochs: that count.
         severities: of accuracy.
-        screening: r, p and what trying so many costs.
-        looks: at each hypothesis and severity.
+        screening: r and p, corrected for the number of hypotheses.
+        diagnostics: of all hypotheses.
         prefixes: r of the first epochs, of the examined hypotheses alone, in their order.
-        effective: independent epochs that the series are worth, and p of r among so many; without
-            the first epochs, NaN if too few are left.
-        effective_all_epochs: the same of all epochs, the transient among them.
-        circular_shift_p: share of the shifts that correlate as strongly; without the first
-            epochs, NaN if too few are left.
-        circular_shift_p_all_epochs: the same of all epochs; small by a common transient alone.
-        seeds: number of seeds of the inversions; 0 of what no inversion takes part in.
-        interval: 95 % t interval of r over the seeds; None with fewer than two.
-        halves: of the images, that were measured; 0 for none.
-        over_images: of r, had other images been drawn; None without halves.
-        examined: the strongest, and the one that the paper found if that is another.
+        seeds: number of seeds of the inversions; 0 for curves without inversions.
+        over_seeds: 95 % t interval of r over the seeds; None with fewer than two.
+        halves: number of halves of the images that were measured.
+        over_images: 95 % interval of r over images; None without halves.
+        examined: the strongest hypothesis, and that of the paper if it is another.
     """
 
     name: str
     epochs: tuple[int, ...]
     severities: tuple[int, ...]
     screening: statistics.Screening
-    looks: tuple[statistics.Look, ...]
-    prefixes: tuple[statistics.Look, ...]
-    effective: statistics.EffectiveSample
-    effective_all_epochs: statistics.EffectiveSample
-    circular_shift_p: np.ndarray
-    circular_shift_p_all_epochs: np.ndarray
+    diagnostics: statistics.CorrelationDiagnostics
+    prefixes: tuple[SensitivityCheck, ...]
     seeds: int
-    interval: statistics.Interval | None
+    over_seeds: statistics.Interval | None
     halves: int
     over_images: statistics.Interval | None
     examined: tuple[ExaminedHypothesis, ...]
@@ -84,7 +63,7 @@ class HypothesisFamily:
 
 @dataclass(frozen=True)
 class LayerCorrelation:
-    """Of learning with forgetting over the layers, by epoch (App. C.1)."""
+    """Correlation of learning with forgetting over the layers, by epoch (App. C.1)."""
 
     epochs: tuple[int, ...]
     layers: int
@@ -94,70 +73,68 @@ class LayerCorrelation:
 
 @dataclass(frozen=True)
 class Analysis:
-    """All that is said of one model's curves by one estimator.
+    """The analysis of one model's curves by one estimator.
 
     Attributes:
-        of: the curves.
+        curves: that were analysed.
         families: of hypotheses, those that could be tried.
-        alike: None where learning or forgetting is not known, or of too few layers.
+        layer_correlation: None where learning or forgetting is unknown, or of too few layers.
         notes: what was left out and why, in sentences.
     """
 
-    of: EpochCurves
+    curves: EpochCurves
     families: tuple[HypothesisFamily, ...]
-    alike: LayerCorrelation | None
+    layer_correlation: LayerCorrelation | None
     notes: tuple[str, ...]
 
 
-def analyse(of: EpochCurves) -> Analysis:
+def analyse(curves: EpochCurves) -> Analysis:
     """Try every hypothesis on the curves of a model."""
     notes: list[str] = []
     families = []
-    if not of.severities:
+    if not curves.severities:
         notes.append("No accuracy is known: nothing to correlate the curves with.")
-    if len(of.layers) < 2:
-        notes.append("Of a single layer there are no hypotheses.")
-    elif of.severities:
-        for sample in samples(of):
-            left_out = len(of.epochs) - len(sample.epochs)
-            if left_out:
+    if len(curves.layers) < 2:
+        notes.append("A single layer has no hypotheses.")
+    elif curves.severities:
+        for sample in samples(curves):
+            known, total = len(sample.epochs), len(curves.epochs)
+            if known < total:
                 notes.append(
-                    f"{sample.name}: {left_out} of {len(of.epochs)} epochs left out, where a "
-                    "layer or an accuracy is not known."
+                    f"{sample.name}: {total - known} of {total} epochs left out, where a layer or "
+                    "an accuracy is not known."
                 )
-            if len(sample.epochs) < LEAST_EPOCHS:
+            if known < LEAST_EPOCHS:
                 notes.append(
                     f"{sample.name}: a correlation over epochs needs at least {LEAST_EPOCHS} of "
-                    f"them, and there {_is(len(sample.epochs))}."
+                    f"them, and there {'is' if known == 1 else 'are'} {known}."
                 )
             else:
-                families.append(_family(sample, of))
-    return Analysis(of, tuple(families), _alike(of), (*notes, *_of_what_is_missing(of, families)))
+                families.append(_family(sample, curves))
+    notes += _limits(curves, families)
+    return Analysis(curves, tuple(families), _layer_correlation(curves), tuple(notes))
 
 
-def _family(sample: Sample, of: EpochCurves) -> HypothesisFamily:
-    means = sample.means
-    screening = statistics.screen(means, sample.accuracy, layers=of.layers)
-    summaries = summaries_of(screening, means, of.layers)
+def _family(sample: Sample, curves: EpochCurves) -> HypothesisFamily:
+    screening = statistics.screen(sample.means, sample.accuracy, layers=sample.layers)
+    summaries = np.stack(
+        [one.summary(sample.means, layers=sample.layers) for one in screening.hypotheses]
+    )
+    diagnostics = statistics.diagnose(
+        summaries, sample.accuracy, clean=sample.clean, epochs=sample.epochs
+    )
     over_images = interval_over_images(sample, screening)
-    examined = tuple(_examined(sample, screening, over_images))
-    rest = statistics.without_transient(summaries), statistics.without_transient(sample.accuracy)
-    chosen = summaries[[one.place for one in examined]]
+    examined = tuple(_examined(screening, diagnostics, over_images))
+    chosen = summaries[[hypothesis.index for hypothesis in examined]]
     return HypothesisFamily(
         name=sample.name,
         epochs=sample.epochs,
-        severities=of.severities,
+        severities=curves.severities,
         screening=screening,
-        looks=tuple(statistics.looks(summaries, sample.accuracy, clean=sample.clean)),
-        prefixes=tuple(statistics.prefixes(chosen, sample.accuracy)),
-        effective=statistics.effective(*rest),
-        effective_all_epochs=statistics.effective(summaries, sample.accuracy),
-        circular_shift_p=statistics.circular_shift_p(statistics.shifted(*rest)),
-        circular_shift_p_all_epochs=statistics.circular_shift_p(
-            statistics.shifted(summaries, sample.accuracy)
-        ),
+        diagnostics=diagnostics,
+        prefixes=tuple(prefixes(chosen, sample.accuracy)),
         seeds=sample.seeds,
-        interval=interval_over_seeds(sample, screening),
+        over_seeds=interval_over_seeds(sample, screening),
         halves=sample.halves.count if sample.halves else 0,
         over_images=over_images,
         examined=examined,
@@ -165,65 +142,133 @@ def _family(sample: Sample, of: EpochCurves) -> HypothesisFamily:
 
 
 def _examined(
-    sample: Sample, screening: statistics.Screening, over_images: statistics.Interval | None
+    screening: statistics.Screening,
+    diagnostics: statistics.CorrelationDiagnostics,
+    over_images: statistics.Interval | None,
 ) -> Iterator[ExaminedHypothesis]:
-    strongest = screening.strongest_first()[0]
-    tried = len(screening.hypotheses)
-    for why, place, family_wise in (
-        (f"strongest of {tried}", strongest, float(screening.family_wise[strongest])),
-        # Named beforehand, it is a single test.
-        ("the one of the paper, taken alone", _published(screening), None),
-    ):
-        if place is not None and (family_wise is not None or place != strongest):
-            hypothesis = screening.hypotheses[place]
-            verdict = (
-                *sample.verdict(hypothesis, family_wise=family_wise),
-                *doubt_of_images(over_images, place),
-            )
-            yield ExaminedHypothesis(why, place, sample.evidence(hypothesis), verdict)
+    strongest, published = screening.strongest_first()[0], _published(screening)
+    reasons = {strongest: f"strongest of {len(screening.hypotheses)}"}
+    if published is not None:
+        reasons.setdefault(published, "the hypothesis of the paper, taken alone")
+    for index, reason in reasons.items():
+        # Named beforehand, a hypothesis is a single test.
+        family_wise = float(screening.family_wise[index]) if index == strongest else None
+        sentences = statistics.interpretation(diagnostics.of(index), family_wise=family_wise)
+        if over_images is not None and not np.isnan(over_images.low[index]):
+            low, high = over_images.low[index], over_images.high[index]
+            doubt = ": its sign may be that of these images alone" if low <= 0 <= high else ""
+            text = f"With other images r would mostly lie between {low:.2f} and {high:.2f}{doubt}."
+            sentences = (*sentences, text)
+        yield ExaminedHypothesis(reason, index, sentences)
 
 
 def _published(screening: statistics.Screening) -> int | None:
-    """Where the std of forgetting over all layers but the first is."""
+    """Return the index of the std of forgetting over all layers but the first."""
+    last = screening.hypotheses[-1].layers[-1]
     of_curve = [
-        (len(one.layers), place)
-        for place, one in enumerate(screening.hypotheses)
-        if (one.aggregate, one.curve) == _PUBLISHED
-        and one.layers[-1] == screening.hypotheses[-1].layers[-1]
+        (len(hypothesis.layers), index)
+        for index, hypothesis in enumerate(screening.hypotheses)
+        if (hypothesis.aggregate, hypothesis.curve) == _PUBLISHED and hypothesis.layers[-1] == last
     ]
     return max(of_curve)[1] if of_curve else None
 
 
-def _alike(of: EpochCurves) -> LayerCorrelation | None:
-    if len(of.layers) < 3 or not {"learning", "forgetting"} <= set(of.curves):
+def interval_over_seeds(
+    sample: Sample, screening: statistics.Screening
+) -> statistics.Interval | None:
+    """Return the t interval of r of each hypothesis; None with fewer than 2 seeds.
+
+    It lies around the r of the mean over seeds. The mean of the r of single seeds would be another
+    number: a single seed is noisier, and noise draws r towards 0.
+    """
+    if sample.seeds < 2:
         return None
-    learning, forgetting = (over_seeds(of.curves[name]) for name in ("learning", "forgetting"))
+    leave_one_out = []
+    for seed in range(sample.seeds):
+        means = {
+            name: over_seeds(np.delete(curve, seed, 0)) for name, curve in sample.curves.items()
+        }
+        screened = statistics.screen(means, sample.accuracy, layers=sample.layers)
+        leave_one_out.append(screened.r)
+    interval = statistics.t_interval(screening.r, np.stack(leave_one_out))
+    return statistics.Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
+
+
+def interval_over_images(
+    sample: Sample, screening: statistics.Screening
+) -> statistics.Interval | None:
+    """Return the interval of r of each hypothesis over random halves of the images, if measured.
+
+    Accuracy is fixed where that of halves is unknown. Curves of a half are noisier, and noise draws
+    r towards 0: the interval leans that way.
+    """
+    halves = sample.halves
+    if halves is None:
+        return None
+    means = {name: over_seeds(np.moveaxis(curve, 1, 0)) for name, curve in halves.curves.items()}
+    accuracy = sample.accuracy if halves.accuracy is None else halves.accuracy
+    r = [
+        statistics.pearson(one.summary(means, layers=sample.layers)[:, None], accuracy).averaged().r
+        for one in screening.hypotheses
+    ]
+    return statistics.percentiles(np.stack(r, axis=1))
+
+
+def _layer_correlation(curves: EpochCurves) -> LayerCorrelation | None:
+    if len(curves.layers) < 3 or not {"learning", "forgetting"} <= set(curves.curves):
+        return None
+    learning, forgetting = (over_seeds(curves.curves[name]) for name in ("learning", "forgetting"))
     known = np.isfinite(learning).all(axis=-1) & np.isfinite(forgetting).all(axis=-1)
     if not known.any():
         return None
     pair = learning[known], forgetting[known]
+    epochs = tuple(np.asarray(curves.epochs)[known].tolist())
     return LayerCorrelation(
-        tuple(np.asarray(of.epochs)[known].tolist()),
-        len(of.layers),
-        statistics.pearson(*pair),
-        statistics.spearman(*pair),
+        epochs, len(curves.layers), statistics.pearson(*pair), statistics.spearman(*pair)
     )
 
 
-def _is(count: int) -> str:
-    return "is 1" if count == 1 else f"are {count}"
-
-
-def _of_what_is_missing(of: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterator[str]:
-    """What the numbers cannot say."""
+def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterator[str]:
+    """Yield what the numbers cannot say."""
     if not families:
         return
-    if of.clean is None and of.severities == (0,):
+    if curves.clean is None and curves.severities == (0,):
         yield (
             "Only accuracy on clean images is known: this is no robustness. Correlations given "
             "clean accuracy need accuracy on corrupted images."
         )
-    elif of.clean is None:
+    elif curves.clean is None:
         yield "Accuracy on clean images is not known: no correlation given it."
-    yield from said_of_seeds({one.name: one.seeds for one in families})
-    yield from said_of_images(of.halves, [one.name for one in families if not one.over_images])
+    seeds = max(family.seeds for family in families)
+    if seeds == 1:
+        yield "One seed of the inversions: no t interval over seeds."
+    elif seeds:
+        yield (
+            f"The t interval over {seeds} seeds is about other noise of the inversions, not about "
+            "other trainings: how much another training would differ, only another training can "
+            "tell."
+        )
+    seedless = [family.name for family in families if not family.seeds]
+    if seedless:
+        yield (
+            f"No inversion takes part in {' or '.join(seedless)}: nothing varies with the seed, "
+            "and there is no t interval over seeds."
+        )
+    if curves.halves is None:
+        yield (
+            "No interval over images: only scores of all images together are known; a job with "
+            "`half_samples: 200` also measures random halves of them."
+        )
+        return
+    yield (
+        f"The interval over images is of {curves.halves.count} random halves of them, the same "
+        "ones at every epoch; it does not say how much another training would differ."
+    )
+    if curves.halves.accuracy is None:
+        yield (
+            "In it accuracy is fixed: which test images are classified correctly is known with "
+            "`robustness` alone."
+        )
+    without = [family.name for family in families if not family.over_images]
+    if without:
+        yield f"No interval over images of {', '.join(without)}: not measured on halves."

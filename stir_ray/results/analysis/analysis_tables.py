@@ -1,136 +1,102 @@
 """An analysis as tidy tables."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from stir_ray.lake.parquet import make_table
+from stir_ray.lake.parquet import concat_tables
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics import Hypothesis, Look
-from stir_ray.numerics.statistics.sensitivity import DROPPED
-from stir_ray.results.analysis.analyse import Analysis, HypothesisFamily, LayerCorrelation
+from stir_ray.numerics.statistics.diagnostics import DROPPED, SensitivityCheck
+from stir_ray.numerics.statistics.hypotheses import Hypothesis
+from stir_ray.results.analysis.analyse import Analysis, HypothesisFamily
 
 
 def analysis_tables(analyses: Iterable[Analysis]) -> dict[TableSchema, pa.Table]:
-    """The tables `hypotheses`, `correlations` and `learning_with_forgetting` of all of them."""
-    tables: dict[TableSchema, list[pa.Table]] = {
+    """Return the tables `hypotheses`, `correlations` and `learning_with_forgetting`."""
+    rows: dict[TableSchema, list[dict[str, Any]]] = {
         HYPOTHESES: [],
         CORRELATIONS: [],
         LEARNING_WITH_FORGETTING: [],
     }
     for analysis in analyses:
+        curves = {"model": analysis.curves.model, "estimator": analysis.curves.estimator}
         for family in analysis.families:
-            tables[HYPOTHESES].append(_hypotheses(analysis, family))
-            tables[CORRELATIONS].extend(_correlations(analysis, family))
-        if analysis.alike is not None:
-            tables[LEARNING_WITH_FORGETTING].append(_alike(analysis, analysis.alike))
-    return {
-        schema: pa.concat_tables(some) if some else schema.arrow().empty_table()
-        for schema, some in tables.items()
-    }
+            rows[HYPOTHESES].append(curves | _hypotheses(family))
+            rows[CORRELATIONS].extend(curves | columns for columns in _correlations(family))
+        if analysis.layer_correlation is not None:
+            found = analysis.layer_correlation
+            columns = {"epoch": list(found.epochs), "layers": found.layers}
+            for name in ("pearson", "spearman"):
+                correlation = getattr(found, name)
+                columns |= {f"{name}_r": correlation.r, f"{name}_p": correlation.p}
+            rows[LEARNING_WITH_FORGETTING].append(curves | columns)
+    return {schema: concat_tables(schema, columns) for schema, columns in rows.items()}
 
 
-def _of_curves(analysis: Analysis) -> dict[str, str]:
-    return {"model": analysis.of.model, "estimator": analysis.of.estimator}
-
-
-def _hypotheses(analysis: Analysis, family: HypothesisFamily) -> pa.Table:
-    found = family.screening
-    tried = found.hypotheses
-    ranks = np.argsort(found.strongest_first()) + 1
+def _hypotheses(family: HypothesisFamily) -> dict[str, Any]:
+    screening, diagnostics = family.screening, family.diagnostics
+    tried = screening.hypotheses
     unknown = np.full(len(tried), np.nan)
-    interval, over_images = family.interval, family.over_images
-    return make_table(
-        HYPOTHESES,
-        _of_curves(analysis)
-        | _of_looks(family, unknown)
-        | {
-            "family": family.name,
-            "hypothesis": [str(one) for one in tried],
-            "curve": [one.curve for one in tried],
-            "aggregate": [str(one.aggregate) for one in tried],
-            "first_layer": [one.layers[0] for one in tried],
-            "last_layer": [one.layers[-1] for one in tried],
-            "is_undefined": np.isnan(found.r),
-            "rank": ranks,
-            "epochs": len(family.epochs),
-            "severities": len(family.severities),
-            "pearson_r": found.r,
-            "pearson_p": found.p,
-            "bonferroni_p": found.bonferroni,
-            "max_statistic_p": found.family_wise,
-            "max_statistic_p_all_epochs": found.family_wise_all_epochs,
-            "circular_shift_p": family.circular_shift_p,
-            "circular_shift_p_all_epochs": family.circular_shift_p_all_epochs,
-            "effective_epochs": family.effective.epochs,
-            "effective_p": family.effective.p,
-            "effective_epochs_all_epochs": family.effective_all_epochs.epochs,
-            "effective_p_all_epochs": family.effective_all_epochs.p,
-            "seeds": family.seeds,
-            "seeds_low": unknown if interval is None else interval.low,
-            "seeds_high": unknown if interval is None else interval.high,
-            "half_samples": family.halves,
-            "images_low": unknown if over_images is None else over_images.low,
-            "images_high": unknown if over_images is None else over_images.high,
-        },
-    )
-
-
-def _of_looks(family: HypothesisFamily, unknown: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns of what is averaged over severities here, and by severity in `correlations`."""
-    averaged = {(look.name, look.start): look.found.averaged() for look in family.looks}
-    columns = {}
+    columns = {
+        "family": family.name,
+        "hypothesis": [str(hypothesis) for hypothesis in tried],
+        "curve": [hypothesis.curve for hypothesis in tried],
+        "aggregate": [str(hypothesis.aggregate) for hypothesis in tried],
+        "first_layer": [hypothesis.layers[0] for hypothesis in tried],
+        "last_layer": [hypothesis.layers[-1] for hypothesis in tried],
+        "is_undefined": np.isnan(screening.r),
+        "rank": np.argsort(screening.strongest_first()) + 1,
+        "epochs": len(family.epochs),
+        "severities": len(family.severities),
+        "pearson_r": screening.r,
+        "pearson_p": screening.p,
+        "bonferroni_p": screening.bonferroni,
+        "max_statistic_p": screening.family_wise,
+        "max_statistic_p_all_epochs": screening.family_wise_all_epochs,
+        "circular_shift_p": diagnostics.circular_shift_p,
+        "circular_shift_p_all_epochs": diagnostics.circular_shift_p_all_epochs,
+        "effective_epochs": diagnostics.effective.epochs,
+        "effective_p": diagnostics.effective.p,
+        "effective_epochs_all_epochs": diagnostics.effective_all_epochs.epochs,
+        "effective_p_all_epochs": diagnostics.effective_all_epochs.p,
+        "seeds": family.seeds,
+        "half_samples": family.halves,
+    }
+    for name, interval in (("seeds", family.over_seeds), ("images", family.over_images)):
+        columns[f"{name}_low"] = unknown if interval is None else interval.low
+        columns[f"{name}_high"] = unknown if interval is None else interval.high
     for name in ("spearman", "differences", "given_clean"):
-        there = averaged.get((name, 0))
-        columns[f"{name}_r"] = unknown if there is None else there.r
-        columns[f"{name}_p"] = unknown if there is None else there.p
+        found = diagnostics.check(name)
+        columns[f"{name}_r"] = unknown if found is None else found.r
+        columns[f"{name}_p"] = unknown if found is None else found.p
     for count in DROPPED:
-        there = averaged.get(("pearson", count))
-        columns[f"without_first_{count}_r"] = unknown if there is None else there.r
-        there = averaged.get(("differences", count))
-        columns[f"differences_without_first_{count}_r"] = unknown if there is None else there.r
+        for name, prefix in (("pearson", ""), ("differences", "differences_")):
+            found = diagnostics.check(name, without_first=count)
+            columns[f"{prefix}without_first_{count}_r"] = unknown if found is None else found.r
     return columns
 
 
-def _correlations(analysis: Analysis, family: HypothesisFamily) -> Iterator[pa.Table]:
+def _correlations(family: HypothesisFamily) -> Iterator[dict[str, Any]]:
     tried = family.screening.hypotheses
-    for look in family.looks:
-        yield _of_look(look, tried, analysis, family)
-    for look in family.prefixes:
-        yield _of_look(look, [tried[one.place] for one in family.examined], analysis, family)
+    for check in family.diagnostics.checks:
+        yield _check(check, tried, family)
+    for check in family.prefixes:
+        yield _check(check, [tried[examined.index] for examined in family.examined], family)
 
 
-def _of_look(
-    look: Look, of: Sequence[Hypothesis], analysis: Analysis, family: HypothesisFamily
-) -> pa.Table:
-    epochs = family.epochs[look.start : look.stop]
-    return make_table(
-        CORRELATIONS,
-        {
-            **_of_curves(analysis),
-            "hypothesis": np.repeat([str(one) for one in of], len(family.severities)),
-            "look": look.name,
-            "first_epoch": epochs[0],
-            "last_epoch": epochs[-1],
-            "severity": np.tile(family.severities, len(of)),
-            "epochs": len(epochs),
-            "r": look.found.r.ravel(),
-            "p": look.found.p.ravel(),
-        },
-    )
-
-
-def _alike(analysis: Analysis, alike: LayerCorrelation) -> pa.Table:
-    return make_table(
-        LEARNING_WITH_FORGETTING,
-        {
-            **_of_curves(analysis),
-            "epoch": list(alike.epochs),
-            "layers": alike.layers,
-            "pearson_r": alike.pearson.r,
-            "pearson_p": alike.pearson.p,
-            "spearman_r": alike.spearman.r,
-            "spearman_p": alike.spearman.p,
-        },
-    )
+def _check(
+    check: SensitivityCheck, hypotheses: Sequence[Hypothesis], family: HypothesisFamily
+) -> dict[str, Any]:
+    epochs = family.epochs[check.start : check.stop]
+    return {
+        "hypothesis": np.repeat([str(one) for one in hypotheses], len(family.severities)),
+        "look": check.name,
+        "first_epoch": epochs[0],
+        "last_epoch": epochs[-1],
+        "severity": np.tile(family.severities, len(hypotheses)),
+        "epochs": len(epochs),
+        "r": check.correlation.r.ravel(),
+        "p": check.correlation.p.ravel(),
+    }

@@ -1,35 +1,53 @@
-"""What happened to the layers and to the accuracy of a model, epoch by epoch."""
+"""Curves of the layers and accuracy of a model, epoch by epoch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
-from stir_ray.plan.checkpoints import Role
-from stir_ray.results.analysis.halves import Halves, Places, halves_measured
-from stir_ray.results.matrices import curves_by_seed
+from stir_ray.numerics import metrics
+from stir_ray.plan.halves import halves_of
+from stir_ray.results.matrices import metrics_of, scores_of
+from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS
 
 CLEAN = 0
 """The severity of images that are not corrupted."""
 
 
 @dataclass(frozen=True)
+class Halves:
+    """Curves and accuracies of one model by half of the images; NaN where unknown.
+
+    Attributes:
+        count: number of halves.
+        curves: by metric, (half, seed, epoch, layer).
+        accuracy: (half, severity, epoch), of halves of the test images; None if it is not known
+            which test images are classified correctly.
+    """
+
+    count: int
+    curves: Mapping[str, np.ndarray]
+    accuracy: np.ndarray | None
+
+
+@dataclass(frozen=True)
 class EpochCurves:
-    """The curves of one model over its epochs, and its accuracy; NaN is what is not known.
+    """Curves of one model over its epochs, and its accuracy; NaN where unknown.
 
     Attributes:
         model: e.g. `finetuned`.
-        estimator: of HSIC, `biased` or `unbiased`; `given` where somebody else computed the curves.
+        estimator: of HSIC, `biased` or `unbiased`; `given` for curves of a user's table.
         epochs: ascending, each once.
         layers: likewise.
         curves: by metric, (seed, epoch, layer).
         severities: of the rows of `accuracy`; `(0,)` if only the clean one is known, `()` if none.
         accuracy: (severity, epoch), fractions.
-        clean: accuracy without corruption, by epoch, where that is another thing than `accuracy`.
-        halves: curves and accuracy of halves of the images; None where they are not measured.
+        clean: accuracy without corruption, by epoch, unless `accuracy` is that.
+        halves: curves and accuracy of halves of the images; None if not measured.
     """
 
     model: str
@@ -44,10 +62,10 @@ class EpochCurves:
 
 
 def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy with a row per epoch and a column per severity, 0 the clean one.
+    """Return accuracy with a row per epoch and a column per severity, 0 the clean one.
 
     The mean over corruptions; NaN where one of them is missing, since a mean over fewer would be
-    of another quantity.
+    another quantity.
 
     Args:
         measured: columns epoch, severity and accuracy; `corruption` and `source` (published or
@@ -56,130 +74,164 @@ def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
     known = measured.dropna(subset="accuracy")
     kinds = [name for name in ("corruption", "source") if name in known.columns]
     by_kind = known.pivot_table(index=["severity", *kinds], columns="epoch", values="accuracy")
-    of_severity = by_kind.groupby(level="severity")
-    is_whole = of_severity.count().eq(of_severity.size(), axis=0)
-    return of_severity.mean().where(is_whole).T
+    by_severity = by_kind.groupby(level="severity")
+    is_whole = by_severity.count().eq(by_severity.size(), axis=0)
+    return by_severity.mean().where(is_whole).T
 
 
-def trajectory(
-    *,
-    model: str,
-    estimator: str,
-    layers: tuple[int, ...],
-    curves: Mapping[int, Mapping[str, np.ndarray]],
-    accuracy: pd.DataFrame,
-) -> EpochCurves:
-    """Curves and accuracies of the same epochs together.
+def accuracies(history: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataFrame:
+    """Return accuracy by model, epoch, severity and corruption, each from one source.
 
     Args:
-        model: their name.
-        estimator: of the curves.
-        layers: of the curves.
-        curves: by epoch and metric, (seed, layer).
+        history: of the trainings, with the clean accuracy alone.
+        robustness: the tests on clean and corrupted images. For a model that was tested they alone
+            count: clean and corrupted accuracies are then of the same images.
+    """
+    tested = robustness.dropna(subset="accuracy")
+    trained = history[~history["model"].isin(tested["model"])]
+    trained = trained.rename(columns={"test_accuracy": "accuracy"})
+    clean = trained.assign(severity=CLEAN, corruption=CLEAN_IMAGES, source=CLEAN_IMAGES)
+    columns = ["model", "epoch", "severity", "corruption", "source", "accuracy"]
+    return pd.concat([tested[columns], clean[columns]], ignore_index=True)
+
+
+def epoch_curves(
+    model: str, estimator: str, curves: xr.Dataset, accuracy: pd.DataFrame
+) -> EpochCurves:
+    """Return curves and accuracies at the epochs of the curves.
+
+    Args:
+        model: name of the curves.
+        estimator: of HSIC.
+        curves: by metric, (epoch, layer) and perhaps seed.
         accuracy: as of `accuracy_by_severity`; may lack epochs, or be empty.
     """
-    epochs = tuple(sorted(curves))
-    metrics = {name: None for epoch in epochs for name in curves[epoch]}
-    known = accuracy.reindex(index=list(epochs))
-    shapes = [curve.shape for epoch in epochs for curve in curves[epoch].values()]
-    unknown = np.full(shapes[0], np.nan)
+    epochs = curves["epoch"].to_numpy().tolist()
+    known = accuracy.reindex(index=epochs)
     corrupted = [severity for severity in known.columns if severity != CLEAN]
     severities = corrupted or list(known.columns)
+    seeded = curves if "seed" in curves.dims else curves.expand_dims("seed")
     return EpochCurves(
         model=model,
         estimator=estimator,
-        epochs=epochs,
-        layers=layers,
-        curves={
-            name: np.stack([curves[e].get(name, unknown) for e in epochs], axis=1)
-            for name in metrics
-        },
+        epochs=tuple(epochs),
+        layers=tuple(curves["layer"].to_numpy().tolist()),
+        curves={str(name): _array(seeded, name, "seed", "epoch", "layer") for name in curves},
         severities=tuple(int(severity) for severity in severities),
         accuracy=known[severities].to_numpy(dtype=float).T,
         clean=known[CLEAN].to_numpy(dtype=float) if corrupted and CLEAN in known else None,
     )
 
 
+def _array(values: xr.Dataset, name: object, *dims: str) -> np.ndarray:
+    array = values[name].expand_dims([dim for dim in dims if dim not in values[name].dims])
+    return array.transpose(*dims).to_numpy()
+
+
 @dataclass(frozen=True)
-class Measured:
-    """Tables of a job.
+class JobTables:
+    """Tables of the results of a job.
 
     Attributes:
         results: the tidy results.
-        accuracies: columns model, epoch, severity, accuracy, and what `accuracy_by_severity` takes.
+        accuracies: as of `accuracies`.
         subspaces: subspace similarities.
-        half_samples: scores of halves of the images; None if none are asked for.
-        answers: which test images are right; None likewise.
+        half_samples: scores of halves of the images; empty if not measured.
+        correct: which test images are classified correctly; likewise.
     """
 
     results: pd.DataFrame
     accuracies: pd.DataFrame
     subspaces: pd.DataFrame
-    half_samples: pd.DataFrame | None = None
-    answers: pd.DataFrame | None = None
+    half_samples: pd.DataFrame
+    correct: pd.DataFrame
+
+    def of(self, model: str) -> "JobTables":
+        """Return the rows of one model."""
+        return JobTables(
+            **{name: table[table["model"] == model] for name, table in vars(self).items()}
+        )
 
 
-def trajectories(
-    measured: Measured, job: Job, shared: Mapping[Role, tuple[int, ...]]
+def job_epoch_curves(
+    tables: JobTables, job: Job, layers: Mapping[str, Sequence[int]]
 ) -> Iterator[EpochCurves]:
-    """Those of every compared model of a job, by both estimators.
+    """Yield the curves of every compared model of a job, by both estimators.
 
     Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition.
 
     Args:
-        measured: tables of the job.
+        tables: of the job.
         job: whose seeds and assumption about self-STIR hold.
-        shared: by model, the layers that it and the pretrained one have, ascending.
+        layers: by model, those that it shares with the pretrained one, ascending.
     """
-    trained = measured.results[measured.results["epoch"] > 0]
-    accuracies = measured.accuracies
-    for model, rows in trained.groupby("model", sort=False):
-        layers = shared[cast("Role", model)]
-        accuracy = accuracy_by_severity(accuracies[accuracies["model"] == model])
-        alike = _subspace_curves(measured.subspaces, str(model), job, layers)
-        for estimator in _ESTIMATORS:
-            curves = {
-                epoch: curves_by_seed(rows[rows["epoch"] == epoch], estimator, job, layers)
-                | ({"subspace_similarity": alike[epoch]} if epoch in alike else {})
-                for epoch in rows["epoch"].unique().tolist()
-            }
-            of_model = trajectory(
-                model=str(model),
-                estimator=estimator,
-                layers=layers,
-                curves=curves,
-                accuracy=accuracy,
+    for model in tables.results["model"].unique():
+        rows = tables.of(model)
+        trained = rows.results[rows.results["epoch"] > 0]
+        if trained.empty:
+            continue
+        scores = scores_of(trained).sel(model=model).reindex(direction=list(DIRECTIONS))
+        accuracy = accuracy_by_severity(rows.accuracies)
+        # The paper's estimator first.
+        for estimator in reversed(ESTIMATORS):
+            values = _metrics(scores, estimator, job)[list(CURVES)]
+            curves = metrics.diagonal(values).rename(reference_layer="layer")
+            curves = curves.reindex(layer=list(layers[model]))
+            known = epoch_curves(
+                model, estimator, _with_subspaces(curves, rows.subspaces), accuracy
             )
-            yield _with_halves(of_model, measured, job)
+            yield replace(known, halves=_halves(rows, known, job))
 
 
-_ESTIMATORS = ("biased", "unbiased")
-"""That of the paper's study first, whose numbers are held against others'."""
+def _metrics(scores: xr.Dataset, estimator: str, job: Job) -> xr.Dataset:
+    stir, cka = (scores[f"{name}{ESTIMATORS[estimator]}"] for name in ("stir", "cka"))
+    return metrics_of(stir, cka, assume_self_stir_one=job.assume_self_stir_one)
 
 
-def _with_halves(of: EpochCurves, measured: Measured, job: Job) -> EpochCurves:
-    every = measured.half_samples, measured.answers
-    scores, answers = (None if one is None else one[one["model"] == of.model] for one in every)
-    if scores is None or answers is None:
-        return of
-    places = Places(of.epochs, of.layers, of.severities)
-    return replace(of, halves=halves_measured(scores, answers, of.estimator, job, places))
-
-
-def _subspace_curves(
-    similarities: pd.DataFrame, model: str, job: Job, layers: tuple[int, ...]
-) -> dict[int, np.ndarray]:
-    """Of equal layers, (seed, layer) by epoch; every seed has the same, since none is drawn.
-
-    None of a model that shares no basis with the pretrained one.
-    """
+def _with_subspaces(curves: xr.Dataset, similarities: pd.DataFrame) -> xr.Dataset:
+    """Add the subspace similarity of equal layers, if the models share a basis."""
     same = similarities["reference_layer"] == similarities["target_layer"]
-    of_model = (similarities["model"] == model) & similarities["shares_basis"]
-    by_layer = similarities[same & of_model].pivot_table(
-        index="epoch", columns="target_layer", values="subspace_similarity"
+    rows = similarities[same & similarities["shares_basis"]]
+    if not rows["epoch"].isin(curves["epoch"].to_numpy()).any():
+        return curves
+    rows = rows.rename(columns={"target_layer": "layer"}).set_index(["epoch", "layer"])
+    values = rows["subspace_similarity"].to_xarray()
+    return curves.assign(subspace_similarity=values.reindex_like(curves["epoch"] * curves["layer"]))
+
+
+def _halves(rows: JobTables, known: EpochCurves, job: Job) -> Halves | None:
+    if rows.half_samples.empty:
+        return None
+    keys = ["direction", "half", "seed", "epoch", "layer"]
+    scores = xr.Dataset.from_dataframe(rows.half_samples.drop(columns="model").set_index(keys))
+    # Stored in single precision.
+    scores = scores.astype(np.float64).reindex(
+        direction=list(DIRECTIONS),
+        half=range(job.half_samples),
+        epoch=list(known.epochs),
+        layer=list(known.layers),
     )
-    every = by_layer.reindex(columns=list(layers))
-    return {
-        int(epoch): np.tile(values, (len(job.seeds), 1))
-        for epoch, values in zip(every.index.tolist(), every.to_numpy(float), strict=True)
-    }
+    # The target layer is the reference layer.
+    same = dict.fromkeys(("reference_layer", "target_layer"), scores["layer"])
+    values = _metrics(scores.assign_coords(same), known.estimator, job)
+    return Halves(
+        count=job.half_samples,
+        curves={
+            str(name): _array(values, name, "half", "seed", "epoch", "layer") for name in values
+        },
+        accuracy=None if rows.correct.empty else _accuracy_of_halves(rows.correct, known, job),
+    )
+
+
+def _accuracy_of_halves(correct: pd.DataFrame, known: EpochCurves, job: Job) -> np.ndarray:
+    """Return the mean over corruptions, as of all images; NaN where one of them is missing."""
+    accuracy = np.full((job.half_samples, len(known.severities), len(known.epochs)), np.nan)
+    for row, severity in enumerate(known.severities):
+        tests = correct[correct["severity"] == severity]
+        for column, epoch in enumerate(known.epochs):
+            tested = tests[tests["epoch"] == epoch]
+            if len(tested) and len(tested) == tests["corruption"].nunique():
+                right = np.stack(tested["right"].tolist()).mean(axis=0)
+                chosen = halves_of(tested["test_set"].iloc[0], len(right), job.half_samples)
+                accuracy[:, row, column] = chosen @ right / chosen.sum(axis=1)
+    return accuracy

@@ -19,7 +19,7 @@ from stir_ray.report.page.about import About
 from stir_ray.report.page.job import Shown, page_of
 from stir_ray.results.analysis.analyse import analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
 from tests.report.test_analysed import PAPER
@@ -80,13 +80,13 @@ def images(layers: tuple[int, ...], side: int = 16, channels: int = 3) -> Labell
 
 
 @cache
-def analysed() -> Analysed:
+def analysed() -> StoredAnalysis:
     """The paper's own curves, analysed."""
     tables = {
         schema.name: table.to_pandas()
         for schema, table in analysis_tables([analyse(PAPER)]).items()
     }
-    return Analysed((PAPER,), tables["hypotheses"], tables["correlations"], 61, 97)
+    return StoredAnalysis((PAPER,), tables["hypotheses"], tables["correlations"], 61, 97)
 
 
 def written(of: Shown, place: Path) -> Path:

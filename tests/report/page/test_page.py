@@ -170,8 +170,8 @@ def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
         assert shown is not None
         assert len(shown.section.warnings) == len(analysis.families)
         for family, warning in zip(analysis.families, shown.section.warnings, strict=True):
-            hypothesis = family.screening.hypotheses[family.examined[0].place]
-            said = " ".join(family.examined[0].verdict)
+            hypothesis = family.screening.hypotheses[family.examined[0].index]
+            said = " ".join(family.examined[0].interpretation)
             assert warning == f"Finetuned model, {hypothesis}: {said}"
 
 

@@ -11,11 +11,9 @@ import pytest
 from stir_ray.catalog.values import odd_values
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics import statistics
-from stir_ray.results.analysis.analyse import Analysis, analyse
+from stir_ray.results.analysis.analyse import Analysis, analyse, interval_over_seeds
 from stir_ray.results.analysis.analysis_tables import analysis_tables
-from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.halves import Halves
-from stir_ray.results.analysis.intervals import interval_over_seeds
+from stir_ray.results.analysis.epoch_curves import EpochCurves, Halves
 from stir_ray.results.analysis.samples import Sample, over_seeds
 from tests import reference
 
@@ -167,8 +165,8 @@ def test_learning_and_forgetting_are_correlated_over_layers_at_each_epoch(
 def test_what_rests_on_few_epochs_is_said_in_words(published: Analysis) -> None:
     (family, _) = published.families
     (only,) = family.examined
-    assert str(family.screening.hypotheses[only.place]) == BEST
-    assert "It rests on the first 2 epochs: without, r is 0.30." in only.verdict
+    assert str(family.screening.hypotheses[only.index]) == BEST
+    assert "It rests on the first 2 epochs: without, r is 0.30." in only.interpretation
 
 
 def test_subspace_similarity_has_88_hypotheses_of_its_own() -> None:
@@ -197,7 +195,7 @@ def test_a_seed_that_is_missing_leaves_the_mean_of_the_others() -> None:
 
 def test_the_interval_over_seeds_lies_around_the_number_it_is_of() -> None:
     (family, _) = analyse(few(seeds=3)).families
-    interval, r = family.interval, family.screening.r
+    interval, r = family.over_seeds, family.screening.r
     assert interval is not None
     known = np.isfinite(r)
     assert ((interval.low < r) & (r < interval.high))[known].all()
@@ -237,14 +235,14 @@ def test_a_seed_that_is_not_computed_yet_is_no_draw() -> None:
     expected = analyse(two).families[0]
     family = analyse(replace(two, curves=missing)).families[0]
     assert family.seeds == expected.seeds == 2
-    assert family.interval is not None
-    assert expected.interval is not None
-    np.testing.assert_array_equal(family.interval.low, expected.interval.low)
+    assert family.over_seeds is not None
+    assert expected.over_seeds is not None
+    np.testing.assert_array_equal(family.over_seeds.low, expected.over_seeds.low)
 
 
 def test_one_seed_has_no_interval_and_says_so() -> None:
     found = analyse(few(seeds=1))
-    assert all(one.interval is None for one in found.families)
+    assert all(one.over_seeds is None for one in found.families)
     assert "One seed" in " ".join(found.notes)
     rows = analysis_tables([found])[HYPOTHESES].to_pandas()
     assert rows["seeds_low"].isna().all()
@@ -260,15 +258,15 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     assert (rows.loc["CKA divergence", "seeds"] == 0).all()
     assert rows.loc["CKA divergence", ["seeds_low", "seeds_high"]].isna().all(axis=None)
     assert "No inversion takes part in CKA divergence:" in " ".join(found.notes)
-    assert "The t interval over 3 seeds is about other noise starts" in " ".join(found.notes)
+    assert "The t interval over 3 seeds is about other noise of" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_too_few_epochs_leave_the_correlation_over_layers(epochs: int) -> None:
     found = analyse(few(seeds=2, epochs=epochs))
     assert found.families == ()
-    assert found.alike is not None
-    assert found.alike.epochs == tuple(range(1, epochs + 1))
+    assert found.layer_correlation is not None
+    assert found.layer_correlation.epochs == tuple(range(1, epochs + 1))
     assert "at least 5" in " ".join(found.notes)
     assert analysis_tables([found])[HYPOTHESES].num_rows == 0
 
@@ -288,7 +286,7 @@ def test_accuracy_on_clean_images_is_not_called_robustness() -> None:
 def test_accuracy_that_never_changes_correlates_with_nothing() -> None:
     found = analyse(replace(few(2), accuracy=np.ones((5, 7))))
     assert all(np.isnan(one.screening.r).all() for one in found.families)
-    assert "There is no correlation" in found.families[0].examined[0].verdict[0]
+    assert "There is no correlation" in found.families[0].examined[0].interpretation[0]
     assert analysis_tables([found])[HYPOTHESES].to_pandas()["is_undefined"].all()
 
 
@@ -313,7 +311,9 @@ def test_the_interval_over_images_is_about_the_number_it_is_of() -> None:
         np.testing.assert_array_equal(np.isnan(interval.low), ~known)
         assert (interval.low < interval.high)[known].all()
         assert ((interval.low <= r) & (r <= interval.high))[known].mean() > 0.8
-        assert all("Of other images r would" in " ".join(one.verdict) for one in family.examined)
+        assert all(
+            "With other images r would" in " ".join(one.interpretation) for one in family.examined
+        )
     for schema, table in analysis_tables([found]).items():
         assert list(odd_values(schema, table)) == []
 

@@ -11,8 +11,6 @@ import pytest
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.schemas import ANALYSIS_TABLES
-from stir_ray.results.analysis.epoch_curves import accuracy_by_severity
-from stir_ray.results.analysis.job_analysis import accuracies
 from tests.small_job import small_job
 from workflows import invariance
 
@@ -83,28 +81,3 @@ def test_a_few_epochs_are_nothing_to_correlate(tmp_path: Path) -> None:
     invariance.run(job_in(tmp_path, epochs=2), serial=True)
     assert (tmp_path / "jobs" / "small" / "robustness.parquet").exists()
     assert not (tmp_path / "jobs" / "small" / "hypotheses.parquet").exists()
-
-
-def test_a_tested_model_has_its_clean_accuracy_from_the_test_alone() -> None:
-    history = pd.DataFrame(
-        {
-            "model": ["finetuned", "finetuned", "from_scratch"],
-            "epoch": [1, 2, 1],
-            "test_accuracy": [0.11, 0.12, 0.13],
-        }
-    )
-    tested = pd.DataFrame(
-        [("finetuned", epoch, name, severity, 0.7 - 0.1 * severity + 0.02 * epoch + more)
-         for epoch in (1, 2)
-         for name, severity, more in (("clean", 0, 0), ("fog", 3, 0.01), ("snow", 3, 0.05))],
-        columns=["model", "epoch", "corruption", "severity", "accuracy"],
-    ).assign(source="regenerated")  # fmt: skip
-    found = accuracies(history, tested)
-    finetuned = accuracy_by_severity(found[found["model"] == "finetuned"])
-    np.testing.assert_allclose(finetuned[0], [0.72, 0.74])
-    np.testing.assert_allclose(finetuned[3], [0.45, 0.47])
-    scratch = accuracy_by_severity(found[found["model"] == "from_scratch"])
-    assert scratch.to_dict() == {0: {1: 0.13}}
-    # A reconstruction has no accuracy, in either table.
-    none = accuracies(history.assign(test_accuracy=np.nan), tested.assign(accuracy=np.nan))
-    assert accuracy_by_severity(none).empty

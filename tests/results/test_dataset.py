@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from stir_ray.results.dataset import open_results
 from tests.report.synthetic import CHANCE, Shape, accuracy_under, similarity, synthetic_results
 
 SHAPE = Shape(severities=(2, 5))
@@ -41,16 +40,6 @@ def test_accuracies_have_their_place_by_corruption_and_severity(tmp_path: Path) 
 
 def test_what_was_not_tested_is_missing(tmp_path: Path) -> None:
     results = synthetic_results(tmp_path, replace(SHAPE, severities=()))
-    assert results["accuracy"].size == 0
-
-
-def test_results_of_an_earlier_version_open_without_later_tables(tmp_path: Path) -> None:
-    synthetic_results(tmp_path, SHAPE)
-    folder = tmp_path / "jobs" / "synthetic"
-    for name in ("subspace_similarity", "robustness"):
-        (folder / f"{name}.parquet").unlink()
-    results = open_results(str(folder))
-    assert results["stir"].size > 0
     assert results["accuracy"].size == 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
-from stir_ray.results.analysis.epoch_curves import accuracy_by_severity, trajectory
+from stir_ray.results.analysis.epoch_curves import accuracies, accuracy_by_severity, epoch_curves
 
 CORRUPTIONS = ("fog", "frost", "snow")
 EPOCHS, SEVERITIES, LAYERS = (2, 3, 5, 7, 11), (1, 4), (1, 2, 6, 9)
@@ -57,34 +58,52 @@ def test_no_accuracy_is_no_severity() -> None:
         assert accuracy_by_severity(nothing).empty
 
 
-def curves(seed: int = 0) -> dict[int, dict[str, np.ndarray]]:
-    rng = np.random.default_rng(seed)
-    return {epoch: {"forgetting": rng.random((3, len(LAYERS)))} for epoch in reversed(EPOCHS)}
+def curves() -> xr.Dataset:
+    values = np.random.default_rng(0).random((len(LAYERS), len(EPOCHS), 3))
+    places = {"layer": list(LAYERS), "epoch": list(EPOCHS), "seed": [0, 1, 2]}
+    return xr.Dataset({"forgetting": (list(places), values)}, coords=places)
 
 
 def test_curves_and_accuracies_are_of_the_same_epochs() -> None:
     known = accuracy_by_severity(measured()).drop(index=3)
-    made = curves()
-    found = trajectory(
-        model="finetuned", estimator="biased", layers=LAYERS, curves=made, accuracy=known
-    )
+    found = epoch_curves("finetuned", "biased", curves(), known)
     assert found.epochs == EPOCHS
     assert found.severities == SEVERITIES
-    assert found.curves["forgetting"].shape == (3, len(EPOCHS), len(LAYERS))
-    for place, epoch in enumerate(EPOCHS):
-        np.testing.assert_array_equal(
-            found.curves["forgetting"][:, place], made[epoch]["forgetting"]
-        )
+    expected = curves()["forgetting"].transpose("seed", "epoch", "layer")
+    np.testing.assert_array_equal(found.curves["forgetting"], expected)
     assert np.isnan(found.accuracy).tolist() == [[epoch == 3 for epoch in EPOCHS]] * 2
     assert found.clean is not None
     assert np.isnan(found.clean).tolist() == [epoch == 3 for epoch in EPOCHS]
 
 
-def test_clean_accuracy_alone_is_what_curves_are_held_against() -> None:
+def test_clean_accuracy_alone_takes_the_place_of_corrupted() -> None:
     clean = accuracy_by_severity(measured().query("severity == 0"))
-    found = trajectory(
-        model="finetuned", estimator="biased", layers=LAYERS, curves=curves(), accuracy=clean
-    )
+    found = epoch_curves("finetuned", "biased", curves(), clean)
     assert found.severities == (0,)
     assert found.accuracy.shape == (1, len(EPOCHS))
     assert found.clean is None
+
+
+def test_a_tested_model_has_its_clean_accuracy_from_the_test_alone() -> None:
+    history = pd.DataFrame(
+        {
+            "model": ["finetuned", "finetuned", "from_scratch"],
+            "epoch": [1, 2, 1],
+            "test_accuracy": [0.11, 0.12, 0.13],
+        }
+    )
+    tested = pd.DataFrame(
+        [("finetuned", epoch, name, severity, 0.7 - 0.1 * severity + 0.02 * epoch + more)
+         for epoch in (1, 2)
+         for name, severity, more in (("clean", 0, 0), ("fog", 3, 0.01), ("snow", 3, 0.05))],
+        columns=["model", "epoch", "corruption", "severity", "accuracy"],
+    ).assign(source="regenerated")  # fmt: skip
+    found = accuracies(history, tested)
+    finetuned = accuracy_by_severity(found[found["model"] == "finetuned"])
+    np.testing.assert_allclose(finetuned[0], [0.72, 0.74])
+    np.testing.assert_allclose(finetuned[3], [0.45, 0.47])
+    scratch = accuracy_by_severity(found[found["model"] == "from_scratch"])
+    assert scratch.to_dict() == {0: {1: 0.13}}
+    # A reconstruction has no accuracy, in either table.
+    none = accuracies(history.assign(test_accuracy=np.nan), tested.assign(accuracy=np.nan))
+    assert accuracy_by_severity(none).empty

@@ -1,0 +1,206 @@
+"""Check and copy the models and images of a notebook, and compute their Gram matrices."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stir_ray.models.architectures import intermediates
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.cpu_attention import with_cpu_attention
+from stir_ray.models.microbatches import Microbatches
+from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.numerics.similarity import SMALLEST_SAMPLE
+from stir_ray.worker import grams
+from stir_ray.worker.grams import View
+
+Model = nn.Module | FrozenModel
+Layers = str | Sequence[int]
+"""`all`, or numbers from 1."""
+
+
+def freeze(
+    module: Model,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: torch.device | str | None = None,
+) -> FrozenModel:
+    """Return a copy of a model for inference, which can be given in place of the model.
+
+    Args:
+        module: a timm model that returns block outputs (`forward_intermediates`). Unchanged.
+        mean: subtracted from images in [0, 1], one value or one per channel; by default the mean of
+            the model's `pretrained_cfg`.
+        std: the divisor after that, likewise.
+        device: to compute on; by default the model's own.
+
+    Raises:
+        ValueError: if the model returns no block outputs, or mean and std are unknown.
+    """
+    if isinstance(module, FrozenModel):
+        if mean is None and std is None and device is None:
+            return module
+        raise ValueError("the model is frozen already; give mean, std and device the first time")
+    if not hasattr(module, "forward_intermediates"):
+        raise ValueError(
+            f"{type(module).__name__} returns no block outputs (`forward_intermediates`); expected "
+            "a timm model"
+        )
+    device = torch.device(device) if device is not None else _device_of(module)
+    with torch.no_grad():
+        frozen = copy.deepcopy(module).to(device=device, dtype=torch.float32).eval()
+    frozen.requires_grad_(False)
+    shift, scale = (
+        torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+        for values in (_normalisation(module, "mean", mean), _normalisation(module, "std", std))
+    )
+    channels = _channels(module)
+    for name, values in (("mean", shift), ("std", scale)):
+        if channels and values.numel() not in (1, channels):
+            raise ValueError(
+                f"{name} has {values.numel()} values for {channels} channels; give one per channel "
+                "or one for all"
+            )
+    if not bool((scale > 0).all()):
+        raise ValueError(f"std is {tuple(scale.flatten().tolist())}; expected values above 0")
+    # As in a job: the same numbers to the last digits, and a faster gradient of the image.
+    return FrozenModel(with_cpu_attention(with_patch_projection(frozen)), shift, scale)
+
+
+def prepare_images(model: FrozenModel, images: Tensor) -> Tensor:
+    """Return the images in float32 on the model's device.
+
+    Raises:
+        ValueError: unless they are float values in [0, 1], (image, channel, height, width), at
+            least four and of the model's size.
+    """
+    _check_images(images)
+    prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
+    try:
+        with torch.no_grad():
+            intermediates(model.module, model.normalised(prepared[:1]), up_to=1)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = getattr(getattr(model.module, "patch_embed", None), "img_size", None)
+        expected = f"the model takes {size[0]} x {size[1]} pixels" if size else "the model fails"
+        shape = " x ".join(str(length) for length in images.shape[1:])
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"images are {shape} (channel, height, width); {expected}: {reason}"
+        ) from None
+    return prepared
+
+
+def _check_images(images: Tensor) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        dtype = str(getattr(images, "dtype", "")).removeprefix("torch.")
+        kind = dtype if isinstance(images, Tensor) else type(images).__name__
+        remedy = "; divide by 255: `images.float() / 255`" if dtype == "uint8" else ""
+        raise ValueError(f"images are {kind}; expected a float tensor in [0, 1]{remedy}")
+    if images.ndim != 4 or len(images) < SMALLEST_SAMPLE:
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}; expected (image, channel, height, width) "
+            f"and at least {SMALLEST_SAMPLE} images"
+        )
+    low, high = float(images.min()), float(images.max())
+    # A NaN fails both comparisons.
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1], before they are normalised"
+        )
+
+
+def depth_of(model: FrozenModel, images: Tensor) -> int:
+    """Return the number of blocks."""
+    with torch.no_grad():
+        return len(intermediates(model.module, model.normalised(images[:1]), up_to=None))
+
+
+def choose_layers(layers: Layers, depth: int) -> tuple[int, ...]:
+    """Return the chosen layers of a model with `depth` blocks, ascending.
+
+    Raises:
+        ValueError: if there are none, or the model lacks one of them.
+    """
+    if isinstance(layers, str):
+        if layers != "all":
+            raise ValueError(f'layers={layers!r}; expected "all" or numbers from 1')
+        return tuple(range(1, depth + 1))
+    chosen = tuple(sorted(set(layers)))
+    if not chosen or chosen[0] < 1 or chosen[-1] > depth:
+        raise ValueError(
+            f"layers={list(layers)}; expected numbers from 1 to {depth}, the last block"
+        )
+    return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class ModelView:
+    """A model, the layers to compare and the images that it is shown.
+
+    Attributes:
+        model: frozen.
+        images: on the model's device.
+        layers: from 1.
+        is_whole: whether `layers` are all layers of the model.
+        representation: of a layer, one of `models.features.KINDS`.
+        batch: images of one forward pass at most.
+    """
+
+    model: FrozenModel
+    images: Tensor
+    layers: tuple[int, ...]
+    is_whole: bool
+    representation: str
+    batch: int
+
+    @cached_property
+    def grams(self) -> View:
+        """Gram matrix of every layer for the images."""
+        return self.grams_of(self.images)
+
+    def grams_of(self, images: Tensor) -> View:
+        """Return the Gram matrix of every layer for other images, on the CPU."""
+        of_layer: dict[str, Any] = {"layers": self.layers, "kind": self.representation}
+        images, micro = images.to(self.model.mean.device), Microbatches(self.batch)
+        return [gram.cpu() for gram in grams.view(self.model, images, micro=micro, **of_layer)]
+
+    def of(self, model: FrozenModel) -> "ModelView":
+        """Return the same view of another model, with the same layers as far as it has them."""
+        if model is self.model:
+            return self
+        images = prepare_images(model, self.images)
+        depth = depth_of(model, images)
+        layers = range(1, depth + 1) if self.is_whole else self.layers
+        chosen = choose_layers([layer for layer in layers if layer <= depth], depth)
+        return replace(
+            self, model=model, images=images, layers=chosen, is_whole=len(chosen) == depth
+        )
+
+
+def _normalisation(module: Any, name: str, given: Sequence[float] | None) -> tuple[float, ...]:
+    if given is not None:
+        return tuple(given)
+    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
+    if name not in config:
+        raise ValueError(
+            f"the {name} that the model was trained with is not known (no `pretrained_cfg`); give "
+            "it: stir_ray.freeze(model, mean=..., std=...)"
+        )
+    values = tuple(config[name])
+    # timm's values are for three channels; a grey image takes the first.
+    return values[:1] if _channels(module) == 1 else values
+
+
+def _channels(module: nn.Module) -> int | None:
+    """Number of image channels, from the first weights that are convolved with the image."""
+    kernels = (weight for weight in module.parameters() if weight.ndim == 4)
+    return next((int(weight.shape[1]) for weight in kernels), None)
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next((weight.device for weight in module.parameters()), torch.device("cpu"))
