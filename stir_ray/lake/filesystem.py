@@ -5,7 +5,6 @@ written and looked up with one request each.
 """
 
 import hashlib
-import logging
 import os
 import threading
 from base64 import b64encode
@@ -15,7 +14,6 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import fsspec
-from tenacity import RetryCallState
 
 from stir_ray.errors import LakeError
 from stir_ray.lake.retry import RetryPolicy
@@ -29,7 +27,6 @@ _MIN_UPLOAD_BYTES_PER_S = 1e6
 _RENEW_AFTER = (ErrorKind.CREDENTIALS_EXPIRED, ErrorKind.LIKELY_PERMANENT, ErrorKind.PERMANENT)
 """A permanent error ends the request, but the credentials may be corrected before the next one."""
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 def connect(protocol: str) -> "RetryingFilesystem":
@@ -56,17 +53,12 @@ class RetryingFilesystem:
     """The file system of one protocol. Safe to share between threads.
 
     Attributes:
-        protocol: of fsspec.
-        waited_s: seconds spent between retries so far.
+        waited_s: seconds between retries so far.
     """
 
     def __init__(self, protocol: str) -> None:
-        """Set up the client; nothing is sent yet.
-
-        Raises:
-            LakeError: if fsspec knows no such protocol or its package is missing.
-        """
-        self.protocol = protocol
+        """Set up the client; nothing is sent yet. Errors as of `connect`."""
+        self._protocol = protocol
         self.waited_s = 0.0
         self._lock = threading.Lock()
         try:
@@ -78,8 +70,8 @@ class RetryingFilesystem:
         """Return what `request` returns for the file system, retried after transient errors.
 
         Args:
-            what: fails, for messages: `lake s3://bucket: cannot read <key>`.
-            retry_timeout_s: seconds after the first failure in which it is retried; 0 for none.
+            what: as of `RetryPolicy`.
+            retry_timeout_s: as of `RetryPolicy`.
             request: one attempt.
 
         Raises:
@@ -88,16 +80,8 @@ class RetryingFilesystem:
             StorageUnavailable: if the trouble lasted longer than `retry_timeout_s`.
         """
         policy = RetryPolicy(what, retry_timeout_s)
-
-        def before_sleep(state: RetryCallState) -> None:
-            self.waited_s += state.upcoming_sleep
-            # A first failure or two are everyday on object stores.
-            if state.attempt_number == 3 and state.outcome:
-                reason = classify_error(state.outcome.exception() or Exception()).reason
-                _log.warning("%s (%s); retrying for %.0f s", what, reason, retry_timeout_s)
-
         try:
-            for attempt in policy.attempts(before_sleep):
+            for attempt in policy.attempts():
                 with attempt, self._current() as files:
                     return request(files)
         except Exception as error:
@@ -105,6 +89,8 @@ class RetryingFilesystem:
             if final is error:
                 raise
             raise final from error
+        finally:
+            self.waited_s += policy.waited_s
         raise AssertionError("the loop returns or raises")
 
     @contextmanager
@@ -112,7 +98,7 @@ class RetryingFilesystem:
         # A client keeps the credentials that it was made with.
         with self._lock:
             if self._files is None:
-                self._files = _open(self.protocol)
+                self._files = _open(self._protocol)
             files = self._files
         try:
             yield files
@@ -136,10 +122,8 @@ def _open(protocol: str) -> Any:
 
 
 def _s3_client() -> dict[str, Any]:
-    """Return one set-up for AWS and for stores that speak like it.
-
-    Endpoint, credentials and region come from the environment, profile or role.
-    """
+    # One set-up for AWS and for stores that speak like it. Endpoint, credentials and region come
+    # from the environment, profile or role.
     return {
         "retries": {"mode": "standard", "total_max_attempts": 1},
         "max_pool_connections": 32,

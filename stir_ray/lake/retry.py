@@ -1,9 +1,9 @@
 """Retry requests to a store until it answers, with random waits that grow, for a limited time."""
 
 import errno
+import logging
 import math
 import time
-from collections.abc import Callable
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
@@ -17,51 +17,55 @@ _LIKELY_PERMANENT_S = 10.0
 _NOT_RETRIED = (ErrorKind.NOT_FOUND, ErrorKind.PERMANENT, ErrorKind.BUG)
 # Random, since many workers that failed together would otherwise come back together.
 _backoff = wait_random_exponential(multiplier=0.5, max=20, min=0.1)
+_log = logging.getLogger(__name__)
 
 
 class RetryPolicy:
     """Decide how often one request is repeated, and what its last error means to the caller.
 
-    Time is counted from the first failure: a request may take long before it fails.
+    Attributes:
+        waited_s: seconds between attempts so far.
     """
 
-    def __init__(self, request: str, timeout_s: float) -> None:
+    def __init__(self, what: str, timeout_s: float) -> None:
         """Start with no failure.
 
         Args:
-            request: what is attempted, as `lake s3://bucket: cannot read <key>`.
-            timeout_s: seconds after the first failure in which the request is repeated; 0 for none.
+            what: fails, for messages: `lake s3://bucket: cannot read <key>`.
+            timeout_s: seconds in which the request is repeated; 0 for a single attempt. They count
+                from the first failure, since a request may take long before it fails.
         """
-        self._request, self._timeout_s = request, timeout_s
+        self.waited_s = 0.0
+        self._what, self._timeout_s = what, timeout_s
         self._first = self._since = -math.inf
         self._kind: ErrorKind | None = None
 
-    def attempts(self, before_sleep: Callable[[RetryCallState], None]) -> Retrying:
+    def attempts(self) -> Retrying:
         """Return tenacity's loop over attempts, which raises the last error."""
         return Retrying(
             retry=retry_if_exception(_is_retried),
             wait=self._wait_s,
             stop=lambda _: self._remaining_s() <= 0,
-            before_sleep=before_sleep,
+            before_sleep=self._before_sleep,
             reraise=True,
         )
 
     def final_error(self, error: Exception) -> Exception:
-        """Return what to raise instead of the error of the last attempt."""
+        """Return what to raise instead of the error of the last attempt, or that error."""
         classified = classify_error(error)
         if classified.kind is ErrorKind.BUG:
             return error
         if classified.kind is ErrorKind.NOT_FOUND:
-            return FileNotFoundError(errno.ENOENT, "there is none", self._request)
-        message = f"{self._request} ({classified.reason})"
+            return FileNotFoundError(errno.ENOENT, "there is none", self._what)
+        message = f"{self._what} ({classified.reason})"
         if classified.kind in (ErrorKind.TRANSIENT, ErrorKind.UNREACHABLE):
-            waited_s = time.monotonic() - self._first
-            tried = f"tried for {waited_s:.0f} s" if waited_s >= 1 else "tried once"
+            tried_s = time.monotonic() - self._first
+            tried = f"tried for {tried_s:.0f} s" if tried_s >= 1 else "tried once"
             return StorageUnavailable(f"{message}, {tried}; run again once it answers")
         return LakeError(f"{message}; {classified.remedy}")
 
     def _wait_s(self, state: RetryCallState) -> float:
-        now, kind = time.monotonic(), _kind(state)
+        now, kind = time.monotonic(), classify_error(_error(state)).kind
         if self._kind is None:
             self._first = now
         if kind is not self._kind:
@@ -75,10 +79,16 @@ class RetryPolicy:
             end = min(end, self._since + _LIKELY_PERMANENT_S)
         return end - time.monotonic()
 
+    def _before_sleep(self, state: RetryCallState) -> None:
+        self.waited_s += state.upcoming_sleep
+        # A failure or two are everyday on object stores.
+        if state.attempt_number == 3:
+            reason = classify_error(_error(state)).reason
+            _log.warning("%s (%s); retrying for %.0f s", self._what, reason, self._timeout_s)
 
-def _kind(state: RetryCallState) -> ErrorKind | None:
-    error = state.outcome.exception() if state.outcome else None
-    return classify_error(error).kind if error else None
+
+def _error(state: RetryCallState) -> BaseException:
+    return (state.outcome and state.outcome.exception()) or AssertionError("no error to retry")
 
 
 def _is_retried(error: BaseException) -> bool:

@@ -33,7 +33,8 @@ PARSERS: tuple[Callable[[str], Any], ...] = (
 def test_every_key_is_parsed_by_its_own_parser_alone_into_what_it_was_built_from(
     data: st.DataObject,
 ) -> None:
-    id_, name, table, epoch = (data.draw(drawn) for drawn in (IDS, NAMES, TABLES, EPOCHS))
+    id_, name, table = data.draw(IDS), data.draw(NAMES), data.draw(TABLES)
+    epoch = data.draw(EPOCHS)
     file, moment, content = data.draw(FILES), data.draw(MOMENTS), data.draw(st.binary(max_size=7))
     digest, split = bytes_digest([content]), data.draw(st.sampled_from(["train", "test"]))
     built = (
