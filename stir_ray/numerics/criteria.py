@@ -1,7 +1,7 @@
-"""When an inversion counts as converged, and when a number still moves with the number of steps.
+"""When an inversion counts as converged, and when a score still changes with more steps.
 
-Self-STIR alone does not tell: CKA is ruled by a few directions, and is .9999 of inversions whose
-STIR to other models still changes by a half when they take more steps.
+Self-STIR alone is no criterion: a few directions dominate CKA, which is .9999 of inversions whose
+STIR to other models still changes by a half with more steps.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 CONVERGED_RESIDUAL = 0.1
-"""Centred residual that `CONVERGED_SHARE` of the images must not exceed. A mean over the images
+"""Centered residual that `CONVERGED_SHARE` of the images must not exceed. A mean over the images
 makes up half of a representation or more, so that the average image has a relative residual of
-.55 to .80, and a centred one of 1."""
+.55 to .80, and a centered one of 1."""
 CONVERGED_SHARE = 0.95
 NOT_INVERTED_RESIDUAL = 0.5
-"""Centred residual above which an image is not inverted: a quarter of its variance is missing."""
+"""Centered residual above which an image is not inverted: a quarter of its variance is missing."""
 STUCK_RATIO = 10
-"""An image whose centred residual is so many times the median of all images is stuck."""
+"""An image whose centered residual is so many times the median of all images is stuck."""
 CONVERGED_SELF_STIR = 0.99
 """Unbiased self-STIR of converged images."""
 CONVERGED_DRIFT = 0.01
 """Change of a score since half the steps that a converged inversion does not exceed."""
 STOPPING_DRIFT = 0.005
-"""The same of an inversion that ends before its last step: less, since models that look at it later
-may move more than those that decide when it ends."""
+"""The same of an inversion that ends before its last step: less, since scores of models that are
+compared later may change more than those that decide when it ends."""
 _LEAST_DRIFT = 0.001
-"""Below this a drift is not seen in three decimals, however small the number that it is of."""
+"""A smaller drift does not show in three decimals, however small the score."""
 
 
 def residuals_converged(centred_residual: NDArray[np.float64]) -> bool:
-    """Whether the centred residuals of enough images are small enough.
+    """Return whether the centered residuals of `CONVERGED_SHARE` of the images are small enough.
 
     Args:
         centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ of every image.
@@ -43,20 +43,19 @@ def residuals_converged(centred_residual: NDArray[np.float64]) -> bool:
 
 
 def stuck(centred_residual: NDArray[np.float64]) -> int:
-    """Number of images that stick: far from converged, and far beyond all others."""
+    """Return the number of images that are stuck: not converged, and far beyond all others."""
     limit = max(STUCK_RATIO * float(np.median(centred_residual)), CONVERGED_RESIDUAL)
     return int((centred_residual > limit).sum())
 
 
 def is_moving(value: ArrayLike, drift: ArrayLike) -> NDArray[np.bool_]:
-    """Whether numbers are still moving.
+    """Return whether scores changed since half the steps: by more than .01, or a third of them.
 
-    They are if they changed since half the steps by more than .01, or by a third of their size (and
-    more than .001).
+    A change of up to .001 never counts; an unknown one (NaN) always does.
 
     Args:
         value: scores or metrics.
-        drift: their changes since half the steps; where that is NaN nothing says that they rest.
+        drift: their changes since half the steps.
     """
     size, change = np.abs(np.asarray(value, float)), np.abs(np.asarray(drift, float))
     limit = np.clip(size / 3, _LEAST_DRIFT, CONVERGED_DRIFT)

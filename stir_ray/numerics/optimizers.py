@@ -1,4 +1,4 @@
-"""How a gradient becomes a step: in place, in as few passes over the images as there can be."""
+"""Optimizers of an inversion: in place, in as few passes over the images as possible."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     Images = Float[Tensor, "image channel height width"]
 
 
-class Step(Protocol):
+class ImageOptimizer(Protocol):
     """Moves images in place, each along its own gradient, which is their `grad`."""
 
-    def move(self, size: float) -> None:
-        """One step; neither `grad` nor anything else of the images' graph is needed afterwards."""
+    def step(self, size: float) -> None:
+        """Take one step; afterwards neither `grad` nor the graph of the images is needed."""
         ...
 
     @property
-    def memory(self) -> Mapping[str, Tensor]:
-        """What it remembers of its steps, all of it per image: a row each."""
+    def state(self) -> Mapping[str, Tensor]:
+        """Tensors that the next step depends on, with a row for each image."""
         ...
 
 
@@ -33,21 +33,21 @@ class NormalizedGradient:
     """A step of a given L2 norm per image, as in the public code of Nanda et al. 2022."""
 
     def __init__(self, images: Images) -> None:
-        """Of these images."""
+        """Optimize these images."""
         self._images = images
 
-    def move(self, size: float) -> None:
-        """See `Step.move`; `size` is the L2 norm."""
+    def step(self, size: float) -> None:
+        """See `ImageOptimizer.step`; `size` is the L2 norm."""
         gradient = self._images.grad
         if gradient is None:
             raise ValueError("images without a gradient cannot move along it")
         norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True)
-        # 1e-10 as in that code; it only keeps 0 / 0 away.
+        # 1e-10 as in that code; it only avoids 0 / 0.
         self._images.addcdiv_(gradient, norm + 1e-10, value=-size)
 
     @property
-    def memory(self) -> Mapping[str, Tensor]:
-        """Nothing."""
+    def state(self) -> Mapping[str, Tensor]:
+        """Empty."""
         return {}
 
 
@@ -55,50 +55,52 @@ class Adam:
     """Kingma and Ba 2015, algorithm 1."""
 
     def __init__(
-        self, images: Images, *, decay: float, memory: Mapping[str, Tensor], steps: int
+        self, images: Images, *, decay: float, state: Mapping[str, Tensor], steps: int
     ) -> None:
-        """Of these images.
+        """Optimize these images.
 
         Args:
-            images: that move.
+            images: changed in place.
             decay: β₂; β₁ is 0.9.
-            memory: the moments, from the steps before; empty where there was none.
-            steps: how many those were.
+            state: the moments after the steps before; empty at the first step.
+            steps: number of steps before.
         """
         # Fused: one pass over images, gradients and moments instead of ten.
         self._optimizer = torch.optim.Adam([images], betas=(0.9, decay), eps=1e-10, fused=True)
         self._state = self._optimizer.state[images]
-        if memory:
+        if state:
             count = torch.tensor(float(steps), device=images.device)
-            self._state.update(step=count, **{name: one.clone() for name, one in memory.items()})
+            self._state.update(
+                step=count, **{name: moment.clone() for name, moment in state.items()}
+            )
 
-    def move(self, size: float) -> None:
-        """See `Step.move`; `size` is in pixel values."""
+    def step(self, size: float) -> None:
+        """See `ImageOptimizer.step`; `size` is in pixel values."""
         self._optimizer.param_groups[0]["lr"] = size
         self._optimizer.step()
 
     @property
-    def memory(self) -> Mapping[str, Tensor]:
+    def state(self) -> Mapping[str, Tensor]:
         """The two moments."""
         return {name: self._state[name] for name in ("exp_avg", "exp_avg_sq")}
 
 
-def step_of(
+def make_optimizer(
     settings: InversionSettings,
     images: Images,
     *,
-    memory: Mapping[str, Tensor] | None = None,
+    state: Mapping[str, Tensor] | None = None,
     steps: int = 0,
-) -> Step:
-    """The update that settings ask for, of these images.
+) -> ImageOptimizer:
+    """Return the optimizer of the settings.
 
     Args:
         settings: of the inversion.
-        images: that move.
-        memory: of the same update, from the steps before; None where there was none.
-        steps: how many those were.
+        images: changed in place.
+        state: of the same optimizer after the steps before; None at the first step.
+        steps: number of steps before.
     """
     if settings.optimizer is Optimizer.ADAM:
         decay = settings.second_moment_decay
-        return Adam(images, decay=decay, memory=memory or {}, steps=steps)
+        return Adam(images, decay=decay, state=state or {}, steps=steps)
     return NormalizedGradient(images)

@@ -1,4 +1,4 @@
-"""What is moved along the gradient of an inversion: pixels, or waves that make up the images."""
+"""Parameterizations of images in an inversion: pixels, or waves that add up to the images."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     Images = Float[Tensor, "image channel height width"]
     Coefficients = Float[Tensor, "image channel height width"]
 
-_GREY = 0.5
+_GRAY = 0.5
 
 
 class Parameterization(Protocol):
-    """Stands for images by tensors of their shape; the two are inverse to each other."""
+    """Represents images by coefficients of the same shape; `decode` is the inverse of `encode`."""
 
     def __init__(self, like: Images) -> None:
-        """For images of a size, on a device."""
+        """Prepare for images of the size and on the device of `like`."""
         ...
 
-    def of(self, images: Images) -> Coefficients:
-        """What stands for images, as a tensor of its own."""
+    def encode(self, images: Images) -> Coefficients:
+        """Return the coefficients of images, as a new tensor."""
         ...
 
-    def images(self, coefficients: Coefficients) -> Images:
-        """The images that something stands for, differentiable."""
+    def decode(self, coefficients: Coefficients) -> Images:
+        """Return the images of coefficients, differentiable."""
         ...
 
     def project(self, coefficients: Coefficients) -> None:
@@ -39,17 +39,17 @@ class Parameterization(Protocol):
 
 
 class Pixels:
-    """Images themselves: costs nothing."""
+    """The images themselves."""
 
     def __init__(self, like: Images) -> None:
-        """For images of any size."""
+        """Prepare nothing."""
 
-    def of(self, images: Images) -> Coefficients:
-        """See `Parameterization.of`."""
+    def encode(self, images: Images) -> Coefficients:
+        """See `Parameterization.encode`."""
         return images.clone()
 
-    def images(self, coefficients: Coefficients) -> Images:
-        """See `Parameterization.images`."""
+    def decode(self, coefficients: Coefficients) -> Images:
+        """See `Parameterization.decode`."""
         return coefficients
 
     def project(self, coefficients: Coefficients) -> None:
@@ -58,18 +58,18 @@ class Pixels:
 
 
 class Fourier:
-    """Amplitudes of waves around grey, scaled by 1 / frequency: Olah et al. 2017, appendix.
+    """Amplitudes of waves around gray, scaled by 1 / frequency: Olah et al. 2017, appendix.
 
     By the Hartley transform, which is the Fourier transform of real images in real numbers, as many
     as there are pixels, and its own inverse. The scale has a mean square of 1, so that a step that
     changes all coefficients alike changes pixels as much on average.
 
-    Images are brought into [0, 1] after the step and not by a sigmoid or clip in the forward pass,
-    where pixels at a bound would get no gradient.
+    Images are projected into [0, 1] after the step and not by a sigmoid or clamp in the forward
+    pass, where pixels at a bound would get no gradient.
     """
 
     def __init__(self, like: Images) -> None:
-        """For images of one size."""
+        """Compute the scale of every frequency."""
         height, width = like.shape[-2:]
         rows = torch.fft.fftfreq(height, device=like.device, dtype=like.dtype)[:, None]
         columns = torch.fft.fftfreq(width, device=like.device, dtype=like.dtype)[None, :]
@@ -78,26 +78,26 @@ class Fourier:
         self._scale = 1 / frequency
         self._scale /= self._scale.square().mean().sqrt()
 
-    def of(self, images: Images) -> Coefficients:
-        """See `Parameterization.of`."""
-        return _hartley(images - _GREY) / self._scale
+    def encode(self, images: Images) -> Coefficients:
+        """See `Parameterization.encode`."""
+        return _hartley(images - _GRAY) / self._scale
 
-    def images(self, coefficients: Coefficients) -> Images:
-        """See `Parameterization.images`."""
-        return _hartley(coefficients * self._scale) + _GREY
+    def decode(self, coefficients: Coefficients) -> Images:
+        """See `Parameterization.decode`."""
+        return _hartley(coefficients * self._scale) + _GRAY
 
     def project(self, coefficients: Coefficients) -> None:
         """See `Parameterization.project`; up to the rounding of the transform."""
-        coefficients.copy_(self.of(self.images(coefficients).clamp_(0.0, 1.0)))
+        coefficients.copy_(self.encode(self.decode(coefficients).clamp_(0.0, 1.0)))
 
 
 def _hartley(images: Images) -> Images:
-    """Orthonormal, over rows and columns."""
+    # Orthonormal, over rows and columns.
     transformed = torch.fft.fft2(images, norm="ortho")
     return transformed.real - transformed.imag
 
 
-SPACES: dict[SearchSpace, type[Parameterization]] = {
+PARAMETERIZATIONS: dict[SearchSpace, type[Parameterization]] = {
     SearchSpace.PIXELS: Pixels,
     SearchSpace.FOURIER: Fourier,
 }

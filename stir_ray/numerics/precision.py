@@ -1,4 +1,4 @@
-"""In what a model's products are computed while it is inverted."""
+"""Precision of a model's products while it is inverted."""
 
 from __future__ import annotations
 
@@ -18,28 +18,25 @@ if TYPE_CHECKING:
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
 
 
-# Of some of them torch's types do not know.
+# Any: torch's stubs lack some of them.
 _BACKENDS: Any = torch.backends
 _ON_GPUS = (_BACKENDS.cuda.matmul, _BACKENDS.cudnn.conv)
 _ON_CPUS = (_BACKENDS.mkldnn.matmul, _BACKENDS.mkldnn.conv)
 
 
 def fastest(device: torch.device) -> Precision:
-    """What `Precision.AUTO` is on a device: bfloat16 on a GPU that has units for it, else float32.
+    """Return the precision of `auto`: bfloat16 on a GPU that has units for it, else float32.
 
-    On a CPU it is float32, whatever units that has: with avx512_bf16 an Intel Xeon computed
-    bfloat16 products half as fast as float32 ones, and without such units it is far slower still.
-
-    Args:
-        device: that computes.
+    On a CPU it is float32, whatever units it has: with avx512_bf16 an Intel Xeon computed bfloat16
+    products half as fast as float32 ones, and without such units it is far slower still.
     """
-    # Also true where it is only emulated, unless told otherwise.
+    # Without the argument also true where it is only emulated.
     gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return Precision.BFLOAT16 if gains else Precision.FLOAT32
 
 
-def resolved(precision: Precision, images: Images) -> Precision:
-    """What is computed in, of images of some type on some device; float64 is left alone."""
+def resolve_precision(precision: Precision, images: Images) -> Precision:
+    """Return the precision for images on a device; float64 images keep theirs."""
     if images.dtype != torch.float32:
         return Precision.FLOAT32
     return fastest(images.device) if precision is Precision.AUTO else precision
@@ -47,32 +44,32 @@ def resolved(precision: Precision, images: Images) -> Precision:
 
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
-    """Float32 products of matrices and convolutions are in this precision, gradients too.
+    """Compute float32 products of matrices and convolutions, and their gradients, in a precision.
 
-    Whatever is chosen for them elsewhere in torch, which is as it was before when this ends.
+    On leaving, torch's settings are as they were before.
 
     Raises:
-        ValueError: of `auto`, which is not one.
+        ValueError: for `auto`.
     """
     if precision is Precision.AUTO:
-        raise ValueError("`auto` is no precision; `resolved` says which it is")
+        raise ValueError("`auto` is no precision; resolve it first")
     on_gpus = "tf32" if precision is Precision.TF32 else "ieee"
-    wanted = dict.fromkeys(_ON_GPUS, on_gpus) | dict.fromkeys(_ON_CPUS, "ieee")
-    before = {products: products.fp32_precision for products in wanted}
+    precisions = dict.fromkeys(_ON_GPUS, on_gpus) | dict.fromkeys(_ON_CPUS, "ieee")
+    before = {products: products.fp32_precision for products in precisions}
     try:
-        for products, name in wanted.items():
+        for products, name in precisions.items():
             products.fp32_precision = name
         yield
     finally:
         for products, name in before.items():
-            # What is told of one that has none of its own is what is set for all.
+            # A backend without a value of its own reads that of all backends.
             products.fp32_precision = "none"
             if products.fp32_precision != name:
                 products.fp32_precision = name
 
 
 def with_autocast(precision: Precision, representation: Representation) -> Representation:
-    """The representation with products in bfloat16 if so asked; its values keep their type."""
+    """Return the representation, with products in bfloat16 if that is the precision."""
     if precision is not Precision.BFLOAT16:
         return representation
 

@@ -1,8 +1,8 @@
 """Orthogonal Procrustes similarity of two sets of features of the same images.
 
-Schönemann 1966; of representations Ding et al. 2021 and Williams et al. 2021. Found from
-Gram matrices alone: features of a transformer layer have tens of thousands of units, and there are
-hundreds of images.
+Schönemann 1966; of representations Ding et al. 2021 and Williams et al. 2021. Computed from Gram
+matrices alone: features of a transformer layer have tens of thousands of units, of hundreds of
+images.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def coordinates(gram: Gram) -> Coordinates:
-    """Features with the fewest units that have this Gram matrix, their Frobenius norm made 1.
+    """Return features of the fewest units with this Gram matrix, scaled to Frobenius norm 1.
 
-    Any features that have it are these after a rotation, which the similarity does not see.
+    All features with that Gram matrix are these after a rotation, which changes no similarity.
 
     Args:
-        gram: of centred features, as `similarity.linear_gram` makes it.
+        gram: of centered features, as of `similarity.linear_gram`.
 
     Raises:
         ValueError: if it is not finite or has no positive eigenvalue.
@@ -33,15 +33,15 @@ def coordinates(gram: Gram) -> Coordinates:
     if not bool(torch.isfinite(gram).all()):
         raise ValueError("Gram matrix is not finite: no Procrustes similarity")
     variances, axes = torch.linalg.eigh(gram)
-    # What is smaller is rounding, of either sign; a root would make it a signal.
-    kept = variances > len(gram) * torch.finfo(gram.dtype).eps * variances[-1]
-    if not bool(kept.any()):
+    # Smaller eigenvalues are rounding, of either sign; a root would make it a signal.
+    positive = variances > len(gram) * torch.finfo(gram.dtype).eps * variances[-1]
+    if not bool(positive.any()):
         raise ValueError("features do not vary over the images: no Procrustes similarity")
-    return axes[:, kept] * (variances[kept] / variances[kept].sum()).sqrt()
+    return axes[:, positive] * (variances[positive] / variances[positive].sum()).sqrt()
 
 
-def aligned(one: Coordinates, other: Coordinates) -> float:
-    """‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centred features with these coordinates: in [0, 1].
+def aligned(x: Coordinates, y: Coordinates) -> float:
+    """Return ‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centered features with these coordinates, in [0, 1].
 
     The largest inner product that a rotation or reflection of Y can have with X, both scaled to
     norm 1; fewer units are filled up with zeros. 1 for equal geometry. The squared Procrustes
@@ -49,4 +49,4 @@ def aligned(one: Coordinates, other: Coordinates) -> float:
     independent features that have more units than there are images.
     """
     # Rounding can carry equal geometries past 1.
-    return min(1.0, float(torch.linalg.svdvals(one.T @ other).sum()))
+    return min(1.0, float(torch.linalg.svdvals(x.T @ y).sum()))

@@ -1,4 +1,4 @@
-"""What inverted images ought to look like: penalties that are added to the residual, and a blur."""
+"""Regularizers of inverted images: penalties that are added to the residual, and a blur."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ if TYPE_CHECKING:
     Images = Float[Tensor, "image channel height width"]
     PerImage = Float[Tensor, " image"]
 
-_GREY = 0.5
+_GRAY = 0.5
 
 
 def penalty(images: Images, regularizer: Regularizer) -> PerImage:
-    """Of every image alone, weighted and summed, differentiable; 0 for uniform grey."""
-    found = images.new_zeros(len(images))
+    """Return the weighted sum of all penalties of every image, differentiable; 0 for plain gray."""
+    total = images.new_zeros(len(images))
     if regularizer.total_variation:
-        found = found + regularizer.total_variation * total_variation(images)
+        total = total + regularizer.total_variation * total_variation(images)
     if regularizer.norm:
-        found = found + regularizer.norm * norm(images, order=regularizer.norm_order)
-    return found
+        total = total + regularizer.norm * norm(images, order=regularizer.norm_order)
+    return total
 
 
 def total_variation(images: Images) -> PerImage:
-    """Mean absolute difference between neighbours in a column and in a row, summed.
+    """Return the mean absolute difference between vertical neighbors, plus between horizontal ones.
 
-    Means over pixels and channels, so that an image of noise has the same at every size.
+    Mahendran and Vedaldi 2015, section 3.1, as means over pixels and channels: noise has the same
+    total variation at every image size.
     """
     down = (images[..., 1:, :] - images[..., :-1, :]).abs().mean(dim=(1, 2, 3))
     right = (images[..., :, 1:] - images[..., :, :-1]).abs().mean(dim=(1, 2, 3))
@@ -40,20 +41,23 @@ def total_variation(images: Images) -> PerImage:
 
 
 def norm(images: Images, *, order: float) -> PerImage:
-    """The mean over pixels of |x − 1/2|ᵖ: no root, whose gradient is undefined at grey."""
-    return (images - _GREY).abs().pow(order).mean(dim=(1, 2, 3))
+    """Return the mean over pixels of |x − 1/2|ᵖ, p being the order.
+
+    Without the root of a norm, whose gradient is undefined at gray.
+    """
+    return (images - _GRAY).abs().pow(order).mean(dim=(1, 2, 3))
 
 
-def blurred(images: Images, regularizer: Regularizer) -> Images:
-    """Images after a Gaussian blur, which mirrors them at their borders.
+def blur(images: Images, regularizer: Regularizer) -> Images:
+    """Return images after a Gaussian blur, mirrored at their borders (Yosinski et al. 2015).
 
     Args:
-        images: any values, larger than the blur reaches.
-        regularizer: whose `blur_sigma` is above 0.
+        images: any values, larger than `regularizer.blur_reach` in height and width.
+        regularizer: with a `blur_sigma` above 0.
     """
     reach, sigma = regularizer.blur_reach, regularizer.blur_sigma
-    places = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-places.square() / (2 * sigma**2))
+    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel /= kernel.sum()
     channels = images.shape[1]
     padded = functional.pad(images, (reach, reach, reach, reach), mode="reflect")

@@ -1,4 +1,4 @@
-"""How to invert, as values: readable where torch is not installed."""
+"""Settings of an inversion, as values that need no torch."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from itertools import count, takewhile
 
 
 class Optimizer(StrEnum):
-    """How a gradient becomes a step."""
+    """How a step is computed from a gradient."""
 
     ADAM = "adam"
     NORMALIZED_GRADIENT = "normalized_gradient"
@@ -25,10 +25,9 @@ class Schedule(StrEnum):
 
 
 class Precision(StrEnum):
-    """What products of a model are computed in while it is inverted.
+    """Precision of a model's products while it is inverted.
 
-    Whatever it is, the residuals that are stored, representations that are compared and CKA are of
-    float32 products and better.
+    Stored residuals, compared representations and CKA always use float32 products or better.
     """
 
     AUTO = "auto"
@@ -40,20 +39,20 @@ class Precision(StrEnum):
 
 
 class Initialization(StrEnum):
-    """What an inversion starts from."""
+    """The first iterate of an inversion."""
 
     NOISE = "noise"
     """Of mean 0 and standard deviation 1 per pixel, drawn from seed and image id."""
     LIGHT_NOISE = "light_noise"
-    """The same noise, a tenth as strong, around grey."""
+    """The same noise, a tenth as strong, around gray."""
     GRAY = "gray"
     """0.5 everywhere, whatever the seed."""
     OTHER_IMAGE = "other_image"
-    """Another image of the set; which one is drawn by seed, and none starts two."""
+    """Another image of the set, drawn by seed; no image is the start of two inversions."""
 
 
 class SearchSpace(StrEnum):
-    """What is moved along the gradient."""
+    """What the gradient is taken of."""
 
     PIXELS = "pixels"
     FOURIER = "fourier"
@@ -63,13 +62,13 @@ class SearchSpace(StrEnum):
 
 @dataclass(frozen=True)
 class Regularizer:
-    """What inverted images ought to look like; all of it is off unless given.
+    """Penalties on inverted images, and a blur; all off by default.
 
-    Weights are beside a residual, which is 1 for a representation of zeros. Both penalties are
-    means over pixels, so that a weight fits every image size.
+    Weights are relative to the residual, which is 1 for a representation of zeros. Both penalties
+    are means over pixels, so that a weight fits every image size.
 
     Attributes:
-        total_variation: weight of the mean absolute difference between neighbouring pixels, rows
+        total_variation: weight of the mean absolute difference between neighboring pixels, rows
             and columns summed (Mahendran and Vedaldi 2015, section 3.1).
         norm: weight of the mean of |x − 1/2|ᵖ (likewise).
         norm_order: p, at least 1.
@@ -84,7 +83,7 @@ class Regularizer:
     blur_every: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what would reward noise, or blur without saying how much."""
+        """Check the ranges."""
         for name in ("total_variation", "norm", "blur_sigma", "blur_every"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
@@ -96,34 +95,34 @@ class Regularizer:
 
     @property
     def blur_reach(self) -> int:
-        """Pixels to each side that a blur looks at: three standard deviations."""
+        """Pixels to each side that a blur averages: three standard deviations."""
         return math.ceil(3 * self.blur_sigma)
 
     @property
     def has_penalty(self) -> bool:
-        """Whether there is anything to add to the residual."""
+        """Whether a penalty is added to the residual."""
         return self.total_variation > 0 or self.norm > 0
 
 
 @dataclass(frozen=True)
 class InversionSettings:
-    """What an inverted image depends on besides the model, the image and the noise.
+    """Everything that an inverted image depends on besides model, image and noise.
 
     Attributes:
         optimizer: Adam, whose step is per pixel and so fits every image size; or the gradient
             divided by its L2 norm per image, as in the paper.
-        step_size: the first step. Adam: in pixel values; normalised gradient: L2 norm per image.
+        step_size: the first step. Adam: in pixel values; normalized gradient: L2 norm per image.
         schedule: of the step size.
         iterations: number of steps at most, at least 2.
         stop_when_converged: whether an inversion ends before `iterations` once its images have
             converged (`convergence`). Only a harmonic schedule can.
-        tolerance: an image whose relative residual is not above it is found, and moves no more; 0
-            lets all of them take every step.
-        precision: of the products while images are searched for.
+        tolerance: an image whose relative residual is not above it takes no further step; 0 lets
+            all images take every step.
+        precision: of the products.
         init: of every image.
-        parameterization: what the step size is of; pixels, or waves. A step of Adam's changes
-            pixels as much on average by waves; one of a gradient divided by its norm is as long in
-            coefficients, and several times as long in pixels.
+        parameterization: of the images; pixels, or waves. With waves a step of Adam changes pixels
+            as much on average; one of the normalized gradient is as long in coefficients, and
+            several times as long in pixels.
         regularizer: of the images.
         second_moment_decay: β₂ of Adam.
     """
@@ -141,11 +140,11 @@ class InversionSettings:
     second_moment_decay: float = 0.95
 
     def __post_init__(self) -> None:
-        """Refuse settings with which nothing would be optimised."""
+        """Check the ranges."""
         if self.iterations < 2:
             raise ValueError(
                 f"an inversion needs at least 2 iterations, got {self.iterations}: its images are "
-                "looked at after half of them, too"
+                "evaluated after half of them, too"
             )
         if not (self.step_size > 0 and math.isfinite(self.step_size)):
             raise ValueError(f"an inversion needs a positive step size, got {self.step_size}")
@@ -162,25 +161,25 @@ class InversionSettings:
         return self.schedule is Schedule.HARMONIC
 
     @property
-    def looks(self) -> tuple[int, ...]:
-        """Numbers of steps after which models look at the images, ascending.
+    def evaluations(self) -> tuple[int, ...]:
+        """Numbers of steps after which the images are evaluated, ascending.
 
         Always half of the steps and all of them; where the inversion may stop early, also 50, 100,
         200, 400 ...
         """
         ends = {self.iterations // 2, self.iterations}
         if self.can_continue:
-            ends |= set(_doubled(_FIRST_LOOK, self.iterations))
+            ends |= set(_doubled(_FIRST_EVALUATION, self.iterations))
         return tuple(sorted(ends))
 
     @property
-    def halvings(self) -> tuple[int, ...]:
-        """Half of `iterations`, a quarter of them ..., down to the first look."""
+    def halves(self) -> tuple[int, ...]:
+        """Half of `iterations`, a quarter of them ..., down to the first evaluation."""
         halved = (self.iterations // 2**times for times in count(1))
-        return tuple(takewhile(lambda one: one >= _FIRST_LOOK, halved))
+        return tuple(takewhile(lambda steps: steps >= _FIRST_EVALUATION, halved))
 
     def restarts_after(self, step: int) -> bool:
-        """Whether the search keeps nothing of itself after so many steps but its best images.
+        """Return whether the optimizer restarts from the best images after so many steps.
 
         It does after 400, 800, 1600 ... steps. From there a stored inversion continues exactly as
         if it had never been interrupted.
@@ -188,14 +187,14 @@ class InversionSettings:
         return self.can_continue and step in _doubled(RESTART, step + 1)
 
     def continues_from(self, taken: int) -> bool:
-        """Whether stored images of so many steps are all that it takes to go on, or to be done."""
-        # Looks to come are compared with those after half of their steps.
+        """Return whether stored images after so many steps suffice to continue, or are the last."""
+        # Later evaluations are compared with those after half of their steps.
         restarts = self.restarts_after(taken) and taken <= self.iterations // 2
         return restarts or taken == self.iterations
 
     def may_end_after(self, taken: int) -> bool:
-        """Whether an inversion that converges ends after so many steps."""
-        return self.stop_when_converged and {taken, taken // 2} <= set(self.looks)
+        """Return whether an inversion that has converged ends after so many steps."""
+        return self.stop_when_converged and {taken, taken // 2} <= set(self.evaluations)
 
     def size_of_step(self, step: int, *, since_restart: int | None = None) -> float:
         """Size of a step, the first one being 0.
@@ -214,7 +213,7 @@ class InversionSettings:
         return warm * self.step_size / (1.0 + step / _HALVED_AFTER)
 
 
-_FIRST_LOOK = 50
+_FIRST_EVALUATION = 50
 RESTART = 400
 """Steps after which a search restarts for the first time; from there on whenever they double. Not
 earlier: restarted after 50, 100 and 200 steps as well, layer 1 of a DINOv2 had a fifth more of its
@@ -227,8 +226,8 @@ digits model moved by up to .012 where the gradient had nothing to say; with the
 
 
 def _doubled(first: int, limit: int) -> list[int]:
-    """first, 2 first, 4 first ... below a limit."""
-    return list(takewhile(lambda one: one < limit, (first * 2**times for times in count())))
+    # first, 2 first, 4 first ... below a limit.
+    return list(takewhile(lambda steps: steps < limit, (first * 2**times for times in count())))
 
 
 DEFAULT = InversionSettings()
@@ -241,4 +240,4 @@ PAPER = InversionSettings(
     iterations=50,
     stop_when_converged=False,
 )
-"""The update of Nanda et al. 2022 and Merlin et al. 2023. Deep layers do not converge with it."""
+"""The optimizer of Nanda et al. 2022 and Merlin et al. 2023. Deep layers do not converge."""

@@ -24,10 +24,10 @@ SMALLEST_SAMPLE = 4
 
 
 def linear_gram(features: Features) -> Gram:
-    """Inner products of the centred features, in float64.
+    """Return the inner products of the centered features, in float64.
 
-    Centring the features changes no score, biased or unbiased. Done after the product it would
-    cancel large common offsets too late.
+    Centering changes no score, biased or unbiased. After the product it would cancel large common
+    offsets too late.
 
     Raises:
         ValueError: for features that are not finite or equal for all images, or fewer than 4
@@ -39,18 +39,18 @@ def linear_gram(features: Features) -> Gram:
     if not bool(torch.isfinite(features).all()):
         raise ValueError("features are not finite: CKA is undefined")
     exact = features.to(torch.float64)
-    centred = exact - exact.mean(dim=0, keepdim=True)
-    # Equal features leave the rounding of their mean, which would pass for a signal.
-    if centred.abs().max() <= 64 * torch.finfo(torch.float64).eps * exact.abs().max():
+    centered = exact - exact.mean(dim=0, keepdim=True)
+    # Equal features leave the rounding of their mean, which is no signal.
+    if centered.abs().max() <= 64 * torch.finfo(torch.float64).eps * exact.abs().max():
         raise ValueError("features do not vary over the images: CKA is undefined")
-    return centred @ centred.T
+    return centered @ centered.T
 
 
 def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
-    """exp(−d² / 2σ²) − 1 of the distances between images.
+    """Return exp(−d² / 2σ²) − 1 of the distances d between images.
 
-    The constant changes no score, biased or unbiased. Left in, it would cancel away the digits of a
-    broad kernel, which is nearly 1 everywhere.
+    The constant changes no score, biased or unbiased. Without it the digits of a broad kernel,
+    which is nearly 1 everywhere, would cancel.
 
     Args:
         gram: of `linear_gram`.
@@ -70,13 +70,19 @@ def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
 
 
 def hsic_biased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741 - K and L, as in the papers
-    """Gretton et al. 2005: tr(KHLH) / (n − 1)²."""
+    """Return tr(KHLH) / (n − 1)² (Gretton et al. 2005)."""
     n = len(k)
-    return (_centred(k) * _centred(l)).sum() / (n - 1) ** 2
+    return (_center(k) * _center(l)).sum() / (n - 1) ** 2
 
 
 def hsic_unbiased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741
-    """Song et al. 2012, equation 5. Can be negative; its mean over samples is the true HSIC."""
+    """Return unbiased HSIC (Song et al. 2012, eq. 5): its mean over samples is the true HSIC.
+
+    It can be negative.
+
+    Raises:
+        ValueError: for fewer than 4 images.
+    """
     n = len(k)
     if n < SMALLEST_SAMPLE:
         raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images, got {n}")
@@ -88,33 +94,34 @@ def hsic_unbiased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741
 
 
 def cka_biased(k: Gram, l: Gram) -> float:  # noqa: E741
-    """HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) with biased HSIC: in [0, 1], 1 for equal geometry.
+    """Return HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) with biased HSIC, in [0, 1].
 
-    Near 1 for *independent* features too when they have many more units than there are images.
+    1 for equal geometry. Near 1 for *independent* features too when they have many more units than
+    there are images.
 
     Raises:
         ValueError: if one of the two has no positive HSIC with itself.
     """
-    return _aligned(hsic_biased(k, l), hsic_biased(k, k), hsic_biased(l, l))
+    return _ratio(hsic_biased(k, l), hsic_biased(k, k), hsic_biased(l, l))
 
 
 def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
-    """The same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features.
+    """Return the same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features.
 
     Raises:
         ValueError: for fewer than 4 images, or if one of the two has no positive HSIC with itself.
     """
-    return _aligned(hsic_unbiased(k, l), hsic_unbiased(k, k), hsic_unbiased(l, l))
+    return _ratio(hsic_unbiased(k, l), hsic_unbiased(k, k), hsic_unbiased(l, l))
 
 
-def _aligned(crossed: Tensor, own_k: Tensor, own_l: Tensor) -> float:
-    aligned = float(crossed / (torch.sqrt(own_k) * torch.sqrt(own_l)))
-    if not (own_k > 0 and own_l > 0 and math.isfinite(aligned)):
+def _ratio(crossed: Tensor, self_k: Tensor, self_l: Tensor) -> float:
+    ratio = float(crossed / (torch.sqrt(self_k) * torch.sqrt(self_l)))
+    if not (self_k > 0 and self_l > 0 and math.isfinite(ratio)):
         raise ValueError("one of the two has no finite positive HSIC with itself: no CKA")
-    return aligned
+    return ratio
 
 
-def _centred(gram: Gram) -> Gram:
+def _center(gram: Gram) -> Gram:
     return gram - gram.mean(dim=0, keepdim=True) - gram.mean(dim=1, keepdim=True) + gram.mean()
 
 

@@ -1,4 +1,4 @@
-"""CKA of many sets of the images at once, from the Gram matrices of all of them."""
+"""CKA of many subsets of the images, from the Gram matrices of all images."""
 
 from __future__ import annotations
 
@@ -14,49 +14,55 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Gram = Float[Tensor, "image image"]
-    Sets = Float[Tensor, "set image"]
-    PerSet = Float[NDArray, "set"]
+    Subsets = Float[Tensor, "subset image"]
+    PerSubset = Float[NDArray, "subset"]
 
 
-def cka_of_subsets(k: Gram, l: Gram, chosen: Bool[NDArray, "set image"]) -> tuple[PerSet, PerSet]:  # noqa: E741
-    """Biased and unbiased CKA of each of several sets of the images.
+def cka_of_subsets(
+    k: Gram,
+    l: Gram,  # noqa: E741 - K and L, as in the papers
+    subsets: Bool[NDArray, "subset image"],
+) -> tuple[PerSubset, PerSubset]:
+    """Return biased and unbiased CKA of each of several subsets of the images.
 
-    Equal to CKA of the rows and columns of a set, without gathering them set by set.
+    Equal to CKA of the rows and columns of a subset, without a copy of them.
 
     Args:
-        k: Gram matrix of all images in one view, in float64.
-        l: the same in the other view.
-        chosen: the images of each set.
+        k: Gram matrix of all images in a representation, in float64.
+        l: the same in another representation.
+        subsets: the images of each subset.
 
     Returns:
-        One number per set; NaN where one of the views has no positive HSIC with itself.
+        A number per subset; NaN where a representation has no positive HSIC with itself.
 
     Raises:
-        ValueError: if a set has fewer than 4 images.
+        ValueError: if a subset has fewer than 4 images.
     """
-    if chosen.sum(axis=1).min(initial=SMALLEST_SAMPLE) < SMALLEST_SAMPLE:
+    if subsets.sum(axis=1).min(initial=SMALLEST_SAMPLE) < SMALLEST_SAMPLE:
         raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images in every set")
-    sets = torch.tensor(chosen, device=k.device, dtype=torch.float64)
-    crossed, own_k, own_l = (_hsic(*pair, sets) for pair in ((k, l), (k, k), (l, l)))
-    biased, unbiased = crossed / (own_k.clamp_min(0).sqrt() * own_l.clamp_min(0).sqrt())
-    return _defined(biased), _defined(unbiased)
+    masks = torch.tensor(subsets, device=k.device, dtype=torch.float64)
+    crossed, self_k, self_l = (_hsic(*pair, masks) for pair in ((k, l), (k, k), (l, l)))
+    biased, unbiased = crossed / (self_k.clamp_min(0).sqrt() * self_l.clamp_min(0).sqrt())
+    return _nan_if_undefined(biased), _nan_if_undefined(unbiased)
 
 
-def _hsic(k: Gram, l: Gram, sets: Sets) -> Float[Tensor, "estimator set"]:  # noqa: E741
-    """Biased (Gretton et al. 2005) and unbiased HSIC (Song et al. 2012, eq. 5) of each set."""
-    n = sets.sum(dim=1)
-    # Sums over the images of a set: of a row of K, of L, and of the pairs of both.
-    of_k, of_l, paired = sets * (sets @ k), sets * (sets @ l), (sets * (sets @ (k * l))).sum(dim=1)
-    own_k, own_l = k.diagonal(), l.diagonal()
+def _hsic(k: Gram, l: Gram, masks: Subsets) -> Float[Tensor, "estimator subset"]:  # noqa: E741
+    # Biased (Gretton et al. 2005) and unbiased HSIC (Song et al. 2012, eq. 5) of each subset.
+    n = masks.sum(dim=1)
+    # Sums over the images of a subset: of a row of K, of L, and of the pairs of both.
+    rows_k, rows_l = masks * (masks @ k), masks * (masks @ l)
+    paired = (masks * (masks @ (k * l))).sum(dim=1)
+    diagonal_k, diagonal_l = k.diagonal(), l.diagonal()
     biased = (
-        paired - 2 * (of_k * of_l).sum(dim=1) / n + of_k.sum(dim=1) * of_l.sum(dim=1) / n**2
+        paired - 2 * (rows_k * rows_l).sum(dim=1) / n + rows_k.sum(dim=1) * rows_l.sum(dim=1) / n**2
     ) / (n - 1) ** 2
-    # Without an image's pair with itself.
-    of_k, of_l, paired = of_k - sets * own_k, of_l - sets * own_l, paired - sets @ (own_k * own_l)
-    means = of_k.sum(dim=1) * of_l.sum(dim=1) / ((n - 1) * (n - 2))
-    crossed = 2 * (of_k * of_l).sum(dim=1) / (n - 2)
+    # Without the diagonals.
+    rows_k, rows_l = rows_k - masks * diagonal_k, rows_l - masks * diagonal_l
+    paired = paired - masks @ (diagonal_k * diagonal_l)
+    means = rows_k.sum(dim=1) * rows_l.sum(dim=1) / ((n - 1) * (n - 2))
+    crossed = 2 * (rows_k * rows_l).sum(dim=1) / (n - 2)
     return torch.stack([biased, (paired + means - crossed) / (n * (n - 3))])
 
 
-def _defined(ratio: Float[Tensor, set]) -> PerSet:
+def _nan_if_undefined(ratio: Float[Tensor, " subset"]) -> PerSubset:
     return torch.where(ratio.isfinite(), ratio, torch.nan).cpu().numpy()

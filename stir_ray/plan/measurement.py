@@ -285,7 +285,7 @@ class Invert(Task):
             return
         if not settings.stop_when_converged:
             yield self._under(replace(settings, stop_when_converged=True))
-        for iterations in settings.halvings:
+        for iterations in settings.halves:
             fewer = replace(settings, iterations=iterations)
             yield self._under(fewer)
             if not settings.stop_when_converged:
@@ -348,7 +348,7 @@ class Invert(Task):
         if steps is None or not settings.stop_when_converged:
             steps = settings.iterations
         steps = min(steps, settings.iterations)
-        evaluations = sum(evaluation <= steps for evaluation in settings.looks)
+        evaluations = sum(evaluation <= steps for evaluation in settings.evaluations)
         # Four more forward passes at every evaluation: of the real images, twice, of the last
         # iterate, of the rounded image; one for the mean representation; two for metamers.
         passes = 1 + 4 * evaluations + 2 * self.spec.metamers

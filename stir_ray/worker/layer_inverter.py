@@ -22,7 +22,7 @@ from stir_ray.numerics.inversion import (
     restart,
     rounded,
 )
-from stir_ray.numerics.precision import matmul_precision, resolved
+from stir_ray.numerics.precision import matmul_precision, resolve_precision
 from stir_ray.numerics.settings import InversionSettings, Precision
 
 _LOOKS_HELD = 3
@@ -83,7 +83,7 @@ class Search:
     def of(cls, model: FrozenModel, *, layer: int, kind: str, settings: InversionSettings) -> Self:
         """For a layer, from 1, of a model; `kind` is one of `representations.KINDS`."""
         # Of the images' type, and on the same device.
-        precision = resolved(settings.precision, model.mean)
+        precision = resolve_precision(settings.precision, model.mean)
         represent = representation(model, layer=layer, kind=kind)
         return cls(represent, replace(settings, precision=precision))
 
@@ -113,21 +113,23 @@ class Search:
         if stored:
             state, earlier = self._from(stored), {stored.iterations: stored.images}
         mean = self._mean(images, micro)
-        for look in self.settings.looks:
+        for look in self.settings.evaluations:
             if look <= state.taken:
                 continue
             state = self._advanced(images, state, look, micro)
             earlier[look] = rounded(state.best.images)
             if look // 2 not in earlier:
                 continue
-            to_come = {later // 2 for later in self.settings.looks if later >= look}
+            to_come = {later // 2 for later in self.settings.evaluations if later >= look}
             earlier = {steps: seen for steps, seen in earlier.items() if steps in {look, *to_come}}
             found = self._measured(images, state, mean, micro, earlier)
             found = replace(found, drift=remaining_drift(found))
             if stops and found.is_settled:
                 break
         if found is None:
-            raise ValueError(f"no look has half as many steps as another: {self.settings.looks}")
+            raise ValueError(
+                f"no look has half as many steps as another: {self.settings.evaluations}"
+            )
         return found
 
     def footprint(self, images: Tensor, start: Tensor) -> Footprint:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stir_ray.numerics.noise import noise_start
+from stir_ray.numerics.initialization import initial_noise
 from tests.benchmarks import models
 
 
@@ -60,7 +60,7 @@ def images_of(asked: argparse.Namespace, module: nn.Module) -> tuple[torch.Tenso
         if grey
         else models.photograph_like(asked.images, shape=shape, seed=asked.seed)
     )
-    noise = noise_start(range(len(images)), seed=asked.seed, shape=shape)
+    noise = initial_noise(range(len(images)), seed=asked.seed, shape=shape)
     return images.to(asked.device), noise.to(asked.device)
 
 

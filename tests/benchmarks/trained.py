@@ -38,8 +38,8 @@ from torch import Tensor
 from stir_ray.models.features import KINDS
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SHARE
+from stir_ray.numerics.initialization import initial_noise
 from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
-from stir_ray.numerics.noise import noise_start
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
 from stir_ray.worker.grams import View, drift, scores, view
@@ -334,7 +334,7 @@ def main(words: Sequence[str] | None = None) -> int:
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
     )
-    start = noise_start(range(len(images)), seed=chosen.seed, shape=(3, _SIZE, _SIZE))
+    start = initial_noise(range(len(images)), seed=chosen.seed, shape=(3, _SIZE, _SIZE))
     layers = [
         Layer(model, images, start, layer=layer, kind=kind)
         for layer, kind in product(chosen.layers, chosen.representations)

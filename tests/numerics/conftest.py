@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from stir_ray.numerics.noise import noise_start
+from stir_ray.numerics.initialization import initial_noise
 from tests.tiny_models import IMAGE, perturbed, tiny_vit
 
 if TYPE_CHECKING:
@@ -47,4 +47,4 @@ def images() -> Tensor:
 @pytest.fixture
 def start(images: Tensor) -> Tensor:
     """The noise that their inversions start from."""
-    return noise_start(range(100, 100 + len(images)), seed=5, shape=IMAGE)
+    return initial_noise(range(100, 100 + len(images)), seed=5, shape=IMAGE)

@@ -188,7 +188,7 @@ def test_a_longer_search_begins_as_a_shorter_one(
 def test_the_last_look_has_one_after_half_as_many_steps(
     settings: InversionSettings, looks: tuple[int, ...]
 ) -> None:
-    assert settings.looks == looks
+    assert settings.evaluations == looks
     assert looks[-1] // 2 in looks
 
 

@@ -13,11 +13,11 @@ from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from stir_ray.numerics.metamers import (
-    Agreement,
     NullMaximum,
-    agreement,
+    RepresentationSimilarity,
     are_metamers,
-    best_of_others,
+    null_maximum,
+    representation_similarity,
 )
 from tests.numerics.test_similarity import features
 
@@ -39,7 +39,7 @@ def with_ties(seed: int, images: int, units: int) -> Tensor:
 @given(seed=st.integers(0, 999), images=st.integers(2, 7), units=st.integers(11, 37))
 def test_they_are_those_of_scipy_also_with_ties(seed: int, images: int, units: int) -> None:
     one, other = with_ties(seed, images, units), with_ties(seed + 1, images, units)
-    found = agreement(one, other)
+    found = representation_similarity(one, other)
     for row in range(images):
         pair = one[row].numpy(), other[row].numpy()
         assert found.pearson[row] == pytest.approx(pearsonr(*pair)[0], abs=ROUNDING)
@@ -49,7 +49,7 @@ def test_they_are_those_of_scipy_also_with_ties(seed: int, images: int, units: i
 
 def test_more_images_than_are_ranked_at_once_keep_their_order() -> None:
     one, other = with_ties(3, 71, 23), with_ties(5, 71, 23)
-    found = agreement(one, other).spearman
+    found = representation_similarity(one, other).spearman
     expected = [spearmanr(a.numpy(), b.numpy())[0] for a, b in zip(one, other, strict=True)]
     np.testing.assert_allclose(found, expected, atol=ROUNDING)
 
@@ -57,7 +57,7 @@ def test_more_images_than_are_ranked_at_once_keep_their_order() -> None:
 def test_the_null_is_the_best_of_all_pairs_of_different_images() -> None:
     one = with_ties(seed=11, images=13, units=29)
     pairs = list(permutations(one, 2))
-    null = best_of_others(one)
+    null = null_maximum(one)
     ours = [null.pearson, null.spearman, null.snr_db]
     expected = [
         max(pearsonr(a.numpy(), b.numpy())[0] for a, b in pairs),
@@ -72,16 +72,16 @@ def test_the_signal_to_noise_ratio_is_the_residual_in_decibels() -> None:
     residual = torch.tensor([1.0, 0.5, 0.1, 0.01, 2.0, 0.3, 1e-6], dtype=torch.float64)
     away = features(seed=3, images=7, units=19)
     away = away / away.norm(dim=1, keepdim=True) * one.norm(dim=1, keepdim=True)
-    found = agreement(one, one + residual[:, None] * away).snr_db
+    found = representation_similarity(one, one + residual[:, None] * away).snr_db
     torch.testing.assert_close(found, -20 * residual.log10(), rtol=0, atol=1e-6)
 
 
 def test_an_image_is_a_metamer_of_itself_and_not_of_another() -> None:
     one = features(seed=7, images=17, units=31)
-    null = best_of_others(one)
-    assert are_metamers(agreement(one, one), null).all()
-    assert agreement(one, one).snr_db.isinf().all()
-    assert not are_metamers(agreement(one, one.roll(1, dims=0)), null).any()
+    null = null_maximum(one)
+    assert are_metamers(representation_similarity(one, one), null).all()
+    assert representation_similarity(one, one).snr_db.isinf().all()
+    assert not are_metamers(representation_similarity(one, one.roll(1, dims=0)), null).any()
 
 
 @pytest.mark.parametrize("short", ["pearson", "spearman", "snr_db"])
@@ -89,16 +89,16 @@ def test_all_three_criteria_must_hold(short: str) -> None:
     found = {name: torch.tensor([0.9]) for name in ("pearson", "spearman", "snr_db")}
     found[short] = torch.tensor([0.5])
     null = NullMaximum(pearson=0.5, spearman=0.5, snr_db=0.5)
-    assert not are_metamers(Agreement(**found), null).any()
+    assert not are_metamers(RepresentationSimilarity(**found), null).any()
 
 
 def test_what_has_no_correlation_is_refused() -> None:
     good, flat = features(1, 3, 7), features(1, 3, 1).expand(3, 7)
     with pytest.raises(ValueError, match="equal features"):
-        agreement(good, flat)
+        representation_similarity(good, flat)
     with pytest.raises(ValueError, match="not finite"):
-        best_of_others(good / 0)
+        null_maximum(good / 0)
     with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        best_of_others(good[:1])
+        null_maximum(good[:1])
     with pytest.raises(ValueError, match="cannot agree"):
-        agreement(good, good[:, :5])
+        representation_similarity(good, good[:, :5])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stir_ray.numerics.inversion import invert, relative_residual
-from stir_ray.numerics.precision import fastest, matmul_precision, resolved
+from stir_ray.numerics.precision import fastest, matmul_precision, resolve_precision
 from stir_ray.numerics.settings import DEFAULT, Precision
 from stir_ray.numerics.similarity import cka_biased, linear_gram
 from tests.tiny_models import representation
@@ -63,13 +63,13 @@ def test_bfloat16_reaches_the_models_products(
 
 
 def test_float64_images_are_searched_for_in_float64(images: Tensor) -> None:
-    assert resolved(Precision.BFLOAT16, images.double()) is Precision.FLOAT32
-    assert resolved(Precision.AUTO, images.double()) is Precision.FLOAT32
+    assert resolve_precision(Precision.BFLOAT16, images.double()) is Precision.FLOAT32
+    assert resolve_precision(Precision.AUTO, images.double()) is Precision.FLOAT32
 
 
 def test_a_precision_that_is_named_is_taken(images: Tensor) -> None:
     for precision in set(Precision) - {Precision.AUTO}:
-        assert resolved(precision, images) is precision
+        assert resolve_precision(precision, images) is precision
 
 
 @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx512_f"])
@@ -77,7 +77,7 @@ def test_auto_is_float32_on_any_cpu(
     monkeypatch: pytest.MonkeyPatch, images: Tensor, unit: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {unit: True})
-    assert fastest(CPU) is resolved(Precision.AUTO, images) is Precision.FLOAT32
+    assert fastest(CPU) is resolve_precision(Precision.AUTO, images) is Precision.FLOAT32
 
 
 @pytest.mark.parametrize(

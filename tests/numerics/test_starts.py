@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stir_ray.numerics.initialization import initialization_of, others
-from stir_ray.numerics.noise import noise_start
+from stir_ray.numerics.initialization import initial_noise, initialization_of
 from stir_ray.numerics.settings import Initialization
 
 IDS = (3, 17, 2, 101, 5, 59, 11)
@@ -51,7 +50,7 @@ def test_another_seed_draws_another_start(start: Initialization) -> None:
 
 
 def test_noise_is_what_it_always_was_and_light_noise_a_tenth_of_it_around_grey() -> None:
-    noise = noise_start(IDS, seed=5, shape=SHAPE)
+    noise = initial_noise(IDS, seed=5, shape=SHAPE)
     assert torch.equal(of(Initialization.NOISE), noise)
     torch.testing.assert_close(of(Initialization.LIGHT_NOISE), 0.5 + 0.1 * noise)
     assert of(Initialization.GRAY).eq(0.5).all()
@@ -59,11 +58,13 @@ def test_noise_is_what_it_always_was_and_light_noise_a_tenth_of_it_around_grey()
 
 @given(seed=st.integers(0, 2**63), ids=st.sets(st.integers(0, 2**40), min_size=2, max_size=13))
 def test_every_image_starts_from_another_one_and_starts_one(seed: int, ids: set[int]) -> None:
-    rows = others(sorted(ids), seed=seed)
-    assert sorted(rows) == list(range(len(ids)))
-    assert all(row != other for row, other in enumerate(rows))
+    images = torch.arange(len(ids))[:, None, None, None]
+    init = Initialization.OTHER_IMAGE
+    rows = initialization_of(init, images=images, image_ids=sorted(ids), seed=seed).flatten()
+    assert sorted(rows.tolist()) == list(range(len(ids)))
+    assert (rows != torch.arange(len(ids))).all()
 
 
 def test_a_single_image_has_no_other() -> None:
     with pytest.raises(ValueError, match="no other"):
-        others([7], seed=0)
+        initialization_of(Initialization.OTHER_IMAGE, images=images()[:1], image_ids=[7], seed=0)

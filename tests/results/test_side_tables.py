@@ -17,7 +17,7 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import IMAGES, INVERSIONS, METAMERS, PREDICTIONS
-from stir_ray.numerics.metamers import agreement, are_metamers, best_of_others
+from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
@@ -138,8 +138,10 @@ def test_metamers_are_those_of_the_inverted_layer(done: Job, bench: WorkerContex
         one, other = (
             _tokens(module.module, module.normalised(some), layer) for some in (real, inverted)
         )
-    found, null = agreement(one, other), best_of_others(one)
-    stored = bench.lake.read(METAMERS, study.spec.agreement(study.pretrained, layer, seed).id)
+    found, null = representation_similarity(one, other), null_maximum(one)
+    stored = bench.lake.read(
+        METAMERS, study.spec.representation_similarity(study.pretrained, layer, seed).id
+    )
     for name in ("pearson", "spearman", "snr_db"):
         np.testing.assert_allclose(stored[name].to_numpy(), getattr(found, name), rtol=1e-5)
         np.testing.assert_allclose(

@@ -6,7 +6,12 @@ from torch import Tensor
 from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import METAMERS
 from stir_ray.models.features import representation
-from stir_ray.numerics.metamers import NullMaximum, agreement, are_metamers, best_of_others
+from stir_ray.numerics.metamers import (
+    NullMaximum,
+    are_metamers,
+    null_maximum,
+    representation_similarity,
+)
 from stir_ray.plan.measurement import Invert
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.phases import Phase
@@ -25,7 +30,7 @@ def store_metamers(task: Invert, images: Tensor, bench: WorkerContext) -> None:
     """
     real, null = _of_real_images(task, bench)
     with bench.meter.spending(Phase.COMPARE):
-        found = agreement(real, _represented(task, images, bench))
+        found = representation_similarity(real, _represented(task, images, bench))
     table = make_table(
         METAMERS,
         {
@@ -51,7 +56,7 @@ def _of_real_images(task: Invert, bench: WorkerContext) -> tuple[Tensor, NullMax
 
     def null() -> NullMaximum:
         with bench.meter.spending(Phase.COMPARE):
-            return best_of_others(real)
+            return null_maximum(real)
 
     return real, bench.noted("null", (task.reference.weights, task.spec, task.layer), null)
 
