@@ -32,7 +32,7 @@ from stir_ray.numerics.criteria import (
     residuals_converged,
 )
 from stir_ray.numerics.initialization import initialization_of
-from stir_ray.numerics.precision import resolved
+from stir_ray.numerics.precision import resolve_precision
 from stir_ray.numerics.settings import DEFAULT, PAPER, Initialization, InversionSettings
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS, METRICS, SCORES
 from stir_ray.worker import grams
@@ -310,7 +310,7 @@ def invert(
 def _invert(
     view: ModelView, image_ids: tuple[int, ...], seed: int, settings: InversionSettings
 ) -> Inversions:
-    settings = replace(settings, precision=resolved(settings.precision, view.images))
+    settings = replace(settings, precision=resolve_precision(settings.precision, view.images))
     noise = initialization_of(settings.init, images=view.images, image_ids=image_ids, seed=seed)
     by_layer = {layer: _invert_layer(view, layer, noise, settings) for layer in view.layers}
     return Inversions(view, image_ids, seed, settings, by_layer)
