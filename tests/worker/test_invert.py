@@ -81,7 +81,9 @@ def test_parts_say_in_which_precision_was_searched(
 
     for expected in ("float32", "bfloat16"):
         # As `auto` is resolved on a CPU, and on a GPU.
-        monkeypatch.setattr(layer_inverter, "resolve_precision", lambda *_, found=expected: Precision(found))
+        monkeypatch.setattr(
+            layer_inverter, "resolve_precision", lambda *_, found=expected: Precision(found)
+        )
         monkeypatch.setattr(layer_inverter, "advance", noted)
         for task in tasks_of(job):
             other.has_done(task)
