@@ -60,7 +60,9 @@ def test_a_truncated_part_is_noticed(schema: TableSchema) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_part_of_another_table_or_of_another_version_of_it_is_told_from_a_broken_one() -> None:
+def test_a_part_of_another_table_or_of_another_version_of_it_is_reported_from_a_broken_one() -> (
+    None
+):
     with pytest.raises(SchemaMismatch, match=f"{WHERE}.*columns.*{RESULTS.name}"):
         decode(part(INVERSIONS), RESULTS, WHERE)
 
@@ -97,7 +99,7 @@ def test_a_table_changed_by_another_program_is_noticed() -> None:
             decode(rewritten(other), INVERSIONS, WHERE)
 
 
-def test_a_corrupt_part_is_told_with_its_place(lake_with_a_broken_part: Lake) -> None:
+def test_a_corrupt_part_is_reported_with_its_place(lake_with_a_broken_part: Lake) -> None:
     lake = lake_with_a_broken_part
     with pytest.raises(CorruptPart, match=lake.objects.url):
         lake.read(INVERSIONS, "0" * 32)

@@ -152,7 +152,7 @@ def test_a_relative_lake_stays_where_it_was_opened(
 
 
 @pytest.mark.parametrize("below", ["file", "file/lake"])
-def test_a_lake_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, below: str) -> None:
+def test_a_lake_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
     objects = ObjectStore(str(tmp_path / below))
     with pytest.raises(LakeError) as caught:
@@ -182,14 +182,14 @@ def test_a_store_that_does_not_keep_its_word_fails_its_check(
 @pytest.mark.parametrize(
     "url", ["nope://bucket/prefix", "no-such-protocol://x", "s3://", "memory:///", "zip://."]
 )
-def test_a_url_that_leads_nowhere_is_told_in_one_line(url: str) -> None:
+def test_a_url_that_leads_nowhere_is_reported_in_one_line(url: str) -> None:
     with pytest.raises(LakeError) as caught:
         ObjectStore(url)
     assert url in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_lake_that_tells_a_secret_is_refused_without_telling_it() -> None:
+def test_a_lake_url_with_a_secret_is_refused_without_repeating_it() -> None:
     with pytest.raises(LakeError, match="a password stands in it") as caught:
         ObjectStore("s3://me:hunter2@bucket/lake")
     assert "hunter2" not in str(caught.value)

@@ -127,7 +127,7 @@ def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:
     assert not lake.has(COMPARISONS, ids[0])
 
 
-def test_several_parts_come_in_the_order_asked_for(lake: Lake) -> None:
+def test_several_parts_come_in_the_requested_order(lake: Lake) -> None:
     ids = [f"{number:032x}" for number in range(7)]
     for number, part_id in enumerate(ids):
         columns = example(INVERSIONS) | {"seed": number}

@@ -47,13 +47,13 @@ def test_a_file_on_the_web_is_read_through_faults(web: FaultyProxy, tmp_path: Pa
     assert web.counts["slow_down"] == 3
 
 
-def test_a_file_that_is_not_on_the_web_is_told_at_once(web: FaultyProxy) -> None:
+def test_a_file_that_is_not_on_the_web_is_reported_at_once(web: FaultyProxy) -> None:
     for ask in (read_file, file_version):
         with pytest.raises(FileNotFoundError):
             ask(f"{web.url}/absent")
 
 
-def test_a_web_server_that_is_away_or_refuses_is_told(web: FaultyProxy, tmp_path: Path) -> None:
+def test_a_web_server_that_is_away_or_refuses_is_reported(web: FaultyProxy, tmp_path: Path) -> None:
     (tmp_path / "web" / "weights").write_bytes(b"x")
     url = f"{web.url}/weights?X-Amz-Signature=5ec7e7"
     web.rates = {"denied": 1.0}
