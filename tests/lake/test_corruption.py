@@ -60,9 +60,7 @@ def test_a_truncated_part_is_noticed(schema: TableSchema) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_part_of_another_table_or_of_another_version_of_it_is_reported_from_a_broken_one() -> (
-    None
-):
+def test_another_table_or_version_of_it_is_distinguished_from_damage() -> None:
     with pytest.raises(SchemaMismatch, match=f"{WHERE}.*columns.*{RESULTS.name}"):
         decode(part(INVERSIONS), RESULTS, WHERE)
 
