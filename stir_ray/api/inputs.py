@@ -72,8 +72,8 @@ def freeze(
     return FrozenModel(with_cpu_attention(with_patch_projection(frozen)), shift, scale)
 
 
-def prepare_images(model: FrozenModel, images: Tensor) -> Tensor:
-    """Return the images in float32 on the model's device.
+def prepare_images(model: FrozenModel, images: Tensor) -> tuple[Tensor, int]:
+    """Return the images in float32 on the model's device, and the number of the model's blocks.
 
     Raises:
         ValueError: unless they are float values in [0, 1], (image, channel, height, width), at
@@ -83,7 +83,7 @@ def prepare_images(model: FrozenModel, images: Tensor) -> Tensor:
     prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
     try:
         with torch.no_grad():
-            intermediates(model.module, model.normalised(prepared[:1]), up_to=1)
+            blocks = intermediates(model.module, model.normalised(prepared[:1]), up_to=None)
     except (AssertionError, RuntimeError, ValueError) as error:
         size = getattr(getattr(model.module, "patch_embed", None), "img_size", None)
         expected = f"the model takes {size[0]} x {size[1]} pixels" if size else "the model fails"
@@ -92,7 +92,7 @@ def prepare_images(model: FrozenModel, images: Tensor) -> Tensor:
         raise ValueError(
             f"images are {shape} (channel, height, width); {expected}: {reason}"
         ) from None
-    return prepared
+    return prepared, len(blocks)
 
 
 def _check_images(images: Tensor) -> None:
@@ -112,12 +112,6 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(
             f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1], before they are normalised"
         )
-
-
-def depth_of(model: FrozenModel, images: Tensor) -> int:
-    """Return the number of blocks."""
-    with torch.no_grad():
-        return len(intermediates(model.module, model.normalised(images[:1]), up_to=None))
 
 
 def choose_layers(layers: Layers, depth: int) -> tuple[int, ...]:
@@ -146,7 +140,7 @@ class ModelView:
         model: frozen.
         images: on the model's device.
         layers: from 1.
-        is_whole: whether `layers` are all layers of the model.
+        is_whole: whether all layers are compared.
         representation: of a layer, one of `models.features.KINDS`.
         batch: images of one forward pass at most.
     """
@@ -165,21 +159,19 @@ class ModelView:
 
     def grams_of(self, images: Tensor) -> View:
         """Return the Gram matrix of every layer for other images, on the CPU."""
-        of_layer: dict[str, Any] = {"layers": self.layers, "kind": self.representation}
-        images, micro = images.to(self.model.mean.device), Microbatches(self.batch)
-        return [gram.cpu() for gram in grams.view(self.model, images, micro=micro, **of_layer)]
+        shown, micro = images.to(self.model.mean.device), Microbatches(self.batch)
+        found = grams.view(
+            self.model, shown, layers=self.layers, kind=self.representation, micro=micro
+        )
+        return [gram.cpu() for gram in found]
 
     def of(self, model: FrozenModel) -> "ModelView":
         """Return the same view of another model, with the same layers as far as it has them."""
         if model is self.model:
             return self
-        images = prepare_images(model, self.images)
-        depth = depth_of(model, images)
-        layers = range(1, depth + 1) if self.is_whole else self.layers
-        chosen = choose_layers([layer for layer in layers if layer <= depth], depth)
-        return replace(
-            self, model=model, images=images, layers=chosen, is_whole=len(chosen) == depth
-        )
+        images, depth = prepare_images(model, self.images)
+        layers = "all" if self.is_whole else [layer for layer in self.layers if layer <= depth]
+        return replace(self, model=model, images=images, layers=choose_layers(layers, depth))
 
 
 def _normalisation(module: Any, name: str, given: Sequence[float] | None) -> tuple[float, ...]:

@@ -16,7 +16,6 @@ from stir_ray.api.inputs import (
     Model,
     ModelView,
     choose_layers,
-    depth_of,
     freeze,
     prepare_images,
 )
@@ -95,9 +94,9 @@ class Inversions:
         view, residuals = self._view(target), self.residuals
         converged = [inverted.is_converged for inverted in self.by_layer.values()]
         scores = {
-            **self.stir_of(view, estimator),
+            **self._stir(view, estimator),
             "cka": self._cka(view, estimator),
-            "self_stir": metrics.diagonal(self.stir_of(self.view, estimator)["stir"]),
+            "self_stir": metrics.diagonal(self._stir(self.view, estimator)["stir"]),
             "centred_residual_median": residuals.median("image"),
             "centred_residual_max": residuals.max("image"),
             "unconverged": (residuals > CONVERGED_RESIDUAL).sum("image"),
@@ -126,13 +125,9 @@ class Inversions:
             since half the steps of the inversions; `is_moving` marks values that changed by more
             than .01, or by a third of themselves and .001.
         """
-        own, other = (
-            self.stir_of(self.view, estimator),
-            self.stir_of(self._view(finetuned), estimator),
-        )
-        return _with_drift(
-            metrics.forgetting(pt_given_pt=own, ft_given_pt=other), "forgetting", estimator
-        )
+        own, other = self.stir_of_both(finetuned, estimator)
+        lost = metrics.forgetting(pt_given_pt=own, ft_given_pt=other)
+        return _with_drift(lost, "forgetting", estimator)
 
     def learning(
         self, finetuned: ModelOrInversions, *, estimator: str = "unbiased"
@@ -154,11 +149,9 @@ class Inversions:
             view = self.view.of(freeze(finetuned))
             finetuned = _invert(view, self.image_ids, self.seed, self.settings)
             _warn_unless_converged(finetuned)
-        own = finetuned.stir_of(finetuned.view, estimator)
-        other = finetuned.stir_of(finetuned.view.of(self.view.model), estimator)
-        return _with_drift(
-            metrics.learning(ft_given_ft=own, pt_given_ft=other), "learning", estimator
-        )
+        own, other = finetuned.stir_of_both(self, estimator)
+        learned = metrics.learning(ft_given_ft=own, pt_given_ft=other)
+        return _with_drift(learned, "learning", estimator)
 
     def flow(self, finetuned: ModelOrInversions, *, estimator: str = "unbiased") -> xr.Dataset:
         """Return to which layers of the finetuned model the pretrained model's invariances moved.
@@ -170,9 +163,9 @@ class Inversions:
             `flow_is_moving` ... are those of `forgetting`. Above 0 before the diagonal
             (target_layer < reference_layer) is compression, after it expansion; the diagonal is 0.
         """
-        view = self._view(finetuned)
-        common = {"reference_layer": [layer for layer in self.by_layer if layer in view.layers]}
-        own, other = (self.stir_of(shown, estimator).sel(common) for shown in (self.view, view))
+        own, other = self.stir_of_both(finetuned, estimator)
+        common = [layer for layer in self.by_layer if layer in other["target_layer"]]
+        own, other = (scores.sel(reference_layer=common) for scores in (own, other))
         flow, control = (
             metrics.invariance_flow(ft_given_pt=other),
             metrics.flow_control(pt_given_pt=own),
@@ -201,8 +194,13 @@ class Inversions:
     def _view(self, other: ModelOrInversions) -> ModelView:
         return self.view.of(other.view.model if isinstance(other, Inversions) else freeze(other))
 
-    def stir_of(self, target: ModelView, estimator: str) -> xr.Dataset:
-        """Return `stir` and `stir_drift` by one estimator."""
+    def stir_of_both(
+        self, other: ModelOrInversions, estimator: str
+    ) -> tuple[xr.Dataset, xr.Dataset]:
+        """Return `stir` and `stir_drift` of this model and of another."""
+        return self._stir(self.view, estimator), self._stir(self._view(other), estimator)
+
+    def _stir(self, target: ModelView, estimator: str) -> xr.Dataset:
         scores = self._own_stir if target is self.view else self._compute_stir(target)
         suffix = _suffix(estimator)
         return xr.Dataset(
@@ -294,14 +292,12 @@ def invert(
             raise ValueError(f"settings={settings!r}; expected InversionSettings, default or paper")
         settings = _PRESETS[settings]
     frozen = freeze(model) if device is None else freeze(model, device=device)
-    prepared = prepare_images(frozen, images)
-    depth = depth_of(frozen, prepared)
-    chosen = choose_layers(layers, depth)
-    count = len(prepared)
+    prepared, depth = prepare_images(frozen, images)
+    chosen, count = choose_layers(layers, depth), len(prepared)
     ids = tuple(range(count)) if image_ids is None else tuple(int(number) for number in image_ids)
     if len(ids) != count or len(set(ids)) != count:
         raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
-    view = ModelView(frozen, prepared, chosen, len(chosen) == depth, representation, batch)
+    view = ModelView(frozen, prepared, chosen, layers == "all", representation, batch)
     inversions = _invert(view, ids, seed, settings)
     _warn_unless_converged(inversions)
     return inversions

@@ -1,7 +1,7 @@
 """Correlate the curves of the layers with accuracy over the epochs, and collect the doubts."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,7 +98,7 @@ def analyse(curves: EpochCurves) -> Analysis:
         notes.append("A single layer has no hypotheses.")
     elif curves.severities:
         for sample in samples(curves):
-            known, total = len(sample.epochs), len(curves.epochs)
+            known, total = len(sample.known.epochs), len(curves.epochs)
             if known < total:
                 notes.append(
                     f"{sample.name}: {total - known} of {total} epochs left out, where a layer or "
@@ -110,32 +110,31 @@ def analyse(curves: EpochCurves) -> Analysis:
                     f"them, and there {'is' if known == 1 else 'are'} {known}."
                 )
             else:
-                families.append(_family(sample, curves))
+                families.append(_family(sample))
     notes += _limits(curves, families)
     return Analysis(curves, tuple(families), _layer_correlation(curves), tuple(notes))
 
 
-def _family(sample: Sample, curves: EpochCurves) -> HypothesisFamily:
-    screening = statistics.screen(sample.means, sample.accuracy, layers=sample.layers)
+def _family(sample: Sample) -> HypothesisFamily:
+    known = sample.known
+    screening = statistics.screen(sample.means, known.accuracy, layers=known.layers)
     summaries = np.stack(
-        [one.summary(sample.means, layers=sample.layers) for one in screening.hypotheses]
+        [one.summary(sample.means, layers=known.layers) for one in screening.hypotheses]
     )
-    diagnostics = statistics.diagnose(
-        summaries, sample.accuracy, clean=sample.clean, epochs=sample.epochs
-    )
+    diagnostics = sample.diagnostics(summaries)
     over_images = interval_over_images(sample, screening)
     examined = tuple(_examined(screening, diagnostics, over_images))
     chosen = summaries[[hypothesis.index for hypothesis in examined]]
     return HypothesisFamily(
         name=sample.name,
-        epochs=sample.epochs,
-        severities=curves.severities,
+        epochs=known.epochs,
+        severities=known.severities,
         screening=screening,
         diagnostics=diagnostics,
-        prefixes=tuple(prefixes(chosen, sample.accuracy)),
+        prefixes=tuple(prefixes(chosen, known.accuracy)),
         seeds=sample.seeds,
         over_seeds=interval_over_seeds(sample, screening),
-        halves=sample.halves.count if sample.halves else 0,
+        halves=known.halves.count if known.halves else 0,
         over_images=over_images,
         examined=examined,
     )
@@ -185,11 +184,11 @@ def interval_over_seeds(
         return None
     leave_one_out = []
     for seed in range(sample.seeds):
-        means = {
-            name: over_seeds(np.delete(curve, seed, 0)) for name, curve in sample.curves.items()
+        curves = {
+            name: np.delete(curve, seed, axis=0) for name, curve in sample.known.curves.items()
         }
-        screened = statistics.screen(means, sample.accuracy, layers=sample.layers)
-        leave_one_out.append(screened.r)
+        means = Sample(sample.name, replace(sample.known, curves=curves)).means
+        leave_one_out.append(_r(screening, means, sample.known.accuracy, sample.known.layers))
     interval = statistics.t_interval(screening.r, np.stack(leave_one_out))
     return statistics.Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
 
@@ -202,16 +201,24 @@ def interval_over_images(
     Accuracy is fixed where that of halves is unknown. Curves of a half are noisier, and noise draws
     r towards 0: the interval leans that way.
     """
-    halves = sample.halves
+    halves = sample.known.halves
     if halves is None:
         return None
     means = {name: over_seeds(np.moveaxis(curve, 1, 0)) for name, curve in halves.curves.items()}
-    accuracy = sample.accuracy if halves.accuracy is None else halves.accuracy
-    r = [
-        statistics.pearson(one.summary(means, layers=sample.layers)[:, None], accuracy).averaged().r
-        for one in screening.hypotheses
-    ]
-    return statistics.percentiles(np.stack(r, axis=1))
+    accuracy = sample.known.accuracy if halves.accuracy is None else halves.accuracy
+    return statistics.percentiles(_r(screening, means, accuracy, sample.known.layers))
+
+
+def _r(
+    screening: statistics.Screening,
+    curves: Mapping[str, np.ndarray],
+    accuracy: np.ndarray,
+    layers: Sequence[int],
+) -> np.ndarray:
+    """Return Pearson's r averaged over severities, (..., hypothesis)."""
+    summaries = [one.summary(curves, layers=layers) for one in screening.hypotheses]
+    r = [statistics.pearson(one[..., None, :], accuracy).averaged().r for one in summaries]
+    return np.stack(r, axis=-1)
 
 
 def _layer_correlation(curves: EpochCurves) -> LayerCorrelation | None:

@@ -9,11 +9,28 @@ import xarray as xr
 
 from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
+from stir_ray.lake.schemas import (
+    HALF_SAMPLE_SCORES,
+    HISTORY,
+    RESULTS,
+    ROBUSTNESS,
+    SUBSPACE_SIMILARITY,
+    TEST_CORRECT,
+    TableSchema,
+)
 from stir_ray.numerics import metrics
 from stir_ray.plan.halves import halves_of
 from stir_ray.results.matrices import metrics_of, scores_of
 from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS
 
+JOB_TABLES = (
+    RESULTS,
+    HISTORY,
+    ROBUSTNESS,
+    SUBSPACE_SIMILARITY,
+    HALF_SAMPLE_SCORES,
+    TEST_CORRECT,
+)
 CLEAN = 0
 """The severity of images that are not corrupted."""
 
@@ -128,59 +145,35 @@ def _array(values: xr.Dataset, name: object, *dims: str) -> np.ndarray:
     return array.transpose(*dims).to_numpy()
 
 
-@dataclass(frozen=True)
-class JobTables:
-    """Tables of the results of a job.
-
-    Attributes:
-        results: the tidy results.
-        accuracies: as of `accuracies`.
-        subspaces: subspace similarities.
-        half_samples: scores of halves of the images; empty if not measured.
-        correct: which test images are classified correctly; likewise.
-    """
-
-    results: pd.DataFrame
-    accuracies: pd.DataFrame
-    subspaces: pd.DataFrame
-    half_samples: pd.DataFrame
-    correct: pd.DataFrame
-
-    def of(self, model: str) -> "JobTables":
-        """Return the rows of one model."""
-        return JobTables(
-            **{name: table[table["model"] == model] for name, table in vars(self).items()}
-        )
-
-
 def job_epoch_curves(
-    tables: JobTables, job: Job, layers: Mapping[str, Sequence[int]]
+    tables: Mapping[TableSchema, pd.DataFrame], job: Job, layers: Mapping[str, Sequence[int]]
 ) -> Iterator[EpochCurves]:
     """Yield the curves of every compared model of a job, by both estimators.
 
     Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition.
 
     Args:
-        tables: of the job.
-        job: whose seeds and assumption about self-STIR hold.
+        tables: `JOB_TABLES`.
+        job: whose number of halves and assumption about self-STIR hold.
         layers: by model, those that it shares with the pretrained one, ascending.
     """
-    for model in tables.results["model"].unique():
-        rows = tables.of(model)
-        trained = rows.results[rows.results["epoch"] > 0]
+    tested = accuracies(tables[HISTORY], tables[ROBUSTNESS])
+    for model in tables[RESULTS]["model"].unique():
+        rows = {schema: table[table["model"] == model] for schema, table in tables.items()}
+        trained = rows[RESULTS][rows[RESULTS]["epoch"] > 0]
         if trained.empty:
             continue
         scores = scores_of(trained).sel(model=model).reindex(direction=list(DIRECTIONS))
-        accuracy = accuracy_by_severity(rows.accuracies)
+        accuracy = accuracy_by_severity(tested[tested["model"] == model])
         # The paper's estimator first.
         for estimator in reversed(ESTIMATORS):
             values = _metrics(scores, estimator, job)[list(CURVES)]
             curves = metrics.diagonal(values).rename(reference_layer="layer")
             curves = curves.reindex(layer=list(layers[model]))
-            known = epoch_curves(
-                model, estimator, _with_subspaces(curves, rows.subspaces), accuracy
-            )
-            yield replace(known, halves=_halves(rows, known, job))
+            curves = _with_subspaces(curves, rows[SUBSPACE_SIMILARITY])
+            known = epoch_curves(model, estimator, curves, accuracy)
+            halves = _halves(rows[HALF_SAMPLE_SCORES], rows[TEST_CORRECT], known, job)
+            yield replace(known, halves=halves)
 
 
 def _metrics(scores: xr.Dataset, estimator: str, job: Job) -> xr.Dataset:
@@ -199,11 +192,13 @@ def _with_subspaces(curves: xr.Dataset, similarities: pd.DataFrame) -> xr.Datase
     return curves.assign(subspace_similarity=values.reindex_like(curves["epoch"] * curves["layer"]))
 
 
-def _halves(rows: JobTables, known: EpochCurves, job: Job) -> Halves | None:
-    if rows.half_samples.empty:
+def _halves(
+    half_samples: pd.DataFrame, correct: pd.DataFrame, known: EpochCurves, job: Job
+) -> Halves | None:
+    if half_samples.empty:
         return None
     keys = ["direction", "half", "seed", "epoch", "layer"]
-    scores = xr.Dataset.from_dataframe(rows.half_samples.drop(columns="model").set_index(keys))
+    scores = xr.Dataset.from_dataframe(half_samples.drop(columns="model").set_index(keys))
     # Stored in single precision.
     scores = scores.astype(np.float64).reindex(
         direction=list(DIRECTIONS),
@@ -219,7 +214,7 @@ def _halves(rows: JobTables, known: EpochCurves, job: Job) -> Halves | None:
         curves={
             str(name): _array(values, name, "half", "seed", "epoch", "layer") for name in values
         },
-        accuracy=None if rows.correct.empty else _accuracy_of_halves(rows.correct, known, job),
+        accuracy=None if correct.empty else _accuracy_of_halves(correct, known, job),
     )
 
 

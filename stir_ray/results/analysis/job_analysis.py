@@ -13,25 +13,16 @@ from stir_ray.lake.parquet import Lake, encode
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
     CORRELATIONS,
-    HALF_SAMPLE_SCORES,
-    HISTORY,
     HYPOTHESES,
     RESULTS,
     ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    TEST_CORRECT,
     TableSchema,
 )
 from stir_ray.numerics.statistics.diagnostics import LEAST_EPOCHS
 from stir_ray.plan.study import Study
 from stir_ray.results.analysis.analyse import Analysis, analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables
-from stir_ray.results.analysis.epoch_curves import (
-    EpochCurves,
-    JobTables,
-    accuracies,
-    job_epoch_curves,
-)
+from stir_ray.results.analysis.epoch_curves import JOB_TABLES, EpochCurves, job_epoch_curves
 from stir_ray.results.provenance_digests import analysis_inputs
 from stir_ray.results.reduce import Reduced, is_current
 
@@ -67,13 +58,7 @@ def _analyses(job: Job, study: Study, lake: Lake) -> tuple[Analysis, ...]:
 
 
 def _epoch_curves(job: Job, study: Study, lake: Lake) -> Iterator[EpochCurves]:
-    tables = JobTables(
-        results=_read(RESULTS, job, lake),
-        accuracies=accuracies(_read(HISTORY, job, lake), _read(ROBUSTNESS, job, lake)),
-        subspaces=_read(SUBSPACE_SIMILARITY, job, lake),
-        half_samples=_read(HALF_SAMPLE_SCORES, job, lake),
-        correct=_read(TEST_CORRECT, job, lake),
-    )
+    tables = {schema: _read(schema, job, lake) for schema in JOB_TABLES}
     layers = {role: study.shared_layers(role) for role in study.compared}
     return job_epoch_curves(tables, job, layers)
 

@@ -17,50 +17,38 @@ _OF_NO_SEED = {name for metric, name in _ALONE.items() if metric in OF_NO_SEED}
 
 @dataclass(frozen=True)
 class Sample:
-    """Curves of one family, and accuracy at the same epochs, all known.
-
-    Attributes:
-        name: of the family.
-        epochs: at which everything is known.
-        layers: of the curves.
-        curves: by name, (seed, epoch, layer).
-        accuracy: (severity, epoch).
-        clean: by epoch, unless `accuracy` is that.
-        halves: the same curves and accuracy of halves of the images; None if not measured.
-    """
+    """A family of hypotheses, and its curves and accuracy at the epochs at which all are known."""
 
     name: str
-    epochs: tuple[int, ...]
-    layers: tuple[int, ...]
-    curves: Mapping[str, np.ndarray]
-    accuracy: np.ndarray
-    clean: np.ndarray | None
-    halves: Halves | None = None
+    known: EpochCurves
 
     @property
     def seeds(self) -> int:
         """Number of seeds of the inversions; 0 for curves without inversions."""
-        return 0 if self.name in _OF_NO_SEED else len(next(iter(self.curves.values())))
+        return 0 if self.name in _OF_NO_SEED else len(next(iter(self.known.curves.values())))
 
     @property
     def means(self) -> dict[str, np.ndarray]:
         """The curves averaged over seeds, (epoch, layer)."""
-        return {name: over_seeds(curve) for name, curve in self.curves.items()}
+        return {name: over_seeds(curve) for name, curve in self.known.curves.items()}
+
+    def diagnostics(self, summaries: np.ndarray) -> statistics.CorrelationDiagnostics:
+        """Diagnose the correlations of summaries of the layers with accuracy."""
+        known = self.known
+        return statistics.diagnose(
+            summaries, known.accuracy, clean=known.clean, epochs=known.epochs
+        )
 
     def interpretation(self, hypothesis: Hypothesis, *, family_wise: float) -> tuple[str, ...]:
         """Interpret one hypothesis; `family_wise` is its p among all that were tried."""
-        summary = hypothesis.summary(self.means, layers=self.layers)
-        diagnostics = statistics.diagnose(
-            summary, self.accuracy, clean=self.clean, epochs=self.epochs
-        )
+        diagnostics = self.diagnostics(hypothesis.summary(self.means, layers=self.known.layers))
         return statistics.interpretation(diagnostics, family_wise=family_wise)
 
 
 def samples(curves: EpochCurves) -> Iterator[Sample]:
     """Yield a sample of each family that there are curves for."""
-    halves = curves.halves and curves_of_families(curves.halves.curves)
     for name, family in curves_of_families(curves.curves).items():
-        known = np.isfinite(curves.accuracy).all(axis=0)
+        known = np.asarray(np.isfinite(curves.accuracy).all(axis=0))
         for values in family.values():
             known &= np.isfinite(over_seeds(values)).all(axis=-1)
         if curves.clean is not None:
@@ -69,23 +57,26 @@ def samples(curves: EpochCurves) -> Iterator[Sample]:
         computed = np.any(
             [np.isfinite(values[:, known]).any(axis=(1, 2)) for values in family.values()], axis=0
         )
-        sample = Sample(
-            name,
-            tuple(np.asarray(curves.epochs)[known].tolist()),
-            curves.layers,
-            {curve: values[computed][:, known] for curve, values in family.items()},
-            curves.accuracy[:, known],
-            None if curves.clean is None else curves.clean[known],
+        sample = replace(
+            curves,
+            epochs=tuple(np.asarray(curves.epochs)[known].tolist()),
+            curves={curve: values[computed][:, known] for curve, values in family.items()},
+            accuracy=curves.accuracy[:, known],
+            clean=None if curves.clean is None else curves.clean[known],
+            halves=curves.halves and _halves(curves.halves, name, known),
         )
-        if curves.halves and halves and name in halves:
-            accuracy = curves.halves.accuracy
-            of_halves = Halves(
-                curves.halves.count,
-                {curve: values[:, :, known] for curve, values in halves[name].items()},
-                None if accuracy is None else accuracy[..., known],
-            )
-            sample = replace(sample, halves=of_halves)
-        yield sample
+        yield Sample(name, sample)
+
+
+def _halves(halves: Halves, family: str, known: np.ndarray) -> Halves | None:
+    curves = curves_of_families(halves.curves).get(family)
+    if curves is None:
+        return None
+    return Halves(
+        halves.count,
+        {name: values[:, :, known] for name, values in curves.items()},
+        None if halves.accuracy is None else halves.accuracy[..., known],
+    )
 
 
 def curves_of_families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
