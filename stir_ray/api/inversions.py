@@ -19,7 +19,7 @@ from stir_ray.api.inputs import (
     freeze,
     prepare_images,
 )
-from stir_ray.lake.schemas import INVERSIONS, RESULTS
+from stir_ray.lake.schemas import RESULTS
 from stir_ray.models.features import KINDS
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics import metrics
@@ -359,7 +359,7 @@ def _with_drift(scores: xr.Dataset, name: str, estimator: str, prefix: str = "")
     return _described(values, name, estimator).assign_coords(coords)
 
 
-_COLUMNS = {column.name: column for column in (*INVERSIONS.columns, *RESULTS.columns)}
+_COLUMNS = {column.name: column for column in RESULTS.columns}
 
 
 def _described(values: xr.DataArray, name: str, estimator: str = CRITERION) -> xr.DataArray:

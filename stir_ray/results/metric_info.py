@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stir_ray.numerics.criteria import CONVERGED_SELF_STIR
+from stir_ray.numerics.criteria import CONVERGED_SELF_STIR, NOT_INVERTED_RESIDUAL
 
 PT_PT, FT_PT, FT_FT, PT_FT = "pt|pt", "ft|pt", "ft|ft", "pt|ft"
 DIRECTIONS = (PT_PT, FT_PT, FT_FT, PT_FT)
@@ -118,5 +118,12 @@ SCORES: Mapping[str, MetricInfo] = {
         bounds=("[0, 1]", "[-1, 1]"),
         source=_STIR_PAPER,
     ),
+    "centred_residual": MetricInfo(
+        "centred residual",
+        "||rep(x') - rep(x)|| / ||rep(x) - mean rep|| of every inverted image x'; 0 is perfect, an "
+        f"image above {NOT_INVERTED_RESIDUAL} counts as not inverted",
+        "reference_layer: of the inverted model",
+        bounds=("[0, inf)", "[0, inf)"),
+    ),
 }
-"""Scores that the metrics are made of, by name."""
+"""Scores that the metrics are made of and depend on, by name."""

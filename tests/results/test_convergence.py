@@ -1,7 +1,8 @@
 """What is said of the inversions of a job, and of its numbers, is what its results say."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -53,16 +54,11 @@ def changed(results: pa.Table, where: Mapping[str, object], **values: object) ->
     return pa.Table.from_pylist(rows, schema=results.schema)
 
 
-def found(
-    results: pa.Table,
-    matrices: pa.Table,
-    representation: str = "tokens",
-    unchanged: Container[tuple[str, int]] = (),
-) -> Convergence:
+def found(results: pa.Table, matrices: pa.Table, *rest: Any) -> Convergence:
     """Of results with at least one inversion."""
-    some = convergence(results, matrices, representation, unchanged)
-    assert some
-    return some
+    summary = convergence(results, matrices, *(rest or ("tokens",)))
+    assert summary
+    return summary
 
 
 def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> None:
@@ -86,7 +82,7 @@ def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
     place = {"model": "finetuned", "epoch": SHAPE.epochs[0], "reference_layer": 3}
     bad = changed(results, place, is_converged=False)
     as_its_own = found(bad, matrices)
-    same = found(bad, matrices, unchanged={("finetuned", SHAPE.epochs[0])})
+    same = found(bad, matrices, "tokens", {("finetuned", SHAPE.epochs[0])})
     assert same.inversions == as_its_own.inversions - len(SHAPE.seeds) * len(SHAPE.layers)
     assert as_its_own.inversions - as_its_own.converged == 2 * len(SHAPE.seeds)
 
@@ -122,22 +118,18 @@ def test_deeper_layers_must_see_no_difference_either_where_all_tokens_are_invert
     assert found(shallower, matrices).self_stir.value == pytest.approx(0.9951)
 
 
-def test_a_high_self_stir_alone_is_no_convergence(results: pa.Table, matrices: pa.Table) -> None:
+def test_a_high_self_stir_alone_is_no_convergence_and_images_are_counted_once(
+    results: pa.Table, matrices: pa.Table
+) -> None:
     some = found(changed(results, {"direction": "pt|pt"}, is_converged=False), matrices)
     assert some.self_stir.value > 0.99
     assert not some.is_enough
-
-
-def test_images_that_are_not_inverted_and_that_stick_are_counted(
-    results: pa.Table, matrices: pa.Table
-) -> None:
+    # The inversion is listed for every model and epoch.
     place = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
     some = found(changed(results, place, not_inverted=7, stuck=2), matrices)
-    # It stands there for every model and epoch, and is one inversion.
     assert (some.not_inverted, some.stuck) == (7, 2)
-    assert any(
-        "7 are not inverted" in line and "2 are stuck" in line for line in of_convergence(some)
-    )
+    (line,) = (line for line in of_convergence(some) if "7 are not inverted" in line)
+    assert "2 are stuck" in line
 
 
 def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
@@ -160,18 +152,17 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
     assert found(results, changed(biased, cell | others, is_moving=True)).moving == 0
 
 
-def test_what_others_see_changes_nothing(results: pa.Table, matrices: pa.Table) -> None:
+def test_scores_of_other_models_say_nothing_of_convergence(
+    results: pa.Table, matrices: pa.Table
+) -> None:
     others = changed(results, {"direction": "ft|pt"}, stir_unbiased=0.1)
     assert found(others, matrices) == found(results, matrices)
-
-
-def test_without_own_looks_there_is_nothing_to_say(results: pa.Table, matrices: pa.Table) -> None:
     rows = [row for row in results.to_pylist() if row["direction"] in ("ft|pt", "pt|ft")]
     table = pa.Table.from_pylist(rows, schema=results.schema)
     assert convergence(table, matrices, "tokens") is None
     assert list(of_convergence(None)) == []
 
 
-def test_one_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
+def test_a_single_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
     some = replace(found(results, matrices), iterations=(400, 400))
     assert "after 400 steps:" in next(of_convergence(some))

@@ -162,13 +162,6 @@ def test_learning_and_forgetting_are_correlated_over_layers_at_each_epoch(
     assert rows["epoch"].tolist() == list(range(1, 101))
 
 
-def test_what_rests_on_few_epochs_is_said_in_words(published: Analysis) -> None:
-    (family, _) = published.families
-    (only,) = family.examined
-    assert str(family.screening.hypotheses[only.index]) == BEST
-    assert "It rests on the first 2 epochs: without, r is 0.30." in only.interpretation
-
-
 def test_subspace_similarity_has_88_hypotheses_of_its_own() -> None:
     curve = {"subspace_similarity": PAPER.curves["forgetting"]}
     (family,) = analyse(replace(PAPER, curves=curve)).families
@@ -274,14 +267,10 @@ def test_too_few_epochs_leave_the_correlation_over_layers(epochs: int) -> None:
     assert analysis_tables([found])[HYPOTHESES].num_rows == 0
 
 
-def test_without_any_accuracy_there_are_no_hypotheses_and_it_is_said() -> None:
-    nothing = replace(PAPER, severities=(), accuracy=np.empty((0, 100)), clean=None)
-    found = analyse(nothing)
+def test_notes_name_the_accuracy_that_is_missing() -> None:
+    found = analyse(replace(PAPER, severities=(), accuracy=np.empty((0, 100)), clean=None))
     assert found.families == ()
     assert "No accuracy is known" in found.notes[0]
-
-
-def test_accuracy_on_clean_images_is_not_called_robustness() -> None:
     clean = replace(few(2), severities=(0,), accuracy=few(2).accuracy[:1], clean=None)
     assert "no robustness" in " ".join(analyse(clean).notes)
 
