@@ -28,9 +28,10 @@ RESULTS = TableSchema(
         Column("residual_max", FLOAT, "largest residual of any image", "1", "[0, inf)"),
         Column("centred_residual_median", FLOAT, "median over images of the inversion's centred "
                "residual", "1", "[0, inf)"),
-        Column("centred_residual_q95", FLOAT, "95 % quantile over images of the inversion's centred "
-               "residual; converged: at most 0.1", "1", "[0, inf)"),
-        Column("centred_residual_max", FLOAT, "largest centred residual of any image", "1", "[0, inf)"),
+        Column("centred_residual_q95", FLOAT, "95 % quantile over images of the centred residual; "
+               "converged: at most 0.1", "1", "[0, inf)"),
+        Column("centred_residual_max", FLOAT, "largest centred residual of any image", "1",
+               "[0, inf)"),
         Column("unconverged", INT, "images whose centred residual is above 0.1", "1",
                "[0, images]"),
         Column("not_inverted", INT, "images whose centred residual is above 0.5", "1",
