@@ -59,7 +59,7 @@ class DiskCache:
         self._limit_bytes = limit_bytes
 
     def get(self, name: str, make: Callable[[], bytes]) -> memoryview:
-        """Return the bytes of a name: cached, or made and cached; a process makes them for all.
+        """Return the cached bytes of a name; if there are none, one process makes them for all.
 
         Args:
             name: says all that the bytes depend on.

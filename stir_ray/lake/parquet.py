@@ -63,8 +63,8 @@ def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
 
 def concat_tables(schema: TableSchema, tables: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Return the rows of several tables, given as to `make_table`, in one; perhaps none."""
-    made = [make_table(schema, columns) for columns in tables]
-    return pa.concat_tables(made) if made else schema.arrow().empty_table()
+    parts = [make_table(schema, columns) for columns in tables]
+    return pa.concat_tables(parts) if parts else schema.arrow().empty_table()
 
 
 def _is_sequence(values: object) -> bool:

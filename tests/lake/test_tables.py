@@ -132,9 +132,8 @@ def test_several_parts_come_in_the_requested_order(lake: Lake) -> None:
     for number, part_id in enumerate(ids):
         columns = example(INVERSIONS) | {"seed": number}
         lake.write(INVERSIONS, part_id, make_table(INVERSIONS, columns))
-    asked = [ids[5], ids[2], ids[3]]
-    found = [table["seed"][0].as_py() for table in lake.read_artifacts(INVERSIONS, asked)]
-    assert found == [5, 2, 3]
+    tables = lake.read_artifacts(INVERSIONS, [ids[5], ids[2], ids[3]])
+    assert [table["seed"][0].as_py() for table in tables] == [5, 2, 3]
     with pytest.raises(FileNotFoundError):
         lake.read_artifacts(INVERSIONS, [ids[0], "f" * 32])
 

@@ -61,33 +61,32 @@ def read_back(table: pa.Table) -> dict[str, Any]:
     return columns
 
 
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether columns hold the same values; NaN is the same as NaN."""
-    return set(one) == set(other) and all(_same(one[name], other[name]) for name in one)
-
-
-def _same(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    if isinstance(one, np.ndarray):
-        return one.shape == np.shape(other) and bool((one == other).all())
-    # repr tells -0.0 from 0.0 and 1 from True, and calls all NaN alike; a moment has many of them.
-    texts, others = (
-        [value.isoformat() if isinstance(value, dt.datetime) else repr(value) for value in values]
-        for values in (one, other)
+def same(actual: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Return whether columns hold the same values; NaN is the same as NaN."""
+    return set(actual) == set(expected) and all(
+        _texts(actual[name]) == _texts(expected[name]) for name in actual
     )
-    return texts == others
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    if isinstance(values, np.ndarray):
+        return [f"{values.shape}", values.tobytes().hex()]
+    # repr tells -0.0 from 0.0 and 1 from True, and calls all NaN alike; a moment has many of them.
+    return [
+        value.isoformat() if isinstance(value, dt.datetime) else repr(value) for value in values
+    ]
 
 
 def example(schema: TableSchema, rows: int = 3) -> dict[str, Any]:
-    """The same columns every time, all their values different."""
-    return {column.name: _plain(column, rows, place) for place, column in enumerate(schema.columns)}
+    """Return the same columns every time, all their values different."""
+    return {column.name: _plain(column, rows, i) for i, column in enumerate(schema.columns)}
 
 
-def _plain(column: Column, rows: int, place: int) -> Any:
+def _plain(column: Column, rows: int, index: int) -> Any:
     if column.type == IMAGE:
-        return some_images(rows, seed=place)
-    numbers = range(place, place + 13 * rows, 13)
+        return some_images(rows, seed=index)
     start = dt.datetime(2024, 2, 29, tzinfo=_UTC)
-    made = {
+    value_of = {
         pa.string(): lambda number: f"text {number}",
         pa.int64(): lambda number: number,
         pa.float64(): lambda number: number / 7,
@@ -99,4 +98,4 @@ def _plain(column: Column, rows: int, place: int) -> Any:
         pa.list_(pa.int64()): lambda number: [number, number + 1],
         pa.timestamp("us", tz="UTC"): lambda number: start + dt.timedelta(seconds=number),
     }[column.type]
-    return [made(number) for number in numbers]
+    return [value_of(number) for number in range(index, index + 13 * rows, 13)]

@@ -176,10 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "garbled" and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
         headers = dict(self.headers.items())
-        status, found, content = proxy.forward(self.command, self.path, headers, body)
+        status, answer, content = proxy.forward(self.command, self.path, headers, body)
         if fault == "truncated" and status == 200:
             content = content[: len(content) // 2]
-        self._say(status, found, content, cut=fault == "cut_answer")
+        self._say(status, answer, content, cut=fault == "cut_answer")
 
     def _say(
         self, status: int, headers: list[tuple[str, str]], body: bytes, *, cut: bool = False
