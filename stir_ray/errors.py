@@ -6,13 +6,13 @@
     │   ├── DataError         the images: missing, of the wrong shape, too few
     │   ├── ModelError        the model: no such architecture, a checkpoint that does not fit
     │   └── LakeError         the lake: cannot be reached, read or written
-    ├── MissingPart           3: a part that a task builds on is not in the lake
-    ├── CorruptPart           3: a stored part is not what its own seal says
-    │   └── SchemaMismatch       3: it is whole, but of another table or another version of it
-    ├── TasksFailed           3: the run ended and some tasks have no part
+    ├── MissingPart           3: an artifact that a task needs is not in the lake
+    ├── CorruptPart           3: a stored object does not match its checksum
+    │   └── SchemaMismatch    3: it is whole, but of another table or another version of it
+    ├── TasksFailed           3: the run ended and some tasks have no artifact
     ├── RunAborted            4: too many tasks failed alike, so the run was stopped
-    ├── StorageUnavailable              4: the lake did not answer for minutes
-    └── ClusterUnavailable           4: the cluster did not answer for minutes
+    ├── StorageUnavailable    4: the lake did not answer for minutes
+    └── ClusterUnavailable    4: the cluster did not answer for minutes
 
 A message says what is wrong, where, what was expected and what to do about it. Each error is built
 from its message alone, so that it survives pickling between a worker and the driver.

@@ -113,19 +113,12 @@ class ObjectStore:
         Raises:
             FileNotFoundError: if there is none.
         """
-        content = self._call(
-            f"read {key}",
-            partial(read_object, path=self._path(key)),
-        )
+        content = self._call(f"read {key}", partial(read_object, path=self._path(key)))
         self.read_bytes += len(content)
         return content
 
     def head(self, key: str, size: int) -> bytes:
-        """Return the object's first bytes, at most `size` (≥ 1), as the only ones transferred.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
+        """Return the first `size` bytes (≥ 1) of an object and transfer no others; errors as `get`."""
         request = partial(read_start, path=self._path(key), size=size)
         start = self._call(f"read the start of {key}", request)
         self.read_bytes += len(start)
@@ -134,10 +127,7 @@ class ObjectStore:
     def exists(self, key: str) -> bool:
         """Return whether the object is there."""
         try:
-            info = self._call(
-                f"look up {key}",
-                partial(look_up, path=self._path(key)),
-            )
+            info = self._call(f"look up {key}", partial(look_up, path=self._path(key)))
         except FileNotFoundError:
             return False
         return info["type"] == "file"
@@ -145,10 +135,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Remove the object; it is no error if there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._call(
-                f"delete {key}",
-                lambda files: files.rm_file(self._path(key)),
-            )
+            self._call(f"delete {key}", lambda files: files.rm_file(self._path(key)))
 
     def list(self, folder: str) -> dict[str, int]:
         """Return the size in bytes of every object below `folder` by key, in one listing."""
@@ -160,12 +147,8 @@ class ObjectStore:
 
         By this machine's clock, of the time that the store has noted.
         """
-        written = {
-            key: _written_at(info)
-            for key, info in self._infos(folder).items()
-            if not is_temp_file(key)
-        }
-        now = time.time()
+        now, infos = time.time(), self._infos(folder)
+        written = {key: _written_at(info) for key, info in infos.items() if not is_temp_file(key)}
         return {key: now - then for key, then in written.items() if then is not None}
 
     def temp_files(self) -> tuple[TempFile, ...]:
@@ -231,8 +214,7 @@ class ObjectStore:
         path = self._path(folder)
         try:
             below = self._call(
-                f"list {folder}".rstrip(),
-                lambda files: files.find(path, detail=True, **strict),
+                f"list {folder}".rstrip(), lambda files: files.find(path, detail=True, **strict)
             )
         except FileNotFoundError:
             return {}
