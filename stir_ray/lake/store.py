@@ -118,7 +118,7 @@ class ObjectStore:
         return content
 
     def head(self, key: str, size: int) -> bytes:
-        """Return the first `size` bytes (≥ 1) of an object and transfer no others; errors as `get`."""
+        """Return the first `size` bytes (≥ 1) of an object; transfer no others. Errors as `get`."""
         request = partial(read_start, path=self._path(key), size=size)
         start = self._call(f"read the start of {key}", request)
         self.read_bytes += len(start)
