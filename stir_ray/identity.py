@@ -20,11 +20,6 @@ RECIPES = {
     "inversions": 3,
     "images": 2,
     "comparisons": 2,
-    "similarities": 3,
-    "predictions": 2,
-    "metamers": 2,
-    "half_samples": 2,
-    "subspaces": 1,
     "test_sets": 1,
     "accuracies": 2,
     "correct": 2,
@@ -82,9 +77,10 @@ class Artifact:
     content: str = field(default="", compare=False, repr=False)
 
 
-def artifact(table: str, **content: object) -> Artifact:
+def artifact(table: str, recipe: int | None = None, /, **content: object) -> Artifact:
     """Return the artifact of a table that depends on `content`, and on the table's recipe."""
-    text = canonical_json({"kind": table, "recipe": RECIPES[table], "content": content})
+    recipe = RECIPES[table] if recipe is None else recipe
+    text = canonical_json({"kind": table, "recipe": recipe, "content": content})
     return Artifact(table, text_id(text), text)
 
 

@@ -77,19 +77,19 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
     really_invert, really_compare = invert.invert_layer, compare.compare_models
     ran = Labels()
 
-    def invert_layer(task: Invert, bench: WorkerContext) -> None:
+    def invert_layer(task: Invert, ctx: WorkerContext) -> None:
         ran.append(task.label)
         if broken and is_broken(task) and task.reference.role == "pretrained":
             raise FloatingPointError(f"seed {task.seed} diverged")
         if broken and is_broken(task):
             raise ValueError("no such layer today")
         if not idle:
-            really_invert(task, bench)
+            really_invert(task, ctx)
 
-    def compare_models(task: Compare, bench: WorkerContext) -> None:
+    def compare_models(task: Compare, ctx: WorkerContext) -> None:
         ran.append(task.label)
         if not idle:
-            really_compare(task, bench)
+            really_compare(task, ctx)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(invert, "invert_layer", invert_layer)

@@ -229,7 +229,7 @@ def test_the_noise_that_stir_is_compared_with_is_an_image(
     drawn = initialization_of(
         Initialization.NOISE, images=pictures(), image_ids=range(IMAGES), seed=5
     )
-    represent = representation(stir_ray.freeze(ft), layer=2, kind="tokens")
+    represent = representation(stir_ray.freeze(ft), layer=2, pooling="tokens")
     of_images, of_noise = (
         linear_gram(represent(shown).detach()) for shown in (pictures(), drawn.clamp(0, 1))
     )
@@ -240,13 +240,13 @@ def test_the_noise_that_stir_is_compared_with_is_an_image(
 def test_a_model_is_inverted_once_for_all_metrics(
     pt: nn.Module, ft: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, counted = layer_inverter.Search.inverted, []
+    really, counted = layer_inverter.LayerInverter.invert, []
 
-    def counting(self: layer_inverter.Search, *rest: Any, **named: Any) -> Any:
+    def counting(self: layer_inverter.LayerInverter, *rest: Any, **named: Any) -> Any:
         counted.append(self)
         return really(self, *rest, **named)
 
-    monkeypatch.setattr(layer_inverter.Search, "inverted", counting)
+    monkeypatch.setattr(layer_inverter.LayerInverter, "invert", counting)
     found = stir_ray.invert(pt, images=pictures(), settings=BRIEF)
     for metric in (found.stir, found.forgetting, found.flow, found.cka_divergence):
         metric(ft)

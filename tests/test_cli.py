@@ -371,12 +371,12 @@ def test_what_several_jobs_share_is_inspected_once_for_their_plan(
     written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: Counter[str] = Counter()
-    for name in ("gather_images", "choose_images", "inspect_model"):
+    for name in ("collect_images", "select_test_images", "inspect_model"):
         really = getattr(inspections, name)
 
-        def counted(task: Any, bench: Any, name: str = name, really: Any = really) -> None:
+        def counted(task: Any, ctx: Any, name: str = name, really: Any = really) -> None:
             found[name] += 1
-            really(task, bench)
+            really(task, ctx)
 
         monkeypatch.setattr(inspections, name, counted)
     asked = {"robustness": {"corruptions": ["fog"], "images": 5}}
@@ -387,14 +387,14 @@ def test_what_several_jobs_share_is_inspected_once_for_their_plan(
         )
     ]
     apart = [json.loads(stir_ray("plan", "--json", file)[1]) for file in files]
-    assert found["gather_images"] == 3
+    assert found["collect_images"] == 3
     alone = found["inspect_model"] // 3
     assert alone
     found.clear()
     code, said, error = stir_ray("plan", "--json", *files)
     assert code == 0, error
     # One of them has other images; all have the same models, tested on the same.
-    assert found == {"gather_images": 2, "choose_images": 2, "inspect_model": alone}
+    assert found == {"collect_images": 2, "select_test_images": 2, "inspect_model": alone}
     assert list(json.loads(said).values())[:3] == apart
 
 

@@ -231,12 +231,12 @@ def test_what_the_person_must_mend_is_on_record_too(
 ) -> None:
     path = job_file(finished_copy(), tmp_path)
 
-    def gather_images(*_: object) -> None:
+    def collect_images(*_: object) -> None:
         raise PermissionError("the images are not yours")
 
     again = ["--set", "images.count=7", "--set", "seeds=[0]"]
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.worker.inspect.gather_images", gather_images)
+        patch.setattr("stir_ray.worker.inspect.collect_images", collect_images)
         code, _, error = stir_ray("run", path, *again, "--serial")
     assert (code, "not yours" in error) == (2, True)
     _, said, _ = stir_ray("failures", path, *again)

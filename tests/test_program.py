@@ -13,11 +13,11 @@ from stir_ray.worker import inspect
 from workflows import invariance
 from workflows.entrypoint import as_program
 
-def gather_images(*_):
+def collect_images(*_):
     print("begun", file=sys.stderr, flush=True)
     time.sleep(600)
 
-inspect.gather_images = gather_images
+inspect.collect_images = collect_images
 as_program(lambda grid: invariance.run_all(grid, serial=True))
 """
 

@@ -23,7 +23,7 @@ from stir_ray.errors import CorruptPart, LakeError
 from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake, encode, open_lake, provenance
 from stir_ray.lake.schemas import MATRICES, RESULTS
-from stir_ray.results.sql import QUERIED, answered, tables_at
+from stir_ray.results.sql import answered, queried_tables, tables_at
 from tests.broken import job_file, stir_ray
 from tests.report.synthetic import Shape, matrices, synthetic_results
 from tests.small_job import small_job
@@ -322,7 +322,7 @@ def test_a_table_says_how_many_rows_there_are(folder: Path) -> None:
 def test_without_a_query_every_column_is_told_with_its_meaning(folder: Path, other: Path) -> None:
     said = stir_ray("sql", folder)[1]
     listed = rows(folder, "--tables", "select 1 as one")
-    for schema in QUERIED:
+    for schema in queried_tables():
         assert schema.name in said
         of_table = {row["column"]: row for row in listed if row["table"] == schema.name}
         for column in schema.columns:
@@ -339,7 +339,7 @@ def test_every_number_of_a_result_has_a_unit_and_a_range() -> None:
     texts = {"string", "bool", "list<item: bool>"}
     lacking = [
         f"{schema.name}.{column.name}"
-        for schema in QUERIED
+        for schema in queried_tables()
         for column in schema.columns
         if str(column.type) not in texts and not (column.unit and column.range)
     ]

@@ -13,15 +13,14 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.report.progress import progress_callback
 from stir_ray.worker.dispatch import make_worker, make_worker_process
-from stir_ray.worker.profile import Profile
 from stir_ray.worker.settings import WorkerSettings
 
 
 @contextmanager
 def computing(
     job: Job, everyone: Sequence[ResolvedJob], lake: Lake, wanted: Wanted, *, serial: bool
-) -> Iterator[tuple[Computation, Profile]]:
-    """A run on a lake that answers, which is recorded there, shown, and profiled.
+) -> Iterator[Computation]:
+    """A run on a lake that answers, which is recorded there and shown.
 
     Args:
         job: or what several share.
@@ -35,9 +34,8 @@ def computing(
     """
     lake.objects.check()
     with executor_for(job, serial=serial) as executor, RunRecorder(everyone, lake, executor) as log:
-        profile = Profile(lambda: executor.workers)
-        watchers = Callbacks(progress_callback(executor), log, profile)
-        yield Computation(job, lake, executor, watchers, wanted), profile
+        callbacks = Callbacks(progress_callback(executor), log)
+        yield Computation(job, lake, executor, callbacks, wanted)
 
 
 def executor_for(job: Job, *, serial: bool) -> Executor:

@@ -40,7 +40,7 @@ def run(job: Job, *, serial: bool = False) -> TaskCounts:
 def run_all(grid: Grid, *, serial: bool = False) -> Trained:
     """The same of all jobs of a file, all trainings at once."""
     everyone, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as (computation, _):
+    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as computation:
         train_everything(everyone, lake, computation)
     return Trained(computation.tally, untrained(everyone, lake))
 

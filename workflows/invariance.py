@@ -21,7 +21,6 @@ from stir_ray.plan.tasks import deduplicate
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report
 from stir_ray.results.reduce import Reduced
-from stir_ray.worker.profile import StageProfile
 from workflows.entrypoint import as_program
 from workflows.executors import computing
 from workflows.finetune import train_everything
@@ -65,13 +64,11 @@ class Summaries:
         tally: tasks run and failed.
         of_jobs: a summary of each that was reduced and drawn, by its name.
         errors: why each of the others was not.
-        profile: where the time of the workers went, stage by stage.
     """
 
     tally: TaskCounts
     of_jobs: Mapping[str, Summary]
     errors: Mapping[str, StirRayError]
-    profile: Sequence[StageProfile]
 
     def lines(self, grid: Grid) -> Iterator[str]:
         """What there is now of each job of the file, for a person."""
@@ -177,7 +174,7 @@ def _compute(
     grid: Grid, everyone: Sequence[ResolvedJob], lake: Lake, wanted: Wanted, *, serial: bool
 ) -> Summaries:
     running = computing(grid.shared, everyone, lake, wanted, serial=serial)
-    with running as (computation, profile):
+    with running as computation:
         train_everything(everyone, lake, computation)
         studies = read_studies(everyone, lake)
         trained = [study.trained() for study in studies if study.pretrained.is_trained]
@@ -188,7 +185,7 @@ def _compute(
     done, errors = of_each(
         everyone, studies, lambda asked, study: _finished(asked, study, reading, tally)
     )
-    return Summaries(tally, done, errors, profile.stages)
+    return Summaries(tally, done, errors)
 
 
 def _finished(asked: ResolvedJob, study: Study, lake: Lake, tally: TaskCounts) -> Summary:

@@ -63,7 +63,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> Tested:
     """The same of all jobs of a file, each stage of all of them at once."""
     _all_ask(grid)
     everyone, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as (computation, _):
+    with computing(grid.shared, everyone, lake, AllTasks(), serial=serial) as computation:
         train_everything(everyone, lake, computation)
         evaluate_everything(everyone, lake, computation)
     studies, reading = read_studies(everyone, lake), Listed(lake)

@@ -11,12 +11,10 @@ from torch import Tensor, nn
 
 from stir_ray.models.architectures import intermediates
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.cpu_attention import with_cpu_attention
-from stir_ray.models.microbatches import Microbatches
-from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.models.fast_layers import with_cpu_attention, with_patch_projection
+from stir_ray.models.microbatches import Microbatches, default_batch_size
 from stir_ray.numerics.similarity import SMALLEST_SAMPLE
-from stir_ray.worker import grams
-from stir_ray.worker.grams import View
+from stir_ray.worker.grams import GramMatrices, gram_matrices
 
 Model = nn.Module | FrozenModel
 Layers = str | Sequence[int]
@@ -140,8 +138,8 @@ class ModelView:
         model: frozen.
         images: on the model's device.
         layers: from 1.
-        is_whole: whether all layers are compared.
-        representation: of a layer, one of `models.features.KINDS`.
+        is_whole: whether `layers` are all layers of the model.
+        representation: of a layer, one of `models.features.POOLINGS`.
         batch: images of one forward pass at most.
     """
 
@@ -153,17 +151,26 @@ class ModelView:
     batch: int
 
     @cached_property
-    def grams(self) -> View:
+    def grams(self) -> GramMatrices:
         """Gram matrix of every layer for the images."""
         return self.grams_of(self.images)
 
-    def grams_of(self, images: Tensor) -> View:
+    def grams_of(self, images: Tensor) -> GramMatrices:
         """Return the Gram matrix of every layer for other images, on the CPU."""
-        shown, micro = images.to(self.model.mean.device), Microbatches(self.batch)
-        found = grams.view(
-            self.model, shown, layers=self.layers, kind=self.representation, micro=micro
+        grams = gram_matrices(
+            self.model,
+            images.to(self.model.mean.device),
+            layers=self.layers,
+            pooling=self.representation,
+            micro=self.microbatches,
         )
-        return [gram.cpu() for gram in found]
+        return [gram.cpu() for gram in grams]
+
+    @property
+    def microbatches(self) -> Microbatches:
+        """Slices of as many images as should fit into the memory of the model's device."""
+        size = default_batch_size(self.model, self.images)
+        return Microbatches(min(size, self.batch or size))
 
     def of(self, model: FrozenModel) -> "ModelView":
         """Return the same view of another model, with the same layers as far as it has them."""

@@ -20,8 +20,8 @@ from stir_ray.api.inputs import (
     prepare_images,
 )
 from stir_ray.lake.schemas import RESULTS
-from stir_ray.models.features import KINDS
-from stir_ray.models.microbatches import Microbatches
+from stir_ray.measures.scores import baselines, drift, scores
+from stir_ray.models.features import POOLINGS
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import (
     CONVERGED_DRIFT,
@@ -34,9 +34,8 @@ from stir_ray.numerics.initialization import initialization_of
 from stir_ray.numerics.precision import resolve_precision
 from stir_ray.numerics.settings import DEFAULT, PAPER, Initialization, InversionSettings
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS, METRICS, SCORES
-from stir_ray.worker import grams
-from stir_ray.worker.convergence_criterion import largest_change, sees_no_difference
-from stir_ray.worker.layer_inverter import Inverted, Search
+from stir_ray.worker.convergence_criterion import largest_change, self_stir_converged
+from stir_ray.worker.layer_inverter import Inverted, LayerInverter
 
 ModelOrInversions: TypeAlias = "Model | Inversions"
 Settings = InversionSettings | Literal["default", "paper"]
@@ -216,14 +215,12 @@ class Inversions:
         for inverted in self.by_layer.values():
             now, before = target.grams_of(inverted.images), target.grams_of(inverted.earlier)
             views = zip(target.grams, now, before, strict=True)
-            rows.append(
-                [grams.scores("stir", *view[:2]) | grams.drift("stir", *view) for view in views]
-            )
+            rows.append([scores("stir", *view[:2]) | drift("stir", *view) for view in views])
         return self._pairs(rows, target)
 
     def _cka(self, target: ModelView, estimator: str) -> xr.DataArray:
         references = self.view.grams
-        rows = [[grams.scores("cka", gram, own) for gram in target.grams] for own in references]
+        rows = [[scores("cka", gram, own) for gram in target.grams] for own in references]
         return self._pairs(rows, target)["cka" + _suffix(estimator)]
 
     def _pairs(self, rows: list[list[dict[str, float]]], target: ModelView) -> xr.Dataset:
@@ -242,11 +239,11 @@ class Inversions:
         images, init, suffix = self.view.images, self.settings.init, _suffix(estimator)
         noise = initialization_of(init, images=images, image_ids=self.image_ids, seed=self.seed)
         shown = None if init is Initialization.GRAY else target.grams_of(noise.clamp(0, 1))
-        baselines = grams.baselines(target.grams, shown, seed=self.seed)
+        by_layer = baselines(target.grams, shown, seed=self.seed)
         layers = {"target_layer": list(target.layers)}
         return {
             name: xr.DataArray(
-                [layer[name.replace("_stir", f"_stir{suffix}")] for layer in baselines], layers
+                [layer[name.replace("_stir", f"_stir{suffix}")] for layer in by_layer], layers
             )
             for name in ("noise_stir", "chance_stir", "chance_stir_q95")
         }
@@ -285,8 +282,8 @@ def invert(
     Raises:
         ValueError: if the model, images or settings are not as expected.
     """
-    if representation not in KINDS:
-        raise ValueError(f"representation={representation!r}; expected {', '.join(KINDS)}")
+    if representation not in POOLINGS:
+        raise ValueError(f"representation={representation!r}; expected {', '.join(POOLINGS)}")
     if isinstance(settings, str):
         if settings not in _PRESETS:
             raise ValueError(f"settings={settings!r}; expected InversionSettings, default or paper")
@@ -319,13 +316,14 @@ def _invert_layer(
         if not residuals_converged(found.centred_residual.double().cpu().numpy()):
             return math.inf
         now = view.grams_of(found.images)
-        if not sees_no_difference(view.grams, now, view.layers, layer, view.representation):
+        if not self_stir_converged(view.grams, now, view.layers, layer, view.representation):
             return math.inf
         return largest_change(view.grams, now, view.grams_of(found.earlier))
 
-    search = Search.of(view.model, layer=layer, kind=view.representation, settings=settings)
-    micro = Microbatches(view.batch)
-    return search.inverted(view.images, noise, micro, remaining_drift=remaining_drift)
+    search = LayerInverter.of(
+        view.model, layer=layer, pooling=view.representation, settings=settings
+    )
+    return search.invert(view.images, noise, view.microbatches, remaining_drift=remaining_drift)
 
 
 def _warn_unless_converged(inversions: Inversions) -> None:

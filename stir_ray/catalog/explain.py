@@ -11,7 +11,8 @@ from stir_ray.catalog.verify import problem_of
 from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
-from stir_ray.lake.schemas import ARTIFACT_TABLES, COMPARISONS, IMAGES, INVERSIONS, RESULTS
+from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS
+from stir_ray.measures import artifact_tables
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.measurement import Compare, Comparison, Invert
@@ -21,7 +22,6 @@ from stir_ray.results.cell_index import Cell, find_cell
 from stir_ray.results.reduce import inversion_columns, rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
-_SCHEMAS = {schema.name: schema for schema in ARTIFACT_TABLES}
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _state(
     if finding:
         return PartState(part.table, key, DAMAGED, finding.problem)
     return PartState(
-        part.table, key, RIGHT, made=provenance(lake.read(_SCHEMAS[part.table], part.id))
+        part.table, key, RIGHT, made=provenance(lake.read(artifact_tables()[part.table], part.id))
     )
 
 

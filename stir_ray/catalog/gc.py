@@ -25,19 +25,14 @@ from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.lake.schemas import (
     ACCURACIES,
-    ARTIFACT_TABLES,
     COMPARISONS,
     CORRECT,
     FAILURES,
-    HALF_SAMPLES,
     IMAGES,
     INVERSIONS,
-    METAMERS,
-    PREDICTIONS,
-    SIMILARITIES,
-    SUBSPACES,
     TRAININGS,
 )
+from stir_ray.measures import MEASURES, artifact_tables
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.tasks import is_done, task_id
@@ -47,10 +42,8 @@ DRAFTS, RUNS = "drafts", "runs"
 """In place of a table: what killed writers left, and records of runs of jobs that are given up."""
 YOUNG_S = 3600.0
 """For so long somebody may just be writing what will refer to an object."""
-_TABLES = {schema.name for schema in ARTIFACT_TABLES}
 _AFTER_TRAINING = {
-    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, SUBSPACES.name),
-    *(SIMILARITIES.name, PREDICTIONS.name, METAMERS.name, HALF_SAMPLES.name),
+    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, *MEASURES),
     *(ACCURACIES.name, CORRECT.name, FAILURES.name),
 }
 _AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
@@ -148,7 +141,7 @@ def _table_of(key: str) -> str | None:
     """What an object is one of; None if it is foreign."""
     named = parse_artifact_key(key)
     if named:
-        return named[0] if named[0] in _TABLES else None
+        return named[0] if named[0] in artifact_tables() else None
     if parse_run_key(key):
         return RUNS
     return CHECKPOINTS if training_of(key) else None

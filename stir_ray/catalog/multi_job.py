@@ -95,11 +95,12 @@ class Listed(Lake):
         super().__init__(lake.objects)
         self._listed: dict[str, dict[str, int]] = {}
 
-    def sizes(self, schema: TableSchema) -> dict[str, int]:
-        """Bytes by id of all parts of a table when they were first asked for."""
-        if schema.name not in self._listed:
-            self._listed[schema.name] = super().sizes(schema)
-        return self._listed[schema.name]
+    def sizes(self, table: TableSchema | str) -> dict[str, int]:
+        """Return the bytes by id of all artifacts of a table when it was first listed."""
+        name = table if isinstance(table, str) else table.name
+        if name not in self._listed:
+            self._listed[name] = super().sizes(name)
+        return self._listed[name]
 
 
 @contextmanager

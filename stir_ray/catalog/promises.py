@@ -54,8 +54,6 @@ def _of_task(task: Task, image_ids: tuple[int, ...]) -> Iterator[tuple[Artifact,
             yield from _of_comparisons(task.comparisons, image_ids)
         case Compare():
             yield from _of_comparisons(task.comparisons, image_ids)
-            if task.with_subspaces:
-                yield task.subspaces_artifact, _subspaces(task, len(image_ids))
         case Evaluate():
             yield from _evaluation(task)
 
@@ -69,8 +67,6 @@ def _of_inversion(task: Invert, image_ids: tuple[int, ...]) -> Iterator[tuple[Ar
     yield task.inversion_artifact, _columns(image_id=image_ids, **inverted)
     for part in task.image_artifacts:
         yield part, _columns(image_id=image_ids[: task.keep], **inverted)
-    if task.spec.metamers:
-        yield task.metamers_artifact, _columns(image_id=image_ids, **inverted)
 
 
 def _of_comparisons(
@@ -87,27 +83,6 @@ def _of_comparisons(
         planned = {**shown, "target_layer": looking, "images": len(image_ids)}
         start, unbiased = one.spec.settings.init, "noise_stir_unbiased"
         yield one.artifact, _all(_columns(**planned), _baseline(start, "noise_stir", unbiased))
-        for measure, part in zip(one.spec.measures, one.similarities, strict=True):
-            by = {"measure": str(measure.similarity), "bandwidth": measure.bandwidth}
-            yield part, _all(_columns(**planned, **by), _baseline(start, "noise_stir"))
-        if one.half_samples:
-            halves = {"layer": one.layer, "half": tuple(range(one.spec.halves))}
-            of_models = {name: shown[name] for name in ("reference", "target", "seed")}
-            yield one.half_samples, _columns(**of_models, **halves, images=len(image_ids))
-        if one.predictions:
-            looked = {"checkpoint": one.target.content, "image_id": image_ids}
-            yield one.predictions, _columns(**shown, **looked)
-
-
-def _subspaces(task: Compare, images: int) -> Promise:
-    references, targets = (task.spec.layers_of(model) for model in (task.reference, task.target))
-    return _columns(
-        reference=task.reference.weights,
-        target=task.target.weights,
-        reference_layer=tuple(reference for _ in targets for reference in references),
-        target_layer=tuple(target for target in targets for _ in references),
-        images=images,
-    )
 
 
 def _columns(**planned: object) -> Promise:

@@ -8,7 +8,7 @@ from stir_ray.catalog.rates import device_seconds
 from stir_ray.catalog.runs import Run, StageTotals, runs_of
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import ARTIFACT_TABLES
+from stir_ray.measures import artifact_tables
 from stir_ray.plan.estimate import CPU
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import is_done
@@ -75,7 +75,7 @@ class _Sizes(dict[str, dict[str, int]]):
 
     def __init__(self, lake: Lake) -> None:
         super().__init__()
-        self._lake, self._schemas = lake, {schema.name: schema for schema in ARTIFACT_TABLES}
+        self._lake, self._schemas = lake, artifact_tables()
 
     def __missing__(self, table: str) -> dict[str, int]:
         self[table] = self._lake.sizes(self._schemas[table])

@@ -7,22 +7,14 @@ import pyarrow as pa
 
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.parquet import images_of, provenance
-from stir_ray.lake.schemas import (
-    ANALYSIS_TABLES,
-    HALF_SAMPLE_SCORES,
-    HALF_SAMPLES,
-    IMAGE_SETS,
-    INVERSIONS,
-    MATRICES,
-    OTHER_SIMILARITIES,
-    RESULT_TABLES,
-    SIMILARITIES,
-    TableSchema,
-)
+from stir_ray.lake.schemas import ANALYSIS_TABLES, IMAGE_SETS, INVERSIONS, MATRICES, TableSchema
+from stir_ray.measures import result_tables
+from stir_ray.measures.half_samples import HALF_SAMPLES
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.numerics.settings import Initialization
 
 _ROUNDING = 1e-9
-_WITH_UNDEFINED = (*ANALYSIS_TABLES, HALF_SAMPLES, HALF_SAMPLE_SCORES)
+_WITH_UNDEFINED = (*ANALYSIS_TABLES, HALF_SAMPLES.table, HALF_SAMPLES.result_table)
 """Not every hypothesis has a correlation, and of a few images not every view has a geometry."""
 _BETWEEN_0_AND_1 = (
     *("stir", "cka", "noise_stir", "chance_stir", "chance_stir_q95"),
@@ -56,7 +48,7 @@ def odd_values(schema: TableSchema, table: pa.Table) -> Iterator[str]:
     """What is wrong with the values of a table that is whole."""
     if table.num_rows == 0:
         # Results of a job that has no number yet are empty; a part never is.
-        if schema not in (*RESULT_TABLES, *ANALYSIS_TABLES):
+        if schema not in (*result_tables().values(), *ANALYSIS_TABLES):
             yield "no rows"
         return
     keys = table.select(list(schema.key))
@@ -79,7 +71,7 @@ def _numbers(schema: TableSchema, table: pa.Table, name: str) -> np.ndarray:
         return values[table["seeds"].to_numpy() > 1]  # of a single seed there is none
     if name in ("chance", "subspace_similarity"):
         return values[table["directions"].to_numpy() > 0]  # of none there is no similarity
-    if schema in (SIMILARITIES, OTHER_SIMILARITIES) and "_unbiased" in name:
+    if schema in (SIMILARITIES.table, SIMILARITIES.result_table) and "_unbiased" in name:
         values = values[table["bandwidth"].to_numpy() > 0]  # Procrustes has no such estimator
     if name.startswith("snr_db") or (schema is INVERSIONS and name == "drift"):
         # Of equal representations, and of images that are still too unlike the given ones.

@@ -36,16 +36,8 @@ from stir_ray.lake.keys import (
 )
 from stir_ray.lake.map_concurrent import THREADS, map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
-from stir_ray.lake.schemas import (
-    ANALYSIS_TABLES,
-    ARTIFACT_TABLES,
-    INDEX,
-    MODELS,
-    RESULT_TABLES,
-    SHARD,
-    TRAININGS,
-    TableSchema,
-)
+from stir_ray.lake.schemas import ANALYSIS_TABLES, INDEX, MODELS, SHARD, TRAININGS, TableSchema
+from stir_ray.measures import artifact_tables, result_tables
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
@@ -54,8 +46,7 @@ from stir_ray.worker.study_reader import trainings
 
 _BYTES_AT_ONCE = 2**30
 """Held in memory, about: checkpoints of large models are read fewer at a time."""
-_PART_TABLES = {schema.name: schema for schema in ARTIFACT_TABLES}
-_RESULT_TABLES = {schema.name: schema for schema in (*RESULT_TABLES, *ANALYSIS_TABLES)}
+_ANALYSIS_TABLES = {schema.name: schema for schema in ANALYSIS_TABLES}
 
 
 @dataclass(frozen=True)
@@ -128,9 +119,9 @@ def problem_of(lake: Lake, key: str, promise: Promise | None) -> Finding | None:
         FileNotFoundError: if it is not there.
     """
     table, part_id = parse_artifact_key(key) or ("", "")
-    if table not in _PART_TABLES:
+    if table not in artifact_tables():
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
-    schema = _PART_TABLES[table]
+    schema = artifact_tables()[table]
     finding = _of_table(schema, key, lambda: lake.read(schema, part_id), promise)
     if finding is None or finding.is_damage:
         return finding
@@ -200,7 +191,7 @@ def _of_part(
     finding = problem_of(lake, key, promise)
     table, part_id = parse_artifact_key(key) or ("", "")
     if finding is None and table in (TRAININGS.name, MODELS.name):
-        recorded = lake.read(_PART_TABLES[table], part_id)["location"].to_pylist()
+        recorded = lake.read(artifact_tables()[table], part_id)["location"].to_pylist()
         own = (str(place) for place in recorded if str(place).startswith(LAKE))
         places = (place.removeprefix(LAKE) for place in own)
         # One that was stored since the listing is looked at now.
@@ -232,8 +223,9 @@ def _of_checkpoint(lake: Lake, key: str) -> Finding | None:
 def _of_job(lake: Lake, key: str) -> Finding | None:
     """Results and records."""
     _, table = parse_result_key(key) or ("", "")
-    if table in _RESULT_TABLES:
-        schema = _RESULT_TABLES[table]
+    schemas = {**result_tables(), **_ANALYSIS_TABLES}
+    if table in schemas:
+        schema = schemas[table]
         return _of_table(schema, key, lambda: lake.read_object(schema, key), None)
     if parse_spec_key(key):
         return _of_log(key, partial(read_record, key, lake), "a run of its job writes it again")

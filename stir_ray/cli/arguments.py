@@ -29,9 +29,6 @@ Overrides = Annotated[
 Serial = Annotated[
     bool, typer.Option("--serial", help="One task after the other in this process, without Ray.")
 ]
-Profiled = Annotated[
-    bool, typer.Option("--profile", help="Say at the end where the workers' time went.")
-]
 FlopsPerS = Annotated[
     float | None,
     typer.Option(

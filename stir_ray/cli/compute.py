@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Group
-
 from stir_ray.catalog.failures import failed_tasks
 from stir_ray.catalog.forecast import (
     Forecast,
@@ -23,7 +21,6 @@ from stir_ray.cli.arguments import (
     JobFiles,
     Overrides,
     Price,
-    Profiled,
     Serial,
     begun,
 )
@@ -37,7 +34,6 @@ from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.plan.estimate import Rate
 from stir_ray.plan.formatting import format_list
 from stir_ray.report import summary, tables
-from stir_ray.report.profile import profile_table
 from stir_ray.report.status import status_json, status_table
 from stir_ray.results.reduce import reduce_job
 from workflows import finetune as finetuning
@@ -45,9 +41,7 @@ from workflows import invariance
 from workflows import robustness as testing
 
 
-def run(
-    job: JobFile, sets: Overrides = None, serial: Serial = False, *, profile: Profiled = False
-) -> None:
+def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     """Compute what is missing of a job, then its matrices and figures.
 
     Running again resumes: what the lake holds is not computed twice.
@@ -57,8 +51,6 @@ def run(
     grid = read_jobs(job, sets or ())
     done = invariance.run_all(grid, serial=serial)
     print(summary.of_tasks(done.tally.ran))
-    if profile and done.profile:
-        show(Group(profile_table(done.profile)))
     for line in done.lines(grid):
         print(line)
     done.nothing_missing()

@@ -26,7 +26,7 @@ from stir_ray.numerics.settings import (
     Schedule,
     SearchSpace,
 )
-from stir_ray.numerics.similarity_measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
 
 CLEAN = "clean"
 """In place of a corruption and of a source, with severity 0: the images as they are."""
@@ -138,11 +138,11 @@ SimilarityChoice = Annotated[
 ]
 
 
-def measure_of(choice: SimilarityChoice) -> Measure:
+def measure_of(choice: SimilarityChoice) -> SimilarityMeasure:
     """Return the similarity that a job names."""
     if isinstance(choice, RbfCka):
-        return Measure(Similarity.RBF_CKA, choice.rbf_cka)
-    return Measure(Similarity(choice), 1.0 if choice == Similarity.RBF_CKA else 0.0)
+        return SimilarityMeasure(Similarity.RBF_CKA, choice.rbf_cka)
+    return SimilarityMeasure(Similarity(choice), 1.0 if choice == Similarity.RBF_CKA else 0.0)
 
 
 def _distinct(choices: tuple[SimilarityChoice, ...]) -> tuple[SimilarityChoice, ...]:

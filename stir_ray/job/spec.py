@@ -14,7 +14,7 @@ from stir_ray.job.options import (
     measure_of,
 )
 from stir_ray.numerics.settings import Initialization
-from stir_ray.numerics.similarity_measures import Measure
+from stir_ray.numerics.similarity_measures import SimilarityMeasure
 
 LONGEST_NAME = 100
 _LEAST_HALF_SAMPLES = 40
@@ -99,6 +99,8 @@ class Job(Value):
     measured too, and with `robustness` which test images every model gets right: then
     `stir-ray analyse` reports how far a correlation could have been off with other images.
     200 are good; 0 is none."""
+    measures: tuple[str, ...] = ()
+    """Further measures by name: those of `stir_ray/measures` that have no key of their own."""
     keep_images: Annotated[
         Annotated[Literal["none", "all"], Tag("<word>")] | Annotated[Sample, Tag("<other>")],
         word_or("`{sample: n}`", "none", "all"),
@@ -133,6 +135,6 @@ class Job(Value):
         return self
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
+    def similarity_measures(self) -> tuple[SimilarityMeasure, ...]:
         """The similarities besides linear CKA."""
         return tuple(measure_of(choice) for choice in self.similarities)

@@ -1,1 +1,1 @@
-"""Models: timm architectures, their weights, what a layer says of an image, and training."""
+"""Models: timm architectures, checkpoints, representations, training."""

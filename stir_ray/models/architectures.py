@@ -1,4 +1,4 @@
-"""timm models by description: built without weights, and what can be said of them before use."""
+"""timm models by description: built without weights, and summarized before use."""
 
 import inspect
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
-from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.models.fast_layers import with_patch_projection
 from stir_ray.models.rng import seeded_rng
 
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What a model is, before any image is computed with it.
+    """Size and cost of a model.
 
     Attributes:
-        depth: number of blocks whose output `forward_intermediates` gives.
+        depth: number of blocks whose output `forward_intermediates` returns.
         input_shape: channels, height, width.
         has_class_token: whether the first token is a class token.
         parameters: number of weights, classifier left out.
@@ -42,10 +42,10 @@ class ModelSummary:
 
 
 def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Module:
-    """The model with the random weights of `seed`; the global random state is left alone.
+    """Return the model with the random weights of `seed`.
 
     Raises:
-        ModelError: if timm has no such model, refuses the arguments, or gives no block outputs.
+        ModelError: if timm has no such model, refuses the arguments, or returns no block outputs.
     """
     arguments: dict[str, Any] = dict(architecture.arguments)
     with seeded_rng(seed):
@@ -53,7 +53,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
             model = timm.create_model(
                 architecture.timm, pretrained=False, num_classes=classes, **arguments
             )
-        except Exception as error:  # noqa: BLE001 - whatever timm says of a description
+        except Exception as error:  # noqa: BLE001 - timm raises many
             reason = " ".join(str(error).split()) or type(error).__name__
             raise ModelError(
                 f"timm cannot build `{architecture.timm}` with {architecture.arguments}: {reason}"
@@ -64,7 +64,7 @@ def build(architecture: Architecture, *, classes: int, seed: int = 0) -> nn.Modu
 
 
 def describe(architecture: Architecture) -> ModelSummary:
-    """The card of a model, found on torch's meta device: no weights, no arithmetic.
+    """Return the summary of a model, computed on the meta device: no weights, no arithmetic.
 
     Raises:
         ModelError: as `build`, or if mean and std do not fit the channels.
@@ -84,7 +84,8 @@ def describe(architecture: Architecture) -> ModelSummary:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"`{architecture.timm}` with {architecture.arguments} gives no block outputs: {reason}"
+            f"`{architecture.timm}` with {architecture.arguments} returns no block outputs: "
+            f"{reason}"
         ) from error
     counted = [_flops(model, image, block) for block in range(1, len(blocks) + 1)]
     return ModelSummary(
@@ -102,13 +103,13 @@ def describe(architecture: Architecture) -> ModelSummary:
 def normalisation(
     architecture: Architecture, model: nn.Module
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std per channel: the job's, or else those timm's weights were trained with."""
+    """Return mean and std per channel: the job's, or those of timm's pretrained weights."""
     config = _config(model)
     channels = architecture.arguments.get("in_chans", 3)
     mean = architecture.mean or tuple(config.get("mean", (0.5,)))
     std = architecture.std or tuple(config.get("std", (0.5,)))
     if channels == 1:
-        # timm's values are for three channels; a grey image takes the first.
+        # timm's values are for three channels; a grey image uses the first.
         return mean[:1], std[:1]
     return mean, std
 
@@ -116,19 +117,19 @@ def normalisation(
 def intermediates(
     model: nn.Module, images: torch.Tensor, *, up_to: int | None
 ) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Patch tokens and prefix tokens after blocks, before any final norm.
+    """Return patch tokens and prefix tokens after blocks, before any final norm.
 
     Args:
         model: a timm model with `forward_intermediates`.
         images: normalised images.
-        up_to: the one block wanted, from 1, after which the forward pass stops; None for all.
+        up_to: a block, from 1, after which the forward pass stops; None for all blocks.
 
     Returns:
-        Per block wanted: patch tokens (image, token, unit) and prefix tokens, or None.
+        Per block: patch tokens (image, token, unit), and prefix tokens or None.
     """
     with_prefix = _takes_prefix(model)
     extra = {"return_prefix_tokens": True, "output_fmt": "NLC"} if with_prefix else {}
-    found = _intermediates_of(model)(
+    outputs = _intermediates_of(model)(
         images,
         indices=None if up_to is None else [up_to - 1],
         stop_early=True,
@@ -136,12 +137,12 @@ def intermediates(
         **extra,
     )
     # Without prefix tokens (pooled transformers, ConvNets) timm returns bare tensors.
-    pairs = [item if isinstance(item, tuple) else (item, None) for item in found]
+    pairs = [item if isinstance(item, tuple) else (item, None) for item in outputs]
     return [(patches if with_prefix else _as_tokens(patches), prefix) for patches, prefix in pairs]
 
 
 def final_features(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The last block's feature map after the final norm: (image, unit, row, column).
+    """Return the last block's feature map after the final norm: (image, unit, row, column).
 
     Args:
         model: a timm model with `forward_intermediates`.
@@ -156,12 +157,11 @@ def _as_tokens(feature_map: torch.Tensor) -> torch.Tensor:
 
 
 def _intermediates_of(model: nn.Module) -> Callable[..., Any]:
-    # timm's own method, of which torch's types know nothing.
+    # timm's own method.
     return cast("Callable[..., Any]", model.forward_intermediates)
 
 
 def _config(model: nn.Module) -> dict[str, Any]:
-    """What timm says of the weights that go with the architecture."""
     return cast("dict[str, Any] | None", model.pretrained_cfg) or {}
 
 
@@ -184,7 +184,7 @@ def _joined(patches: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
 
 
 def _flops(model: nn.Module, image: torch.Tensor, block: int) -> tuple[float, float]:
-    """Of the forward pass up to a block, and of that with the gradient of the image."""
+    """Return the FLOPs of the forward pass up to a block, without and with the gradient."""
     leaf = image.clone().requires_grad_(True)
     with FlopCounterMode(display=False) as counter:
         ((patches, prefix),) = intermediates(model, leaf, up_to=block)

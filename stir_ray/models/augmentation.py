@@ -1,4 +1,4 @@
-"""Augmentation of training images, drawn for every image and epoch by itself."""
+"""Random augmentation of training images, drawn for every image and epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -13,13 +13,13 @@ _PADDING = 8
 """Images are padded by this part of their side: 4 pixels of CIFAR's 32, as is usual there."""
 
 
-def augmented(images: Tensor, places: Sequence[int], *, how: str, seed: int, epoch: int) -> Tensor:
-    """Images changed at random.
+def augmented(images: Tensor, rows: Sequence[int], *, how: str, seed: int, epoch: int) -> Tensor:
+    """Return images changed at random.
 
     Args:
         images: (image, channel, height, width), on the CPU.
-        places: of the images in their dataset. What is drawn depends on seed, epoch and place, and
-            so neither on the order of the images nor on the batch that they are in.
+        rows: of the images in their dataset. Random draws depend on seed, epoch and row, and so
+            neither on the order of the images nor on the batch that they are in.
         how: one of `AUGMENTATIONS`.
         seed: of the training.
         epoch: of the training.
@@ -30,11 +30,11 @@ def augmented(images: Tensor, places: Sequence[int], *, how: str, seed: int, epo
     height, width = images.shape[-2:]
     transform = AUGMENTATIONS[how](height, width)
     changed = []
-    # torchvision draws from torch's global generator. timm's crop would draw from Python's, from
-    # which threads that read ahead draw too, for how long they wait before they ask a store again.
+    # torchvision draws from torch's global generator. timm's crop would draw from Python's, which
+    # threads that read ahead use too, for the pauses between attempts at a store.
     with seeded_rng(0):
-        for image, place in zip(images, places, strict=True):
-            reseed(derive_seed("augmentation", seed, epoch, place))
+        for image, row in zip(images, rows, strict=True):
+            reseed(derive_seed("augmentation", seed, epoch, row))
             changed.append(transform(image))
     return torch.stack(changed)
 

@@ -1,4 +1,4 @@
-"""Checkpoints: files of weights to frozen models, and the digest that is a model's identity."""
+"""Checkpoints: files of weights, frozen models, and the digests that identify them."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ from stir_ray.job import Architecture
 from stir_ray.models.architectures import build, normalisation
 
 DECODER = "reconstruction_decoder"
-"""Begins the names of a reconstruction's decoder, which no block needs: `load` leaves it out."""
+"""Prefix of the names of a reconstruction's decoder, which `load` leaves out."""
 
 _OF_TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\n")
 """Begin the files of `torch.save`: a zip archive, or a pickle before torch 1.6. A safetensors file
@@ -25,9 +25,9 @@ that began so would have a header of 67 MB and more."""
 _STATES = ("state_dict", "model_state_dict", "model")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FrozenModel:
-    """A model that is only looked through: evaluation mode, no gradients of its weights.
+    """A model in evaluation mode, without gradients of its weights.
 
     Attributes:
         module: the timm model.
@@ -40,12 +40,12 @@ class FrozenModel:
     std: Tensor
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Images in [0, 1] as the module takes them."""
+        """Return images in [0, 1] as the module takes them."""
         return (images - self.mean) / self.std
 
 
 def freeze(module: nn.Module, architecture: Architecture, device: torch.device) -> FrozenModel:
-    """The module on `device`, ready to be looked through."""
+    """Return the module on `device`, in evaluation mode and without gradients of its weights."""
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
         for values in normalisation(architecture, module)
@@ -54,15 +54,15 @@ def freeze(module: nn.Module, architecture: Architecture, device: torch.device) 
 
 
 def encode(state: Mapping[str, Tensor]) -> bytes:
-    """A state dict as a safetensors file."""
+    """Return a state dict as a safetensors file."""
     return safetensors.torch.save({name: tensor.contiguous() for name, tensor in state.items()})
 
 
 def decode(content: bytes, where: str) -> dict[str, Tensor]:
-    """The state dict of a safetensors file, or of one that `torch.save` wrote.
+    """Return the state dict of a safetensors file, or of a file that `torch.save` wrote.
 
     Raises:
-        ModelError: if it is truncated, neither of them or no state dict, can only be read by
+        ModelError: if it is truncated, of another format or no state dict, can only be read by
             running code that it holds, or holds NaN or infinity.
     """
     if content.startswith(_OF_TORCH):
@@ -84,7 +84,7 @@ def _of_safetensors(content: bytes, where: str) -> dict[str, Tensor]:
 
 def _of_torch(content: bytes, where: str) -> dict[str, Tensor]:
     try:
-        # Tensors and plain containers alone: all else that is pickled could run code.
+        # Tensors and plain containers alone: other pickled objects could run code.
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(
@@ -94,20 +94,22 @@ def _of_torch(content: bytes, where: str) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{where}: not a whole file of torch ({reason[:80]})") from None
-    # Trainings save the weights beside their optimiser, under one of these names.
+    # Training scripts save the weights next to their optimizer, under one of these names.
     nested = (saved[name] for name in _STATES if isinstance(saved, dict) and name in saved)
     state = next(nested, saved)
-    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
         raise ModelError(
             f"{where}: no state dict of tensors, neither whole nor under "
             f"{', '.join(f'`{name}`' for name in _STATES)}; save `model.state_dict()`"
         )
-    # What DistributedDataParallel puts before every name.
-    return {str(name).removeprefix("module."): one for name, one in state.items()}
+    # DistributedDataParallel puts `module.` before every name.
+    return {str(name).removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) -> nn.Module:
-    """The architecture with these weights; its classifier is as wide as the file's.
+    """Return the architecture with these weights, its classifier as wide as theirs.
 
     Raises:
         ModelError: naming the tensors that are missing, unknown or of another shape.
@@ -132,21 +134,21 @@ def load(state: Mapping[str, Tensor], architecture: Architecture, where: str) ->
     return model
 
 
-def digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
-    """What a model *is* as far as its blocks see an image.
+def weights_digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
+    """Return the digest of architecture and block weights.
 
     Classifier and decoder are left out: they come after every block, so a pretrained model with a
     new classifier is still that model, and shares its inversions.
     """
     ends = (_classifier(architecture), DECODER)
-    kept = {
+    blocks = {
         name: tensor for name, tensor in state.items() if not any(_is_of(end, name) for end in ends)
     }
-    return content_digest(kept, architecture)
+    return checkpoint_digest(blocks, architecture)
 
 
-def content_digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
-    """What a model is with everything that is stored of it, classifier and decoder included."""
+def checkpoint_digest(state: Mapping[str, Tensor], architecture: Architecture) -> str:
+    """Return the digest of architecture and all weights, classifier and decoder included."""
     described = canonical_json(architecture.model_dump(mode="json")).encode()
 
     def pieces(name: str) -> tuple[bytes, bytes]:
@@ -158,13 +160,13 @@ def content_digest(state: Mapping[str, Tensor], architecture: Architecture) -> s
 
 
 def classes(state: Mapping[str, Tensor], architecture: Architecture) -> int:
-    """How many classes the classifier of a state dict tells apart; 0 if it has none."""
+    """Return the number of classes of a state dict's classifier; 0 if it has none."""
     head = f"{_classifier(architecture)}.weight"
     return len(state[head]) if head in state else 0
 
 
 def download(name: str) -> dict[str, Tensor]:
-    """The weights that timm's hub has under `name`.
+    """Return the weights that timm's hub has under `name`.
 
     Raises:
         ModelError: if timm knows no such weights or they cannot be fetched.
@@ -173,7 +175,7 @@ def download(name: str) -> dict[str, Tensor]:
         return timm.create_model(name, pretrained=True).state_dict()
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise ModelError(f"timm weights `{name}` cannot be had: {reason[:300]}") from None
+        raise ModelError(f"timm weights `{name}`: cannot be downloaded: {reason[:300]}") from None
 
 
 def _is_of(submodule: str, name: str) -> bool:

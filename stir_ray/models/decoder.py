@@ -19,7 +19,7 @@ from stir_ray.models.rng import seeded_rng
 def with_new_decoder(
     module: nn.Module, *, image_shape: tuple[int, int, int], seed: int
 ) -> nn.Module:
-    """The module without a classifier and with a fresh decoder, its weights drawn from `seed`.
+    """Replace the classifier by a fresh decoder, its weights drawn from `seed`.
 
     Args:
         module: a timm model.
@@ -30,7 +30,7 @@ def with_new_decoder(
         ModelError: if the model's last feature map does not divide the image into square patches.
     """
     channels, height, width = image_shape
-    # timm's own record of its last block; torch's types know nothing of it.
+    # timm's own record of its last block.
     last = cast("Any", module).feature_info[-1]
     units, patch = int(last["num_chs"]), int(last["reduction"])
     if height % patch or width % patch:
@@ -48,7 +48,7 @@ def with_new_decoder(
 def with_decoder_of(
     module: nn.Module, state: Mapping[str, Tensor], *, image_shape: tuple[int, int, int]
 ) -> nn.Module:
-    """The module with the decoder of a state dict; errors as `with_new_decoder`."""
+    """Replace the classifier by the decoder of a state dict; raises as `with_new_decoder`."""
     whole = with_new_decoder(module, image_shape=image_shape, seed=0)
     start = f"{DECODER}."
     of_decoder = {name.removeprefix(start): state[name] for name in state if name.startswith(start)}
@@ -57,6 +57,6 @@ def with_decoder_of(
 
 
 def reconstruct(model: FrozenModel, images: Tensor) -> Tensor:
-    """What the decoder makes of images in [0, 1]: of the same shape, and not bounded."""
+    """Return the reconstructions of images in [0, 1]: of the same shape, not bounded."""
     features = final_features(model.module, model.normalised(images))
     return model.module.get_submodule(DECODER)(features)

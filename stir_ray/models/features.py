@@ -1,4 +1,4 @@
-"""What a layer says of an image: one vector per image, differentiable, without any clip."""
+"""Representations of images in a layer: a vector per image, differentiable, without any clip."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,44 +10,40 @@ from stir_ray.models.architectures import intermediates
 from stir_ray.models.checkpoints import FrozenModel
 
 
-def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Tensor], Tensor]:
-    """The map from images in [0, 1] to what block `layer` makes of them.
+def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[[Tensor], Tensor]:
+    """Return the map from images in [0, 1] to their representations in a block.
 
     The forward pass stops at the block, and the image is shifted and scaled but never clipped: a
     clip in here would stop the gradient of every pixel on a bound.
 
     Args:
-        model: whose block.
-        layer: from 1.
-        kind: `tokens` (all tokens side by side), `token_mean`, `cls` or `patch_mean`.
+        model: to which the block belongs.
+        layer: number of the block, from 1.
+        pooling: `tokens` (all tokens side by side), `token_mean`, `cls` or `patch_mean`.
 
     Returns:
         A function from (image, channel, height, width) to (image, unit).
     """
-    reduce = KINDS[kind]
+    pool = POOLINGS[pooling]
 
     def represent(images: Tensor) -> Tensor:
-        ((patches, prefix),) = intermediates(model.module, _normalised(model, images), up_to=layer)
-        return reduce(patches, prefix)
+        ((patches, prefix),) = intermediates(model.module, model.normalised(images), up_to=layer)
+        return pool(patches, prefix)
 
     return represent
 
 
 def all_representations(
-    model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
+    model: FrozenModel, images: Tensor, *, layers: Sequence[int], pooling: str
 ) -> list[Tensor]:
-    """What each of `layers` makes of the images, in one forward pass without gradients.
+    """Return the representations in each of `layers`, by one forward pass without gradients.
 
     Returns:
         Per layer, a float32 tensor (image, unit).
     """
     with torch.no_grad():
-        blocks = intermediates(model.module, _normalised(model, images), up_to=None)
-    return [KINDS[kind](*blocks[layer - 1]) for layer in layers]
-
-
-def _normalised(model: FrozenModel, images: Tensor) -> Tensor:
-    return (images - model.mean) / model.std
+        blocks = intermediates(model.module, model.normalised(images), up_to=None)
+    return [POOLINGS[pooling](*blocks[layer - 1]) for layer in layers]
 
 
 def _tokens(patches: Tensor, prefix: Tensor | None) -> Tensor:
@@ -70,10 +66,10 @@ def _class_token(patches: Tensor, prefix: Tensor | None) -> Tensor:  # noqa: ARG
     return prefix[:, 0]
 
 
-KINDS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
+POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "tokens": _tokens,
     "token_mean": _token_mean,
     "cls": _class_token,
     "patch_mean": _patch_mean,
 }
-"""What can be made of the tokens of a layer, by name."""
+"""The vector of an image, from the patch and prefix tokens of a block."""

@@ -1,4 +1,4 @@
-"""What a training makes small: how far a model's output for an image is from what it should be."""
+"""Training objectives: the loss of a model's output for every image."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ class LabelledImages:
     labels: Tensor
 
     def at(self, which: Tensor | slice, device: torch.device | None = None) -> "LabelledImages":
-        """Some of the images, on a device or where they are."""
+        """Return some of the images, on a device or where they are."""
         return LabelledImages(self.images[which].to(device), self.labels[which].to(device))
 
-    def batches(self, of: Sequence[Tensor]) -> Iterator["LabelledImages"]:
-        """The images at each of some places, batch by batch, where they are."""
-        return (self.at(which) for which in of)
+    def batches(self, batches: Sequence[Tensor]) -> Iterator["LabelledImages"]:
+        """Yield the images at the given rows, batch by batch."""
+        return (self.at(rows) for rows in batches)
 
 
 class LabelledDataset(Protocol):
@@ -35,71 +35,68 @@ class LabelledDataset(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """Of all images, on the CPU."""
+        """The classes of all images, on the CPU."""
         ...
 
-    def at(self, which: Tensor, /) -> LabelledImages:
-        """Some of the images, on the CPU if they were not in memory."""
-        ...
-
-    def batches(self, of: Sequence[Tensor], /) -> Iterator[LabelledImages]:
-        """The images at each of some places, batch by batch; later ones may be read ahead."""
+    def batches(self, batches: Sequence[Tensor], /) -> Iterator[LabelledImages]:
+        """Yield the images at the given rows, batch by batch; later ones may be read ahead."""
         ...
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One kind of training.
+    """What a training minimizes.
 
     Attributes:
         output: of a model for images in [0, 1].
         losses: of every image, by its output.
-        right: for every image whether its output is right; None if there is no right and wrong.
+        correct: for every image whether its output is correct; None where nothing is.
     """
 
     output: Callable[[FrozenModel, Tensor], Tensor]
     losses: Callable[[Tensor, LabelledImages], Tensor]
-    right: Callable[[Tensor, LabelledImages], Tensor] | None = None
+    correct: Callable[[Tensor, LabelledImages], Tensor] | None = None
+
+    def measure(self, model: FrozenModel, batch: LabelledImages) -> tuple[Tensor, Tensor | None]:
+        """Return loss and correctness of every image, without changing the model."""
+        output = self.output(model, batch.images)
+        return self.losses(output, batch), self.correct(output, batch) if self.correct else None
 
 
 def evaluate(
     model: FrozenModel,
     objective: Objective,
-    images: LabelledDataset,
+    dataset: LabelledDataset,
     micro: Microbatches,
     *,
     batch_size: int,
 ) -> tuple[float, float | None]:
-    """Mean loss, and the fraction that is right or None if there is no right and wrong.
+    """Return the mean loss and the accuracy, None of an objective without correct outputs.
 
     Args:
-        model: of which nothing is changed.
-        objective: what is asked of it.
-        images: anywhere; batches are moved to the model's device.
-        micro: how many of a batch go through the model at once.
+        model: left unchanged.
+        objective: whose loss is measured.
+        dataset: anywhere; batches are moved to the model's device.
+        micro: slices in which a batch goes through the model.
         batch_size: images of a batch, which changes the result by rounding alone.
     """
     model.module.eval()
-    device = model.mean.device
-    losses, right = [], []
-
-    def see(batch: LabelledImages) -> None:
-        output = objective.output(model, batch.images)
-        losses.append(objective.losses(output, batch))
-        if objective.right:
-            right.append(objective.right(output, batch))
-
+    measured: list[tuple[Tensor, Tensor | None]] = []
     with torch.no_grad():
-        places = torch.arange(len(images.labels)).split(batch_size)
-        for found in images.batches(places):
-            batch = found.at(slice(None), device)
-            micro.each(len(batch.labels), lambda part, batch=batch: see(batch.at(part)))
-    mean = float(torch.cat(losses).mean())
-    return mean, float(torch.cat(right).float().mean()) if right else None
+        rows = torch.arange(len(dataset.labels)).split(batch_size)
+        for images in dataset.batches(rows):
+            batch = images.at(slice(None), model.mean.device)
+            measured += micro.map_slices(
+                len(batch.labels),
+                lambda part, batch=batch: objective.measure(model, batch.at(part)),
+            )
+    losses, correct = zip(*measured, strict=True)
+    accuracy = float(torch.cat(correct).float().mean()) if objective.correct else None
+    return float(torch.cat(losses).mean()), accuracy
 
 
 def with_new_classifier(module: nn.Module, *, classes: int, seed: int) -> nn.Module:
-    """The module with a fresh classifier, its weights drawn from `seed`."""
+    """Return the module with a fresh classifier, its weights drawn from `seed`."""
     with seeded_rng(seed):
         module.reset_classifier(classes)  # pyright: ignore[reportCallIssue] - timm's own method
     return module
@@ -113,17 +110,16 @@ def _cross_entropies(logits: Tensor, batch: LabelledImages) -> Tensor:
     return functional.cross_entropy(logits.float(), batch.labels, reduction="none")
 
 
-def _is_right(logits: Tensor, batch: LabelledImages) -> Tensor:
+def _is_correct(logits: Tensor, batch: LabelledImages) -> Tensor:
     return logits.argmax(dim=1) == batch.labels
 
 
-def _mean_distances(images: Tensor, batch: LabelledImages) -> Tensor:
-    """L1 per pixel."""
+def _l1_per_pixel(images: Tensor, batch: LabelledImages) -> Tensor:
     return (images.float() - batch.images).abs().flatten(1).mean(dim=1)
 
 
 OBJECTIVES = {
-    "classification": Objective(_logits, _cross_entropies, _is_right),
-    "reconstruction": Objective(reconstruct, _mean_distances),
+    "classification": Objective(_logits, _cross_entropies, _is_correct),
+    "reconstruction": Objective(reconstruct, _l1_per_pixel),
 }
-"""By the word for it in a job."""
+"""By the name of the task in a job."""

@@ -1,95 +1,132 @@
-"""How many images go through a model at once: as many as asked for, and fewer where memory ends."""
+"""The number of images that go through a model at once: by memory, and halved when it runs out."""
 
 import logging
+import os
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-Made = TypeVar("Made")
-_SHORT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+from stir_ray.models.architectures import intermediates
+from stir_ray.models.checkpoints import FrozenModel
+
+Result = TypeVar("Result")
+_BYTES_PER_VALUE = {"cuda": 72, "cpu": 200}
+"""Memory for each value that a block puts out: an estimate for the gradient of the image, with a
+tenth to spare on a GPU, where a batch that is too large is halved, and half to spare on a CPU,
+where the operating system kills the process."""
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _log = logging.getLogger(__name__)
 
 
 class Microbatches:
     """Slices of images, halved whenever the device or the machine has no memory for one.
 
-    What is made of an image must not depend on the images beside it; then halving changes no
-    result beyond the rounding of products of another size.
+    The result for an image must not depend on the images beside it; then halving changes no result
+    beyond the rounding of products of another size.
     """
 
-    def __init__(self, largest: int | None = None, *, halvings: int = 0) -> None:
-        """Nothing is tried yet.
+    def __init__(self, batch_size: int | None = None, *, halvings: int = 0) -> None:
+        """Start with slices of a size.
 
         Args:
-            largest: images of one forward pass; all of them if None.
-            halvings: of that number, known to be needed.
+            batch_size: images of one forward pass at most; None for all of them.
+            halvings: how often that number is halved before the start.
         """
-        self._largest, self.halvings = largest, halvings
-        self.fitting: int | None = None
-        """Images of one slice that are predicted to fit, of the work that is next."""
+        self.batch_size, self.halvings = batch_size, halvings
 
     def size(self, count: int) -> int:
-        """Images of one slice of `count` images; at least 1."""
-        whole = min(self._largest or count, self.fitting or count, count)
-        return max(1, -(-whole // 2**self.halvings))
+        """Return the number of images in a slice of `count` images, at least 1."""
+        return max(1, -(-min(self.batch_size or count, count) // 2**self.halvings))
 
-    def go_on(self, fitting: int | None, halvings: int) -> None:
-        """Take no more images at once than an attempt before, of which these are known."""
-        self.halvings = max(self.halvings, halvings)
-        if fitting is not None:
-            self.fitting = min(self.fitting or fitting, fitting)
+    def map_slices(self, count: int, compute: Callable[[slice], Result]) -> list[Result]:
+        """Return the results of `compute` for consecutive slices of `count` images.
 
-    def each(self, count: int, make: Callable[[slice], Made]) -> list[Made]:
-        """What `make` makes of every slice of `count` images, in order.
-
-        A slice that does not fit is divided; those before it are not made again.
+        A slice that does not fit is divided; the slices before it are not computed again.
 
         Raises:
-            MemoryError, RuntimeError: as `make` does, if one image alone does not fit or the
-                trouble is another.
+            MemoryError, RuntimeError: as `compute` does, if one image alone does not fit or the
+                error is another.
         """
-        made: list[Made] = []
+        results: list[Result] = []
         first = 0
         while first < count:
-            part = slice(first, min(first + self.size(count), count))
-            if self._fits(count, lambda part=part: made.append(make(part))):
-                first = part.stop
-        return made
+            rows = slice(first, min(first + self.size(count), count))
+            try:
+                results.append(compute(rows))
+                first = rows.stop
+                continue
+            except (MemoryError, RuntimeError) as error:
+                if not self._can_halve(error, count):
+                    raise
+            # Not in the handler: there the error still holds the frames, and they hold the tensors.
+            self._halve(count)
+        return results
 
-    def all_or_none(self, count: int, make: Callable[[list[slice]], Made]) -> Made:
-        """What `make` makes of all slices of `count` images, from the first one where one fails.
+    def accumulate(self, count: int, compute: Callable[[list[slice]], Result]) -> Result:
+        """Return the result of `compute` for all slices of `count` images together.
 
-        For work that adds up, such as the gradient of a batch; errors as `each`.
+        For sums, such as the gradient of a batch: if one slice does not fit, `compute` starts again
+        with smaller ones. Raises as `map_slices`.
         """
-        made: list[Made] = []
-        while not self._fits(count, lambda: made.append(make(self._slices(count)))):
-            pass
-        return made[0]
+        while True:
+            size = self.size(count)
+            slices = [slice(first, min(first + size, count)) for first in range(0, count, size)]
+            try:
+                return compute(slices)
+            except (MemoryError, RuntimeError) as error:
+                if not self._can_halve(error, count):
+                    raise
+            self._halve(count)
 
-    def _slices(self, count: int) -> list[slice]:
-        size = self.size(count)
-        return [slice(first, min(first + size, count)) for first in range(0, count, size)]
+    def _can_halve(self, error: Exception, count: int) -> bool:
+        return ran_out_of_memory(error) and self.size(count) > 1
 
-    def _fits(self, count: int, attempt: Callable[[], None]) -> bool:
-        """Attempt it; False if memory ran out, and half as many may fit."""
-        try:
-            attempt()
-        except (MemoryError, RuntimeError) as error:
-            if not ran_out_of_memory(error) or self.size(count) == 1:
-                raise
-        else:
-            return True
-        # Not in the handler: there the error still holds the frames, and they hold the tensors.
+    def _halve(self, count: int) -> None:
         self.halvings += 1
         _log.warning("out of memory: %d images at once from now on", self.size(count))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return False
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device, or the machine, has no memory left."""
+    """Return whether an error says that the device or the machine has no memory left."""
     # torch has no class of its own for the memory of the machine, nor for that which cuBLAS takes.
-    is_told = any(words in str(error) for words in _SHORT_OF_MEMORY)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or is_told
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in _OUT_OF_MEMORY
+    )
+
+
+def default_batch_size(model: FrozenModel, images: Tensor, *, share: float = 1.0) -> int:
+    """Return how many images should fit through a model at once: a power of two.
+
+    It depends on the model, the size of an image and the memory that the device has, and not on
+    the memory that is free: sums are rounded alike from task to task.
+
+    Args:
+        model: in evaluation mode.
+        images: at least one, on any device.
+        share: of the device's memory that this process may use, in (0, 1].
+    """
+    image = images[:1].to(model.mean.device)
+    with torch.no_grad():
+        blocks = intermediates(model.module, model.normalised(image), up_to=None)
+    values = sum(tokens.numel() for block in blocks for tokens in block if tokens is not None)
+    device = model.mean.device
+    fitting = share * device_bytes(device) / (values * _BYTES_PER_VALUE[device.type])
+    return 2 ** (max(1, int(fitting)).bit_length() - 1)
+
+
+def device_bytes(device: torch.device) -> int:
+    """Return the memory of a GPU, or of this machine or container for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _LIMITS:
+        with suppress(OSError, ValueError):  # Absent, or `max`.
+            sizes.append(int(Path(path).read_text()))
+    return min(sizes)

@@ -1,4 +1,4 @@
-"""Random numbers by a seed of their own, where a library draws from torch's global generators."""
+"""Seeds for libraries that draw from torch's global random generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,7 @@ _CPU = torch.device("cpu")
 
 @contextmanager
 def seeded_rng(seed: int, device: torch.device = _CPU) -> Iterator[None]:
-    """Whatever is drawn meanwhile, on the CPU and on `device`, comes from `seed`.
-
-    Afterwards the global generators are as if nothing had been drawn.
-    """
+    """Seed the global generators of the CPU and of `device`, and restore them afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         reseed(seed)
         if device.type == "cuda":
@@ -23,5 +20,5 @@ def seeded_rng(seed: int, device: torch.device = _CPU) -> Iterator[None]:
 
 
 def reseed(seed: int) -> None:
-    """Draw from `seed` on, on the CPU; within `seeded_rng` alone."""
+    """Seed the CPU's global generator; to be used within `seeded_rng` alone."""
     torch.default_generator.manual_seed(seed)

@@ -15,7 +15,7 @@ class Similarity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Measure:
+class SimilarityMeasure:
     """A similarity with its parameter.
 
     Attributes:

@@ -3,14 +3,28 @@
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from stir_ray.identity import Artifact, artifact
+from stir_ray.measures import MEASURES, Option, Scope
 from stir_ray.numerics.settings import InversionSettings
-from stir_ray.numerics.similarity_measures import Measure
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.cost import STORED_PIXEL_BYTES, Cost, WorkloadSize
 from stir_ray.plan.tasks import Task, prerequisites
+
+
+class Measurement(NamedTuple):
+    """An artifact of a measure.
+
+    Attributes:
+        name: of the measure.
+        option: what tells it from other artifacts of the measure.
+        artifact: that is stored.
+    """
+
+    name: str
+    option: Option
+    artifact: Artifact
 
 
 @dataclass(frozen=True)
@@ -20,16 +34,12 @@ class MeasurementSpec:
     Attributes:
         image_set: digest of the images.
         image_artifact: the stored image set.
-        representation: `tokens`, `cls` or `patch_mean` of a layer.
+        representation: a key of `models.features.POOLINGS`.
         settings: of the inversion.
         layers: measured layers, from 1; of each model those that it has.
-        directions: of a layer whose subspaces are compared.
-        measures: similarities besides linear CKA.
-        predictions: whether classes are predicted by the models that have a classifier.
-        metamers: whether inverted images are held against other images.
-        halves: random halves of the images that are measured too; 0 for none.
+        measures: name and option of each measure besides STIR and CKA.
         pretrained: digest of the pretrained model's weights. Whether the inversions of other models
-            have converged depends on its view of them, too.
+            have converged depends on the pretrained model's STIR too.
     """
 
     image_set: str
@@ -37,97 +47,70 @@ class MeasurementSpec:
     representation: str
     settings: InversionSettings
     layers: tuple[int, ...]
-    directions: int = 10
-    measures: tuple[Measure, ...] = ()
-    predictions: bool = False
-    metamers: bool = False
-    halves: int = 0
+    measures: tuple[tuple[str, Option], ...] = ()
     pretrained: str = ""
 
     def layers_of(self, model: Checkpoint) -> tuple[int, ...]:
-        """The layers of a model that are asked about."""
+        """Return the measured layers of a model."""
         if model.depth is None or model.depth >= self.layers[-1]:
             return self.layers
         return tuple(layer for layer in self.layers if layer <= model.depth)
 
     def with_all_layers_of(self, model: Checkpoint) -> "MeasurementSpec":
-        """The same of all layers of a model, whichever of them a job asks about.
+        """Return the same for all layers of a model, whichever of them a job measures.
 
-        By these it is decided when an inversion ends, so that it does not depend on `layers`.
+        These decide when an inversion ends, so that it does not depend on `layers`.
         """
         layers = self.layers if model.depth is None else tuple(range(1, model.depth + 1))
         return self if layers == self.layers_of(model) else replace(self, layers=layers)
 
     def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Artifact:
-        """The record of one inversion: residuals per image."""
+        """Return the artifact of an inversion's residuals per image."""
         return artifact("inversions", **self.inversion_content(reference, layer, seed))
 
     def images(self, reference: Checkpoint, layer: int, seed: int, keep: int | None) -> Artifact:
-        """The inverted images: the first `keep`, or all for None."""
+        """Return the artifact of the first `keep` inverted images, or of all for None."""
         return artifact("images", keep=keep, **self.inversion_content(reference, layer, seed))
 
     def earlier_images(self, reference: Checkpoint, layer: int, seed: int) -> Artifact:
-        """All images after half of the steps: what changed since then is a score's drift."""
+        """Return the artifact of all images after half of the steps, for the drift of scores."""
         inverted = self.inversion_content(reference, layer, seed)
         return artifact("images", keep=None, steps="half", **inverted)
 
-    def comparison(
-        self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint
-    ) -> Artifact:
-        """How all layers of the target see the inverted images."""
-        inverted = self.inversion_content(reference, layer, seed)
-        layers = self.layers_of(target)
-        return artifact("comparisons", target=target.weights, layers=layers, **inverted)
+    def measurements(
+        self, scope: Scope, subject: "Comparison | Invert | Compare", **content: object
+    ) -> tuple[Measurement, ...]:
+        """Return the artifacts of all measures of a scope.
 
-    def similarity(
-        self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint, measure: Measure
-    ) -> Artifact:
-        """The same by another similarity: an artifact each, so that one more leaves the others."""
-        inverted = self.inversion_content(reference, layer, seed)
-        seen = {"target": target.weights, "layers": self.layers_of(target)}
-        return artifact("similarities", measure=measure, **seen, **inverted)
-
-    def half_samples(
-        self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint
-    ) -> Artifact:
-        """How the same layer of the target sees halves of the inverted images."""
-        inverted = self.inversion_content(reference, layer, seed)
-        return artifact("half_samples", target=target.weights, halves=self.halves, **inverted)
-
-    def classes(self, reference: Checkpoint, layer: int, seed: int, target: Checkpoint) -> Artifact:
-        """What the target takes images and inverted images for.
-
-        Of its whole checkpoint: models that differ in their classifiers alone share all else.
+        Args:
+            scope: of the measures.
+            subject: that is measured.
+            **content: what the ids depend on besides the measure.
         """
-        inverted = self.inversion_content(reference, layer, seed)
-        return artifact("predictions", target=target.weights, checkpoint=target.content, **inverted)
-
-    def target_key(self, target: Checkpoint) -> tuple[str, str]:
-        """What of a model that looks makes a difference: its classifier too, if it predicts."""
-        predicts = self.predictions and target.has_classifier
-        return target.weights, target.content if predicts else ""
-
-    def agreement(self, reference: Checkpoint, layer: int, seed: int) -> Artifact:
-        """How well the inverted images agree with theirs, to the model that was inverted."""
-        return artifact("metamers", **self.inversion_content(reference, layer, seed))
-
-    def subspaces(self, reference: Checkpoint, target: Checkpoint) -> Artifact:
-        """How alike all layers of two models spread the images; no inversion takes part in it."""
-        layers = {"layers": self.layers_of(reference)}
-        if self.layers_of(target) != self.layers_of(reference):
-            layers["target_layers"] = self.layers_of(target)
-        return artifact(
-            "subspaces",
-            reference=reference.weights,
-            target=target.weights,
-            **layers,
-            images=self.image_set,
-            representation=self.representation,
-            directions=self.directions,
+        return tuple(
+            Measurement(
+                name,
+                option,
+                artifact(
+                    name,
+                    MEASURES[name].recipe,
+                    **MEASURES[name].content(subject, option),
+                    **content,
+                ),
+            )
+            for name, option in self.measures
+            if MEASURES[name].scope is scope and MEASURES[name].applies_to(subject)
         )
 
+    def target_key(self, target: Checkpoint) -> tuple[str, str]:
+        """Return the digests of a target that results depend on: its classifier's only if used."""
+        uses_classifier = target.has_classifier and any(
+            MEASURES[name].needs_classifier for name, _ in self.measures
+        )
+        return target.weights, target.content if uses_classifier else ""
+
     def inversion_content(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
-        """What an inversion depends on."""
+        """Return what an inversion depends on."""
         return {
             "reference": reference.weights,
             "layer": layer,
@@ -142,28 +125,32 @@ class MeasurementSpec:
     def _settings(self) -> dict[str, object]:
         return asdict(self.settings)
 
-    def view_flops(self, model: Checkpoint, size: WorkloadSize) -> float:
+    def gram_flops(self, model: Checkpoint, size: WorkloadSize) -> float:
         """Return the operations of a forward pass of all images and a Gram matrix per layer."""
         of_model = size.of(model.kind)
         products = (2 * size.images**2 * of_model.units[n - 1] for n in self.layers_of(model))
         return size.images * of_model.flops[-1] + sum(products)
 
-    def prediction_flops(self, model: Checkpoint, size: WorkloadSize) -> float:
-        """Return the operations of predicting classes of all images; 0 if that is not measured."""
-        predicts = self.predictions and model.has_classifier
-        return size.images * size.of(model.kind).flops[-1] if predicts else 0.0
+    def forward_passes(self, scope: Scope, target: Checkpoint | None = None) -> int:
+        """Return how often measures of a scope need the features of all images."""
+        return sum(
+            MEASURES[name].forward_passes
+            for name, _ in self.measures
+            if MEASURES[name].scope is scope
+            and (target is None or target.has_classifier or not MEASURES[name].needs_classifier)
+        )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How all layers of one model see the inversions of one layer of another, or of itself.
+    """A target that is shown the inverted images of a layer of a reference.
 
     Attributes:
         spec: what is measured.
         reference: the model that was inverted.
-        target: the model that looks.
+        target: the model that is shown the images.
         layer: the inverted block of the reference, from 1.
-        seed: of the noise start.
+        seed: of the initial images.
     """
 
     spec: MeasurementSpec
@@ -172,36 +159,30 @@ class Comparison:
     layer: int
     seed: int
 
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        """Measured layers of the target."""
+        return self.spec.layers_of(self.target)
+
     @cached_property
     def artifact(self) -> Artifact:
-        """Of the scores."""
-        return self.spec.comparison(self.reference, self.layer, self.seed, self.target)
+        """The scores of all layers of the target."""
+        return artifact("comparisons", layers=self.target_layers, **self._content)
 
     @cached_property
-    def similarities(self) -> tuple[Artifact, ...]:
-        """Of the other similarities, in the order of the spec's measures."""
-        place = self.reference, self.layer, self.seed, self.target
-        return tuple(self.spec.similarity(*place, one) for one in self.spec.measures)
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The artifacts of measures of scope `COMPARISON`."""
+        return self.spec.measurements(Scope.COMPARISON, self, **self._content)
 
-    @cached_property
-    def predictions(self) -> Artifact | None:
-        """Of the classes that the target predicts; None if none are asked for, or it has none."""
-        if not self.spec.predictions or not self.target.has_classifier:
-            return None
-        return self.spec.classes(self.reference, self.layer, self.seed, self.target)
+    @property
+    def _content(self) -> dict[str, object]:
+        inverted = self.spec.inversion_content(self.reference, self.layer, self.seed)
+        return {"target": self.target.weights, **inverted}
 
-    @cached_property
-    def half_samples(self) -> Artifact | None:
-        """Of halves of the images; None if none are asked for, or the target lacks the layer."""
-        if not self.spec.halves or self.layer not in self.spec.layers_of(self.target):
-            return None
-        return self.spec.half_samples(self.reference, self.layer, self.seed, self.target)
-
-    @cached_property
+    @property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """All that is measured of it."""
-        optional = (output for output in (self.half_samples, self.predictions) if output)
-        return (self.artifact, *self.similarities, *optional)
+        """The scores, and the artifacts of measures."""
+        return (self.artifact, *(measurement.artifact for measurement in self.measurements))
 
     @property
     def requires(self) -> frozenset[str]:
@@ -210,17 +191,17 @@ class Comparison:
 
     @property
     def inversion(self) -> Artifact:
-        """Of the residuals of the inversions that are looked at."""
+        """The residuals of the inversion."""
         return self.spec.inversion(self.reference, self.layer, self.seed)
 
     @property
     def images(self) -> Artifact:
-        """Of all the inverted images, where they are kept whole."""
+        """All inverted images, if they are stored."""
         return self.spec.images(self.reference, self.layer, self.seed, None)
 
     @property
     def earlier_images(self) -> Artifact:
-        """Of the same after half of the steps."""
+        """All images after half of the steps, if they are stored."""
         return self.spec.earlier_images(self.reference, self.layer, self.seed)
 
 
@@ -247,10 +228,26 @@ class Invert(Task):
 
     @cached_property
     def outputs(self) -> tuple[Artifact, ...]:
-        """Residuals, kept images, and what is measured of each target."""
-        kept = self.image_artifacts
-        metamers = (self.metamers_artifact,) if self.spec.metamers else ()
-        return (self.inversion_artifact, *kept, *metamers, *_all_of(self.comparisons))
+        """Residuals, kept images, and all measurements."""
+        measured = (measurement.artifact for measurement in self.measurements)
+        compared = (output for each in self.comparisons for output in each.artifacts)
+        return (self.inversion_artifact, *self.image_artifacts, *measured, *compared)
+
+    @cached_property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The artifacts of measures of scope `INVERSION`."""
+        content = self.spec.inversion_content(self.reference, self.layer, self.seed)
+        return self.spec.measurements(Scope.INVERSION, self, **content)
+
+    @property
+    def target(self) -> Checkpoint:
+        """The model that is measured by itself."""
+        return self.reference
+
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        """Measured layers of that model."""
+        return self.spec.layers_of(self.reference)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -293,11 +290,6 @@ class Invert(Task):
 
     def _under(self, settings: InversionSettings) -> "Invert":
         return replace(self, spec=replace(self.spec, settings=settings))
-
-    @property
-    def metamers_artifact(self) -> Artifact:
-        """Of how well inverted images agree with theirs."""
-        return self.spec.agreement(self.reference, self.layer, self.seed)
 
     @property
     def label(self) -> str:
@@ -350,13 +342,15 @@ class Invert(Task):
         steps = min(steps, settings.iterations)
         evaluations = sum(evaluation <= steps for evaluation in settings.evaluations)
         # Four more forward passes at every evaluation: of the real images, twice, of the last
-        # iterate, of the rounded image; one for the mean representation; two for metamers.
-        passes = 1 + 4 * evaluations + 2 * self.spec.metamers
+        # iterate, of the rounded image; one for the mean representation.
+        passes = 1 + 4 * evaluations + self.spec.forward_passes(Scope.INVERSION)
         gradients = steps * model.gradient_flops[self.layer - 1]
         flops = size.images * (gradients + passes * model.flops[self.layer - 1])
         # Every target sees the images after all steps and after half of them.
-        flops += 2 * sum(self.spec.view_flops(target, size) for target in self.targets)
-        flops += sum(self.spec.prediction_flops(target, size) for target in self.targets)
+        flops += 2 * sum(self.spec.gram_flops(target, size) for target in self.targets)
+        for target in self.targets:
+            passes = self.spec.forward_passes(Scope.COMPARISON, target)
+            flops += passes * size.images * size.of(target.kind).flops[-1]
         kept = 2 * size.images if self.keep is None else self.keep
         return Cost(flops, size.images, kept * size.pixels * STORED_PIXEL_BYTES)
 
@@ -370,8 +364,7 @@ class Compare(Task):
         reference: the model that was inverted.
         target: the model that looks.
         seed: of the noise start.
-        with_subspaces: also compare the subspaces of the two, which hang on no seed, while both
-            models are at hand.
+        measures_pair: whether measures of scope `PAIR`, which depend on no seed, are computed too.
     """
 
     stage: ClassVar[str] = "compare"
@@ -379,18 +372,41 @@ class Compare(Task):
     reference: Checkpoint
     target: Checkpoint
     seed: int
-    with_subspaces: bool = False
+    measures_pair: bool = False
 
     @cached_property
     def outputs(self) -> tuple[Artifact, ...]:
-        """What is measured of each inverted layer, and perhaps of subspaces."""
-        subspaces = (self.subspaces_artifact,) if self.with_subspaces else ()
-        return (*_all_of(self.comparisons), *subspaces)
+        """All measurements, of each inverted layer and of the pair of models."""
+        compared = (output for each in self.comparisons for output in each.artifacts)
+        return (*compared, *(measurement.artifact for measurement in self.measurements))
+
+    @cached_property
+    def measurements(self) -> tuple[Measurement, ...]:
+        """The artifacts of measures of scope `PAIR`, if they are computed."""
+        if not self.measures_pair:
+            return ()
+        layers = {"layers": self.spec.layers_of(self.reference)}
+        if self.target_layers != layers["layers"]:
+            layers["target_layers"] = self.target_layers
+        return self.spec.measurements(
+            Scope.PAIR,
+            self,
+            reference=self.reference.weights,
+            target=self.target.weights,
+            images=self.spec.image_set,
+            representation=self.spec.representation,
+            **layers,
+        )
 
     @property
-    def subspaces_artifact(self) -> Artifact:
-        """Of the subspace similarities."""
-        return self.spec.subspaces(self.reference, self.target)
+    def layer(self) -> int:
+        """No layer is inverted for a pair of models."""
+        return 0
+
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        """Measured layers of the target."""
+        return self.spec.layers_of(self.target)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -431,24 +447,23 @@ class Compare(Task):
     @property
     def duplicate_key(self) -> Hashable:
         models = self.reference.weights, self.spec.target_key(self.target)
-        return Compare, self.spec, *models, self.seed, self.with_subspaces
+        return Compare, self.spec, *models, self.seed, self.measures_pair
 
     @property
     def cost_key(self) -> Hashable:
         models = self.reference.kind, self.target.kind, self.target.has_classifier
-        return Compare, id(self.spec), *models, self.with_subspaces
+        return Compare, id(self.spec), *models, self.measures_pair
 
     def cost(self, size: WorkloadSize, steps: float | None = None) -> Cost:  # noqa: ARG002
-        """Count the views of the target.
+        """Count the forward passes and Gram matrices of the target.
 
-        It sees the images after all steps and after half of them, the initial ones, the real ones,
-        and the real ones once more for its subspaces.
+        It is shown the images after all steps and after half of them, the initial and the real
+        ones, and images for further measures.
         """
         inverted = len(self.layers)
-        views = 2 * inverted + 2 + self.with_subspaces
-        flops = views * self.spec.view_flops(self.target, size)
-        return Cost(flops + inverted * self.spec.prediction_flops(self.target, size))
-
-
-def _all_of(comparisons: tuple[Comparison, ...]) -> tuple[Artifact, ...]:
-    return tuple(output for one in comparisons for output in one.artifacts)
+        grams = 2 * inverted + 2
+        passes = inverted * self.spec.forward_passes(Scope.COMPARISON, self.target)
+        if self.measures_pair:
+            passes += self.spec.forward_passes(Scope.PAIR, self.target)
+        flops = size.images * size.of(self.target.kind).flops[-1]
+        return Cost(grams * self.spec.gram_flops(self.target, size) + passes * flops)

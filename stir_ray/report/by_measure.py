@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stir_ray.numerics.similarity_measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.report import style
 from stir_ray.report.curves import draw_chance, draw_curve, layer_bar, lines_by_layer
@@ -114,7 +114,7 @@ def measured(results: xr.Dataset, similarities: pd.DataFrame, model: str) -> lis
     others = of_model[["measure", "bandwidth"]].drop_duplicates().to_dict("records")
     return [ByMeasure("linear CKA", results, model)] + [
         ByMeasure(
-            _name(Measure(Similarity(one["measure"]), one["bandwidth"])),
+            _name(SimilarityMeasure(Similarity(one["measure"]), one["bandwidth"])),
             results,
             model,
             rows_at(of_model, measure=one["measure"], bandwidth=one["bandwidth"]),
@@ -123,7 +123,7 @@ def measured(results: xr.Dataset, similarities: pd.DataFrame, model: str) -> lis
     ]
 
 
-def _name(measure: Measure) -> str:
+def _name(measure: SimilarityMeasure) -> str:
     bandwidth = f", bandwidth {measure.bandwidth:g}" if measure.bandwidth else ""
     return f"{_NAMES[measure.similarity]}{bandwidth}"
 

@@ -9,12 +9,10 @@ import xarray as xr
 
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import (
-    METAMER_COUNTS,
-    OTHER_SIMILARITIES,
-    UNCHANGED_PREDICTIONS,
-    TableSchema,
-)
+from stir_ray.lake.schemas import TableSchema
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.report.readings import Curve, Numbers, compared_models, epochs_of
 
 
@@ -35,7 +33,7 @@ class Further:
 
 def read_further(job: str, lake: Lake) -> Further:
     """What a reduced job has of them."""
-    tables = METAMER_COUNTS, UNCHANGED_PREDICTIONS, OTHER_SIMILARITIES
+    tables = METAMERS.result_table, PREDICTIONS.result_table, SIMILARITIES.result_table
     return Further(*(_read(schema, job, lake) for schema in tables))
 
 

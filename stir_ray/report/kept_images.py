@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from stir_ray.identity import Artifact
 from stir_ray.job import Job, TimmModel
 from stir_ray.lake.parquet import Lake, images_of, provenance
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, TableSchema
+from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.models import known_datasets
@@ -148,8 +149,10 @@ def _taken(
     ]  # fmt: skip
     for target in looking:
         comparison = Comparison(study.spec, reference, target, layer, study.seeds[0])
-        part = comparison.predictions
-        found = _read(PREDICTIONS, part, lake) if part else None
+        artifacts = [
+            each.artifact for each in comparison.measurements if each.name == PREDICTIONS.name
+        ]
+        found = _read(PREDICTIONS.table, artifacts[0], lake) if artifacts else None
         if found is not None:
             named = naming.get(target.role, _of_its_own)
             classes = (found[f"class_of_{name}"].to_pylist() for name in ("image", "inverted"))

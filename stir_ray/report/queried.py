@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from stir_ray.results.sql import JOB, QUERIED, JobTables
+from stir_ray.results.sql import JOB, JobTables, queried_tables
 
 Format = Literal["table", "csv", "json", "parquet"]
 
@@ -57,7 +57,7 @@ def query_content(found: pa.Table, kind: Format) -> bytes:
 def table_list(jobs: Sequence[JobTables]) -> pa.Table:
     """Every column of every table of jobs, with its meaning, and how many rows there are."""
     lines = []
-    for schema in QUERIED:
+    for schema in queried_tables():
         rows = sum(len(job.read(schema)) for job in jobs)
         place = {"table": schema.name, "rows": rows}
         if len(jobs) > 1:

@@ -6,18 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from stir_ray.catalog.failures import Unfinished
 from stir_ray.job import Job
 from stir_ray.lake.keys import result_folder, result_key
-from stir_ray.lake.schemas import (
-    ANALYSIS_TABLES,
-    HALF_SAMPLE_SCORES,
-    METAMER_COUNTS,
-    OTHER_SIMILARITIES,
-    RESULT_TABLES,
-    ROBUSTNESS,
-    TEST_CORRECT,
-    UNCHANGED_PREDICTIONS,
-    TableSchema,
-)
+from stir_ray.lake.schemas import ANALYSIS_TABLES, ROBUSTNESS, TEST_CORRECT, TableSchema
 from stir_ray.lake.store import ObjectStore
+from stir_ray.measures import MEASURES, result_tables
 from stir_ray.numerics.criteria import (
     CONVERGED_DRIFT,
     CONVERGED_RESIDUAL,
@@ -43,7 +34,7 @@ def of_tasks(ran: Mapping[str, int]) -> str:
 def of_results(job: Job, reduced: Reduced, *, is_analysed: bool = False) -> str:
     """How complete the results are, and where; and where their analysis is, if there is one."""
     objects = ObjectStore(job.lake)
-    tables = [schema for schema in RESULT_TABLES if _is_asked_for(schema, job)]
+    tables = [schema for schema in result_tables().values() if _is_asked_for(schema, job)]
     tables += ANALYSIS_TABLES if is_analysed else ()
     lines = [
         f"{reduced.present} of {reduced.cells} cells have a number.",
@@ -57,15 +48,14 @@ def of_results(job: Job, reduced: Reduced, *, is_analysed: bool = False) -> str:
 
 def _is_asked_for(schema: TableSchema, job: Job) -> bool:
     """Tables of what a job does not ask for are empty."""
-    asked = {
+    for measure in MEASURES.values():
+        if schema.name == measure.result:
+            return bool(tuple(measure.options(job)))
+    requested = {
         ROBUSTNESS.name: job.robustness,
-        OTHER_SIMILARITIES.name: job.similarities,
-        UNCHANGED_PREDICTIONS.name: job.predictions,
-        METAMER_COUNTS.name: job.metamers,
-        HALF_SAMPLE_SCORES.name: job.half_samples,
         TEST_CORRECT.name: job.half_samples and job.robustness,
     }
-    return bool(asked.get(schema.name, True))
+    return bool(requested.get(schema.name, True))
 
 
 def of_tests(reduced: Reduced) -> Iterator[str]:

@@ -9,14 +9,8 @@ import xarray as xr
 
 from stir_ray.errors import LakeError
 from stir_ray.lake.parquet import Lake, open_lake, provenance
-from stir_ray.lake.schemas import (
-    HISTORY,
-    MATRICES,
-    RESULTS,
-    ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    TableSchema,
-)
+from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, ROBUSTNESS, TableSchema
+from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.results.matrices import scores_of
 from stir_ray.results.metric_info import DIRECTIONS, METRICS
 
@@ -36,11 +30,11 @@ _PER_INVERSION = (
     "images",
 )
 """Columns of the results that do not depend on the target."""
-_TABLES = (SUBSPACE_SIMILARITY, ROBUSTNESS, HISTORY, MATRICES, RESULTS)
+_TABLES = (SUBSPACES.result_table, ROBUSTNESS, HISTORY, MATRICES, RESULTS)
 """The last that has a name gives its meaning."""
 _RENAMED = {
     # The similarity also covers layers that were not inverted: other coordinates than the results'.
-    SUBSPACE_SIMILARITY: {
+    SUBSPACES.result_table: {
         "reference_layer": "pretrained_layer",
         "target_layer": "compared_layer",
         "chance": "subspace_chance",
@@ -139,7 +133,7 @@ def open_results(path: str) -> xr.Dataset:
         [
             _scores(frames[RESULTS]),
             _matrices(frames[MATRICES]),
-            _subspaces(frames[SUBSPACE_SIMILARITY]),
+            _subspaces(frames[SUBSPACES.result_table]),
             _indexed(frames[HISTORY].drop(columns="weights"), HISTORY),
             _indexed(frames[ROBUSTNESS], ROBUSTNESS).set_coords("accuracy_source"),
         ],
@@ -192,7 +186,7 @@ def _matrices(frame: pd.DataFrame) -> xr.Dataset:
 
 def _subspaces(frame: pd.DataFrame) -> xr.Dataset:
     frame = frame.astype({"shares_basis": float})
-    arrays = _indexed(frame.drop(columns=["images", "shares_basis"]), SUBSPACE_SIMILARITY)
+    arrays = _indexed(frame.drop(columns=["images", "shares_basis"]), SUBSPACES.result_table)
     return arrays.assign(shares_basis=frame.groupby("model")["shares_basis"].max().to_xarray())
 
 

@@ -1,193 +1,131 @@
-"""Results beside the tidy table: what a job asks for besides STIR by linear CKA."""
+"""Results of the measures that a job requests, besides STIR and CKA."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 
-from stir_ray.identity import Artifact
+from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake, concat_tables
-from stir_ray.lake.schemas import (
-    CORRECT,
-    HALF_SAMPLE_SCORES,
-    HALF_SAMPLES,
-    METAMER_COUNTS,
-    METAMERS,
-    OTHER_SIMILARITIES,
-    PREDICTIONS,
-    SIMILARITIES,
-    TEST_CORRECT,
-    UNCHANGED_PREDICTIONS,
-    TableSchema,
-)
+from stir_ray.lake.schemas import CORRECT, TEST_CORRECT, TableSchema
+from stir_ray.measures import MEASURES, Place
+from stir_ray.plan.checkpoints import FINETUNED
+from stir_ray.plan.measurement import Compare, Comparison, Invert, Measurement
+from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.results.cell_index import Cell
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A stored part and the columns that are its place in the results."""
+class _Stored:
+    """An artifact and its place in the results."""
 
-    place: Mapping[str, object]
-    part_id: str
-
-    @classmethod
-    def at(cls, cell: Cell, part: Artifact) -> Self:
-        """A part of a cell."""
-        place = {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
-        return cls(place, part.id)
-
-    @property
-    def said(self) -> list[object]:
-        """What a result is made from, as far as this part is part of it."""
-        return [*self.place.values(), self.part_id]
+    place: Place
+    artifact_id: str
 
 
 @dataclass(frozen=True)
-class SideTables:
-    """The stored parts that such results are made from; none of what a job does not ask for.
+class OptionalTables:
+    """The stored artifacts of optional measures, by table.
 
     Attributes:
-        similarities: by other measures.
-        predictions: of classes.
-        metamers: inversions held against other images.
-        half_samples: of comparisons by halves of the images.
-        answers: what models get right.
-        missing: how many more a job asks for.
+        stored: artifacts in the lake; only tables of which the job requests any.
+        missing: number of artifacts that the job requests and that are not in the lake.
     """
 
-    similarities: Sequence[Placed]
-    predictions: Sequence[Placed]
-    metamers: Sequence[Placed]
-    half_samples: Sequence[Placed]
-    answers: Sequence[Placed]
+    stored: Mapping[str, Sequence[_Stored]]
     missing: int
 
     @classmethod
-    def stored(
-        cls, study: Study, places: Sequence[Cell], tests: Sequence[Evaluate], lake: Lake
+    def of_study(
+        cls,
+        job: Job,
+        study: Study,
+        cells: Sequence[Cell],
+        tests: Sequence[Evaluate],
+        lake: Lake,
     ) -> Self:
-        """Those of a study; lists only tables of what is asked for."""
-        predicted = ((cell, cell.comparison.predictions) for cell in places)
-        halved = ((cell, cell.comparison.half_samples) for cell in places)
-        asked = {
-            SIMILARITIES: [
-                Placed.at(cell, one) for cell in places for one in cell.comparison.similarities
-            ],
-            PREDICTIONS: [Placed.at(cell, part) for cell, part in predicted if part],
-            METAMERS: list(_of_inversions(study)),
-            HALF_SAMPLES: [Placed.at(cell, part) for cell, part in halved if part],
-            CORRECT: list(_of_tests(tests)),
-        }
-        found = {schema: _stored(every, schema, lake) for schema, every in asked.items()}
-        missing = sum(len(every) - len(found[schema]) for schema, every in asked.items())
-        return cls(
-            similarities=found[SIMILARITIES],
-            predictions=found[PREDICTIONS],
-            metamers=found[METAMERS],
-            half_samples=found[HALF_SAMPLES],
-            answers=found[CORRECT],
-            missing=missing,
-        )
+        """Look up the artifacts of a study; lists only tables that it uses."""
+        planned: dict[str, list[_Stored]] = {}
+        for table, place, artifact_id in _planned(job, study, cells, tests):
+            planned.setdefault(table, []).append(_Stored(place, artifact_id))
+        stored = {}
+        for table, artifacts in planned.items():
+            ids = lake.stored(table)
+            stored[table] = [each for each in artifacts if each.artifact_id in ids]
+        count = sum(map(len, planned.values())) - sum(map(len, stored.values()))
+        return cls(stored, count)
 
     @property
     def inputs(self) -> dict[str, object]:
-        """What they are made from; empty if of nothing, so that results without stay current."""
-        every = {
-            "similarities": self.similarities,
-            "predictions": self.predictions,
-            "metamers": self.metamers,
-            "half_samples": self.half_samples,
-            "correct": self.answers,
+        """What the results depend on."""
+        return {
+            table: [[*asdict(each.place).values(), each.artifact_id] for each in artifacts]
+            for table, artifacts in self.stored.items()
+            if artifacts
         }
-        return {name: [one.said for one in placed] for name, placed in every.items() if placed}
 
-    def made(self, lake: Lake) -> Iterator[tuple[TableSchema, pa.Table]]:
-        """The results, empty where nothing is stored."""
-        every = (
-            (OTHER_SIMILARITIES, self.similarities, SIMILARITIES, _similar),
-            (UNCHANGED_PREDICTIONS, self.predictions, PREDICTIONS, _unchanged),
-            (METAMER_COUNTS, self.metamers, METAMERS, _counted),
-            (HALF_SAMPLE_SCORES, self.half_samples, HALF_SAMPLES, _halved),
-            (TEST_CORRECT, self.answers, CORRECT, _answered),
+    def results(self, lake: Lake) -> Iterator[tuple[TableSchema, pa.Table]]:
+        """Yield the table of every measure, empty if nothing is stored."""
+        for measure in MEASURES.values():
+            rows = (
+                _columns(measure.result_table, place, measure.summarize(artifact, place))
+                for place, artifact in self._read(measure.table, lake)
+            )
+            yield measure.result_table, concat_tables(measure.result_table, rows)
+        rows = (
+            _columns(TEST_CORRECT, place, artifact.drop(["checkpoint"]).to_pydict())
+            for place, artifact in self._read(CORRECT, lake)
         )
-        for result, placed, schema, row in every:
-            read = _read(placed, schema, lake)
-            yield result, concat_tables(result, ({**one.place, **row(part)} for one, part in read))
+        yield TEST_CORRECT, concat_tables(TEST_CORRECT, rows)
+
+    def _read(self, schema: TableSchema, lake: Lake) -> Iterator[tuple[Place, pa.Table]]:
+        stored = self.stored.get(schema.name, ())
+        # Places of equal models share an artifact: each is read once.
+        ids = sorted({each.artifact_id for each in stored})
+        artifacts = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
+        return ((each.place, artifacts[each.artifact_id]) for each in stored)
 
 
-def _of_inversions(study: Study) -> Iterator[Placed]:
-    if not study.spec.metamers:
-        return
-    compared = (one for several in study.compared.values() for one in several)
-    for model in (study.pretrained, *compared):
+def _columns(schema: TableSchema, place: Place, summary: Mapping[str, Any]) -> dict[str, Any]:
+    names = {column.name for column in schema.columns}
+    return {name: value for name, value in asdict(place).items() if name in names} | dict(summary)
+
+
+def _planned(
+    job: Job, study: Study, cells: Sequence[Cell], tests: Sequence[Evaluate]
+) -> Iterator[tuple[str, Place, str]]:
+    """Yield table, place and artifact id of everything optional that a job requests."""
+
+    def place(model: str, epoch: int, direction: str = "") -> Place:
+        return Place(model, epoch, direction, model == FINETUNED and is_finetuned(job))
+
+    for cell in cells:
+        where = place(cell.model, cell.epoch, cell.direction)
+        yield from _each(cell.comparison, where)
+    spec, pretrained = study.spec, study.pretrained
+    compared = [model for models in study.compared.values() for model in models]
+    for model in (pretrained, *compared):
         for seed in study.seeds:
-            for layer in study.spec.layers_of(model):
-                part = study.spec.agreement(model, layer, seed)
-                yield Placed({"model": model.role, "epoch": model.epoch}, part.id)
+            for layer in spec.layers_of(model):
+                inversion = Invert(spec, model, layer, seed, (), 0)
+                yield from _each(inversion, place(model.role, model.epoch))
+    for model in compared:
+        pair = Compare(spec, pretrained, model, study.seeds[0], measures_pair=True)
+        # Equal blocks are not compared.
+        if model.weights != pretrained.weights:
+            yield from _each(pair, place(model.role, model.epoch))
+    for test in tests:
+        # The id of a model that is not trained yet is not known.
+        if test.has_correct and test.model.is_stored:
+            where = place(test.model.role, test.model.epoch)
+            yield CORRECT.name, where, test.outputs[1].id
 
 
-def _of_tests(tests: Sequence[Evaluate]) -> Iterator[Placed]:
-    for one in tests:
-        # Of a model that is not trained yet there is nothing, and nobody knows what to look for.
-        if one.has_correct and one.model.is_stored:
-            place = {"model": one.model.role, "epoch": one.model.epoch}
-            yield Placed(place, one.outputs[1].id)
-
-
-def _halved(part: pa.Table) -> dict[str, object]:
-    # As arrays: there are a hundred times as many rows as of anything else.
-    names = (name for name in part.column_names if name not in {"reference", "target"})
-    return {name: part[name].to_numpy() for name in names}
-
-
-def _answered(part: pa.Table) -> dict[str, object]:
-    return part.drop(["checkpoint"]).to_pydict()
-
-
-def _similar(part: pa.Table) -> dict[str, object]:
-    return part.drop(["reference", "target"]).to_pydict()
-
-
-def _unchanged(part: pa.Table) -> dict[str, object]:
-    real, inverted, noise = (
-        part[f"class_of_{name}"].to_numpy() for name in ("image", "inverted", "noise")
-    )
-    every = np.union1d(real, inverted)
-    frequent = [(classes[:, None] == every).mean(axis=0) for classes in (real, inverted)]
-    return _of_inversion(part) | {
-        "unchanged": float((real == inverted).mean()),
-        "chance_unchanged": float(frequent[0] @ frequent[1]),
-        "noise_unchanged": float((real == noise).mean()),
-    }
-
-
-def _counted(part: pa.Table) -> dict[str, object]:
-    names = ("pearson", "spearman", "snr_db")
-    medians = {f"{name}_median": float(np.median(part[name].to_numpy())) for name in names}
-    nulls = {f"null_{name}": part[f"null_{name}"][0].as_py() for name in names}
-    count = int(part["is_metamer"].to_numpy().sum())
-    return _of_inversion(part) | {"metamers": count} | medians | nulls
-
-
-def _of_inversion(part: pa.Table) -> dict[str, object]:
-    """Which one it is, and of how many images."""
-    names = ("seed", "reference_layer")
-    return {"images": part.num_rows} | {name: part[name][0].as_py() for name in names}
-
-
-def _stored(asked: Sequence[Placed], schema: TableSchema, lake: Lake) -> list[Placed]:
-    stored = lake.stored(schema) if asked else frozenset()
-    return [one for one in asked if one.part_id in stored]
-
-
-def _read(
-    placed: Sequence[Placed], schema: TableSchema, lake: Lake
-) -> Iterator[tuple[Placed, pa.Table]]:
-    # Places of equal models share a part: each is read once.
-    ids = sorted({one.part_id for one in placed})
-    parts = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
-    return ((one, parts[one.part_id]) for one in placed)
+def _each(
+    measured: Comparison | Invert | Compare, place: Place
+) -> Iterator[tuple[str, Place, str]]:
+    measurements: Sequence[Measurement] = measured.measurements
+    return ((each.name, place, each.artifact.id) for each in measurements)

@@ -18,17 +18,13 @@ from stir_ray.lake.schemas import (
     HISTORY,
     INVERSIONS,
     MATRICES,
-    RESULT_TABLES,
     RESULTS,
     ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    SUBSPACES,
     TRAININGS,
     TableSchema,
 )
+from stir_ray.measures import result_tables
 from stir_ray.numerics import criteria
-from stir_ray.plan.checkpoints import FINETUNED
-from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
@@ -36,7 +32,7 @@ from stir_ray.results.cell_index import Cell, cells
 from stir_ray.results.convergence import Convergence, convergence
 from stir_ray.results.evaluations import evaluations, ready
 from stir_ray.results.matrices import matrices
-from stir_ray.results.optional_tables import SideTables
+from stir_ray.results.optional_tables import OptionalTables
 from stir_ray.worker.study_reader import training_history, trainings
 
 _RECIPE = 6
@@ -92,22 +88,20 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         for cell in planned_cells
         if cell.comparison.artifact.id in compared and cell.comparison.inversion.id in inverted
     ]
-    subspaces = _subspaces(job, study, lake)
     histories = _histories(asked, study, lake)
     planned_tests = evaluations(asked, lake)
     tested = _tested(planned_tests, lake) if planned_tests else []
-    optional = SideTables.stored(study, planned_cells, planned_tests, lake)
+    optional = OptionalTables.of_study(job, study, planned_cells, planned_tests, lake)
     inputs = content_id(
         "results",
         recipe=_RECIPE,
         cells=[[*_columns(cell).values(), cell.comparison.artifact.id] for cell in present],
-        subspaces=[[*columns.values(), artifact] for columns, artifact in subspaces],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
         accuracies=[[*columns.values(), artifact] for columns, artifact in tested],
         assume_self_stir_one=job.assume_self_stir_one,
         **optional.inputs,
     )
-    if not all(is_current(lake, job, schema, inputs) for schema in RESULT_TABLES):
+    if not all(is_current(lake, job, schema, inputs) for schema in result_tables().values()):
         results = _results(present, lake)
         trained = (
             {"model": name, **table.drop(["location"]).to_pydict()}
@@ -117,10 +111,9 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
             RESULTS: results,
             MATRICES: matrices(results, assume_self_stir_one=job.assume_self_stir_one),
             HISTORY: concat_tables(HISTORY, trained),
-            SUBSPACE_SIMILARITY: _concat(SUBSPACE_SIMILARITY, subspaces, SUBSPACES, lake),
             # Empty where nothing was asked: an older table must not pass for this job's.
             ROBUSTNESS: _concat(ROBUSTNESS, tested, ACCURACIES, lake),
-            **dict(optional.made(lake)),
+            **dict(optional.results(lake)),
         }
         footer = {"inputs": inputs, "job": job.model_dump(mode="json")}
         for schema, table in tables.items():
@@ -211,18 +204,6 @@ def _results(present: Sequence[Cell], lake: Lake) -> pa.Table:
         for cell in present
     ]
     return _concat(RESULTS, placed, COMPARISONS, lake)
-
-
-def _subspaces(job: Job, study: Study, lake: Lake) -> list[_Rows]:
-    stored = lake.stored(SUBSPACES)
-    related = {FINETUNED} if is_finetuned(job) else set()
-    return [
-        ({"model": role, "epoch": ft.epoch, "shares_basis": role in related}, artifact.id)
-        for role, checkpoints in study.compared.items()
-        for ft in checkpoints
-        for artifact in [study.spec.subspaces(study.pretrained, ft)]
-        if artifact.id in stored
-    ]
 
 
 def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:

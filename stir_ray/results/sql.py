@@ -13,11 +13,10 @@ from stir_ray.errors import InputError, LakeError, StirRayError
 from stir_ray.lake.keys import JOBS, parse_result_key, result_folder
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake, provenance
-from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, RESULT_TABLES, TableSchema
+from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, TableSchema
+from stir_ray.measures import result_tables
 from stir_ray.results.provenance_digests import analysis_inputs
 
-QUERIED = (*RESULT_TABLES, *ANALYSIS_TABLES)
-"""All tables that a job's folder may hold."""
 JOB = "job"
 """The column that says of which job a row is, where there are several."""
 _LOCKED_IN: dict[str, str | bool | int | float | list[str]] = {
@@ -74,9 +73,13 @@ def tables_of(name: str, lake: Lake, folder: str, *, remedy: str) -> JobTables:
     Raises:
         LakeError: if there is not one table.
     """
-    places = [_key(folder, schema.name) for schema in QUERIED]
+    places = [_key(folder, schema.name) for schema in queried_tables()]
     are_there = map_concurrent(lake.objects.exists, places)
-    stored = {schema.name for schema, is_there in zip(QUERIED, are_there, strict=True) if is_there}
+    stored = {
+        schema.name
+        for schema, is_there in zip(queried_tables(), are_there, strict=True)
+        if is_there
+    }
     found = JobTables(name, lake, folder, frozenset(stored))
     if not stored:
         raise LakeError(f"{found.location}: no results of {name} yet; {remedy}")
@@ -129,7 +132,7 @@ def answered(query: str, jobs: Sequence[JobTables]) -> pa.Table:
         raise InputError("query: nothing is asked")
     reader = _Reader(jobs)
     with duckdb.connect(":memory:", config=_LOCKED_IN) as opened:
-        for schema in QUERIED:
+        for schema in queried_tables():
             opened.register(schema.name, _Named(schema, reader))
         opened.execute("set lock_configuration = true")
         try:
@@ -192,7 +195,10 @@ class _Reader:
         """What a job's results were made from; None where they do not say."""
         if job not in self._inputs:
             # The smallest table, if it is there: each of them says it.
-            asked = next((one for one in (HISTORY, *RESULT_TABLES) if one.name in job.stored), None)
+            asked = next(
+                (one for one in (HISTORY, *result_tables().values()) if one.name in job.stored),
+                None,
+            )
             inputs = provenance(job.read(asked)).get("inputs") if asked else None
             if inputs is None:
                 return None
@@ -239,9 +245,14 @@ def _explained(error: Exception, is_unknown: bool) -> str:
     """What DuckDB says, in one line, and the tables where it knows one of them not."""
     said = str(error).partition("\n\nLINE")[0]
     line = " ".join(said.split())
-    tables = ", ".join(schema.name for schema in QUERIED)
+    tables = ", ".join(schema.name for schema in queried_tables())
     return f"query: {line}" + (f"; tables: {tables}" if is_unknown and "Table" in line else "")
 
 
 def _key(folder: str, table: str) -> str:
     return f"{folder}/{table}.parquet" if folder else f"{table}.parquet"
+
+
+def queried_tables() -> tuple[TableSchema, ...]:
+    """Return all tables that a job's folder may hold."""
+    return (*result_tables().values(), *ANALYSIS_TABLES)

@@ -1,46 +1,36 @@
-"""Show inverted images to a model and measure whether it is fooled too."""
+"""Show inverted images to a model: STIR, CKA and the measures that a job requests."""
 
-from collections.abc import Mapping
+from typing import Any
 
 from stir_ray.errors import MissingPart
 from stir_ray.identity import Artifact
-from stir_ray.lake.parquet import make_table
-from stir_ray.lake.schemas import COMPARISONS
-from stir_ray.plan.measurement import Compare, Comparison
+from stir_ray.measures import MEASURES
+from stir_ray.measures.measure import rows_to_columns
+from stir_ray.measures.scores import baselines, drift, scores
+from stir_ray.plan.measurement import Compare, Comparison, Measurement
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.grams import drift, scores
-from stir_ray.worker.measures.half_samples import store_half_samples
-from stir_ray.worker.measures.predictions import store_predictions
-from stir_ray.worker.measures.similarities import compare_by
-from stir_ray.worker.measures.subspaces import compare_subspaces
-from stir_ray.worker.model_views import InvertedViews, baselines, real_seen
-from stir_ray.worker.phases import Phase
+from stir_ray.worker.grams import InvertedImages, WorkerViews
 
 
-def compare_models(task: Compare, bench: WorkerContext) -> None:
-    """Make the missing comparisons of a task from the stored inversions of its reference.
+def compare_models(task: Compare, ctx: WorkerContext) -> None:
+    """Compute the missing artifacts of a task from the stored inversions of its reference.
 
     Raises:
         MissingPart: if inversions of a layer are not stored; those of the others are compared.
     """
-    missing = {part for part in task.outputs if not bench.is_stored(part)}
-    with_subspaces = task.with_subspaces and task.subspaces_artifact in missing
-    if with_subspaces:
-        compare_subspaces(task, bench)
-    if not missing:
-        # Another run has done it since it was planned.
-        bench.meter.note(found=1.0)
-        return
-    if len(missing) == len(task.outputs):
-        bench.meter.note(whole=1.0)
+    missing = ctx.missing(task)
+    if missing == set(task.outputs):
+        ctx.metrics.set(whole=1.0)
+    pair = WorkerViews(ctx, task.spec, task.reference, task.target)
+    for measurement in task.measurements:
+        write_measurement(measurement, pair, missing)
     absent = []
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.artifacts):
             continue
-        stored = comparison.images, comparison.earlier_images
-        if all(bench.is_stored(part) for part in stored):
-            views = InvertedViews.stored(stored, bench)
-            compare_layer(comparison, views, missing, bench)
+        images = comparison.images, comparison.earlier_images
+        if all(ctx.is_stored(artifact) for artifact in images):
+            compare_layer(comparison, stored_images(images, ctx), missing, ctx)
         else:
             absent.append(str(comparison.layer))
     if absent:
@@ -50,64 +40,79 @@ def compare_models(task: Compare, bench: WorkerContext) -> None:
         )
 
 
+def stored_images(artifacts: tuple[Artifact, ...], ctx: WorkerContext) -> InvertedImages:
+    """Return images in the lake: those after all steps, and those after half of them."""
+    now, earlier = (ctx.stored_images(artifact) for artifact in artifacts)
+    return InvertedImages(now, earlier)
+
+
 def compare_layer(
-    comparison: Comparison, inverted: InvertedViews, missing: set[Artifact], bench: WorkerContext
+    comparison: Comparison,
+    inverted: InvertedImages,
+    missing: set[Artifact],
+    ctx: WorkerContext,
 ) -> None:
-    """Store how the target sees images inverted from a layer of the reference.
+    """Store the missing artifacts of a comparison.
 
     Args:
         comparison: of all layers of the target.
         inverted: the images.
-        missing: of its parts, those to be stored; there may be others among them.
-        bench: of the worker.
+        missing: artifacts that are not in the lake, perhaps of other comparisons too.
+        ctx: of the worker.
     """
-    halves = comparison.half_samples
-    if not missing.isdisjoint((comparison.artifact, *comparison.similarities, halves)):
-        _compare_views(comparison, inverted, missing, bench)
-    # Last: what is asked for besides must not cost the scores if it fails.
-    if comparison.predictions and comparison.predictions in missing:
-        store_predictions(comparison, comparison.predictions, inverted.images, bench)
-
-
-def _compare_views(
-    comparison: Comparison, inverted: InvertedViews, missing: set[Artifact], bench: WorkerContext
-) -> None:
-    spec = comparison.spec
-    fooled = inverted.now(comparison.target, spec)
-    if comparison.artifact in missing:
-        _store_scores(comparison, inverted, bench)
-    for measure, part in zip(spec.measures, comparison.similarities, strict=True):
-        if part in missing:
-            compare_by(comparison, measure, inverted, bench)
-    if comparison.half_samples and comparison.half_samples in missing:
-        store_half_samples(comparison, comparison.half_samples, fooled, bench)
-
-
-def _store_scores(comparison: Comparison, inverted: InvertedViews, bench: WorkerContext) -> None:
-    spec, target = comparison.spec, comparison.target
-    now, before = inverted.now(target, spec), inverted.before(target, spec)
-    of_reference = real_seen(comparison.reference, spec, bench)
-    own = of_reference[spec.layers_of(comparison.reference).index(comparison.layer)]
-    of_target = real_seen(target, spec, bench)
-    chance = baselines(target, spec, comparison.seed, bench)
-    with bench.meter.spending(Phase.COMPARE):
-        rows: list[Mapping[str, float]] = [
-            scores("stir", real, fooled)
-            | drift("stir", real, fooled, earlier)
-            | scores("cka", real, own)
-            | baseline
-            for real, fooled, earlier, baseline in zip(of_target, now, before, chance, strict=True)
-        ]
-    table = make_table(
-        COMPARISONS,
-        {
-            "reference": comparison.reference.weights,
-            "target": target.weights,
-            "reference_layer": comparison.layer,
-            "target_layer": list(spec.layers_of(target)),
-            "seed": comparison.seed,
-            "images": len(now[0]),
-            **{name: [row[name] for row in rows] for name in rows[0]},
-        },
+    views = WorkerViews(
+        ctx,
+        comparison.spec,
+        comparison.reference,
+        comparison.target,
+        comparison.layer,
+        comparison.seed,
+        inverted,
     )
-    bench.write(comparison.artifact, table)
+    if comparison.artifact in missing:
+        ctx.write(comparison.artifact, {**_place(views), **_scores(views)})
+    # Last: the failure of an optional measure must not cost the scores.
+    for measurement in comparison.measurements:
+        write_measurement(measurement, views, missing)
+
+
+def write_measurement(measurement: Measurement, views: WorkerViews, missing: set[Artifact]) -> None:
+    """Compute and store an artifact of a measure, if it is missing."""
+    if measurement.artifact not in missing:
+        return
+    measure = MEASURES[measurement.name]
+    names = {column.name for column in measure.columns}
+    place = {name: value for name, value in _place(views).items() if name in names}
+    computed = measure.compute(views, measurement.option)
+    views.ctx.write(measurement.artifact, {**place, **computed})
+
+
+def _place(views: WorkerViews) -> dict[str, Any]:
+    return {
+        "reference": views.reference.weights,
+        "target": views.target.weights,
+        "reference_layer": views.layer,
+        "seed": views.seed,
+        "images": len(views.image_ids),
+    }
+
+
+def _scores(views: WorkerViews) -> dict[str, Any]:
+    real, inverted, earlier = (
+        views.grams("target", images) or [] for images in ("real", "inverted", "earlier")
+    )
+    of_reference = views.reference_gram()
+    by_chance = views.remembered(
+        "baselines",
+        "target",
+        "initial",
+        lambda: baselines(real, views.grams("target", "initial"), seed=views.seed),
+    )
+    rows = [
+        scores("stir", gram, now)
+        | drift("stir", gram, now, before)
+        | scores("cka", gram, of_reference)
+        | baseline
+        for gram, now, before, baseline in zip(real, inverted, earlier, by_chance, strict=True)
+    ]
+    return {"target_layer": list(views.target_layers), **rows_to_columns(rows)}

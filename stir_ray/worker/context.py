@@ -1,42 +1,47 @@
-"""What a worker keeps between tasks: its lake, models, images, and what models made of them."""
+"""What a worker keeps between tasks: its lake, its device, models, images and caches."""
 
-import contextlib
 import os
+import platform
+import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
-from stir_ray.errors import LakeError, MissingPart, StorageUnavailable
+from stir_ray.errors import MissingPart
 from stir_ray.execution.executor import Metrics
-from stir_ray.identity import Artifact
-from stir_ray.lake.parquet import images_of, open_lake
-from stir_ray.lake.schemas import ARTIFACT_TABLES, IMAGE_SETS, IMAGES
-from stir_ray.models.memory import FEWEST, footprint
-from stir_ray.models.microbatches import Microbatches
+from stir_ray.identity import Artifact, bytes_digest
+from stir_ray.lake.parquet import images_of, make_table, open_lake
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
+from stir_ray.measures import artifact_tables
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.microbatches import Microbatches, default_batch_size
 from stir_ray.numerics.initialization import initialization_of
 from stir_ray.plan.measurement import MeasurementSpec
 from stir_ray.plan.robustness import CorruptedTest
-from stir_ray.worker.lru_cache import Kept, LRUCache
-from stir_ray.worker.model_cache import Models
-from stir_ray.worker.phases import Phase
-from stir_ray.worker.provenance import provenance
-from stir_ray.worker.room import Needs, Room
+from stir_ray.plan.tasks import Task
+from stir_ray.version import __version__
+from stir_ray.worker.model_cache import ModelCache
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
 
-_SCHEMAS = {schema.name: schema for schema in ARTIFACT_TABLES}
-_KEPT = 2
-"""Of each kind of thing: two models look at images in a task, and take turns."""
-_NOTED = 64
-"""Of each kind of small thing."""
+Value = TypeVar("Value")
+_CACHED = 2
+"""Large values of each kind: two models are shown images in a task."""
+_REMEMBERED = 64
+"""Small values of each kind."""
+_PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
 
 
 @dataclass(frozen=True)
@@ -46,177 +51,128 @@ class ImageSet:
     images: Tensor
     ids: tuple[int, ...]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
-
 
 class WorkerContext:
-    """The tools of one worker. Nothing in here changes a result; it only saves time."""
+    """The state of a worker. It saves time and changes no result.
+
+    Attributes:
+        settings: shared by all workers of a run.
+        lake: of the artifacts.
+        datasets: the lake of the datasets.
+        device: a GPU if the worker has one.
+        models: those that were loaded last.
+        metrics: of the current task.
+    """
 
     def __init__(self, settings: WorkerSettings, threads: int) -> None:
-        """Set torch's threads and choose the device: a GPU if there is one for this worker."""
         torch.set_num_threads(threads)
-        # Products of convolutions too are in full precision, wherever a representation is measured.
+        # Convolutions too are in full precision, wherever a representation is measured.
         torch.backends.cudnn.allow_tf32 = False
         self.settings = settings
-        cached = settings.cache_bytes
-        self.lake = open_lake(settings.lake, settings.storage_retry_s, cache_bytes=cached)
-        elsewhere = settings.datasets
-        self.datasets = open_lake(elsewhere, settings.storage_retry_s) if elsewhere else self.lake
+        retry_s, cache_bytes = settings.storage_retry_s, settings.cache_bytes
+        self.lake = open_lake(settings.lake, retry_s, cache_bytes=cache_bytes)
+        self.datasets = open_lake(settings.datasets, retry_s) if settings.datasets else self.lake
         has_gpu = settings.gpu_share > 0 and torch.cuda.is_available()
         self.device = torch.device("cuda" if has_gpu else "cpu")
-        self._image_sets = LRUCache(1)
-        self._held_out = LRUCache(1)
-        self._kept: defaultdict[Hashable, LRUCache] = defaultdict(lambda: LRUCache(_KEPT))
-        self._noted: defaultdict[Hashable, LRUCache] = defaultdict(lambda: LRUCache(_NOTED))
-        # Of the CPU's memory as of its cores; its other workers start at the same time.
+        # A worker on the CPU has as much of the memory as of the cores.
         of_cpu = min(1.0, threads / (os.cpu_count() or 1))
-        share = settings.gpu_share if self.device.type == "cuda" else of_cpu
-        self._room = Room(self.device, self.device_name, share)
-        self._began = time.monotonic()
-        self._task, self._attempt = "", 1
-        self.micro = Microbatches()
-        self.meter = TaskMetrics(self.device, self.lake.objects)
-        self.models = Models(settings, self.lake, self.device, self.meter)
+        self._memory_share = settings.gpu_share if has_gpu else of_cpu
+        self.metrics = TaskMetrics(self.device, self.lake.objects)
+        self.models = ModelCache(settings, self.lake, self.device, self.metrics)
+        self._cached: defaultdict[Hashable, LRUCache] = defaultdict(lambda: LRUCache(_CACHED))
+        self._remembered: defaultdict[Hashable, LRUCache] = defaultdict(
+            lambda: LRUCache(_REMEMBERED)
+        )
+        self.begin("")
 
     def begin(self, label: str, attempt: int = 1, *, out_of_memory: int = 0) -> None:
-        """Start the clock of a task, and with as many images at once as should fit.
+        """Start a task.
 
         Args:
-            label: the task in words.
-            attempt: number of this attempt at it, from 1.
-            out_of_memory: earlier attempts at it for which memory did not suffice.
+            label: of the task.
+            attempt: number of this attempt, from 1.
+            out_of_memory: earlier attempts that failed for want of memory; batches are halved as
+                often.
         """
-        self._began = time.monotonic()
-        self._task, self._attempt = label, attempt
-        self.meter.begin()
-        # Anew for every task: what fits depends on the layer, and a result on the task alone.
-        self.micro = Microbatches(self.settings.batch_size, halvings=out_of_memory)
-
-    def expect(self, work: Sequence[object], count: int, footprint: Callable[[], Needs]) -> None:
-        """Let as many images at once go through the model next as are predicted to fit.
-
-        Args:
-            work: what the footprint depends on, besides the size of an image.
-            count: images of the work.
-            footprint: finds it, if no task before has.
-
-        Raises:
-            MemoryError: if one image at once is already too much.
-        """
-        with self.meter.spending(Phase.FORESEE):
-            self.micro.fitting = self._room.for_images(self._task, work, count, footprint)
+        self._label, self._attempt, self._halvings = label, attempt, out_of_memory
+        self._start = time.monotonic()
+        # Anew for every task: how often batches are halved must depend on the task alone.
+        self._microbatches: dict[FrozenModel, Microbatches] = {}
+        self.metrics.begin()
 
     def end(self) -> Metrics:
-        """The task is done, and what it made is in the lake; its measures."""
-        self.meter.note(halvings=self.micro.halvings)
-        return self.meter.read()
+        """End a task; return its metrics."""
+        self.metrics.set(halvings=self._batching()["halvings"])
+        return self.metrics.read()
 
-    def is_stored(self, part: Artifact) -> bool:
-        """Whether the lake has the part now."""
-        return self.lake.has(_SCHEMAS[part.table], part.id)
+    def missing(self, task: Task) -> set[Artifact]:
+        """Return the artifacts of a task that are not in the lake now.
 
-    def write(self, part: Artifact, table: pa.Table, **more: Any) -> None:
-        """Store a part with its provenance and `more` of it."""
-        made = provenance(
-            job=self.settings.job,
-            task=self._task,
-            attempt=self._attempt,
-            batch_size=self.settings.batch_size,
-            at_once=self.micro.fitting,
-            halvings=self.micro.halvings,
-            device=self.device_name,
-            seconds=time.monotonic() - self._began,
-        )
-        with self.meter.spending(Phase.PUT):
-            schema, provenance_ = _SCHEMAS[part.table], made | more
-            self.lake.write(schema, part.id, table, content=part.content, **provenance_)
-
-    def tidy(self, key: str) -> None:
-        """Remove an object that nobody needs any more, if the lake answers.
-
-        What stays costs space until `stir-ray gc` finds it, and is no reason to fail.
+        Another run may have stored some of them since the task was planned.
         """
-        with contextlib.suppress(StorageUnavailable, LakeError):
-            self.lake.objects.delete(key)
+        return {artifact for artifact in task.outputs if not self.is_stored(artifact)}
+
+    def is_stored(self, artifact: Artifact) -> bool:
+        """Return whether the lake has the artifact now."""
+        return self.lake.has(artifact_tables()[artifact.table], artifact.id)
+
+    def write(self, artifact: Artifact, columns: Mapping[str, Any], **footer: Any) -> None:
+        """Store an artifact.
+
+        Args:
+            artifact: its table and id.
+            columns: a sequence, or a scalar for every row, by column.
+            **footer: what stands in the footer, besides code, machine and task.
+        """
+        schema = artifact_tables()[artifact.table]
+        self.lake.write(
+            schema,
+            artifact.id,
+            make_table(schema, columns),
+            content=artifact.content,
+            **_code_and_machine(),
+            job=self.settings.job,
+            task=self._label,
+            attempt=self._attempt,
+            **self._batching(),
+            device=self.device_name,
+            seconds=round(time.monotonic() - self._start, 3),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            **footer,
+        )
 
     @property
     def device_name(self) -> str:
         """The GPU's name, or `cpu`."""
         return torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
 
-    def held_out(self, test: CorruptedTest) -> CorruptedTestSet:
-        """The images that models are tested on, and what was made of them before."""
-        cached = self.settings.cache_bytes
-        with self.meter.spending(Phase.READ):
-            return self._held_out.get(
-                test,
-                lambda: open_test_set(test.data, test.settings, self.datasets, cache_bytes=cached),
-            )
+    def microbatches(self, model: FrozenModel, images: Tensor) -> Microbatches:
+        """Return the slices in which images go through a model in this task."""
+        if model not in self._microbatches:
+            size = default_batch_size(model, images, share=self._memory_share)
+            limit = self.settings.batch_size or size
+            self._microbatches[model] = Microbatches(min(size, limit), halvings=self._halvings)
+        return self._microbatches[model]
+
+    def _batching(self) -> dict[str, int]:
+        used = list(self._microbatches.values())
+        return {
+            "batch_size": min((micro.batch_size or 0 for micro in used), default=0),
+            "halvings": max((micro.halvings for micro in used), default=self._halvings),
+        }
 
     def image_set(self, spec: MeasurementSpec) -> ImageSet:
-        """The images that are asked about, on the device."""
-        with self.meter.spending(Phase.READ):
-            return self._image_sets.get(spec.image_artifact, lambda: self._gathered(spec))
-
-    def inverted(self, part: Artifact) -> Tensor:
-        """Stored inverted images on the device, float32.
+        """Return the images that are inverted, on the device.
 
         Raises:
-            FileNotFoundError: if they are not stored.
+            MissingPart: if they are not in the lake.
         """
-        with self.meter.spending(Phase.READ):
-            pixels = images_of(self.lake.read(IMAGES, part.id))
-            return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+        artifact = spec.image_artifact
+        return self.cached("image set", artifact, lambda: self._read_image_set(artifact))
 
-    def starts(self, spec: MeasurementSpec, seed: int) -> Tensor:
-        """What the inversion of every image starts from, on the device."""
-        gathered, start = self.image_set(spec), spec.settings.init
-        return initialization_of(start, images=gathered.images, image_ids=gathered.ids, seed=seed)
-
-    def kept(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """What was made before if it is still at hand: the last few of each kind are.
-
-        A cache each, for in one they would all drive each other out.
-        """
-        return self._kept[kind].get(key, make)
-
-    def noted(self, kind: Hashable, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """The same of what is as small as a number per image, and kept far longer."""
-        return self._noted[kind].get(key, make)
-
-    def through(
-        self,
-        work: Sequence[object],
-        images: Tensor,
-        look: Callable[[Tensor], Tensor],
-        *,
-        after: Callable[[Tensor], int] = lambda _: 0,
-    ) -> Tensor:
-        """What `look` makes of all images, as many at once as should fit, without gradients.
-
-        Args:
-            work: what its memory depends on, as of `expect`.
-            images: to look at.
-            look: makes something of each of several images.
-            after: bytes per image that are needed besides, from what is made of one.
-        """
-        few = images[:1].repeat(FEWEST + 1, 1, 1, 1)
-        with torch.no_grad():
-            self.expect(
-                work,
-                len(images),
-                lambda: footprint(lambda count: look(few[:count]), after=after(look(few[:1]))),
-            )
-            with self.meter.spending(Phase.LOOK):
-                return torch.cat(self.micro.each(len(images), lambda part: look(images[part])))
-
-    def _gathered(self, spec: MeasurementSpec) -> ImageSet:
+    def _read_image_set(self, artifact: Artifact) -> ImageSet:
         try:
-            table = self.lake.read(IMAGE_SETS, spec.image_artifact.id)
+            table = self.lake.read(IMAGE_SETS, artifact.id)
         except FileNotFoundError:
             raise MissingPart("the images to be inverted are not in the lake; run again") from None
         shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]
@@ -225,3 +181,65 @@ class WorkerContext:
         )
         images = torch.from_numpy(pixels).to(self.device)
         return ImageSet(images, tuple(table.column("image_id").to_pylist()))
+
+    def test_set(self, test: CorruptedTest) -> CorruptedTestSet:
+        """Return the images that models are tested on, with their corruptions so far."""
+        cache_bytes = self.settings.cache_bytes
+        return self.cached(
+            "test set",
+            test,
+            lambda: open_test_set(test.data, test.settings, self.datasets, cache_bytes=cache_bytes),
+        )
+
+    def stored_images(self, artifact: Artifact) -> Tensor:
+        """Return stored inverted images on the device, float32.
+
+        Raises:
+            FileNotFoundError: if they are not stored.
+        """
+        pixels = images_of(self.lake.read(IMAGES, artifact.id))
+        return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
+
+    def initial_images(self, spec: MeasurementSpec, seed: int) -> Tensor:
+        """Return the image from which the inversion of every image starts, on the device."""
+        real = self.image_set(spec)
+        return initialization_of(
+            spec.settings.init, images=real.images, image_ids=real.ids, seed=seed
+        )
+
+    def cached(self, kind: Hashable, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return a large value, made unless it is one of the last two of its kind."""
+        return _get(self._cached[kind], key, make)
+
+    def remembered(self, kind: Hashable, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return a small value, made unless it is one of the last 64 of its kind."""
+        return _get(self._remembered[kind], key, make)
+
+
+def _get(values: LRUCache, key: Hashable, make: Callable[[], Value]) -> Value:
+    if key not in values:
+        values[key] = make()
+    return values[key]
+
+
+@cache
+def _code_and_machine() -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "code": _code_digest(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "host": f"{platform.system()} {platform.machine()}",
+        "node": socket.gethostname(),
+    }
+
+
+def _code_digest() -> str:
+    """Return the digest of the package's source, which a version number does not replace."""
+    folder = Path(__file__).parents[1]
+    paths = sorted(folder.rglob("*.py"))
+    return bytes_digest(
+        part
+        for path in paths
+        for part in (str(path.relative_to(folder)).encode(), path.read_bytes())
+    )

@@ -1,79 +1,88 @@
-"""Whether an inversion has converged, by its residuals and by how models see its images."""
+"""Whether an inversion has converged: by its residuals and by the models' scores of its images."""
 
 import math
 
 from torch import Tensor
 
+from stir_ray.measures.scores import drift, scores
 from stir_ray.numerics.criteria import CONVERGED_SELF_STIR, residuals_converged
-from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.measurement import Invert, MeasurementSpec
+from stir_ray.plan.measurement import Invert
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.grams import View, drift, scores
-from stir_ray.worker.model_views import InvertedViews, real_seen
+from stir_ray.worker.grams import GramMatrices, InvertedImages, WorkerViews
 
 
 def remaining_drift(
-    task: Invert, centred_residual: Tensor, inverted: InvertedViews, bench: WorkerContext
+    task: Invert, centred_residual: Tensor, inverted: InvertedImages, ctx: WorkerContext
 ) -> float:
-    """The largest change of a score since half the steps; infinite while images are still unlike.
+    """Return the largest change of a score of any target since half the steps.
+
+    It is infinite while residuals are large or self-STIR is low.
 
     Args:
-        task: the inversion; all its targets look.
+        task: the inversion.
         centred_residual: of every image.
         inverted: the images, now and after half of the steps.
-        bench: of the worker.
+        ctx: of the worker.
     """
     if not residuals_converged(centred_residual.double().cpu().numpy()):
         return math.inf
-    spec = task.spec.with_all_layers_of(task.reference)
-    own = (
-        real_seen(task.reference, spec, bench),
-        inverted.now(task.reference, spec),
+    # By all layers of a model, whichever of them a job measures.
+    own, *others = (
+        WorkerViews(
+            ctx,
+            task.spec.with_all_layers_of(target),
+            task.reference,
+            target,
+            task.layer,
+            task.seed,
+            inverted,
+        )
+        for target in (task.reference, *task.targets)
     )
-    layers = spec.layers_of(task.reference)
-    if not sees_no_difference(*own, layers, task.layer, spec.representation):
+    real, now = own.grams("target", "real") or [], own.grams("target", "inverted") or []
+    if not self_stir_converged(real, now, own.target_layers, task.layer, task.spec.representation):
         return math.inf
-    return max(_change(target, task.spec, inverted, bench) for target in task.targets)
-
-
-def _change(
-    target: Checkpoint, spec: MeasurementSpec, inverted: InvertedViews, bench: WorkerContext
-) -> float:
-    spec = spec.with_all_layers_of(target)
-    return largest_change(
-        real_seen(target, spec, bench),
-        inverted.now(target, spec),
-        inverted.before(target, spec),
+    return max(
+        largest_change(
+            views.grams("target", "real") or [],
+            views.grams("target", "inverted") or [],
+            views.grams("target", "earlier") or [],
+        )
+        for views in others
     )
 
 
-def sees_no_difference(
-    real: View, now: View, layers: tuple[int, ...], layer: int, representation: str
+def self_stir_converged(
+    real: GramMatrices,
+    now: GramMatrices,
+    layers: tuple[int, ...],
+    layer: int,
+    representation: str,
 ) -> bool:
-    """Whether unbiased self-STIR is high enough: the least one of the inverted layer and deeper.
+    """Return whether unbiased self-STIR is high in the inverted layer and in all deeper ones.
 
-    Equal tokens of a layer make all deeper layers equal. Of the other representations, which drop
-    most of a layer, only the inverted layer itself can be expected to see no difference.
+    Equal tokens of a layer make all deeper layers equal. The other representations drop most of a
+    layer: of those, only the inverted layer itself is expected to be equal.
     """
     deep = [
-        place
-        for place, one in enumerate(layers)
-        if one == layer or (one > layer and representation == "tokens")
+        index
+        for index, number in enumerate(layers)
+        if number == layer or (number > layer and representation == "tokens")
     ]
     try:
-        own = [scores("stir", real[place], now[place])["stir_unbiased"] for place in deep]
+        self_stir = [scores("stir", real[index], now[index])["stir_unbiased"] for index in deep]
     except ValueError:
         return False
-    return min(own) >= CONVERGED_SELF_STIR
+    return min(self_stir) >= CONVERGED_SELF_STIR
 
 
-def largest_change(real: View, now: View, before: View) -> float:
-    """The largest change of a score of a model since half the steps; infinite if not known."""
+def largest_change(real: GramMatrices, now: GramMatrices, earlier: GramMatrices) -> float:
+    """Return the largest change of a score since half the steps; infinite if it is not defined."""
     try:
         changes = [
             abs(change)
-            for of_layer in zip(real, now, before, strict=True)
-            for change in drift("stir", *of_layer).values()
+            for grams in zip(real, now, earlier, strict=True)
+            for change in drift("stir", *grams).values()
         ]
     except ValueError:
         return math.inf

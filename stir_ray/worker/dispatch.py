@@ -1,20 +1,18 @@
-"""What a worker does with a task: the one function that executors are given."""
+"""The function that executors are given: a worker, built once and called with task after task."""
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.preparation import CollectImages, InspectModel, Train
 from stir_ray.plan.robustness import Evaluate, SelectTestImages
 from stir_ray.plan.tasks import Task, task_id
-from stir_ray.worker.logs import begin_logging, doing
+from stir_ray.worker.logs import begin_logging, log_context
 from stir_ray.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from stir_ray.worker.context import WorkerContext
-
 
 _ID_DIGITS = 12
 """Of a task's id, as `stir-ray retry --task` takes them."""
@@ -22,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
-    """A worker: built once in its process, then called with task after task.
+    """Return a worker.
 
     Args:
-        settings: what all workers of a run share.
+        settings: shared by all workers of a run.
         threads: of torch on the CPU, whose results are bitwise reproducible at equal threads.
     """
     # Inside the function: the driver ships it, and only workers need torch and timm.
@@ -35,50 +33,45 @@ def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
 
 
 def make_worker_process(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
-    """As `make_worker`, in a process of its own, which logs to its own standard error."""
+    """Return a worker for a process of its own, which logs to its own standard error."""
     begin_logging()
     return make_worker(settings, threads)
 
 
 class _Worker:
-    def __init__(self, bench: "WorkerContext") -> None:
-        self._bench, self.device = bench, bench.device_name
+    def __init__(self, ctx: "WorkerContext") -> None:
+        self._ctx, self.device = ctx, ctx.device_name
 
     def __call__(self, task: Task, attempt: Attempt) -> Metrics:
-        number = attempt.number
-        with doing(
-            job=self._bench.settings.job,
+        with log_context(
+            job=self._ctx.settings.job,
             stage=task.stage,
             task=task.label,
             task_id=task_id(task)[:_ID_DIGITS],
-            attempt=number,
+            attempt=attempt.number,
         ):
-            _log.debug("task begun")
+            _log.debug("task started")
             try:
-                self._bench.begin(task.label, number, out_of_memory=attempt.out_of_memory)
-                _execute(task, self._bench)
-                measures = self._bench.end()
+                self._ctx.begin(task.label, attempt.number, out_of_memory=attempt.out_of_memory)
+                _run(task, self._ctx)
+                metrics = self._ctx.end()
             except Exception as error:
                 _log.warning("attempt failed: %s", error, exc_info=True)
                 raise
-            _log.info("task done", extra={"measures": measures})
-            return measures
+            _log.info("task done", extra={"metrics": metrics})
+            return metrics
 
 
-def _execute(task: Task, bench: "WorkerContext") -> None:
-    from stir_ray.worker.compare import compare_models
-    from stir_ray.worker.evaluate import evaluate_model
-    from stir_ray.worker.inspect import choose_images, gather_images, inspect_model
-    from stir_ray.worker.invert import invert_layer
-    from stir_ray.worker.train import train_model
+def _run(task: Task, ctx: "WorkerContext") -> None:
+    from stir_ray.worker import compare, evaluate, inspect, invert, train
 
-    functions: dict[type[Task], Callable[[Any, WorkerContext], None]] = {
-        CollectImages: gather_images,
-        SelectTestImages: choose_images,
-        InspectModel: inspect_model,
-        Train: train_model,
-        Invert: invert_layer,
-        Compare: compare_models,
-        Evaluate: evaluate_model,
+    functions = {
+        CollectImages: inspect.collect_images,
+        SelectTestImages: inspect.select_test_images,
+        InspectModel: inspect.inspect_model,
+        Train: train.train_model,
+        Invert: invert.invert_layer,
+        Compare: compare.compare_models,
+        Evaluate: evaluate.evaluate_model,
     }
-    functions[type(task)](task, bench)
+    functions[type(task)](task, ctx)

@@ -1,137 +1,210 @@
-"""What a model makes of images, layer by layer, reduced to Gram matrices and compared by CKA."""
+"""Gram matrices, features and classes of a study's images, from a worker's models."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from stir_ray.identity import derive_seed
+from stir_ray.measures.measure import Images, Model
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.features import all_representations
-from stir_ray.models.memory import FEWEST, Footprint, footprint
+from stir_ray.models.features import all_representations, representation
+from stir_ray.models.losses import OBJECTIVES
 from stir_ray.models.microbatches import Microbatches
-from stir_ray.numerics.chance import cka_by_chance, random_orders
 from stir_ray.numerics.precision import matmul_precision
-from stir_ray.numerics.settings import Precision
-from stir_ray.numerics.similarity import SMALLEST_SAMPLE, cka_biased, cka_unbiased, linear_gram
-from stir_ray.numerics.subspace import resolved_directions
+from stir_ray.numerics.settings import Initialization, Precision
+from stir_ray.numerics.similarity import linear_gram
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import MeasurementSpec
+from stir_ray.worker.context import WorkerContext
 
-View = list[Tensor]
-"""One float64 Gram matrix (image, image) per layer, of all images of a study together."""
-Score = Callable[[str, Tensor, Tensor], dict[str, float]]
-"""How alike two Gram matrices are, biased and unbiased, under the names of their columns."""
-ByChance = Callable[[Tensor, Tensor], tuple[NDArray, NDArray]]
-"""The same of a Gram matrix and itself in each order of the images, biased and unbiased."""
+GramMatrices = list[Tensor]
+"""A float64 Gram matrix (image, image) per layer, of all images of a study together."""
+Value = TypeVar("Value")
 
 
-def view(
+def gram_matrices(
     model: FrozenModel,
     images: Tensor,
     *,
     layers: Sequence[int],
-    kind: str,
+    pooling: str,
     micro: Microbatches,
-) -> View:
-    """Gram matrices of what `layers` make of the images.
+) -> GramMatrices:
+    """Return a Gram matrix of all images per layer.
 
     The forward pass goes batch by batch; a Gram matrix is always that of all images, since a mean
     of CKAs over batches is another quantity.
     """
-    with matmul_precision(Precision.FLOAT32):
-        parts = micro.each(
-            len(images),
-            lambda part: all_representations(model, images[part], layers=layers, kind=kind),
-        )
-    return [linear_gram(torch.cat(of_layer)) for of_layer in zip(*parts, strict=True)]
+    features = layer_features(model, images, layers=layers, pooling=pooling, micro=micro)
+    return [linear_gram(of_layer) for of_layer in features]
 
 
-def directions(
+def layer_features(
     model: FrozenModel,
     images: Tensor,
     *,
     layers: Sequence[int],
-    kind: str,
+    pooling: str,
     micro: Microbatches,
-    k: int,
 ) -> list[Tensor]:
-    """Per layer, the directions (direction, unit) in which it spreads the images most, up to k."""
+    """Return the features (image, unit) of all images, layer by layer."""
     with matmul_precision(Precision.FLOAT32):
-        parts = micro.each(
+        slices = micro.map_slices(
             len(images),
-            lambda part: all_representations(model, images[part], layers=layers, kind=kind),
+            lambda rows: all_representations(model, images[rows], layers=layers, pooling=pooling),
         )
-    return [resolved_directions(torch.cat(of_layer), k=k) for of_layer in zip(*parts, strict=True)]
+    return [torch.cat(of_layer) for of_layer in zip(*slices, strict=True)]
 
 
-def view_footprint(
-    model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
-) -> Footprint:
-    """The memory of a view of that many such images."""
-    few = images[:1].repeat(FEWEST + 1, 1, 1, 1)
+@dataclass(frozen=True)
+class InvertedImages:
+    """Inverted images, and the Gram matrices of them so far.
 
-    def look(count: int) -> list[Tensor]:
-        return all_representations(model, few[:count], layers=layers, kind=kind)
-
-    def largest_gram(count: int) -> Tensor:
-        return linear_gram(torch.cat([features[:count]]))
-
-    units = max(of_layer.shape[1] for of_layer in look(1))
-    # Not zeros: equal features are refused.
-    features = torch.arange((SMALLEST_SAMPLE + 1.0) * units, device=images.device).reshape(
-        -1, units
-    )
-    grams = len(layers) * len(images) * torch.float64.itemsize
-    after = footprint(largest_gram, smallest=SMALLEST_SAMPLE).per_image + grams
-    return footprint(look, after=after)
-
-
-def scores(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
-    """Biased and unbiased CKA of two Gram matrices, under the names of their columns."""
-    return {name: cka_biased(first, second), f"{name}_unbiased": cka_unbiased(first, second)}
-
-
-def drift(
-    name: str, real: Tensor, now: Tensor, earlier: Tensor, *, score: Score = scores
-) -> dict[str, float]:
-    """Change of the scores of two Gram matrices since an earlier second one.
-
-    NaN if the earlier one has no score: after very few steps images may be too alike.
+    Attributes:
+        now: after all steps.
+        earlier: after half of the steps.
     """
-    try:
-        before = score(name, real, earlier)
-    except ValueError:
-        return {f"{name}_drift": math.nan, f"{name}_unbiased_drift": math.nan}
-    return {f"{key}_drift": value - before[key] for key, value in score(name, real, now).items()}
+
+    now: Tensor
+    earlier: Tensor
+    grams: dict[Hashable, GramMatrices] = field(default_factory=dict)
 
 
-def baselines(
-    real: View,
-    starts: View | None,
-    *,
-    seed: int,
-    score: Score = scores,
-    by_chance: ByChance = cka_by_chance,
-) -> list[dict[str, float]]:
-    """Per layer, STIR of the starts, and by chance: of the images in random orders.
+@dataclass(frozen=True)
+class WorkerViews:
+    """Features and Gram matrices from which measures are computed; see `measures.Views`.
 
-    The first is NaN of starts that have no geometry, for which there is no view.
+    Attributes:
+        ctx: of the worker.
+        spec: what is measured.
+        reference: the model that was inverted.
+        target: the model that is shown the images; the reference if it alone is measured.
+        layer: the inverted layer, from 1; 0 if none is.
+        seed: of the initial images.
+        inverted: the inverted images; None if none are needed.
     """
-    undefined = {"noise_stir": math.nan, "noise_stir_unbiased": math.nan}
-    count = len(real[0])
-    orders = random_orders(count, seed=derive_seed("chance", seed, count))
-    return [
-        (undefined if of_start is None else score("noise_stir", gram, of_start))
-        | _chance(*by_chance(gram, orders))
-        for gram, of_start in zip(real, starts or [None] * len(real), strict=True)
-    ]
 
+    ctx: WorkerContext
+    spec: MeasurementSpec
+    reference: Checkpoint
+    target: Checkpoint
+    layer: int = 0
+    seed: int = 0
+    inverted: InvertedImages | None = None
 
-def _chance(biased: NDArray, unbiased: NDArray) -> dict[str, float]:
-    """Mean and 95 % quantile over the orders, under the names of their columns."""
-    found = {"chance_stir": biased, "chance_stir_unbiased": unbiased}
-    return {name: float(values.mean()) for name, values in found.items()} | {
-        f"{name}_q95": float(np.quantile(values, 0.95)) for name, values in found.items()
-    }
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        """Measured layers of the target."""
+        return self.layers("target")
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """Indices of the images in their dataset."""
+        return self.ctx.image_set(self.spec).ids
+
+    @property
+    def image_set(self) -> str:
+        """Digest of the images."""
+        return self.spec.image_set
+
+    def layers(self, model: Model) -> tuple[int, ...]:
+        """Return the measured layers of a model."""
+        return self.spec.layers_of(self._checkpoint(model))
+
+    def grams(self, model: Model, images: Images) -> GramMatrices | None:
+        """Return a Gram matrix per layer; None if the initial images are all equal."""
+        if images == "initial" and self.spec.settings.init is Initialization.GRAY:
+            return None
+
+        def compute() -> GramMatrices:
+            return [linear_gram(features) for features in self.all_features(model, images)]
+
+        if images in ("real", "initial"):
+            return self.cached("grams", model, images, compute)
+        key = self._checkpoint(model).weights, self.layers(model), images
+        grams = self._inverted.grams
+        if key not in grams:
+            grams[key] = compute()
+        return grams[key]
+
+    def reference_gram(self) -> Tensor:
+        """Return the reference's Gram matrix of the real images in the inverted layer."""
+        grams = self.grams("reference", "real") or []
+        return grams[self.layers("reference").index(self.layer)]
+
+    def features(self, images: Images) -> Tensor:
+        """Return the reference's features in the inverted layer."""
+        model = self.ctx.models.frozen(self.reference)
+        represent = representation(model, layer=self.layer, pooling=self.spec.representation)
+        return self._map(model, images, represent)
+
+    def all_features(self, model: Model, images: Images = "real") -> list[Tensor]:
+        """Return a model's features, layer by layer."""
+        frozen, pixels = self.ctx.models.frozen(self._checkpoint(model)), self.pixels(images)
+        return layer_features(
+            frozen,
+            pixels,
+            layers=self.layers(model),
+            pooling=self.spec.representation,
+            micro=self.ctx.microbatches(frozen, pixels),
+        )
+
+    def classes(self, images: Images) -> list[int]:
+        """Return the classes that the target predicts."""
+
+        def predict() -> list[int]:
+            model, logits = (
+                self.ctx.models.classifier(self.target),
+                OBJECTIVES["classification"].output,
+            )
+            return self._map(model, images, lambda some: logits(model, some).argmax(1)).tolist()
+
+        if images in ("inverted", "earlier"):
+            return predict()
+        return self.remembered(("classes", self.target.content), "target", images, predict)
+
+    def cached(
+        self, name: Hashable, model: Model, images: Images, make: Callable[[], Value]
+    ) -> Value:
+        """Return a large value of a model and images from the worker's cache."""
+        kind = name, images, self.layers(model)
+        return self.ctx.cached(kind, self._key(model, images), make)
+
+    def remembered(
+        self, name: Hashable, model: Model, images: Images, make: Callable[[], Value]
+    ) -> Value:
+        """Return a small value of a model and images from the worker's cache."""
+        return self.ctx.remembered((name, images), self._key(model, images), make)
+
+    def pixels(self, images: Images) -> Tensor:
+        """Return images on the device: float32 (image, channel, height, width) in [0, 1]."""
+        if images == "real":
+            return self.ctx.image_set(self.spec).images
+        if images == "initial":
+            return self.ctx.initial_images(self.spec, self.seed).clamp(0, 1)
+        return self._inverted.now if images == "inverted" else self._inverted.earlier
+
+    def _map(
+        self, model: FrozenModel, images: Images, compute: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        pixels = self.pixels(images)
+        with torch.no_grad():
+            slices = self.ctx.microbatches(model, pixels).map_slices(
+                len(pixels), lambda rows: compute(pixels[rows])
+            )
+        return torch.cat(slices)
+
+    def _key(self, model: Model, images: Images) -> Hashable:
+        seed = self.seed if images == "initial" else None
+        return self._checkpoint(model).weights, self.spec, seed
+
+    def _checkpoint(self, model: Model) -> Checkpoint:
+        return self.reference if model == "reference" else self.target
+
+    @property
+    def _inverted(self) -> InvertedImages:
+        if self.inverted is None:
+            raise ValueError("no images are inverted for a measure of scope `pair`")
+        return self.inverted

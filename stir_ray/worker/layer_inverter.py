@@ -1,4 +1,4 @@
-"""The search for images that a layer cannot tell from given ones, as many at once as fit."""
+"""The inversion of a layer: images that the layer cannot distinguish from given ones."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.features import representation
-from stir_ray.models.memory import FEWEST, Footprint, footprint
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_DRIFT, STOPPING_DRIFT
 from stir_ray.numerics.inversion import (
@@ -25,26 +24,22 @@ from stir_ray.numerics.inversion import (
 from stir_ray.numerics.precision import matmul_precision, resolve_precision
 from stir_ray.numerics.settings import InversionSettings, Precision
 
-_LOOKS_HELD = 3
-"""Looks whose images are there at once: the last, and those that it and later ones are compared
-with."""
-
 
 @dataclass(frozen=True)
 class Inverted:
-    """Images as they are stored, and how good they are.
+    """Inverted images as they are stored, and their residuals.
 
     Attributes:
-        images: the inverted ones, (image, channel, height, width): float32 of float16 values.
+        images: (image, channel, height, width): float32 of float16 values.
         residual: ‖rep(x') − rep(x)‖ / ‖rep(x)‖ per image, of float32 products.
         centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ likewise, with the mean over the
             given images.
-        start_residual: the relative residual of the start, in the precision that was searched in.
-        steps: after how many of them each image was found.
+        start_residual: relative residual of the initial images, in the precision of the inversion.
+        steps: number of steps after which each image was best.
         iterations: number of steps taken.
         earlier: the images after half of the steps.
-        drift: the largest change of a score since then; infinite of images that are still too
-            unlike the given ones.
+        drift: the largest change of a score since then; infinite while residuals are large or
+            self-STIR is low.
     """
 
     images: Tensor
@@ -68,11 +63,11 @@ class Inverted:
 
 
 @dataclass(frozen=True)
-class Search:
-    """How a layer is inverted.
+class LayerInverter:
+    """The inversion of a layer.
 
     Attributes:
-        represent: what the layer makes of images.
+        represent: the map from images to their representations in the layer.
         settings: of the inversion; their precision is never `auto`.
     """
 
@@ -80,113 +75,104 @@ class Search:
     settings: InversionSettings
 
     @classmethod
-    def of(cls, model: FrozenModel, *, layer: int, kind: str, settings: InversionSettings) -> Self:
-        """For a layer, from 1, of a model; `kind` is one of `representations.KINDS`."""
+    def of(
+        cls, model: FrozenModel, *, layer: int, pooling: str, settings: InversionSettings
+    ) -> Self:
+        """Return the inversion of a layer, from 1; `pooling` is one of `features.POOLINGS`."""
         # Of the images' type, and on the same device.
         precision = resolve_precision(settings.precision, model.mean)
-        represent = representation(model, layer=layer, kind=kind)
+        represent = representation(model, layer=layer, pooling=pooling)
         return cls(represent, replace(settings, precision=precision))
 
-    def inverted(
+    def invert(
         self,
         images: Tensor,
         start: Tensor,
         micro: Microbatches,
         *,
         remaining_drift: Callable[[Inverted], float],
-        stored: Inverted | None = None,
+        shorter: Inverted | None = None,
     ) -> Inverted:
-        """Invert images, and look at them after some of the steps to see whether to go on.
+        """Invert images, and evaluate convergence after some of the steps.
 
         Args:
             images: the reference images.
-            start: of their inversions.
-            micro: how many of them go through the model at once.
-            remaining_drift: by how much a score of images has changed since half of the steps;
-                infinite of images that are still too unlike the given ones.
-            stored: what the same search found with fewer steps, to go on from.
+            start: initial images.
+            micro: slices in which images go through the model.
+            remaining_drift: returns `Inverted.drift`.
+            shorter: the same inversion with fewer steps, which is continued.
         """
-        stops, earlier = self.settings.stop_when_converged, dict[int, Tensor]()
-        if stored and stored.is_settled and stops:
-            return stored
-        state, found = begin(start, self.settings), stored
-        if stored:
-            state, earlier = self._from(stored), {stored.iterations: stored.images}
+        stops, evaluations = self.settings.stop_when_converged, self.settings.evaluations
+        if shorter and shorter.is_settled and stops:
+            return shorter
+        earlier: dict[int, Tensor] = {}
+        state, inverted = begin(start, self.settings), shorter
+        if shorter:
+            state, earlier = self._continue(shorter), {shorter.iterations: shorter.images}
         mean = self._mean(images, micro)
-        for look in self.settings.evaluations:
-            if look <= state.taken:
+        for steps in evaluations:
+            if steps <= state.taken:
                 continue
-            state = self._advanced(images, state, look, micro)
-            earlier[look] = rounded(state.best.images)
-            if look // 2 not in earlier:
+            state = self._advance(images, state, steps, micro)
+            earlier[steps] = rounded(state.best.images)
+            if steps // 2 not in earlier:
                 continue
-            to_come = {later // 2 for later in self.settings.evaluations if later >= look}
-            earlier = {steps: seen for steps, seen in earlier.items() if steps in {look, *to_come}}
-            found = self._measured(images, state, mean, micro, earlier)
-            found = replace(found, drift=remaining_drift(found))
-            if stops and found.is_settled:
+            needed = {steps, *(later // 2 for later in evaluations if later >= steps)}
+            earlier = {taken: kept for taken, kept in earlier.items() if taken in needed}
+            inverted = self._measure(images, state, mean, micro, earlier)
+            inverted = replace(inverted, drift=remaining_drift(inverted))
+            if stops and inverted.is_settled:
                 break
-        if found is None:
-            raise ValueError(
-                f"no look has half as many steps as another: {self.settings.evaluations}"
-            )
-        return found
+        if inverted is None:
+            raise ValueError(f"no evaluation has half as many steps as another: {evaluations}")
+        return inverted
 
-    def footprint(self, images: Tensor, start: Tensor) -> Footprint:
-        """The memory that it takes, found on a few times the first of the images."""
-        real, begun = (some[:1].repeat(FEWEST + 1, 1, 1, 1) for some in (images, start))
-
-        def search(count: int) -> SearchState:
-            # The second step is as all that follow: the best image is no longer the start.
-            state = begin(begun[:count], self.settings)
-            return self._some(real[:count], state, min(2, self.settings.iterations))
-
-        # The states of all images before a look are there until those after it are joined, beside
-        # the images of some looks.
-        found = footprint(search, after=4 * images[0].nbytes)
-        return found.beside((4 + _LOOKS_HELD) * images.nbytes)
-
-    def _some(self, real: Tensor, state: SearchState, until: int) -> SearchState:
-        return advance(
-            self.represent, images=real, state=state, settings=self.settings, until=until
-        )
-
-    def _advanced(
+    def _advance(
         self, images: Tensor, state: SearchState, until: int, micro: Microbatches
     ) -> SearchState:
-        slices = micro.each(len(images), lambda rows: self._some(images[rows], state[rows], until))
-        return joined(slices)
+        def advance_slice(rows: slice) -> SearchState:
+            return advance(
+                self.represent,
+                images=images[rows],
+                state=state[rows],
+                settings=self.settings,
+                until=until,
+            )
 
-    def _from(self, stored: Inverted) -> SearchState:
-        best = Inversion(stored.images, stored.residual, stored.start_residual, stored.steps)
-        return restart(best, taken=stored.iterations, settings=self.settings)
+        return joined(micro.map_slices(len(images), advance_slice))
+
+    def _continue(self, shorter: Inverted) -> SearchState:
+        best = Inversion(shorter.images, shorter.residual, shorter.start_residual, shorter.steps)
+        return restart(best, taken=shorter.iterations, settings=self.settings)
 
     def _mean(self, images: Tensor, micro: Microbatches) -> Tensor:
-        """The mean over all images of what the layer makes of them."""
+        """Return the mean representation of all images."""
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
-            sums = micro.each(len(images), lambda rows: self.represent(images[rows]).sum(dim=0))
+            sums = micro.map_slices(
+                len(images), lambda rows: self.represent(images[rows]).sum(dim=0)
+            )
             return torch.stack(sums).sum(dim=0) / len(images)
 
-    def _measured(
+    def _measure(
         self,
         images: Tensor,
         state: SearchState,
         mean: Tensor,
         micro: Microbatches,
-        looks: Mapping[int, Tensor],
+        earlier: Mapping[int, Tensor],
     ) -> Inverted:
-        # Images are measured as the lake holds them, so that every number can be had again from it.
-        best, stored = state.best, looks[state.taken]
+        # Images are measured as the lake holds them, so that every number can be computed from it.
+        best, stored = state.best, earlier[state.taken]
 
         def residuals(rows: slice) -> Tensor:
             real = self.represent(images[rows])
-            away = torch.linalg.vector_norm(self.represent(stored[rows]) - real, dim=1)
-            scales = (torch.linalg.vector_norm(one, dim=1) for one in (real, real - mean))
-            return torch.stack([away / scale for scale in scales])
+            distance = torch.linalg.vector_norm(self.represent(stored[rows]) - real, dim=1)
+            scales = (torch.linalg.vector_norm(scale, dim=1) for scale in (real, real - mean))
+            return torch.stack([distance / scale for scale in scales])
 
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
-            relative, centred = torch.cat(micro.each(len(images), residuals), dim=1)
-        half = looks[state.taken // 2]
+            relative, centred = torch.cat(micro.map_slices(len(images), residuals), dim=1)
+        half = earlier[state.taken // 2]
         return Inverted(
             stored, relative, centred, best.start_residual, best.steps, state.taken, half
         )

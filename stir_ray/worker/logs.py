@@ -1,8 +1,4 @@
-"""Log lines, each of which names its task: JSON in files and pipes, words on a terminal.
-
-Every room logs by the standard library alone; what is said of it everywhere is added here. So are
-lines of other libraries, and none of them keeps a secret of a URL.
-"""
+"""Log lines of this package: JSON, or words on a terminal, each with the task it belongs to."""
 
 import logging
 import sys
@@ -14,71 +10,70 @@ from pythonjsonlogger.json import JsonFormatter
 
 from stir_ray.redaction import without_secrets
 
-_going_on: dict[object, Mapping[str, Any]] = {}
-"""What is being done in this process, the latest last. Not bound to a thread: a worker does one
-task at a time, and those who read and write for it in other threads say something of it too."""
+_contexts: dict[object, Mapping[str, Any]] = {}
+"""Not bound to a thread: a worker does one task at a time, and threads that read and write for it
+log for the same task."""
 
 
 def begin_logging() -> None:
-    """To standard error: what this package says, and warnings of everybody else.
+    """Log to standard error: lines of this package, and warnings of all libraries.
 
-    A driver on a terminal says warnings alone; what else there is to see is in its live picture.
-    Beginning again changes nothing.
+    On a terminal only warnings are shown: progress is in the live display.
     """
-    root, ours = logging.getLogger(), logging.getLogger("stir_ray")
+    root, package = logging.getLogger(), logging.getLogger("stir_ray")
     on_terminal = sys.stderr.isatty()
-    if not any(isinstance(one, _ToStderr) for one in root.handlers):
-        lines = _ToStderr()
-        lines.addFilter(_named)
-        lines.setFormatter(_Words() if on_terminal else _Json())
-        root.addHandler(lines)
-    ours.setLevel(logging.WARNING if on_terminal else logging.INFO)
+    if not any(isinstance(handler, _StderrHandler) for handler in root.handlers):
+        handler = _StderrHandler()
+        handler.addFilter(_add_context)
+        handler.setFormatter(_TerminalFormatter() if on_terminal else _JsonFormatter())
+        root.addHandler(handler)
+    package.setLevel(logging.WARNING if on_terminal else logging.INFO)
 
 
 @contextmanager
 def only_warnings() -> Iterator[None]:
-    """What this package says meanwhile of work that goes well is not worth a line."""
-    ours = logging.getLogger("stir_ray")
-    level = ours.level
-    ours.setLevel(logging.WARNING)
+    """Log only warnings of this package meanwhile."""
+    package = logging.getLogger("stir_ray")
+    level = package.level
+    package.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        ours.setLevel(level)
+        package.setLevel(level)
 
 
 @contextmanager
-def doing(**names: Any) -> Iterator[None]:
-    """Every line that this process writes meanwhile has these names."""
-    # Each takes back its own: what begins in two threads need not end in turn.
-    own = object()
-    _going_on[own] = names
+def log_context(**names: Any) -> Iterator[None]:
+    """Add names and values to every line that this process logs meanwhile."""
+    # By a key of its own: contexts of two threads need not end in order.
+    key = object()
+    _contexts[key] = names
     try:
         yield
     finally:
-        del _going_on[own]
+        del _contexts[key]
 
 
-def _named(record: logging.LogRecord) -> bool:
-    # A copy, made at once: another thread may begin or end something meanwhile.
-    for names in reversed(list(_going_on.values())):
+def _add_context(record: logging.LogRecord) -> bool:
+    # A copy: another thread may begin or end a context meanwhile.
+    for names in reversed(list(_contexts.values())):
         for name, value in names.items():
             record.__dict__.setdefault(name, value)
     return True
 
 
-class _ToStderr(logging.StreamHandler):
+class _StderrHandler(logging.StreamHandler):
     @property
     def stream(self) -> TextIO:
-        # Looked up for each line: a live picture puts itself in its place.
+        # Looked up for each line: a live display replaces it.
         return sys.stderr
 
     @stream.setter
     def stream(self, _: TextIO) -> None:
-        """Always the same."""
+        pass
 
 
-class _Json(JsonFormatter):
+class _JsonFormatter(JsonFormatter):
     def __init__(self) -> None:
         names = {"levelname": "level", "name": "logger", "exc_info": "traceback"}
         super().__init__(["levelname", "name", "message"], rename_fields=names, timestamp="time")
@@ -91,7 +86,7 @@ class _Json(JsonFormatter):
         }
 
 
-class _Words(logging.Formatter):
+class _TerminalFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("stir-ray: %(levelname)s: %(message)s")
 
@@ -100,5 +95,5 @@ class _Words(logging.Formatter):
         return without_secrets(super().format(record)) + (f" [{task}]" if task else "")
 
     def formatException(self, ei: Any) -> str:  # noqa: ARG002, N802 - as the library calls it
-        """Nothing: whoever wants it finds it in the failure's record."""
+        # The traceback is in the failure's record.
         return ""

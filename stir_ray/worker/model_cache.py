@@ -1,6 +1,7 @@
-"""The models of a worker: from where their weights lie onto its device."""
+"""The models of a worker: from their checkpoints onto its device."""
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor, nn
 
 from stir_ray.errors import LakeError, MissingPart, ModelError
@@ -8,60 +9,77 @@ from stir_ray.lake.files import read_file
 from stir_ray.lake.parquet import Lake
 from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.cpu_attention import with_cpu_attention
 from stir_ray.models.decoder import with_decoder_of
+from stir_ray.models.fast_layers import with_cpu_attention
 from stir_ray.plan.checkpoints import LAKE, Checkpoint
 from stir_ray.plan.robustness import Objective
 from stir_ray.redaction import without_secrets
-from stir_ray.worker.lru_cache import LRUCache
-from stir_ray.worker.phases import Phase
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
 
-_FROZEN_KEPT = 3
-_CLASSIFIERS_KEPT = 2
 
-
-class Models:
+class ModelCache:
     """Loads models, and keeps the last few."""
 
     def __init__(
-        self, settings: WorkerSettings, lake: Lake, device: torch.device, meter: TaskMetrics
+        self, settings: WorkerSettings, lake: Lake, device: torch.device, metrics: TaskMetrics
     ) -> None:
-        """None is loaded yet.
+        """Start with no model.
 
         Args:
             settings: of the worker.
-            lake: that holds the checkpoints of trainings.
-            device: that models are loaded onto.
-            meter: of the time that takes.
+            lake: of the checkpoints of trainings.
+            device: onto which models are loaded.
+            metrics: of the bytes that are read from elsewhere.
         """
-        self._settings, self._lake, self._device, self._meter = settings, lake, device, meter
-        self._frozen = LRUCache(_FROZEN_KEPT)
-        self._classifiers = LRUCache(_CLASSIFIERS_KEPT)
+        self._settings, self._lake, self._device, self._metrics = settings, lake, device, metrics
+        self._frozen: LRUCache[str, FrozenModel] = LRUCache(3)
+        self._classifiers: LRUCache[str, FrozenModel] = LRUCache(2)
 
     def frozen(self, checkpoint: Checkpoint) -> FrozenModel:
-        """The checkpoint's model on the device."""
-        with self._meter.spending(Phase.LOAD):
-            return self._frozen.get(checkpoint.weights, lambda: self._loaded(checkpoint))
-
-    def whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
-        """The checkpoint's model on the device, with its own classifier or decoder.
+        """Return the checkpoint's model on the device; its classifier may be another's.
 
         Raises:
-            ModelError: if what was inspected is no longer there.
+            ModelError: if the weights are not those that were inspected.
         """
-        with self._meter.spending(Phase.LOAD):
-            return self._loaded_whole(checkpoint, objective)
+        key = checkpoint.weights
+        if key not in self._frozen:
+            state = self.read(checkpoint.location)
+            if checkpoints.weights_digest(state, checkpoint.architecture) != key:
+                raise ModelError(_changed(checkpoint))
+            module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
+            self._frozen[key] = self._on_device(module, checkpoint)
+        return self._frozen[key]
 
     def classifier(self, checkpoint: Checkpoint) -> FrozenModel:
-        """The same of a classifier, kept for the next time: `frozen` may be one of equal blocks."""
-        return self._classifiers.get(
-            checkpoint.content, lambda: self.whole(checkpoint, "classification")
-        )
+        """Return the checkpoint's model with its own classifier, from the cache."""
+        key = checkpoint.content
+        if key not in self._classifiers:
+            self._classifiers[key] = self.whole(checkpoint, "classification")
+        return self._classifiers[key]
+
+    def whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
+        """Return the checkpoint's model with its own classifier or decoder.
+
+        Raises:
+            ModelError: if the weights are not those that were inspected.
+        """
+        state = self.read(checkpoint.location)
+        architecture = checkpoint.architecture
+        # Files in the lake were checked against the digest in their key.
+        is_checked = checkpoint.location.startswith(LAKE)
+        if not is_checked and (
+            checkpoints.checkpoint_digest(state, architecture) != checkpoint.content
+        ):
+            raise ModelError(_changed(checkpoint))
+        module = checkpoints.load(state, architecture, checkpoint.location)
+        if objective == "reconstruction":
+            shape = architectures.describe(architecture).input_shape
+            module = with_decoder_of(module, state, image_shape=shape)
+        return self._on_device(module, checkpoint)
 
     def read(self, location: str) -> dict[str, Tensor]:
-        """The state dict at a lake key, path, URL or timm name.
+        """Return the state dict at a lake key, path, URL or timm name.
 
         Raises:
             ModelError: if there is none or it is damaged.
@@ -70,19 +88,17 @@ class Models:
         if location.startswith("timm:"):
             return checkpoints.download(location.removeprefix("timm:"))
         if location.startswith(LAKE):
-            return checkpoints.decode(self._own_checkpoint(location), location)
+            return checkpoints.decode(self._read_from_lake(location), location)
+        retry_s, cache_bytes = self._settings.storage_retry_s, self._settings.cache_bytes
         try:
-            settings = self._settings
-            content = read_file(
-                location, settings.storage_retry_s, cache_bytes=settings.cache_bytes
-            )
+            content = read_file(location, retry_s, cache_bytes=cache_bytes)
         except (FileNotFoundError, LakeError) as error:
-            told = without_secrets(f"checkpoint {location}: cannot be read ({error})")
-            raise ModelError(told) from None
-        self._meter.add("read_bytes", len(content))
+            reason = without_secrets(f"checkpoint {location}: cannot be read ({error})")
+            raise ModelError(reason) from None
+        self._metrics.add("read_bytes", len(content))
         return checkpoints.decode(content, without_secrets(location))
 
-    def _own_checkpoint(self, location: str) -> bytes:
+    def _read_from_lake(self, location: str) -> bytes:
         try:
             return self._lake.read_checkpoint(location.removeprefix(LAKE))
         except FileNotFoundError:
@@ -90,28 +106,7 @@ class Models:
                 f"checkpoint {location}: not in the lake; `stir-ray verify --repair` and run again"
             ) from None
 
-    def _loaded(self, checkpoint: Checkpoint) -> FrozenModel:
-        state = self.read(checkpoint.location)
-        found = checkpoints.digest(state, checkpoint.architecture)
-        if found != checkpoint.weights:
-            raise ModelError(_changed(checkpoint))
-        module = checkpoints.load(state, checkpoint.architecture, checkpoint.location)
-        return self._frozen_on_device(module, checkpoint)
-
-    def _loaded_whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
-        state = self.read(checkpoint.location)
-        architecture = checkpoint.architecture
-        # What lies in the lake was held against the digest in its key.
-        is_own = checkpoint.location.startswith(LAKE)
-        if not is_own and checkpoints.content_digest(state, architecture) != checkpoint.content:
-            raise ModelError(_changed(checkpoint))
-        module = checkpoints.load(state, architecture, checkpoint.location)
-        if objective == "reconstruction":
-            shape = architectures.describe(architecture).input_shape
-            module = with_decoder_of(module, state, image_shape=shape)
-        return self._frozen_on_device(module, checkpoint)
-
-    def _frozen_on_device(self, module: nn.Module, checkpoint: Checkpoint) -> FrozenModel:
+    def _on_device(self, module: nn.Module, checkpoint: Checkpoint) -> FrozenModel:
         model = checkpoints.freeze(module, checkpoint.architecture, self._device)
         with_cpu_attention(model.module)
         return model

@@ -1,21 +1,21 @@
-"""What a worker needs to know besides its tasks."""
+"""Settings shared by all workers of a run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker needs to know besides its tasks; small, and safe to pickle.
+    """Settings shared by all workers of a run; small, and safe to pickle.
 
     Attributes:
         lake: folder or URL.
-        job: name, for provenance.
-        batch_size: images per forward pass; None for all at once.
-        storage_retry_s: for how long a store in trouble is asked again.
-        cache_bytes: on each machine's disk, of copies of a lake far away and of images that it has
-            corrupted; 0 for none.
-        gpu_share: of a GPU that each worker has, where there are GPUs; 0 for the CPU.
-        datasets: folder or URL of the lake whose datasets are read; empty for the same.
+        job: name, for the footers of artifacts.
+        batch_size: images per forward pass at most; None for as many as should fit.
+        storage_retry_s: for how long requests to a store are repeated.
+        cache_bytes: of copies on each machine's disk, of a remote lake and of corrupted images; 0
+            for none.
+        gpu_share: of a GPU per worker, where there are GPUs; 0 for the CPU.
+        datasets: folder or URL of the lake of the datasets; empty for the same.
     """
 
     lake: str

@@ -13,6 +13,7 @@ from stir_ray.lake.keys import parse_checkpoint_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
+from stir_ray.measures import requested
 from stir_ray.plan.checkpoints import (
     FINETUNED,
     FROM_SCRATCH,
@@ -82,11 +83,7 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
             representation=job.representation,
             settings=job.inversion.settings(),
             layers=layers,
-            directions=job.subspace_directions,
-            measures=job.measures,
-            predictions=job.predictions,
-            metamers=job.metamers,
-            halves=job.half_samples,
+            measures=requested(job),
             pretrained=pretrained.weights,
         ),
         pretrained=pretrained,

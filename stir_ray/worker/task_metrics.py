@@ -1,104 +1,69 @@
-"""What a task takes and moves: measured where it runs, and told to the driver."""
+"""Metrics of a task, measured where it runs and told to the driver."""
 
 import os
 import resource
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from stir_ray.lake.store import ObjectStore
-from stir_ray.worker.phases import Phase
 
 
 class TaskMetrics:
-    """The measures of one task after another.
+    """Metrics of one task after another.
 
     They are, where they apply:
 
     - `read_bytes`, `stored_bytes`: of objects of the lake, and of files from elsewhere;
     - `device_memory_bytes`: the most that the task held on the GPU; on a CPU the most that the
       process ever held, which the operating system tells of all its tasks together;
-    - `device_memory_total_bytes`: that the GPU, or the machine, has;
-    - `halvings`: how often the images of a forward pass were halved for want of memory;
-    - `waited_s`: for stores in trouble;
-    - `found`: 1 if every part of the task was stored when it began, so that it did nothing;
-    - `whole`: 1 if none of it was, so that it did all that is planned of it; what took up where
-      another attempt or run had left off has neither;
-    - what the task itself notes: `median_residual` of an inversion;
-    - `search_s` and so on: seconds of each `Phase` that it went through. What none of them holds
-      is what lies between.
+    - `device_memory_total_bytes`: of the GPU, or of the machine;
+    - `halvings`: how often batches were halved for want of memory;
+    - `waited_s`: for stores that did not answer;
+    - `whole`: 1 if no artifact of the task was stored before, so that it did all of its work;
+    - those that a task sets itself, such as `median_residual` of an inversion.
     """
 
-    def __init__(self, device: torch.device, *connections: ObjectStore) -> None:
-        """Of what is computed on a device and moved by these connections."""
-        self._device, self._connections = device, connections
-        self._total = _total_bytes(device)
+    def __init__(self, device: torch.device, store: ObjectStore) -> None:
+        self._device, self._store = device, store
         self.begin()
 
     def begin(self) -> None:
-        """A task begins."""
-        self._noted: dict[str, float] = {}
-        self._phase: Phase | None = None
-        self._since = time.monotonic()
-        self._before = self._moved()
+        """Start with a new task."""
+        self._values: dict[str, float] = {}
+        self._before = self._transferred()
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
 
-    def note(self, **measures: float) -> None:
-        """Something of the task in hand; the last value of a name counts."""
-        self._noted.update(measures)
+    def set(self, **values: float) -> None:
+        """Set metrics of the current task."""
+        self._values.update(values)
 
     def add(self, name: str, value: float) -> None:
-        """The same of what adds up."""
-        self._noted[name] = self._noted.get(name, 0.0) + value
-
-    @contextmanager
-    def spending(self, phase: Phase) -> Iterator[None]:
-        """Time goes to this phase; while another one is within it, to that."""
-        outer = self._turn_to(phase)
-        try:
-            yield
-        finally:
-            self._turn_to(outer)
-
-    def _turn_to(self, phase: Phase | None) -> Phase | None:
-        now, before = time.monotonic(), self._phase
-        if before is not None:
-            self.add(before.measure, now - self._since)
-        self._phase, self._since = phase, now
-        return before
+        """Add to a metric of the current task."""
+        self._values[name] = self._values.get(name, 0.0) + value
 
     def read(self) -> dict[str, float]:
-        """All measures of the task in hand so far."""
-        measures = {
-            "device_memory_bytes": self._peak_bytes(),
-            "device_memory_total_bytes": self._total,
-            **self._noted,
-        }
-        for name, now in self._moved().items():
-            measures[name] = measures.get(name, 0.0) + now - self._before[name]
-        return measures
-
-    def _moved(self) -> dict[str, float]:
+        """Return all metrics of the current task so far."""
+        moved = {name: now - self._before[name] for name, now in self._transferred().items()}
         return {
-            "read_bytes": sum(one.read_bytes for one in self._connections),
-            "stored_bytes": sum(one.stored_bytes for one in self._connections),
-            # They share what they wait for.
-            "waited_s": max((one.waited_s for one in self._connections), default=0.0),
+            **_memory(self._device),
+            **self._values,
+            **{name: self._values.get(name, 0.0) + value for name, value in moved.items()},
         }
 
-    def _peak_bytes(self) -> int:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        # In KiB, but on macOS.
-        return peak if sys.platform == "darwin" else peak * 1024
+    def _transferred(self) -> dict[str, float]:
+        names = "read_bytes", "stored_bytes", "waited_s"
+        return {name: getattr(self._store, name) for name in names}
 
 
-def _total_bytes(device: torch.device) -> int:
+def _memory(device: torch.device) -> dict[str, int]:
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        peak = torch.cuda.max_memory_allocated(device)
+        total = torch.cuda.get_device_properties(device).total_memory
+    else:
+        # In KiB, but on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"device_memory_bytes": peak, "device_memory_total_bytes": total}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
-from tests.benchmarks import limit, memory, models, options, peer
+from tests.benchmarks import limit, models, options, peer
 from tests.benchmarks.clock import table, timed
 from tests.benchmarks.matrix import Matrix, MeasurementSpec, matrix
 from tests.benchmarks.precisions import PRECISIONS
@@ -176,26 +176,11 @@ def _peer(chosen: argparse.Namespace, precisions: Sequence[str]) -> None:
     print(peer.told(against))
 
 
-def _memory(chosen: argparse.Namespace, precisions: Sequence[str]) -> None:
-    """Of the same model, with the memory benchmark's own layers and numbers of images."""
-    on_gpu = chosen.device.type == "cuda"
-    asked = vars(memory.parser().parse_args([])) | {
-        "model": chosen.model,
-        "arguments": chosen.arguments,
-        "device": chosen.device,
-        "threads": chosen.threads,
-    }
-    for precision in (precisions[0], precisions[-1])[: 2 if on_gpu else 1]:
-        print(precision)
-        memory.report(argparse.Namespace(**asked | {"precision": precision}))
-
-
 _PARTS: dict[str, Callable[[argparse.Namespace, Sequence[str]], None]] = {
     "parity": _parity,
     "precision": _precision,
     "limit": _limit,
     "peer": _peer,
-    "memory": _memory,
 }
 
 

@@ -67,7 +67,7 @@ def weighted(layers: Sequence[Layer]) -> float:
 def flops(module: nn.Module, *, layer: int, iterations: int, images: int) -> float:
     """Of an inversion; that no product is done for gradients of weights is presupposed."""
     model = models.frozen(module, torch.device("meta"))
-    represent = models.representation(model, layer=layer, kind="tokens")
+    represent = models.representation(model, layer=layer, pooling="tokens")
     image = torch.zeros(1, *models.image_shape(module), requires_grad=True, device="meta")
     with FlopCounterMode(display=False) as counter:
         seen = represent(image)
@@ -146,7 +146,7 @@ def measure(
     products = Products(images.device, precision, shapes or _SHAPES[images.device.type])
     found = []
     for layer in layers:
-        represent = models.representation(model, layer=layer, kind="tokens")
+        represent = models.representation(model, layer=layer, pooling="tokens")
 
         def invert(number: int, represent: Callable[[Tensor], Tensor] = represent) -> object:
             settings = replace(DEFAULT, iterations=number)

@@ -46,7 +46,7 @@ class MeasurementSpec:
 
     def seen(self, images: Tensor) -> list[Tensor]:
         """The Gram matrix of what each layer of the target makes of images."""
-        views = all_representations(self.target, images, layers=self.layers, kind="tokens")
+        views = all_representations(self.target, images, layers=self.layers, pooling="tokens")
         return [linear_gram(features) for features in views]
 
     def row(
@@ -68,14 +68,14 @@ class MeasurementSpec:
 
     def inverted(self, layer: int, *, settings: InversionSettings, precision: str) -> Tensor:
         """Images that a layer of the reference cannot tell from the real ones."""
-        represent = representation(self.reference, layer=layer, kind="tokens")
+        represent = representation(self.reference, layer=layer, pooling="tokens")
         return invert_in(
             precision, represent, images=self.images, start=self.start, settings=settings
         ).images
 
     def residual(self, layer: int, inverted: Tensor) -> Tensor:
         """Of every image, in float32 whatever it was inverted in."""
-        represent = representation(self.reference, layer=layer, kind="tokens")
+        represent = representation(self.reference, layer=layer, pooling="tokens")
         return relative_residual(represent, images=self.images, inverted=inverted)
 
 

@@ -10,8 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stir_ray.models.cpu_attention import with_cpu_attention
-from stir_ray.models.patch_embed import with_patch_projection
+from stir_ray.models.fast_layers import with_cpu_attention, with_patch_projection
 from stir_ray.models.rng import seeded_rng
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ class FrozenModel:
     std: Tensor
 
 
-def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Tensor], Tensor]:
+def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[[Tensor], Tensor]:
     """As `stir_ray.models.features.representation`, of all tokens."""
-    if kind != "tokens":
-        raise ValueError(f"representation `{kind}`: only `tokens` are read here")
+    if pooling != "tokens":
+        raise ValueError(f"representation `{pooling}`: only `tokens` are read here")
 
     def represent(images: Tensor) -> Tensor:
         (tokens,) = _tokens(model, images, [layer])
@@ -30,11 +30,11 @@ def representation(model: FrozenModel, *, layer: int, kind: str) -> Callable[[Te
 
 
 def all_representations(
-    model: FrozenModel, images: Tensor, *, layers: Sequence[int], kind: str
+    model: FrozenModel, images: Tensor, *, layers: Sequence[int], pooling: str
 ) -> list[Tensor]:
     """As `stir_ray.models.features.all_representations`, of all tokens."""
-    if kind != "tokens":
-        raise ValueError(f"representation `{kind}`: only `tokens` are read here")
+    if pooling != "tokens":
+        raise ValueError(f"representation `{pooling}`: only `tokens` are read here")
     with torch.no_grad():
         return _tokens(model, images, layers)
 

@@ -1,6 +1,5 @@
 """The benchmarks still run, in small; what they assert is counted, never timed."""
 
-import argparse
 import json
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from tests.benchmarks import (
     driver,
     gpu,
     limit,
-    memory,
     models,
     peer,
     plain,
@@ -88,7 +86,7 @@ def test_the_whole_model_of_the_peer_has_the_layers_that_we_read(vit: torch.nn.M
     model = models.frozen(vit, images.device)
     readers: list[Any] = [models.representation, plain.representation]
     for read in readers:
-        ours = read(model, layer=2, kind="tokens")(images)
+        ours = read(model, layer=2, pooling="tokens")(images)
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
@@ -104,7 +102,7 @@ def test_nothing_is_found_where_the_limit_does_not_suffice() -> None:
 def test_the_limit_claims_no_product_that_an_inversion_does_not_do(vit: torch.nn.Module) -> None:
     images = models.photograph_like(3, shape=models.image_shape(vit), seed=2)
     model = models.frozen(vit, images.device)
-    see = models.representation(model, layer=2, kind="tokens")
+    see = models.representation(model, layer=2, pooling="tokens")
     with FlopCounterMode(display=False) as counter:
         invert(see, images=images, start=images.flip(0), settings=InversionSettings(iterations=5))
     counted = limit.flops(vit, layer=2, iterations=5, images=3)
@@ -229,33 +227,6 @@ def _as_exported(state: dict[str, torch.Tensor]) -> onnx.ModelProto:
         for name in ("input", "sum_0")
     )
     return helper.make_model(helper.make_graph(nodes, "exported", into, out, held))
-
-
-def test_the_bytes_of_an_inversion_are_predicted_within_a_fifth(vit: torch.nn.Module) -> None:
-    asked = memory.parser().parse_args([])
-    tiny = {"arguments": TINY, "model": "vit_tiny_patch16_224"}
-    peak = memory.measure(argparse.Namespace(**vars(asked) | tiny), 3, 11)
-    assert abs(peak.predicted / peak.tensors - 1) < 0.2
-
-
-def test_slices_stay_within_their_limit_and_change_nothing(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(13, shape=models.image_shape(vit), seed=2)
-    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
-    work = memory.Work(vit, 3, "float32", images, start)
-    limit = work.footprint().of(13, 13) // 2
-    settings = InversionSettings(iterations=3)
-    sliced = memory.slices(work, images.device, 13, settings, limit)
-    assert sliced.at_once in {2, 4}
-    assert sliced.peak <= limit < sliced.whole
-    # Matrix products of another size round differently.
-    assert sliced.residual < 1e-4
-
-
-def test_a_limit_below_one_image_is_refused(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(2, shape=models.image_shape(vit), seed=2)
-    work = memory.Work(vit, 1, "float32", images, images)
-    with pytest.raises(MemoryError, match="one image at once needs"):
-        memory.slices(work, images.device, 2, InversionSettings(iterations=2), 1000)
 
 
 def test_a_matrix_beside_itself_differs_in_nothing(vit: torch.nn.Module) -> None:

@@ -35,14 +35,15 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
-from stir_ray.models.features import KINDS
+from stir_ray.measures.scores import drift, scores
+from stir_ray.models.features import POOLINGS
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SHARE
 from stir_ray.numerics.initialization import initial_noise
 from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
-from stir_ray.worker.grams import View, drift, scores, view
+from stir_ray.worker.grams import GramMatrices, gram_matrices
 from tests.benchmarks import dinov2, models, options
 from tests.benchmarks.fewest import fewest
 from tests.benchmarks.photographs import photographs
@@ -77,7 +78,7 @@ class Layer:
         """
         self.images, self.start, self.layer, self.kind = images, start, layer, kind
         self._model = model
-        self.represent = models.representation(model, layer=layer, kind=kind)
+        self.represent = models.representation(model, layer=layer, pooling=kind)
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
             self._real = self.represent(images)
         self._distance = torch.linalg.vector_norm(self._real - self._real.mean(dim=0), dim=1)
@@ -104,9 +105,11 @@ class Layer:
         ]
         return float(np.abs(changes).max())
 
-    def _seen(self, images: Tensor) -> View:
+    def _seen(self, images: Tensor) -> GramMatrices:
         layers = range(1, models.depth(self._model.module) + 1)
-        return view(self._model, images, layers=layers, kind=self.kind, micro=Microbatches())
+        return gram_matrices(
+            self._model, images, layers=layers, pooling=self.kind, micro=Microbatches()
+        )
 
 
 class Run:
@@ -361,7 +364,7 @@ def parser() -> argparse.ArgumentParser:
     asked.add_argument(
         "--representations",
         nargs="+",
-        choices=sorted(KINDS),
+        choices=sorted(POOLINGS),
         default=["tokens", "token_mean", "cls"],
     )
     asked.add_argument("--images", type=int, default=16, help="number (16)")

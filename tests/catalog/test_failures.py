@@ -43,10 +43,10 @@ def test_a_failed_inspection_is_the_persons_to_mend_only_if_it_fails_alike_each_
     failure: Exception,
     expected: type[StirRayError],
 ) -> None:
-    def gather_images(*_: object) -> None:
+    def collect_images(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr("stir_ray.worker.inspect.gather_images", gather_images)
+    monkeypatch.setattr("stir_ray.worker.inspect.collect_images", collect_images)
     monkeypatch.setattr("stir_ray.execution.executor.time.sleep", lambda _: None)
     job = small_job(tmp_path)
     with pytest.raises(expected, match=str(failure)) as run:
@@ -59,7 +59,7 @@ def test_a_failed_inspection_is_the_persons_to_mend_only_if_it_fails_alike_each_
 def test_a_driver_that_does_not_see_what_workers_wrote_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stir_ray.worker.inspect.gather_images", lambda *_: None)
+    monkeypatch.setattr("stir_ray.worker.inspect.collect_images", lambda *_: None)
     with pytest.raises(MissingPart, match=f"lake {tmp_path}.*a folder that all machines share"):
         finetune.run(small_job(tmp_path), serial=True)
 

@@ -17,7 +17,8 @@ from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import Lake, open_lake, provenance
-from stir_ray.lake.schemas import RESULT_TABLES, TRAININGS
+from stir_ray.lake.schemas import TRAININGS
+from stir_ray.measures import result_tables
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate, task_id
 from stir_ray.results.dataset import open_results
@@ -79,7 +80,7 @@ def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
     for name in NAMES:
         folder = Path(grid.shared.lake) / "jobs" / name
         assert {path.stem for path in folder.glob("*.parquet")} == {
-            one.name for one in RESULT_TABLES
+            one.name for one in result_tables().values()
         }
         assert len(list((folder / "specs").iterdir())) == 1
         means.add(float(open_results(str(folder))["stir"].sel(epoch=EPOCHS).mean()))

@@ -14,7 +14,6 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, parse_artifact_key
 from stir_ray.lake.parquet import Lake, encode, open_lake, provenance
 from stir_ray.lake.schemas import (
-    ARTIFACT_TABLES,
     COMPARISONS,
     IMAGE_SETS,
     IMAGES,
@@ -25,6 +24,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.lake.store import ObjectStore
+from stir_ray.measures import artifact_tables
 from tests.broken import job_file, stir_ray
 from workflows import invariance
 
@@ -289,7 +289,7 @@ def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
 
 def _contents(lake: Lake) -> dict[str, Any]:
     """Every part without its provenance, every record and result."""
-    schemas = {schema.name: schema for schema in ARTIFACT_TABLES}
+    schemas = {schema.name: schema for schema in artifact_tables().values()}
     parts = [named for key in lake.objects.list("artifacts") if (named := parse_artifact_key(key))]
     read: dict[str, Any] = {
         part_id: lake.read(schemas[table], part_id).to_pydict() for table, part_id in parts

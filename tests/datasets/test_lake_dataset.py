@@ -25,8 +25,8 @@ from stir_ray.lake.keys import CHECKPOINTS, DATASETS, index_key, parse_shard_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.models.losses import LabelledImages
-from stir_ray.worker import data_loading
-from stir_ray.worker.data_loading import labelled
+from stir_ray.worker import train
+from stir_ray.worker.train import labelled
 from tests.datasets.archives import SOURCES, TESTED, description, put_cifar, put_pets
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import finetune, invariance
@@ -222,7 +222,7 @@ def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
     def weights(held_bytes: int, place: Path) -> set[str]:
         at_place = open_lake(str(place))
         imported(cifar, at_place)
-        monkeypatch.setattr(data_loading, "HELD_BYTES", held_bytes)
+        monkeypatch.setattr(train, "IN_MEMORY_BYTES", held_bytes)
         is_held = isinstance(labelled(in_lake(), "train", lake), LabelledImages)
         assert is_held == (held_bytes > 0)
         job = job_on(in_lake(), at_place).model_dump(mode="json")

@@ -26,18 +26,11 @@ from stir_ray.lake.parquet import (
     provenance,
     rehash,
 )
-from stir_ray.lake.schemas import (
-    ANALYSIS_TABLES,
-    ARTIFACT_TABLES,
-    COMPARISONS,
-    IMAGES,
-    INVERSIONS,
-    RESULT_TABLES,
-    TableSchema,
-)
+from stir_ray.lake.schemas import ANALYSIS_TABLES, COMPARISONS, IMAGES, INVERSIONS, TableSchema
+from stir_ray.measures import artifact_tables, result_tables
 from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
 
-TABLES = (*ARTIFACT_TABLES, *RESULT_TABLES, *ANALYSIS_TABLES)
+TABLES = (*artifact_tables().values(), *result_tables().values(), *ANALYSIS_TABLES)
 every_table = pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.name)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
 from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import decode, digest, encode, freeze, load
+from stir_ray.models.checkpoints import decode, encode, freeze, load, weights_digest
 from tests.models.tiny import CPU, UNITS, VIT, images, vit
 
 State = dict[str, Tensor]
@@ -34,7 +34,7 @@ def test_weights_are_read_as_they_were_written(architecture: Architecture) -> No
     assert set(found) == set(state)
     assert all(torch.equal(found[name], state[name]) for name in state)
     assert all(found[name].dtype == state[name].dtype for name in state)
-    assert digest(found, architecture) == digest(state, architecture)
+    assert weights_digest(found, architecture) == weights_digest(state, architecture)
 
 
 def test_a_transposed_tensor_is_written_as_it_is_seen() -> None:
@@ -62,7 +62,7 @@ def test_every_tensor_of_the_backbone_is_part_of_the_digest(name: str) -> None:
     last = changed.view(torch.int32).flatten()[-1:]
     last ^= 1
     assert (changed != state[name]).sum() == 1
-    assert digest(state | {name: changed}, VIT) != digest(state, VIT)
+    assert weights_digest(state | {name: changed}, VIT) != weights_digest(state, VIT)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_the_classifier_is_no_part_of_the_digest(
     backbone = {name: value for name, value in state.items() if classifier not in name}
     assert len(backbone) == len(state) - 2
     wider = {f"{classifier}.weight": torch.ones(7, 5), f"{classifier}.bias": torch.ones(7)}
-    assert digest(backbone, architecture) == digest(state, architecture)
-    assert digest(backbone | wider, architecture) == digest(state, architecture)
+    assert weights_digest(backbone, architecture) == weights_digest(state, architecture)
+    assert weights_digest(backbone | wider, architecture) == weights_digest(state, architecture)
 
 
 def without(state: State, name: str) -> State:
@@ -104,16 +104,18 @@ def test_names_types_shapes_and_values_are_part_of_the_digest(
     change: Callable[[State], State],
 ) -> None:
     state = weights()
-    assert digest(change(state), VIT) != digest(state, VIT)
+    assert weights_digest(change(state), VIT) != weights_digest(state, VIT)
 
 
 def test_the_architecture_is_part_of_the_digest_and_the_order_of_names_is_not() -> None:
     state = weights()
     backwards = dict(reversed(state.items()))
-    assert digest(backwards, VIT) == digest(state, VIT)
+    assert weights_digest(backwards, VIT) == weights_digest(state, VIT)
     # One head more sees another image with the same weights.
     others = [vit(num_heads=4), VIT.model_copy(update={"mean": (0.3,)})]
-    assert len({digest(state, VIT), *(digest(state, other) for other in others)}) == 3
+    assert (
+        len({weights_digest(state, VIT), *(weights_digest(state, other) for other in others)}) == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_a_file_of_torch_is_the_model_that_its_safetensors_file_is(
         whole = {under: saved, "epoch": 7, "optimizer": {"lr": 0.1}} if under else saved
         torch.save(whole, content, _use_new_zipfile_serialization=is_zip)
         found = decode(content.getvalue(), "file.pt")
-        assert digest(found, VIT) == digest(decode(encode(state), "file"), VIT)
+        assert weights_digest(found, VIT) == weights_digest(decode(encode(state), "file"), VIT)
         assert all(torch.equal(found[name], state[name]) for name in state)
 
 

@@ -16,7 +16,7 @@ from timm.layers.attention import Attention
 from torch import nn
 
 from stir_ray.api import freeze as freeze_in_a_notebook
-from stir_ray.models.cpu_attention import with_cpu_attention
+from stir_ray.models.fast_layers import with_cpu_attention
 from stir_ray.models.features import representation
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, Precision
@@ -116,7 +116,7 @@ def test_a_notebook_looks_through_a_changed_copy() -> None:
 
 def residuals(precision: Precision) -> Tensor:
     """Of images inverted through a model as a worker has it, on this CPU."""
-    represent = representation(frozen(described(embed_dim=48)), layer=2, kind="tokens")
+    represent = representation(frozen(described(embed_dim=48)), layer=2, pooling="tokens")
     shown, start = images(5), images(5, seed=7)
     settings = replace(DEFAULT, iterations=60, precision=precision)
     return invert(represent, images=shown, start=start, settings=settings).residual

@@ -7,7 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.models.microbatches import Microbatches
+from stir_ray.models import microbatches
+from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.microbatches import Microbatches, default_batch_size, device_bytes
+from tests.models.tiny import CPU, frozen, images, vit
 
 ERRORS = (
     MemoryError(),
@@ -43,7 +46,7 @@ def test_every_image_is_made_once_in_order_whatever_fits(
     count: int, room: int, largest: int | None, halvings: int
 ) -> None:
     memory = Memory(room)
-    made = Microbatches(largest, halvings=halvings).each(count, memory.make)
+    made = Microbatches(largest, halvings=halvings).map_slices(count, memory.make)
     assert [number for part in made for number in part] == list(range(count)) == memory.made
     assert max(len(part) for part in made) <= min(count, largest or count)
 
@@ -59,17 +62,17 @@ def test_work_that_adds_up_begins_again_with_slices_that_fit(count: int, room: i
             added.extend(memory.make(part))
         return sum(added)
 
-    assert Microbatches().all_or_none(count, make) == count * (count - 1) // 2
+    assert Microbatches().accumulate(count, make) == count * (count - 1) // 2
     assert added == list(range(count))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["host", "device", "allocator", "cublas"])
 def test_slices_shrink_no_more_than_they_must_and_stay_so(error: Exception) -> None:
     micro = Microbatches()
-    sizes = [len(part) for part in micro.each(23, Memory(11, error).make)]
+    sizes = [len(part) for part in micro.map_slices(23, Memory(11, error).make)]
     assert sizes == [6, 6, 6, 5]
     assert micro.halvings == 2
-    assert [len(part) for part in micro.each(23, Memory(23).make)] == sizes
+    assert [len(part) for part in micro.map_slices(23, Memory(23).make)] == sizes
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,30 @@ def test_what_fewer_images_do_not_mend_is_raised(room: int, error: Exception, tr
 
 def _verbs(make: Callable[[slice], list[int]]) -> list[Callable[[Microbatches], object]]:
     return [
-        lambda micro: micro.each(7, make),
-        lambda micro: micro.all_or_none(7, lambda slices: make(slices[0])),
+        lambda micro: micro.map_slices(7, make),
+        lambda micro: micro.accumulate(7, lambda slices: make(slices[0])),
     ]
+
+
+def test_the_default_batch_size_is_a_power_of_two_that_follows_memory_and_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small, wide = frozen(), frozen(vit(embed_dim=64))
+    state = torch.get_rng_state()
+
+    def size(model: FrozenModel, memory: int, share: float = 1.0) -> int:
+        monkeypatch.setattr(microbatches, "device_bytes", lambda _: memory)
+        return default_batch_size(model, images(1), share=share)
+
+    largest = size(small, 2**30)
+    assert largest.bit_count() == 1
+    assert size(small, 2**31) == 2 * largest
+    assert size(small, 2**31, share=0.25) == largest // 2
+    # Four times as many units.
+    assert size(wide, 2**30) == largest // 4
+    assert size(wide, 1) == 1
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_machine_has_memory() -> None:
+    assert device_bytes(CPU) > 2**28

@@ -11,7 +11,15 @@ from torch import Tensor
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture, Training
 from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import DECODER, FrozenModel, decode, digest, encode, freeze, load
+from stir_ray.models.checkpoints import (
+    DECODER,
+    FrozenModel,
+    decode,
+    encode,
+    freeze,
+    load,
+    weights_digest,
+)
 from stir_ray.models.decoder import reconstruct, with_new_decoder
 from stir_ray.models.features import all_representations
 from stir_ray.models.losses import OBJECTIVES, LabelledImages, evaluate
@@ -104,11 +112,18 @@ def test_a_checkpoint_of_a_reconstruction_is_the_model_without_its_decoder() -> 
     model = freeze(load(state, VIT, "here"), VIT, CPU)
     assert not [name for name in model.module.state_dict() if name.startswith(DECODER)]
     own = {name: value for name, value in state.items() if not name.startswith(f"{DECODER}.")}
-    assert digest(state, VIT) == digest(own, VIT) == digest(model.module.state_dict(), VIT)
+    assert (
+        weights_digest(state, VIT)
+        == weights_digest(own, VIT)
+        == weights_digest(model.module.state_dict(), VIT)
+    )
     trained = autoencoder()
     trained.module.load_state_dict(state)
     for one, other in zip(
-        *(all_representations(m, HELD_OUT, layers=[1, 3], kind="tokens") for m in (model, trained)),
+        *(
+            all_representations(m, HELD_OUT, layers=[1, 3], pooling="tokens")
+            for m in (model, trained)
+        ),
         strict=True,
     ):
         assert torch.equal(one, other)

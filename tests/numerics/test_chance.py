@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from stir_ray.measures.scores import baselines
 from stir_ray.numerics.chance import (
     ORDERS,
     PROCRUSTES_ORDERS,
@@ -22,7 +23,6 @@ from stir_ray.numerics.similarity import (
     linear_gram,
     rbf_of_linear,
 )
-from stir_ray.worker.grams import baselines
 from tests import oracles
 from tests.numerics.test_similarity import features
 

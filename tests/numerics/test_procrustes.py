@@ -17,7 +17,7 @@ from torch import Tensor
 
 from stir_ray.numerics.procrustes import aligned, coordinates
 from stir_ray.numerics.similarity import linear_gram
-from stir_ray.numerics.similarity_measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
 from tests.numerics.test_similarity import features, orthogonal, related
 
 SEEDS = st.integers(0, 9999)
@@ -119,4 +119,4 @@ def test_what_has_no_geometry_has_no_similarity(bad: Tensor) -> None:
 )
 def test_a_bandwidth_stands_where_there_is_one_alone(name: str, bandwidth: float) -> None:
     with pytest.raises(ValueError, match="bandwidth"):
-        Measure(Similarity(name), bandwidth)
+        SimilarityMeasure(Similarity(name), bandwidth)

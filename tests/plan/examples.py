@@ -27,6 +27,7 @@ SPEC = MeasurementSpec(
     representation="tokens",
     settings=InversionSettings(iterations=17),
     layers=LAYERS,
+    measures=(("subspaces", 10),),
 )
 
 

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import encode, make_table, open_lake
-from stir_ray.lake.schemas import (
-    METAMER_COUNTS,
-    OTHER_SIMILARITIES,
-    UNCHANGED_PREDICTIONS,
-    TableSchema,
-)
+from stir_ray.lake.schemas import TableSchema
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.report.further import Further, read_further
 from tests.report.synthetic import DIRECTIONS, IMAGES, Shape, stir
 
@@ -27,9 +25,9 @@ MEASURES = (RBF, PROCRUSTES)
 def further(folder: Path, shape: Shape) -> Further:
     """All of them, written to a lake in `folder` and read back."""
     made = {
-        METAMER_COUNTS: _metamers(shape),
-        UNCHANGED_PREDICTIONS: _unchanged(shape),
-        OTHER_SIMILARITIES: _similarities(shape),
+        METAMERS.result_table: _metamers(shape),
+        PREDICTIONS.result_table: _unchanged(shape),
+        SIMILARITIES.result_table: _similarities(shape),
     }
     for schema, tables in made.items():
         write(folder, schema, list(tables))
@@ -76,7 +74,7 @@ def _metamers(shape: Shape) -> Iterator[pa.Table]:
         for seed in shape.seeds:
             count, place = len(shape.layers), np.arange(len(shape.layers))
             rows = make_table(
-                METAMER_COUNTS,
+                METAMERS.result_table,
                 {
                     "model": model,
                     "epoch": epoch,
@@ -101,7 +99,7 @@ def _unchanged(shape: Shape) -> Iterator[pa.Table]:
             for seed in shape.seeds:
                 values = unchanged(shape, direction, epoch, seed)
                 rows = make_table(
-                    UNCHANGED_PREDICTIONS,
+                    PREDICTIONS.result_table,
                     {
                         "model": model,
                         "epoch": epoch,
@@ -141,7 +139,7 @@ def _of_measure(
         of_images = {"similarity": 0.9 - 0.01 * column}
         both = {**stirs, **of_images}
         yield make_table(
-            OTHER_SIMILARITIES,
+            SIMILARITIES.result_table,
             {
                 **place,
                 "reference_layer": reference,

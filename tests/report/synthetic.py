@@ -11,14 +11,8 @@ from numpy.typing import NDArray
 
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import encode, make_table, open_lake
-from stir_ray.lake.schemas import (
-    HISTORY,
-    MATRICES,
-    RESULTS,
-    ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    TableSchema,
-)
+from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, ROBUSTNESS, TableSchema
+from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import is_moving
 from stir_ray.results.dataset import open_results
@@ -57,7 +51,7 @@ def synthetic_results(folder: Path, shape: Shape | None = None) -> xr.Dataset:
     _write(folder, RESULTS, [row for rows in results for row in rows])
     _write(folder, MATRICES, _matrices(shape))
     _write(folder, HISTORY, _history(shape))
-    _write(folder, SUBSPACE_SIMILARITY, _subspaces(shape))
+    _write(folder, SUBSPACES.result_table, _subspaces(shape))
     _write(folder, ROBUSTNESS, _robustness(shape))
     return open_results(str(folder / "jobs" / "synthetic"))
 
@@ -287,7 +281,7 @@ def _subspaces(shape: Shape) -> Iterator[pa.Table]:
     count = len(shape.layers)
     for model, epoch in _checkpoints(shape):
         yield make_table(
-            SUBSPACE_SIMILARITY,
+            SUBSPACES.result_table,
             {
                 "model": model,
                 "epoch": epoch,

@@ -13,7 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 
 from stir_ray.lake.parquet import open_lake
-from stir_ray.lake.schemas import METAMER_COUNTS, OTHER_SIMILARITIES, UNCHANGED_PREDICTIONS
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.report.by_measure import by_measure_figure, measures_over_epochs_figure
 from stir_ray.report.figures import all_figures, further_figures
 from stir_ray.report.further import Further, read_further
@@ -52,7 +54,7 @@ def test_nothing_is_drawn_of_tables_that_are_empty_or_not_there(
 ) -> None:
     lake = open_lake(str(tmp_path))
     assert read_further("synthetic", lake) == Further()
-    for schema in (METAMER_COUNTS, UNCHANGED_PREDICTIONS, OTHER_SIMILARITIES):
+    for schema in (METAMERS.result_table, PREDICTIONS.result_table, SIMILARITIES.result_table):
         write(tmp_path, schema, [])
     found = read_further("synthetic", lake)
     assert found == Further()

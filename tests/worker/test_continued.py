@@ -29,13 +29,13 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
     """The first and last step of every part of a search."""
-    really, steps = layer_inverter.Search._advanced, Taken()  # noqa: SLF001 - without trials of memory
+    really, steps = layer_inverter.LayerInverter._advance, Taken()  # noqa: SLF001 - one call per stretch of steps
 
-    def counted(self: layer_inverter.Search, *args: Any) -> SearchState:
+    def counted(self: layer_inverter.LayerInverter, *args: Any) -> SearchState:
         steps.append((args[1].taken, args[2]))
         return really(self, *args)
 
-    monkeypatch.setattr(layer_inverter.Search, "_advanced", counted)
+    monkeypatch.setattr(layer_inverter.LayerInverter, "_advance", counted)
     return steps
 
 
@@ -84,7 +84,7 @@ def test_what_converged_takes_no_more_steps(
     tmp_path: Path, taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convergence_criterion, "residuals_converged", lambda _: True)
-    monkeypatch.setattr(convergence_criterion, "sees_no_difference", lambda *_: True)
+    monkeypatch.setattr(convergence_criterion, "self_stir_converged", lambda *_: True)
     monkeypatch.setattr(convergence_criterion, "largest_change", lambda *_: 0.0)
     run(job(tmp_path, 16, stop_when_converged=True), serial=True)
     # The first look that has one after half as many steps.

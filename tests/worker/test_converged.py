@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.measures.scores import scores
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.worker import convergence_criterion
+from stir_ray.worker.compare import stored_images
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.convergence_criterion import largest_change, sees_no_difference
-from stir_ray.worker.grams import scores
-from stir_ray.worker.model_views import InvertedViews
+from stir_ray.worker.convergence_criterion import largest_change, self_stir_converged
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
 from tests.small_job import COUNT, small_job
@@ -39,7 +39,7 @@ def test_self_stir_is_of_the_inverted_layer_and_of_all_deeper_ones_if_tokens_are
     real, alike, unlike = [gram(0)] * 3, gram(0.01), gram(3.0)
 
     def no_difference(now: list[Tensor], layer: int, representation: str) -> bool:
-        return sees_no_difference(real, now, LAYERS, layer, representation)
+        return self_stir_converged(real, now, LAYERS, layer, representation)
 
     assert no_difference([unlike, alike, alike], 3, "tokens")
     assert not no_difference([alike, alike, unlike], 3, "tokens")
@@ -52,7 +52,7 @@ def test_a_high_biased_self_stir_does_not_suffice(gram: Callable[[float], Tensor
     found = scores("stir", real, now)
     # Of 23 images in 700 dimensions, by biased CKA.
     assert found["stir"] > 0.99 > found["stir_unbiased"]
-    assert not sees_no_difference([real], [now], (1,), 1, "tokens")
+    assert not self_stir_converged([real], [now], (1,), 1, "tokens")
 
 
 def test_the_largest_change_is_that_of_any_layer_and_estimator(
@@ -112,16 +112,16 @@ def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(convergence_criterion, "residuals_converged", lambda _: True)
-    monkeypatch.setattr(convergence_criterion, "sees_no_difference", lambda *_: True)
+    monkeypatch.setattr(convergence_criterion, "self_stir_converged", lambda *_: True)
     job = small_job(finished)
     study = read_study(look(job), lake_of(job))
     task = next(one for one in study.inversions() if one.keep is None and one.layer == 2)
     few = replace(task, spec=replace(task.spec, layers=(2,)))
-    bench = WorkerContext(WorkerSettings(job.lake, "", None, 0.0), threads=1)
-    bench.begin(task.label)
+    ctx = WorkerContext(WorkerSettings(job.lake, "", None, 0.0), threads=1)
+    ctx.begin(task.label)
     found = [
         convergence_criterion.remaining_drift(
-            one, torch.zeros(COUNT), InvertedViews.stored(task.image_artifacts, bench), bench
+            one, torch.zeros(COUNT), stored_images(task.image_artifacts, ctx), ctx
         )
         for one in (task, few)
     ]

@@ -11,7 +11,7 @@ from stir_ray.models.features import representation
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.worker import grams
-from stir_ray.worker.layer_inverter import Search
+from stir_ray.worker.layer_inverter import LayerInverter
 from tests.models.tiny import frozen, images
 
 PRODUCTS = torch.backends.cuda.matmul
@@ -44,8 +44,8 @@ def model(seen: list[str]) -> checkpoints.FrozenModel:
 
 
 def test_looks_are_exact(model: checkpoints.FrozenModel, seen: list[str]) -> None:
-    grams.view(model, images(5), layers=(1, 3), kind="tokens", micro=Microbatches(2))
-    grams.directions(model, images(5), layers=(1,), kind="tokens", micro=Microbatches(), k=2)
+    grams.gram_matrices(model, images(5), layers=(1, 3), pooling="tokens", micro=Microbatches(2))
+    grams.layer_features(model, images(5), layers=(1,), pooling="tokens", micro=Microbatches())
     assert seen == ["ieee"] * 4
     assert PRODUCTS.fp32_precision == "tf32"
 
@@ -54,7 +54,7 @@ def test_residuals_are_exact_where_the_search_is_not(
     model: checkpoints.FrozenModel, seen: list[str]
 ) -> None:
     settings = InversionSettings(iterations=4, precision=Precision.TF32)
-    search = Search(representation(model, layer=1, kind="tokens"), settings)
+    search = LayerInverter(representation(model, layer=1, pooling="tokens"), settings)
     real, start = images(5), images(5, seed=4)
     looked: list[int] = []
 
@@ -62,7 +62,7 @@ def test_residuals_are_exact_where_the_search_is_not(
         looked.append(len(seen))
         return 1.0
 
-    search.inverted(real, start, Microbatches(), remaining_drift=drift)
+    search.invert(real, start, Microbatches(), remaining_drift=drift)
     # The mean of the representations; at each of the two looks the goal and the steps; of the last
     # look, which has one after half of its steps, images and inverted images.
     steps = 1 + 2 + 1, 1 + 2 + 1
@@ -72,9 +72,9 @@ def test_residuals_are_exact_where_the_search_is_not(
 
 def test_every_residual_is_that_of_the_stored_image(model: checkpoints.FrozenModel) -> None:
     settings = InversionSettings(iterations=6, precision=Precision.FLOAT32)
-    represent = representation(model, layer=2, kind="token_mean")
+    represent = representation(model, layer=2, pooling="token_mean")
     real, start = images(7), images(7, seed=4)
-    found = Search(represent, settings).inverted(
+    found = LayerInverter(represent, settings).invert(
         real, start, Microbatches(3), remaining_drift=lambda _: 1.0
     )
     assert torch.equal(found.images, found.images.half().float())

@@ -50,9 +50,9 @@ class Other:
 
     def stored_after(self, task: Invert) -> dict[str, bytes]:
         """Do the task here; what is in the lake of it then."""
-        bench = WorkerContext(WorkerSettings(self.job.lake, "", None, 0.0), threads=1)
-        bench.begin(task.label)
-        invert_layer(task, bench)
+        ctx = WorkerContext(WorkerSettings(self.job.lake, "", None, 0.0), threads=1)
+        ctx.begin(task.label)
+        invert_layer(task, ctx)
         keys = [artifact_key(part.table, part.id) for part in task.outputs]
         return {key: self.lake.objects.get(key) for key in keys}
 

@@ -16,7 +16,7 @@ from stir_ray.execution.executor import Attempt
 from stir_ray.plan.models import inspections
 from stir_ray.plan.tasks import task_id
 from stir_ray.worker.dispatch import make_worker
-from stir_ray.worker.logs import begin_logging, doing
+from stir_ray.worker.logs import begin_logging, log_context
 from stir_ray.worker.settings import WorkerSettings
 from tests.plan.examples import STUDY
 from tests.small_job import small_job
@@ -38,7 +38,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Read]:
 
 
 def test_lines_of_libraries_and_threads_name_the_task(lines: Read) -> None:
-    with doing(task="invert it", attempt=3):
+    with log_context(task="invert it", attempt=3):
         LIBRARY.warning("slow down")
         other = threading.Thread(target=lambda: LIBRARY.warning("retrying"))
         other.start()
@@ -52,7 +52,7 @@ def test_lines_of_libraries_and_threads_name_the_task(lines: Read) -> None:
 
 
 def test_tasks_that_do_not_end_in_turn_leave_no_name_behind(lines: Read) -> None:
-    first, second = doing(task="first"), doing(task="second")
+    first, second = log_context(task="first"), log_context(task="second")
     first.__enter__()
     second.__enter__()
     LIBRARY.warning("during both")
@@ -64,8 +64,8 @@ def test_tasks_that_do_not_end_in_turn_leave_no_name_behind(lines: Read) -> None
 
 
 def test_names_end_with_a_task_that_fails(lines: Read) -> None:
-    with doing(job="outer"):
-        with suppress(ValueError), doing(task="inner"):
+    with log_context(job="outer"):
+        with suppress(ValueError), log_context(task="inner"):
             LIBRARY.warning("inside")
             raise ValueError("no")
         LIBRARY.warning("between")
@@ -84,11 +84,11 @@ def test_lines_of_a_thread_have_their_names_while_others_come_and_go(lines: Read
         except RuntimeError as error:
             errors.append(error)
 
-    with often_switching(), doing(job="outer"):
+    with often_switching(), log_context(job="outer"):
         other = threading.Thread(target=log)
         other.start()
         while other.is_alive():
-            with doing(task="inner", attempt=3, place="here"):
+            with log_context(task="inner", attempt=3, place="here"):
                 pass
         other.join()
     assert not errors
@@ -108,7 +108,7 @@ def often_switching() -> Iterator[None]:
 
 def test_no_line_says_a_secret(lines: Read) -> None:
     url = 'https://me:hunter2@store/bucket?signature=hunter2" more\n'
-    with doing(job=url):
+    with log_context(job=url):
         try:
             raise ConnectionError(url)
         except ConnectionError:
@@ -134,7 +134,7 @@ def test_a_worker_names_what_it_does(tmp_path: Path, lines: Read) -> None:
     }
     assert done | names == done
     assert task_id(task).startswith(done["task_id"])
-    assert done["measures"]["stored_bytes"] > 0
+    assert done["metrics"]["stored_bytes"] > 0
 
 
 def test_a_worker_tells_the_attempt_that_failed(tmp_path: Path, lines: Read) -> None:

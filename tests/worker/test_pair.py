@@ -18,7 +18,8 @@ from torch import Tensor
 from stir_ray import open_results
 from stir_ray.job import Architecture, Job
 from stir_ray.lake.parquet import images_of
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, MATRICES, SUBSPACE_SIMILARITY
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, MATRICES
+from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.models import architectures, checkpoints
 from stir_ray.plan.study import Study
 from stir_ray.report import style
@@ -163,7 +164,7 @@ def test_a_score_of_the_rectangle_is_that_of_a_computation_by_hand(
 
 def test_subspaces_of_other_widths_are_not_compared(job: Job) -> None:
     lake = study_of(job)[1]
-    table = lake.read_object(SUBSPACE_SIMILARITY, "jobs/pair/subspace_similarity.parquet")
+    table = lake.read_object(SUBSPACES.result_table, "jobs/pair/subspace_similarity.parquet")
     assert not any(table["shares_basis"].to_pylist())
     frame = table.to_pandas()
     assert (frame["directions"] == 0).all()

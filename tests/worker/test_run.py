@@ -204,10 +204,10 @@ def test_a_layer_that_cannot_be_inverted_leaves_the_others(
 ) -> None:
     really = invert.invert_layer
 
-    def invert_layer(task: Invert, bench: WorkerContext) -> None:
+    def invert_layer(task: Invert, ctx: WorkerContext) -> None:
         if task.layer == 2:
             raise FloatingPointError("no such layer today")
-        really(task, bench)
+        really(task, ctx)
 
     monkeypatch.setattr("stir_ray.worker.invert.invert_layer", invert_layer)
     job = finished_copy().model_copy(update={"seeds": (5,)})

@@ -23,9 +23,9 @@ def test_a_checkpoint_that_cannot_be_had_is_named_without_secrets(
     url = "memory://me:hunter2@secrets/weights?sig=hunter2"
     if content is not None:
         fsspec.filesystem("memory").pipe_file(url, content)
-    bench = WorkerContext(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
+    ctx = WorkerContext(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
     with pytest.raises(ModelError, match=r"secrets/weights") as caught:
-        bench.models.read(url)
+        ctx.models.read(url)
     assert "hunter2" not in str(caught.value)
 
 
@@ -37,11 +37,11 @@ def test_models_that_a_worker_loads_onto_a_cpu_have_its_attention(
     state = build(architecture, classes=3).state_dict()
     path = tmp_path / "weights.safetensors"
     path.write_bytes(checkpoints.encode(state))
-    weights = checkpoints.digest(state, architecture)
-    content = checkpoints.content_digest(state, architecture)
+    weights = checkpoints.weights_digest(state, architecture)
+    content = checkpoints.checkpoint_digest(state, architecture)
     known = Checkpoint("finetuned", 0, weights, str(path), architecture, content)
-    bench = WorkerContext(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
-    for model in (bench.models.frozen(known), bench.models.whole(known, "classification")):
+    ctx = WorkerContext(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
+    for model in (ctx.models.frozen(known), ctx.models.whole(known, "classification")):
         attentions = [one for one in model.module.modules() if isinstance(one, Attention)]
         assert [one.fused_attn for one in attentions] == [False] * DEPTH
 
@@ -51,5 +51,5 @@ def test_a_worker_without_a_share_of_a_gpu_computes_on_the_cpu(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     settings = WorkerSettings(str(tmp_path), "", None, 0.0, gpu_share=0.0)
-    bench = WorkerContext(settings, threads=1)
-    assert (bench.device, bench.device_name) == (torch.device("cpu"), "cpu")
+    ctx = WorkerContext(settings, threads=1)
+    assert (ctx.device, ctx.device_name) == (torch.device("cpu"), "cpu")

@@ -3,8 +3,7 @@
 import pyarrow as pa
 
 from stir_ray.lake.schemas.columns import FLOAT, IMAGE, INT, TEXT, Column, TableSchema
-from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
-from stir_ray.lake.schemas.optional import PARTS_BESIDE
+from stir_ray.lake.schemas.measured import CONDITION, CORRECTNESS, LAYER_PAIR, SCORES, TESTED
 
 IMAGE_SETS = TableSchema(
     "image_sets",
@@ -105,16 +104,6 @@ COMPARISONS = TableSchema(
     key=("reference_layer", "target_layer"),
 )
 
-SUBSPACES = TableSchema(
-    "subspaces",
-    (
-        Column("reference", TEXT, "digest of the pretrained model's weights"),
-        Column("target", TEXT, "digest of the compared model's weights"),
-        *ALIKE,
-    ),
-    key=("reference_layer", "target_layer"),
-)
-
 TEST_SETS = TableSchema(
     "test_sets",
     (
@@ -133,6 +122,12 @@ ACCURACIES = TableSchema(
         *CONDITION,
         *TESTED,
     ),
+    key=("corruption", "severity"),
+)
+
+CORRECT = TableSchema(
+    "correct",
+    (Column("checkpoint", TEXT, "digest of all weights, of the classifier too"), *CORRECTNESS),
     key=("corruption", "severity"),
 )
 
@@ -156,6 +151,7 @@ FAILURES = TableSchema(
 )  # fmt: skip
 
 ARTIFACT_TABLES = (
-    *(IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS, SUBSPACES),
-    *(*PARTS_BESIDE, TEST_SETS, ACCURACIES, FAILURES),
+    *(IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS),
+    *(TEST_SETS, ACCURACIES, CORRECT, FAILURES),
 )
+"""Without those of measures: see `stir_ray.measures`."""

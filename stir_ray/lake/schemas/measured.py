@@ -1,10 +1,32 @@
-"""Columns that parts have, and results too."""
+"""Columns of several tables."""
+
+import pyarrow as pa
 
 from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column
 
+REFERENCE = Column("reference", TEXT, "digest of the reference's weights: of the inverted model")
+COMPARED = (REFERENCE, Column("target", TEXT, "digest of the weights of the model that is shown "
+                              "the images"))  # fmt: skip
+REFERENCE_LAYER = Column(
+    "reference_layer", INT, "block of the inverted model, from 1", "1", "[1, depth]"
+)
 LAYER_PAIR = (
-    Column("reference_layer", INT, "block of the inverted model, from 1", "1", "[1, depth]"),
-    Column("target_layer", INT, "block of the model that looks, from 1", "1", "[1, depth]"),
+    REFERENCE_LAYER,
+    Column("target_layer", INT, "block of the target, from 1", "1", "[1, depth]"),
+)
+SEED = Column("seed", INT, "of the initial images", "1", "[0, 2**64)")
+IMAGES = Column("images", INT, "number of images", "1", "[1, inf)")
+IMAGE_ID = Column("image_id", INT, "index of the image in its dataset")
+COMPARED_MODEL = (
+    Column("model", TEXT, "compared with the pretrained model: `finetuned` or `from_scratch`"),
+    Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
+)
+INVERTED_MODEL = (
+    Column("model", TEXT, "that was inverted: `pretrained`, `finetuned` or `from_scratch`"),
+    Column("epoch", INT, "of that model's training; 0 where there was none", "1", "[0, inf)"),
+)
+DIRECTION = Column(
+    "direction", TEXT, "target|reference: `ft|pt` is STIR(ft | pt), as in the table `results`"
 )
 SCORES = (
     Column("stir", FLOAT, "STIR: biased linear CKA of the target's view of images and inverted "
@@ -26,17 +48,6 @@ SCORES = (
     Column("chance_stir_q95", FLOAT, "95 % of the orders of `chance_stir` are below", "1",
            "[0, 1]"),
     Column("chance_stir_unbiased_q95", FLOAT, "the same with unbiased HSIC", "1", "[-1, 1]"),
-)  # fmt: skip
-
-ALIKE = (
-    *LAYER_PAIR,
-    Column("images", INT, "number of images", "1", "[1, inf)"),
-    Column("directions", INT, "k: principal directions compared; fewer than asked for where a "
-           "layer has no more; 0 if the two layers cannot be compared", "1", "[0, inf)"),
-    Column("chance", FLOAT, "similarity of two random subspaces: k over units; NaN for k = 0",
-               "1", "[0, 1]"),
-    Column("subspace_similarity", FLOAT, "Ramasesh et al. 2021, of the images themselves: 1 for "
-           "one subspace, 0 for orthogonal ones; NaN for k = 0", "1", "[0, 1]"),
 )  # fmt: skip
 
 CONDITION = (
@@ -74,3 +85,10 @@ TESTED = (
         "`released` for the published files, or `clean`",
     ),
 )
+
+CORRECTNESS = (
+    Column("test_set", TEXT, "id of the test images; halves of them are drawn by it"),
+    *CONDITION,
+    Column("right", pa.list_(pa.bool_()), "whether the model classifies each test image rightly, "
+           "in the order of the table `test_sets`"),
+)  # fmt: skip

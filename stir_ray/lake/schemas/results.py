@@ -4,8 +4,7 @@ import pyarrow as pa
 
 from stir_ray.lake.schemas.artifacts import TRAININGS
 from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
-from stir_ray.lake.schemas.measured import ALIKE, CONDITION, LAYER_PAIR, SCORES, TESTED
-from stir_ray.lake.schemas.optional import RESULTS_BESIDE
+from stir_ray.lake.schemas.measured import CONDITION, CORRECTNESS, LAYER_PAIR, SCORES, TESTED
 
 RESULTS = TableSchema(
     "results",
@@ -80,19 +79,6 @@ HISTORY = TableSchema(
     key=("model", "epoch"),
 )
 
-SUBSPACE_SIMILARITY = TableSchema(
-    "subspace_similarity",
-    (
-        Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
-               "`from_scratch`"),
-        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
-        *ALIKE,
-        Column("shares_basis", pa.bool_(), "whether the model was finetuned from the pretrained "
-               "one; the similarity of others is as chance has it and says nothing"),
-    ),
-    key=("model", "epoch", "reference_layer", "target_layer"),
-)  # fmt: skip
-
 ROBUSTNESS = TableSchema(
     "robustness",
     (
@@ -105,4 +91,15 @@ ROBUSTNESS = TableSchema(
     key=("model", "epoch", "corruption", "severity"),
 )  # fmt: skip
 
-RESULT_TABLES = (RESULTS, MATRICES, HISTORY, SUBSPACE_SIMILARITY, ROBUSTNESS, *RESULTS_BESIDE)
+TEST_CORRECT = TableSchema(
+    "test_correct",
+    (
+        Column("model", TEXT, "as in the table `robustness`"),
+        Column("epoch", INT, "of that model's training; 0 where there was none", "1", "[0, inf)"),
+        *CORRECTNESS,
+    ),
+    key=("model", "epoch", "corruption", "severity"),
+)
+
+RESULT_TABLES = (RESULTS, MATRICES, HISTORY, ROBUSTNESS, TEST_CORRECT)
+"""Without those of measures: see `stir_ray.measures`."""

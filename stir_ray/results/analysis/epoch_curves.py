@@ -9,17 +9,10 @@ import xarray as xr
 
 from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
-from stir_ray.lake.schemas import (
-    HALF_SAMPLE_SCORES,
-    HISTORY,
-    RESULTS,
-    ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    TEST_CORRECT,
-    TableSchema,
-)
+from stir_ray.lake.schemas import HISTORY, RESULTS, ROBUSTNESS, TEST_CORRECT, TableSchema
+from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
+from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.numerics import metrics
-from stir_ray.plan.halves import halves_of
 from stir_ray.results.matrices import metrics_of, scores_of
 from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS
 
@@ -27,8 +20,8 @@ JOB_TABLES = (
     RESULTS,
     HISTORY,
     ROBUSTNESS,
-    SUBSPACE_SIMILARITY,
-    HALF_SAMPLE_SCORES,
+    SUBSPACES.result_table,
+    HALF_SAMPLES.result_table,
     TEST_CORRECT,
 )
 CLEAN = 0
@@ -170,9 +163,9 @@ def job_epoch_curves(
             values = _metrics(scores, estimator, job)[list(CURVES)]
             curves = metrics.diagonal(values).rename(reference_layer="layer")
             curves = curves.reindex(layer=list(layers[model]))
-            curves = _with_subspaces(curves, rows[SUBSPACE_SIMILARITY])
+            curves = _with_subspaces(curves, rows[SUBSPACES.result_table])
             known = epoch_curves(model, estimator, curves, accuracy)
-            halves = _halves(rows[HALF_SAMPLE_SCORES], rows[TEST_CORRECT], known, job)
+            halves = _halves(rows[HALF_SAMPLES.result_table], rows[TEST_CORRECT], known, job)
             yield replace(known, halves=halves)
 
 

@@ -14,9 +14,8 @@ import torch
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
-from stir_ray.lake.schemas import SUBSPACES
+from stir_ray.measures.subspaces import SUBSPACES, similarity
 from stir_ray.numerics.subspace import resolved_directions
-from stir_ray.worker.measures.subspaces import similarity
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS
 from workflows import invariance
@@ -50,22 +49,20 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(
 ) -> None:
     job = finished_copy()
     lake = open_lake(job.lake)
-    part_id = min(lake.stored(SUBSPACES))
-    lost = lake.read(SUBSPACES, part_id)
-    lake.objects.delete(artifact_key(SUBSPACES.name, part_id))
+    part_id = min(lake.stored(SUBSPACES.table))
+    lost = lake.read(SUBSPACES.table, part_id)
+    lake.objects.delete(artifact_key(SUBSPACES.table.name, part_id))
     summary = invariance.run(job, serial=True)
     assert dict(summary.tally.ran) == {"compare": 1}
-    assert lake.read(SUBSPACES, part_id).equals(lost)
+    assert lake.read(SUBSPACES.table, part_id).equals(lost)
 
 
 def test_no_seed_takes_part_in_it() -> None:
-    with_them = [task for task in STUDY.comparisons() if task.with_subspaces]
+    with_them = [task for task in STUDY.comparisons() if task.measures_pair]
     assert {task.seed for task in with_them} == {STUDY.seeds[0]}
     other = replace(STUDY, seeds=STUDY.seeds[::-1])
-    again = [task for task in other.comparisons() if task.with_subspaces]
-    assert [one.subspaces_artifact for one in with_them] == [
-        one.subspaces_artifact for one in again
-    ]
+    again = [task for task in other.comparisons() if task.measures_pair]
+    assert [task.measurements for task in with_them] == [task.measurements for task in again]
 
 
 @pytest.mark.parametrize(("rank", "k"), [(3, 3), (7, 5), (0, 0)])

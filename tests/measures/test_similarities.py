@@ -17,9 +17,10 @@ from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
-from stir_ray.lake.schemas import COMPARISONS, SIMILARITIES
+from stir_ray.lake.schemas import COMPARISONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.numerics.similarity_measures import Measure, Similarity
+from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker import grams
 from stir_ray.worker.context import WorkerContext
@@ -29,9 +30,9 @@ from workflows import invariance
 
 ASKED = ["procrustes", {"rbf_cka": 1000}, "rbf_cka"]
 MEASURES = (
-    Measure(Similarity.PROCRUSTES),
-    Measure(Similarity.RBF_CKA, 1000.0),
-    Measure(Similarity.RBF_CKA, 1.0),
+    SimilarityMeasure(Similarity.PROCRUSTES),
+    SimilarityMeasure(Similarity.RBF_CKA, 1000.0),
+    SimilarityMeasure(Similarity.RBF_CKA, 1.0),
 )
 PLACES = (EPOCHS + 1 + 1) * 4 * SEEDS * LAYERS
 """Epochs of the finetuned model, and the from-scratch one; four directions; inverted layers."""
@@ -48,24 +49,28 @@ def asked_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_however_much_is_measured_a_task_views_no_images_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, view = WorkerContext.begin, grams.view
-    task, viewed = [""], Counter[object]()
+    begin, view = WorkerContext.begin, grams.layer_features
+    task, viewed = [""], Counter[tuple[str, float, float]]()
 
-    def beginning(bench: WorkerContext, label: str, *args: Any, **more: Any) -> None:
+    def beginning(ctx: WorkerContext, label: str, *args: Any, **more: Any) -> None:
         task[0] = label
-        begin(bench, label, *args, **more)
+        begin(ctx, label, *args, **more)
 
-    def viewing(model: FrozenModel, images: Tensor, **more: Any) -> grams.View:
+    def viewing(model: FrozenModel, images: Tensor, **more: Any) -> list[Tensor]:
         # Not of the model: each is looked at by several, and knows nothing of itself.
         weights = sum(float(one.double().sum()) for one in model.module.parameters())
         viewed[task[0], weights, float(images.double().sum())] += 1
         return view(model, images, **more)
 
     monkeypatch.setattr(WorkerContext, "begin", beginning)
-    monkeypatch.setattr(grams, "view", viewing)
+    monkeypatch.setattr(grams, "layer_features", viewing)
     job = small_job(tmp_path, similarities=ASKED, predictions=True, metamers=True)
     assert not invariance.run(job, serial=True).tally.failed
-    assert set(viewed.values()) == {1}
+    # Of the real images once more for subspaces, once per model.
+    twice = [key for key, count in viewed.items() if count == 2]
+    assert set(viewed.values()) == {1, 2}
+    assert all(label.startswith("show") for label, *_ in twice)
+    assert len({weights for _, weights, _ in twice}) == len(twice) == EPOCHS + 2
 
 
 def read(job: Job, table: str) -> pd.DataFrame:
@@ -123,21 +128,21 @@ def test_to_ask_for_them_later_computes_them_alone(finished_copy: Callable[[], J
     more = small_job(job.lake, similarities=["procrustes"])
     assert not invariance.run(more, serial=True).tally.failed
     assert {one: lake.read(COMPARISONS, one) for one in lake.stored(COMPARISONS)} == before
-    assert len(lake.stored(SIMILARITIES)) == len(before)
+    assert len(lake.stored(SIMILARITIES.table)) == len(before)
     assert not invariance.run(more, serial=True).tally.ran
     # One more measure leaves those that are there.
     both = small_job(job.lake, similarities=["procrustes", "rbf_cka"])
     invariance.run(both, serial=True)
-    assert len(lake.stored(SIMILARITIES)) == 2 * len(before)
+    assert len(lake.stored(SIMILARITIES.table)) == 2 * len(before)
 
 
 def test_a_lost_part_is_computed_again_alone_and_bitwise(asked_job: Job) -> None:
     lake = open_lake(asked_job.lake)
-    part_id = min(lake.stored(SIMILARITIES))
-    lost = lake.read(SIMILARITIES, part_id)
-    lake.objects.delete(artifact_key(SIMILARITIES.name, part_id))
+    part_id = min(lake.stored(SIMILARITIES.table))
+    lost = lake.read(SIMILARITIES.table, part_id)
+    lake.objects.delete(artifact_key(SIMILARITIES.table.name, part_id))
     assert invariance.run(asked_job, serial=True).tally.tasks == 1
-    assert lake.read(SIMILARITIES, part_id).to_pandas().equals(lost.to_pandas())
+    assert lake.read(SIMILARITIES.table, part_id).to_pandas().equals(lost.to_pandas())
 
 
 def test_verify_finds_them_right(asked_job: Job) -> None:
@@ -145,18 +150,24 @@ def test_verify_finds_them_right(asked_job: Job) -> None:
 
 
 def test_other_measures_change_no_id_of_what_was_there_before() -> None:
-    asking = replace(STUDY, spec=replace(STUDY.spec, measures=MEASURES))
+    asking = replace(
+        STUDY,
+        spec=replace(
+            STUDY.spec,
+            measures=(*STUDY.spec.measures, *(("similarities", each) for each in MEASURES)),
+        ),
+    )
     for task, same in (
         *zip(STUDY.inversions(), asking.inversions(), strict=True),
         *zip(STUDY.comparisons(), asking.comparisons(), strict=True),
     ):
-        kept = [part for part in same.outputs if part.table != SIMILARITIES.name]
+        kept = [part for part in same.outputs if part.table != SIMILARITIES.table.name]
         assert list(task.outputs) == kept
     ids = {
         part.id
         for task in (*asking.inversions(), *asking.comparisons())
         for part in task.outputs
-        if part.table == SIMILARITIES.name
+        if part.table == SIMILARITIES.table.name
     }
     comparisons = [
         one for task in (*STUDY.inversions(), *STUDY.comparisons()) for one in task.comparisons

@@ -13,12 +13,18 @@ import torch
 
 from stir_ray.catalog.snapshots import look
 from stir_ray.catalog.verify import Finding, verify
+from stir_ray.identity import Artifact
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
-from stir_ray.lake.schemas import IMAGES, INVERSIONS, METAMERS, PREDICTIONS
+from stir_ray.lake.schemas import IMAGES, INVERSIONS
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
+from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
 from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.study import Study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
@@ -26,6 +32,11 @@ from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance
+
+
+def with_measures(spec: MeasurementSpec, *names: str) -> MeasurementSpec:
+    """The same with further measures."""
+    return replace(spec, measures=(*spec.measures, *((name, None) for name in names)))
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +59,21 @@ def _run(lake: Path) -> Job:
 
 
 @pytest.fixture
-def bench(done: Job) -> WorkerContext:
+def ctx(done: Job) -> WorkerContext:
     """A worker at its lake."""
     return WorkerContext(WorkerSettings(done.lake, done.name, None, 0.0), threads=1)
+
+
+def predictions(study: Study, layer: int, seed: int, target: Checkpoint) -> Artifact:
+    """The artifact of a target that is shown inversions of the pretrained model."""
+    comparison = Comparison(study.spec, study.pretrained, target, layer, seed)
+    return next(each.artifact for each in comparison.measurements if each.name == "predictions")
+
+
+def metamers(study: Study, layer: int, seed: int) -> Artifact:
+    """The artifact of an inversion of the pretrained model."""
+    inversion = Invert(study.spec, study.pretrained, layer, seed, (), None)
+    return next(each.artifact for each in inversion.measurements)
 
 
 def read(job: Job, table: str) -> pd.DataFrame:
@@ -69,47 +92,47 @@ def test_every_inversion_seen_by_a_classifier_has_a_share(done: Job) -> None:
 
 
 def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
-    done: Job, bench: WorkerContext
+    done: Job, ctx: WorkerContext
 ) -> None:
-    study = read_study(look(done), bench.lake)
+    study = read_study(look(done), ctx.lake)
     epoch_0 = study.compared["finetuned"][0]
     assert epoch_0.weights == study.pretrained.weights
-    place = study.pretrained, 2, study.seeds[0]
+    place = 2, study.seeds[0]
     of_pretrained, of_epoch_0 = (
-        bench.lake.read(PREDICTIONS, study.spec.classes(*place, target).id)
+        ctx.lake.read(PREDICTIONS.table, predictions(study, *place, target).id)
         for target in (study.pretrained, epoch_0)
     )
     assert of_pretrained["image_id"] == of_epoch_0["image_id"]
-    model = bench.models.whole(epoch_0, "classification")
+    model = ctx.models.whole(epoch_0, "classification")
     with torch.no_grad():
-        real = bench.image_set(study.spec).images
+        real = ctx.image_set(study.spec).images
         classes = model.module(model.normalised(real)).argmax(1)
     assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
 
 
-def test_the_noise_that_is_classified_is_an_image(done: Job, bench: WorkerContext) -> None:
-    study = read_study(look(done), bench.lake)
+def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext) -> None:
+    study = read_study(look(done), ctx.lake)
     target, seed = study.compared["finetuned"][-1], study.seeds[0]
-    part = study.spec.classes(study.pretrained, 2, seed, target)
-    model = bench.models.whole(target, "classification")
-    starts = bench.starts(study.spec, seed)
+    part = predictions(study, 2, seed, target)
+    model = ctx.models.whole(target, "classification")
+    starts = ctx.initial_images(study.spec, seed)
     with torch.no_grad():
         clipped, as_drawn = (
             model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
         )
     assert clipped.tolist() != as_drawn.tolist()
-    stored = bench.lake.read(PREDICTIONS, part.id)
+    stored = ctx.lake.read(PREDICTIONS.table, part.id)
     assert stored["class_of_noise"].to_pylist() == clipped.tolist()
 
 
-def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: WorkerContext) -> None:
-    study = read_study(look(done), bench.lake)
+def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerContext) -> None:
+    study = read_study(look(done), ctx.lake)
     target = study.compared["finetuned"][-1]
     layer, seed = 2, study.seeds[-1]
     part = study.spec.images(study.pretrained, layer, seed, None)
-    inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
-    real = bench.image_set(study.spec).images
-    model = bench.models.whole(target, "classification")
+    inverted = torch.from_numpy(images_of(ctx.lake.read(IMAGES, part.id)).astype(np.float32))
+    real = ctx.image_set(study.spec).images
+    model = ctx.models.whole(target, "classification")
     with torch.no_grad():
         classes = [model.module(model.normalised(some)).argmax(1) for some in (real, inverted)]
     assert classes[0].unique().numel() > 1
@@ -127,21 +150,19 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, bench: Worker
     assert rows["chance_unchanged"].item() == pytest.approx(chance)
 
 
-def test_metamers_are_those_of_the_inverted_layer(done: Job, bench: WorkerContext) -> None:
-    study = read_study(look(done), bench.lake)
+def test_metamers_are_those_of_the_inverted_layer(done: Job, ctx: WorkerContext) -> None:
+    study = read_study(look(done), ctx.lake)
     layer, seed = 3, study.seeds[0]
     part = study.spec.images(study.pretrained, layer, seed, None)
-    inverted = torch.from_numpy(images_of(bench.lake.read(IMAGES, part.id)).astype(np.float32))
-    module = bench.models.frozen(study.pretrained)
-    real = bench.image_set(study.spec).images
+    inverted = torch.from_numpy(images_of(ctx.lake.read(IMAGES, part.id)).astype(np.float32))
+    module = ctx.models.frozen(study.pretrained)
+    real = ctx.image_set(study.spec).images
     with torch.no_grad():
         one, other = (
             _tokens(module.module, module.normalised(some), layer) for some in (real, inverted)
         )
     found, null = representation_similarity(one, other), null_maximum(one)
-    stored = bench.lake.read(
-        METAMERS, study.spec.representation_similarity(study.pretrained, layer, seed).id
-    )
+    stored = ctx.lake.read(METAMERS.table, metamers(study, layer, seed).id)
     for name in ("pearson", "spearman", "snr_db"):
         np.testing.assert_allclose(stored[name].to_numpy(), getattr(found, name), rtol=1e-5)
         np.testing.assert_allclose(
@@ -169,7 +190,7 @@ def test_the_stored_ratio_is_the_stored_residual_in_decibels(done: Job) -> None:
     key = ["reference", "reference_layer", "seed", "image_id"]
     metamers, inversions = (
         pd.concat(one.to_pandas() for one in lake.read_artifacts(schema, lake.stored(schema)))
-        for schema in (METAMERS, INVERSIONS)
+        for schema in (METAMERS.table, INVERSIONS)
     )
     both = metamers.merge(inversions, on=key, validate="one_to_one")
     assert len(both) == COUNT * SEEDS * LAYERS * (1 + EPOCHS + 1)
@@ -182,7 +203,7 @@ def test_to_ask_for_them_later_inverts_no_stored_image_again(done: Job) -> None:
     kept = lake.stored(INVERSIONS)
     lost = {
         (schema, part_id): lake.read(schema, part_id)
-        for schema in (METAMERS, PREDICTIONS)
+        for schema in (METAMERS.table, PREDICTIONS.table)
         for part_id in sorted(lake.stored(schema))[:3]
     }
     for schema, part_id in lost:
@@ -199,19 +220,19 @@ def test_verify_finds_them_right(done: Job) -> None:
 
 
 def test_models_without_a_classifier_predict_nothing() -> None:
-    asking = replace(STUDY, spec=replace(STUDY.spec, predictions=True))
+    asking = replace(STUDY, spec=with_measures(STUDY.spec, "predictions"))
     tables = {part.table for task in asking.inversions() for part in task.outputs}
     assert "predictions" not in tables
     classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
     some = replace(asking, compared={"finetuned": classifiers})
     for task in (*some.inversions(), *some.comparisons()):
-        predicting = [one for one in task.comparisons if one.predictions]
+        predicting = [one for one in task.comparisons if one.measurements]
         assert all(one.target.role == "finetuned" for one in predicting)
         assert sum(part.table == "predictions" for part in task.outputs) == len(predicting)
 
 
 def test_neither_changes_an_id_of_what_was_there_before() -> None:
-    spec = replace(STUDY.spec, predictions=True, metamers=True)
+    spec = with_measures(STUDY.spec, "predictions", "metamers")
     classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
     asking = replace(STUDY, spec=spec, compared={"finetuned": classifiers})
     for task, same in (
@@ -225,7 +246,7 @@ def test_neither_changes_an_id_of_what_was_there_before() -> None:
 
 
 def test_they_cost_a_look_each() -> None:
-    spec = replace(STUDY.spec, predictions=True, metamers=True)
+    spec = with_measures(STUDY.spec, "predictions", "metamers")
     target = replace(FINETUNED[0], has_classifier=True)
     invert = replace(INVERT, spec=spec, targets=(target, *INVERT.targets[1:]))
     # 7 images: one forward pass to the end, two to layer 2.

@@ -18,22 +18,16 @@ from stir_ray.catalog.verify import Finding, verify
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import images_of, open_lake
-from stir_ray.lake.schemas import (
-    ACCURACIES,
-    ARTIFACT_TABLES,
-    COMPARISONS,
-    CORRECT,
-    HALF_SAMPLES,
-    IMAGES,
-    TableSchema,
-)
+from stir_ray.lake.parquet import open_lake
+from stir_ray.lake.schemas import ACCURACIES, COMPARISONS, CORRECT, TableSchema
+from stir_ray.measures import artifact_tables
+from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
+from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.numerics.subsampling import cka_of_subsets
-from stir_ray.plan.halves import halves_of
+from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.model_views import seen
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
 from tests.plan.examples import STUDY
@@ -103,20 +97,21 @@ def test_every_equal_pair_of_layers_has_a_number_of_every_half(done: Job) -> Non
 
 
 def test_a_number_is_the_cka_of_what_the_models_make_of_the_half(done: Job) -> None:
-    bench = WorkerContext(WorkerSettings(done.lake, done.name, None, 0.0), threads=1)
-    study = read_study(look(done), bench.lake)
+    ctx = WorkerContext(WorkerSettings(done.lake, done.name, None, 0.0), threads=1)
+    study = read_study(look(done), ctx.lake)
     spec, pretrained, target = study.spec, study.pretrained, study.compared["finetuned"][-1]
     layer, seed = 2, SEEDS[1]
-    kept = bench.lake.read(IMAGES, spec.images(pretrained, layer, seed, None).id)
-    inverted = torch.from_numpy(images_of(kept).astype(np.float32))
-    real = bench.image_set(spec).images
+    inverted = ctx.stored_images(spec.images(pretrained, layer, seed, None))
+    real = ctx.image_set(spec).images
+
+    def gram(model: Checkpoint, images: torch.Tensor) -> torch.Tensor:
+        represent = representation(ctx.models.frozen(model), layer=layer, pooling="tokens")
+        return linear_gram(represent(images))
+
     views = {
-        name: seen(model, spec, images, bench)[layer - 1]
-        for name, model, images in (
-            ("real", target, real),
-            ("fooled", target, inverted),
-            ("own", pretrained, real),
-        )
+        "real": gram(target, real),
+        "fooled": gram(target, inverted),
+        "own": gram(pretrained, real),
     }
     chosen = halves_of(spec.image_set, COUNT, HALVES)
     rows = read(done, "half_sample_scores").query(
@@ -143,8 +138,8 @@ def test_answers_are_what_accuracies_count(done: Job) -> None:
 
 def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: Job) -> None:
     before, after = open_lake(str(without)), open_lake(done.lake)
-    beside = {HALF_SAMPLES, CORRECT}
-    for schema in (one for one in ARTIFACT_TABLES if one not in beside):
+    beside = {HALF_SAMPLES.table, CORRECT}
+    for schema in (one for one in artifact_tables().values() if one not in beside):
         assert after.stored(schema) == before.stored(schema)
     for schema in (COMPARISONS, ACCURACIES):
         for part_id in before.stored(schema):
@@ -158,7 +153,7 @@ def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: 
 def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
     lake = open_lake(copy.lake)
     lost: dict[tuple[TableSchema, str], Any] = {}
-    for schema in (HALF_SAMPLES, CORRECT):
+    for schema in (HALF_SAMPLES.table, CORRECT):
         part_id = min(lake.stored(schema))
         lost[schema, part_id] = lake.read(schema, part_id)
         lake.objects.delete(artifact_key(schema.name, part_id))
@@ -226,7 +221,9 @@ def test_a_job_that_does_not_ask_has_empty_tables_and_no_interval(without: Path)
 
 
 def test_halves_change_no_id_of_what_was_there_before() -> None:
-    halved = replace(STUDY, spec=replace(STUDY.spec, halves=HALVES))
+    halved = replace(
+        STUDY, spec=replace(STUDY.spec, measures=(*STUDY.spec.measures, ("half_samples", HALVES)))
+    )
     for task, same in (
         *zip(STUDY.inversions(), halved.inversions(), strict=True),
         *zip(STUDY.comparisons(), halved.comparisons(), strict=True),

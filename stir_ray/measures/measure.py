@@ -1,0 +1,215 @@
+"""The interface of a measure: its tables, its computation, its summary and its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from stir_ray.lake.schemas.columns import Column, TableSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+    from stir_ray.job import Job
+
+Option = Any
+"""What distinguishes several artifacts of a measure: a hashable dataclass, a number or None."""
+Model = Literal["reference", "target"]
+"""The reference was inverted; the target is shown the images."""
+Images = Literal["real", "inverted", "earlier", "initial"]
+"""`earlier`: inverted images after half of the steps; `initial`: those that inversions start from,
+clipped to [0, 1]."""
+Value = TypeVar("Value")
+
+
+class Scope(StrEnum):
+    """What an artifact of a measure is about."""
+
+    COMPARISON = "comparison"
+    """A layer of the reference, a seed, and a target."""
+    INVERSION = "inversion"
+    """A layer of the reference and a seed."""
+    PAIR = "pair"
+    """The pretrained model as reference and a compared model as target; nothing is inverted."""
+
+
+class Target(Protocol):
+    """The checkpoint of a target, as far as its digests are concerned."""
+
+    @property
+    def weights(self) -> str:
+        """Digest of architecture and block weights."""
+        ...
+
+    @property
+    def content(self) -> str:
+        """Digest of all weights, of the classifier too."""
+        ...
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether it predicts classes."""
+        ...
+
+
+class Subject(Protocol):
+    """What an artifact is about, before anything is computed."""
+
+    @property
+    def target(self) -> Target:
+        """The target; of scope `INVERSION` the reference."""
+        ...
+
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        """Measured layers of the target, from 1."""
+        ...
+
+    @property
+    def layer(self) -> int:
+        """The inverted layer, from 1."""
+        ...
+
+
+class Views(Subject, Protocol):
+    """What a worker computes of models and images: float32 features, float64 Gram matrices."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the initial images."""
+        ...
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """Indices of the images in their dataset."""
+        ...
+
+    @property
+    def image_set(self) -> str:
+        """Digest of the images."""
+        ...
+
+    def layers(self, model: Model) -> tuple[int, ...]:
+        """Return the measured layers of a model, from 1."""
+        ...
+
+    def grams(self, model: Model, images: Images) -> list[Tensor] | None:
+        """Return a Gram matrix (image, image) per layer; None if initial images are all equal."""
+        ...
+
+    def reference_gram(self) -> Tensor:
+        """Return the reference's Gram matrix of the real images in the inverted layer."""
+        ...
+
+    def features(self, images: Images) -> Tensor:
+        """Return the reference's features (image, unit) in the inverted layer."""
+        ...
+
+    def all_features(self, model: Model) -> list[Tensor]:
+        """Return a model's features (image, unit) of the real images, layer by layer."""
+        ...
+
+    def classes(self, images: Images) -> list[int]:
+        """Return the classes that the target predicts."""
+        ...
+
+    def cached(
+        self, name: Option, model: Model, images: Images, make: Callable[[], Value]
+    ) -> Value:
+        """Return a large value of a model and images, made unless the worker still has it."""
+        ...
+
+    def remembered(
+        self, name: Option, model: Model, images: Images, make: Callable[[], Value]
+    ) -> Value:
+        """Return a small value of a model and images, made unless the worker still has it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Place:
+    """The columns that say where in the results an artifact stands.
+
+    Attributes:
+        model: compared with the pretrained model, or inverted.
+        epoch: of its training.
+        direction: `target|reference`; empty unless it is of scope `COMPARISON`.
+        shares_basis: whether the model was finetuned from the pretrained one.
+    """
+
+    model: str
+    epoch: int
+    direction: str = ""
+    shares_basis: bool = False
+
+
+class Measure:
+    """A measure; subclasses stand in a module each and in `stir_ray.measures.MEASURES`.
+
+    Attributes:
+        name: of the measure and of its table of artifacts.
+        scope: what an artifact is about.
+        recipe: raised by hand when the code starts to give other results.
+        columns: of an artifact. The worker fills in `reference`, `target`, `reference_layer`,
+            `seed` and `images`; `compute` returns all others.
+        key: columns that tell the rows of an artifact apart.
+        result: name of the table of results.
+        result_columns: of it. `model`, `epoch` and `direction` are filled in; `summarize` returns
+            all others.
+        result_key: columns that tell the rows of the results apart.
+        needs_classifier: whether only targets with a classifier are measured, and by it.
+        needs_layer: whether only targets that have the inverted layer are measured.
+        forward_passes: its cost: of all images, per artifact, besides those for Gram matrices.
+    """
+
+    name: ClassVar[str]
+    scope: ClassVar[Scope] = Scope.COMPARISON
+    recipe: ClassVar[int] = 1
+    columns: ClassVar[tuple[Column, ...]]
+    key: ClassVar[tuple[str, ...]]
+    result: ClassVar[str]
+    result_columns: ClassVar[tuple[Column, ...]]
+    result_key: ClassVar[tuple[str, ...]]
+    needs_classifier: ClassVar[bool] = False
+    needs_layer: ClassVar[bool] = False
+    forward_passes: ClassVar[int] = 0
+
+    @property
+    def table(self) -> TableSchema:
+        """The schema of the artifacts."""
+        return TableSchema(self.name, self.columns, self.key)
+
+    @property
+    def result_table(self) -> TableSchema:
+        """The schema of the results."""
+        return TableSchema(self.result, self.result_columns, self.result_key)
+
+    def options(self, job: Job) -> Iterable[Option]:
+        """Return an option per artifact that a job requests; none by default."""
+        return (None,) if self.name in job.measures else ()
+
+    def applies_to(self, subject: Subject) -> bool:
+        """Return whether there is an artifact of a subject, if a job requests the measure."""
+        has_classifier = subject.target.has_classifier or not self.needs_classifier
+        return has_classifier and (subject.layer in subject.target_layers or not self.needs_layer)
+
+    def content(self, subject: Subject, option: Option) -> Mapping[str, object]:  # noqa: ARG002
+        """Return what the id of an artifact depends on besides its models, images and inversion."""
+        return {}
+
+    def compute(self, views: Views, option: Option) -> Mapping[str, Any]:
+        """Return the columns of an artifact: a list or array, or a scalar for every row."""
+        raise NotImplementedError
+
+    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return the columns of the results; by default those of the artifact."""
+        names = [column.name for column in self.result_columns]
+        return {name: artifact[name].to_numpy() for name in artifact.column_names if name in names}
+
+
+def rows_to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the values of equal rows by column."""
+    return {name: [row[name] for row in rows] for name in rows[0]}

@@ -1,0 +1,91 @@
+"""Whether inverted images are metamers of the images to the model that was inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from stir_ray.lake.schemas.columns import FLOAT, INT, Column
+from stir_ray.lake.schemas.measured import (
+    IMAGE_ID,
+    IMAGES,
+    INVERTED_MODEL,
+    REFERENCE,
+    REFERENCE_LAYER,
+    SEED,
+)
+from stir_ray.measures.measure import Measure, Place, Scope, Views
+
+if TYPE_CHECKING:
+    from stir_ray.job import Job
+
+_CRITERIA = ("pearson", "spearman", "snr_db")
+_NULL = (
+    Column("null_pearson", FLOAT, "largest of all pairs of two different images", "1", "[-1, 1]"),
+    Column("null_spearman", FLOAT, "likewise", "1", "[-1, 1]"),
+    Column("null_snr_db", FLOAT, "likewise", "dB", "(-inf, inf]"),
+)
+
+
+class Metamers(Measure):
+    """Per image how well its inverted image agrees with it, and the largest of a null."""
+
+    name = "metamers"
+    scope = Scope.INVERSION
+    recipe = 2
+    columns = (
+        *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
+        Column("pearson", FLOAT, "correlation over units of the layer's representations of image "
+               "and inverted image"),
+        Column("spearman", FLOAT, "of their ranks"),
+        Column("snr_db", FLOAT, "10 log10 of the squared norm of the image's representation over "
+               "that of the difference; infinite if there is none"),
+        *_NULL,
+        Column("is_metamer", pa.bool_(), "whether it is above the null in all three"),
+    )  # fmt: skip
+    key = ("image_id",)
+    result = "metamer_counts"
+    result_columns = (
+        *(*INVERTED_MODEL, SEED, REFERENCE_LAYER, IMAGES),
+        Column("metamers", INT, "images above the null by all three criteria", "1", "[0, images]"),
+        Column("pearson_median", FLOAT, "over images", "1", "[-1, 1]"),
+        Column("spearman_median", FLOAT, "over images", "1", "[-1, 1]"),
+        Column("snr_db_median", FLOAT, "over images", "dB", "(-inf, inf]"),
+        *_NULL,
+    )
+    result_key = ("model", "epoch", "seed", "reference_layer")
+    forward_passes = 2
+
+    def options(self, job: Job) -> Iterable[None]:
+        return (None,) if job.metamers else ()
+
+    def compute(self, views: Views, option: None) -> Mapping[str, Any]:  # noqa: ARG002
+        from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
+
+        real = views.features("real")
+        null = views.remembered(
+            ("null", views.layer), "reference", "real", lambda: null_maximum(real)
+        )
+        of_inverted = representation_similarity(real, views.features("inverted"))
+        return {
+            "image_id": list(views.image_ids),
+            **{name: getattr(of_inverted, name).tolist() for name in _CRITERIA},
+            **{f"null_{name}": getattr(null, name) for name in _CRITERIA},
+            "is_metamer": are_metamers(of_inverted, null).tolist(),
+        }
+
+    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:  # noqa: ARG002
+        import numpy as np
+
+        names = ("seed", "reference_layer", *(column.name for column in _NULL))
+        return {
+            "images": artifact.num_rows,
+            "metamers": int(artifact["is_metamer"].to_numpy().sum()),
+            **{f"{name}_median": float(np.median(artifact[name].to_numpy())) for name in _CRITERIA},
+            **{name: artifact[name][0].as_py() for name in names},
+        }
+
+
+METAMERS = Metamers()

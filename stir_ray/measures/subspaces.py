@@ -1,0 +1,93 @@
+"""Subspace similarity: how similarly two models spread the same images, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from stir_ray.lake.schemas.columns import FLOAT, INT, Column
+from stir_ray.lake.schemas.measured import COMPARED, COMPARED_MODEL, IMAGES, LAYER_PAIR
+from stir_ray.measures.measure import Measure, Model, Place, Scope, Subject, Views, rows_to_columns
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stir_ray.job import Job
+
+_SIMILARITY = (
+    *LAYER_PAIR,
+    IMAGES,
+    Column("directions", INT, "k: principal directions compared; fewer than the job says where a "
+           "layer has no more; 0 if the two layers cannot be compared", "1", "[0, inf)"),
+    Column("chance", FLOAT, "similarity of two random subspaces: k over units; NaN for k = 0",
+           "1", "[0, 1]"),
+    Column("subspace_similarity", FLOAT, "Ramasesh et al. 2021, of the images themselves: 1 for "
+           "one subspace, 0 for orthogonal ones; NaN for k = 0", "1", "[0, 1]"),
+)  # fmt: skip
+
+
+class Subspaces(Measure):
+    """Of all layers of target and reference; the option is the number of directions."""
+
+    name = "subspaces"
+    scope = Scope.PAIR
+    columns = (*COMPARED, *_SIMILARITY)
+    key = ("reference_layer", "target_layer")
+    result = "subspace_similarity"
+    result_columns = (
+        *COMPARED_MODEL,
+        *_SIMILARITY,
+        Column("shares_basis", pa.bool_(), "whether the model was finetuned from the pretrained "
+               "one; the similarity of others is that of chance and says nothing"),
+    )  # fmt: skip
+    result_key = ("model", "epoch", "reference_layer", "target_layer")
+    forward_passes = 1
+
+    def options(self, job: Job) -> Iterable[int]:
+        return (job.subspace_directions,)
+
+    def content(self, subject: Subject, option: int) -> Mapping[str, object]:  # noqa: ARG002
+        return {"directions": option}
+
+    def compute(self, views: Views, option: int) -> Mapping[str, Any]:
+        references, targets = (_directions(views, name, option) for name in ("reference", "target"))
+        rows = [
+            {"target_layer": target_layer, "reference_layer": reference_layer}
+            | similarity(target, reference)
+            for target_layer, target in zip(views.target_layers, targets, strict=True)
+            for reference_layer, reference in zip(
+                views.layers("reference"), references, strict=True
+            )
+        ]
+        return rows_to_columns(rows)
+
+    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:
+        return {**super().summarize(artifact, place), "shares_basis": place.shares_basis}
+
+
+SUBSPACES = Subspaces()
+
+
+def _directions(views: Views, model: Model, k: int) -> list[Tensor]:
+    from stir_ray.numerics.subspace import resolved_directions
+
+    def make() -> list[Tensor]:
+        return [resolved_directions(features, k=k) for features in views.all_features(model)]
+
+    return views.cached(("directions", k), model, "real", make)
+
+
+def similarity(first: Tensor, second: Tensor) -> dict[str, float | int]:
+    """Compare the leading directions (direction, unit) that both sets have."""
+    from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
+
+    k, units = min(len(first), len(second)), first.shape[1]
+    if k == 0 or units != second.shape[1]:
+        return {"directions": 0, "chance": float("nan"), "subspace_similarity": float("nan")}
+    return {
+        "directions": k,
+        "chance": chance_similarity(k=k, units=units),
+        "subspace_similarity": float(subspace_similarity(first[:k], second[:k])),
+    }
