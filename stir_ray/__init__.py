@@ -1,8 +1,8 @@
 """What finetuning does to a vision transformer's invariances.
 
-`open_results` reads the results of a job. `invert` inverts the layers of a model at hand, and the
-methods of what it returns compare other models with it: see `stir_ray.api`. The command line is
-`stir-ray`.
+`open_results` reads the results of a job, and `connect` queries those of many in SQL. `invert`
+inverts the layers of a model at hand, and the methods of what it returns compare other models with
+it: see `stir_ray.api`. The command line is `stir-ray`.
 """
 
 from importlib import import_module
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from stir_ray.api import ConvergenceWarning, Inversions, freeze, invert
     from stir_ray.numerics.settings import InversionSettings
     from stir_ray.results.dataset import open_results
+    from stir_ray.results.sql import connect
 
 __all__ = [
     "ConvergenceWarning",
     "InversionSettings",
     "Inversions",
     "__version__",
+    "connect",
     "freeze",
     "invert",
     "open_results",
 ]
 _ELSEWHERE = {
+    "connect": "stir_ray.results.sql",
     "open_results": "stir_ray.results.dataset",
     "InversionSettings": "stir_ray.numerics.settings",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +27,29 @@ from stir_ray.worker.study_reader import read_study
 
 
 def stir_ray(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command."""
+    """Return the exit code, output and errors of a verb."""
     result = CliRunner().invoke(app, [str(one) for one in arguments])
     return result.exit_code, result.stdout, result.stderr
 
 
-def job_file(job: Job, folder: Path) -> Path:
-    """A file that says the job."""
-    path = folder / "job.yaml"
+def modules_of_verb(*arguments: object) -> set[str]:
+    """Run a verb in a process of its own, which must succeed; return the modules it imported."""
+    script = (
+        "import sys\n"
+        "from stir_ray.cli import app\n"
+        f"sys.argv = {['stir-ray', *map(str, arguments)]!r}\n"
+        "app(standalone_mode=False)\n"
+        "print('imported:', *sys.modules)\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return set(done.stdout.rpartition("imported: ")[2].split())
+
+
+def job_file(job: Job, folder: Path, name: str = "job.yaml") -> Path:
+    """Write a job into a file of a folder."""
+    path = folder / name
     path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
     return path
 

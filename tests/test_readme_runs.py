@@ -33,7 +33,7 @@ NOT_RUN_HERE = {
     "stir-ray plan jobs/paper": "datasets that are imported first; tests/test_paper_jobs.py",
     "stir-ray run jobs/paper": "hours on a GPU",
     "stir-ray report jobs/paper": "results of such hours",
-    "stir-ray retry mine.yaml": "tasks that failed; tests/test_mend.py has some",
+    "stir-ray retry mine.yaml": "tasks that failed; tests/cli/test_failures.py has some",
     "ray ": "a cluster",
     "RAY_AUTH_MODE=token ray": "machines of a cluster",
     "docker ": "Docker",

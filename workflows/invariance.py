@@ -53,7 +53,7 @@ class Summary:
             TasksFailed: saying what is not.
         """
         if self.tally.failed or not self.reduced.is_complete:
-            raise TasksFailed(summary.of_missing(self.left, self.reduced))
+            raise TasksFailed(summary.format_missing(self.left, self.reduced))
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Summaries:
                 continue
             of_job = self.of_jobs[job.name]
             if len(grid.jobs) > 1:
-                yield summary.of_one_of_many(job, of_job.reduced)
+                yield summary.format_job(job, of_job.reduced)
             else:
                 yield f"Page: {of_job.report.page}"
-                yield summary.of_results(job, of_job.reduced, is_analysed=of_job.is_analysed)
+                yield summary.format_results(job, of_job.reduced)
                 yield f"Figures: {of_job.report.figures}"
 
     def nothing_missing(self) -> None:
@@ -202,7 +202,7 @@ def program(grid: Grid, *, serial: bool = False) -> None:
         TasksFailed: if not all is computed.
     """
     done = run_all(grid, serial=serial)
-    for line in (summary.of_tasks(done.tally.ran), *done.lines(grid)):
+    for line in (summary.format_tasks(done.tally.ran), *done.lines(grid)):
         # At once: in the log of a job what is wrong follows it.
         print(line, flush=True)
     done.nothing_missing()

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import computed_field
+
 from stir_ray.catalog.forecast import InspectedJob, tasks_by_stage
 from stir_ray.catalog.rates import device_seconds
 from stir_ray.catalog.runs import Run, StageTotals, runs_of
@@ -36,11 +38,19 @@ class StageStatus:
     flops_device_seconds: float
     devices: tuple[str, ...]
 
+    @computed_field
     @property
-    def again(self) -> int:
+    def to_do(self) -> int:
+        """Tasks that are not done."""
+        return self.planned - self.done
+
+    @computed_field
+    @property
+    def retries(self) -> int:
         """Tasks that ran more than once, at least: retried, or done again."""
         return self.took.retried + max(0, self.took.ran - self.took.failed - self.done)
 
+    @computed_field
     @property
     def flops_per_s(self) -> float | None:
         """Planned operations per second of a device; None if nothing was timed."""
@@ -51,6 +61,12 @@ class StageStatus:
     def is_of_gpu(self) -> bool:
         """Whether all of its devices are GPUs."""
         return bool(self.devices) and CPU not in self.devices
+
+    @computed_field
+    @property
+    def gpu_hours(self) -> float | None:
+        """Hours of its GPUs; None if not all of its devices are GPUs."""
+        return self.device_seconds / 3600 if self.is_of_gpu else None
 
 
 @dataclass(frozen=True)

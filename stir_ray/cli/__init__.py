@@ -1,26 +1,35 @@
-"""The command line: verbs. What they work on stands in a job file."""
+"""The command line: each verb loads jobs, calls a function and shows the value it returns.
+
+Modules that import torch, ray, pandas or the charts are imported by the verbs that need them.
+"""
 
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from stir_ray.cli.analyse import analyse
-from stir_ray.cli.compute import finetune, plan, reduce, robustness, run, schema, status
-from stir_ray.cli.datasets import import_data
-from stir_ray.cli.maintenance import explain, failures, gc, retry, verify
-from stir_ray.cli.report import report
-from stir_ray.cli.sql import sql
+from stir_ray.cli.compute import (
+    finetune,
+    import_data,
+    plan,
+    reduce,
+    retry,
+    robustness,
+    run,
+    schema,
+)
+from stir_ray.cli.maintenance import explain, failures, gc, status, verify
+from stir_ray.cli.results import analyse, report, sql
 from stir_ray.cli.submit import submit
 from stir_ray.worker.logs import begin_logging
 from workflows.entrypoint import interrupt_on_sigterm, one_line
 
 
 class Verbs(TyperGroup):
-    """Errors of ours are one line and their own exit code, whatever the verb."""
+    """End every verb with one line and an exit code for each error of ours."""
 
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run the verb that was asked for."""
+        """Run the chosen verb."""
         with one_line():
             return super().invoke(ctx)
 
@@ -32,15 +41,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="What finetuning does to a vision transformer's invariances.",
 )
-for _verb in (
+for verb in (
     *(run, submit, plan, status, failures, retry, explain, finetune, robustness),
     *(reduce, report, sql, analyse, verify, gc, import_data, schema),
 ):
-    app.command()(_verb)
+    app.command()(verb)
 
 
 def main() -> None:
-    """Run a verb."""
+    """Run the command line of this process."""
     interrupt_on_sigterm()
     begin_logging()
     app()

@@ -1,19 +1,20 @@
-"""What the verbs take, and the job that they are about."""
+"""The arguments of verbs, and the jobs that they select."""
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stir_ray.catalog.forecast import InspectedJob, known_to_lake
+from stir_ray.catalog.multi_job import Listed
 from stir_ray.catalog.snapshots import lake_of, resolve_or_restore
-from stir_ray.cli.each_job import lake_for
-from stir_ray.errors import LakeError
+from stir_ray.errors import InputError, JobError, LakeError
 from stir_ray.job import Job
-from stir_ray.job.loader import read_job, read_jobs
-from stir_ray.lake.parquet import Lake
+from stir_ray.job.loader import read_jobs
+from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.resolved_job import ResolvedJob
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
@@ -22,68 +23,120 @@ JobFiles = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="A.B=VALUE", help="Override a value of the job file; repeatable."
-    ),
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a value of the job file; repeat."),
 ]
 Serial = Annotated[
-    bool, typer.Option("--serial", help="One task after the other in this process, without Ray.")
+    bool, typer.Option("--serial", help="Run tasks one after the other in this process, no Ray.")
 ]
 FlopsPerS = Annotated[
     float | None,
     typer.Option(
-        min=1, metavar="NUMBER", help="Of one GPU, e.g. 60e12; else what earlier runs achieved."
+        min=1, metavar="NUMBER", help="FLOP/s of one GPU, e.g. 60e12; default: of earlier runs."
     ),
 ]
 Price = Annotated[
-    float | None,
-    typer.Option(min=0, metavar="MONEY", help="Of one GPU for one hour, in any currency."),
+    float | None, typer.Option(min=0, metavar="MONEY", help="Price of one GPU-hour, any currency.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+TOTAL = "total"
+"""With `--json`, the key beside the names of jobs; so no job of several has this name."""
 
 
-def words_of(path: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
-    """What names the same job in another command."""
-    return (str(path), *(word for one in sets or () for word in ("--set", one)))
+@dataclass(frozen=True)
+class SelectedJob:
+    """One job of the files of a command, with the overrides that select it, and its lake."""
+
+    file: Path
+    sets: tuple[str, ...]
+    job: Job
+    lake: Lake
+
+    @property
+    def name(self) -> str:
+        """The name of the job."""
+        return self.job.name
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The words that select this job in another command."""
+        return job_arguments(self.file, self.sets)
+
+    def resolve(self) -> ResolvedJob:
+        """Return the job with its files as they are, or as recorded where they cannot be read."""
+        restored = resolve_or_restore(self.job, self.lake)
+        for path in restored.lost[:1]:
+            more = f" and {len(restored.lost) - 1} more" if len(restored.lost) > 1 else ""
+            print(
+                f"stir-ray: {path}{more} cannot be read; the last recorded version is used",
+                file=sys.stderr,
+            )
+        return restored.asked
+
+    def require_started(self, resolved: ResolvedJob | None = None) -> InspectedJob:
+        """Return the job as its lake knows it; needs neither torch nor the datasets.
+
+        Raises:
+            LakeError: if the job was never run.
+        """
+        inspected = known_to_lake(resolved or self.resolve(), self.lake)
+        if inspected is None:
+            raise LakeError(
+                f"lake {self.lake.objects.location()}: nothing of this job is there; "
+                f"`stir-ray run {self.file}` first"
+            )
+        return inspected
 
 
-def recalled(path: Path, sets: Sequence[str] | None) -> tuple[ResolvedJob, Lake]:
-    """The job of a file and its lake, also where the files that the job reads are gone."""
-    job = read_job(path, sets or ())
-    lake = lake_for(job)
-    return _recalled(job, lake), lake
+def job_arguments(file: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the words that select a job in another command."""
+    return (str(file), *(word for value in sets or () for word in ("--set", value)))
 
 
-def recalled_all(path: Path, sets: Sequence[str] | None) -> tuple[tuple[ResolvedJob, ...], Lake]:
-    """The same of all jobs of a file."""
-    grid = read_jobs(path, sets or ())
-    lake = lake_of(grid.shared)
-    return tuple(_recalled(job, lake) for job in grid.jobs), lake
-
-
-def _recalled(job: Job, lake: Lake) -> ResolvedJob:
-    found = resolve_or_restore(job, lake)
-    for gone in found.lost[:1]:
-        more = f" and {len(found.lost) - 1} more" if len(found.lost) > 1 else ""
-        print(f"stir-ray: {gone}{more} cannot be read; taken as recorded last", file=sys.stderr)
-    return found.asked
-
-
-def begun(path: Path, sets: Sequence[str] | None) -> InspectedJob:
-    """A job of which the lake knows models and images; needs neither torch nor the datasets.
+def select(
+    files: Path | Sequence[Path], sets: Sequence[str] | None, *, one_lake: bool = True
+) -> tuple[SelectedJob, ...]:
+    """Return all jobs of one file or several; each lake is listed once for all of its jobs.
 
     Raises:
-        LakeError: if the job was not run yet.
+        JobError: if a file is wrong, or with `one_lake` if jobs have different lakes or one name.
     """
-    return started(*recalled(path, sets), path)
+    lakes: dict[str, Lake] = {}
+    jobs: list[SelectedJob] = []
+    for file in [files] if isinstance(files, Path) else dict.fromkeys(files):
+        grid = read_jobs(file, sets or ())
+        lake = lakes.setdefault(grid.shared.lake, Listed(lake_of(grid.shared)))
+        jobs += [
+            SelectedJob(file, (*(sets or ()), *point.pins), point.job, lake)
+            for point in grid.points
+        ]
+    if one_lake and len(jobs) > 1:
+        _require_one_lake(jobs)
+    return tuple(jobs)
 
 
-def started(asked: ResolvedJob, lake: Lake, path: Path) -> InspectedJob:
-    """The same of a job that was looked at; errors as `begun`."""
-    known = known_to_lake(asked, lake)
-    if known is None:
-        raise LakeError(
-            f"lake {lake.objects.location()}: nothing of this job is there; "
-            f"`stir-ray run {path}` first"
-        )
-    return known
+def _require_one_lake(jobs: Sequence[SelectedJob]) -> None:
+    first, by_name = jobs[0], dict[str, SelectedJob]()
+    for job in jobs:
+        if job.job.lake != first.job.lake:
+            raise JobError(
+                f"{job.file}: its lake is {job.job.lake}, and that of {first.file} is "
+                f"{first.job.lake}; jobs of one lake at a time, or `--set lake=...` for all"
+            )
+        other = by_name.setdefault(job.name, job)
+        if other is not job or job.name == TOTAL:
+            where = f" as in {other.file}" if other is not job else ""
+            raise JobError(f"{job.file}: `name: {job.name}`{where}; give each job its own name")
+
+
+def open_named_lake(
+    job: Path | None, lake: str | None, sets: Sequence[str] = (), *, option: str = "JOB"
+) -> Lake:
+    """Open a lake that is named directly, or by a job file.
+
+    Raises:
+        InputError: if it is named twice or not at all.
+    """
+    if (lake is None) == (job is None):
+        raise InputError(f"give the lake by `--lake`, or by a job file that names it: `{option}`")
+    return open_lake(lake) if lake else lake_of(read_jobs(job or "", sets).shared)

@@ -1,19 +1,21 @@
-"""Verbs that compute a job and show what is there."""
+"""Verbs that plan and compute a job."""
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
-from stir_ray.catalog.failures import failed_tasks
+import typer
+from pydantic import ValidationError
+
 from stir_ray.catalog.forecast import (
-    Forecast,
     InspectedJob,
     forecast,
     forecast_of_all,
-    missing_tasks,
+    inspected,
+    new_facts,
 )
 from stir_ray.catalog.rates import mean_steps, measured_rate
-from stir_ray.catalog.status import status_of
+from stir_ray.catalog.runs import all_runs
+from stir_ray.catalog.snapshots import lake_of, look
 from stir_ray.cli.arguments import (
     AsJson,
     FlopsPerS,
@@ -21,24 +23,21 @@ from stir_ray.cli.arguments import (
     JobFiles,
     Overrides,
     Price,
+    SelectedJob,
     Serial,
-    begun,
+    open_named_lake,
+    select,
 )
-from stir_ray.cli.console import show
-from stir_ray.cli.each_job import for_each_job, inspected_for, lake_for, runs_for
-from stir_ray.errors import TasksFailed
+from stir_ray.cli.console import show_each
+from stir_ray.errors import InputError, TasksFailed
+from stir_ray.job import InLake
 from stir_ray.job.loader import read_job, read_jobs, schema_text
 from stir_ray.lake.keys import result_key
-from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.plan.estimate import Rate
+from stir_ray.plan.failure_filter import FailureFilter
 from stir_ray.plan.formatting import format_list
-from stir_ray.report import summary, tables
-from stir_ray.report.status import status_json, status_table
-from stir_ray.results.reduce import reduce_job
-from workflows import finetune as finetuning
-from workflows import invariance
-from workflows import robustness as testing
+from stir_ray.report.plan import price
 
 
 def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
@@ -48,12 +47,63 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
 
     Example: stir-ray run jobs/digits.yaml --set seeds=[0]
     """
+    from stir_ray.report import summary
+    from workflows import invariance
+
     grid = read_jobs(job, sets or ())
     done = invariance.run_all(grid, serial=serial)
-    print(summary.of_tasks(done.tally.ran))
+    print(summary.format_tasks(done.tally.ran))
     for line in done.lines(grid):
         print(line)
     done.nothing_missing()
+
+
+def retry(  # noqa: PLR0917 - typer makes an option of each
+    job: JobFile,
+    sets: Overrides = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Class of failure, e.g. out_of_memory.")
+    ] = None,
+    fingerprint: Annotated[
+        list[str] | None, typer.Option(help="Fingerprint, as `failures` shows it.")
+    ] = None,
+    epoch: Annotated[list[int] | None, typer.Option(help="Epoch of the model.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of the inversion.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Inverted layer.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Id of the task, or how it begins.")
+    ] = None,
+    serial: Serial = False,
+) -> None:
+    """Run failed tasks again, and what waited for them; then matrices and figures.
+
+    Options choose among the failed tasks: one that is given twice takes either value, and different
+    ones must all fit. What builds on a task that succeeds now is run too, chosen or not.
+
+    Example: stir-ray retry jobs/digits.yaml --class out_of_memory --layer 11 --layer 12
+    """
+    from stir_ray.report import summary
+    from workflows import invariance
+
+    choice = FailureFilter(
+        classes=frozenset(classes or ()),
+        fingerprints=frozenset(fingerprint or ()),
+        epochs=frozenset(epoch or ()),
+        seeds=frozenset(seed or ()),
+        layers=frozenset(layer or ()),
+        tasks=frozenset(task or ()),
+    )
+    retried_job = read_job(job, sets or ())
+    done = invariance.retry(retried_job, choice, serial=serial)
+    if done is None:
+        print("No task of this job failed; `stir-ray run` computes what is missing.")
+        return
+    print(f"{done.chosen} of {done.failed} failed tasks chosen.")
+    print(summary.format_tasks(done.summary.tally.ran))
+    print(summary.format_results(retried_job, done.summary.reduced))
+    print(f"Page: {done.summary.report.page}")
+    print(f"Figures: {done.summary.report.figures}")
+    done.summary.nothing_missing()
 
 
 def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
@@ -61,8 +111,10 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
 
     Example: stir-ray finetune jobs/digits.yaml
     """
+    from workflows import finetune as training
+
     grid = read_jobs(job, sets or ())
-    done = finetuning.run_all(grid, serial=serial)
+    done = training.run_all(grid, serial=serial)
     print(f"{done.tally.tasks} tasks ran, {done.tally.failed} failed")
     if done.tally.last_failure:
         untrained = f"{format_list(done.untrained)}: " if len(grid.jobs) > 1 else ""
@@ -70,59 +122,42 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
 
 
 def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
-    """Test every epoch on corrupted images, training what is not trained, and nothing more.
+    """Test every epoch on corrupted images, train what is not trained, and nothing more.
 
     Example: stir-ray robustness jobs/digits.yaml --set robustness.corruptions=all
     """
+    from stir_ray.report import summary
+    from workflows import robustness as evaluation
+
     grid = read_jobs(job, sets or ())
-    done = testing.run_all(grid, serial=serial)
-    print(summary.of_tasks(done.tally.ran))
-    for said in grid.jobs:
-        if said.name in done.errors:
-            print(f"{said.name}: {done.errors[said.name]}")
+    done = evaluation.run_all(grid, serial=serial)
+    print(summary.format_tasks(done.tally.ran))
+    lake = lake_of(grid.shared)
+    for tested in grid.jobs:
+        if tested.name in done.errors:
+            print(f"{tested.name}: {done.errors[tested.name]}")
             continue
-        for line in summary.of_tests(done.of_jobs[said.name]):
-            print(line if len(grid.jobs) == 1 else f"{said.name}: {line}")
-        print(f"  {lake_for(said).objects.location(result_key(said.name, ROBUSTNESS.name))}")
+        for line in summary.format_tests(done.of_jobs[tested.name]):
+            print(line if len(grid.jobs) == 1 else f"{tested.name}: {line}")
+        print(f"  {lake.objects.location(result_key(tested.name, ROBUSTNESS.name))}")
     done.nothing_missing()
 
 
-def _plan_of_all(
-    everyone: Sequence[InspectedJob],
-    *,
-    flops_per_s: float | None,
-    price_per_gpu_hour: float | None,
-    as_json: bool,
-) -> None:
-    """What all jobs cost together."""
-    if not as_json:
-        print(f"All {len(everyone)} jobs in one run, what they share counted once:")
-    terms = _terms(everyone[0].lake, flops_per_s, price_per_gpu_hour)
-    found = forecast_of_all(everyone, mean_steps(runs_for(everyone[0].lake)))
-    _say_plan(found, terms, as_json=as_json)
+def reduce(job: JobFile, sets: Overrides = None) -> None:
+    """Make the results from what the lake holds.
 
+    Example: stir-ray reduce jobs/digits.yaml
+    """
+    from stir_ray.report import summary
+    from stir_ray.results.reduce import reduce_job
 
-def _terms(lake: Lake, flops_per_s: float | None, price_per_gpu_hour: float | None) -> tables.Terms:
-    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(runs_for(lake))
-    return tables.Terms(rate, price_per_gpu_hour)
+    def results(selected: SelectedJob) -> str:
+        started = selected.require_started()
+        return summary.format_results(
+            started.job, reduce_job(started.asked, started.study, started.lake)
+        )
 
-
-def _say_plan(found: Forecast, terms: tables.Terms, *, as_json: bool) -> None:
-    print(tables.plan_json(found, terms)) if as_json else show(tables.plan_table(found, terms))
-
-
-@partial(for_each_job, together=_plan_of_all)
-def _plan_of_one(
-    job: Path,
-    sets: Sequence[str] | None = None,
-    *,
-    flops_per_s: float | None,
-    price_per_gpu_hour: float | None,
-    as_json: bool,
-) -> None:
-    found = inspected_for(read_job(job, sets or ()))
-    terms = _terms(found.lake, flops_per_s, price_per_gpu_hour)
-    _say_plan(forecast(found, mean_steps(runs_for(found.lake))), terms, as_json=as_json)
+    show_each(select(job, sets), results)
 
 
 def plan(
@@ -133,47 +168,71 @@ def plan(
     price_per_gpu_hour: Price = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a run would do and cost, without doing it.
+    """Show what a run would do and cost, without doing it.
 
     Hours are at the rate that is given, or else at what earlier runs in the same lake achieved. Of
     several jobs each is planned as if it were run alone, and last all together.
 
     Example: stir-ray plan jobs/digits.yaml --flops-per-s 60e12 --price-per-gpu-hour 2.5
     """
-    _plan_of_one(
-        jobs,
-        sets=sets,
-        flops_per_s=flops_per_s,
-        price_per_gpu_hour=price_per_gpu_hour,
-        as_json=as_json,
-    )
+    selected = select(jobs, sets)
+    runs = all_runs(selected[0].lake)
+    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(runs)
+    steps, facts, planned = mean_steps(runs), new_facts(), list[InspectedJob]()
+
+    def of_one(job: SelectedJob) -> object:
+        planned.append(inspected(look(job.job), job.lake, facts))
+        return price(forecast(planned[-1], steps), rate, price_per_gpu_hour)
+
+    def of_all() -> object:
+        together = forecast_of_all(planned, steps)
+        return price(together, rate, price_per_gpu_hour, jobs=len(planned))
+
+    show_each(selected, of_one, as_json=as_json, total=of_all)
 
 
-@for_each_job
-def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> None:
-    """Say how far a job is, what it took and what failed, from its lake alone.
+def import_data(
+    source: Annotated[
+        Literal["cifar10", "cifar100", "pets", "eurosat", "folder"],
+        typer.Argument(
+            metavar="SOURCE",
+            help="cifar10, cifar100, pets, eurosat or folder: <root>/<split>/<class>/<image>.",
+        ),
+    ],
+    root: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder of the dataset, and of its download."),
+    ],
+    lake: Annotated[str | None, typer.Option(help="Folder or URL of the lake.")] = None,
+    job: Annotated[
+        Path | None, typer.Option(help="A job file that names the lake, in place of --lake.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the dataset in the lake; default: SOURCE.")
+    ] = None,
+) -> None:
+    """Put a dataset into the lake once, so that no other machine needs it or the internet.
 
-    Example: stir-ray status jobs/digits.yaml
+    Public datasets are downloaded if they are not in FOLDER. Running again puts there only what
+    is missing. A job then says `data: {source: lake, name: cifar10, size: 224}`.
+
+    Example: stir-ray import-data cifar10 --root ./downloads --lake ./lake
     """
-    known = begun(job, sets)
-    found = status_of(known)
-    failed = failed_tasks(missing_tasks(known.asked, known.lake), known.lake)
-    if as_json:
-        print(status_json(found, failed))
-        return
-    show(status_table(found))
-    for line in summary.of_failures(failed):
-        print(line)
+    from stir_ray.datasets.lake_dataset import dataset_to_import, import_dataset
 
-
-@for_each_job
-def reduce(job: JobFile, sets: Overrides = None) -> None:
-    """Make the results from the parts that are there.
-
-    Example: stir-ray reduce jobs/digits.yaml
-    """
-    known = begun(job, sets)
-    print(summary.of_results(known.job, reduce_job(known.asked, known.study, known.lake)))
+    name = name or source
+    try:
+        InLake(source="lake", name=name, size=1)
+    except ValidationError:
+        raise InputError(
+            f"--name {name}: expected letters, digits and `._=-` after the first"
+        ) from None
+    opened = open_named_lake(job, lake, option="--job")
+    opened.objects.check()
+    done = import_dataset(dataset_to_import(source, str(root)), name, opened)
+    counts = ", ".join(f"{count} {split}" for split, count in done.images.items())
+    shards = f"{done.stored} shards stored, {done.already_stored} were there"
+    print(f"{name}: {counts} images; {shards}.")
 
 
 def schema() -> None:

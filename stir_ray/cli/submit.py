@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stir_ray.cli.arguments import JobFile, Overrides, words_of
+from stir_ray.cli.arguments import JobFile, Overrides, job_arguments
 from stir_ray.errors import InputError
 from stir_ray.job.loader import read_content, read_jobs
 from workflows import packaging
@@ -64,7 +64,7 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
     print(f"Submitted {job_id} to {address}")
     print(f"  follow: {token}ray job logs --follow {options}")
     print(f"  stop:   {token}ray job stop {options}")
-    print(f"  status: stir-ray status {shlex.join(words_of(job, sets))}", flush=True)
+    print(f"  status: stir-ray status {shlex.join(job_arguments(job, sets))}", flush=True)
     if wait:
         raise typer.Exit(_follow(job_id, client))
 

@@ -1,32 +1,51 @@
-"""An analysis for a terminal, and as JSON for scripts."""
+"""An analysis of curves with accuracy: its strongest hypotheses, their tests, and sentences."""
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Group
+from pydantic import Field
+from rich.console import RenderableType
 from rich.table import Table
 
+from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics import TRANSIENT, Correlation, EffectiveSample, outlasts_transient
+from stir_ray.numerics.statistics import (
+    TRANSIENT,
+    Correlation,
+    CorrelationDiagnostics,
+    EffectiveSample,
+    outlasts_transient,
+)
 from stir_ray.numerics.statistics.diagnostics import DROPPED
 from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
-from stir_ray.results.analysis.analyse import Analysis, ExaminedHypothesis, HypothesisFamily
+from stir_ray.report.text import render, table
+from stir_ray.results.analysis.analyse import (
+    Analysis,
+    ExaminedHypothesis,
+    HypothesisFamily,
+    LayerCorrelation,
+    analyse,
+)
+from stir_ray.results.analysis.analysis_tables import analysis_tables
+from stir_ray.results.analysis.user_curves import user_curves
 
 _SHOWN = 5
-"""Hypotheses of a family that a person sees; the table `hypotheses` has all."""
-_FIRST = (3, 10, 30)
-"""Prefixes that a person sees; the table `correlations` has all."""
+"""Hypotheses of a family that are shown; the table `hypotheses` has all."""
+_PREFIXES = (3, 10, 30)
+"""Prefixes that are shown; the table `correlations` has all."""
 _CHECKS = {
     "spearman": "ranks (Spearman)",
     "differences": "steps between epochs",
     "given_clean": "given clean accuracy",
 }
+_CHECKS_LATER = {"pearson": "without", "differences": "steps without"}
 _WITHOUT = f"without the first {TRANSIENT}"
 _ALL_EPOCHS = (
     f"* The first {TRANSIENT} epochs are in it: a transient that both curves begin with makes this "
@@ -34,243 +53,254 @@ _ALL_EPOCHS = (
 )
 
 
-def analysis_table(analyses: Sequence[Analysis]) -> Group:
-    """Return the strongest hypotheses, other checks of them, and their interpretation."""
-    shown: list[object] = []
-    for analysis in _first_of_each_model(analyses):
-        others = [one for one in analyses if one.curves.model == analysis.curves.model]
-        shown += [*_of_model(analysis), *_by_other_estimators(analysis, others), ""]
-    return Group(*shown[:-1])  # pyright: ignore[reportArgumentType]
+@dataclass(frozen=True)
+class AnalysisReport:
+    """Analyses of any number of models and estimators.
+
+    Attributes:
+        analyses: a summary of each: model, estimator, epochs (how many), first_epoch, last_epoch,
+            layers, severities (0: clean), notes; families of hypotheses, each with their number,
+            the undefined ones, those examined with an interpretation in sentences, and the best row of the
+            table `hypotheses` for each curve; and the last row of `learning_with_forgetting`.
+        tables: where the tables with all hypotheses and correlations are stored, by name.
+        details: the analyses themselves; not in JSON.
+    """
+
+    analyses: tuple[Mapping[str, Any], ...]
+    tables: Mapping[str, str]
+    details: Annotated[Any, Field(exclude=True)]
+
+    @classmethod
+    def summarize(
+        cls,
+        analyses: Sequence[Analysis],
+        tables: Mapping[TableSchema, pa.Table],
+        stored: Mapping[str, str],
+    ) -> "AnalysisReport":
+        """Return the report of analyses, of their tables, and of where these are stored."""
+        return cls(tuple(_summary(analysis, tables) for analysis in analyses), stored, analyses)
 
 
-def analysis_json(
-    analyses: Iterable[Analysis],
-    tables: Mapping[TableSchema, pa.Table],
-    stored: Mapping[str, str],
-) -> str:
-    """What a script needs of it first, as JSON; null is what is undefined or not known.
-
-    - `analyses`: a list of `model`, `estimator`, `epochs` (how many), `first_epoch`, `last_epoch`,
-      `layers`, `severities` (0: clean), `notes`, and `families`, each with `family`, `hypotheses`
-      (how many), `undefined` (names), `examined`: a list of `hypothesis`, `reason`,
-      `interpretation` (sentences), and `best`: the row of the table `hypotheses` that is the
-      strongest of each curve; and `learning_with_forgetting`, the row of that table for the last
-      epoch.
-    - `tables`: where all hypotheses and correlations are, by name of the table; empty if they are
-      not stored.
+def analyse_curves(dynamics: str, accuracy: str | None, folder: str | None) -> AnalysisReport:
+    """Analyse curves of the user's own tables; arguments as of `user_curves`.
 
     Args:
-        analyses: of any number of models and estimators.
-        tables: of these analyses.
-        stored: where each table lies, by name.
+        dynamics: table of curves.
+        accuracy: table of accuracies.
+        folder: where the tables of the analysis are stored, if anywhere.
     """
-    said = {"analyses": [_analysis(one, tables) for one in analyses], "tables": dict(stored)}
-    return json.dumps(_without_nan(said), indent=2, allow_nan=False)
+    analyses = (analyse(user_curves(dynamics, accuracy)),)
+    tables = analysis_tables(analyses)
+    stored = {}
+    if folder:
+        objects = open_lake(folder).objects
+        for schema, rows in tables.items():
+            key = f"{schema.name}.parquet"
+            objects.put(key, encode(rows, {}))
+            stored[schema.name] = objects.location(key)
+    return AnalysisReport.summarize(analyses, tables, stored)
 
 
-def _analysis(analysis: Analysis, tables: Mapping[TableSchema, pa.Table]) -> dict[str, Any]:
-    of = analysis.curves
-    rows, by_epoch = (
-        _rows_of(analysis, tables[schema]) for schema in (HYPOTHESES, LEARNING_WITH_FORGETTING)
+def _summary(analysis: Analysis, tables: Mapping[TableSchema, pa.Table]) -> dict[str, Any]:
+    curves = analysis.curves
+    is_its = (pc.field("model") == curves.model) & (pc.field("estimator") == curves.estimator)
+    ranked, by_epoch = (
+        tables[schema].filter(is_its).drop(["model", "estimator"]).sort_by(column).to_pylist()
+        for schema, column in ((HYPOTHESES, "rank"), (LEARNING_WITH_FORGETTING, "epoch"))
     )
     return {
-        "model": of.model,
-        "estimator": of.estimator,
-        "epochs": len(of.epochs),
-        "first_epoch": of.epochs[0],
-        "last_epoch": of.epochs[-1],
-        "layers": list(of.layers),
-        "severities": list(of.severities),
+        "model": curves.model,
+        "estimator": curves.estimator,
+        "epochs": len(curves.epochs),
+        "first_epoch": curves.epochs[0],
+        "last_epoch": curves.epochs[-1],
+        "layers": list(curves.layers),
+        "severities": list(curves.severities),
         "notes": list(analysis.notes),
-        "families": [_family(one, rows) for one in analysis.families],
-        "learning_with_forgetting": max(by_epoch, key=lambda row: row["epoch"], default=None),
+        "families": [_family_summary(family, ranked) for family in analysis.families],
+        "learning_with_forgetting": by_epoch[-1] if by_epoch else None,
     }
 
 
-def _rows_of(analysis: Analysis, table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of one analysis, without what it says itself."""
-    of = analysis.curves
-    found = table.filter((pc.field("model") == of.model) & (pc.field("estimator") == of.estimator))
-    return found.drop(["model", "estimator"]).to_pylist()
-
-
-def _family(family: HypothesisFamily, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    best: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: row["rank"]):
+def _family_summary(
+    family: HypothesisFamily, ranked: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in ranked:
         if row["family"] == family.name and not row["is_undefined"]:
             best.setdefault(row["curve"], row)
     return {
         "family": family.name,
         "hypotheses": len(family.screening.hypotheses),
-        "undefined": [str(one) for one in family.screening.undefined],
+        "undefined": [str(hypothesis) for hypothesis in family.screening.undefined],
         "examined": [
-            {
-                "hypothesis": str(family.screening.hypotheses[one.index]),
-                "reason": one.reason,
-                "interpretation": list(one.interpretation),
-            }
-            for one in family.examined
+            {"hypothesis": _name(family, it), "reason": it.reason, "interpretation": list(it.interpretation)}
+            for it in family.examined
         ],
         "best": list(best.values()),
     }
 
 
-def _without_nan(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _without_nan(one) for name, one in value.items()}
-        case list():
-            return [_without_nan(one) for one in value]
-        case float() if not math.isfinite(value):
-            return None
-        case _:
-            return value
+def _name(family: HypothesisFamily, examined: ExaminedHypothesis) -> str:
+    return str(family.screening.hypotheses[examined.index])
 
 
-def _first_of_each_model(analyses: Iterable[Analysis]) -> list[Analysis]:
-    """By the first estimator, the paper's."""
-    return list({one.curves.model: one for one in reversed(list(analyses))}.values())[::-1]
+@render.register
+def _(report: AnalysisReport) -> Iterator[RenderableType]:
+    by_model: dict[str, list[Analysis]] = {}
+    for analysis in report.details:
+        by_model.setdefault(analysis.curves.model, []).append(analysis)
+    for index, (paper, *others) in enumerate(by_model.values()):
+        if index:
+            yield ""
+        yield from _of_model(paper)
+        for other in others:
+            yield from map(_strongest_by_estimator, [other] * len(other.families), other.families)
+    yield from report.tables.values()
 
 
-def _of_model(analysis: Analysis) -> Iterator[object]:
-    of = analysis.curves
-    corrupted = of.severities and of.severities != (0,)
-    against = f"severities {spelled(of.severities)}" if corrupted else "clean accuracy"
+def _of_model(analysis: Analysis) -> Iterator[RenderableType]:
+    curves = analysis.curves
+    is_corrupted = curves.severities and curves.severities != (0,)
+    against = f"severities {spelled(curves.severities)}" if is_corrupted else "clean accuracy"
     yield (
-        f"{of.model}: epochs {spelled(of.epochs)}, layers {spelled(of.layers)}, {against}, "
-        f"CKA {of.estimator}"
+        f"{curves.model}: epochs {spelled(curves.epochs)}, layers {spelled(curves.layers)}, "
+        f"{against}, CKA {curves.estimator}"
     )
     if analysis.families:
         yield _strongest(analysis.families)
-        yield _looks(analysis.families)
+        yield _tests(analysis.families)
     for family in analysis.families:
-        yield from _said_of(family)
+        yield from _sentences(family)
     if analysis.layer_correlation is not None:
-        yield _alike(analysis)
+        yield _over_layers(analysis.layer_correlation)
     yield from analysis.notes
 
 
+def _over_layers(correlation: LayerCorrelation) -> str:
+    r, p = correlation.pearson.r, correlation.pearson.p
+    defined = r[np.isfinite(r)]
+    spread = ""
+    if len(defined) > 1:
+        spread = f"; {_r(defined.min())} to {_r(defined.max())} over the epochs"
+    return (
+        f"Learning with forgetting over {correlation.layers} layers, "
+        f"epoch {correlation.epochs[-1]}: r {_r(r[-1])} (p {p_value(p[-1])}){spread}."
+    )
+
+
 def _strongest(families: Sequence[HypothesisFamily]) -> Table:
-    table = _titled("Strongest hypotheses")
-    table.add_column("hypothesis", no_wrap=True)
-    for name in ("r", "p", "Bonferroni", f"max-stat. p\n{_WITHOUT}", "max-stat. p\nall epochs*"):
-        table.add_column(name, justify="right")
-    for family in families:
-        found = family.screening
-        for place in found.strongest_first()[:_SHOWN]:
-            table.add_row(
-                str(found.hypotheses[place]),
-                _r(found.r[place]),
-                p_value(found.p[place]),
-                p_value(found.bonferroni[place]),
-                later_p(found.family_wise[place], len(family.epochs)),
-                p_value(found.family_wise_all_epochs[place]),
-            )
-        table.add_section()
-    return table
+    shown = [
+        (family, i) for family in families for i in family.screening.strongest_first()[:_SHOWN]
+    ]
+    return table(
+        {
+            "hypothesis": lambda row: row[0].screening.hypotheses[row[1]],
+            "r": lambda row: _r(row[0].screening.r[row[1]]),
+            "p": lambda row: p_value(row[0].screening.p[row[1]]),
+            "Bonferroni": lambda row: p_value(row[0].screening.bonferroni[row[1]]),
+            f"max-stat. p\n{_WITHOUT}": lambda row: later_p(
+                row[0].screening.family_wise[row[1]], len(row[0].epochs)
+            ),
+            "max-stat. p\nall epochs*": lambda row: p_value(
+                row[0].screening.family_wise_all_epochs[row[1]]
+            ),
+        },
+        shown,
+        **_titled("Strongest hypotheses"),
+    )
 
 
-def _titled(title: str) -> Table:
-    return Table(title=title, title_justify="left", caption=_ALL_EPOCHS, caption_justify="left")
+def _titled(title: str) -> dict[str, str]:
+    return {
+        "title": title,
+        "title_justify": "left",
+        "caption": _ALL_EPOCHS,
+        "caption_justify": "left",
+    }
 
 
-def _looks(families: Sequence[HypothesisFamily]) -> Table:
-    columns = [(family, one) for family in families for one in family.examined]
-    table = _titled("Other checks of them")
-    table.add_column("r (p)", no_wrap=True)
-    for family, one in columns:
-        hypothesis = str(family.screening.hypotheses[one.index])
-        table.add_column(f"{hypothesis}\n{one.reason}", justify="right")
-    rows = [dict(_cells(family, one)) for family, one in columns]
-    for name in dict.fromkeys(name for row in rows for name in row):
-        table.add_row(name, *(row.get(name, "") for row in rows))
-    return table
+def _tests(families: Sequence[HypothesisFamily]) -> Table:
+    columns = [(family, examined) for family in families for examined in family.examined]
+    cells = [dict(_test_cells(family, examined)) for family, examined in columns]
+    made = Table(**_titled("Other tests of them"))  # pyright: ignore[reportArgumentType]
+    made.add_column("r (p)", no_wrap=True)
+    for family, examined in columns:
+        made.add_column(f"{_name(family, examined)}\n{examined.reason}", justify="right")
+    for name in dict.fromkeys(name for column in cells for name in column):
+        made.add_row(name, *(column.get(name, "") for column in cells))
+    return made
 
 
-def _cells(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tuple[str, str]]:
-    """Names and texts of what the table of looks has of one hypothesis."""
-    diagnostics = family.diagnostics.of(one.index)
+def _test_cells(
+    family: HypothesisFamily, examined: ExaminedHypothesis
+) -> Iterator[tuple[str, str]]:
+    """Return the name and text of every test of one hypothesis."""
+    diagnostics, epochs = family.diagnostics.of(examined.index), len(family.epochs)
     by_severity = diagnostics.by_severity
-    if len(family.severities) > 1:
-        for index, severity in enumerate(family.severities):
-            yield f"severity {severity}", _pair(by_severity[index])
-        yield "mean of severities", _pair(by_severity.averaged())
-    else:
-        yield "Pearson", _pair(by_severity.averaged())
-    if family.over_seeds is not None:
-        low, high = (end[one.index] for end in (family.over_seeds.low, family.over_seeds.high))
-        yield f"95 % t interval over {family.seeds} seeds", f"{_r(low)} to {_r(high)}"
-    if family.over_images is not None:
-        low, high = (end[one.index] for end in (family.over_images.low, family.over_images.high))
-        yield f"95 % over images ({family.halves} halves)", f"{_r(low)} to {_r(high)}"
+    is_mean = len(family.severities) > 1
+    for index, severity in enumerate(family.severities if is_mean else ()):
+        yield f"severity {severity}", _pair(by_severity[index])
+    yield "mean of severities" if is_mean else "Pearson", _pair(by_severity.averaged())
+    for interval, name in (
+        (family.over_seeds, f"95 % t interval over {family.seeds} seeds"),
+        (family.over_images, f"95 % over images ({family.halves} halves)"),
+    ):
+        if interval is not None:
+            low, high = interval.low[examined.index], interval.high[examined.index]
+            yield name, f"{_r(low)} to {_r(high)}"
     for check, name in _CHECKS.items():
-        if found := diagnostics.check(check):
-            yield name, _pair(found)
-    for check, name in (("pearson", "without"), ("differences", "steps without")):
-        for dropped in DROPPED:
-            if found := diagnostics.check(check, without_first=dropped):
-                yield f"{name} the first {dropped}", _pair(found)
-    yield from _prefixes(family, one)
-    epochs = len(family.epochs)
-    rest = diagnostics.effective, epochs - TRANSIENT
-    worth = _worth(*rest) if outlasts_transient(epochs) else later_p(math.nan, epochs)
-    yield f"effective epochs {_WITHOUT}", worth
-    yield "effective epochs, all*", _worth(diagnostics.effective_all_epochs, epochs)
+        if result := diagnostics.check(check):
+            yield name, _pair(result)
+    for (check, name), dropped in product(_CHECKS_LATER.items(), DROPPED):
+        if result := diagnostics.check(check, without_first=dropped):
+            yield f"{name} the first {dropped}", _pair(result)
+    row = family.examined.index(examined)
+    for prefix in family.prefixes:
+        if prefix.stop in _PREFIXES:
+            yield f"first {prefix.stop} epochs alone", _pair(prefix.correlation[row].averaged())
+    yield from _p_cells(diagnostics, epochs)
+
+
+def _p_cells(diagnostics: CorrelationDiagnostics, epochs: int) -> Iterator[tuple[str, str]]:
+    rest = later_p(math.nan, epochs)
+    if outlasts_transient(epochs):
+        rest = _effective(diagnostics.effective, epochs - TRANSIENT)
+    yield f"effective epochs {_WITHOUT}", rest
+    yield "effective epochs, all*", _effective(diagnostics.effective_all_epochs, epochs)
     yield f"shifts, p, {_WITHOUT}", later_p(float(diagnostics.circular_shift_p), epochs)
     yield "shifts, p, all epochs*", p_value(float(diagnostics.circular_shift_p_all_epochs))
 
 
-def _worth(found: EffectiveSample, epochs: int) -> str:
-    worth = "–" if math.isnan(found.epochs) else f"{found.epochs:.0f}"
-    return f"{worth} of {epochs} ({p_value(float(found.p))})"
+def _effective(sample: EffectiveSample, epochs: int) -> str:
+    count = "–" if math.isnan(sample.epochs) else f"{sample.epochs:.0f}"
+    return f"{count} of {epochs} ({p_value(float(sample.p))})"
 
 
-def _prefixes(family: HypothesisFamily, one: ExaminedHypothesis) -> Iterator[tuple[str, str]]:
-    row = family.examined.index(one)
-    for look in family.prefixes:
-        if look.stop in _FIRST:
-            yield f"first {look.stop} epochs alone", _pair(look.correlation[row].averaged())
-
-
-def _said_of(family: HypothesisFamily) -> Iterator[str]:
-    undefined = family.screening.undefined
-    tried = len(family.screening.hypotheses)
-    so = f"{family.name}: {tried} hypotheses"
-    yield f"{so}, {len(undefined)} of them undefined." if undefined else f"{so}."
+def _sentences(family: HypothesisFamily) -> Iterator[str]:
+    undefined = [str(hypothesis) for hypothesis in family.screening.undefined]
+    count = f"{family.name}: {len(family.screening.hypotheses)} hypotheses"
+    yield f"{count}, {len(undefined)} of them undefined." if undefined else f"{count}."
     if undefined:
-        names = [str(one) for one in undefined]
-        yield f"  Undefined: {', '.join(names[:_SHOWN])}{', …' if len(names) > _SHOWN else ''}."
-    for one in family.examined:
-        yield f"  {family.screening.hypotheses[one.index]} ({one.reason}):"
-        yield from (f"    {sentence}" for sentence in one.interpretation)
+        more = ", …" if len(undefined) > _SHOWN else ""
+        yield f"  Undefined: {', '.join(undefined[:_SHOWN])}{more}."
+    for examined in family.examined:
+        yield f"  {_name(family, examined)} ({examined.reason}):"
+        yield from (f"    {sentence}" for sentence in examined.interpretation)
 
 
-def _alike(analysis: Analysis) -> str:
-    alike = analysis.layer_correlation
-    if alike is None:
-        return ""
-    r, p = alike.pearson.r, alike.pearson.p
-    last = f"epoch {alike.epochs[-1]}: r {_r(r[-1])} (p {p_value(p[-1])})"
-    known = r[np.isfinite(r)]
-    among = f"; {_r(known.min())} to {_r(known.max())} over the epochs" if len(known) > 1 else ""
-    return f"Learning with forgetting over {alike.layers} layers, {last}{among}."
+def _strongest_by_estimator(analysis: Analysis, family: HypothesisFamily) -> str:
+    screening = family.screening
+    best = screening.strongest_first()[0]
+    return (
+        f"By CKA {analysis.curves.estimator}, strongest of {family.name}: "
+        f"{screening.hypotheses[best]}, r {_r(screening.r[best])} (p {p_value(screening.p[best])}; "
+        f"max-stat. p {_WITHOUT}: {later_p(screening.family_wise[best], len(family.epochs))})."
+    )
 
 
-def _by_other_estimators(shown: Analysis, analyses: Iterable[Analysis]) -> Iterator[str]:
-    for other in analyses:
-        for family in other.families if other is not shown else ():
-            found = family.screening
-            best = found.strongest_first()[0]
-            yield (
-                f"By CKA {other.curves.estimator}, strongest of {family.name}: "
-                f"{found.hypotheses[best]}, r {_r(found.r[best])} (p {p_value(found.p[best])}; "
-                f"max-stat. p {_WITHOUT}: "
-                f"{later_p(found.family_wise[best], len(family.epochs))})."
-            )
-
-
-def _pair(found: Correlation) -> str:
-    return f"{_r(float(found.r))} ({p_value(float(found.p))})"
+def _pair(correlation: Correlation) -> str:
+    return f"{_r(float(correlation.r))} ({p_value(float(correlation.p))})"
 
 
 def _r(value: float) -> str:

@@ -1,15 +1,16 @@
-"""Where a number comes from, in words."""
+"""Where one number of the results comes from."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from stir_ray.catalog.explain import DAMAGED, UNNAMED, Explanation, PartState, Waiting
+from rich.console import RenderableType
+
+from stir_ray.catalog.explain import DAMAGED, UNNAMED, Explanation, PartState
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.report.failures import command, failure_json
+from stir_ray.report.failures import TaskFailure, command, task_failure
+from stir_ray.report.text import render
 
-_SHOWN = (
+_NUMBERS = (
     *("stir_unbiased", "stir", "cka_unbiased", "cka", "noise_stir_unbiased", "noise_stir"),
     *("chance_stir_unbiased", "chance_stir_unbiased_q95", "chance_stir", "chance_stir_q95"),
     "residual_median",
@@ -18,67 +19,91 @@ _DIGITS = 12
 """Of a task's id in a command: enough to be the only one."""
 
 
-def explanation_lines(explained: Explanation, job: Sequence[str]) -> Iterator[str]:
-    """For a person.
+@dataclass(frozen=True)
+class MissingTask:
+    """A task between a number and the cause that it is missing; no id before models are trained."""
 
-    Args:
-        explained: a number.
-        job: the words of a command line that name the job.
+    task: str
+    label: str
+    is_cause: bool
+    failure: TaskFailure | None
+
+
+@dataclass(frozen=True)
+class NumberOrigin:
+    """Where one number comes from, or why it is missing and what computes it.
+
+    Attributes:
+        place: columns of the results that say which number it is.
+        numbers: its other columns; None if it is missing.
+        reference: the inverted model.
+        target: the model that sees the inverted images.
+        shares: whose parts it uses, if equal weights make it the same number as another.
+        parts: what it comes from.
+        waits: tasks that it waits for, causes first.
+        do: commands that compute it.
     """
-    yield " ".join(f"{name}={value}" for name, value in explained.place.items())
-    if explained.numbers:
-        yield from (f"  {name:24} {explained.numbers[name]:.6f}" for name in _SHOWN)
-    else:
-        yield "  has no number"
-    layers = explained.place["reference_layer"], explained.place["target_layer"]
-    yield f"  inverted: layer {layers[0]} of {_model(explained.reference)}"
-    yield f"  looks:    layer {layers[1]} of {_model(explained.target)}"
-    if explained.shares:
-        yield f"  {explained.shares}"
-    for part in explained.parts:
-        yield from _part(part)
-    for waiting in explained.waits:
-        yield from _waiting(waiting)
-    for line in to_do(explained, job):
-        yield f"  do: {line}"
 
+    place: Mapping[str, str | int]
+    numbers: Mapping[str, float] | None
+    reference: Checkpoint
+    target: Checkpoint
+    shares: str
+    parts: tuple[PartState, ...]
+    waits: tuple[MissingTask, ...]
+    do: tuple[str, ...]
 
-def explanation_json(explained: Explanation, job: Sequence[str]) -> str:
-    """For scripts: the same as one object."""
-    return json.dumps(
-        {
-            "place": dict(explained.place),
-            "numbers": dict(explained.numbers) if explained.numbers else None,
-            "reference": _model_json(explained.reference),
-            "target": _model_json(explained.target),
-            "shares": explained.shares,
-            "parts": [asdict(part) for part in explained.parts],
-            "waits": [
-                {
-                    "task": waiting.id,
-                    "label": waiting.task.label,
-                    "is_cause": waiting.is_cause,
-                    "failure": failure_json(waiting.failure, job) if waiting.failure else None,
-                }
+    @classmethod
+    def from_explanation(cls, explained: Explanation, job: Sequence[str]) -> "NumberOrigin":
+        """Return the origin of an explained number of the job that these words select."""
+        return cls(
+            explained.place,
+            explained.numbers,
+            explained.reference,
+            explained.target,
+            explained.shares,
+            explained.parts,
+            tuple(
+                MissingTask(
+                    waiting.id,
+                    waiting.task.label,
+                    waiting.is_cause,
+                    task_failure(waiting.failure, job) if waiting.failure else None,
+                )
                 for waiting in explained.waits
-            ],
-            "do": to_do(explained, job),
-        },
-        indent=2,
-    )
+            ),
+            tuple(_commands(explained, job)),
+        )
 
 
-def to_do(explained: Explanation, job: Sequence[str]) -> list[str]:
-    """The commands that lead to a number, if it is missing or comes from something damaged."""
+def _commands(explained: Explanation, job: Sequence[str]) -> Iterator[str]:
     is_damaged = any(part.state == DAMAGED for part in explained.parts)
     causes = [waiting for waiting in explained.waits if waiting.is_cause]
     failed = [cause.id[:_DIGITS] for cause in causes if cause.failure]
-    commands = [command("verify", job, "--repair")] if is_damaged else []
+    if is_damaged:
+        yield command("verify", job, "--repair")
     if failed:
-        commands.append(command("retry", job, *(w for one in failed for w in ("--task", one))))
+        yield command("retry", job, *(word for task in failed for word in ("--task", task)))
     if is_damaged or len(failed) < len(causes):
-        commands.append(command("run", job))
-    return commands
+        yield command("run", job)
+
+
+@render.register
+def _(number: NumberOrigin) -> Iterator[RenderableType]:
+    yield " ".join(f"{name}={value}" for name, value in number.place.items())
+    if number.numbers:
+        yield from (f"  {name:24} {number.numbers[name]:.6f}" for name in _NUMBERS)
+    else:
+        yield "  has no number"
+    yield f"  inverted: layer {number.place['reference_layer']} of {_model(number.reference)}"
+    yield f"  seen by:  layer {number.place['target_layer']} of {_model(number.target)}"
+    if number.shares:
+        yield f"  {number.shares}"
+    for part in number.parts:
+        yield from _part(part)
+    for task in number.waits:
+        yield from _missing(task)
+    yield from (f"  do: {line}" for line in number.do)
 
 
 def _model(model: Checkpoint) -> str:
@@ -87,44 +112,31 @@ def _model(model: Checkpoint) -> str:
     return f"{model.label}, weights {model.weights}, {model.location or 'of no file yet'}"
 
 
-def _model_json(model: Checkpoint) -> dict[str, Any]:
-    trained = model.is_trained
-    return {
-        "label": model.label,
-        "weights": model.weights if trained else None,
-        "location": model.location if trained else None,
-    }
-
-
-def _part(part: PartState) -> Iterator[str]:
+def _part(part: PartState) -> Iterable[str]:
     if part.state == UNNAMED:
         yield f"  {part.table}: named once the model is trained"
         return
     problem = f": {part.problem}" if part.problem else ""
     yield f"  {part.table}: {' '.join(word for word in (part.key, part.state) if word)}{problem}"
     if part.made:
-        yield f"    {_made(part.made)}"
+        made = {"code": "", "version": "", **part.made}
+        yield (
+            f"    by job {made['job']}, `{made['task']}`, on {made['device']} ({made['host']}), "
+            f"{made['created']}, {made['seconds']} s, "
+            f"stir_ray {made['version']} (code {made['code'][:_DIGITS]})"
+        )
 
 
-def _made(made: Mapping[str, Any]) -> str:
-    said = {"code": "", "version": "", **made}
-    return (
-        f"by job {said['job']}, `{said['task']}`, on {said['device']} ({said['host']}), "
-        f"{said['created']}, {said['seconds']} s, "
-        f"stir_ray {said['version']} (code {said['code'][:_DIGITS]})"
+def _missing(task: MissingTask) -> Iterable[str]:
+    name = (
+        f"{task.label} ({f'task {task.task}' if task.task else 'named once its model is trained'})"
     )
-
-
-def _waiting(waiting: Waiting) -> Iterator[str]:
-    known_as = f"task {waiting.id}" if waiting.id else "named once its model is trained"
-    name = f"{waiting.task.label} ({known_as})"
-    if waiting.failure is None:
-        yield f"  {'not tried yet' if waiting.is_cause else 'waits'}: {name}"
+    if task.failure is None:
+        yield f"  {'not tried yet' if task.is_cause else 'waits'}: {name}"
         return
-    failure = waiting.failure
-    when = failure.time.isoformat(timespec="seconds")
+    failure = task.failure
     yield f"  failed: {name}"
     yield (
-        f"    {failure.failure_class} ({failure.fingerprint}): {failure.message}; "
-        f"on {failure.node}, attempt {failure.attempt}, {when}"
+        f"    {failure.failure_class} ({failure.fingerprint}): {failure.message}; on "
+        f"{failure.node}, attempt {failure.attempt}, {failure.time.isoformat(timespec='seconds')}"
     )

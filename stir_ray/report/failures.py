@@ -1,111 +1,134 @@
-"""What failed, in words: grouped by kind, each with an example and what to do about it."""
+"""What failed, and what to do about it."""
 
-import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import RenderableType
 
 from stir_ray.catalog.failures import Unfinished
 from stir_ray.errors import CorruptPart
 from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.formatting import pluralize
+from stir_ray.report.text import FailureGroup, render
 
-_MEND = {
+_REMEDIES = {
     "worker_lost": "a machine or worker was lost, time after time; see to the cluster, then",
-    "storage": "the place did not answer for minutes; once it does,",
+    "storage": "the lake did not answer for minutes; once it does,",
     "out_of_memory": "lower `execution.batch_size`, or take larger devices, then",
     "timeout": "raise `execution.time_limits_s` if it only needs longer, then",
     "upstream_failed": "it waits for tasks that failed; they are run first, and it follows with",
-    "user_error": "mend what the message names, then",
-    "permanent": "it fails alike each time; mend code, data or settings, then",
+    "user_error": "correct what the message names, then",
+    "permanent": "it fails each time; correct code, data or settings, then",
 }
-"""By class of failure, what leads to the command."""
-_DAMAGED = f"{CorruptPart.__name__}-"
-"""Begins the fingerprint of a task that read a damaged part."""
+"""By class of failure, what to do before the command."""
 
 
-def groups(failed: Iterable[FailedTask]) -> list[list[FailedTask]]:
-    """Failures of one class and fingerprint together; the most frequent first."""
-    by_kind: dict[tuple[str, str], list[FailedTask]] = defaultdict(list)
-    for one in failed:
-        by_kind[one.failure_class, one.fingerprint].append(one)
-    return sorted(by_kind.values(), key=lambda group: -len(group))
+def command(verb: str, job: Sequence[str], *options: str) -> str:
+    """Return the line for a shell; `job` is the job file as it was given, with its overrides."""
+    return shlex.join(["stir-ray", verb, *job, *options])
 
 
-def command(verb: str, job: Sequence[str], *chosen: str) -> str:
-    """The line for a shell; `job` is the job file as it was given, with its overrides."""
-    return shlex.join(["stir-ray", verb, *job, *chosen])
+@dataclass(frozen=True)
+class TaskFailure:
+    """One failed task, and the command that runs it again."""
+
+    task: str
+    stage: str
+    label: str
+    failure_class: str
+    fingerprint: str
+    message: str
+    traceback: str
+    node: str
+    attempt: int
+    seconds: float
+    time: datetime
+    retry: str
 
 
-def failure_lines(
-    failed: Iterable[FailedTask], job: Sequence[str], *, traceback: bool
-) -> Iterator[str]:
-    """For a person: every kind of failure, an example of it, and what to do.
+@dataclass(frozen=True)
+class Failures:
+    """The failed tasks of a job, in plan order, and how many others were not attempted.
 
-    Args:
-        failed: tasks that are not done.
-        job: the words of a command line that name the job.
-        traceback: whether the example's is shown.
+    Attributes:
+        failed: the tasks.
+        not_attempted: number of tasks.
+        job: words that select the job in a command.
+        traceback: whether the traceback of each example is shown.
     """
-    for group in groups(failed):
+
+    failed: tuple[TaskFailure, ...]
+    not_attempted: int
+    job: tuple[str, ...]
+    traceback: bool = False
+
+    @property
+    def by_kind(self) -> list[list[TaskFailure]]:
+        """Failures of one class and fingerprint together, the most frequent first."""
+        kinds: dict[tuple[str, str], list[TaskFailure]] = defaultdict(list)
+        for failure in self.failed:
+            kinds[failure.failure_class, failure.fingerprint].append(failure)
+        return sorted(kinds.values(), key=len, reverse=True)
+
+    @property
+    def groups(self) -> tuple[FailureGroup, ...]:
+        """A line per kind."""
+        return tuple(
+            FailureGroup(kind.failure_class, kind.fingerprint, len(group), kind.label, kind.message)
+            for group in self.by_kind
+            for kind in group[:1]
+        )
+
+
+def failures_of(tasks: Unfinished, job: tuple[str, ...], *, traceback: bool = False) -> Failures:
+    """Return what failed of a job; arguments as of `Failures`."""
+    failed = tuple(task_failure(task, job) for task in tasks.failed)
+    return Failures(failed, tasks.untried, job, traceback)
+
+
+def task_failure(failed: FailedTask, job: Sequence[str]) -> TaskFailure:
+    """Return a failed task of the job that these words select."""
+    return TaskFailure(
+        failed.id, failed.task.stage, failed.task.label,
+        failed.failure_class, failed.fingerprint, failed.message, failed.traceback,
+        failed.node, failed.attempt, failed.seconds, failed.time,
+        command("retry", job, "--task", failed.id),
+    )  # fmt: skip
+
+
+@render.register
+def _(failures: Failures) -> Iterator[RenderableType]:
+    for group in failures.by_kind:
         example = group[0]
         yield f"{len(group)} x {example.failure_class} ({example.fingerprint})"
-        yield f"  e.g. {example.task.label}: {example.message}"
+        yield f"  e.g. {example.label}: {example.message}"
         when = example.time.astimezone(UTC).isoformat(timespec="seconds")
-        yield f"       on {example.node}, attempt {example.attempt}, {when}, task {example.id}"
-        if traceback:
+        yield f"       on {example.node}, attempt {example.attempt}, {when}, task {example.task}"
+        if failures.traceback:
             yield from (f"       | {line}" for line in example.traceback.splitlines())
-        yield f"  {_what_to_do(example, job)}"
-
-
-def tally_line(left: Unfinished, job: Sequence[str]) -> str:
-    """How many tasks failed, and how many were never tried, with the command that tries them."""
-    count = len(left.failed)
+        yield f"  {_what_to_do(example, failures.job)}"
+    count, others = len(failures.failed), failures.not_attempted
     failed = f"{pluralize(count, 'task')} failed" if count else "No task of this job failed"
-    if not left.untried:
-        return f"{failed}."
-    untried = pluralize(left.untried, "other" if count else "task")
-    return f"{failed}, {untried} not tried yet: {command('run', job)}"
+    if others:
+        other_tasks = pluralize(others, "other" if count else "task")
+        yield f"{failed}, {other_tasks} not tried yet: {command('run', failures.job)}"
+    else:
+        yield f"{failed}."
 
 
-def _what_to_do(example: FailedTask, job: Sequence[str]) -> str:
-    kind, mark = example.failure_class, example.fingerprint
-    mend = _MEND.get(kind)
-    if mark.startswith(_DAMAGED):
-        mend = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
-    match kind:
-        case "user_error":
-            # It stopped the run, so most of what is missing never failed.
-            line = command("run", job)
-        case _ if mark.startswith(_DAMAGED):
-            # What is removed never failed, so only a run makes it again.
-            line = command("run", job)
-        case "upstream_failed":
-            line = command("retry", job)
-        case _:
-            line = command("retry", job, "--class", kind, "--fingerprint", mark)
-    return f"{mend}: {line}" if mend else line
-
-
-def failures_json(failed: Iterable[FailedTask], job: Sequence[str]) -> str:
-    """For scripts: a list with an object per failed task."""
-    return json.dumps([failure_json(one, job) for one in failed], indent=2)
-
-
-def failure_json(one: FailedTask, job: Sequence[str]) -> dict[str, object]:
-    """One failed task, and the command that runs it again."""
-    return {
-        "task": one.id,
-        "stage": one.task.stage,
-        "label": one.task.label,
-        "failure_class": one.failure_class,
-        "fingerprint": one.fingerprint,
-        "message": one.message,
-        "traceback": one.traceback,
-        "node": one.node,
-        "attempt": one.attempt,
-        "seconds": one.seconds,
-        "time": one.time.isoformat(),
-        "retry": command("retry", job, "--task", one.id),
-    }
+def _what_to_do(example: TaskFailure, job: Sequence[str]) -> str:
+    kind, fingerprint = example.failure_class, example.fingerprint
+    remedy = _REMEDIES.get(kind)
+    # A user error stopped the run, so most of what is missing never failed; nor did the
+    # damaged part that is removed. Only a run computes these.
+    line = command("run", job)
+    if fingerprint.startswith(f"{CorruptPart.__name__}-"):
+        remedy = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
+    elif kind == "upstream_failed":
+        line = command("retry", job)
+    elif kind != "user_error":
+        line = command("retry", job, "--class", kind, "--fingerprint", fingerprint)
+    return f"{remedy}: {line}" if remedy else line

@@ -1,11 +1,14 @@
-"""SQL over the results of jobs: their tables by name, read when a query names them.
+"""DuckDB over the results of jobs: `connect`, and what the verb `sql` needs of it.
 
-DuckDB runs the query in memory, on the tables as the lake has vouched for them. It is locked in:
-no statement reads a file, an address or a variable of Python, loads an extension or writes.
+Tables are read from the lake, checked, when a query names them. The connection is locked in: no
+statement reads or writes a file or an address, loads an extension or sees a variable of Python.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -17,165 +20,209 @@ from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, TableSchema
 from stir_ray.measures import result_tables
 from stir_ray.results.provenance_digests import analysis_inputs
 
-JOB = "job"
-"""The column that says of which job a row is, where there are several."""
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+COLUMNS, JOB = "columns", "job"
 _LOCKED_IN: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
     "python_enable_replacements": False,
-    # In memory alone: what does not fit is an error, not a folder beside the user's files.
+    # A query that does not fit into memory is an error, not a folder beside the user's files.
     "temp_directory": "",
 }
 
 
 @dataclass(frozen=True)
 class JobTables:
-    """The tables of one job.
-
-    Attributes:
-        name: of the job, as the column `job` has it.
-        lake: that holds them.
-        folder: of the job in that lake; empty if the lake was opened at the job's folder.
-        stored: names of those that are there; others are read as empty.
-    """
+    """The tables of one job: its name, and its folder in a lake (empty: the lake's own folder)."""
 
     name: str
     lake: Lake
     folder: str
-    stored: frozenset[str]
 
     @property
     def location(self) -> str:
-        """For a person."""
+        """Path or URL of the folder."""
         return self.lake.objects.location(self.folder)
 
     def read(self, schema: TableSchema) -> pa.Table:
-        """One table, without rows if it is not there.
+        """Return one table, without rows if it is not stored.
 
         Raises:
             CorruptPart: if it is not as it was written.
         """
-        if schema.name not in self.stored:
+        try:
+            return self.lake.read_object(schema, self._key(schema))
+        except FileNotFoundError:
             return schema.arrow().empty_table()
-        return self.lake.read_object(schema, _key(self.folder, schema.name))
+
+    def require_results(self, remedy: str) -> "JobTables":
+        """Return the tables.
+
+        Raises:
+            LakeError: if not one is stored; ends with the remedy.
+        """
+        keys = [self._key(schema) for schema in queried_tables()]
+        if not any(map_concurrent(self.lake.objects.exists, keys)):
+            raise LakeError(f"{self.location}: no results of {self.name} yet; {remedy}")
+        return self
+
+    def _key(self, schema: TableSchema) -> str:
+        return f"{self.folder}/{schema.name}.parquet".removeprefix("/")
 
 
-def tables_of(name: str, lake: Lake, folder: str, *, remedy: str) -> JobTables:
-    """What is there of a job.
+def connect(*places: str | Path) -> "DuckDBPyConnection":
+    """Return a DuckDB connection to the results of jobs, wherever their lake is.
 
-    Args:
-        name: as of `JobTables`.
-        lake: likewise.
-        folder: likewise.
-        remedy: what to do if nothing is.
-
-    Raises:
-        LakeError: if there is not one table.
-    """
-    places = [_key(folder, schema.name) for schema in queried_tables()]
-    are_there = map_concurrent(lake.objects.exists, places)
-    stored = {
-        schema.name
-        for schema, is_there in zip(queried_tables(), are_there, strict=True)
-        if is_there
-    }
-    found = JobTables(name, lake, folder, frozenset(stored))
-    if not stored:
-        raise LakeError(f"{found.location}: no results of {name} yet; {remedy}")
-    return found
-
-
-def tables_at(place: str) -> JobTables:
-    """What is there of the job whose folder or URL in its lake is given.
-
-    Raises:
-        LakeError: as `tables_of`.
-    """
-    lake = open_lake(place)
-    name = lake.objects.url.rpartition("/")[2]
-    jobs = {parsed[0] for key in lake.objects.list(JOBS) if (parsed := parse_result_key(key))}
-    if jobs:
-        folders = [lake.objects.location(result_folder(job)) for job in sorted(jobs)]
-        more = f" and {len(jobs) - 5} more" if len(jobs) > 5 else ""
-        raise LakeError(
-            f"{lake.objects.location()}: a lake, and not the folder of a job; give one of "
-            f"{', '.join(folders[:5])}{more}"
-        )
-    remedy = f"give <lake>/{JOBS}/<name>, and `stir-ray run` the job first"
-    return tables_of(name, lake, "", remedy=remedy)
-
-
-def answered(query: str, jobs: Sequence[JobTables]) -> pa.Table:
-    """What a query over the tables of jobs comes to.
-
-    A number that is undefined is NULL: where the tables hold NaN, SQL would sort it above all
-    numbers and carry it into every mean.
+    Each result table of the jobs is a view: `results`, `matrices`, `history`, ... `columns` lists
+    the views, their columns with type, unit, range and meaning, and how many rows each has. Of
+    several jobs, each view begins with a column `job`. Undefined numbers are NULL. A view is read
+    and checked when a query first names it. Queries reach these views alone: no file, address,
+    extension or Python variable.
 
     Args:
-        query: in DuckDB's SQL; the result of its last statement counts.
-        jobs: at least one; of several each table begins with the column `job`.
-
-    Returns:
-        Its rows; a table without columns of a statement that has none.
+        places: folders or URLs of jobs (`<lake>/jobs/<name>`), or of lakes for all their jobs.
 
     Raises:
-        InputError: if it is empty or DuckDB cannot run it; says why and which tables there are.
-        LakeError: if tables that it names are of different runs of a job, or of an analysis of
-            older results.
+        LakeError: if a place holds no results.
+
+    Example:
+        >>> lake = stir_ray.connect("lake")  # doctest: +SKIP
+        >>> lake.sql("select job, epoch, max(mean) from matrices group by all").df()
+    """
+    return _connect(_Reader(named([job for folder in places for job in tables_at(str(folder))])))
+
+
+def queried_tables() -> tuple[TableSchema, ...]:
+    """Return all tables that a job's folder may hold."""
+    return (*result_tables().values(), *ANALYSIS_TABLES)
+
+
+def query(text: str, jobs: Sequence[JobTables]) -> pa.Table:
+    """Return the rows of a query over the tables of jobs, as `connect` shows them.
+
+    Raises:
+        InputError: if the query is empty or wrong; says why and which tables there are.
+        LakeError: if tables that it names are of different runs, or an analysis is out of date.
         CorruptPart: if one of them is not as it was written.
     """
-    # Here, because it takes a tenth of a second, and no other verb needs it.
     import duckdb
 
-    if not query.strip():
-        raise InputError("query: nothing is asked")
+    if not text.strip():
+        raise InputError("query: it is empty")
     reader = _Reader(jobs)
-    with duckdb.connect(":memory:", config=_LOCKED_IN) as opened:
-        for schema in queried_tables():
-            opened.register(schema.name, _Named(schema, reader))
-        opened.execute("set lock_configuration = true")
+    with _connect(reader) as connection:
         try:
-            found = opened.sql(query)
-            return pa.table({}) if found is None else found.to_arrow_table()
+            rows = connection.sql(text)
+            return pa.table({}) if rows is None else rows.to_arrow_table()
         except duckdb.Error as error:
-            # What the lake has to say of a table, DuckDB would wrap into words of its own.
-            is_unknown = isinstance(error, duckdb.CatalogException)
-            raise reader.failed or InputError(_explained(error, is_unknown)) from None
+            if reader.failure:  # DuckDB would wrap it into words of its own
+                raise reader.failure from None
+            line = " ".join(str(error).partition("\n\nLINE")[0].split())
+            is_unknown = isinstance(error, duckdb.CatalogException) and "Table" in line
+            names = ", ".join(schema.name for schema in queried_tables())
+            tables = f"; tables: {names}, {COLUMNS}" if is_unknown else ""
+            raise InputError(f"query: {line}{tables}") from None
+
+
+def tables_at(folder: str) -> list[JobTables]:
+    """Return the jobs at a folder or URL: of a job, or of a lake.
+
+    Raises:
+        LakeError: if there are no results.
+    """
+    lake = open_lake(folder)
+    jobs = {parsed[0] for key in lake.objects.list(JOBS) if (parsed := parse_result_key(key))}
+    if jobs:
+        return [JobTables(name, lake, result_folder(name)) for name in sorted(jobs)]
+    job = JobTables(lake.objects.url.rpartition("/")[2], lake, "")
+    return [job.require_results(f"give <lake>/{JOBS}/<name>, and `stir-ray run` the job first")]
+
+
+def named(jobs: Sequence[JobTables]) -> list[JobTables]:
+    """Return each job once, those that share a name under their locations."""
+    unique = list({job.location: job for job in jobs}.values())
+    counts = Counter(job.name for job in unique)
+    return [replace(job, name=job.location) if counts[job.name] > 1 else job for job in unique]
+
+
+def write_rows(rows: pa.Table, path: Path, file_format: str) -> None:
+    """Write the rows of a query as `csv`, `json` (a list of objects) or `parquet`.
+
+    Raises:
+        InputError: if the file cannot be written.
+    """
+    import duckdb
+
+    options = {"csv": "", "json": ", array true", "parquet": ", compression zstd"}[file_format]
+    quoted = str(path).replace("'", "''")
+    with duckdb.connect() as connection:
+        connection.register("rows", rows)
+        try:
+            connection.execute(f"copy rows to '{quoted}' (format {file_format}{options})")
+        except duckdb.Error as error:
+            raise InputError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
+
+
+def _connect(reader: "_Reader") -> "DuckDBPyConnection":
+    # Here, because it takes a tenth of a second, and only queries need it.
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config=_LOCKED_IN)
+    for schema in queried_tables():
+        connection.register(schema.name, _View(reader, schema))
+    connection.register(COLUMNS, _View(reader, None))
+    connection.execute("set lock_configuration = true")
+    return connection
 
 
 class _Reader:
-    """Reads tables of jobs, each once.
-
-    Attributes:
-        failed: why one of them could not be read.
-    """
+    """Reads tables of jobs, each once; `failure` says why one of them could not be read."""
 
     def __init__(self, jobs: Sequence[JobTables]) -> None:
         self.jobs = jobs
-        self.failed: StirRayError | None = None
-        self._read: dict[str, pa.Table] = {}
+        self.failure: StirRayError | None = None
+        self._tables: dict[TableSchema | None, pa.Table] = {}
         self._inputs: dict[JobTables, str] = {}
 
-    def columns(self, schema: TableSchema) -> pa.Schema:
-        """Of a table, without reading it."""
-        empty = schema.arrow().empty_table()
-        return self._joined([empty] * len(self.jobs)).schema
+    def schema(self, schema: TableSchema | None) -> pa.Schema:
+        """Return the columns of a view, without reading it."""
+        if schema is None:
+            return _COLUMNS_SCHEMA
+        return self._joined([schema.arrow().empty_table()] * len(self.jobs)).schema
 
-    def table(self, schema: TableSchema) -> pa.Table:
-        """Of all jobs, below each other."""
-        if schema.name not in self._read:
+    def table(self, schema: TableSchema | None) -> pa.Table:
+        """Return the rows of a view, of all jobs."""
+        if schema not in self._tables:
             try:
-                tables = list(map_concurrent(lambda job: job.read(schema), self.jobs))
-                for job, table in zip(self.jobs, tables, strict=True):
-                    self._must_be_of_one_run(job, schema, table)
+                self._tables[schema] = self._read(schema) if schema else self._columns()
             except StirRayError as error:
-                self.failed = error
+                self.failure = error
                 raise
-            self._read[schema.name] = self._joined(tables)
-        return self._read[schema.name]
+        return self._tables[schema]
 
-    def _must_be_of_one_run(self, job: JobTables, schema: TableSchema, table: pa.Table) -> None:
+    def _read(self, schema: TableSchema) -> pa.Table:
+        tables = list(map_concurrent(lambda job: job.read(schema), self.jobs))
+        for job, table in zip(self.jobs, tables, strict=True):
+            self._require_one_run(job, schema, table)
+        return self._joined(tables)
+
+    def _columns(self) -> pa.Table:
+        rows = []
+        for schema in queried_tables():
+            view = {"table": schema.name, "rows": sum(len(job.read(schema)) for job in self.jobs)}
+            columns = [(JOB, "string", "", "", "name of the job")] if len(self.jobs) > 1 else []
+            columns += [
+                (column.name, str(column.type), column.unit, column.range, column.meaning)
+                for column in schema.columns
+            ]
+            names = _COLUMNS_SCHEMA.names[2:]
+            rows += [view | dict(zip(names, column, strict=True)) for column in columns]
+        return pa.Table.from_pylist(rows, _COLUMNS_SCHEMA)
+
+    def _require_one_run(self, job: JobTables, schema: TableSchema, table: pa.Table) -> None:
         inputs = provenance(table).get("inputs")
         if inputs is None:
             return
@@ -192,46 +239,45 @@ class _Reader:
             )
 
     def _results_inputs(self, job: JobTables) -> str | None:
-        """What a job's results were made from; None where they do not say."""
-        if job not in self._inputs:
-            # The smallest table, if it is there: each of them says it.
-            asked = next(
-                (one for one in (HISTORY, *result_tables().values()) if one.name in job.stored),
-                None,
-            )
-            inputs = provenance(job.read(asked)).get("inputs") if asked else None
-            if inputs is None:
-                return None
-            self._inputs[job] = inputs
-        return self._inputs[job]
+        """Return what a job's results were computed from; None where none of them says it."""
+        for schema in (HISTORY, *result_tables().values()):  # the smallest table first
+            if job not in self._inputs:
+                inputs = provenance(job.read(schema)).get("inputs")
+                if inputs is not None:
+                    self._inputs[job] = inputs
+        return self._inputs.get(job)
 
     def _joined(self, tables: Sequence[pa.Table]) -> pa.Table:
         nullable = [_with_nulls(table) for table in tables]
         if len(nullable) == 1:
             return nullable[0]
-        return pa.concat_tables(
-            [
-                table.add_column(0, JOB, pa.array([job.name] * len(table), pa.string()))
-                for table, job in zip(nullable, self.jobs, strict=True)
-            ]
-        )
+        return pa.concat_tables([
+            table.add_column(0, JOB, pa.array([job.name] * len(table), pa.string()))
+            for table, job in zip(nullable, self.jobs, strict=True)
+        ])  # fmt: skip
 
 
-class _Named:
-    """A table as DuckDB sees it: its columns at once, its rows when a query scans it."""
+_COLUMNS_SCHEMA = pa.schema(
+    [("table", pa.string()), ("rows", pa.int64())]
+    + [(name, pa.string()) for name in ("column", "type", "unit", "range", "meaning")]
+)
 
-    def __init__(self, schema: TableSchema, reader: _Reader) -> None:
-        self._schema, self._reader = schema, reader
+
+class _View:
+    """A table for DuckDB: its columns at once, its rows when a query scans it."""
+
+    def __init__(self, reader: _Reader, schema: TableSchema | None) -> None:
+        self._reader, self._schema = reader, schema
 
     def __arrow_c_schema__(self) -> object:
-        return self._reader.columns(self._schema).__arrow_c_schema__()
+        return self._reader.schema(self._schema).__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self._reader.table(self._schema).__arrow_c_stream__(requested_schema)
 
 
 def _with_nulls(table: pa.Table) -> pa.Table:
-    """The table with NULL in place of NaN, so that aggregates leave it out."""
+    """Return the table with NULL for NaN, which SQL would sort above all numbers and average."""
     columns = {
         name: pa.array(column.to_numpy(), column.type, from_pandas=True)
         if pa.types.is_floating(column.type)
@@ -239,20 +285,3 @@ def _with_nulls(table: pa.Table) -> pa.Table:
         for name, column in zip(table.column_names, table.columns, strict=True)
     }
     return pa.table(columns)
-
-
-def _explained(error: Exception, is_unknown: bool) -> str:
-    """What DuckDB says, in one line, and the tables where it knows one of them not."""
-    said = str(error).partition("\n\nLINE")[0]
-    line = " ".join(said.split())
-    tables = ", ".join(schema.name for schema in queried_tables())
-    return f"query: {line}" + (f"; tables: {tables}" if is_unknown and "Table" in line else "")
-
-
-def _key(folder: str, table: str) -> str:
-    return f"{folder}/{table}.parquet" if folder else f"{table}.parquet"
-
-
-def queried_tables() -> tuple[TableSchema, ...]:
-    """Return all tables that a job's folder may hold."""
-    return (*result_tables().values(), *ANALYSIS_TABLES)

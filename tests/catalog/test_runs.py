@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.catalog import verify
@@ -29,7 +28,7 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
-from stir_ray.report.status import status_table
+from stir_ray.report.text import JobStatus, render
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.settings import WorkerSettings
@@ -86,10 +85,7 @@ def _stop() -> None:
 
 
 def _said(status: Status) -> str:
-    shown = Console(width=200)
-    with shown.capture() as said:
-        shown.print(status_table(status))
-    return said.get()
+    return "\n".join(line for line in render(JobStatus(status, ())) if isinstance(line, str))
 
 
 def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -> None:

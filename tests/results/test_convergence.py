@@ -10,7 +10,7 @@ import pytest
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
-from stir_ray.report.summary import of_convergence
+from stir_ray.report.summary import format_convergence
 from stir_ray.results.convergence import Convergence, Worst, convergence
 from tests.report.synthetic import Shape, synthetic_results
 
@@ -68,7 +68,7 @@ def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> N
     assert some.inversions == some.converged == models * len(SHAPE.seeds) * len(SHAPE.layers)
     assert some.self_stir.value == pytest.approx(0.9951)
     assert some.is_enough
-    first, last = of_convergence(some)
+    first, last = format_convergence(some)
     assert first == (
         f"All {some.inversions} inversions converged, after 200 to 400 steps: 95 % of the images "
         "have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least 0.995."
@@ -96,7 +96,7 @@ def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -
     assert some.inversions - some.converged == 1
     assert some.residual == Worst(0.3123, "finetuned epoch 2, layer 5, seed 1")
     assert some.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
-    text = next(of_convergence(some))
+    text = next(format_convergence(some))
     # Neither is rounded to its better side.
     assert "Largest residual: 0.313 (finetuned epoch 2, layer 5, seed 1)" in text
     assert "least self-STIR: 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
@@ -128,7 +128,7 @@ def test_a_high_self_stir_alone_is_no_convergence_and_images_are_counted_once(
     place = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
     some = found(changed(results, place, not_inverted=7, stuck=2), matrices)
     assert (some.not_inverted, some.stuck) == (7, 2)
-    (line,) = (line for line in of_convergence(some) if "7 are not inverted" in line)
+    (line,) = (line for line in format_convergence(some) if "7 are not inverted" in line)
     assert "2 are stuck" in line
 
 
@@ -141,7 +141,7 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
     still = found(results, matrices)
     assert (still.moving, some.moving) == (0, 1)
     assert some.drift == Worst(0.054, "learning, finetuned epoch 2, layers 2 and 5")
-    (warning,) = (line for line in of_convergence(some) if line.startswith("WARNING"))
+    (warning,) = (line for line in format_convergence(some) if line.startswith("WARNING"))
     assert f"1 of {some.cells} values" in warning
     assert "inversion.iterations" in warning
     # A value of the diagonal of a flow is 0 and no number.
@@ -152,7 +152,7 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
     assert found(results, changed(biased, cell | others, is_moving=True)).moving == 0
 
 
-def test_scores_of_other_models_say_nothing_of_convergence(
+def test_scores_of_other_models_say_nothing_format_convergence(
     results: pa.Table, matrices: pa.Table
 ) -> None:
     others = changed(results, {"direction": "ft|pt"}, stir_unbiased=0.1)
@@ -160,9 +160,9 @@ def test_scores_of_other_models_say_nothing_of_convergence(
     rows = [row for row in results.to_pylist() if row["direction"] in ("ft|pt", "pt|ft")]
     table = pa.Table.from_pylist(rows, schema=results.schema)
     assert convergence(table, matrices, "tokens") is None
-    assert list(of_convergence(None)) == []
+    assert list(format_convergence(None)) == []
 
 
 def test_a_single_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
     some = replace(found(results, matrices), iterations=(400, 400))
-    assert "after 400 steps:" in next(of_convergence(some))
+    assert "after 400 steps:" in next(format_convergence(some))

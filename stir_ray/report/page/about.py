@@ -14,7 +14,7 @@ from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
 from stir_ray.redaction import without_secrets
 from stir_ray.report import style
-from stir_ray.report.summary import of_convergence
+from stir_ray.report.summary import format_convergence
 from stir_ray.results.reduce import Reduced
 from stir_ray.version import __version__
 
@@ -74,7 +74,7 @@ def about(
         made_by: provenance of one of its parts; empty where there is none yet.
     """
     job = asked.job
-    lines = list(of_convergence(reduced.convergence))
+    lines = list(format_convergence(reduced.convergence))
     doubts = [
         line.removeprefix(_WARNING).replace("`", "") for line in lines if line.startswith(_WARNING)
     ]

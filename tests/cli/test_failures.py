@@ -8,6 +8,7 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,15 @@ SHOWN = [
 ]
 OF_PT = ["invert pretrained, layer 2, seed 0", "invert pretrained, layer 2, seed 1"]
 OF_FT = f"invert {FT1}, layer 3, seed 1"
+
+
+def failed_tasks(*arguments: object) -> list[dict[str, Any]]:
+    """Return the failed tasks of a job."""
+    return json.loads(stir_ray("failures", *arguments, "--json")[1])["failed"]
+
+
+def no_training(*_: object) -> None:
+    raise RuntimeError("no training today")
 
 
 @pytest.fixture(autouse=True)
@@ -55,28 +65,28 @@ def broken(broken_lake: Path, tmp_path: Path) -> Path:
     return job_file(small_job(tmp_path / "lake"), tmp_path)
 
 
-def test_failures_are_told_kind_by_kind_with_an_example_and_what_to_do(broken: Path) -> None:
-    code, said, _ = stir_ray("failures", broken)
-    kinds = re.findall(r"^(\d+) x (\w+) \((\w+)-", said, re.MULTILINE)
+def test_failures_are_grouped_with_an_example_and_a_command(broken: Path) -> None:
+    code, output, _ = stir_ray("failures", broken)
     assert code == 0
-    assert kinds == [
+    assert re.findall(r"^(\d+) x (\w+) \((\w+)-", output, re.MULTILINE) == [
         ("6", "upstream_failed", "MissingPart"),
         ("2", "permanent", "FloatingPointError"),
         ("1", "permanent", "ValueError"),
     ]
-    # Where a job begins among the pretrained model's inversions depends on the job.
-    assert any(f"{one}: seed {one[-1]} diverged" in said for one in OF_PT)
-    assert "invert_layer" not in said
-    _, long, _ = stir_ray("failures", broken, "--traceback")
-    assert "in invert_layer" in long
-    commands = re.findall(r"(stir-ray retry .*)", said)
+    # Which of the two inversions is first depends on the job.
+    assert any(f"{label}: seed {label[-1]} diverged" in output for label in OF_PT)
+    assert "invert_layer" not in output
+    assert "in invert_layer" in stir_ray("failures", broken, "--traceback")[1]
+    commands = re.findall(r"(stir-ray retry .*)", output)
     for command, expected in zip(commands, ([*OF_PT, OF_FT], OF_PT, [OF_FT]), strict=True):
         with watched(idle=True) as ran:
             stir_ray(*shlex.split(command)[1:], "--serial")
         assert sorted(label for label in ran if label.startswith("invert")) == sorted(expected)
+    lines = [line for line in stir_ray("status", broken)[1].splitlines() if " failed, " in line]
+    assert [line.split(" ", 1)[0] for line in lines] == ["6", "2", "1"]
 
 
-def test_what_a_stopped_run_never_tried_is_told_with_the_command_that_does(
+def test_tasks_that_a_stopped_run_did_not_attempt_have_a_command(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
@@ -87,29 +97,25 @@ def test_what_a_stopped_run_never_tried_is_told_with_the_command_that_does(
     *_, last = stir_ray("failures", path)[1].splitlines()
     assert last == f"1 task failed, {tasks - 1} others not tried yet: stir-ray run {path}"
     code, _, error = stir_ray("retry", path, "--layer", 2, "--serial")
-    # The other seed, the finetuned model, and what looks at the other seed.
+    # The other seed, the finetuned model, and what compares the other seed.
     assert (code, "cells are missing: 5 tasks not tried yet; `stir-ray run" in error) == (3, True)
     assert stir_ray(*shlex.split(last.partition(": ")[2])[1:], "--serial")[0] == 0
 
 
-def test_failures_for_scripts_are_an_object_per_task(broken: Path) -> None:
-    _, said, _ = stir_ray("failures", broken, "--json")
-    failed = json.loads(said)
-    assert sorted(one["label"] for one in failed) == sorted([*OF_PT, OF_FT, *SHOWN])
-    for one in failed:
-        assert one["attempt"] == 1
-        assert one["node"]
-        assert one["message"] in one["traceback"]
+def test_failures_as_json_are_an_object_per_task(broken: Path) -> None:
+    failed = failed_tasks(broken)
+    assert sorted(task["label"] for task in failed) == sorted([*OF_PT, OF_FT, *SHOWN])
+    for task in failed:
+        assert task["attempt"] == 1
+        assert task["node"]
+        assert task["message"] in task["traceback"]
     with watched(idle=True) as ran:
         stir_ray(*shlex.split(failed[0]["retry"])[1:], "--serial")
     assert ran[0] == failed[0]["label"]
-
-
-def test_status_keeps_to_a_line_per_kind(broken: Path) -> None:
-    code, said, _ = stir_ray("status", broken)
-    lines = [line for line in said.splitlines() if " failed, " in line]
-    assert code == 0
-    assert [line.split(" ", 1)[0] for line in lines] == ["6", "2", "1"]
+    (inversion,) = (task["task"] for task in failed if task["label"] == OF_FT)
+    with watched(idle=True) as ran:
+        stir_ray("retry", broken, "--task", inversion[:6], "--serial")
+    assert ran == [OF_FT]
 
 
 @pytest.mark.parametrize(
@@ -133,24 +139,24 @@ def test_a_retry_runs_what_matches_and_what_waited_for_it(
     broken: Path, options: str, expected: list[str]
 ) -> None:
     with watched(idle=True) as ran:
-        code, said, error = stir_ray("retry", broken, *options.split(), "--serial")
+        code, output, error = stir_ray("retry", broken, *options.split(), "--serial")
     assert sorted(ran) == sorted(expected), error
     # Nothing was made, so cells are still missing.
     assert code == 3
-    assert "failed tasks chosen" in said
+    assert "failed tasks chosen" in output
 
 
 def test_a_retry_mends_and_ends_as_if_nothing_had_failed(broken: Path, finished: Path) -> None:
     with watched() as ran:
-        code, said, _ = stir_ray("retry", broken, "--layer", 2, "--serial")
+        code, output, _ = stir_ray("retry", broken, "--layer", 2, "--serial")
     assert code == 3
     assert (set(ran[: len(OF_PT)]), ran[len(OF_PT) :]) == (set(OF_PT), SHOWN)
-    assert "8 of 9 failed tasks chosen" in said
-    _, said, _ = stir_ray("failures", broken)
+    assert "8 of 9 failed tasks chosen" in output
+    _, output, _ = stir_ray("failures", broken)
     # The records of the others stay in the lake, and are not counted any more.
-    assert re.findall(r"^(\d+) x", said, re.MULTILINE) == ["1"]
+    assert re.findall(r"^(\d+) x", output, re.MULTILINE) == ["1"]
     with watched() as ran:
-        code, said, _ = stir_ray("retry", broken, "--serial")
+        code, output, _ = stir_ray("retry", broken, "--serial")
     assert (code, ran) == (0, [OF_FT])
     assert stir_ray("failures", broken)[1] == "No task of this job failed.\n"
     assert "failed" not in stir_ray("status", broken)[1]
@@ -160,14 +166,6 @@ def test_a_retry_mends_and_ends_as_if_nothing_had_failed(broken: Path, finished:
     )
     assert mended.equals(undisturbed)
     assert len(lakes[0].stored(FAILURES)) == 9
-
-
-def test_a_task_is_chosen_by_the_beginning_of_its_id(broken: Path) -> None:
-    failed = json.loads(stir_ray("failures", broken, "--json")[1])
-    (one,) = (failure for failure in failed if failure["label"] == OF_FT)
-    with watched(idle=True) as ran:
-        stir_ray("retry", broken, "--task", one["task"][:6], "--serial")
-    assert ran == [OF_FT]
 
 
 @pytest.mark.parametrize(
@@ -196,37 +194,32 @@ def test_where_nothing_failed_there_is_nothing_to_retry(
 ) -> None:
     path = job_file(finished_copy(), tmp_path)
     with watched() as ran:
-        code, said, _ = stir_ray("retry", path, "--layer", 7, "--serial")
+        code, output, _ = stir_ray("retry", path, "--layer", 7, "--serial")
     assert (code, ran) == (0, [])
-    assert "No task of this job failed" in said
-    assert stir_ray("failures", path, "--json")[1] == "[]\n"
+    assert "No task of this job failed" in output
+    assert failed_tasks(path) == []
 
 
-def test_after_a_training_is_mended_all_that_waited_for_it_is_computed(
+def test_after_a_failed_training_all_that_waited_for_it_is_computed(
     finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = job_file(finished_copy(), tmp_path)
     sets = ["--set", "finetuned.train.seed=7", "--set", "finetuned.train.epochs=1"]
     sets += ["--set", "seeds=[0]", "--set", "from_scratch=null"]
-
-    def train_model(*_: object) -> None:
-        raise RuntimeError("no training today")
-
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.worker.train.train_model", train_model)
+        patch.setattr("stir_ray.worker.train.train_model", no_training)
         assert stir_ray("run", path, *sets, "--serial")[0] == 3
-    (failed,) = json.loads(stir_ray("failures", path, *sets, "--json")[1])
+    (failed,) = failed_tasks(path, *sets)
     assert failed["label"] == "train finetuned"
     with watched() as ran:
-        code, said, error = stir_ray(*shlex.split(failed["retry"])[1:], "--serial")
+        code, output, error = stir_ray(*shlex.split(failed["retry"])[1:], "--serial")
     assert code == 0, error
-    assert sorted(ran) == sorted(
-        [*(f"invert {FT1}, layer {layer}, seed 0" for layer in (1, 2, 3)), SHOWN[0]]
-    )
-    assert "24 of 24 cells" in said
+    inversions = [f"invert {FT1}, layer {layer}, seed 0" for layer in (1, 2, 3)]
+    assert sorted(ran) == sorted([*inversions, SHOWN[0]])
+    assert "24 of 24 cells" in output
 
 
-def test_what_the_person_must_mend_is_on_record_too(
+def test_a_user_error_is_recorded_and_only_a_run_retries_it(
     finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = job_file(finished_copy(), tmp_path)
@@ -234,41 +227,38 @@ def test_what_the_person_must_mend_is_on_record_too(
     def collect_images(*_: object) -> None:
         raise PermissionError("the images are not yours")
 
-    again = ["--set", "images.count=7", "--set", "seeds=[0]"]
+    sets = ["--set", "images.count=7", "--set", "seeds=[0]"]
     with monkeypatch.context() as patch:
         patch.setattr("stir_ray.worker.inspect.collect_images", collect_images)
-        code, _, error = stir_ray("run", path, *again, "--serial")
+        code, _, error = stir_ray("run", path, *sets, "--serial")
     assert (code, "not yours" in error) == (2, True)
-    _, said, _ = stir_ray("failures", path, *again)
-    assert "1 x user_error (PermissionError" in said
-    assert f"stir-ray run {path} --set images.count=7" in said
+    output = stir_ray("failures", path, *sets)[1]
+    assert "1 x user_error (PermissionError" in output
+    assert f"stir-ray run {path} --set images.count=7" in output
     with watched(idle=True):
-        stir_ray("retry", path, *again, "--serial")
-    assert "No task" in stir_ray("failures", path, *again)[1]
+        stir_ray("retry", path, *sets, "--serial")
+    assert "No task" in stir_ray("failures", path, *sets)[1]
 
 
-def test_a_retry_without_the_pretrained_model_says_what_trains_it(
+def test_a_retry_without_the_pretrained_model_names_the_command_that_trains_it(
     finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = job_file(finished_copy(), tmp_path)
     sets = ["--set", "pretrained.train.seed=7", "--set", "from_scratch.train.seed=7"]
-
-    def train_model(*_: object) -> None:
-        raise RuntimeError("no training today")
-
     with monkeypatch.context() as patch:
-        patch.setattr("stir_ray.worker.train.train_model", train_model)
+        patch.setattr("stir_ray.worker.train.train_model", no_training)
         assert stir_ray("run", path, *sets, "--serial")[0] == 3
-    failed = json.loads(stir_ray("failures", path, *sets, "--json")[1])
-    (alone,) = (one for one in failed if one["label"] == "train from_scratch")
+    (retry,) = (
+        task["retry"] for task in failed_tasks(path, *sets) if task["label"] == "train from_scratch"
+    )
     with watched() as ran:
-        code, _, error = stir_ray(*shlex.split(alone["retry"])[1:], "--serial")
+        code, _, error = stir_ray(*shlex.split(retry)[1:], "--serial")
     assert (code, ran) == (3, [])
     assert "pretrained model is not trained" in error
     assert "stir-ray run" in error
 
 
-def test_a_damaged_part_is_removed_before_what_reads_it_runs_again(
+def test_a_damaged_artifact_is_removed_before_the_task_that_reads_it_runs_again(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
@@ -279,18 +269,11 @@ def test_a_damaged_part_is_removed_before_what_reads_it_runs_again(
     images = Path(job.lake) / artifact_key("images", task.comparisons[0].images.id)
     images.write_bytes(images.read_bytes()[:-37])
     assert stir_ray("run", path, "--serial")[0] == 3
-    _, said, _ = stir_ray("failures", path)
-    assert "1 x permanent (CorruptPart-" in said
-    assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in said
-
-
-def test_what_meets_a_damaged_part_says_how_to_mend_it(
-    finished_copy: Callable[[], Job], tmp_path: Path
-) -> None:
-    job = finished_copy()
-    study, _ = study_of(job)
-    images = Path(job.lake) / artifact_key("image_sets", study.spec.image_artifact.id)
-    images.write_bytes(images.read_bytes()[:-37])
-    code, _, error = stir_ray("status", job_file(job, tmp_path))
+    output = stir_ray("failures", path)[1]
+    assert "1 x permanent (CorruptPart-" in output
+    assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in output
+    image_set = Path(job.lake) / artifact_key("image_sets", study.spec.image_artifact.id)
+    image_set.write_bytes(image_set.read_bytes()[:-37])
+    code, _, error = stir_ray("status", path)
     assert code == 3
     assert error.endswith("; `stir-ray verify JOB --repair`, then run again\n")

@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from stir_ray.cli import app
 from stir_ray.job import Job
 from stir_ray.lake.schemas import ANALYSIS_TABLES
 from tests import reference
+from tests.broken import job_file, stir_ray
 from tests.small_job import EPOCHS, LAYERS, small_job
 
 DYNAMICS = reference.HERE / "paper_cifar10_dynamics.csv"
@@ -22,44 +21,43 @@ ACCURACY = reference.HERE / "paper_cifar10_accuracy.csv"
 
 
 def analyse(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors."""
-    result = CliRunner().invoke(app, ["analyse", *map(str, arguments)])
-    return result.exit_code, result.stdout, result.stderr
+    """Return the exit code, output and errors."""
+    return stir_ray("analyse", *arguments)
 
 
 def test_the_papers_tables_give_the_papers_finding_and_what_is_wrong_with_it(
     tmp_path: Path,
 ) -> None:
-    code, said, _ = analyse(
+    code, output, _ = analyse(
         "--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--output", tmp_path / "out"
     )
     assert code == 0
-    assert "352 hypotheses, 8 of them undefined" in said
-    assert "std of forgetting over layers 2-12 (strongest of 352)" in said
-    assert "It rests on the first 2 epochs: without, r is 0.30." in said
-    assert "Without the first 5 epochs, 89 % of the shifts" in said
-    assert "too few epochs" not in said
+    assert "352 hypotheses, 8 of them undefined" in output
+    assert "std of forgetting over layers 2-12 (strongest of 352)" in output
+    assert "It rests on the first 2 epochs: without, r is 0.30." in output
+    assert "Without the first 5 epochs, 89 % of the shifts" in output
+    assert "too few epochs" not in output
     for schema in ANALYSIS_TABLES:
-        assert str(tmp_path / "out" / f"{schema.name}.parquet") in said
+        assert str(tmp_path / "out" / f"{schema.name}.parquet") in output
         assert len(pd.read_parquet(tmp_path / "out" / f"{schema.name}.parquet")) > 0
 
 
 def test_of_a_short_training_no_p_by_shifts_is_given(tmp_path: Path) -> None:
     pd.read_csv(DYNAMICS).query("epoch <= 14").to_csv(tmp_path / "short.csv")
-    code, said, _ = analyse("--dynamics", tmp_path / "short.csv", "--accuracy", ACCURACY)
+    code, output, _ = analyse("--dynamics", tmp_path / "short.csv", "--accuracy", ACCURACY)
     assert code == 0
-    assert "too few epochs │" in said
-    assert "There is no p by shifts of the curves: too few epochs after the first 5." in said
+    assert "too few epochs │" in output
+    assert "There is no p by shifts of the curves: too few epochs after the first 5." in output
 
 
 def test_the_same_for_scripts_is_short_has_no_nan_and_names_the_tables_with_all(
     tmp_path: Path,
 ) -> None:
     arguments = ["--dynamics", DYNAMICS, "--accuracy", ACCURACY, "--json"]
-    code, said, _ = analyse(*arguments, "--output", tmp_path / "out")
+    code, output, _ = analyse(*arguments, "--output", tmp_path / "out")
     assert code == 0
-    assert said.count("\n") < 400
-    found = json.loads(said, parse_constant=pytest.fail)
+    assert output.count("\n") < 400
+    found = json.loads(output, parse_constant=pytest.fail)
     (of_model,) = found["analyses"]
     assert (of_model["epochs"], of_model["first_epoch"], of_model["last_epoch"]) == (100, 1, 100)
     (family, _) = of_model["families"]
@@ -84,11 +82,11 @@ def test_seeds_of_own_curves_are_averaged_and_give_intervals(tmp_path: Path) -> 
     more = 0.03 * curves["layer"]
     both = [curves.assign(seed=n, forgetting=curves["forgetting"] + n * more) for n in (4, 9)]
     pd.concat(both).sample(frac=1, random_state=1).to_parquet(tmp_path / "mine.parquet")
-    code, said, _ = analyse(
+    code, output, _ = analyse(
         "--dynamics", tmp_path / "mine.parquet", "--accuracy", ACCURACY, "--json"
     )
     assert code == 0
-    (family,) = json.loads(said)["analyses"][0]["families"][:1]
+    (family,) = json.loads(output)["analyses"][0]["families"][:1]
     assert {row["seeds"] for row in family["best"]} == {2}
 
 
@@ -96,34 +94,32 @@ def test_a_job_is_analysed_from_its_results_and_the_tables_lie_beside_them(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
-    path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
-    code, said, error = analyse(path)
+    path = job_file(job, tmp_path)
+    code, output, error = analyse(path)
     assert code == 0, error
     # Two epochs: nothing over epochs, and the layers of each.
-    assert "at least 5" in said
-    assert f"Learning with forgetting over {LAYERS} layers, epoch {EPOCHS}" in said
+    assert "at least 5" in output
+    assert f"Learning with forgetting over {LAYERS} layers, epoch {EPOCHS}" in output
     folder = Path(job.lake) / "jobs" / "small"
     rows = pd.read_parquet(folder / "learning_with_forgetting.parquet")
     assert set(rows["model"]) == {"finetuned", "from_scratch"}
     assert set(rows["estimator"]) == {"biased", "unbiased"}
     assert (rows.groupby(["model", "estimator"]).size() == [EPOCHS, EPOCHS, 1, 1]).all()
-    result = CliRunner().invoke(app, ["verify", str(path)])
-    assert result.exit_code == 0
-    assert "0 are damaged, 0 do not belong here" in result.stdout
+    code, output, _ = stir_ray("verify", path)
+    assert (code, "0 are damaged, 0 do not belong here" in output) == (0, True)
 
 
 def test_what_is_wrong_with_each_job_of_a_file_is_said_once(tmp_path: Path) -> None:
-    said = small_job(tmp_path / "lake").model_dump(mode="json", exclude_none=True)
+    output = small_job(tmp_path / "lake").model_dump(mode="json", exclude_none=True)
     path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(said | {"grid": {"images.count": [7, 11, 13]}}))
+    path.write_text(yaml.safe_dump(output | {"grid": {"images.count": [7, 11, 13]}}))
     code, out, error = analyse(path)
     assert code == 2
     lines = error.splitlines()
     assert [line.count("nothing of this job is there") for line in lines] == [1, 1, 1, 0]
     for count, line in zip((7, 11, 13), lines, strict=False):
         assert line.startswith(f"small-count={count}: ")
-    assert lines[-1].startswith("stir-ray: 3 of 3 jobs cannot be done; ")
+    assert lines[-1].startswith("stir-ray: 3 of 3 jobs failed; ")
     assert out.split() == [f"small-count={count}:" for count in (7, 11, 13)]
     code, out, error = analyse(path, "--json")
     assert code == 2
@@ -164,7 +160,7 @@ def test_bad_input_is_one_line_that_says_what_is_wrong(
     }.items():
         Path(name).write_text(content)
     arguments, expected = CASES[case]
-    code, said, error = analyse(*arguments)
-    assert (code, said) == (2, "")
+    code, output, error = analyse(*arguments)
+    assert (code, output) == (2, "")
     assert expected in error
     assert error.count("\n") == 1
