@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from stir_ray.datasets.lake_dataset import dataset_version
+from stir_ray.datasets.dataset_index import dataset_version
 from stir_ray.errors import CorruptPart, InputError, SchemaMismatch, StorageUnavailable
 from stir_ray.job import UNPACKED, Job
 from stir_ray.lake.files import file_version

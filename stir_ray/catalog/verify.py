@@ -15,7 +15,7 @@ from stir_ray.catalog.promises import Promise, promises
 from stir_ray.catalog.runs import read_run
 from stir_ray.catalog.snapshots import read_record, record_keys
 from stir_ray.catalog.values import odd_values
-from stir_ray.datasets.lake_dataset import shard_digest
+from stir_ray.datasets.dataset_index import shard_digest
 from stir_ray.errors import CorruptPart, LakeError, SchemaMismatch, StirRayError
 from stir_ray.lake.keys import (
     ARTIFACTS,

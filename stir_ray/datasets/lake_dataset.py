@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from stir_ray.datasets import sources
+from stir_ray.datasets.dataset_index import index_digest, integer_column, read_index, shard_digest
 from stir_ray.datasets.images import EncodedImages, ResizeTransform
 from stir_ray.datasets.sources import LazyDataset, Split
 from stir_ray.datasets.torchvision_datasets import TorchvisionDataset
 from stir_ray.errors import DataError, LakeError
-from stir_ray.identity import bytes_digest
 from stir_ray.job import Data, ImageFolder, InLake
 from stir_ray.lake.keys import dataset_folder, index_key, shard_key
 from stir_ray.lake.parquet import Lake, encode, make_table, provenance
@@ -47,16 +47,16 @@ def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) ->
     """
     if not isinstance(data, InLake):
         return sources.open_split(data, split)
-    index = _read_index(data.name, lake)
+    index = read_index(data.name, lake)
     rows = index.filter(pc.field("split") == split)
     if not rows.num_rows:
         raise DataError(f"data.name: dataset `{data.name}` has no image in split `{split}`")
     digests = dict(zip(rows["shard"].to_pylist(), rows["digest"].to_pylist(), strict=True))
     keys = [shard_key(data.name, split, number, digests[number]) for number in sorted(digests)]
     images = EncodedImages(
-        torch.from_numpy(_integers(rows, "label")),
+        torch.from_numpy(integer_column(rows, "label")),
         tuple(rows["image_id"].to_pylist()),
-        _Shards(_integers(rows, "shard"), keys, lake, keep=keep).image,
+        _Shards(integer_column(rows, "shard"), keys, lake, keep=keep).image,
         classes=provenance(index)["classes"],
     )
     return sources.decode_images(images, ResizeTransform(data.size, data.channels))
@@ -102,42 +102,7 @@ class _Shards:
 
 def imported_from(name: str, lake: Lake) -> str:
     """Return the source that a dataset in the lake was imported from, e.g. `cifar10`."""
-    return provenance(_read_index(name, lake))["source"]
-
-
-def dataset_version(name: str, lake: Lake) -> str:
-    """Return the digest of all images, labels and splits of a dataset in the lake.
-
-    Raises:
-        DataError: if it is not in the lake.
-        CorruptPart: if its index is damaged.
-    """
-    return _index_digest(_read_index(name, lake))
-
-
-def shard_digest(ids: Sequence[int], files: Sequence[bytes]) -> str:
-    """Return the digest of the images of a shard, which is part of its key."""
-    return bytes_digest([np.array(ids, dtype=np.int64).tobytes(), *files])
-
-
-def _read_index(name: str, lake: Lake) -> pa.Table:
-    try:
-        return lake.read_object(INDEX, index_key(name))
-    except FileNotFoundError:
-        raise DataError(
-            f"data.name: no dataset `{name}` in lake {lake.objects.location()}; "
-            "`stir-ray import-data` puts it there"
-        ) from None
-
-
-def _index_digest(index: pa.Table) -> str:
-    texts = ("\n".join(index[name].to_pylist()).encode() for name in ("split", "digest"))
-    numbers = (_integers(index, name).tobytes() for name in ("image_id", "label", "shard"))
-    return bytes_digest([*texts, *numbers])
-
-
-def _integers(table: pa.Table, column: str) -> NDArray[np.int64]:
-    return table[column].to_numpy().astype(np.int64)
+    return provenance(read_index(name, lake))["source"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +147,7 @@ def import_dataset(
         LakeError: if the lake has another dataset of that name.
     """
     try:
-        before = _read_index(name, lake)
+        before = read_index(name, lake)
     except DataError:
         before = None
     if before and provenance(before)["source"] != data.source:
@@ -213,7 +178,7 @@ def import_dataset(
         # Written last: a dataset without an index is not in the lake yet.
         facts = _provenance(data, index_key(name)) | {"classes": classes}
         lake.objects.put(index_key(name), encode(index, facts))
-    elif _index_digest(before) != _index_digest(index):
+    elif index_digest(before) != index_digest(index):
         raise _name_is_taken(name, lake)
     counts = {split: rows["split"].count(split) for split in get_args(Split)}
     return ImportSummary(counts, stored, already_stored)

@@ -60,8 +60,9 @@ class AnalysisReport:
     Attributes:
         analyses: a summary of each: model, estimator, epochs (how many), first_epoch, last_epoch,
             layers, severities (0: clean), notes; families of hypotheses, each with their number,
-            the undefined ones, those examined with an interpretation in sentences, and the best row of the
-            table `hypotheses` for each curve; and the last row of `learning_with_forgetting`.
+            the undefined ones, those examined with an interpretation in sentences, and the best
+            row of the table `hypotheses` for each curve; and the last row of the table
+            `learning_with_forgetting`.
         tables: where the tables with all hypotheses and correlations are stored, by name.
         details: the analyses themselves; not in JSON.
     """
@@ -134,7 +135,11 @@ def _family_summary(
         "hypotheses": len(family.screening.hypotheses),
         "undefined": [str(hypothesis) for hypothesis in family.screening.undefined],
         "examined": [
-            {"hypothesis": _name(family, it), "reason": it.reason, "interpretation": list(it.interpretation)}
+            {
+                "hypothesis": _name(family, it),
+                "reason": it.reason,
+                "interpretation": list(it.interpretation),
+            }
             for it in family.examined
         ],
         "best": list(best.values()),

@@ -323,10 +323,10 @@ def test_every_number_of_a_result_has_a_unit_and_a_range() -> None:
     assert lacking == []
 
 
-def test_a_query_imports_neither_torch_nor_pandas(folder: Path) -> None:
+def test_a_query_imports_neither_torch_nor_charts(folder: Path) -> None:
     modules = modules_of_verb("sql", folder, "summarize results")
     assert "duckdb" in modules
-    assert modules.isdisjoint({"torch", "timm", "ray", "pandas", "xarray", "altair"})
+    assert modules.isdisjoint({"torch", "timm", "ray", "xarray", "altair"})
 
 
 def test_a_lake_on_s3_is_queried_like_a_local_one(
