@@ -124,8 +124,8 @@ class Inversions:
             since half the steps of the inversions; `is_moving` marks values that changed by more
             than .01, or by a third of themselves and .001.
         """
-        own, other = self.stir_of_both(finetuned, estimator)
-        lost = metrics.forgetting(pt_given_pt=own, ft_given_pt=other)
+        reference, target = self.stir_of_both(finetuned, estimator)
+        lost = metrics.forgetting(pt_given_pt=reference, ft_given_pt=target)
         return _with_drift(lost, "forgetting", estimator)
 
     def learning(
@@ -148,8 +148,8 @@ class Inversions:
             view = self.view.of(freeze(finetuned))
             finetuned = _invert(view, self.image_ids, self.seed, self.settings)
             _warn_unless_converged(finetuned)
-        own, other = finetuned.stir_of_both(self, estimator)
-        learned = metrics.learning(ft_given_ft=own, pt_given_ft=other)
+        reference, target = finetuned.stir_of_both(self, estimator)
+        learned = metrics.learning(ft_given_ft=reference, pt_given_ft=target)
         return _with_drift(learned, "learning", estimator)
 
     def flow(self, finetuned: ModelOrInversions, *, estimator: str = "unbiased") -> xr.Dataset:
@@ -162,12 +162,12 @@ class Inversions:
             `flow_is_moving` ... are those of `forgetting`. Above 0 before the diagonal
             (target_layer < reference_layer) is compression, after it expansion; the diagonal is 0.
         """
-        own, other = self.stir_of_both(finetuned, estimator)
-        common = [layer for layer in self.by_layer if layer in other["target_layer"]]
-        own, other = (scores.sel(reference_layer=common) for scores in (own, other))
+        reference, target = self.stir_of_both(finetuned, estimator)
+        common = [layer for layer in self.by_layer if layer in target["target_layer"]]
+        reference, target = (scores.sel(reference_layer=common) for scores in (reference, target))
         flow, control = (
-            metrics.invariance_flow(ft_given_pt=other),
-            metrics.flow_control(pt_given_pt=own),
+            metrics.invariance_flow(ft_given_pt=target),
+            metrics.flow_control(pt_given_pt=reference),
         )
         flows = {"flow": flow, "flow_control": control, "flow_beyond_control": flow - control}
         return xr.Dataset(
@@ -186,8 +186,10 @@ class Inversions:
             (reference_layer, target_layer): j and i, of target layers that both models have. In
             [−1, 1], unbiased [−2, 2]; 0 where representations did not move.
         """
-        own, other = (self._cka(view, estimator) for view in (self.view, self._view(finetuned)))
-        moved = metrics.cka_divergence(pt_with_pt=own, ft_with_pt=other)
+        reference, target = (
+            self._cka(view, estimator) for view in (self.view, self._view(finetuned))
+        )
+        moved = metrics.cka_divergence(pt_with_pt=reference, ft_with_pt=target)
         return _described(moved, "cka_divergence", estimator)
 
     def _view(self, other: ModelOrInversions) -> ModelView:
@@ -220,7 +222,9 @@ class Inversions:
 
     def _cka(self, target: ModelView, estimator: str) -> xr.DataArray:
         references = self.view.grams
-        rows = [[scores("cka", gram, own) for gram in target.grams] for own in references]
+        rows = [
+            [scores("cka", gram, reference) for gram in target.grams] for reference in references
+        ]
         return self._pairs(rows, target)["cka" + _suffix(estimator)]
 
     def _pairs(self, rows: list[list[dict[str, float]]], target: ModelView) -> xr.Dataset:
@@ -312,13 +316,13 @@ def _invert(
 def _invert_layer(
     view: ModelView, layer: int, noise: Tensor, settings: InversionSettings
 ) -> Inverted:
-    def remaining_drift(found: Inverted) -> float:
-        if not residuals_converged(found.centred_residual.double().cpu().numpy()):
+    def remaining_drift(inverted: Inverted) -> float:
+        if not residuals_converged(inverted.centred_residual.double().cpu().numpy()):
             return math.inf
-        now = view.grams_of(found.images)
+        now = view.grams_of(inverted.images)
         if not self_stir_converged(view.grams, now, view.layers, layer, view.representation):
             return math.inf
-        return largest_change(view.grams, now, view.grams_of(found.earlier))
+        return largest_change(view.grams, now, view.grams_of(inverted.earlier))
 
     search = LayerInverter.of(
         view.model, layer=layer, pooling=view.representation, settings=settings

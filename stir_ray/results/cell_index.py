@@ -64,11 +64,11 @@ def find_cell(words: Iterable[str], study: Study) -> tuple[Cell, int]:
         *(study.spec.layers_of(model) for model in pair),
     )
     number: dict[str, int] = {}
-    for name, known in zip(_NUMBERS, values, strict=True):
-        if words[name] not in {str(value) for value in known}:
+    for name, existing in zip(_NUMBERS, values, strict=True):
+        if words[name] not in {str(value) for value in existing}:
             model = f" of the {words['model']} model" if name == "epoch" else ""
             raise InputError(
-                f"cell: `{name}={words[name]}`: this job has {name} {spelled(known)}{model}"
+                f"cell: `{name}={words[name]}`: this job has {name} {spelled(existing)}{model}"
             )
         number[name] = int(words[name])
     (cell,) = (

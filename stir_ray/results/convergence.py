@@ -77,19 +77,21 @@ def convergence(
     depth = rows["target_layer"] - rows["reference_layer"]
     # Equal tokens of a layer make all deeper layers equal.
     expected = depth >= 0 if representation == "tokens" else depth == 0
-    own = rows[rows["direction"].isin((PT_PT, FT_FT)) & expected]
-    if own.empty:
+    scores = rows[rows["direction"].isin((PT_PT, FT_FT)) & expected]
+    if scores.empty:
         return None
     # Inversions of the pretrained model are listed for every model and epoch compared with it.
-    models = zip(own["model"], own["epoch"], strict=True)
-    is_pretrained = (own["direction"] == PT_PT) | np.array([pair in unchanged for pair in models])
-    own = own.assign(
-        model=own["model"].mask(is_pretrained, "pretrained"),
-        epoch=own["epoch"].mask(is_pretrained, -1),
+    models = zip(scores["model"], scores["epoch"], strict=True)
+    is_pretrained = (scores["direction"] == PT_PT) | np.array(
+        [pair in unchanged for pair in models]
     )
-    inversions = own.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
+    scores = scores.assign(
+        model=scores["model"].mask(is_pretrained, "pretrained"),
+        epoch=scores["epoch"].mask(is_pretrained, -1),
+    )
+    inversions = scores.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
     residual = inversions.loc[inversions["centred_residual_q95"].idxmax()]
-    self_stir = own.loc[own[SELF_STIR].idxmin()]
+    self_stir = scores.loc[scores[SELF_STIR].idxmin()]
     seen_by = ""
     if self_stir["target_layer"] != self_stir["reference_layer"]:
         seen_by = f", seen by layer {self_stir['target_layer']}"

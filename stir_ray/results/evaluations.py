@@ -36,7 +36,7 @@ def evaluations(asked: ResolvedJob, lake: Lake) -> tuple[Evaluate, ...]:
     """
     tests = dict(corrupted_tests(asked.job, asked.version))
     tasks = {task.name: task for task in trainings(asked, lake)} if tests else {}
-    found: list[Evaluate] = []
+    planned: list[Evaluate] = []
     for role, test in tests.items():
         images = lake.read(TEST_SETS, SelectTestImages(test).outputs[0].id)
         if role in tasks:
@@ -46,10 +46,10 @@ def evaluations(asked: ResolvedJob, lake: Lake) -> tuple[Evaluate, ...]:
             models = _files(asked, int(provenance(images)["classes"]), lake)
             objective = "classification"
         with_correct = asked.job.half_samples > 0
-        found += [
+        planned += [
             Evaluate(test, model, objective, images.num_rows, with_correct) for model in models
         ]
-    return tuple(found)
+    return tuple(planned)
 
 
 def ready(planned: Sequence[Evaluate]) -> list[Evaluate]:

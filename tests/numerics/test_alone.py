@@ -10,7 +10,10 @@ from pathlib import Path
 from stir_ray import numerics
 
 ROOT = Path(numerics.__file__).parents[2]
-FOREIGN = ["ray", "pydantic", "timm", "torchvision", "jaxtyping", "pyarrow", "pandas", "sklearn"]
+FOREIGN = [
+    *("ray", "pydantic", "timm", "torchvision", "jaxtyping"),
+    *("pyarrow", "pandas", "xarray", "sklearn"),
+]
 
 
 def test_every_module_of_numerics_needs_torch_numpy_and_scipy_alone() -> None:

@@ -162,5 +162,5 @@ def _checks(
 def prefixes(summaries: Summaries, accuracy: Accuracy) -> Iterator[SensitivityCheck]:
     """Yield Pearson's r of the first 3, 4, .. epochs, up to all but the last: Figure 14."""
     for n in range(SMALLEST_SAMPLE, accuracy.shape[-1]):
-        found = correlation.pearson(summaries[..., None, :n], accuracy[:, :n])
-        yield SensitivityCheck("pearson", 0, n, found)
+        pearson = correlation.pearson(summaries[..., None, :n], accuracy[:, :n])
+        yield SensitivityCheck("pearson", 0, n, pearson)

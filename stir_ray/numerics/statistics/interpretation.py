@@ -86,9 +86,9 @@ def _fails_other_checks(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
         yield f"Severities disagree: r goes from {low:.2f} to {high:.2f}."
     steps = _r(diagnostics, "differences")
     for name, condition in _CHECKS.items():
-        found = diagnostics.check(name)
-        r, p = _r(diagnostics, name), math.nan if found is None else float(found.p)
-        if found and not (p <= SIGNIFICANT and _keeps(r, _r(diagnostics))):
+        check = diagnostics.check(name)
+        r, p = _r(diagnostics, name), math.nan if check is None else float(check.p)
+        if check and not (p <= SIGNIFICANT and _keeps(r, _r(diagnostics))):
             yield f"{condition} r is {_number(r)} (p = {_number(p)})."
         elif name == "differences":
             for dropped, r in _without_first(diagnostics, name):
@@ -144,8 +144,8 @@ def _without_first(diagnostics: CorrelationDiagnostics, name: str) -> Iterator[t
 
 
 def _r(diagnostics: CorrelationDiagnostics, name: str = "pearson", without_first: int = 0) -> float:
-    found = diagnostics.check(name, without_first=without_first)
-    return math.nan if found is None else float(found.r)
+    check = diagnostics.check(name, without_first=without_first)
+    return math.nan if check is None else float(check.r)
 
 
 def _keeps(r: float, whole: float) -> bool:

@@ -98,16 +98,16 @@ def analyse(curves: EpochCurves) -> Analysis:
         notes.append("A single layer has no hypotheses.")
     elif curves.severities:
         for sample in samples(curves):
-            known, total = len(sample.known.epochs), len(curves.epochs)
-            if known < total:
+            count, total = len(sample.curves.epochs), len(curves.epochs)
+            if count < total:
                 notes.append(
-                    f"{sample.name}: {total - known} of {total} epochs left out, where a layer or "
+                    f"{sample.name}: {total - count} of {total} epochs left out, where a layer or "
                     "an accuracy is not known."
                 )
-            if known < LEAST_EPOCHS:
+            if count < LEAST_EPOCHS:
                 notes.append(
                     f"{sample.name}: a correlation over epochs needs at least {LEAST_EPOCHS} of "
-                    f"them, and there {'is' if known == 1 else 'are'} {known}."
+                    f"them, and there {'is' if count == 1 else 'are'} {count}."
                 )
             else:
                 families.append(_family(sample))
@@ -116,10 +116,13 @@ def analyse(curves: EpochCurves) -> Analysis:
 
 
 def _family(sample: Sample) -> HypothesisFamily:
-    known = sample.known
-    screening = statistics.screen(sample.means, known.accuracy, layers=known.layers)
+    curves = sample.curves
+    screening = statistics.screen(sample.means, curves.accuracy, layers=curves.layers)
     summaries = np.stack(
-        [one.summary(sample.means, layers=known.layers) for one in screening.hypotheses]
+        [
+            hypothesis.summary(sample.means, layers=curves.layers)
+            for hypothesis in screening.hypotheses
+        ]
     )
     diagnostics = sample.diagnostics(summaries)
     over_images = interval_over_images(sample, screening)
@@ -127,14 +130,14 @@ def _family(sample: Sample) -> HypothesisFamily:
     chosen = summaries[[hypothesis.index for hypothesis in examined]]
     return HypothesisFamily(
         name=sample.name,
-        epochs=known.epochs,
-        severities=known.severities,
+        epochs=curves.epochs,
+        severities=curves.severities,
         screening=screening,
         diagnostics=diagnostics,
-        prefixes=tuple(prefixes(chosen, known.accuracy)),
+        prefixes=tuple(prefixes(chosen, curves.accuracy)),
         seeds=sample.seeds,
         over_seeds=interval_over_seeds(sample, screening),
-        halves=known.halves.count if known.halves else 0,
+        halves=curves.halves.count if curves.halves else 0,
         over_images=over_images,
         examined=examined,
     )
@@ -184,11 +187,11 @@ def interval_over_seeds(
         return None
     leave_one_out = []
     for seed in range(sample.seeds):
-        curves = {
-            name: np.delete(curve, seed, axis=0) for name, curve in sample.known.curves.items()
+        remaining = {
+            name: np.delete(curve, seed, axis=0) for name, curve in sample.curves.curves.items()
         }
-        means = Sample(sample.name, replace(sample.known, curves=curves)).means
-        leave_one_out.append(_r(screening, means, sample.known.accuracy, sample.known.layers))
+        means = Sample(sample.name, replace(sample.curves, curves=remaining)).means
+        leave_one_out.append(_r(screening, means, sample.curves.accuracy, sample.curves.layers))
     interval = statistics.t_interval(screening.r, np.stack(leave_one_out))
     return statistics.Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
 
@@ -201,12 +204,12 @@ def interval_over_images(
     Accuracy is fixed where that of halves is unknown. Curves of a half are noisier, and noise draws
     r towards 0: the interval leans that way.
     """
-    halves = sample.known.halves
+    halves = sample.curves.halves
     if halves is None:
         return None
     means = {name: over_seeds(np.moveaxis(curve, 1, 0)) for name, curve in halves.curves.items()}
-    accuracy = sample.known.accuracy if halves.accuracy is None else halves.accuracy
-    return statistics.percentiles(_r(screening, means, accuracy, sample.known.layers))
+    accuracy = sample.curves.accuracy if halves.accuracy is None else halves.accuracy
+    return statistics.percentiles(_r(screening, means, accuracy, sample.curves.layers))
 
 
 def _r(
@@ -216,8 +219,8 @@ def _r(
     layers: Sequence[int],
 ) -> np.ndarray:
     """Return Pearson's r averaged over severities, (..., hypothesis)."""
-    summaries = [one.summary(curves, layers=layers) for one in screening.hypotheses]
-    r = [statistics.pearson(one[..., None, :], accuracy).averaged().r for one in summaries]
+    summaries = [hypothesis.summary(curves, layers=layers) for hypothesis in screening.hypotheses]
+    r = [statistics.pearson(summary[..., None, :], accuracy).averaged().r for summary in summaries]
     return np.stack(r, axis=-1)
 
 
@@ -225,11 +228,11 @@ def _layer_correlation(curves: EpochCurves) -> LayerCorrelation | None:
     if len(curves.layers) < 3 or not {"learning", "forgetting"} <= set(curves.curves):
         return None
     learning, forgetting = (over_seeds(curves.curves[name]) for name in ("learning", "forgetting"))
-    known = np.isfinite(learning).all(axis=-1) & np.isfinite(forgetting).all(axis=-1)
-    if not known.any():
+    finite = np.isfinite(learning).all(axis=-1) & np.isfinite(forgetting).all(axis=-1)
+    if not finite.any():
         return None
-    pair = learning[known], forgetting[known]
-    epochs = tuple(np.asarray(curves.epochs)[known].tolist())
+    pair = learning[finite], forgetting[finite]
+    epochs = tuple(np.asarray(curves.epochs)[finite].tolist())
     return LayerCorrelation(
         epochs, len(curves.layers), statistics.pearson(*pair), statistics.spearman(*pair)
     )

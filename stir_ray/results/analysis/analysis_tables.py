@@ -26,10 +26,10 @@ def analysis_tables(analyses: Iterable[Analysis]) -> dict[TableSchema, pa.Table]
             rows[HYPOTHESES].append(curves | _hypotheses(family))
             rows[CORRELATIONS].extend(curves | columns for columns in _correlations(family))
         if analysis.layer_correlation is not None:
-            found = analysis.layer_correlation
-            columns = {"epoch": list(found.epochs), "layers": found.layers}
+            layers = analysis.layer_correlation
+            columns = {"epoch": list(layers.epochs), "layers": layers.layers}
             for name in ("pearson", "spearman"):
-                correlation = getattr(found, name)
+                correlation = getattr(layers, name)
                 columns |= {f"{name}_r": correlation.r, f"{name}_p": correlation.p}
             rows[LEARNING_WITH_FORGETTING].append(curves | columns)
     return {schema: concat_tables(schema, columns) for schema, columns in rows.items()}
@@ -68,13 +68,13 @@ def _hypotheses(family: HypothesisFamily) -> dict[str, Any]:
         columns[f"{name}_low"] = unknown if interval is None else interval.low
         columns[f"{name}_high"] = unknown if interval is None else interval.high
     for name in ("spearman", "differences", "given_clean"):
-        found = diagnostics.check(name)
-        columns[f"{name}_r"] = unknown if found is None else found.r
-        columns[f"{name}_p"] = unknown if found is None else found.p
+        check = diagnostics.check(name)
+        columns[f"{name}_r"] = unknown if check is None else check.r
+        columns[f"{name}_p"] = unknown if check is None else check.p
     for count in DROPPED:
         for name, prefix in (("pearson", ""), ("differences", "differences_")):
-            found = diagnostics.check(name, without_first=count)
-            columns[f"{prefix}without_first_{count}_r"] = unknown if found is None else found.r
+            check = diagnostics.check(name, without_first=count)
+            columns[f"{prefix}without_first_{count}_r"] = unknown if check is None else check.r
     return columns
 
 
@@ -91,7 +91,9 @@ def _check(
 ) -> dict[str, Any]:
     epochs = family.epochs[check.start : check.stop]
     return {
-        "hypothesis": np.repeat([str(one) for one in hypotheses], len(family.severities)),
+        "hypothesis": np.repeat(
+            [str(hypothesis) for hypothesis in hypotheses], len(family.severities)
+        ),
         "look": check.name,
         "first_epoch": epochs[0],
         "last_epoch": epochs[-1],

@@ -81,9 +81,9 @@ def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
         measured: columns epoch, severity and accuracy; `corruption` and `source` (published or
             regenerated) where there are several.
     """
-    known = measured.dropna(subset="accuracy")
-    kinds = [name for name in ("corruption", "source") if name in known.columns]
-    by_kind = known.pivot_table(index=["severity", *kinds], columns="epoch", values="accuracy")
+    tested = measured.dropna(subset="accuracy")
+    kinds = [name for name in ("corruption", "source") if name in tested.columns]
+    by_kind = tested.pivot_table(index=["severity", *kinds], columns="epoch", values="accuracy")
     by_severity = by_kind.groupby(level="severity")
     is_whole = by_severity.count().eq(by_severity.size(), axis=0)
     return by_severity.mean().where(is_whole).T
@@ -117,9 +117,9 @@ def epoch_curves(
         accuracy: as of `accuracy_by_severity`; may lack epochs, or be empty.
     """
     epochs = curves["epoch"].to_numpy().tolist()
-    known = accuracy.reindex(index=epochs)
-    corrupted = [severity for severity in known.columns if severity != CLEAN]
-    severities = corrupted or list(known.columns)
+    at_epochs = accuracy.reindex(index=epochs)
+    corrupted = [severity for severity in at_epochs.columns if severity != CLEAN]
+    severities = corrupted or list(at_epochs.columns)
     seeded = curves if "seed" in curves.dims else curves.expand_dims("seed")
     return EpochCurves(
         model=model,
@@ -128,8 +128,8 @@ def epoch_curves(
         layers=tuple(curves["layer"].to_numpy().tolist()),
         curves={str(name): _array(seeded, name, "seed", "epoch", "layer") for name in curves},
         severities=tuple(int(severity) for severity in severities),
-        accuracy=known[severities].to_numpy(dtype=float).T,
-        clean=known[CLEAN].to_numpy(dtype=float) if corrupted and CLEAN in known else None,
+        accuracy=at_epochs[severities].to_numpy(dtype=float).T,
+        clean=at_epochs[CLEAN].to_numpy(float) if corrupted and CLEAN in at_epochs else None,
     )
 
 
@@ -164,9 +164,9 @@ def job_epoch_curves(
             curves = metrics.diagonal(values).rename(reference_layer="layer")
             curves = curves.reindex(layer=list(layers[model]))
             curves = _with_subspaces(curves, rows[SUBSPACES.result_table])
-            known = epoch_curves(model, estimator, curves, accuracy)
-            halves = _halves(rows[HALF_SAMPLES.result_table], rows[TEST_CORRECT], known, job)
-            yield replace(known, halves=halves)
+            of_model = epoch_curves(model, estimator, curves, accuracy)
+            halves = _halves(rows[HALF_SAMPLES.result_table], rows[TEST_CORRECT], of_model, job)
+            yield replace(of_model, halves=halves)
 
 
 def _metrics(scores: xr.Dataset, estimator: str, job: Job) -> xr.Dataset:
@@ -186,7 +186,7 @@ def _with_subspaces(curves: xr.Dataset, similarities: pd.DataFrame) -> xr.Datase
 
 
 def _halves(
-    half_samples: pd.DataFrame, correct: pd.DataFrame, known: EpochCurves, job: Job
+    half_samples: pd.DataFrame, correct: pd.DataFrame, whole: EpochCurves, job: Job
 ) -> Halves | None:
     if half_samples.empty:
         return None
@@ -196,27 +196,27 @@ def _halves(
     scores = scores.astype(np.float64).reindex(
         direction=list(DIRECTIONS),
         half=range(job.half_samples),
-        epoch=list(known.epochs),
-        layer=list(known.layers),
+        epoch=list(whole.epochs),
+        layer=list(whole.layers),
     )
     # The target layer is the reference layer.
     same = dict.fromkeys(("reference_layer", "target_layer"), scores["layer"])
-    values = _metrics(scores.assign_coords(same), known.estimator, job)
+    values = _metrics(scores.assign_coords(same), whole.estimator, job)
     return Halves(
         count=job.half_samples,
         curves={
             str(name): _array(values, name, "half", "seed", "epoch", "layer") for name in values
         },
-        accuracy=None if correct.empty else _accuracy_of_halves(correct, known, job),
+        accuracy=None if correct.empty else _accuracy_of_halves(correct, whole, job),
     )
 
 
-def _accuracy_of_halves(correct: pd.DataFrame, known: EpochCurves, job: Job) -> np.ndarray:
+def _accuracy_of_halves(correct: pd.DataFrame, whole: EpochCurves, job: Job) -> np.ndarray:
     """Return the mean over corruptions, as of all images; NaN where one of them is missing."""
-    accuracy = np.full((job.half_samples, len(known.severities), len(known.epochs)), np.nan)
-    for row, severity in enumerate(known.severities):
+    accuracy = np.full((job.half_samples, len(whole.severities), len(whole.epochs)), np.nan)
+    for row, severity in enumerate(whole.severities):
         tests = correct[correct["severity"] == severity]
-        for column, epoch in enumerate(known.epochs):
+        for column, epoch in enumerate(whole.epochs):
             tested = tests[tests["epoch"] == epoch]
             if len(tested) and len(tested) == tests["corruption"].nunique():
                 right = np.stack(tested["right"].tolist()).mean(axis=0)

@@ -20,62 +20,62 @@ class Sample:
     """A family of hypotheses, and its curves and accuracy at the epochs at which all are known."""
 
     name: str
-    known: EpochCurves
+    curves: EpochCurves
 
     @property
     def seeds(self) -> int:
         """Number of seeds of the inversions; 0 for curves without inversions."""
-        return 0 if self.name in _OF_NO_SEED else len(next(iter(self.known.curves.values())))
+        return 0 if self.name in _OF_NO_SEED else len(next(iter(self.curves.curves.values())))
 
     @property
     def means(self) -> dict[str, np.ndarray]:
         """The curves averaged over seeds, (epoch, layer)."""
-        return {name: over_seeds(curve) for name, curve in self.known.curves.items()}
+        return {name: over_seeds(curve) for name, curve in self.curves.curves.items()}
 
     def diagnostics(self, summaries: np.ndarray) -> statistics.CorrelationDiagnostics:
         """Diagnose the correlations of summaries of the layers with accuracy."""
-        known = self.known
+        curves = self.curves
         return statistics.diagnose(
-            summaries, known.accuracy, clean=known.clean, epochs=known.epochs
+            summaries, curves.accuracy, clean=curves.clean, epochs=curves.epochs
         )
 
     def interpretation(self, hypothesis: Hypothesis, *, family_wise: float) -> tuple[str, ...]:
         """Interpret one hypothesis; `family_wise` is its p among all that were tried."""
-        diagnostics = self.diagnostics(hypothesis.summary(self.means, layers=self.known.layers))
+        diagnostics = self.diagnostics(hypothesis.summary(self.means, layers=self.curves.layers))
         return statistics.interpretation(diagnostics, family_wise=family_wise)
 
 
 def samples(curves: EpochCurves) -> Iterator[Sample]:
     """Yield a sample of each family that there are curves for."""
     for name, family in curves_of_families(curves.curves).items():
-        known = np.asarray(np.isfinite(curves.accuracy).all(axis=0))
+        finite = np.asarray(np.isfinite(curves.accuracy).all(axis=0))
         for values in family.values():
-            known &= np.isfinite(over_seeds(values)).all(axis=-1)
+            finite &= np.isfinite(over_seeds(values)).all(axis=-1)
         if curves.clean is not None:
-            known &= np.isfinite(curves.clean)
+            finite &= np.isfinite(curves.clean)
         # A seed that is not computed yet would count as a draw, and make an interval too narrow.
         computed = np.any(
-            [np.isfinite(values[:, known]).any(axis=(1, 2)) for values in family.values()], axis=0
+            [np.isfinite(values[:, finite]).any(axis=(1, 2)) for values in family.values()], axis=0
         )
         sample = replace(
             curves,
-            epochs=tuple(np.asarray(curves.epochs)[known].tolist()),
-            curves={curve: values[computed][:, known] for curve, values in family.items()},
-            accuracy=curves.accuracy[:, known],
-            clean=None if curves.clean is None else curves.clean[known],
-            halves=curves.halves and _halves(curves.halves, name, known),
+            epochs=tuple(np.asarray(curves.epochs)[finite].tolist()),
+            curves={curve: values[computed][:, finite] for curve, values in family.items()},
+            accuracy=curves.accuracy[:, finite],
+            clean=None if curves.clean is None else curves.clean[finite],
+            halves=curves.halves and _halves(curves.halves, name, finite),
         )
         yield Sample(name, sample)
 
 
-def _halves(halves: Halves, family: str, known: np.ndarray) -> Halves | None:
+def _halves(halves: Halves, family: str, finite: np.ndarray) -> Halves | None:
     curves = curves_of_families(halves.curves).get(family)
     if curves is None:
         return None
     return Halves(
         halves.count,
-        {name: values[:, :, known] for name, values in curves.items()},
-        None if halves.accuracy is None else halves.accuracy[..., known],
+        {name: values[:, :, finite] for name, values in curves.items()},
+        None if halves.accuracy is None else halves.accuracy[..., finite],
     )
 
 

@@ -74,5 +74,5 @@ def _check(path: str, table: pd.DataFrame, keys: Sequence[str], values: Sequence
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise DataError(f"{path}: column `{name}` must hold numbers")
     for row in table[table.duplicated(list(keys))].head(1).to_dict("records"):
-        place = ", ".join(f"{name} {row[name]}" for name in keys)
-        raise DataError(f"{path}: more than one row of {place}")
+        cell = ", ".join(f"{name} {row[name]}" for name in keys)
+        raise DataError(f"{path}: more than one row of {cell}")

@@ -206,11 +206,11 @@ def test_the_interval_over_seeds_covers_the_r_of_very_many_as_often_as_it_says(s
     r = statistics.pearson(true[0, :, 0], PAPER.accuracy[0, :29]).r
     for _ in range(400):
         curves = {"forgetting": true + 0.01 * rng.normal(size=(seeds, 29, 2))}
-        known = replace(
+        of_sample = replace(
             few(seeds, 29), layers=(1, 2), curves=curves, accuracy=PAPER.accuracy[:1, :29]
         )
-        sample = Sample("forgetting", known)
-        screening = statistics.screen(sample.means, known.accuracy, layers=known.layers)
+        sample = Sample("forgetting", of_sample)
+        screening = statistics.screen(sample.means, of_sample.accuracy, layers=of_sample.layers)
         names = [str(hypothesis) for hypothesis in screening.hypotheses]
         found, place = (
             interval_over_seeds(sample, screening),
