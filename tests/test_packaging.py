@@ -137,7 +137,7 @@ def test_the_address_of_the_store_is_sent_and_its_keys_are_not() -> None:
 
 
 def test_an_endpoint_with_a_password_is_not_sent() -> None:
-    with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL: a password(?!.*hidden)"):
+    with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL: contains a password(?!.*hidden)"):
         packaging.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
 
 
