@@ -1,7 +1,7 @@
-"""A cluster that is known by its job API alone: what is sent there runs there, and is told of.
+"""A cluster that is known by its job API alone runs what is sent there.
 
-The cluster is real processes with a token and a head that computes nothing; the lake is on S3. Who
-submits has no credentials for the lake; who asks for the status knows no cluster.
+The cluster is real processes with a token and a head that computes nothing; the lake is on S3. The
+submitting user has no credentials for the lake; `status` is asked without a cluster.
 """
 
 import json
@@ -27,12 +27,13 @@ from tests.stores.servers import KEY, SECRET, S3Store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[1]
+STIR_RAY = (sys.executable, "-m", "stir_ray.cli")
 SEEDS = 2
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a command said, and how it ended."""
+class Exit:
+    """The end of a command."""
 
     code: int
     output: str
@@ -40,21 +41,20 @@ class Said:
 
     @property
     def job_id(self) -> str:
-        """Of the job that was submitted."""
-        found = re.search(r"Submitted (\S+) to", self.output)
-        assert found, self.errors
-        return found[1]
+        match = re.search(r"Submitted (\S+) to", self.output)
+        assert match, self.errors
+        return match[1]
 
     @property
     def ran(self) -> dict[str, int]:
-        """Tasks that the driver says it ran, by stage."""
+        """Tasks that the driver reports, by stage."""
         lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
         return {line["stage"]: line["ran"] for line in lines if line.get("event") == "end"}
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody who works with the cluster from elsewhere."""
+class User:
+    """A user of the cluster, on another machine."""
 
     head: RayHead
     store: S3Store
@@ -62,7 +62,7 @@ class Person:
     file: Path
 
     def start(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Begin a command as somebody who submits: token and endpoint, no credentials."""
+        """Start a command with the token and the endpoint, without credentials."""
         store = {"AWS_ENDPOINT_URL": self.store.endpoint, "AWS_REGION": "us-east-1"}
         return subprocess.Popen(
             command,
@@ -74,44 +74,41 @@ class Person:
         )
 
     def submit(self, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Begin to submit the small job, and to wait for it."""
+        """Submit the small job, and wait for it."""
         words = ["submit", str(self.file), "--wait", "--address", self.head.address, *options]
-        return self.start(sys.executable, "-m", "stir_ray.cli", *words, env=env)
+        return self.start(*STIR_RAY, *words, env=env)
 
-    def look(self, verb: str, *options: str) -> Said:
-        """Ask the lake, with credentials and without a word of any cluster."""
+    def ask(self, verb: str, *options: str) -> Exit:
+        """Ask the lake, with credentials and without any cluster."""
         env = self.head.client(**self.store.environment())
         del env["RAY_AUTH_TOKEN_PATH"]
-        command = [sys.executable, "-m", "stir_ray.cli", verb, str(self.file), *options]
+        command = [*STIR_RAY, verb, str(self.file), *options]
         done = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, check=False
         )
-        return Said(done.returncode, done.stdout, done.stderr)
+        return Exit(done.returncode, done.stdout, done.stderr)
 
-    def parts(self, table: str) -> set[str]:
-        """Keys of the parts of a table."""
+    def artifacts(self, table: str) -> set[str]:
         with self.store.client() as client:
             pages = client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=f"lake/artifacts/{table}/"
             )
-            return {found["Key"] for page in pages for found in page.get("Contents", ())}
+            return {entry["Key"] for page in pages for entry in page.get("Contents", ())}
 
 
-def end(process: subprocess.Popen[str]) -> Said:
-    """What a command said, once it has ended."""
+def end(process: subprocess.Popen[str]) -> Exit:
     try:
         output, errors = process.communicate(timeout=600)
     finally:
         process.kill()
-    return Said(process.returncode, output, errors)
+    return Exit(process.returncode, output, errors)
 
 
 @pytest.fixture(scope="module")
-def person(rclone_store: S3Store) -> Iterator[Person]:
-    """With a cluster, a bucket and the file of a small job."""
+def user(rclone_store: S3Store) -> Iterator[User]:
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     bucket = rclone_store.bucket()
-    said = small_job(
+    job = small_job(
         f"s3://{bucket}/lake",
         finetuned={"train": {"epochs": 1, "learning_rate": 0.01}},
         from_scratch=None,
@@ -119,88 +116,80 @@ def person(rclone_store: S3Store) -> Iterator[Person]:
         execution={"workers": 1, "threads_per_worker": 1},
     )
     file = folder / "job.yaml"
-    file.write_text(yaml.safe_dump(said.model_dump(mode="json", exclude_none=True)))
+    file.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
     machines = rclone_store.environment()
     # The endpoint comes with the job; credentials are the machines' own.
     del machines["AWS_ENDPOINT_URL"]
     try:
         with ray_head(folder, cores=2, env=machines) as head:
-            yield Person(head, rclone_store, bucket, file)
+            yield User(head, rclone_store, bucket, file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def first(person: Person) -> Said:
+def first(user: User) -> Exit:
     """The small job, submitted and waited for."""
-    return end(person.submit())
+    return end(user.submit())
 
 
-def test_a_submitted_job_is_computed_and_its_progress_shown(first: Said, person: Person) -> None:
+def test_a_submitted_job_is_computed_and_its_progress_shown(first: Exit, user: User) -> None:
     assert first.code == 0, first.errors
-    inverted = LAYERS * SEEDS
-    assert first.ran["invert"] == 2 * inverted
+    inverted = 2 * LAYERS * SEEDS
+    assert first.ran["invert"] == inverted
     assert first.ran["compare"] > 0
-    assert len(person.parts("inversions")) == 2 * inverted
-    with person.store.client() as client:
-        results = client.get_object(Bucket=person.bucket, Key="lake/jobs/small/results.parquet")
+    assert len(user.artifacts("inversions")) == inverted
+    with user.store.client() as client:
+        results = client.get_object(Bucket=user.bucket, Key="lake/jobs/small/results.parquet")
         table = pq.read_table(pa.BufferReader(results["Body"].read()))
     assert table.num_rows > 0
-
-
-def test_its_lake_tells_all_without_a_cluster(first: Said, person: Person) -> None:
-    status = person.look("status")
+    status = user.ask("status")
     assert status.code == 0
-    assert re.search(rf"invert\D+{2 * LAYERS * SEEDS}\D+{2 * LAYERS * SEEDS}\b", status.output)
-    failures = person.look("failures")
-    assert (failures.code, failures.output) == (0, "No task of this job failed.\n")
+    assert re.search(rf"invert\D+{inverted}\D+{inverted}\b", status.output)
 
 
-def test_nothing_secret_is_told_to_the_cluster(first: Said, person: Person) -> None:
-    listing = ("ray", "job", "list", "--address", person.head.address)
-    told = end(person.start(*listing, env={"RAY_AUTH_MODE": "token"}))
-    assert first.job_id in told.output
-    assert person.store.endpoint in told.output
-    for secret in (KEY, SECRET, person.head.token.read_text()):
-        assert secret not in told.output + first.output + first.errors
+def test_no_secret_is_sent_to_the_cluster(first: Exit, user: User) -> None:
+    listing = ("ray", "job", "list", "--address", user.head.address)
+    listed = end(user.start(*listing, env={"RAY_AUTH_MODE": "token"})).output
+    assert first.job_id in listed
+    assert user.store.endpoint in listed
+    for secret in (KEY, SECRET, user.head.token.read_text()):
+        assert secret not in listed + first.output + first.errors
 
 
-def test_submitting_again_starts_no_task(first: Said, person: Person) -> None:
-    again = end(person.submit())
+def test_submitting_again_starts_no_task(first: Exit, user: User) -> None:
+    again = end(user.submit())
     assert again.code == 0, again.errors
-    assert set(again.ran) == set(first.ran)
-    assert set(again.ran.values()) == {0}
+    assert again.ran == dict.fromkeys(first.ran, 0)
     assert again.job_id != first.job_id
 
 
-def test_waiting_ends_as_the_job_ends(person: Person) -> None:
+def test_waiting_ends_as_the_job_ends(user: User) -> None:
     wild = ("--set", "name=wild", "--set", "pretrained.train.learning_rate=1e30")
-    failed = end(person.submit(*wild))
+    failed = end(user.submit(*wild))
     assert failed.code == 3, failed.output
     assert "stir-ray: the loss of epoch 1 is nan" in failed.output
     assert failed.errors == f"stir-ray: job {failed.job_id} ended with exit code 3\n"
-    assert "1 x permanent" in person.look("failures", *wild).output
+    assert "1 x permanent" in user.ask("failures", *wild).output
 
 
-def test_jobs_at_once_share_the_inversions_of_their_pretrained_model(person: Person) -> None:
-    before = person.parts("inversions")
-    rates = ("0.02", "0.03")
-    both = [
-        person.submit(
+def test_jobs_at_once_share_the_inversions_of_their_pretrained_model(user: User) -> None:
+    before = user.artifacts("inversions")
+    processes = [
+        user.submit(
             *("--set", f"name=rate{rate}", "--set", "pretrained.train.seed=7"),
             *("--set", f"finetuned.train.learning_rate={rate}"),
         )
-        for rate in rates
+        for rate in ("0.02", "0.03")
     ]
-    ended = [end(one) for one in both]
-    assert [one.code for one in ended] == [0, 0], [one.errors for one in ended]
-    # Who needs one before the other has stored it computes it, too; it is the same one.
-    new = person.parts("inversions") - before
-    assert len(new) == 3 * LAYERS * SEEDS
+    exits = [end(process) for process in processes]
+    assert [each.code for each in exits] == [0, 0], [each.errors for each in exits]
+    # A job that needs an inversion before the other has stored it computes it too: the same.
+    assert len(user.artifacts("inversions") - before) == 3 * LAYERS * SEEDS
 
 
-def test_who_waits_no_longer_leaves_the_job_running_until_it_is_stopped(person: Person) -> None:
-    waiting = person.submit("--set", "name=long", "--set", "pretrained.train.epochs=1000000")
+def test_a_job_goes_on_when_it_is_no_longer_waited_for_until_it_is_stopped(user: User) -> None:
+    waiting = user.submit("--set", "name=long", "--set", "pretrained.train.epochs=1000000")
     assert waiting.stdout
     lines: list[str] = []
     for line in waiting.stdout:
@@ -208,15 +197,18 @@ def test_who_waits_no_longer_leaves_the_job_running_until_it_is_stopped(person: 
         if '"stage": "train"' in line:
             break
     waiting.send_signal(signal.SIGINT)
-    told = end(waiting)
-    job_id = Said(0, "".join(lines), "").job_id
-    assert (told.code, told.errors) == (130, f"stir-ray: no longer waiting; job {job_id} goes on\n")
-    (follow,) = [line.split(":", 1)[1].split() for line in lines if "follow:" in line]
-    (stop,) = [line.split(":", 1)[1].split() for line in lines if "stop:" in line]
-    following = person.start("env", *follow)
-    stopped = end(person.start("env", *stop))
+    interrupted = end(waiting)
+    job_id = Exit(0, "".join(lines), "").job_id
+    message = f"stir-ray: no longer waiting; job {job_id} goes on\n"
+    assert (interrupted.code, interrupted.errors) == (130, message)
+    follow, stop = (
+        next(line.split(":", 1)[1].split() for line in lines if f"{verb}:" in line)
+        for verb in ("follow", "stop")
+    )
+    following = user.start("env", *follow)
+    stopped = end(user.start("env", *stop))
     assert "was stopped" in stopped.output + stopped.errors
-    # By itself, not killed: it says so.
+    # The driver ends by itself and says so.
     assert "stir-ray: interrupted; run again to go on" in end(following).output
 
 
@@ -224,16 +216,9 @@ def test_who_waits_no_longer_leaves_the_job_running_until_it_is_stopped(person: 
     "token",
     [{"RAY_AUTH_TOKEN_PATH": ""}, {"RAY_AUTH_TOKEN": "wrong"}, {"RAY_AUTH_TOKEN_PATH": "/none"}],
 )
-def test_without_the_token_nothing_is_sent(token: dict[str, str], person: Person) -> None:
-    refused = end(person.submit(env=token))
+def test_without_the_token_nothing_is_sent(token: dict[str, str], user: User) -> None:
+    refused = end(user.submit(env=token))
     (line,) = refused.errors.splitlines()
     assert (refused.code, refused.output) == (2, "")
-    assert line.startswith(f"stir-ray: {person.head.address} asks for a token (")
+    assert line.startswith(f"stir-ray: {user.head.address} asks for a token (")
     assert len(line) < 300
-
-
-def test_an_address_where_no_cluster_is_is_one_line(person: Person) -> None:
-    refused = end(person.submit("--address", person.store.endpoint))
-    (line,) = refused.errors.splitlines()
-    assert (refused.code, refused.output) == (2, "")
-    assert line.startswith(f"stir-ray: no Ray cluster answers at {person.store.endpoint}")

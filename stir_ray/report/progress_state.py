@@ -92,9 +92,9 @@ class StageProgress:
         }
 
     def _seconds_left(self, workers: int) -> float | None:
-        left = self.planned - self.stored - self.ran
-        if not left:
+        remaining = self.planned - self.stored - self.ran
+        if not remaining:
             return 0.0
         if not workers or self.ran == self._failed:
             return None
-        return self._task_s * max(1.0, left / workers)
+        return self._task_s * max(1.0, remaining / workers)

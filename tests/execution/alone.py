@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_HERE = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+_ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
 
 
 @contextmanager
 def alone(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Started from the root of the repository, without what this process says to Ray."""
+    """Start Python from the root of the repository, without this process's settings of Ray."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=Path(__file__).parents[2],
-        env=_HERE | {"PYTHONWARNINGS": "ignore"} | dict(env or {}),
+        env=_ENVIRONMENT | {"PYTHONWARNINGS": "ignore"} | dict(env or {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -27,6 +27,6 @@ def alone(*arguments: str, env: Mapping[str, str] | None = None) -> Iterator[sub
         with process:
             yield process
     finally:
-        # Killed amid its work, Ray leaves agents behind.
+        # Killed while it works, Ray leaves agents behind.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

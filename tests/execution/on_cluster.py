@@ -133,6 +133,6 @@ def third(
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     with machines() as here:
-        told = dict(parts(folder / "ledger", here))
-        text = json.dumps({"parts": told, "nodes": here.numbers})
+        attempts_by_part = dict(parts(folder / "ledger", here))
+        text = json.dumps({"parts": attempts_by_part, "nodes": here.numbers})
     (folder / "story.json").write_text(text)

@@ -1,4 +1,4 @@
-"""A cluster of this machine as a person starts one: `ray start`, a token, a head without cores."""
+"""A cluster of this machine as a user starts one: `ray start`, a token, a head without cores."""
 
 import os
 import signal
@@ -15,8 +15,7 @@ from tests.stores.servers import free_port
 
 _MARK = "STIR_RAY_TEST_CLUSTER"
 """In the environment of every process of a cluster, however it was started."""
-_STARTS_S = 120.0
-_HERE = "127.0.0.2"
+_ADDRESS = "127.0.0.2"
 """In place of 127.0.0.1 Ray would take the machine's address on the network."""
 
 
@@ -26,8 +25,8 @@ class RayHead:
 
     Attributes:
         address: of its job API.
-        token: the file that holds what it asks for.
-        home: a home folder with nothing in it.
+        token: the file that holds the token.
+        home: an empty home folder.
     """
 
     address: str
@@ -35,18 +34,18 @@ class RayHead:
     home: Path
 
     def client(self, **more: str) -> dict[str, str]:
-        """The environment of a person elsewhere, who has the token and knows no more of Ray."""
+        """Return the environment of a user elsewhere who has the token and nothing else of Ray."""
         return _bare(self.home) | {"RAY_AUTH_TOKEN_PATH": str(self.token)} | more
 
 
 @contextmanager
 def ray_head(folder: Path, *, cores: int, env: Mapping[str, str]) -> Iterator[RayHead]:
-    """A head and one node that works, on this machine alone, with `env` as the environment of both.
+    """Start a head and one node that works.
 
     Args:
-        folder: short, as the names of Ray's sockets begin with it.
+        folder: a short path, as the names of Ray's sockets begin with it.
         cores: of the node that works.
-        env: what its machines know, such as credentials.
+        env: environment of both, such as credentials.
     """
     home, token, mark = folder / "home", folder / "token", uuid4().hex
     home.mkdir()
@@ -64,46 +63,36 @@ def ray_head(folder: Path, *, cores: int, env: Mapping[str, str]) -> Iterator[Ra
     }  # fmt: skip
     try:
         _start("--head", head, machine)
-        _start(f"--address={_HERE}:{gcs}", {"num-cpus": cores}, machine)
+        _start(f"--address={_ADDRESS}:{gcs}", {"num-cpus": cores}, machine)
         yield RayHead(f"http://127.0.0.1:{dashboard}", token, home)
     finally:
-        _end(mark)
+        _kill_all(mark)
 
 
 def _start(role: str, options: Mapping[str, object], env: Mapping[str, str]) -> None:
-    said = {
-        "node-ip-address": _HERE,
+    options = {
+        "node-ip-address": _ADDRESS,
         "dashboard-agent-listen-port": free_port(),
         "metrics-export-port": free_port(),
         "object-store-memory": 100 * 2**20,
         **options,
     }
-    command = ["ray", "start", role, *(f"--{name}={value}" for name, value in said.items())]
-    # Not where the code is. What it starts keeps its streams, so that a pipe would never end.
+    command = ["ray", "start", role, *(f"--{name}={value}" for name, value in options.items())]
+    # Not where the code is. Its processes keep its streams, so that a pipe would never end.
     subprocess.run(
-        command,
-        cwd=env["HOME"],
-        env=env,
-        timeout=_STARTS_S,
-        check=True,
-        stdout=subprocess.DEVNULL,
+        command, cwd=env["HOME"], env=env, timeout=120, check=True, stdout=subprocess.DEVNULL
     )
 
 
 def _bare(home: Path) -> dict[str, str]:
-    programs = Path(sys.executable).parent
-    return {
-        "HOME": str(home),
-        "PATH": f"{programs}:{os.environ['PATH']}",
-        "PYTHONWARNINGS": "ignore",
-    }
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"HOME": str(home), "PATH": path, "PYTHONWARNINGS": "ignore"}
 
 
-def _end(mark: str) -> None:
-    """Kill what is left of one cluster, until nothing is."""
+def _kill_all(mark: str) -> None:
     end = time.monotonic() + 30
-    while (left := list(_marked(mark))) and time.monotonic() < end:
-        for process in left:
+    while (processes := list(_marked(mark))) and time.monotonic() < end:
+        for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A Ray that cannot be had is for the person to mend, and the line says how."""
+"""If Ray cannot be reached or started, one line says how to fix it."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,13 +33,13 @@ except (InputError, KeyboardInterrupt) as error:
         ("SystemExit(15)", "x:6379", ["KeyboardInterrupt"]),
     ],
 )
-def test_a_ray_that_cannot_be_had_is_one_line_with_what_to_do(
+def test_a_failed_start_is_one_line_with_its_remedy(
     error: str, address: str, expected: list[str]
 ) -> None:
     script = CONNECTING.format(error=error)
     with alone("-c", script, env={"RAY_ADDRESS": address}) as process:
-        _, said = process.communicate(timeout=60)
-    (line,) = said.strip().splitlines()
+        _, errors = process.communicate(timeout=60)
+    (line,) = errors.strip().splitlines()
     assert [part for part in expected if part not in line] == []
 
 
@@ -52,19 +52,19 @@ sys.stderr.write(ray_cluster.ray.get_runtime_context().gcs_address)
 """
 
 
-def test_another_ray_of_this_machine_is_left_alone(local_ray: None) -> None:
+def test_another_ray_of_this_machine_is_not_joined(local_ray: None) -> None:
     from stir_ray.execution import ray_cluster
 
     other = ray_cluster.ray.get_runtime_context().gcs_address
     # A short path: Ray puts sockets there.
     with TemporaryDirectory(dir="/tmp") as folder:
-        # So `ray start` leaves word of itself, and `ray.init` would join it.
-        word = Path(folder) / "ray" / "ray_current_cluster"
-        word.parent.mkdir()
-        word.write_text(other)
+        # `ray start` writes this file, and `ray.init` would join what it names.
+        file = Path(folder) / "ray" / "ray_current_cluster"
+        file.parent.mkdir()
+        file.write_text(other)
         with alone("-c", APART, env={"RAY_TMPDIR": folder}) as process:
-            _, said = process.communicate(timeout=120)
-    address = said.strip().splitlines()[-1]
-    assert process.returncode == 0, said
+            _, errors = process.communicate(timeout=120)
+    address = errors.strip().splitlines()[-1]
+    assert process.returncode == 0, errors
     assert address.startswith("127.0.0.1:")
     assert address != other

@@ -1,4 +1,4 @@
-"""Leaving a run in the middle: workers and Ray end with it, and soon."""
+"""An interrupted run ends its workers and Ray at once."""
 
 import signal
 import subprocess
@@ -30,28 +30,23 @@ def test_an_interrupt_ends_workers_and_ray(tmp_path: Path) -> None:
     with alone("-c", HANGING, str(ledger)) as process:
         wait_until(lambda: len(processes(ledger)) == 2, seconds=60)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
-        assert process.returncode == 130, said
-        started = {pid for one in ledger_of(ledger) for pid in (one.process, one.node)}
-        wait_until(lambda: not any(is_alive(pid) for pid in started), seconds=10)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 130, errors
+        pids = {
+            pid for execution in ledger_of(ledger) for pid in (execution.process, execution.node)
+        }
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), seconds=10)
 
 
-def wait_until(true: Callable[[], bool], seconds: float) -> None:
-    """Until something holds.
-
-    Raises:
-        TimeoutError: if it never does.
-    """
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not true after {seconds} s")
+    while not condition():
+        assert time.monotonic() < end
         time.sleep(0.1)
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process still does anything: not one that only waits to be buried."""
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return state.stdout.strip()[:1] not in {"", "Z"}
+    """Return whether a process runs; a zombie does not."""
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return state.strip()[:1] not in {"", "Z"}

@@ -155,7 +155,7 @@ class Scene:
 
     def findings(self) -> list[Finding]:
         """Return what is wrong with the lake."""
-        return [found for found in verify(self.open()) if isinstance(found, Finding)]
+        return [item for item in verify(self.open()) if isinstance(item, Finding)]
 
     def is_as_undisturbed(self, undisturbed: Path) -> bool:
         """Return whether the results are bitwise those of a run without faults."""

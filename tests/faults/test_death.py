@@ -124,14 +124,14 @@ def test_a_worker_killed_within_a_training_goes_on_from_its_last_epoch(
     other.folder.mkdir()
     again = small_job(other.lake, finetuned={"train": training}, from_scratch=None)
     assert other.run("--serial", verb="finetune", job=again).code == 0
-    records = [
-        sorted(str(one.read(TRAININGS, key).to_pydict()) for key in one.stored(TRAININGS))
-        for one in (scene.open(), other.open())
-    ]
-    assert records[0] == records[1]
+    first, second = (
+        sorted(str(lake.read(TRAININGS, key).to_pydict()) for key in lake.stored(TRAININGS))
+        for lake in (scene.open(), other.open())
+    )
+    assert first == second
 
 
-def test_a_node_that_dies_takes_only_what_it_was_at_with_it(
+def test_a_node_that_dies_costs_only_its_running_task(
     scene: Scene, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in ON_A_CLUSTER.items():

@@ -190,13 +190,13 @@ def test_the_time_left_is_right_from_the_first_task_on(
     total = ends[-1][0]
     for ended, (now, duration) in enumerate(ends, start=1):
         stage.task_ended(result(succeeded=True, seconds=duration))
-        left = stage.snapshot()["seconds_left"]
+        estimate = stage.snapshot()["seconds_left"]
         # The first that end are the short ones; later it is a mean, of at most 64 tasks.
         error = spread * min(1.0, 2 / math.sqrt(min(ended, 64))) if ended > workers else spread
         # How far the running tasks are is not known, nor how long exactly the others will be.
         noise = (1 + spread + 2 * spread * math.sqrt(tasks - ended) / workers) * seconds
-        assert abs(left - (total - now)) <= error * (total - now) + noise
-        assert (left == 0.0) == (ended == tasks)
+        assert abs(estimate - (total - now)) <= error * (total - now) + noise
+        assert (estimate == 0.0) == (ended == tasks)
 
 
 def ends_of(durations: list[float], workers: int) -> list[tuple[float, float]]:
