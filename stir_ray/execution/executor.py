@@ -14,7 +14,7 @@ from stir_ray.execution.retry import Failure, FailureClass, is_fatal_to_worker, 
 _log = logging.getLogger(__name__)
 
 
-class AnyTask(Protocol):
+class SchedulableTask(Protocol):
     """What an executor knows of a task."""
 
     @property
@@ -26,7 +26,7 @@ class AnyTask(Protocol):
         ...
 
 
-Item = TypeVar("Item", bound=AnyTask)
+Item = TypeVar("Item", bound=SchedulableTask)
 Metrics = Mapping[str, float]
 """A few numbers about how a task went, by name; the driver sees those of a million tasks."""
 
