@@ -1,6 +1,5 @@
 """What holds for every test."""
 
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -43,9 +42,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
-    """One Ray of this machine for all tests: it takes seconds to start."""
-    # What a test reads of Ray's metrics is there after this, by default after ten seconds.
-    os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 - as Ray spells it
+    """Start one Ray of this machine for all tests: it takes seconds."""
     from stir_ray.execution import ray_cluster
 
     with warnings.catch_warnings():
