@@ -56,9 +56,7 @@ class HalfSamples(Measure):
         from stir_ray.numerics.subsampling import cka_of_subsets
 
         index = views.target_layers.index(views.layer)
-        real, inverted = (
-            (views.grams("target", images) or [])[index] for images in ("real", "inverted")
-        )
+        real, inverted = (views.grams("target", images)[index] for images in ("real", "inverted"))
         halves = halves_of(views.image_set, len(views.image_ids), option)
         columns: dict[str, Any] = {"layer": views.layer, "half": np.arange(len(halves))}
         for name, gram in (("stir", inverted), ("cka", views.reference_gram())):

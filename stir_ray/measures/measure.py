@@ -96,8 +96,8 @@ class Views(Subject, Protocol):
         """Return the measured layers of a model, from 1."""
         ...
 
-    def grams(self, model: Model, images: Images) -> list[Tensor] | None:
-        """Return a Gram matrix (image, image) per layer; None if initial images are all equal."""
+    def grams(self, model: Model, images: Images) -> list[Tensor]:
+        """Return a Gram matrix (image, image) per layer; none if initial images are all equal."""
         ...
 
     def reference_gram(self) -> Tensor:

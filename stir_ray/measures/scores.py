@@ -38,7 +38,7 @@ def drift(
 
 def baselines(
     real: Sequence[Tensor],
-    initial: Sequence[Tensor] | None,
+    initial: Sequence[Tensor],
     *,
     seed: int,
     score: Score = scores,

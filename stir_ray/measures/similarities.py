@@ -81,16 +81,16 @@ class Similarities(Measure):
             return _score(name, option, real, _prepare(gram, option))
 
         inverted, earlier = views.grams("target", "inverted"), views.grams("target", "earlier")
-        reference = _prepared(views, option, "reference", "real") or []
+        reference = _prepared(views, option, "reference", "real")
         of_layer = reference[views.layers("reference").index(views.layer)]
-        real = _prepared(views, option, "target", "real") or []
+        real = _prepared(views, option, "target", "real")
         rows = [
             score("stir", gram, now)
             | drift("stir", gram, now, before, score=score)
             | _score("similarity", option, gram, of_layer)
             | baseline
             for gram, now, before, baseline in zip(
-                real, inverted or [], earlier or [], _baselines(views, option, real), strict=True
+                real, inverted, earlier, _baselines(views, option, real), strict=True
             )
         ]
         return {
@@ -118,7 +118,7 @@ def _prepared(
     views: Views, option: SimilarityMeasure, model: Model, images: Images
 ) -> list[Tensor]:
     def make() -> list[Tensor]:
-        return [_prepare(gram, option) for gram in views.grams(model, images) or []]
+        return [_prepare(gram, option) for gram in views.grams(model, images)]
 
     return views.cached(("prepared", option), model, images, make)
 
@@ -151,7 +151,7 @@ def _baselines(
 
     def make() -> list[dict[str, float]]:
         grams = views.grams("target", "initial")
-        initial = grams and [_prepare(gram, option) for gram in grams]
+        initial = [_prepare(gram, option) for gram in grams]
         return baselines(real, initial, seed=views.seed, score=score, by_chance=by_chance)
 
     return views.remembered(("baselines", option), "target", "initial", make)

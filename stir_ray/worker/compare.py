@@ -99,7 +99,7 @@ def _place(views: WorkerViews) -> dict[str, Any]:
 
 def _scores(views: WorkerViews) -> dict[str, Any]:
     real, inverted, earlier = (
-        views.grams("target", images) or [] for images in ("real", "inverted", "earlier")
+        views.grams("target", images) for images in ("real", "inverted", "earlier")
     )
     of_reference = views.reference_gram()
     by_chance = views.remembered(

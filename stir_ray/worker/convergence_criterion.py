@@ -39,14 +39,14 @@ def remaining_drift(
         )
         for target in (task.reference, *task.targets)
     )
-    real, now = own.grams("target", "real") or [], own.grams("target", "inverted") or []
+    real, now = own.grams("target", "real"), own.grams("target", "inverted")
     if not self_stir_converged(real, now, own.target_layers, task.layer, task.spec.representation):
         return math.inf
     return max(
         largest_change(
-            views.grams("target", "real") or [],
-            views.grams("target", "inverted") or [],
-            views.grams("target", "earlier") or [],
+            views.grams("target", "real"),
+            views.grams("target", "inverted"),
+            views.grams("target", "earlier"),
         )
         for views in others
     )

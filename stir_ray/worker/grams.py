@@ -113,10 +113,10 @@ class WorkerViews:
         """Return the measured layers of a model."""
         return self.spec.layers_of(self._checkpoint(model))
 
-    def grams(self, model: Model, images: Images) -> GramMatrices | None:
-        """Return a Gram matrix per layer; None if the initial images are all equal."""
+    def grams(self, model: Model, images: Images) -> GramMatrices:
+        """Return a Gram matrix per layer; none if the initial images are all equal."""
         if images == "initial" and self.spec.settings.init is Initialization.GRAY:
-            return None
+            return []
 
         def compute() -> GramMatrices:
             return [linear_gram(features) for features in self.all_features(model, images)]
@@ -131,8 +131,7 @@ class WorkerViews:
 
     def reference_gram(self) -> Tensor:
         """Return the reference's Gram matrix of the real images in the inverted layer."""
-        grams = self.grams("reference", "real") or []
-        return grams[self.layers("reference").index(self.layer)]
+        return self.grams("reference", "real")[self.layers("reference").index(self.layer)]
 
     def features(self, images: Images) -> Tensor:
         """Return the reference's features in the inverted layer."""
