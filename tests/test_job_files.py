@@ -1,7 +1,5 @@
 """Laws of job files: what stands there is what is run, and files in jobs/ can be run."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -34,15 +32,13 @@ def file(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def test_every_job_file_can_be_run(file: Path) -> None:
-    assert all(point.job.schema_version == 1 for point in read_jobs(file).points)
-
-
-def test_every_job_file_names_the_schema_in_its_first_line(file: Path) -> None:
-    first = file.read_text(encoding="utf-8").splitlines()[0]
-    mark, named = first.split("$schema=")
+def test_a_job_file_can_be_run_names_the_schema_and_survives_being_written(file: Path) -> None:
+    for job in read_jobs(file).jobs:
+        assert Job.model_validate(job.model_dump()) == job
+        assert Job.model_validate_json(job.model_dump_json()) == job
+    mark, schema = file.read_text(encoding="utf-8").splitlines()[0].split("$schema=")
     assert mark == "# yaml-language-server: "
-    assert (file.parent / named).resolve() == JOBS / "schema.json"
+    assert (file.parent / schema).resolve() == JOBS / "schema.json"
 
 
 def test_no_two_job_files_have_one_name() -> None:
@@ -51,25 +47,19 @@ def test_no_two_job_files_have_one_name() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_shipped_schema_is_that_of_the_code() -> None:
+def test_the_shipped_schema_is_that_of_the_code_and_has_every_key() -> None:
     shipped = (JOBS / "schema.json").read_text(encoding="utf-8")
     assert shipped == schema_text(), "run `stir-ray schema > jobs/schema.json`"
-
-
-def test_the_schema_explains_every_key_of_a_job() -> None:
     schema = json.loads(schema_text())
     assert set(schema["properties"]) == {*Job.model_fields, "grid"}
     assert set(schema["else"]["required"]) == set(SMALLEST)
-
-
-def test_a_job_survives_being_written_and_read_again(file: Path) -> None:
-    for job in (point.job for point in read_jobs(file).points):
-        assert Job.model_validate(job.model_dump()) == job
-        assert Job.model_validate_json(job.model_dump_json()) == job
+    # What the grid gives may be missing elsewhere.
+    assert schema["if"] == {"required": ["grid"]}
+    assert set(schema["then"]["required"]) == {"schema_version", "name", "lake"}
 
 
 @pytest.mark.parametrize(
-    "said",
+    "values",
     [
         {"finetuned": {"checkpoints": "s3://bucket/{epoch}.safetensors", "epochs": "2-5"}},
         {"pretrained": {"architecture": {"timm": "resnet18"}, "checkpoint": "weights"}},
@@ -80,16 +70,11 @@ def test_a_job_survives_being_written_and_read_again(file: Path) -> None:
     ],
 )
 def test_every_member_of_a_union_survives_being_written_and_read_again(
-    said: dict[str, Any],
+    values: dict[str, Any],
 ) -> None:
-    job = validate_job(SMALLEST | said, "here")
+    job = validate_job(SMALLEST | values, "here")
     assert job != validate_job(SMALLEST, "here")
     assert Job.model_validate_json(job.model_dump_json()) == job
-
-
-def test_a_job_cannot_be_changed() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        validate_job(SMALLEST, "here").name = "other"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @given(first=st.integers(0, 40), count=st.integers(1, 40), space=st.sampled_from(["", " "]))
@@ -105,13 +90,8 @@ def test_a_range_means_the_list_of_its_numbers(first: int, count: int, space: st
     )
 
 
-@given(layers=st.permutations([2, 3, 5, 11]))
-def test_the_order_of_layers_means_nothing(layers: list[int]) -> None:
-    assert validate_job(SMALLEST | {"layers": layers}, "here").layers == (2, 3, 5, 11)
-
-
 @pytest.mark.parametrize(
-    ("override", "place", "expected"),
+    ("override", "key", "expected"),
     [
         ("name=other", "name", "other"),
         ("images.count=7", "images.count", 7),
@@ -119,6 +99,7 @@ def test_the_order_of_layers_means_nothing(layers: list[int]) -> None:
         ("seeds=[3, 5]", "seeds", (3, 5)),
         ("seeds=3-5", "seeds", (3, 4, 5)),
         ("layers=all", "layers", "all"),
+        ("layers=[5, 2, 3]", "layers", (2, 3, 5)),
         ("from_scratch=", "from_scratch", None),
         ("from_scratch=null", "from_scratch", None),
         ("keep_images={sample: 5}", "keep_images.sample", 5),
@@ -127,12 +108,12 @@ def test_the_order_of_layers_means_nothing(layers: list[int]) -> None:
     ],
 )
 def test_an_override_says_what_the_file_could_have_said(
-    override: str, place: str, expected: object
+    override: str, key: str, expected: object
 ) -> None:
-    found: Any = read_job(DIGITS, [override])
-    for name in place.split("."):
-        found = getattr(found, name)
-    assert found == expected
+    value: Any = read_job(DIGITS, [override])
+    for name in key.split("."):
+        value = getattr(value, name)
+    assert value == expected
 
 
 def test_an_override_makes_the_levels_that_the_file_leaves_out(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Laws of grids: a job for every combination of values, each with a name that leads back to it."""
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
 from stir_ray.job.grid import MOST_POINTS, label_of
-from stir_ray.job.loader import read_content, read_job, read_jobs, schema_text
+from stir_ray.job.loader import read_content, read_job, read_jobs
 from stir_ray.job.spec import LONGEST_NAME, Job
 from tests.test_job_files import SMALLEST
 
@@ -47,11 +45,11 @@ def written(path: Path, grid: object, **changed: Any) -> Path:
     return path
 
 
-def value_at(job: Job, place: str) -> Any:
-    found: Any = job
-    for key in place.split("."):
-        found = getattr(found, key)
-    return found
+def value_at(job: Job, path: str) -> Any:
+    value: Any = job
+    for key in path.split("."):
+        value = getattr(value, key)
+    return value
 
 
 @given(grid=GRIDS, name=st.sampled_from(["a", "b" * (LONGEST_NAME - 9), "c" * LONGEST_NAME]))
@@ -61,24 +59,20 @@ def test_a_grid_has_a_job_of_its_own_name_for_every_combination(
     jobs = read_jobs(written(path, grid, name=name)).jobs
     names = {job.name for job in jobs}
     assert len(jobs) == len(names) == math.prod(len(values) for values in grid.values())
-    assert all(len(one) <= LONGEST_NAME and one.startswith(name[:80]) for one in names)
+    assert all(len(each) <= LONGEST_NAME and each.startswith(name[:80]) for each in names)
 
 
 @given(grid=GRIDS)
-def test_the_pins_of_a_point_choose_just_this_job(path: Path, grid: dict[str, list]) -> None:
+def test_pins_choose_a_job_and_a_file_with_overrides_can_be_written(
+    path: Path, grid: dict[str, list]
+) -> None:
     points = read_jobs(written(path, grid)).points
     for point in (points[0], points[len(points) // 2], points[-1]):
         assert read_jobs(path, point.pins).points == (point,)
-
-
-@given(grid=GRIDS)
-def test_what_a_file_says_with_its_overrides_is_the_same_file(
-    path: Path, grid: dict[str, list]
-) -> None:
-    pins = read_jobs(written(path, grid)).points[-1].pins[:1]
-    expected = read_jobs(path, [*pins, "images.count=7"])
-    said = read_content(path, [*pins, "images.count=7"])
-    path.write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    overrides = [*points[-1].pins[:1], "images.count=7"]
+    expected = read_jobs(path, overrides)
+    content = read_content(path, overrides)
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     assert read_jobs(path) == expected
 
 
@@ -94,21 +88,21 @@ def test_the_last_key_changes_first_and_only_what_the_grid_says(path: Path) -> N
     assert read_job(alone, sets) == jobs[3]
 
 
-@pytest.mark.parametrize("said", ["0.01", "1e-2", "1.0e-2", ".01", "0.0100"])
-def test_a_number_is_chosen_however_it_is_written(path: Path, said: str) -> None:
+@pytest.mark.parametrize("choice", ["0.01", "1e-2", "1.0e-2", ".01", "0.0100"])
+def test_a_number_is_chosen_however_it_is_written(path: Path, choice: str) -> None:
     written(path, {RATE: [0.01, 0.1]})
-    assert read_job(path, [f"{RATE}={said}"]).name == "smallest-learning_rate=0.01"
+    assert read_job(path, [f"{RATE}={choice}"]).name == "smallest-learning_rate=0.01"
 
 
-@pytest.mark.parametrize("said", ["large", "{source: digits, size: 24}", json.dumps(LARGE)])
-def test_a_label_stands_for_its_value(path: Path, said: str) -> None:
+@pytest.mark.parametrize("choice", ["large", "{source: digits, size: 24}", json.dumps(LARGE)])
+def test_a_label_stands_for_its_value(path: Path, choice: str) -> None:
     written(path, {"data": [DIGITS, {"label": "large", "value": LARGE}]})
-    job = read_job(path, [f"data={said}"])
+    job = read_job(path, [f"data={choice}"])
     assert (job.name, job.data.size) == ("smallest-data=large", 24)
 
 
 @pytest.mark.parametrize(
-    ("said", "parts"),
+    ("override", "parts"),
     [
         (f"{OPTIMIZER}=adamw", ["the grid has sgd, adam", "did you mean `adam`?"]),
         (f"{RATE}=7", ["the grid has 0.01, 0.1", "add it to the file"]),
@@ -116,11 +110,11 @@ def test_a_label_stands_for_its_value(path: Path, said: str) -> None:
     ],
 )
 def test_a_value_that_the_grid_does_not_have_is_refused(
-    path: Path, said: str, parts: list[str]
+    path: Path, override: str, parts: list[str]
 ) -> None:
     written(path, {OPTIMIZER: ["sgd", "adam"], RATE: [0.01, 0.1]})
-    with pytest.raises(JobError, match=f"^--set {said.partition('=')[0]}=") as caught:
-        read_jobs(path, [said])
+    with pytest.raises(JobError, match=f"^--set {override.partition('=')[0]}=") as caught:
+        read_jobs(path, [override])
     message = str(caught.value)
     assert [part for part in parts if part not in message] == [], message
     assert "hunter2" not in message
@@ -136,9 +130,9 @@ def test_keys_of_one_word_are_told_apart_by_what_stands_before_it(path: Path) ->
 
 def test_a_grid_may_give_what_stands_nowhere_else(path: Path) -> None:
     written(path, {"data": [DIGITS]}, data=None)
-    said = json.loads(path.read_text())
-    del said["data"]
-    path.write_text(json.dumps(said))
+    content = json.loads(path.read_text())
+    del content["data"]
+    path.write_text(json.dumps(content))
     assert [job.data.source for job in read_jobs(path).jobs] == ["digits"]
 
 
@@ -213,11 +207,3 @@ def test_an_override_that_a_grid_would_undo_is_refused(path: Path, override: str
     with pytest.raises(JobError, match=f"--set {override}") as caught:
         read_jobs(path, [override])
     assert "\n" not in str(caught.value)
-
-
-def test_the_schema_knows_a_grid_and_does_not_ask_elsewhere_for_what_it_gives() -> None:
-    schema = json.loads(schema_text())
-    assert "grid" in schema["properties"]
-    assert schema["if"] == {"required": ["grid"]}
-    assert set(schema["then"]["required"]) <= set(schema["else"]["required"])
-    assert "data" not in schema["then"]["required"]

@@ -38,7 +38,7 @@ class Blur(Value):
 
     sigma: PositiveFloat
     """Standard deviation in pixels."""
-    every: PositiveInt
+    interval: PositiveInt
     """Steps from one to the next."""
 
 
@@ -59,7 +59,7 @@ class RegularizerChoice(Value):
 
     def settings(self) -> Regularizer:
         """Return the settings of an inversion."""
-        blur = {"blur_sigma": self.blur.sigma, "blur_every": self.blur.every} if self.blur else {}
+        blur = {"blur_sigma": self.blur.sigma, "blur_every": self.blur.interval} if self.blur else {}
         return Regularizer(self.total_variation, self.norm, self.norm_order, **blur)
 
 

@@ -1,4 +1,4 @@
-"""Laws of corruptions: a function of image, name, severity and id, harming more and more."""
+"""Corruptions: a function of image, name, severity and id, whose harm grows with severity."""
 
 import pickle
 import random
@@ -21,7 +21,7 @@ from stir_ray.datasets.corruptions.registry import (
 from stir_ray.job import Robustness
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)
-DRAWN = {
+RANDOM = {
     *("gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise", "glass_blur"),
     *("motion_blur", "snow", "frost", "fog", "elastic_transform", "spatter"),
 }
@@ -44,40 +44,33 @@ def photographs() -> Pixels:
     return np.stack(squares)
 
 
-def of_size(height: int, width: int) -> Pixels:
-    """A photograph of that size."""
-    picture = Image.fromarray(photographs()[13]).resize((width, height))
-    return np.array(picture)
+def photograph(height: int = 32, width: int = 32) -> Pixels:
+    """A photograph of a size."""
+    return np.array(Image.fromarray(photographs()[13]).resize((width, height)))
 
 
 def harm(name: str, severity: int, draws: int) -> float:
     """Root mean square change of the photographs, in levels."""
     change = [
-        corrupt(photograph, name, severity, len(photographs()) * draw + number).astype(float)
-        - photograph
+        corrupt(image, name, severity, len(photographs()) * draw + number).astype(float) - image
         for draw in range(draws)
-        for number, photograph in enumerate(photographs())
+        for number, image in enumerate(photographs())
     ]
     return float(np.sqrt(np.square(change).mean(axis=(1, 2, 3))).mean())
 
 
-def test_a_job_file_knows_every_corruption() -> None:
+def test_a_job_names_fifteen_and_four_corruptions_of_which_no_two_are_equal() -> None:
+    assert (len(BENCHMARK), len(EXTRA), len(set(CORRUPTIONS))) == (15, 4, 19)
     assert Robustness().names == BENCHMARK
     assert Robustness(corruptions="all").names == CORRUPTIONS
-    assert Robustness(corruptions=("snow", "fog")).names == ("snow", "fog")
     backwards = Robustness(corruptions=("saturate", "fog", "gaussian_noise"))
     assert backwards.names == ("gaussian_noise", "fog", "saturate")
-
-
-def test_there_are_fifteen_and_four_and_no_two_are_alike() -> None:
-    assert (len(BENCHMARK), len(EXTRA), len(set(CORRUPTIONS))) == (15, 4, 19)
-    photograph = of_size(32, 32)
-    made = {
-        corrupt(photograph, name, severity, 7).tobytes()
+    corrupted = {
+        corrupt(photograph(), name, severity, 7).tobytes()
         for name in CORRUPTIONS
         for severity in SEVERITIES
     }
-    assert len(made) == 19 * 5
+    assert len(corrupted) == 19 * 5
 
 
 @every_corruption
@@ -85,20 +78,20 @@ def test_there_are_fifteen_and_four_and_no_two_are_alike() -> None:
 def test_shape_and_type_are_kept_and_the_image_is_not_written_to(
     name: str, size: tuple[int, int]
 ) -> None:
-    photograph = of_size(*size)
-    before = photograph.copy()
-    photograph.flags.writeable = False
+    image = photograph(*size)
+    before = image.copy()
+    image.flags.writeable = False
     for severity in SEVERITIES:
-        corrupted = corrupt(photograph, name, severity, 3)
-        assert corrupted.shape == photograph.shape
+        corrupted = corrupt(image, name, severity, 3)
+        assert corrupted.shape == image.shape
         assert corrupted.dtype == np.uint8
-    assert np.array_equal(photograph, before)
+    assert np.array_equal(image, before)
 
 
 @every_corruption
-@pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (255, 0, 51), (128, 128, 128)])
-def test_images_of_one_colour_survive(name: str, colour: tuple[int, int, int]) -> None:
-    flat = np.full((32, 32, 3), colour, dtype=np.uint8)
+@pytest.mark.parametrize("color", [(0, 0, 0), (255, 255, 255), (255, 0, 51), (128, 128, 128)])
+def test_images_of_one_color_survive(name: str, color: tuple[int, int, int]) -> None:
+    flat = np.full((32, 32, 3), color, dtype=np.uint8)
     for severity in SEVERITIES:
         corrupted = corrupt(flat, name, severity, 5)
         # Every mean of equal values is that value: kernels sum to 1, borders are continued.
@@ -107,51 +100,38 @@ def test_images_of_one_colour_survive(name: str, colour: tuple[int, int, int]) -
 
 
 @every_corruption
-def test_the_result_depends_on_the_arguments_and_on_nothing_that_ran_before(name: str) -> None:
-    photograph = of_size(32, 32)
-    first = [corrupt(photograph, name, severity, 11) for severity in SEVERITIES]
+def test_the_result_depends_on_its_arguments_and_changes_no_global_generator(name: str) -> None:
+    image = photograph()
+    first = [corrupt(image, name, severity, 11) for severity in SEVERITIES]
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002 — the global generator is what must not matter
     torch.manual_seed(1)
-    strided = np.asfortranarray(photograph)
-    for severity in reversed(SEVERITIES):
-        corrupt(photographs()[severity], name, severity, 12)
-        again = corrupt(strided, name, severity, 11)
-        assert np.array_equal(again, first[severity - 1])
-
-
-def test_an_id_out_of_an_array_is_the_same_id() -> None:
-    photograph = of_size(32, 32)
-    number: int = np.arange(12)[11]
-    assert np.array_equal(corrupt(photograph, "fog", 2, number), corrupt(photograph, "fog", 2, 11))
-
-
-def test_no_global_generator_moves() -> None:
     before = pickle.dumps([random.getstate(), np.random.get_state()])  # noqa: NPY002
     torch_before = torch.get_rng_state()
-    for name in CORRUPTIONS:
-        for severity in SEVERITIES:
-            corrupt(photographs()[2], name, severity, 1)
+    for severity in reversed(SEVERITIES):
+        corrupt(photographs()[severity], name, severity, 12)
+        number: int = np.arange(12)[11]
+        again = corrupt(np.asfortranarray(image), name, severity, number)
+        assert np.array_equal(again, first[severity - 1])
+        other = corrupt(image, name, severity, 12)
+        assert np.array_equal(again, other) == (name not in RANDOM)
     assert pickle.dumps([random.getstate(), np.random.get_state()]) == before  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
-@every_corruption
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_another_id_draws_anew_if_anything_is_drawn(name: str, severity: int) -> None:
-    photograph = of_size(32, 32)
-    one, other = (corrupt(photograph, name, severity, image_id) for image_id in (0, 1))
-    assert np.array_equal(one, other) == (name not in DRAWN)
-
-
-def test_another_severity_or_name_draws_anew() -> None:
-    grey = np.full((32, 32, 3), 128, dtype=np.uint8)
+def test_another_severity_or_name_draws_other_noise() -> None:
+    gray = np.full((32, 32, 3), 128, dtype=np.uint8)
     names = ["gaussian_noise", "speckle_noise"]
-    drawn = [corrupt(grey, name, severity, 2) for name in names for severity in SEVERITIES]
-    noise = np.stack([image.astype(float).ravel() for image in drawn])
-    beside = np.corrcoef(noise)[~np.eye(len(drawn), dtype=bool)]
+    noise = np.stack(
+        [
+            corrupt(gray, name, severity, 2).astype(float).ravel()
+            for name in names
+            for severity in SEVERITIES
+        ]
+    )
+    correlations = np.corrcoef(noise)[~np.eye(len(noise), dtype=bool)]
     # Correlations of independent series of 3072 values have a standard deviation of 0.018.
-    assert np.abs(beside).max() < 0.09
+    assert np.abs(correlations).max() < 0.09
 
 
 GROWING = {
@@ -161,19 +141,18 @@ GROWING = {
     # The affine map shrinks from severity to severity, and moves more than the waves that grow.
     "elastic_transform": [(5, 4, 3, 2, 1)],
     "spatter": [(1, 2, 3), (4, 5)],  # water, mud
-    "saturate": [(1, 2), (3, 4, 5)],  # less colour, more colour
+    "saturate": [(1, 2), (3, 4, 5)],  # less color, more color
 }
-"""Severities along which harm grows, where it is not all five in order: so it is upstream too."""
+"""Severities along which harm grows, where not all five are in order, as in the original."""
 
 
 @every_corruption
 def test_harm_grows_with_severity(name: str) -> None:
-    draws = 7 if name in DRAWN else 1
+    draws = 7 if name in RANDOM else 1
     harms = {severity: harm(name, severity, draws) for severity in SEVERITIES}
     for severities in GROWING.get(name, [SEVERITIES]):
         along = [harms[severity] for severity in severities]
-        assert along == sorted(along), harms
-        assert len(set(along)) == len(along)
+        assert along == sorted(set(along)), harms
 
 
 @pytest.mark.parametrize(
@@ -186,16 +165,13 @@ def test_harm_grows_with_severity(name: str) -> None:
 )
 def test_an_unknown_name_or_severity_is_refused(name: str, severity: int, match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        corrupt(of_size(32, 32), name, severity, 0)
+        corrupt(photograph(), name, severity, 0)
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (32, 32), (32, 32, 1), (7, 32, 3), (1, 32, 32, 3)])
-def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_other_shapes_and_types_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 of shape \(height, width, 3\)"):
         corrupt(np.zeros(shape, dtype=np.uint8), "fog", 1, 0)
-
-
-def test_images_of_floats_are_refused() -> None:
     light: Pixels = np.zeros((32, 32, 3))  # pyright: ignore[reportAssignmentType]
     with pytest.raises(ValueError, match="got float64"):
         corrupt(light, "fog", 1, 0)

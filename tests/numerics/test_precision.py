@@ -1,13 +1,14 @@
-"""In which precision images are searched for, and that nothing else is in it."""
-
-from __future__ import annotations
+"""The precision of an inversion, and that no other product is computed in it."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
+from timm.models import VisionTransformer
+from torch import Tensor
 
 from stir_ray.numerics.inversion import invert, relative_residual
 from stir_ray.numerics.precision import fastest, matmul_precision, resolve_precision
@@ -15,17 +16,11 @@ from stir_ray.numerics.settings import DEFAULT, Precision
 from stir_ray.numerics.similarity import cka_biased, linear_gram
 from tests.tiny_models import representation
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from timm.models import VisionTransformer
-    from torch import Tensor
-
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("layer", [1, 6, 12])
-def test_bfloat16_and_float32_inversions_fool_alike(
+def test_stir_is_the_same_in_bfloat16_and_float32(
     pretrained: VisionTransformer,
     finetuned: VisionTransformer,
     images: Tensor,
@@ -37,39 +32,36 @@ def test_bfloat16_and_float32_inversions_fool_alike(
 
     def stir(precision: Precision) -> float:
         settings = replace(DEFAULT, precision=precision)
-        found = invert(inverted_by, images=images, start=start, settings=settings)
-        return cka_biased(linear_gram(seen_by(images)), linear_gram(seen_by(found.images)))
+        inverted = invert(inverted_by, images=images, start=start, settings=settings).images
+        return cka_biased(linear_gram(seen_by(images)), linear_gram(seen_by(inverted)))
 
     # The limit within which `auto` may choose.
     assert stir(Precision.BFLOAT16) == pytest.approx(stir(Precision.FLOAT32), abs=5e-3)
 
 
-def test_bfloat16_reaches_the_models_products(
+def test_bfloat16_reaches_the_models_products_during_inversion_alone(
     pretrained: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
-    seen: set[torch.dtype] = set()
-    watched = copy.deepcopy(pretrained)
-    first = watched.get_submodule("blocks.0.mlp.fc1")
-    first.register_forward_hook(lambda *given: seen.add(given[2].dtype))
+    dtypes: set[torch.dtype] = set()
+    model = copy.deepcopy(pretrained)
+    model.get_submodule("blocks.0.mlp.fc1").register_forward_hook(
+        lambda *arguments: dtypes.add(arguments[2].dtype)
+    )
     settings = replace(DEFAULT, iterations=2, precision=Precision.BFLOAT16)
-    represent = representation(watched, layer=2)
-    found = invert(represent, images=images, start=start, settings=settings)
-    assert seen == {torch.bfloat16}
-    assert found.images.dtype == found.residual.dtype == torch.float32
-    seen.clear()
-    # What is measured of the images is of float32 again.
-    relative_residual(represent, images=images, inverted=found.images)
-    assert seen == {torch.float32}
+    represent = representation(model, layer=2)
+    result = invert(represent, images=images, start=start, settings=settings)
+    assert dtypes == {torch.bfloat16}
+    assert result.images.dtype == result.residual.dtype == torch.float32
+    dtypes.clear()
+    relative_residual(represent, images=images, inverted=result.images)
+    assert dtypes == {torch.float32}
 
 
-def test_float64_images_are_searched_for_in_float64(images: Tensor) -> None:
-    assert resolve_precision(Precision.BFLOAT16, images.double()) is Precision.FLOAT32
-    assert resolve_precision(Precision.AUTO, images.double()) is Precision.FLOAT32
-
-
-def test_a_precision_that_is_named_is_taken(images: Tensor) -> None:
-    for precision in set(Precision) - {Precision.AUTO}:
-        assert resolve_precision(precision, images) is precision
+def test_float64_images_keep_theirs_and_a_named_precision_is_taken(images: Tensor) -> None:
+    for precision in Precision:
+        assert resolve_precision(precision, images.double()) is Precision.FLOAT32
+        if precision is not Precision.AUTO:
+            assert resolve_precision(precision, images) is precision
 
 
 @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx512_f"])
@@ -94,78 +86,61 @@ def test_auto_is_bfloat16_on_a_gpu_that_has_units_for_it(
 
 
 BACKENDS: Any = torch.backends
-SET = {
+KINDS = {
     "cuda products": BACKENDS.cuda.matmul,
     "cuda convolutions": BACKENDS.cudnn.conv,
     "cpu products": BACKENDS.mkldnn.matmul,
     "cpu convolutions": BACKENDS.mkldnn.conv,
 }
-"""What computes float32 products, and may do so less precisely."""
+EXACT = dict.fromkeys(KINDS, "ieee")
+# No CPU has units of TF32.
+TF32 = EXACT | {"cuda products": "tf32", "cuda convolutions": "tf32"}
 
 
-def told() -> dict[str, str]:
-    """The precision that is in force for each."""
-    return {name: backend.fp32_precision for name, backend in SET.items()}
+def in_force() -> dict[str, str]:
+    """The precision of each kind of products."""
+    return {name: backend.fp32_precision for name, backend in KINDS.items()}
 
 
 @pytest.fixture(autouse=True)
-def as_torch_has_them() -> Iterator[None]:
+def torch_defaults() -> Iterator[None]:
     """All precisions are torch's own again when a test ends."""
     yield
-    for backend in (BACKENDS, *SET.values()):
+    for backend in (BACKENDS, *KINDS.values()):
         backend.fp32_precision = "none"
     BACKENDS.cuda.matmul.allow_tf32 = False
     BACKENDS.cudnn.allow_tf32 = True
 
 
-EXACT = dict.fromkeys(SET, "ieee")
-# No CPU has units of TF32.
-TF32 = EXACT | {"cuda products": "tf32", "cuda convolutions": "tf32"}
-
-
-def test_tf32_is_of_gpus_and_only_meanwhile() -> None:
-    before = told()
+def check_restored() -> None:
+    """Both precisions are in force inside, nested too, and gone after, also after an error."""
+    before = in_force()
     with matmul_precision(Precision.TF32):
-        assert told() == TF32
+        assert in_force() == TF32
         with matmul_precision(Precision.FLOAT32):
-            assert told() == EXACT
-        assert told() == TF32
-    assert told() == before
-
-
-@pytest.mark.parametrize("name", SET)
-def test_products_that_somebody_made_less_precise_are_exact_meanwhile(
-    name: str,
-) -> None:
-    SET[name].fp32_precision = "tf32"
-    before = told()
-    assert before[name] == "tf32"
-    with matmul_precision(Precision.FLOAT32):
-        assert told() == EXACT
-    assert told() == before
-
-
-@pytest.mark.parametrize("everywhere", ["tf32", "bf16", "ieee"])
-def test_what_is_set_for_all_is_overruled_meanwhile_and_holds_again_after(
-    everywhere: str,
-) -> None:
-    BACKENDS.fp32_precision = everywhere
-    before = told()
-    for precision, expected in ((Precision.FLOAT32, EXACT), (Precision.TF32, TF32)):
-        with matmul_precision(precision):
-            assert told() == expected
-        assert told() == before
-    # Products of CPUs were not given one of their own: they follow the next choice too.
-    BACKENDS.fp32_precision = "tf32"
-    assert told()["cpu products"] == told()["cpu convolutions"] == "tf32"
-
-
-def test_precisions_are_as_before_when_work_fails() -> None:
-    BACKENDS.cuda.matmul.fp32_precision = "tf32"
-    before = told()
+            assert in_force() == EXACT
+        assert in_force() == TF32
+    assert in_force() == before
     with pytest.raises(ZeroDivisionError), matmul_precision(Precision.FLOAT32):
         raise ZeroDivisionError
-    assert told() == before
+    assert in_force() == before
+
+
+@pytest.mark.parametrize("name", [None, *KINDS])
+def test_a_precision_is_in_force_inside_and_the_former_one_after(name: str | None) -> None:
+    if name:
+        KINDS[name].fp32_precision = "tf32"
+        assert in_force()[name] == "tf32"
+    check_restored()
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "ieee"])
+def test_a_precision_of_all_backends_holds_again_after(precision: str) -> None:
+    BACKENDS.fp32_precision = precision
+    check_restored()
+    # Products of CPUs have got no value of their own: they follow the next one of all too.
+    BACKENDS.fp32_precision = "tf32"
+    assert in_force()["cpu products"] == in_force()["cpu convolutions"] == "tf32"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -173,8 +148,7 @@ def test_the_older_flags_can_be_read_after(*, allowed: bool) -> None:
     BACKENDS.cuda.matmul.allow_tf32 = BACKENDS.cudnn.allow_tf32 = allowed
     with matmul_precision(Precision.FLOAT32):
         pass
-    assert BACKENDS.cuda.matmul.allow_tf32 is allowed
-    assert BACKENDS.cudnn.allow_tf32 is allowed
+    assert BACKENDS.cuda.matmul.allow_tf32 is BACKENDS.cudnn.allow_tf32 is allowed
 
 
 def test_products_of_a_cpu_are_bitwise_those_of_float32() -> None:
@@ -185,9 +159,7 @@ def test_products_of_a_cpu_are_bitwise_those_of_float32() -> None:
         assert torch.equal(left @ right, expected)
 
 
-def test_no_product_is_in_auto() -> None:
-    with (
-        pytest.raises(ValueError, match="`auto` is no precision"),
-        matmul_precision(Precision.AUTO),
-    ):
+def test_auto_must_be_resolved_first() -> None:
+    message = "`auto` is no precision"
+    with pytest.raises(ValueError, match=message), matmul_precision(Precision.AUTO):
         pass

@@ -45,7 +45,7 @@ def read(job: Job, table: str) -> pd.DataFrame:
         {
             "init": "light_noise",
             "parameterization": "fourier",
-            "regularizer": {"blur": {"sigma": 0.4, "every": 3}},
+            "regularizer": {"blur": {"sigma": 0.4, "interval": 3}},
         },
     ],
     ids=["gray", "other image and penalties", "light noise, waves and blur"],
@@ -81,6 +81,6 @@ def test_a_job_without_them_says_what_it_always_said() -> None:
 def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(
     tmp_path: Path,
 ) -> None:
-    job = asking(tmp_path / "lake", seeds=[3], regularizer={"blur": {"sigma": 5.4, "every": 2}})
+    job = asking(tmp_path / "lake", seeds=[3], regularizer={"blur": {"sigma": 5.4, "interval": 2}})
     with pytest.raises(JobError, match=r"blur\.sigma: 5\.4.*17 pixels.*16.*less than a third"):
         invariance.run(job, serial=True)

@@ -53,17 +53,17 @@ class Motion(NamedTuple):
 
 
 def gaussian_blur(image: Pixels, sigma: float, _: np.random.Generator) -> FloatImage:
-    """A Gaussian blur of this sigma in pixels."""
+    """Blur by a Gaussian of this sigma in pixels."""
     return gaussian(to_float(image), sigma)
 
 
 def defocus_blur(image: Pixels, disk: Disk, _: np.random.Generator) -> FloatImage:
-    """Every point becomes a softened disk; the image is mirrored beyond its border."""
+    """Replace every point by a softened disk; the image is mirrored beyond its border."""
     return ndimage.correlate(to_float(image), disk_kernel(disk)[..., None], mode="mirror")
 
 
 def disk_kernel(disk: Disk) -> FloatImage:
-    """The softened disk, (side, side) with an odd side, summing to 1."""
+    """Return the softened disk, (side, side) with an odd side, summing to 1."""
     reach = int(disk.radius) + 1
     steps = np.arange(-reach, reach + 1)
     inside = (steps[:, None] ** 2 + steps**2 <= disk.radius**2).astype(np.float64)
@@ -73,9 +73,9 @@ def disk_kernel(disk: Disk) -> FloatImage:
 
 
 def glass_blur(image: Pixels, glass: Glass, rng: np.random.Generator) -> FloatImage:
-    """Each pixel takes the value of itself, or of its left, upper or upper left neighbor.
+    """Replace each pixel by itself, or its left, upper or upper left neighbor.
 
-    Upstream means to swap pixels, but assigns views of one array to each other: the value is
+    The original means to swap pixels, but assigns views of one array to each other: the value is
     copied, from pixels that the scan has not reached yet. So a pass is one gather of the values
     before it. The two uppermost rows and leftmost columns stay.
     """
@@ -83,18 +83,18 @@ def glass_blur(image: Pixels, glass: Glass, rng: np.random.Generator) -> FloatIm
     height, width = image.shape[:2]
     rows, columns = np.mgrid[2:height, 2:width]
     for _ in range(glass.passes):
-        up, left = rng.integers(0, 2, size=(2, *rows.shape))
-        moved[2:, 2:] = moved[rows - up, columns - left]
+        up, across = rng.integers(0, 2, size=(2, *rows.shape))
+        moved[2:, 2:] = moved[rows - up, columns - across]
     return gaussian(to_float(moved), glass.sigma)
 
 
 def motion_blur(image: Pixels, motion: Motion, rng: np.random.Generator) -> FloatImage:
-    """Moves the image along a line at most 45° from the horizontal."""
+    """Move the image along a line at most 45° from the horizontal."""
     return to_float(trailed(image, motion, rng.uniform(-45, 45)))
 
 
 def trailed(levels: Pixels, motion: Motion, degrees: float) -> Pixels:
-    """The weighted mean of shifted copies of an image or a plane, as ImageMagick blurs motion.
+    """Return the weighted mean of shifted copies of an image or plane, as ImageMagick does.
 
     The copies are shifted by whole pixels, 0 to 2 · reach of them, to the left for an angle of 0
     and upwards for one of 90; the border is repeated outwards.
@@ -108,24 +108,24 @@ def trailed(levels: Pixels, motion: Motion, degrees: float) -> Pixels:
     rows = np.clip(np.arange(height) + down[:, None], 0, height - 1)
     columns = np.clip(np.arange(width) + right[:, None], 0, width - 1)
     copies = levels[rows[:, :, None], columns[:, None, :]]
-    # ImageMagick rounds to 16 bits, of which a level is 257, and cuts off what 8 bits cannot hold.
+    # ImageMagick rounds to 16 bits, of which a level is 257, and truncates it to 8.
     return whole(np.rint(np.tensordot(weights, copies, axes=1) * 257) / 257)
 
 
 def trail_weights(motion: Motion) -> FloatImage:
-    """How much each point of the trail counts, the nearest first; they sum to 1."""
+    """Return the weights of the points of the trail, the nearest first, summing to 1."""
     steps = np.arange(2 * motion.reach + 1)
     weights = np.exp(-(steps**2) / (2 * motion.sigma**2))
     return weights / weights.sum()
 
 
 def zoom_blur(image: Pixels, end: float, _: np.random.Generator) -> FloatImage:
-    """The mean of the image and of its zooms by 1.00, 1.01, 1.02 … up to about `end`.
+    """Return the mean of the image and its zooms by 1.00, 1.01, 1.02 … up to about `end`.
 
     The zoom by 1.00 is the image once more, so that it counts twice.
     """
     light = to_float(image)
-    # The very numbers of upstream: whether `end` is among them, and the size that a zoom by 1.25 is
-    # rounded to, hang on the last bit of these sums.
+    # The numbers of the original: whether `end` is among them, and the size that a zoom by 1.25 is
+    # rounded to, depend on the last bit of these sums.
     zooms = np.arange(1, end, 0.01)
     return (light + sum(zoomed(light, zoom) for zoom in zooms)) / (len(zooms) + 1)

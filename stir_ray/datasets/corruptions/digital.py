@@ -32,26 +32,26 @@ class Saturation(NamedTuple):
 
 
 def contrast(image: Pixels, factor: float, _: np.random.Generator) -> FloatImage:
-    """Draws every value towards the mean of its channel."""
+    """Draw every value towards the mean of its channel."""
     light = to_float(image)
     mean = light.mean(axis=(0, 1))
     return (light - mean) * factor + mean
 
 
 def elastic_transform(image: Pixels, setting: Elastic, rng: np.random.Generator) -> FloatImage:
-    """A random affine map, then smooth random displacements; linear interpolation both times."""
+    """Apply a random affine map, then smooth random displacements, interpolating linearly."""
     side = min(image.shape[:2])
     sheared = _sampled(to_float(image), _affine(image, setting.corners * side, rng), "mirror")
-    wanted = np.indices(image.shape[:2], dtype=np.float64)
-    shaken = rng.uniform(-1, 1, wanted.shape)
+    positions = np.indices(image.shape[:2], dtype=np.float64)
+    shaken = rng.uniform(-1, 1, positions.shape)
     smooth = ndimage.gaussian_filter(
         shaken, setting.sigma * side, mode="reflect", truncate=3.0, axes=(1, 2)
     )
-    return _sampled(sheared, wanted + setting.strength * side * smooth, "reflect")
+    return _sampled(sheared, positions + setting.strength * side * smooth, "reflect")
 
 
 def _affine(image: Pixels, shift: float, rng: np.random.Generator) -> FloatImage:
-    """For each pixel the place that it shows, when three corners have moved by up to `shift`."""
+    # The position that each pixel shows, when three corners have moved by up to `shift`.
     height, width = image.shape[:2]
     arm = min(height, width) // 3
     corners = np.array([[arm, arm], [-arm, arm], [-arm, -arm]], dtype=np.float64)
@@ -63,17 +63,17 @@ def _affine(image: Pixels, shift: float, rng: np.random.Generator) -> FloatImage
 
 
 def _sampled(
-    light: FloatImage, places: FloatImage, border: Literal["mirror", "reflect"]
+    light: FloatImage, positions: FloatImage, border: Literal["mirror", "reflect"]
 ) -> FloatImage:
     channels = [
-        ndimage.map_coordinates(light[..., channel], places, order=1, mode=border)
+        ndimage.map_coordinates(light[..., channel], positions, order=1, mode=border)
         for channel in range(3)
     ]
     return np.stack(channels, axis=-1)
 
 
 def pixelate(image: Pixels, share: float, _: np.random.Generator) -> FloatImage:
-    """Shrinks to this share of the side with a box filter, and back."""
+    """Shrink to this share of the side with a box filter, and enlarge again."""
     height, width = image.shape[:2]
     picture = Image.fromarray(image)
     small = (max(1, int(width * share)), max(1, int(height * share)))
@@ -82,14 +82,14 @@ def pixelate(image: Pixels, share: float, _: np.random.Generator) -> FloatImage:
 
 
 def jpeg_compression(image: Pixels, quality: int, _: np.random.Generator) -> FloatImage:
-    """Through a JPEG file of this quality, as Pillow writes it."""
+    """Write and read a JPEG file of this quality, with Pillow."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=quality)
     return to_float(np.asarray(Image.open(file)))
 
 
 def saturate(image: Pixels, setting: Saturation, _: np.random.Generator) -> FloatImage:
-    """Changes the saturation in HSV, keeping hue and value; gray counts as red of saturation 0."""
+    """Change the saturation in HSV, keeping hue and value; gray counts as red of saturation 0."""
     light = to_float(image)
     value = light.max(axis=2, keepdims=True)
     depth = value - light
@@ -101,22 +101,22 @@ def saturate(image: Pixels, setting: Saturation, _: np.random.Generator) -> Floa
 
 
 def gaussian_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> FloatImage:
-    """Adds normal noise of this standard deviation, white being 1."""
+    """Add normal noise of this standard deviation, white being 1."""
     return to_float(image) + rng.normal(scale=deviation, size=image.shape)
 
 
 def shot_noise(image: Pixels, photons: float, rng: np.random.Generator) -> FloatImage:
-    """Counts photons: a Poisson draw where white sends `photons` of them on average."""
+    """Count photons: a Poisson draw where white sends `photons` of them on average."""
     return rng.poisson(to_float(image) * photons) / photons
 
 
 def impulse_noise(image: Pixels, share: float, rng: np.random.Generator) -> FloatImage:
-    """Replaces this share of the values, each channel by itself, by 0 or 1 with equal chance."""
+    """Replace this share of the values, each channel by itself, by 0 or 1 with equal chance."""
     hit = rng.random(image.shape) < share
     impulse = rng.random(image.shape) < 0.5
     return np.where(hit, impulse, to_float(image))
 
 
 def speckle_noise(image: Pixels, deviation: float, rng: np.random.Generator) -> FloatImage:
-    """Adds normal noise in proportion to the value: x · (1 + noise)."""
+    """Add normal noise in proportion to the value: x · (1 + noise)."""
     return to_float(image) * (1 + rng.normal(scale=deviation, size=image.shape))

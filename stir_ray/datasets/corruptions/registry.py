@@ -1,4 +1,4 @@
-"""Every corruption with its five settings, and the one verb: corrupt an image.
+"""Every corruption with its five settings.
 
 The settings are those that CIFAR-10-C was made with (`make_cifar_c.py`, Hendrycks and Dietterich
 2019); ImageNet-C's are much harsher. Lengths are in pixels of images of 32 × 32.
@@ -49,7 +49,7 @@ Setting = TypeVar("Setting")
 
 @dataclass(frozen=True)
 class Corruption(Generic[Setting]):
-    """What is done to an image, and how at the severities 1, 2, 3, 4, 5."""
+    """A function of an image, and its settings at the severities 1, 2, 3, 4, 5."""
 
     apply: Callable[[Pixels, Setting, np.random.Generator], FloatImage]
     settings: tuple[Setting, Setting, Setting, Setting, Setting]
@@ -138,20 +138,20 @@ CORRUPTIONS = BENCHMARK + EXTRA
 
 
 def corrupt(image: Pixels, name: str, severity: int, image_id: int) -> Pixels:
-    """The image after one corruption, of the same shape.
+    """Return the image after one corruption, of the same shape.
 
-    A function of its arguments alone: what is random is drawn from (image id, name, severity), so
+    A function of its arguments alone: random numbers are drawn from (image id, name, severity), so
     that no batch, order or worker count can change it, and no global generator is read or moved.
 
-    The settings are those of CIFAR-10-C and in pixels of 32 × 32 images. Other sizes are taken with
-    the same settings: blurs, drops and flakes keep their size in pixels, so a larger image is hurt
-    less by them; elastic_transform and pixelate go with the size.
+    The settings are those of CIFAR-10-C and in pixels of 32 × 32 images. Images of other
+    sizes are corrupted with the same settings: blurs, drops and flakes keep their size in pixels,
+    and so harm a larger image less; elastic_transform and pixelate scale with the image.
 
     Args:
         image: uint8, (height, width, 3), red first; at least 8 × 8.
         name: one of `CORRUPTIONS`.
         severity: 1 to 5.
-        image_id: says which image it is, the same in every run.
+        image_id: identifies the image, the same in every run.
 
     Raises:
         ValueError: for another image, name or severity.

@@ -28,12 +28,12 @@ _STEPS = np.array(
     ]
 )
 """Lengths of steps whose sum approximates a Euclidean distance (Borgefors 1986), with OpenCV's
-numbers: upstream measures with it."""
+numbers, as in the original."""
 _SLOPE = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float64)
 
 
 class Drops(NamedTuple):
-    """Where liquid lies: where smoothed normal noise is above a threshold.
+    """Liquid on the lens, where smoothed normal noise is above a threshold.
 
     Attributes:
         mean: of the noise.
@@ -56,14 +56,14 @@ class Water(NamedTuple):
 
 
 class Mud(NamedTuple):
-    """Spots of mud: their shape is smoothed by this sigma, and what is not nearly full is left."""
+    """Spots of mud: their shape is smoothed by this sigma, and its faint border is dropped."""
 
     drops: Drops
     sigma: float
 
 
 def spatter(image: Pixels, setting: Water | Mud, rng: np.random.Generator) -> FloatImage:
-    """Adds shaded drops of water, or covers the image with spots of mud."""
+    """Add shaded drops of water, or cover the image with spots of mud."""
     drops = setting.drops
     liquid = gaussian(rng.normal(drops.mean, drops.deviation, image.shape[:2]), drops.sigma)
     light = to_float(image)
@@ -76,7 +76,7 @@ def spatter(image: Pixels, setting: Water | Mud, rng: np.random.Generator) -> Fl
 
 
 def _shading(liquid: FloatImage) -> FloatImage:
-    """Light on the drops, at most 1: they shine by how far the next edge is, from one side."""
+    # Light on the drops from one side, at most 1, by the distance to the next edge.
     depth = to_uint8(liquid)
     distance = _distance(canny(depth, low=50, high=150))
     relief = _equalize(whole(_box(distance)))
@@ -87,9 +87,9 @@ def _shading(liquid: FloatImage) -> FloatImage:
 
 
 def _distance(edges: NDArray[np.bool_]) -> FloatImage:
-    """To the next edge, along steps of one and of two pixels; at most `_FURTHEST`."""
+    # To the next edge, along steps of one and of two pixels; at most `_FURTHEST`.
     distance = np.where(edges, 0.0, _FURTHEST)
-    # A step of two pixels costs 2 or more, so this many rounds go as far as is asked.
+    # A step of two pixels costs 2 or more, so this many rounds reach that far.
     for _ in range(_FURTHEST // 2):
         distance = ndimage.grey_erosion(
             distance, structure=-_STEPS, mode="constant", cval=_FURTHEST
@@ -102,7 +102,7 @@ def _box(plane: FloatImage) -> FloatImage:
 
 
 def _equalize(levels: Pixels) -> Pixels:
-    """Histogram equalization: the darkest level becomes 0, the brightest 255."""
+    # Histogram equalization: the darkest level becomes 0, the brightest 255.
     count = np.bincount(levels.ravel(), minlength=256)
     darker = np.cumsum(count) - count[levels.min()]
     if darker[-1] == 0:
@@ -114,7 +114,7 @@ _EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
 
 def canny(levels: Pixels, *, low: int, high: int) -> NDArray[np.bool_]:
-    """Where a gray image, (height, width), has edges (Canny 1986).
+    """Return where a gray image, (height, width), has edges (Canny 1986, as in OpenCV).
 
     The gradient is Sobel's 3 × 3, its size |across| + |down|. A pixel is on a ridge if no neighbor
     along its gradient, in one of four directions, is larger. An edge is a connected set of ridge
@@ -125,10 +125,10 @@ def canny(levels: Pixels, *, low: int, high: int) -> NDArray[np.bool_]:
     )
     size = np.abs(across) + np.abs(down)
     possible = (size > low) & _is_ridge(size, across, down)
-    found, count = ndimage.label(possible, structure=_EIGHT_NEIGHBORS)
+    labels, count = ndimage.label(possible, structure=_EIGHT_NEIGHBORS)
     strong = np.zeros(count + 1, dtype=bool)
-    strong[found[possible & (size > high)]] = True
-    return strong[found]
+    strong[labels[possible & (size > high)]] = True
+    return strong[labels]
 
 
 def _is_ridge(

@@ -16,7 +16,7 @@ from stir_ray.datasets.corruptions.pixels import (
 
 
 class Snow(NamedTuple):
-    """How it snows.
+    """Snow.
 
     Attributes:
         mean: of the normal noise that flakes are made of.
@@ -50,7 +50,7 @@ class Fog(NamedTuple):
 
 
 class FrostTexture(NamedTuple):
-    """What one photograph of frost looks like in 32 × 32 crops at a fifth of its size.
+    """Statistics of a photograph of frost, in 32 × 32 crops at a fifth of its size.
 
     Attributes:
         color: mean red, green and blue levels.
@@ -72,12 +72,12 @@ FROST_TEXTURES = (
     FrostTexture((144, 158, 171), between=10, within=26, slope=0.4),
     FrostTexture((102, 113, 125), between=15, within=35, slope=1.15),
 )
-"""Measured on upstream's photographs. Upstream has six and draws among the first five, of which
-the second and third differ in nothing that is measured here."""
+"""Measured on the original photographs. There are six, drawn among the first five, of which the
+second and third have equal statistics."""
 
 
 def snow(image: Pixels, setting: Snow, rng: np.random.Generator) -> FloatImage:
-    """Whitens the image and lays falling flakes over it, and the same turned by 180°."""
+    """Whiten the image and lay falling flakes over it, and the same turned by 180°."""
     light = to_float(image)
     flakes = zoomed(rng.normal(setting.mean, setting.deviation, image.shape[:2]), setting.zoom)
     flakes = to_uint8(np.where(flakes < setting.threshold, 0, flakes))
@@ -87,10 +87,10 @@ def snow(image: Pixels, setting: Snow, rng: np.random.Generator) -> FloatImage:
 
 
 def frost(image: Pixels, setting: Frost, rng: np.random.Generator) -> FloatImage:
-    """Adds a texture in the colors of frost.
+    """Add a texture in the colors of frost.
 
-    Upstream adds crops of photographs, which are not shipped here. The texture has the color,
-    contrast and spectrum of one of them, chosen by chance, and none of its shapes.
+    The original adds crops of photographs, which are not shipped here. The texture has the color,
+    contrast and spectrum of one of them, chosen at random, and none of its shapes.
     """
     kind = FROST_TEXTURES[rng.integers(len(FROST_TEXTURES))]
     height, width = image.shape[:2]
@@ -100,7 +100,7 @@ def frost(image: Pixels, setting: Frost, rng: np.random.Generator) -> FloatImage
 
 
 def fog(image: Pixels, setting: Fog, rng: np.random.Generator) -> FloatImage:
-    """Adds clouds and divides so that the brightest value stays where it was."""
+    """Add clouds and divide so that the brightest value does not change."""
     light = to_float(image)
     height, width = image.shape[:2]
     size = 1 << (max(height, width) - 1).bit_length()
@@ -110,7 +110,7 @@ def fog(image: Pixels, setting: Fog, rng: np.random.Generator) -> FloatImage:
 
 
 def brightness(image: Pixels, added: float, _: np.random.Generator) -> FloatImage:
-    """Adds to the value in HSV, keeping hue and saturation: a scaling by new value / old value."""
+    """Add to the value in HSV, keeping hue and saturation."""
     light = to_float(image)
     value = light.max(axis=2, keepdims=True)
     brighter = np.minimum(value + added, 1)
@@ -119,12 +119,12 @@ def brightness(image: Pixels, added: float, _: np.random.Generator) -> FloatImag
 
 
 def plasma(size: int, decay: float, rng: np.random.Generator) -> FloatImage:
-    """Clouds from 0 to 1 by the diamond-square algorithm on a torus, (size, size).
+    """Return clouds from 0 to 1 by the diamond-square algorithm on a torus, (size, size).
 
     Args:
         size: a power of two.
         decay: the noise of a level is 1/decay² of that of the coarser one. (Squared, because
-            upstream multiplies noise of a range by that range.)
+            the original multiplies noise of a range by that range.)
         rng: draws the noise.
     """
     height = np.zeros((size, size))
@@ -146,7 +146,7 @@ def plasma(size: int, decay: float, rng: np.random.Generator) -> FloatImage:
 
 
 def grain(height: int, width: int, slope: float, rng: np.random.Generator) -> FloatImage:
-    """Noise of mean 0 and variance 1 whose power falls as frequency^-slope, (height, width)."""
+    """Return noise of mean 0 and variance 1 whose power falls as frequency^-slope."""
     # Twice the size, so that what is kept does not wrap around.
     shape = (2 * height, 2 * width)
     frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
