@@ -128,7 +128,5 @@ def variables(path: Path) -> Iterator[str]:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_measure_is_within_its_limit(
-    measure: Callable[[], int], limit: int, target: int
-) -> None:
+def test_a_measure_is_within_its_limit(measure: Callable[[], int], limit: int, target: int) -> None:
     assert measure() <= max(limit, target)

@@ -25,6 +25,15 @@ from stir_ray.job.fields import (
     word_or,
 )
 
+Size = Annotated[
+    PositiveInt, Field(description="Height and width in pixels that the images are resized to.")
+]
+CroppedSize = Annotated[
+    PositiveInt,
+    Field(description="Height and width in pixels that images are resized and center-cropped to."),
+]
+Channels = Annotated[Literal[1, 3], Field(description="3 for color, 1 for gray.")]
+
 
 class Digits(Value):
     """The 1797 handwritten digits that ship with scikit-learn: 8 × 8 pixels, one channel."""
@@ -33,8 +42,7 @@ class Digits(Value):
     source: Literal["digits"]
     classes: Annotated[Numbers, Field(min_length=2)] = tuple(range(10))
     """Which of the digits 0 to 9; they become labels 0, 1, … in this order."""
-    size: PositiveInt = 8
-    """Height and width in pixels that the images are resized to (bilinear)."""
+    size: Size = 8
 
     @model_validator(mode="after")
     def _only_digits(self) -> "Digits":
@@ -50,10 +58,8 @@ class ImageFolder(Value):
     source: Literal["folder"]
     path: Location
     """The folder that holds `train` and `test`."""
-    size: PositiveInt
-    """Height and width in pixels that the images are resized and center-cropped to."""
-    channels: Literal[1, 3] = 3
-    """3 for color, 1 for gray."""
+    size: CroppedSize
+    channels: Channels = 3
 
 
 class PublicDataset(Value):
@@ -65,8 +71,7 @@ class PublicDataset(Value):
     source: str
     root: Location
     """torchvision's `root`: the folder that the archives are unpacked in."""
-    size: PositiveInt
-    """Height and width in pixels that the images are resized and center-cropped to."""
+    size: CroppedSize
 
     @property
     def folder(self) -> str:
@@ -79,8 +84,7 @@ class Cifar10(PublicDataset):
 
     unpacked: ClassVar[str] = "cifar-10-batches-py"
     source: Literal["cifar10"]
-    size: PositiveInt = 32
-    """Height and width in pixels that the images are resized to."""
+    size: Size = 32
 
 
 class Cifar100(PublicDataset):
@@ -88,8 +92,7 @@ class Cifar100(PublicDataset):
 
     unpacked: ClassVar[str] = "cifar-100-python"
     source: Literal["cifar100"]
-    size: PositiveInt = 32
-    """Height and width in pixels that the images are resized to."""
+    size: Size = 32
 
 
 class Pets(PublicDataset):
@@ -108,8 +111,7 @@ class EuroSat(PublicDataset):
 
     unpacked: ClassVar[str] = "eurosat"
     source: Literal["eurosat"]
-    size: PositiveInt = 64
-    """Height and width in pixels that the images are resized to."""
+    size: Size = 64
 
 
 UNPACKED = frozenset(kind.unpacked for kind in (Cifar10, Cifar100, Pets, EuroSat))
@@ -122,10 +124,8 @@ class InLake(Value):
     source: Literal["lake"]
     name: Annotated[str, Field(pattern=NAME)]
     """Its name in the lake."""
-    size: PositiveInt
-    """Height and width in pixels that the images are resized and center-cropped to."""
-    channels: Literal[1, 3] = 3
-    """3 for color, 1 for gray."""
+    size: CroppedSize
+    channels: Channels = 3
 
 
 Data = Annotated[
@@ -178,6 +178,12 @@ class Architecture(Value):
         if odd:
             raise ValueError(f"`{odd[0]}` is no argument of an architecture; leave it out")
         return self
+
+
+OtherArchitecture = Annotated[
+    Architecture | None,
+    Field(description="That of the pretrained model if not given; depth and width may differ."),
+]
 
 
 class Training(Value):
@@ -277,8 +283,7 @@ class CheckpointFinetuning(Value):
     """Path or URL with `{epoch}` in it, e.g. `s3://bucket/run/epoch={epoch}.safetensors`."""
     epochs: EpochNumbers
     """Which epochs: a list in ascending order, or `1-100`."""
-    architecture: Architecture | None = None
-    """That of the pretrained model if not given; it may have other blocks, and another width."""
+    architecture: OtherArchitecture = None
 
     @model_validator(mode="after")
     def _names_the_epoch(self) -> "CheckpointFinetuning":
@@ -292,8 +297,7 @@ class ComparedCheckpoint(Value):
 
     checkpoint: Location
     """As of the pretrained model."""
-    architecture: Architecture | None = None
-    """That of the pretrained model if not given; it may have other blocks, and another width."""
+    architecture: OtherArchitecture = None
 
 
 class FromScratch(Value):

@@ -59,8 +59,8 @@ class RegularizerChoice(Value):
 
     def settings(self) -> Regularizer:
         """Return the settings of an inversion."""
-        blur = {"blur_sigma": self.blur.sigma, "blur_every": self.blur.interval} if self.blur else {}
-        return Regularizer(self.total_variation, self.norm, self.norm_order, **blur)
+        sigma, interval = (self.blur.sigma, self.blur.interval) if self.blur else (0.0, 0)
+        return Regularizer(self.total_variation, self.norm, self.norm_order, sigma, interval)
 
 
 class InversionChoice(Value):

@@ -1,7 +1,7 @@
 """Representation inversion: an image with the same representation in a layer as a given one.
 
 Mahendran and Vedaldi 2015, in the form of Nanda et al. 2022, section 3.1. For every image x find x'
-that minimises ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ (the *residual*), starting from noise and ending in
+that minimizes ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ (the *residual*), starting from noise and ending in
 [0, 1]. Every step moves each image by its own gradient alone, so the result for an image does not
 depend on the other images of the batch, up to the rounding of matrix products of another size.
 """

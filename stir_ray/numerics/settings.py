@@ -217,7 +217,7 @@ _FIRST_EVALUATION = 50
 RESTART = 400
 """Steps after which a search restarts for the first time; from there on whenever they double. Not
 earlier: restarted after 50, 100 and 200 steps as well, layer 1 of a DINOv2 had a fifth more of its
-centred residual left after 400."""
+centered residual left after 400."""
 _HALVED_AFTER = 20
 """Steps after which a harmonic step is half as large."""
 _WARM_UP = 20

@@ -1,4 +1,4 @@
-"""Centred kernel alignment (CKA) of two sets of features of the same images.
+"""Centered kernel alignment (CKA) of two sets of features of the same images.
 
 Kornblith et al. 2019; unbiased HSIC from Song et al. 2012. Everything is in float64 whatever the
 features came in: with the outlier features of late transformer blocks, float32 Gram matrices are
