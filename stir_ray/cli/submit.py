@@ -16,7 +16,7 @@ from workflows import packaging
 from workflows.entrypoint import INTERRUPTED
 
 if TYPE_CHECKING:
-    from stir_ray.execution.submit import JobClient
+    from stir_ray.execution.job_client import JobClient
 
 Address = Annotated[
     str | None,
@@ -52,7 +52,7 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
     variables = packaging.environment()
     if not address:
         raise InputError("no cluster: give --address http://HEAD:8265, or RAY_API_SERVER_ADDRESS")
-    from stir_ray.execution.submit import JobClient
+    from stir_ray.execution.job_client import JobClient
 
     client, job_id = JobClient(address), packaging.submission_id(grid)
     with TemporaryDirectory(prefix="stir-ray-") as folder:

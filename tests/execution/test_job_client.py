@@ -15,7 +15,7 @@ from stir_ray.errors import ClusterUnavailable, InputError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, on import
-    from stir_ray.execution.submit import JobClient, JobExit
+    from stir_ray.execution.job_client import JobClient, JobExit
 
 LOG = "".join(f"line {number} of the log\n" for number in range(7))
 
@@ -83,7 +83,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     # The client sets this variable.
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
     clock = FakeClock()
-    monkeypatch.setattr("stir_ray.execution.submit.time", clock)
+    monkeypatch.setattr("stir_ray.execution.job_client.time", clock)
     return clock
 
 
