@@ -10,7 +10,7 @@ from stir_ray.plan.formatting import format_list
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
 from stir_ray.report.page.write import Report, write_report
-from stir_ray.report.publish import ReducedJob
+from stir_ray.report.write_figures import ReducedJob
 from stir_ray.results.analysis.job_analysis import analyse_robustness
 from stir_ray.results.reduce import Reduced, reduce_job
 

@@ -4,68 +4,42 @@ A chart carries its rows once and shows a part of them in each panel. `usermeta`
 needs beside the drawing: title, note, what the columns of its numbers are called.
 """
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
 import numpy as np
 
-from stir_ray.charts.readings import Numbers, Values
-from stir_ray.charts.style import _HATCH, CONFIG, ESTIMATORS, GREY, INK, MISSING, SOLID, Look
+from stir_ray.charts.readings import Values
+from stir_ray.charts.style import CONFIG, ESTIMATORS, Look
 
 Rows = list[dict[str, Any]]
-Chart = alt.ConcatChart
-LAYER, INVERTED_LAYER, EPOCH = "layer (transformer block)", "inverted layer", "epoch"
-MOVING = "still moving"
-MOVING_NOTE = "Hollow: still moving with the number of steps, or not converged."
-HATCHED_NOTE = "Hatched: still moving with the number of steps."
-MISSING_NOTE = "Grey: not computed."
-_WIDTHS = {1: 430, 2: 320, 3: 205}
-"""Of a panel, by panels in a row."""
+Spec = dict[str, Any]
 ROWS = "rows"
 """Name of a chart's data."""
-_TEN_THOUSANDTHS = 10_000
-"""Cells of matrices are whole ten-thousandths: shorter than decimals, of which there are many."""
+LAYER, INVERTED_LAYER, EPOCH = "layer (transformer block)", "inverted layer", "epoch"
+MOVING = "still moving"
+WIDTHS = {1: 430, 2: 320, 3: 205}
+"""Of a panel, by panels in a row."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Axes with lines.
+class Chart(alt.ConcatChart):
+    """Panels of one chart, as a Vega-Lite specification.
 
-    Attributes:
-        title: above it.
-        y: title of the y axis.
-        x: title of the x axis.
-        rows: see `curve_rows`.
-        rules: levels to compare with, and their texts.
-        reach: values that the y axis includes.
+    Altair shows and saves it like any other chart. The specification is complete as it is: built
+    from Altair's objects it would be copied and validated some hundred times, for seconds.
     """
 
-    title: str
-    y: str
-    x: str
-    rows: Rows
-    rules: Sequence[tuple[float, str]] = ((0.0, ""),)
-    reach: Sequence[float] = ()
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(concat=[])
+        object.__setattr__(self, "spec", spec)
 
-
-@dataclass(frozen=True)
-class MatrixPanel:
-    """A matrix with its first row at the top.
-
-    Attributes:
-        title: above it.
-        formula: below the title; empty for none.
-        columns: what the columns are.
-        values: by estimator.
-    """
-
-    title: str
-    formula: str
-    columns: str
-    values: Mapping[str, Values]
+    def to_dict(self, *_: Any, **__: Any) -> Spec:
+        """Return the specification."""
+        return dict(self.spec)
 
 
 @dataclass(frozen=True)
@@ -167,385 +141,97 @@ def _states(moving: Iterable[bool], unconverged: Iterable[bool]) -> list[str]:
     return [texts[bool(a), bool(b)] for a, b in zip(moving, unconverged, strict=True)]
 
 
-def line_chart(
-    words: Words,
-    panels: Sequence[Panel],
-    *,
-    estimator: str = "",
-    columns: int = 0,
-    height: int = 190,
-    width: int = 0,
-    shared_y: bool = False,
-    bands: bool = True,
-    joined: bool = True,
-) -> Chart:
-    """Return panels of lines with one legend, which selects lines when it is clicked.
-
-    Args:
-        words: title, note, and by name of each line its look, in the order of the legend.
-        panels: in their order.
-        estimator: shown first; empty where rows belong to no estimator.
-        columns: panels in a row; 0 for up to three.
-        height: of a panel, in pixels.
-        width: likewise; 0 by the number of panels in a row.
-        shared_y: whether all panels have one y axis.
-        bands: whether to draw bands; their values are in the tooltips anyway.
-        joined: whether to draw lines between points.
-    """
-    columns = columns or min(len(panels), 3)
-    rows = [
-        {"panel": n, **row} if len(panels) > 1 else row
-        for n, panel in enumerate(panels)
-        for row in panel.rows
-    ]
-    data = alt.NamedData(ROWS)
-    by = by_estimator(estimator)
-    pick = alt.selection_point(name="pick", fields=["line"], bind="legend")
-    draw = _LinePanel(words.looks, rows, pick, bands=bands, joined=joined)
-    size = {"width": width or _WIDTHS[min(columns, 3)], "height": height}
-    charts = []
-    for n, panel in enumerate(panels):
-        chart = alt.Chart(data)
-        if len(panels) > 1:
-            chart = chart.transform_filter(f"datum.panel === {n}")
-        if by is not None:
-            chart = chart.transform_filter("!datum.by || datum.by === estimator")
-        drawn = draw.panel(chart, panel, is_first=n == 0)
-        charts.append(drawn.properties(title=_panel_title(panel.title), **size))
-    if any("state" in row for row in rows):
-        words = Words(words.title, f"{words.note} {MOVING_NOTE}".strip(), words.looks)
-    shared: dict[str, Any] = dict.fromkeys(("stroke", "fill", "shape", "strokeDash"), "shared")
-    if shared_y:
-        shared["y"] = "shared"
-    chart = alt.concat(*charts, columns=columns).resolve_scale(**shared)
-    table = {"line": "", "x": panels[0].x, "y": "value", "sd": "± std", "seeds": "seeds",
-             "by": "CKA estimator", "label": "", "low": "low", "high": "high",
-             "state": "in doubt"}  # fmt: skip
-    if any("sd" in row for row in rows):
-        table = {key: text for key, text in table.items() if key not in {"low", "high"}}
-    table = {key: text for key, text in table.items() if any(key in row for row in rows)}
-    return finished(
-        chart, words, rows, [by],
-        table=table, panels=[panel.title for panel in panels],
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _LinePanel:
-    looks: Mapping[str, Look]
-    rows: Rows
-    pick: alt.Parameter
-    bands: bool
-    joined: bool
-
-    def panel(self, chart: alt.Chart, panel: Panel, *, is_first: bool) -> Any:
-        x = alt.X("x:Q", title=panel.x, scale=_x_scale(panel), axis=_x_axis(panel))
-        y = alt.Y("y:Q", title=panel.y.split("\n"), scale=alt.Scale(zero=False))
-        opacity = alt.condition(self.pick, alt.value(1), alt.value(0.08))
-        stroke = alt.Stroke("line:N", title=None, scale=self._scale("colour"),
-                            legend=self._legend())  # fmt: skip
-        chart = chart.encode(x=x)
-        layers: list[alt.Chart] = list(_rules(panel))
-        if self.bands and self._has("low"):
-            fill = alt.Fill("line:N", title=None, scale=self._scale("colour"),
-                            legend=self._legend())  # fmt: skip
-            faint = alt.condition(self.pick, alt.value(0.18), alt.value(0.02))
-            band = alt.Y("low:Q", title=panel.y.split("\n"), scale=alt.Scale(zero=False))
-            layers.append(chart.mark_area().encode(y=band, y2="high:Q", fill=fill, opacity=faint))
-        if self.joined:
-            dash = alt.StrokeDash("line:N", title=None, scale=self._scale("dash"))
-            if all(look.dash == SOLID for look in self.looks.values()):
-                dash = alt.value(list(SOLID))
-            layers.append(
-                chart.mark_line(strokeWidth=1.6).encode(
-                    y=y, stroke=stroke, strokeDash=dash, opacity=opacity
-                )
-            )
-        size = 34 if len(panel.rows) < 400 else 14
-        fill = alt.Fill("line:N", title=None, scale=self._scale("colour"), legend=self._legend())
-        points = chart.mark_point(size=size, strokeWidth=1.3).encode(
-            y=y, stroke=stroke, opacity=opacity, tooltip=self._tooltip(panel),
-            shape=alt.Shape("line:N", title=None, scale=self._scale("shape"),
-                            legend=self._legend()),
-            fill=alt.condition("datum.state", alt.value("white"), fill),
-        )  # fmt: skip
-        # The legend is shared, so that a selection in one panel holds in all.
-        layers.append(points.add_params(self.pick) if is_first else points)
-        return alt.layer(*layers)
-
-    def _has(self, column: str) -> bool:
-        return any(column in row for row in self.rows)
-
-    def _scale(self, part: str) -> alt.Scale:
-        looks = self.looks.values()
-        values = [getattr(look, part) for look in looks]
-        return alt.Scale(domain=list(self.looks), range=[list(v) if part == "dash" else v
-                                                         for v in values])  # fmt: skip
-
-    def _legend(self) -> alt.Legend | None:
-        if len(self.looks) < 2:
-            return None
-        longest = max(map(len, self.looks))
-        across = 8 if longest < 10 else 4 if longest < 22 else 3 if longest < 34 else 2
-        return alt.Legend(columns=1 if longest > 52 else across, symbolOpacity=1)
-
-    def _tooltip(self, panel: Panel) -> list[alt.Tooltip]:
-        tips = [alt.Tooltip("line:N", title=" "), alt.Tooltip("x:Q", title=panel.x),
-                alt.Tooltip("y:Q", title=panel.y.replace("\n", " "))]  # fmt: skip
-        more = {"sd": ":Q", "low": ":Q", "high": ":Q", "seeds": ":Q", "label": ":N", "state": ":N"}
-        names = {"sd": "± std", "state": "in doubt", "label": " "}
-        has_std = self._has("sd")
-        for key, kind in more.items():
-            if self._has(key) and not (has_std and key in {"low", "high"}):
-                tips.append(alt.Tooltip(f"{key}{kind}", title=names.get(key, key)))
-        return tips
-
-
-def _panel_title(text: str) -> Any:
-    if not text:
-        return alt.Undefined
-    return alt.TitleParams(text.split("\n"), fontSize=12.5, offset=8, frame="group")
-
-
-def _places(panel: Panel) -> list[float]:
-    return sorted({row["x"] for row in panel.rows if row["x"] is not None})
-
-
-def _is_layers(panel: Panel) -> bool:
-    return panel.x in {LAYER, INVERTED_LAYER}
-
-
-def _x_scale(panel: Panel) -> alt.Scale:
-    places = _places(panel)
-    if not places or not _is_layers(panel):
-        return alt.Scale(zero=False, nice=False, padding=8)
-    margin = max(0.5, 0.04 * (places[-1] - places[0]))
-    return alt.Scale(domain=[places[0] - margin, places[-1] + margin], nice=False)
-
-
-def _x_axis(panel: Panel) -> alt.Axis:
-    places = _places(panel)
-    if _is_layers(panel):
-        return alt.Axis(values=places, format="d", labelOverlap=True)
-    if all(float(place).is_integer() for place in places):
-        return alt.Axis(format="d", tickMinStep=1, labelOverlap=True)
-    return alt.Axis(tickCount=5, labelOverlap=True)
-
-
-def _rules(panel: Panel) -> Iterator[alt.Chart]:
-    levels = [{"y": level, "text": text} for level, text in panel.rules]
-    y = alt.Y("y:Q", title=panel.y.split("\n"), scale=alt.Scale(zero=False))
-    if panel.reach:
-        reach = alt.Chart(alt.Data(values=[{"y": level} for level in panel.reach]))
-        yield reach.mark_rule(opacity=0).encode(y=y)
-    if levels:
-        chart = alt.Chart(alt.Data(values=levels)).encode(y=y)
-        yield chart.mark_rule(color=GREY, strokeWidth=0.9, strokeDash=[3, 3])
-        if any(text for _, text in panel.rules):
-            text = chart.mark_text(align="left", dx=4, dy=-6, color=GREY, fontSize=10)
-            yield text.encode(x=alt.value(0), text="text:N")
-
-
-def matrix_chart(
-    words: Words,
-    panels: Sequence[MatrixPanel],
-    *,
-    rows: str,
-    scale: str,
-    estimator: str,
-    epoch: int | None = None,
-) -> Chart:
-    """Return matrices side by side on one colour scale, at one epoch that a slider changes.
-
-    Args:
-        words: title and note.
-        panels: all of the same epochs.
-        rows: what the rows are.
-        scale: what the colours are.
-        estimator: shown first.
-        epoch: shown first; the last if none is given.
-    """
-    limit = symmetric_limit(values.mean for panel in panels for values in panel.values.values())
-    epochs = next(iter(panels[0].values.values())).epochs
-    params = [by_estimator(estimator), *_epoch_params(epochs, epoch)]
-    data = list(_cells(panels))
-    charts = [
-        _matrix(panel, n, data, limit=limit, rows=rows, scale=scale, has_epochs=len(epochs) > 1)
-        for n, panel in enumerate(panels)
-    ]
-    notes = [words.note]
-    if any(row["moving"] for row in data):
-        notes.append(HATCHED_NOTE)
-    if any(value is None for row in data for value in row["v"]):
-        notes.append(MISSING_NOTE)
-    chart = alt.concat(*charts, columns=min(3, len(charts))).resolve_scale(color="shared")
-    shape = [{"title": panel.title, "rows": v.rows, "columns": v.columns}
-             for panel in panels for v in list(panel.values.values())[:1]]  # fmt: skip
-    return finished(
-        chart, Words(words.title, " ".join(filter(None, notes))), data, params, matrices=shape,
-        epochs=epochs,
-    )  # fmt: skip
-
-
-def _epoch_params(epochs: Sequence[int], epoch: int | None) -> Iterator[alt.Parameter]:
-    """A slider, and the epoch that it shows: the last measured one at or before its place."""
-    if len(epochs) == 1:
-        return
-    steps = np.diff(epochs)
-    step = int(np.gcd.reduce(steps))
-    bind = alt.binding_range(min=epochs[0], max=epochs[-1], step=step, name="Epoch ")
-    yield alt.param(name="epoch", value=epochs[-1] if epoch is None else epoch, bind=bind)
-    places = range(epochs[0], epochs[-1] + 1, step)
-    shown = [max(e for e in epochs if e <= place) for place in places]
-    yield alt.param(name="shown", expr=f"{shown}[(epoch - {epochs[0]}) / {step}]")
-
-
-def _cells(panels: Sequence[MatrixPanel]) -> Iterator[dict[str, Any]]:
-    for n, panel in enumerate(panels):
-        for estimator, values in panel.values.items():
-            has_std = bool(np.isfinite(values.std).any())
-            for place, epoch in enumerate(values.epochs):
-                row: dict[str, Any] = {
-                    "panel": n, "by": estimator, "epoch": epoch,
-                    "v": _whole(values.mean[place]),
-                    "moving": np.flatnonzero(values.moving[place].ravel()).tolist(),
-                }  # fmt: skip
-                if has_std:
-                    row["sd"] = _whole(values.std[place])
-                    row["seeds"] = int(values.seeds[place].max(initial=0))
-                yield row
-
-
-def _whole(values: Numbers) -> list[int | None]:
-    return [
-        round(value * _TEN_THOUSANDTHS) if math.isfinite(value) else None
-        for value in values.ravel().tolist()
-    ]
-
-
-def _matrix(
-    panel: MatrixPanel,
-    n: int,
-    data: Rows,
-    *,
-    limit: float,
-    rows: str,
-    scale: str,
-    has_epochs: bool,
-) -> Any:
-    values = next(iter(panel.values.values()))
-    has_std = any("sd" in row for row in data if row["panel"] == n)
-    width = _WIDTHS[3] if max(len(values.rows), len(values.columns)) <= 16 else 260
-    cell = width / max(len(values.rows), len(values.columns))
-    across = len(values.columns)
-    chart = alt.Chart(alt.NamedData(ROWS)).transform_filter(
-        f"datum.panel === {n} && datum.by === estimator"
-        + (" && datum.epoch === shown" if has_epochs else "")
-    )
-    chart = chart.transform_calculate(k="sequence(length(datum.v))")
-    flat: list[Any] = ["v", "k", "sd"] if has_std else ["v", "k"]
-    chart = chart.transform_flatten(flat).transform_calculate(
-        value=f"isValid(datum.v) ? datum.v / {_TEN_THOUSANDTHS} : null",
-        i=f"{values.rows}[floor(datum.k / {across})]",
-        j=f"{values.columns}[datum.k % {across}]",
-        state=f"indexof(datum.moving, datum.k) < 0 ? '' : '{MOVING}'",
-        **({"std": f"isValid(datum.sd) ? datum.sd / {_TEN_THOUSANDTHS} : null"} if has_std else {}),
-    )
-    axis: dict[str, Any] = {"ticks": False, "domain": False, "labelOverlap": True}
-    chart = chart.encode(
-        x=alt.X("j:O", title=panel.columns, sort=values.columns,
-                axis=alt.Axis(labelAngle=0, **axis)),
-        y=alt.Y("i:O", title=rows if n == 0 else None, sort=values.rows, axis=alt.Axis(**axis)),
-    )  # fmt: skip
-    colour = alt.Color(
-        "value:Q",
-        title=scale,
-        scale=alt.Scale(scheme="redblue", reverse=True, domain=[-limit, limit]),
-        legend=alt.Legend(gradientLength=260, gradientThickness=9, format="~g"),
-    )
-    tooltip = [alt.Tooltip("i:O", title=rows), alt.Tooltip("j:O", title=panel.columns),
-               alt.Tooltip("value:Q", title=panel.title, format=".3f")]  # fmt: skip
-    if has_std:
-        tooltip += [alt.Tooltip("std:Q", title="± std", format=".3f"), alt.Tooltip("seeds:Q")]
-    tooltip.append(alt.Tooltip("state:N", title="in doubt"))
-    layers = [
-        chart.mark_rect(strokeWidth=0.7, stroke="white").encode(color=colour, tooltip=tooltip)
-    ]
-    if any(value is None for row in data if row["panel"] == n for value in row["v"]):
-        missing = chart.transform_filter("!isValid(datum.value)")
-        layers.append(missing.mark_rect(color=MISSING, stroke="white", strokeWidth=0.7))
-    diagonal = chart.transform_filter("datum.i === datum.j")
-    layers += [diagonal.mark_rect(filled=False, stroke="#555555", strokeWidth=0.8)]
-    if any(row["moving"] for row in data if row["panel"] == n):
-        hatched = chart.transform_filter("datum.state")
-        layers.append(hatched.mark_point(
-            shape=_HATCH, size=cell**2, stroke=GREY, strokeWidth=0.8, fillOpacity=0, opacity=0.8,
-        ))  # fmt: skip
-    font = min(10.5, cell / 2.2)
-    if font >= 5:
-        dark = f"abs(datum.value) > {0.6 * limit:.4g}"
-        label = (
-            "!isValid(datum.value) ? '' : (datum.value <= -0.005 ? '–' : '')"
-            " + replace(format(abs(datum.value), '.2f'), regexp('^0'), '')"
-        )
-        layers.append(
-            chart.transform_calculate(label=label).mark_text(fontSize=font).encode(
-                text="label:N", color=alt.condition(dark, alt.value("white"), alt.value(INK)),
-            )
-        )  # fmt: skip
-    title = alt.TitleParams(
-        panel.title.split("\n"), fontSize=12.5, offset=6, frame="group",
-        subtitle=panel.formula, subtitleFontSize=10.5, subtitlePadding=3,
-    )  # fmt: skip
-    return alt.layer(*layers).properties(
-        title=title, width=round(cell * across), height=round(cell * len(values.rows))
-    )
-
-
-def symmetric_limit(arrays: Iterable[Numbers]) -> float:
-    """Return the end of a colour scale from −limit to limit that holds all values.
-
-    It is a multiple of 0.05, and at least that: noise must not look strong.
-    """
-    largest = max((np.abs(a[np.isfinite(a)]).max(initial=0.0) for a in arrays), default=0.0)
-    return round(0.05 * max(1.0, math.ceil(round(float(largest) / 0.05, 9))), 2)
-
-
-def by_estimator(estimator: str) -> alt.Parameter | None:
-    """Return the choice of an estimator; None where rows belong to none."""
+def by_estimator(estimator: str, options: Iterable[str] = tuple(ESTIMATORS)) -> list[Spec]:
+    """Return the choice of an estimator; none where rows belong to no estimator."""
     if not estimator:
-        return None
+        return []
     if estimator not in ESTIMATORS:
         raise ValueError(f"estimator {estimator!r}: use one of {', '.join(ESTIMATORS)}")
-    bind = alt.binding_select(options=list(ESTIMATORS), name="CKA estimator ")
-    return alt.param(name="estimator", value=estimator, bind=bind)
+    return [choice("estimator", "CKA estimator", list(options), estimator)]
+
+
+def choice(name: str, text: str, options: Sequence[str], value: str) -> Spec:
+    """Return a parameter that a reader chooses; a constant where there is one option."""
+    param: Spec = {"name": name, "value": value}
+    if len(options) > 1:
+        param["bind"] = {"input": "select", "options": list(options), "name": f"{text} "}
+    return param
 
 
 def finished(
-    chart: Chart, words: Words, rows: Rows, params: Sequence[alt.Parameter | None], **usermeta: Any
+    panels: Sequence[Spec],
+    words: Words,
+    rows: Rows,
+    *,
+    columns: int,
+    params: Sequence[Spec] = (),
+    shared: Iterable[str] = (),
+    **usermeta: Any,
 ) -> Chart:
-    """Return a chart with its title, parameters and looks."""
-    names = {param.name for param in params if param is not None}
-    plain = words.title.replace("{epoch}", str((usermeta.get("epochs") or [""])[-1]))
-    text: Any = plain
+    """Return a chart of panels with its title, parameters, data and looks.
+
+    Args:
+        panels: layered charts, without data.
+        words: title and note.
+        rows: data of all panels.
+        columns: panels in a row.
+        params: that a reader changes.
+        shared: channels whose scales all panels share.
+        usermeta: what a page needs besides.
+    """
+    names = {param["name"] for param in params}
+    epochs = usermeta.get("epochs") or [""]
+    title = words.title.replace("{epoch}", str(epochs[-1]))
+    text: Any = title
     if names:
-        spoken = json_string(words.title).replace("{epoch}", '" + shown + "')
-        if "shown" not in names:
-            spoken = json_string(plain)
+        spoken = json.dumps(words.title if "shown" in names else title, ensure_ascii=False)
+        spoken = spoken.replace("{epoch}", '" + shown + "')
         by = ' + " (" + estimator + " CKA)"' if "estimator" in names else ""
-        text = alt.expr(f"{spoken}{by}")
-    chart = chart.add_params(*(param for param in params if param is not None))
-    # Set, since `properties` and `configure` would copy and validate all rows each time.
-    chart.title = alt.TitleParams(text, subtitle=_lines(words.note))
-    chart.config = alt.Config(**CONFIG)
-    chart.datasets = {ROWS: rows}
-    chart.usermeta = {"title": plain, "note": words.note, **usermeta}
-    return chart
+        text = {"expr": f"{spoken}{by}"}
+    return Chart(
+        {
+            "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+            "title": {"text": text, "subtitle": _lines(words.note)},
+            "data": {"name": ROWS},
+            "params": list(params),
+            "concat": list(panels),
+            "columns": columns,
+            "resolve": {"scale": dict.fromkeys(shared, "shared")},
+            "config": CONFIG,
+            "datasets": {ROWS: rows},
+            "usermeta": {"title": title, "pattern": words.title, "note": words.note, **usermeta},
+        }
+    )
 
 
-def json_string(text: str) -> str:
-    """Return a text as a string of an expression."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def panel_title(text: str, subtitle: str = "") -> Spec:
+    """Return the title of a panel, at the left edge of its axes."""
+    title: Spec = {"text": text.split("\n"), "fontSize": 12.5, "offset": 7, "frame": "group"}
+    if subtitle:
+        title |= {"subtitle": subtitle, "subtitleFontSize": 10.5, "subtitlePadding": 3}
+    return title
+
+
+def when(test: str, then: Any, otherwise: Any) -> Spec:
+    """Return an encoding with one value where a test holds, and else another."""
+    return {"condition": {"test": test, "value": then}, "value": otherwise}
+
+
+def cell_label(value: str) -> str:
+    """Return an expression for a number as in the cell of a matrix: `.07`, `–.40`, `1.00`."""
+    return (
+        f"!isValid({value}) ? '' : ({value} <= -0.005 ? '–' : '')"
+        f" + replace(format(abs({value}), '.2f'), regexp('^0'), '')"
+    )
+
+
+def signed_colour(field_name: str, title: str, limit: float) -> Spec:
+    """Return an encoding of blue below 0, white at 0 and red above, to the same end."""
+    return {
+        "field": field_name, "type": "quantitative", "title": title,
+        "scale": {"scheme": "redblue", "reverse": True, "domain": [-limit, limit]},
+        "legend": {"gradientLength": 260, "gradientThickness": 9, "format": "~g"},
+    }  # fmt: skip
 
 
 def _lines(text: str, letters: int = 118) -> list[str]:

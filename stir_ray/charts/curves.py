@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 
-import altair as alt
 import numpy as np
 import xarray as xr
 
 from stir_ray.charts.blocks import (
     EPOCH,
     LAYER,
-    Panel,
+    Chart,
     Rows,
     Words,
     curve_rows,
     epoch_rows,
     layer_rows,
-    line_chart,
 )
+from stir_ray.charts.lines import Panel, line_chart
 from stir_ray.charts.readings import (
     INVERTED_BY,
     ComparedModel,
@@ -47,17 +46,17 @@ _MEANINGS = {
 }
 
 
-def learning(results: xr.Dataset, *, estimator: str = "unbiased") -> alt.ConcatChart:
+def learning(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """Draw learning by layer after the last epoch; see `learning_and_forgetting`."""
     return _by_layer(results, ["learning"], "Learning by layer", estimator)
 
 
-def forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> alt.ConcatChart:
+def forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """Draw forgetting by layer after the last epoch; see `learning_and_forgetting`."""
     return _by_layer(results, ["forgetting"], "Forgetting by layer", estimator)
 
 
-def learning_and_forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> alt.ConcatChart:
+def learning_and_forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """Draw learning and forgetting by layer after the last epoch, a line per compared model.
 
     Args:
@@ -73,9 +72,7 @@ def learning_and_forgetting(results: xr.Dataset, *, estimator: str = "unbiased")
     return _by_layer(results, ["learning", "forgetting"], title, estimator)
 
 
-def _by_layer(
-    results: xr.Dataset, metrics: Sequence[str], title: str, estimator: str
-) -> alt.ConcatChart:
+def _by_layer(results: xr.Dataset, metrics: Sequence[str], title: str, estimator: str) -> Chart:
     panels, curves, looks = [], [], {}
     for metric in metrics:
         rows: Rows = []
@@ -120,7 +117,7 @@ def chance_note(results: xr.Dataset) -> str:
     return f"0: no change; forgetting by chance: about {', '.join(levels.values())}."
 
 
-def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> alt.ConcatChart:
+def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """Draw CKA divergence beside forgetting by layer, a panel per compared model.
 
     Arguments as in `learning_and_forgetting`. Figure 3 of Merlin et al. 2023.
@@ -139,9 +136,7 @@ def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> alt.C
     return line_chart(words, panels, estimator=estimator, shared_y=True)
 
 
-def curves(
-    results: xr.Dataset, *, model: str | None = None, estimator: str = "unbiased"
-) -> alt.ConcatChart:
+def curves(results: xr.Dataset, *, model: str | None = None, estimator: str = "unbiased") -> Chart:
     """Draw learning, forgetting and CKA divergence over the epochs, a line per layer.
 
     A panel of accuracy on clean test images follows where the training is known.

@@ -1,9 +1,9 @@
 """Matrices of layers: invariance flow, the metrics for all pairs of layers, and raw scores."""
 
-import altair as alt
 import xarray as xr
 
-from stir_ray.charts.blocks import Chart, MatrixPanel, Words, matrix_chart
+from stir_ray.charts.blocks import Chart, Words
+from stir_ray.charts.heatmaps import MatrixPanel, matrix_chart
 from stir_ray.charts.readings import ComparedModel, compared_model
 from stir_ray.charts.style import ESTIMATORS, PRETRAINED, formula, model_name
 
@@ -27,7 +27,7 @@ def flow(
     model: str | None = None,
     epoch: int | None = None,
     estimator: str = "unbiased",
-) -> alt.ConcatChart:
+) -> Chart:
     """Draw the invariance flow, its control without training, and their difference.
 
     Args:
@@ -62,7 +62,7 @@ def matrices(
     model: str | None = None,
     epoch: int | None = None,
     estimator: str = "unbiased",
-) -> alt.ConcatChart:
+) -> Chart:
     """Draw learning, forgetting and CKA divergence for all pairs of layers; see `flow`."""
     of = compared_model(results, model)
     name = model_name(of.model, results)
@@ -82,7 +82,7 @@ def scores(
     model: str | None = None,
     epoch: int | None = None,
     estimator: str = "unbiased",
-) -> alt.ConcatChart:
+) -> Chart:
     """Draw STIR in both directions and CKA for all pairs of layers; see `flow`."""
     of = compared_model(results, model)
     name = model_name(of.model, results)

@@ -1,5 +1,6 @@
 """Charts as files: PNG, SVG and PDF without a browser or a network, the same bytes each time."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,33 @@ _SCALE = 3
 
 def render(chart: alt.TopLevelMixin, *formats: str) -> dict[str, bytes]:
     """Return a chart in some formats, by name; in all of `FORMATS` if none is named."""
-    svg = vl_convert.vegalite_to_svg(_spec(chart))
-    makers = {
+    return _render(chart.to_dict(validate=False), formats or FORMATS)
+
+
+def render_estimators(chart: alt.TopLevelMixin, stem: str) -> dict[str, bytes]:
+    """Return a chart in all formats by file name, and `-biased` the same by biased CKA."""
+    spec = chart.to_dict(validate=False)
+    specs = {stem: spec}
+    for param in spec.get("params", ()):
+        if param["name"] == "estimator" and "bind" in param:
+            others = [other for other in spec["params"] if other is not param]
+            biased = {**param, "value": "biased"}
+            specs[f"{stem}-biased"] = {**spec, "params": [*others, biased]}
+    return {
+        f"{name}.{kind}": content
+        for name, of in specs.items()
+        for kind, content in _render(of, FORMATS).items()
+    }
+
+
+def _render(spec: dict[str, Any], formats: Sequence[str]) -> dict[str, bytes]:
+    svg = vl_convert.vegalite_to_svg(spec)
+    makers: dict[str, Callable[[], bytes]] = {
         "png": lambda: vl_convert.svg_to_png(svg, scale=_SCALE),
         "svg": svg.encode,
         "pdf": lambda: vl_convert.svg_to_pdf(svg),
     }
-    return {name: makers[name]() for name in formats or FORMATS}
+    return {name: makers[name]() for name in formats}
 
 
 def save(chart: alt.TopLevelMixin, path: str | Path) -> None:
@@ -40,7 +61,3 @@ def save(chart: alt.TopLevelMixin, path: str | Path) -> None:
         path.write_bytes(render(chart, kind)[kind])
     else:
         raise ValueError(f"{path}: use .png, .svg, .pdf or .json")
-
-
-def _spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
-    return chart.to_dict(validate=False)

@@ -32,7 +32,7 @@ class Look:
 
     colour: str
     shape: str = "circle"
-    dash: tuple[int, int] = (1, 0)
+    dash: tuple[float, float] = (1, 0)
 
 
 SOLID, DASHED, DOTTED = (1, 0), (5, 3), (1.5, 2.5)

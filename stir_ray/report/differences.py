@@ -12,9 +12,8 @@ import xarray as xr
 from rich.console import RenderableType
 from rich.table import Table
 
+from stir_ray.charts.readings import OWN, ComparedModel, compared_model
 from stir_ray.job import Job
-from stir_ray.report.over_epochs import self_stir
-from stir_ray.report.readings import accuracy, last_epochs, metric_curve
 from stir_ray.report.text import render
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
@@ -83,26 +82,29 @@ def _text(value: Any) -> str:
 
 def _outcome(results: xr.Dataset) -> dict[str, str]:
     """Return the outcome at the last checkpoint of the finetuned model, or else of the only one."""
-    model, epoch = next(iter(last_epochs(results).items()))
-    outcome = {"model": model, "epoch": str(epoch)}
+    of = compared_model(results)
+    epoch = of.epochs[-1]
+    outcome = {"model": of.model, "epoch": str(epoch)}
     for estimator, metric in product(ESTIMATORS, ("learning", "forgetting", "cka_divergence")):
-        selection = {"model": model, "epoch": epoch, "estimator": estimator}
-        values = metric_curve(results, metric, **selection).mean
+        values = of.curve(metric, estimator).mean[-1]
         defined = values[np.isfinite(values)]
         outcome[f"{metric}, mean of layers, {estimator} CKA"] = (
             f"{defined.mean():.3f}" if defined.size else _UNKNOWN
         )
-    outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(results, model, epoch)
-    by_epoch = dict(zip(*accuracy(results, model), strict=True))
+    outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(of)
+    by_epoch = dict(zip(*of.accuracy(), strict=True))
     outcome["clean accuracy"] = f"{by_epoch[epoch]:.3f}" if epoch in by_epoch else _UNKNOWN
     return outcome
 
 
-def _lowest_self_stir(results: xr.Dataset, model: str, epoch: int) -> str:
+def _lowest_self_stir(of: ComparedModel) -> str:
     """Return that of both models, all layers and seeds, rounded down."""
-    values = np.concatenate([
-        self_stir(results, model=model, side=side).sel(epoch=epoch).values.ravel()
-        for side in ("pt", "ft")
+    values = of.results[f"stir_{CRITERION}"].sel(model=of.model, epoch=of.epochs[-1])
+    lowest = np.array([
+        values.sel(direction=direction, reference_layer=n, target_layer=n).min().item()
+        for side, direction in OWN.items()
+        for n in of.layers(side)
+        if n in values["reference_layer"] and direction in values["direction"]
     ])  # fmt: skip
-    defined = values[np.isfinite(values)]
+    defined = lowest[np.isfinite(lowest)]
     return f"{np.floor(1000 * defined.min()) / 1000:.3f}" if defined.size else _UNKNOWN

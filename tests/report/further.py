@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -15,14 +16,13 @@ from stir_ray.lake.schemas import TableSchema
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.measures.similarities import SIMILARITIES
-from stir_ray.report.further import Further, read_further
 from tests.report.synthetic import DIRECTIONS, IMAGES, Shape, stir
 
 RBF, PROCRUSTES = ("rbf_cka", 0.5), ("procrustes", 0.0)
 MEASURES = (RBF, PROCRUSTES)
 
 
-def further(folder: Path, shape: Shape) -> Further:
+def further(folder: Path, shape: Shape) -> dict[str, pd.DataFrame]:
     """All of them, written to a lake in `folder` and read back."""
     made = {
         METAMERS.result_table: _metamers(shape),
@@ -31,7 +31,11 @@ def further(folder: Path, shape: Shape) -> Further:
     }
     for schema, tables in made.items():
         write(folder, schema, list(tables))
-    return read_further("synthetic", open_lake(str(folder)))
+    lake = open_lake(str(folder))
+    return {
+        schema.name: lake.read_object(schema, result_key("synthetic", schema.name)).to_pandas()
+        for schema in made
+    }
 
 
 def write(folder: Path, schema: TableSchema, tables: list[pa.Table]) -> None:

@@ -1,8 +1,11 @@
-"""From sections to one HTML file: template, style, scripts and data in the same bytes."""
+"""From sections to one HTML file: template, style, script and charts in the same bytes."""
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -10,43 +13,141 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stir_ray.report.page.values import embedded
+from stir_ray.charts.blocks import ROWS
+from stir_ray.charts.style import CONFIG
+from stir_ray.numerics import criteria
+from stir_ray.numerics.statistics import TRANSIENT
+from stir_ray.report.sections import Figure, Section
+from stir_ray.report.study_tables import Table
 
-_SCRIPTS = ("data", "theme", "lines", "matrix", "matrix_words", "gallery", "page")
-"""In the order in which they are read; they share their names."""
-_STATIC = "static"
+# A browser ends a script at `</script`, wherever that stands, and may take `<!--` for a comment.
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+_CRITERIA = {
+    "converged_residual": criteria.CONVERGED_RESIDUAL,
+    "not_inverted_residual": criteria.NOT_INVERTED_RESIDUAL,
+    "converged_self_stir": criteria.CONVERGED_SELF_STIR,
+    "converged_drift": criteria.CONVERGED_DRIFT,
+    "transient": TRANSIENT,
+}
+_AXES_WIDTH = 70
+"""Of labels and titles beside a panel, in pixels."""
 
 
-def assembled(template: str, *, data: Mapping[str, Any], **words: Any) -> bytes:
-    """A page.
+@dataclass(frozen=True)
+class PageChart:
+    """A chart in the page: its words are text of the page, its rows stand there in columns."""
 
-    Whatever comes from jobs and lakes is text in it: the template escapes all words, the data are
-    no script, and the page's policy lets no other script run than those of this package, nor
-    anything be asked of a network.
+    id: str
+    title: str
+    words: str
+    note: str
+    width: int
+    spec: Markup
+
+
+@dataclass(frozen=True)
+class PageSection:
+    """A section whose charts are ready to be embedded."""
+
+    id: str
+    title: str
+    words: Sequence[str]
+    paper: str
+    warnings: Sequence[str]
+    tables: Sequence[Table]
+    charts: Sequence[PageChart]
+
+
+def page_sections(sections: Iterable[Section]) -> list[PageSection]:
+    """Return sections with their words and charts, each drawn once."""
+    return [
+        PageSection(
+            section.id,
+            words["title"],
+            [*(text.format(**_CRITERIA) for text in words["words"]), *section.findings],
+            words.get("paper", ""),
+            section.warnings,
+            section.tables,
+            [_chart(figure, words) for figure in section.figures],
+        )
+        for section in sections
+        for words in [_words()[section.id]]
+    ]
+
+
+@cache
+def _words() -> dict[str, Any]:
+    return tomllib.loads(_text("words.toml"))
+
+
+def _chart(figure: Figure, words: Mapping[str, Any]) -> PageChart:
+    paragraphs = [text for stem, text in words.items() if figure.stem.startswith(stem)]
+    spec = figure.make().to_dict(validate=False)
+    meta = spec["usermeta"]
+    for part in ("title", "config", "$schema"):
+        del spec[part]
+    spec["datasets"] = {ROWS: _in_columns(spec["datasets"][ROWS])}
+    spec["description"] = meta["title"]
+    panels = min(spec["columns"], len(spec["concat"]))
+    first = spec["concat"][0]
+    width = panels * (first.get("width", first.get("layer", [{}])[0].get("width", 0)) + _AXES_WIDTH)
+    return PageChart(
+        figure.stem, meta["title"], " ".join(paragraphs), meta["note"], width, embedded(spec)
+    )
+
+
+def _in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return rows without the names of their fields, which are half of their length."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return {"columns": columns, "rows": [[row.get(name) for name in columns] for row in rows]}
+
+
+def assembled(template: str, *, mark: str, **words: Any) -> bytes:
+    """Return a page.
+
+    What comes from jobs and lakes is text in it: the template escapes all words, charts are data,
+    and the policy of the page runs no other script than its own and asks nothing of a network.
 
     Args:
-        template: name of a file beside this module.
-        data: what the scripts draw.
+        template: name of a file in `static`.
+        mark: what tells later whether the page is current.
         words: what the template says.
     """
-    scripts = [_plotly(), _own_scripts()]
-    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
-    page = _environment().get_template(template)
-    return page.render(
-        # Styles that are set by a script, as Plotly's are, have no digest that one could know.
-        policy=f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
-        style=_text("page.css"),
-        scripts=scripts,
-        data=embedded(data),
-        **words,
-    ).encode()
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            policy=f"default-src 'none'; script-src 'sha256-{digest}'; "
+            "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'",
+            style=Markup(_text("page.css")),  # noqa: S704 - ours
+            script=script,
+            config=embedded({**CONFIG, "background": None}),
+            mark=mark,
+            **words,
+        )
+        .encode()
+    )
+
+
+def embedded(value: Any) -> Markup:
+    """Return JSON that stands in a `<script>` and stays text whatever it says.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    # What is not ASCII is escaped: so are U+2028 and U+2029, which end a line of a script.
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    for sign, escape in _ESCAPES.items():
+        text = text.replace(sign, escape)
+    return Markup(text)  # noqa: S704 - nothing is left in it that HTML would read
 
 
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("stir_ray.report.page", _STATIC),
+        loader=PackageLoader("stir_ray.report.page", "static"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -54,28 +155,14 @@ def _environment() -> Environment:
 
 
 @cache
-def _plotly() -> Markup:
-    from plotly.offline import get_plotlyjs
+def _script() -> Markup:
+    """Vega, Vega-Lite, Vega-Embed, and the page's own script, as one module."""
+    import vl_convert
 
+    bundle = vl_convert.javascript_bundle(_text("page.js"))
     # As a browser reads it, of which the digest is taken.
-    return Markup(get_plotlyjs().replace("\r\n", "\n"))  # noqa: S704 - a script of a package
+    return Markup(bundle.replace("\r\n", "\n"))  # noqa: S704 - scripts of packages and ours
 
 
-@cache
-def _own_scripts() -> Markup:
-    whole = "\n".join(_text(f"{name}.js") for name in _SCRIPTS)
-    return Markup(f"(() => {{\n{whole}}})();")  # noqa: S704 - ours
-
-
-def _text(file: str) -> Markup:
-    place = files("stir_ray.report.page") / _STATIC / file
-    return Markup(place.read_text(encoding="utf-8"))  # noqa: S704 - ours
-
-
-def _digest(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def plots_of(sections: Sequence[Any]) -> dict[str, Any]:
-    """All plots of sections by their id, as the page's script looks them up."""
-    return {plot.id: plot for section in sections for plot in section.plots}
+def _text(file: str) -> str:
+    return (files("stir_ray.report.page") / "static" / file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where a person looks: a job's page and figures, stored where they are not current."""
+"""Write a job's page and figures where they are not current."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,15 +11,14 @@ from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.study import Study
-from stir_ray.report.page.about import about, worked
-from stir_ray.report.page.job import Shown, page_of
-from stir_ray.report.publish import Beside, ReducedJob, write_figures
-from stir_ray.report.style import naming
+from stir_ray.report.page.job import job_page
+from stir_ray.report.page.metadata import about, worked
+from stir_ray.report.write_figures import ReducedJob, Reference, write_figures
 from stir_ray.results.provenance_digests import analysis_inputs
 from stir_ray.version import __version__
 
-_DRAWING = 9
-"""Bumped by hand when the page of equal results comes to look different."""
+_DRAWING = 10
+"""Raised by hand when the page of equal results comes to look different."""
 _HEAD_BYTES = 4096
 """The mark of a page stands among its first."""
 
@@ -32,9 +31,9 @@ class Report:
     figures: str
 
 
-def write_report(of: ReducedJob, beside: Beside | None = None) -> Report:
+def write_report(of: ReducedJob, reference: Reference | None = None) -> Report:
     """Write the page and the figures of a job; see `write_figures`."""
-    figures = write_figures(of, beside)
+    figures = write_figures(of, reference)
     return Report(write_page(of), figures)
 
 
@@ -44,8 +43,9 @@ def write_page(of: ReducedJob) -> str:
     runs = worked(runs_of(of.asked.id, of.lake))
     mark = f"stir_ray page {_inputs(of, runs)}"
     if not is_current(key, mark, of.lake):
-        with naming(is_finetuned=is_finetuned(of.job)):
-            objects.put(key, page_of(_shown(of, runs), mark=mark))
+        made_by = _made_by(of.study, of.lake)
+        words = about(of.asked, of.study, of.reduced, runs, made_by)
+        objects.put(key, job_page(words, of.shown, mark=mark))
     return objects.location(key)
 
 
@@ -68,21 +68,8 @@ def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
         asked=of.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
         beside=reduced.missing_optional,
-        # Where it says `finetuned`, as all pages once did, it is still the page that it was.
-        **({} if is_finetuned(of.job) else {"second": "compared"}),
+        is_finetuned=is_finetuned(of.job),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
-    )
-
-
-def _shown(of: ReducedJob, runs: Sequence[Run]) -> Shown:
-    made_by = _made_by(of.study, of.lake)
-    return Shown(
-        about(of.asked, of.study, of.reduced, runs, made_by),
-        results=of.results,
-        tested=of.tested,
-        further=of.further,
-        images=of.images if of.results is not None else None,
-        analysed=of.analysed,
     )
 
 

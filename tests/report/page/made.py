@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
+from stir_ray.charts.gallery import Gallery, InvertedLayer
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.report.gallery import Gallery, GalleryPanel, InvertedLayer
-from stir_ray.report.kept_images import Labelled, Taken
-from stir_ray.report.page.about import About
-from stir_ray.report.page.job import Shown, page_of
+from stir_ray.report.page.job import job_page
+from stir_ray.report.page.metadata import About
+from stir_ray.report.sections import JobResults
 from stir_ray.results.analysis.analyse import analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables
-from stir_ray.results.analysis.job_analysis import StoredAnalysis
+from stir_ray.results.analysis.epoch_curves import EpochCurves
+from stir_ray.results.analysis.job_analysis import Analysed
+from tests import reference
 from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
-from tests.report.test_analysed import PAPER
 
 LAYERS = tuple(range(1, 13))
 EPOCHS = (0, 1, 2, 3, 5, 8)
@@ -39,65 +38,66 @@ ABOUT = About(
     cost=(("invert", "36", "0", "120", "cpu"),),
     runs="1 run took 2 minutes.",
 )
+_PAPER_EPOCHS = 19
+PAPER = EpochCurves(
+    model="finetuned",
+    estimator="biased",
+    epochs=tuple(range(1, _PAPER_EPOCHS + 1)),
+    layers=tuple(reference.LAYERS),
+    curves={name: curve[None, :_PAPER_EPOCHS] for name, curve in reference.curves().items()},
+    severities=(1, 2, 3, 4, 5),
+    accuracy=reference.accuracy()[1:, :_PAPER_EPOCHS],
+    clean=reference.accuracy()[0, :_PAPER_EPOCHS],
+)
+"""The paper's own curves."""
 
 
-def shown(folder: Path, shape: Shape = SHAPE, **changed: Any) -> Shown:
+def shown(folder: Path, shape: Shape = SHAPE, **changed: Any) -> JobResults:
     """What there is to see of a made-up job."""
     results = synthetic_results(folder, shape)
     key = result_key("synthetic", ROBUSTNESS.name)
     tested = open_lake(str(folder)).read_object(ROBUSTNESS, key).to_pandas()
-    made = Shown(
-        ABOUT,
+    made = JobResults(
         results=results,
+        tables=further(folder, shape),
         tested=None if tested.empty else tested,
-        further=further(folder, shape),
         images=images(shape.layers),
-        analysed=analysed(),
+        analysed=analysed(PAPER),
     )
     return replace(made, **changed)
 
 
-def images(layers: tuple[int, ...], side: int = 16, channels: int = 3) -> Labelled:
+def images(layers: tuple[int, ...], side: int = 16, channels: int = 3) -> Gallery:
     """Noise with a residual each; the last image of layer 2 is missing, one of layer 3 bad."""
     generator = np.random.default_rng(5)
 
-    def some() -> np.ndarray:
+    def noise() -> np.ndarray:
         return generator.random((IMAGES, channels, side, side), dtype=np.float32)
 
     def inverted(layer: int) -> InvertedLayer:
-        pixels, residuals = some(), np.array([0.0042, 0.123, 0.7 if layer == 3 else 0.2])
+        pixels, residuals = noise(), np.array([0.0042, 0.123, 0.7 if layer == 3 else 0.2])
         if layer == 2:
             pixels[-1] = np.nan
-        return InvertedLayer(layer, pixels, residuals)
+        classes = [
+            "original cat, inverted cat (kept).",
+            "original class 1, inverted dog (changed).",
+        ]
+        return InvertedLayer(layer, pixels, residuals, classes)
 
-    panels = tuple(
-        GalleryPanel(title, tuple(inverted(layer) for layer in layers))
-        for title in ("Pretrained model", "Finetuned model, epoch 8")
-    )
-    taken = (Taken("Finetuned model, epoch 8", ("cat", "class 1", "dog"), ("cat", "dog", "dog")),)
-    every = {(panel, layer): taken for panel in range(2) for layer in layers}
-    return Labelled(Gallery(some(), panels), ("cat", "class 5", "dog"), every)
+    titles = ("Pretrained model", "Finetuned model, epoch 8")
+    panels = {title: tuple(inverted(layer) for layer in layers) for title in titles}
+    return Gallery(noise(), panels, ("cat", "class 5", "dog"))
 
 
-@cache
-def analysed() -> StoredAnalysis:
-    """The paper's own curves, analysed."""
+def analysed(of: EpochCurves) -> Analysed:
+    """Curves, analysed."""
     tables = {
-        schema.name: table.to_pandas()
-        for schema, table in analysis_tables([analyse(PAPER)]).items()
+        schema.name: table.to_pandas() for schema, table in analysis_tables([analyse(of)]).items()
     }
-    return StoredAnalysis((PAPER,), tables["hypotheses"], tables["correlations"], 61, 97)
+    return Analysed((of,), tables["hypotheses"], tables["correlations"], 61, 97)
 
 
-def written(of: Shown, place: Path) -> Path:
+def written(of: JobResults, place: Path, about: About = ABOUT) -> Path:
     """The file of a page."""
-    place.write_bytes(page_of(of, mark="stir_ray page made up"))
+    place.write_bytes(job_page(about, of, mark="stir_ray page made up"))
     return place
-
-
-def cells(results: xr.Dataset, metric: str, epoch: int, suffix: str = "") -> np.ndarray:
-    """A matrix of the finetuned model as the dataset has it, by unbiased CKA."""
-    place = {"model": "finetuned", "estimator": "unbiased", "epoch": epoch}
-    found = results[f"{metric}{suffix}"].sel(place)
-    every = {"row_layer": list(LAYERS), "column_layer": list(LAYERS)}
-    return found.reindex(every).transpose("row_layer", "column_layer").values

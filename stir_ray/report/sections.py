@@ -1,0 +1,254 @@
+"""The charts of a job in reading order.
+
+Figures and page are made from the same list: what is drawn is drawn once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stir_ray import charts
+from stir_ray.charts.gallery import Gallery
+from stir_ray.charts.hypotheses import StrongestHypothesis, prefix_series
+from stir_ray.charts.optional_tables import last_epochs_in
+from stir_ray.charts.readings import ComparedModel, compared_models
+from stir_ray.charts.robustness import tested_models
+from stir_ray.charts.style import model_at, model_name
+from stir_ray.charts.subspaces import has_subspaces
+from stir_ray.report.p_values import later_p, p_value
+from stir_ray.report.study_tables import Table, doubts, hypothesis_table, study_note, summary_of
+from stir_ray.results.analysis.epoch_curves import EpochCurves
+from stir_ray.results.analysis.job_analysis import Analysed
+
+_STUDY_ESTIMATOR = "biased"
+"""As in the paper; the tables have both."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart of a job: the stem of its files, and a function that makes it."""
+
+    stem: str
+    make: Callable[[], alt.ConcatChart]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Figures that stand together on the page.
+
+    Attributes:
+        id: anchor, by which `words.toml` has title and paragraphs.
+        figures: in their order.
+        findings: paragraphs about the numbers of this job.
+        warnings: what to doubt.
+        tables: before the figures.
+    """
+
+    id: str
+    figures: Sequence[Figure]
+    findings: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class JobResults:
+    """What there is of a job; None of what it has not.
+
+    Attributes:
+        results: as `open_results` gives them, if there is a number.
+        tables: of optional measures, by name.
+        tested: the table `robustness`, if a compared model was tested.
+        images: original and inverted ones.
+        analysed: the correlation study.
+    """
+
+    results: xr.Dataset | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    tested: pd.DataFrame | None = None
+    images: Gallery | None = None
+    analysed: Analysed | None = None
+
+
+def sections(of: JobResults) -> Iterator[Section]:
+    """Return the sections that a job's results allow."""
+    if of.results is not None:
+        models = compared_models(of.results)
+        yield _layers(of.results)
+        yield _matrices(of.results, models)
+        yield from _epochs(of.results, models)
+        yield _divergence(of.results, models)
+    yield from _robustness(of.tested)
+    if of.results is not None:
+        yield from _optional_measures(of.results, of.tables)
+        if of.images is not None:
+            yield Section("gallery", [Figure("8-gallery", partial(charts.gallery, of.images))])
+        yield _diagnostics(of.results)
+    if of.analysed is not None:
+        yield from _study(of.analysed)
+
+
+def _layers(results: xr.Dataset) -> Section:
+    make = partial(charts.learning_and_forgetting, results)
+    return Section("layers", [Figure("1-learning-forgetting-by-layer", make)])
+
+
+def _matrices(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
+    kinds = {"3-flow": charts.flow, "5-matrices": charts.matrices, "5-scores": charts.scores}
+    figures = [
+        Figure(f"{stem}-{_dashed(of.model)}", partial(draw, results, model=of.model))
+        for of in models
+        for stem, draw in kinds.items()
+    ]
+    return Section("matrices", figures)
+
+
+def _epochs(results: xr.Dataset, models: Sequence[ComparedModel]) -> Iterator[Section]:
+    figures = [
+        Figure(f"4-epochs-{_dashed(of.model)}", partial(charts.curves, results, model=of.model))
+        for of in models
+        if len(of.epochs) > 1
+    ]
+    if figures:
+        yield Section("epochs", figures)
+
+
+def _divergence(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
+    figures = [Figure("2-cka-divergence-by-layer", partial(charts.cka_divergence, results))]
+    if has_subspaces(results):
+        figures.append(Figure("11-subspaces-by-layer", partial(charts.subspaces, results)))
+    findings = [text for of in models for text in _largest_difference(of)]
+    return Section("divergence", figures, findings)
+
+
+def _largest_difference(of: ComparedModel) -> Iterator[str]:
+    forgetting, cka = (
+        of.curve(metric, "unbiased").mean[-1] for metric in ("forgetting", "cka_divergence")
+    )
+    apart = np.abs(forgetting - cka)
+    if np.nanmax(apart, initial=0) >= 0.005:
+        n = int(np.nanargmax(apart))
+        name = model_at(of.model, of.epochs[-1], of.results).capitalize()
+        yield (
+            f"{name}: they differ most in layer {of.shared_layers[n]}, where forgetting is "
+            f"{forgetting[n]:.2f} and CKA divergence {cka[n]:.2f} (unbiased CKA)."
+        )
+
+
+def _robustness(tested: pd.DataFrame | None) -> Iterator[Section]:
+    if tested is not None and (models := tested_models(tested)):
+        figures = [
+            Figure(
+                f"9-accuracy-on-corrupted-images-{_dashed(model)}",
+                partial(charts.robustness, tested, model=model),
+            )
+            for model in models
+        ]
+        yield Section("robustness", figures)
+
+
+def _optional_measures(
+    results: xr.Dataset, tables: Mapping[str, pd.DataFrame]
+) -> Iterator[Section]:
+    figures = []
+    if (table := tables.get("metamer_counts")) is not None:
+        make = partial(charts.metamers, results, table)
+        figures.append(Figure("18-metamers-by-layer", make))
+    if (table := tables.get("unchanged_predictions")) is not None:
+        make = partial(charts.predictions, results, table)
+        figures.append(Figure("19-unchanged-predictions-by-layer", make))
+    if (table := tables.get("other_similarities")) is not None:
+        for of, _ in last_epochs_in(table, results):
+            make = partial(charts.similarities, results, table, model=of.model)
+            figures.append(Figure(f"21-measures-by-layer-{_dashed(of.model)}", make))
+            if len(of.epochs) > 1:
+                make = partial(charts.similarities_over_epochs, results, table, model=of.model)
+                figures.append(Figure(f"22-measures-over-epochs-{_dashed(of.model)}", make))
+    if figures:
+        yield Section("measures", figures)
+
+
+def _diagnostics(results: xr.Dataset) -> Section:
+    drawn = {
+        "6-convergence-by-layer": charts.convergence,
+        "7-stir-and-baselines-by-layer": charts.baselines,
+        "10-learning-against-forgetting": charts.learning_against_forgetting,
+    }
+    return Section(
+        "diagnostics", [Figure(stem, partial(draw, results)) for stem, draw in drawn.items()]
+    )
+
+
+def _study(analysed: Analysed) -> Iterator[Section]:
+    figures: list[Figure] = []
+    tables, warnings = [], []
+    for of, rows, correlations in models_analysed(analysed):
+        name, stem = model_name(of.model), _dashed(of.model)
+        note = study_note(analysed, of, rows)
+        best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]].to_dict("records")
+        tables.append(hypothesis_table(rows, f"The strongest hypotheses about the {name} model"))
+        warnings += [f"{name.capitalize()} model, {doubts(of, row)}" for row in best]
+        place = {"note": note, "name": name}
+        against = _against(of)
+        figures += [
+            Figure(f"12-hypotheses-{stem}",
+                   partial(charts.hypotheses, rows, against=against, **place)),
+            Figure(f"13-strongest-hypotheses-{stem}", partial(_strongest, of, best, **place)),
+        ]  # fmt: skip
+        if prefix_series(correlations):
+            make = partial(charts.prefixes, correlations, **place)
+            figures.append(Figure(f"14-prefixes-{stem}", make))
+    if figures:
+        yield Section("study", figures, warnings=warnings, tables=tables)
+
+
+def models_analysed(
+    analysed: Analysed,
+) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
+    """Return the curves of every model with an r, and its rows of both tables, by biased CKA."""
+    for of in analysed.of:
+        rows, correlations = (
+            table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
+            for table in (analysed.hypotheses, analysed.correlations)
+        )
+        if of.estimator == _STUDY_ESTIMATOR and not rows["is_undefined"].all():
+            yield of, rows, correlations
+
+
+def _strongest(
+    of: EpochCurves, best: Sequence[Mapping[Any, Any]], *, note: str, name: str
+) -> alt.ConcatChart:
+    shown = [
+        StrongestHypothesis(
+            row,
+            summary_of(row, of),
+            (later_p(row["max_statistic_p"], row["epochs"]),
+             p_value(row["max_statistic_p_all_epochs"])),
+        )
+        for row in best
+    ]  # fmt: skip
+    return charts.strongest_hypotheses(
+        shown,
+        epochs=of.epochs,
+        severities=of.severities,
+        accuracy=of.accuracy,
+        note=note,
+        name=name,
+    )
+
+
+def _against(of: EpochCurves) -> str:
+    severities = [n for n in of.severities if n]
+    if not severities:
+        return "accuracy on clean images"
+    return f"accuracy at severity {', '.join(map(str, severities))}, averaged"
+
+
+def _dashed(model: str) -> str:
+    return model.replace("_", "-")
