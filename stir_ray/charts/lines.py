@@ -174,7 +174,9 @@ def _x(panel: Panel) -> Spec:
     if panel.x in {LAYER, INVERTED_LAYER}:
         axis |= {"values": places, "format": "d"}
     elif all(float(place).is_integer() for place in places):
+        # With few places a step of 1 is not kept: 0, 0.5, 1 would be labelled 0, 1, 1.
         axis |= {"format": "d", "tickMinStep": 1}
+        axis |= {"values": places} if len(places) <= 12 else {}
     else:
         axis["tickCount"] = 5
     if places and panel.x in {LAYER, INVERTED_LAYER}:

@@ -8,8 +8,8 @@ import altair as alt
 import vl_convert
 
 FORMATS = ("png", "svg", "pdf")
-_SCALE = 3
-"""Pixels of a PNG per pixel of the chart: about 300 per inch in a paper."""
+_SCALE = 2
+"""Pixels of a PNG per pixel of the chart: about 220 per inch in a paper."""
 
 
 def render(chart: alt.TopLevelMixin, *formats: str) -> dict[str, bytes]:

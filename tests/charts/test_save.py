@@ -20,8 +20,8 @@ def test_the_same_chart_has_the_same_bytes_in_every_format(results: xr.Dataset) 
     assert {name: content[:5] for name, content in first.items()} == {
         "png": b"\x89PNG\r", "svg": b"<svg ", "pdf": b"%PDF-",
     }  # fmt: skip
-    # 6.9 inches, a page of two columns, at 300 pixels per inch.
-    assert Image.open(io.BytesIO(first["png"])).width >= 2070
+    # 6.9 inches, a page of two columns, at 200 pixels per inch.
+    assert Image.open(io.BytesIO(first["png"])).width >= 1380
 
 
 def test_the_ending_of_a_path_is_its_format(results: xr.Dataset, tmp_path: Path) -> None:

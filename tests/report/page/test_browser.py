@@ -1,4 +1,4 @@
-"""The page in a browser: what a person sees, hears and can do with it."""
+"""The page in a browser: what a person sees and can do with it, without a network."""
 
 from __future__ import annotations
 
@@ -15,302 +15,180 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pypdf import PdfReader
 
-from stir_ray.report.page.job import Shown
-from stir_ray.report.readings import metric_curve
-from tests.report.further import metamers
+from stir_ray.report.sections import JobResults
 from tests.report.page.conftest import Opener
-from tests.report.page.made import ABOUT, EPOCHS, LAYERS, SHAPE, cells, shown, written
+from tests.report.page.made import ABOUT, EPOCHS, LAYERS, SHAPE, images, shown, written
 from tests.report.synthetic import IMAGES, Shape
 
 PHONE = {"width": 390, "height": 844}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)><b>bold</b>"
-NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
+FLOW = "3-flow-finetuned"
 GAP = 4
 """The pretrained layer that could not be inverted."""
+WAIT_MS = 120_000
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+def made(tmp_path_factory: pytest.TempPathFactory) -> JobResults:
     return shown(tmp_path_factory.mktemp("lake"))
 
 
 @pytest.fixture(scope="module")
-def path(made: Shown, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(made: JobResults, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(made, tmp_path_factory.mktemp("page") / "page.html")
 
 
 @pytest.fixture(scope="module")
 def page(opened_once: Opener, path: Path) -> Page:
     """Looked at by several tests, each of which chooses first what it looks at."""
-    return opened_once(path)
+    return drawn(opened_once(path))
 
 
-def heat(page: Page) -> list[list[float | None]]:
-    """What the matrix shows: the one value that some layer of the drawing has in each cell."""
-    return page.evaluate(
-        """() => {
-            const drawn = document.querySelector('.matrix-plot').data.slice(0, -1);
-            return drawn[0].z.map((row, r) => row.map((_, c) =>
-                drawn.map((one) => one.z[r][c]).find((value) => value !== null) ?? null));
-        }"""
-    )
+def drawn(page: Page) -> Page:
+    """The page, once all of its charts are."""
+    page.wait_for_selector("body[data-drawn]", timeout=WAIT_MS)
+    return page
 
 
-def tabled(page: Page) -> list[list[str]]:
-    """The cells of the table behind the matrix."""
-    rows = page.locator("#matrix tbody tr")
-    return [rows.nth(n).locator("td").all_inner_texts() for n in range(rows.count())]
+def figure(page: Page, stem: str = FLOW) -> Locator:
+    return page.locator(f"[id='{stem}']")
 
 
-def columns(table: Locator) -> list[list[str]]:
-    """The texts of a table by column, the first of which names its rows."""
-    rows = table.locator("tbody tr")
-    texts = [rows.nth(n).locator("th, td").all_inner_texts() for n in range(rows.count())]
-    return [[text.replace("−", "-") for text in column] for column in zip(*texts, strict=True)]
+def table(of: Locator, place: int = 0) -> list[list[str]]:
+    """Rows of a table of numbers, behind the first of each what it is."""
+    of.locator("details.numbers").evaluate("(details) => { details.open = true; }")
+    rows = of.locator("table").nth(place).locator("tbody tr")
+    expect(rows.first).to_be_attached()
+    return rows.evaluate_all("(rows) => rows.map((r) => [...r.cells].map((c) => c.textContent))")
 
 
-def choose(page: Page, kind: str) -> None:
-    page.get_by_label("Matrix", exact=True).select_option(label=kind)
-
-
-def as_numbers(values: list[list[Any]]) -> np.ndarray:
-    return np.array(values, dtype=float)
-
-
-def at_epoch(slider: Locator, place: int) -> None:
+def at_epoch(of: Locator, epoch: int) -> None:
     """By the keyboard alone."""
+    slider = of.get_by_label("Epoch")
     slider.focus()
     slider.press("Home")
-    for _ in range(place):
+    for _ in range(epoch):
         slider.press("ArrowRight")
+    expect(of.locator("h3")).to_have_text(re.compile(f"epoch {epoch}$"))
 
 
-def test_everything_is_drawn_and_headings_are_in_order(page: Page) -> None:
-    places = page.locator(".axes, .matrix-plot")
-    assert places.count() == page.locator(".main-svg:first-child").count() > 10
+def test_every_chart_is_drawn_and_headings_are_in_order(page: Page) -> None:
+    count = page.locator("figure.chart").count()
+    assert page.locator("figure.chart svg.marks").count() == count > 15
     levels = page.evaluate(
-        "() => [...document.querySelectorAll('h1,h2,h3')].map((one) => Number(one.tagName[1]))"
+        "() => [...document.querySelectorAll('h1,h2,h3')].map((h) => Number(h.tagName[1]))"
     )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(later - earlier <= 1 for earlier, later in pairwise(levels))
-    assert not page.evaluate("() => document.querySelectorAll('img:not([alt])').length")
-    ids = page.evaluate("() => [...document.querySelectorAll('body [id]')].map((one) => one.id)")
+    ids = page.evaluate("() => [...document.querySelectorAll('body [id]')].map((e) => e.id)")
     assert len(set(ids)) == len(ids)
 
 
-@pytest.mark.parametrize(
-    ("kind", "metric"), [("Invariance flow", "flow"), ("Learning", "learning")]
-)
 def test_the_slider_by_keyboard_shows_the_numbers_of_that_epoch(
-    page: Page, made: Shown, kind: str, metric: str
+    page: Page, made: JobResults
 ) -> None:
-    choose(page, kind)
-    page.locator("#matrix details").evaluate("(one) => { one.open = true; }")
-    slider = page.get_by_label("Epoch", exact=True)
+    of = figure(page)
     assert made.results is not None
-    for place in (0, 2, len(EPOCHS) - 1):
-        at_epoch(slider, place)
-        assert page.locator("#matrix output").inner_text().startswith(f"{EPOCHS[place]} of")
-        expected = cells(made.results, metric, EPOCHS[place])
-        spread = cells(made.results, metric, EPOCHS[place], "_std")
-        # Four decimals are what a page carries.
-        np.testing.assert_allclose(as_numbers(heat(page)), expected, rtol=0, atol=0.5001e-4)
-        said = [[one.replace("−", "-").split(" ± ") for one in row] for row in tabled(page)]
-        for (row, column), value in np.ndenumerate(expected):
-            if np.isnan(value):
-                assert said[row][column] == ["missing"]
-            else:
-                numbers = [float(one) for one in said[row][column]]
-                assert numbers == pytest.approx([value, spread[row, column]], abs=0.5001e-4)
+    for epoch in (0, 2, EPOCHS[-1]):
+        at_epoch(of, epoch)
+        cells = made.results["flow"].sel(model="finetuned", estimator="unbiased", epoch=epoch)
+        expected = cells.transpose("row_layer", "column_layer").values
+        rows = [[np.nan if c == "–" else float(c) for c in row[1:]] for row in table(of)]
+        np.testing.assert_allclose(np.array(rows), expected, atol=0.5001e-4)
+        texts = of.locator("svg.marks text").all_text_contents()
+        label = re.sub(r"^(–?)0", r"\1", f"{expected[0, 1]:.2f}".replace("-", "–"))
+        assert label in texts
 
 
-def test_the_tables_of_a_figure_say_its_numbers_spreads_and_bands(page: Page, made: Shown) -> None:
-    assert made.results is not None
-    for figure in ("#by-layer", "#convergence"):
-        page.locator(f"{figure} details").evaluate("(one) => { one.open = true; }")
-    last = {"model": "finetuned", "epoch": EPOCHS[-1]}
-    for n, metric in enumerate(("learning", "forgetting")):
-        expected = metric_curve(made.results, metric, **last, estimator="unbiased")
-        said = columns(page.locator("#by-layer details table").nth(n))
-        assert said[0] == [str(layer) for layer in expected.layers]
-        for text, mean, std in zip(said[1], expected.mean, expected.std, strict=True):
-            numbers = [float(one) for one in re.findall(NUMBER, text)]
-            known = [] if np.isnan(mean) else [mean, std]
-            # Rounded to four digits as the page carries them, and again as they are shown.
-            assert numbers == pytest.approx(known, abs=0.551e-4)
-    residuals = columns(page.locator("#convergence details table").first)
-    for of_a_model in residuals[1:]:
-        for text in of_a_model:
-            numbers = [float(one) for one in re.findall(NUMBER, text)]
-            assert text == "missing" or (len(numbers) >= 3 and " to " in text)
+def test_between_measured_epochs_the_last_one_before_stays(page: Page) -> None:
+    of = figure(page)
+    at_epoch(of, 3)
+    of.get_by_label("Epoch").press("ArrowRight")
+    expect(of.locator("h3")).to_have_text(re.compile("epoch 3$"))
 
 
-def test_a_matrix_of_zeros_has_no_compression(opened: Opener, made: Shown, tmp_path: Path) -> None:
-    assert made.results is not None
-    still = made.results.assign(flow=made.results["flow"] * 1e-4)
-    page = opened(written(replace(made, results=still), tmp_path / "still.html"))
-    choose(page, "Invariance flow")
-    found = page.locator("#matrix .found").inner_text()
-    assert "nothing flows" in found
-    assert "Compression" not in found
-
-
-def test_a_missing_cell_is_missing_and_not_zero(page: Page) -> None:
-    choose(page, "Forgetting")
-    shown_values = as_numbers(heat(page))
-    column = LAYERS.index(GAP)
-    assert np.isnan(shown_values[:, column]).all()
-    assert np.isfinite(np.delete(shown_values, column, axis=1)).all()
-    assert "hatched: missing" in page.locator("#matrix .key").inner_text()
-    assert (
-        f"{len(LAYERS)} of {len(LAYERS) ** 2} cells are missing"
-        in page.locator("#matrix .found").inner_text()
+def test_the_estimator_is_chosen_and_the_numbers_follow(page: Page) -> None:
+    of = figure(page, "1-learning-forgetting-by-layer")
+    before = of.locator("svg.marks").inner_html()
+    of.get_by_label("CKA estimator").select_option("biased")
+    page.wait_for_function(
+        "([of, before]) => of.querySelector('svg.marks').innerHTML !== before",
+        arg=[of.element_handle(), before],
     )
-    curve = page.evaluate(
-        "() => [...document.querySelectorAll('#by-layer .axes')][1].data.find((one) => one.name)"
-    )
-    assert curve["y"][curve["x"].index(GAP)] is None
+    of.get_by_label("CKA estimator").select_option("unbiased")
 
 
-def test_hovering_a_cell_says_value_spread_and_count(page: Page, made: Shown) -> None:
-    choose(page, "Invariance flow")
-    at_epoch(page.get_by_label("Epoch", exact=True), len(EPOCHS) - 1)
-    place = page.locator("#matrix .nsewdrag").first
-    place.scroll_into_view_if_needed()
-    box = place.bounding_box()
-    assert box is not None
-    side = box["width"] / len(LAYERS)
-    row, column = 6, 2
-    page.mouse.move(box["x"] + (column + 0.5) * side, box["y"] + (row + 0.5) * side)
-    label = page.locator(".hoverlayer .hovertext")
-    label.wait_for()
-    said = label.text_content() or ""
-    assert made.results is not None
-    value = cells(made.results, "flow", EPOCHS[-1])[row, column]
-    spread = cells(made.results, "flow", EPOCHS[-1], "_std")[row, column]
-    assert f"{abs(value):.4f} ± {spread:.4f}" in said
-    assert "3 seeds" in said
-    assert f"pretrained layer i: {LAYERS[row]}" in said
-    assert f"layer j: {LAYERS[column]}" in said
+def test_tables_say_the_numbers_spreads_and_doubts_of_a_chart(page: Page) -> None:
+    of = figure(page, "1-learning-forgetting-by-layer")
+    rows = table(of, 1)
+    heads = of.locator("table").nth(1).locator("thead th").all_text_contents()
+    assert heads[1:5] == ["layer (transformer block)", "value", "± std", "seeds"]
+    own = [row for row in rows if row[0] == f"finetuned, epoch {EPOCHS[-1]}"]
+    assert len(own) == 2 * len(LAYERS)
+    assert own[LAYERS.index(GAP)][2] == "–"
+    assert any("still moving" in row[-1] for row in own)
 
 
-def test_both_sides_of_the_diagonal_are_told_apart_by_colour_and_in_words(
-    page: Page, made: Shown
-) -> None:
-    choose(page, "Invariance flow")
-    at_epoch(page.get_by_label("Epoch", exact=True), len(EPOCHS) - 1)
-    scales = page.evaluate(
-        "() => document.querySelector('.matrix-plot').data.map((one) => one.colorscale[1][1])"
-    )
-    ends = page.evaluate(
-        "() => document.querySelector('.matrix-plot').data.map((one) => one.colorscale.at(-1)[1])"
-    )
-    assert scales[1] == scales[2]
-    assert ends[1] != ends[2]
-    key = page.locator("#matrix .key").inner_text()
-    assert "left of the diagonal: compression" in key
-    assert "right of it: expansion" in key
-    # A row is a layer of the pretrained model: left of the diagonal lie shallower layers.
-    below, above = page.evaluate(
-        "() => document.querySelector('.matrix-plot').data.slice(1, 3)"
-        ".map((one) => [one.z[6][2] !== null, one.z[2][6] !== null])"
-    )
-    assert (below, above) == ([True, False], [False, True])
-    assert made.results is not None
-    values = cells(made.results, "flow", EPOCHS[-1])
-    found = page.locator("#matrix .found").inner_text().replace("−", "-")
-    for name, side in (("Compression", np.tril(values, -1)), ("Expansion", np.triu(values, 1))):
-        of_side = side[np.isfinite(side) & (side != 0)]
-        share = f"{(of_side > 0).sum()} of {of_side.size} cells above 0, mean {of_side.mean():.3f}"
-        assert f"{name}: {share}" in found
+def test_pointing_at_a_cell_says_value_spread_and_count(page: Page) -> None:
+    of = figure(page)
+    of.scroll_into_view_if_needed()
+    cell = of.locator("svg.marks .mark-rect path").nth(1)
+    cell.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    expect(tooltip).to_contain_text("± std")
+    text = tooltip.inner_text()
+    assert "pretrained layer i" in text
+    assert re.search(rf"seeds\s+{len(SHAPE.seeds)}", text)
+    assert "undefined" not in text
+
+
+def test_a_missing_cell_is_grey_and_a_moving_one_hatched(page: Page) -> None:
+    caption = figure(page).locator("figcaption")
+    expect(caption).to_contain_text("Hatched: still moving")
+    expect(caption).to_contain_text("Grey: not computed")
+    at_epoch(figure(page), EPOCHS[-1])
+    assert {c for row in table(figure(page)) if row[0] == str(GAP) for c in row[1:]} == {"–"}
+
+
+def test_clicking_the_legend_leaves_the_other_lines_pale(page: Page) -> None:
+    of = figure(page, "1-learning-forgetting-by-layer")
+    of.scroll_into_view_if_needed()
+    of.locator("svg.marks .role-legend-label text").first.click()
+    pale = """(of) => [...of.querySelectorAll('.mark-symbol path')]
+        .some((path) => Number(path.getAttribute('opacity')) < 0.2)"""
+    page.wait_for_function(pale, arg=of.element_handle())
+    of.locator("svg.marks .role-legend-label text").first.dblclick()
 
 
 def test_play_goes_through_the_epochs_and_stops_at_the_last(page: Page) -> None:
-    at_epoch(page.get_by_label("Epoch", exact=True), len(EPOCHS) - 1)
-    play, output = page.get_by_role("button", name="Play"), page.locator("#matrix output")
-    # Written down as they come: who looks now and then misses some on a busy machine.
-    output.evaluate(
-        """(one) => {
-            window.said = [];
-            const note = () => window.said.push(one.textContent);
-            const all = { childList: true, characterData: true, subtree: true };
-            new MutationObserver(note).observe(one, all);
-        }"""
+    of = figure(page)
+    at_epoch(of, EPOCHS[-2])
+    of.get_by_role("button", name="Play").press("Enter")
+    expect(of.get_by_role("button", name="Pause")).to_be_visible()
+    expect(of.locator("h3")).to_have_text(re.compile(f"epoch {EPOCHS[-1]}$"), timeout=20_000)
+    expect(of.get_by_role("button", name="Play")).to_be_visible(timeout=20_000)
+
+
+def test_what_a_job_says_stays_text(opened: Opener, tmp_path: Path) -> None:
+    made = images((1, 2))
+    hostile = replace(
+        made, panels={HOSTILE: made.panels["Pretrained model"]}, labels=(HOSTILE,) * 3
     )
-    play.focus()
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Pause").wait_for()
-    page.get_by_role("button", name="Play").wait_for()
-    said = page.evaluate("() => window.said")
-    assert said == [f"{epoch} of {EPOCHS[-1]}" for epoch in EPOCHS]
-
-
-def test_an_image_opens_large_beside_its_original(page: Page) -> None:
-    shot = page.locator(".album[open] .shot").nth(3 + 1)  # layer 1, second image
-    shot.focus()
-    page.keyboard.press("Enter")
-    dialog = page.locator("dialog[open]")
-    dialog.wait_for()
-    said = dialog.inner_text()
-    assert "image 2 inverted from layer 1" in said
-    assert "Residual 0.12" in said
-    assert "original taken for class 1, inverted image for dog (changed)" in said
-    page.keyboard.press("Escape")
-    assert dialog.count() == 0
-    assert page.locator(".album[open] .gap").count() == 1
-    assert page.locator(".album[open] .residual.doubtful").all_inner_texts() == ["0.70 !"]
-
-
-def test_further_measures_are_tabled_with_what_is_missing(page: Page) -> None:
-    section = page.locator("#further")
-    assert "A metamer is" in section.inner_text()
-    figure = page.locator("#metamers")
-    figure.locator("summary").click()
-    rows = figure.locator("tbody tr")
-    assert rows.count() == len(LAYERS)
-    pretrained = [rows.nth(n).locator("td").first.inner_text() for n in range(rows.count())]
-    for place, (layer, said) in enumerate(zip(LAYERS, pretrained, strict=True)):
-        of_seeds = [metamers(SHAPE, "pretrained", 0, seed)[place] for seed in SHAPE.seeds]
-        mean = 100 * np.mean(of_seeds) / IMAGES
-        assert said.startswith("missing" if layer == GAP else f"{mean:.4f} ± ")
-    choice = page.locator("#measures-finetuned select")
-    assert page.locator("#measures-finetuned .panel").count() == 3
-    assert "Procrustes (no unbiased form)" in page.locator("#measures-finetuned").inner_text()
-    choice.select_option(label="biased")
-    assert page.locator("#measures-finetuned .panel").count() == 3
-    assert "no unbiased form" not in page.locator("#measures-finetuned").inner_text()
-
-
-def test_whatever_a_job_says_stays_text(opened: Opener, made: Shown, tmp_path: Path) -> None:
-    assert made.images is not None
-    panels = tuple(replace(one, title=HOSTILE) for one in made.images.gallery.panels)
-    images = replace(made.images, gallery=replace(made.images.gallery, panels=panels))
-    about = replace(
-        ABOUT,
-        name=HOSTILE,
-        sentence=HOSTILE,
-        warnings=(HOSTILE,),
-        settings=((HOSTILE, HOSTILE),),
-        runs=HOSTILE,
-    )
-    hostile = replace(made, about=about, images=images, analysed=_hostile_study(made))
-    page = opened(written(hostile, tmp_path / "page.html"))
+    names = ("name", "sentence", "runs")
+    about = replace(ABOUT, **dict.fromkeys(names, HOSTILE), warnings=(HOSTILE,),
+                    settings=((HOSTILE, HOSTILE),))  # fmt: skip
+    shape = Shape(layers=(1, 2), epochs=(1,), seeds=(0,), scratch_epoch=None)
+    of = shown(tmp_path, shape, images=hostile, analysed=None)
+    page = drawn(opened(written(of, tmp_path / "page.html", about)))
     assert page.locator("h1").inner_text() == HOSTILE
-    assert page.locator("b, img[src]:not([src^='data:']), h1 *").count() == 0
-    # Plotly takes tags in texts for formatting: here they are letters.
-    title = page.locator("#strongest-finetuned .xtitle").first
-    assert title.text_content() == HOSTILE
-    assert page.locator("#strongest-finetuned .legend li").first.inner_text()
-    scripts = page.locator("script").count()
-    assert scripts == 3
-
-
-def _hostile_study(made: Shown) -> Any:
-    assert made.analysed is not None
-    hypotheses = made.analysed.hypotheses.copy()
-    hypotheses.loc[hypotheses["rank"] == 1, "hypothesis"] = HOSTILE
-    return replace(made.analysed, hypotheses=hypotheses)
+    assert page.locator("b, h1 *").count() == 0
+    assert HOSTILE in figure(page, "8-gallery").locator("svg.marks text").all_text_contents()
+    figure(page, "8-gallery").locator("svg.marks image").first.hover(force=True)
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    expect(tooltip).to_contain_text("<b>bold</b>")
+    assert tooltip.locator("b").count() == 0
+    assert tooltip.locator("img").count() == 1
 
 
 def test_no_other_script_runs_and_nothing_is_fetched(browser: Any, path: Path) -> None:
@@ -319,9 +197,9 @@ def test_no_other_script_runs_and_nothing_is_fetched(browser: Any, path: Path) -
     page.goto(path.as_uri())
     page.evaluate(
         """() => {
-            const one = document.createElement('script');
-            one.textContent = 'window.hasRun = true';
-            document.body.append(one);
+            const script = document.createElement('script');
+            script.textContent = 'window.hasRun = true';
+            document.body.append(script);
         }"""
     )
     assert page.evaluate("window.hasRun") is None
@@ -331,26 +209,28 @@ def test_no_other_script_runs_and_nothing_is_fetched(browser: Any, path: Path) -
     page.close()
 
 
-def test_on_paper_headings_figures_and_the_last_epoch_stay(opened: Opener, path: Path) -> None:
-    page = opened(path, color_scheme="dark")
-    at_epoch(page.get_by_label("Epoch", exact=True), 1)
-    content = page.pdf(format="A4", print_background=True)
-    reader = PdfReader(io.BytesIO(content))
-    text = " ".join(" ".join(one.extract_text() for one in reader.pages).split())
+def test_on_paper_headings_and_charts_stay_and_controls_go(opened: Opener, path: Path) -> None:
+    page = drawn(opened(path, color_scheme="dark"))
+    reader = PdfReader(io.BytesIO(page.pdf(format="A4", print_background=True)))
+    text = " ".join(" ".join(of.extract_text() for of in reader.pages).split())
     text = unicodedata.normalize("NFKC", text)  # ligatures
     for heading in page.locator("h1, h2").all_inner_texts():
         assert heading in text
     assert f"Invariance flow: finetuned, epoch {EPOCHS[-1]}" in text
-    assert f"Invariance flow: finetuned, epoch {EPOCHS[1]}" not in text
+    assert "pretrained layer i" in text
     assert "Play" not in text
     assert "Skip to the results" not in text
-    # Afterwards the page is as it was.
-    assert page.locator("#matrix output").inner_text().startswith(f"{EPOCHS[1]} of")
+    page.emulate_media(media="print")
+    assert page.locator("svg.marks").first.evaluate("(e) => getComputedStyle(e).filter") == "none"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(opened: Opener, path: Path, scheme: str) -> None:
+def test_charts_and_text_stand_out_from_the_ground_of_the_scheme(
+    opened: Opener, path: Path, scheme: str
+) -> None:
     page = opened(path, color_scheme=scheme)
+    svg = page.locator("svg.marks").first
+    svg.wait_for(timeout=WAIT_MS)
 
     def lightness(script: str) -> float:
         red, green, blue = map(int, re.findall(r"\d+", page.evaluate(script))[:3])
@@ -358,40 +238,39 @@ def test_text_stands_out_from_its_ground(opened: Opener, path: Path, scheme: str
 
     ground = lightness("getComputedStyle(document.body).backgroundColor")
     text = lightness("getComputedStyle(document.body).color")
-    ticks = lightness("getComputedStyle(document.querySelector('.xtick text')).fill")
-    is_dark = scheme == "dark"
-    darker, lighter = (ground, text) if is_dark else (text, ground)
+    darker, lighter = (ground, text) if scheme == "dark" else (text, ground)
     assert darker < 60
     assert lighter > 200
-    assert (ticks - ground if is_dark else ground - ticks) > 80
-
-
-def test_figures_follow_when_the_scheme_changes(opened: Opener, path: Path) -> None:
-    page = opened(path, color_scheme="light")
-    tick = page.locator(".xtick text").first
-    before = tick.evaluate("(one) => getComputedStyle(one).fill")
-    page.emulate_media(color_scheme="dark")
-    expect(tick).not_to_have_css("fill", before)
+    inverted = svg.evaluate("(element) => getComputedStyle(element).filter")
+    assert ("invert" in inverted) == (scheme == "dark")
+    # As the screen changes its scheme, so does the chart.
+    page.emulate_media(color_scheme="light" if scheme == "dark" else "dark")
+    assert svg.evaluate("(element) => getComputedStyle(element).filter") != inverted
 
 
 def test_a_phone_does_not_scroll_sideways(opened: Opener, path: Path) -> None:
-    page = opened(path, viewport=PHONE, has_touch=True, is_mobile=True)
+    page = drawn(opened(path, viewport=PHONE, has_touch=True, is_mobile=True))
     wide = page.evaluate(
         """() => [...document.querySelectorAll('body *')]
-            .filter((one) => !one.closest('.scroll, svg, .unseen, .skip, dialog, .js-plotly-plot'))
-            .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
-            .map((one) => one.outerHTML.slice(0, 80))"""
+            .filter((e) => !e.closest('.scroll, svg, .skip, #vg-tooltip-element'))
+            .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+            .map((e) => e.outerHTML.slice(0, 80))"""
     )
     assert wide == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    # Panels stand below each other.
+    box = figure(page).locator("svg.marks").bounding_box()
+    assert box is not None
+    assert box["height"] > 2 * box["width"]
 
 
 def test_a_running_job_has_a_page_of_what_is_there(opened: Opener, tmp_path: Path) -> None:
-    page = opened(written(Shown(ABOUT), tmp_path / "page.html"))
-    assert "No cell of this job has a number yet" in page.locator("main").inner_text()
+    page = opened(written(JobResults(), tmp_path / "page.html"))
+    assert "No task of this job has stored a result yet" in page.locator("main").inner_text()
     shape = Shape(layers=(4,), epochs=(1,), seeds=(0,), scratch_epoch=None)
     few = shown(tmp_path, shape, images=None, analysed=None)
-    page = opened(written(few, tmp_path / "few.html"))
+    page = drawn(opened(written(few, tmp_path / "few.html")))
     assert page.locator("#epochs, #gallery, #study").count() == 0
-    assert page.locator("#matrix .scrub").is_hidden()
-    assert f"{IMAGES} images" in page.locator("#by-layer figcaption").inner_text()
+    assert page.get_by_label("Epoch").count() == 0
+    caption = figure(page, "1-learning-forgetting-by-layer").locator("figcaption")
+    assert f"{IMAGES} images" in caption.inner_text()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stir_ray.errors import DataError
-from stir_ray.report.published import Series, read_published
+from stir_ray.report.reference_results import read_published
 from tests import reference
 
 PAPER = str(reference.PRINTED)
@@ -23,8 +23,8 @@ MINE: dict[str, Any] = {
     "prefix_r_a": [0.9, 0.8],
 }
 
-CLASSIFY = Series("imagenet_to_cifar10", "classify")
-OURS, THEIRS = Series("ours", "a"), Series("theirs", "b")
+CLASSIFY = "imagenet to cifar10: classify"
+OURS, THEIRS = "ours: a", "theirs: b"
 
 
 def written(folder: Path, said: Any) -> str:
@@ -35,48 +35,47 @@ def written(folder: Path, said: Any) -> str:
 
 def test_the_papers_file_is_read_as_it_is_and_the_first_of_each_kind_is_classification() -> None:
     found, printed = read_published(PAPER), reference.printed()
-    assert "merlin23a" in found.source
-    assert list(found.curves) == [CLASSIFY]
+    assert "merlin23a" in found.numbers.source
+    assert list(found.numbers.curves) == [CLASSIFY]
     for metric, name in (("forgetting",) * 2, ("learning",) * 2, ("cka_divergence", "cka_div")):
         expected = printed["imagenet_to_cifar10"][f"{name}_classify"]
-        np.testing.assert_array_equal(found.curves[CLASSIFY][metric], expected)
+        np.testing.assert_array_equal(found.numbers.curves[CLASSIFY][metric], expected)
     flow = printed["flow_rows_pretrained_layer_columns_finetuned_layer"]
     np.testing.assert_array_equal(
-        found.flow["cifar10_classification"], flow["cifar10_classification"]
+        found.numbers.flow["cifar10_classification"], flow["cifar10_classification"]
     )
     # Below the diagonal is compression: the seventh row loses most in the first column.
-    assert found.flow["cifar10_classification"][6, 0] == -0.45
-    epochs, r = found.prefixes["cifar10"]
+    assert found.numbers.flow["cifar10_classification"][6, 0] == -0.45
+    (prefixes,) = found.prefixes
+    epochs, r = prefixes.epochs, prefixes.r
     assert (epochs[0], r[0], epochs[-1], r[-1]) == (3, 0.954, 100, 0.781)
-    # test_analysed.py has the evidence: that hypothesis gives these r.
-    assert found.prefix_hypothesis == "std of forgetting over layers 2-12"
+    assert prefixes.hypothesis == "std of forgetting over layers 2-12"
 
 
 def test_series_are_chosen_by_name_and_nothing_else_is_drawn() -> None:
     found = read_published(f"{PAPER}:random,cifar10_reconstruction")
-    assert list(found.curves) == [("to_cifar10_by_pretraining", "random")]
-    assert found.curves[Series("to_cifar10_by_pretraining", "random")]["learning"][11] == 0.9253
-    assert list(found.flow) == ["cifar10_reconstruction"]
-    assert found.prefixes == {}
+    assert list(found.numbers.curves) == ["to cifar10 by pretraining: random"]
+    assert found.numbers.curves["to cifar10 by pretraining: random"]["learning"][11] == 0.9253
+    assert list(found.numbers.flow) == ["cifar10_reconstruction"]
+    assert found.prefixes == ()
     assert read_published(f"{PAPER}:random").digest != found.digest
 
 
 def test_what_is_not_known_is_nan_and_metrics_go_by_either_name(tmp_path: Path) -> None:
     found = read_published(f"{written(tmp_path, MINE)}:a,b")
-    np.testing.assert_array_equal(found.curves[OURS]["forgetting"], [0.1, 0.2, np.nan])
-    assert found.curves[OURS]["cka_divergence"][2] == 0.3
-    assert list(found.curves[THEIRS]) == ["learning"]
-    assert found.flow["b"][1, 0] == -0.2
-    assert list(found.prefixes) == ["a"]
-    assert found.prefix_hypothesis == ""
+    np.testing.assert_array_equal(found.numbers.curves[OURS]["forgetting"], [0.1, 0.2, np.nan])
+    assert found.numbers.curves[OURS]["cka_divergence"][2] == 0.3
+    assert list(found.numbers.curves[THEIRS]) == ["learning"]
+    assert found.numbers.flow["b"][1, 0] == -0.2
+    assert [(of.series, of.hypothesis) for of in found.prefixes] == [("a", "")]
 
 
 def test_a_series_of_several_groups_is_that_of_each_of_them(tmp_path: Path) -> None:
     both = MINE | {"theirs": {"forgetting_a": [0.5, 0.6]}}
     found = read_published(f"{written(tmp_path, both)}:a")
-    assert list(found.curves) == [OURS, Series("theirs", "a")]
-    assert found.curves[OURS]["forgetting"][1] == 0.2
-    assert found.curves[Series("theirs", "a")]["forgetting"][1] == 0.6
+    assert list(found.numbers.curves) == [OURS, "theirs: a"]
+    assert found.numbers.curves[OURS]["forgetting"][1] == 0.2
+    assert found.numbers.curves["theirs: a"]["forgetting"][1] == 0.6
 
 
 def test_numbers_that_are_of_something_else_are_others(tmp_path: Path) -> None:
