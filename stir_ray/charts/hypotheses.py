@@ -41,7 +41,7 @@ class StrongestHypothesis:
         p: by circular shifts, in words: without the first epochs, and with them.
     """
 
-    row: Mapping[str, Any]
+    row: Mapping[Any, Any]
     values: Numbers
     p: tuple[str, str]
 

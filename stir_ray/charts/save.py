@@ -1,5 +1,6 @@
 """Charts as files: PNG, SVG and PDF without a browser or a network, the same bytes each time."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,24 @@ import vl_convert
 FORMATS = ("png", "svg", "pdf")
 _SCALE = 2
 """Pixels of a PNG per pixel of the chart: about 220 per inch in a paper."""
+# Resources of a page in a PDF. Sorted, they keep their length, and so the offsets of the file.
+_RESOURCES = re.compile(rb"(?<=<<\n)(?: +/[a-z]+\d+ \d+ 0 R\n){2,}")
+_FONTS = re.compile(rb"\n(\d+) 0 obj\n<<\n  /Type /Font\n  /Subtype /Type0\n")
+_TRIES = 50
+
+
+def _pdf(svg: str) -> bytes:
+    """Return a PDF with the same bytes each time.
+
+    The converter orders fonts, mostly two, and resources at random: convert until the fonts are in
+    order, and sort the resources.
+    """
+    for _ in range(_TRIES):
+        pdf = vl_convert.svg_to_pdf(svg)
+        fonts = [int(number) for number in _FONTS.findall(pdf)]
+        if fonts == sorted(fonts):
+            break
+    return _RESOURCES.sub(lambda lines: b"".join(sorted(lines[0].splitlines(keepends=True))), pdf)
 
 
 def render(chart: alt.TopLevelMixin, *formats: str) -> dict[str, bytes]:
@@ -38,7 +57,7 @@ def _render(spec: dict[str, Any], formats: Sequence[str]) -> dict[str, bytes]:
     makers: dict[str, Callable[[], bytes]] = {
         "png": lambda: vl_convert.svg_to_png(svg, scale=_SCALE),
         "svg": svg.encode,
-        "pdf": lambda: vl_convert.svg_to_pdf(svg),
+        "pdf": lambda: _pdf(svg),
     }
     return {name: makers[name]() for name in formats}
 

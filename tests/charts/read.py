@@ -23,7 +23,7 @@ def matrix(chart: alt.ConcatChart, panel: int, *, by: str, epoch: int) -> np.nda
     return np.array(values).reshape(len(shape["rows"]), len(shape["columns"]))
 
 
-def line(chart: alt.ConcatChart, name: str, **place: Any) -> dict[float, float | None]:
+def line(chart: alt.ConcatChart, name: str, **place: Any) -> dict[float, Any]:
     """Values of a line by their place on the x axis."""
     return {row["x"]: row["y"] for row in rows(chart, line=name, **place)}
 

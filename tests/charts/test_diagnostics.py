@@ -35,9 +35,13 @@ def test_self_stir_and_residuals_are_of_each_models_own_inversions(results: xr.D
         high = results["centred_residual_q95"].sel(place).mean("seed").values
         bands = [row.get("high") for row in rows(chart, panel=0, line=name)]
         np.testing.assert_allclose(np.array(bands, float), high, rtol=1e-3)
-    levels = [row["level"] for panel in chart.to_dict()["concat"] for layer in panel["layer"]
-              if layer["mark"].get("strokeDash") if "data" in layer
-              for row in layer["data"]["values"]]  # fmt: skip
+    levels = [
+        row["level"]
+        for panel in chart.to_dict()["concat"]
+        for layer in panel["layer"]
+        if "data" in layer and layer["mark"].get("strokeDash")
+        for row in layer["data"]["values"]
+    ]
     assert levels == [CONVERGED_RESIDUAL, CONVERGED_SELF_STIR]
 
 

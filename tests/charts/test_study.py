@@ -20,7 +20,7 @@ def study() -> Analysed:
     return analysed(PAPER)
 
 
-def tested(epochs: range) -> pd.DataFrame:
+def robustness_table(epochs: range) -> pd.DataFrame:
     conditions = [("clean", 0), *((name, n) for name in ("fog", "snow") for n in (1, 3))]
     return pd.DataFrame(
         [
@@ -33,7 +33,7 @@ def tested(epochs: range) -> pd.DataFrame:
 
 
 def test_accuracy_by_epoch_is_the_mean_of_the_corruptions() -> None:
-    chart = charts.robustness(tested(range(4)), model="finetuned")
+    chart = charts.robustness(robustness_table(range(4)), model="finetuned")
     for severity in (1, 3):
         expected = [
             50 * (accuracy_under(epoch, "fog", severity) + accuracy_under(epoch, "snow", severity))
@@ -45,7 +45,7 @@ def test_accuracy_by_epoch_is_the_mean_of_the_corruptions() -> None:
 
 
 def test_a_single_epoch_is_drawn_by_severity_and_corruption() -> None:
-    chart = charts.robustness(tested(range(2, 3)), model="finetuned")
+    chart = charts.robustness(robustness_table(range(2, 3)), model="finetuned")
     assert list(line(chart, "snow")) == [0, 1, 3]
     band = rows(chart, line="mean of the corruptions")[-1]
     assert band["low"] == pytest.approx(100 * accuracy_under(2, "snow", 3), rel=1e-3)
@@ -53,7 +53,7 @@ def test_a_single_epoch_is_drawn_by_severity_and_corruption() -> None:
 
 
 def test_a_reconstruction_has_its_error() -> None:
-    chart = charts.robustness(tested(range(2)).assign(accuracy=np.nan), model="finetuned")
+    chart = charts.robustness(robustness_table(range(2)).assign(accuracy=np.nan), model="finetuned")
     assert set(line(chart, "clean").values()) == {0.5}
     assert "L1 per pixel" in words(chart)
 
