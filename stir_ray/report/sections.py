@@ -24,7 +24,7 @@ from stir_ray.charts.subspaces import has_subspaces
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.study_tables import Table, doubts, hypothesis_table, study_note, summary_of
 from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 
 _STUDY_ESTIMATOR = "biased"
 """As in the paper; the tables have both."""
@@ -73,7 +73,7 @@ class JobResults:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     tested: pd.DataFrame | None = None
     images: Gallery | None = None
-    analysed: Analysed | None = None
+    analysed: StoredAnalysis | None = None
 
 
 def sections(of: JobResults) -> Iterator[Section]:
@@ -185,7 +185,7 @@ def _diagnostics(results: xr.Dataset) -> Section:
     )
 
 
-def _study(analysed: Analysed) -> Iterator[Section]:
+def _study(analysed: StoredAnalysis) -> Iterator[Section]:
     figures: list[Figure] = []
     tables, warnings = [], []
     for of, rows, correlations in models_analysed(analysed):
@@ -209,10 +209,10 @@ def _study(analysed: Analysed) -> Iterator[Section]:
 
 
 def models_analysed(
-    analysed: Analysed,
+    analysed: StoredAnalysis,
 ) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
     """Return the curves of every model with an r, and its rows of both tables, by biased CKA."""
-    for of in analysed.of:
+    for of in analysed.curves:
         rows, correlations = (
             table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
             for table in (analysed.hypotheses, analysed.correlations)

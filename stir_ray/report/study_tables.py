@@ -10,7 +10,7 @@ import pandas as pd
 from stir_ray.numerics.statistics import TRANSIENT, Aggregate, Hypothesis, outlasts_transient
 from stir_ray.report.p_values import later_p
 from stir_ray.results.analysis.epoch_curves import CLEAN, EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from stir_ray.results.analysis.samples import curves_of_families, over_seeds, samples
 
 _SHOWN = 5
@@ -74,18 +74,18 @@ def doubts(of: EpochCurves, row: Mapping[Any, Any]) -> str:
     """Return what `stir-ray analyse` says against a hypothesis."""
     (sample,) = (sample for sample in samples(of) if sample.name == row["family"])
     among_all = float(row["max_statistic_p"])
-    text = " ".join(sample.verdict(_hypothesis(row, of), family_wise=among_all))
+    text = " ".join(sample.interpretation(_hypothesis(row, of), family_wise=among_all))
     return f"{row['hypothesis']}: {text}"
 
 
 def summary_of(row: Mapping[Any, Any], of: EpochCurves) -> np.ndarray:
     """Return the value of a hypothesis at each epoch, of the mean over seeds."""
     name = row["curve"]
-    (curve,) = (curves[name] for curves in curves_of_families(of).values() if name in curves)
+    (curve,) = (curves[name] for curves in curves_of_families(of.curves).values() if name in curves)
     return _hypothesis(row, of).summary({name: over_seeds(curve)}, layers=of.layers)
 
 
-def study_note(analysed: Analysed, of: EpochCurves, rows: pd.DataFrame) -> str:
+def study_note(analysed: StoredAnalysis, of: EpochCurves, rows: pd.DataFrame) -> str:
     """Return which images and seeds an analysis is of."""
     seeds = int(rows["seeds"].max())
     many = "" if not seeds else ", one seed" if seeds == 1 else f", mean of {seeds} seeds"

@@ -33,7 +33,7 @@ from stir_ray.report.gallery_data import read_gallery
 from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import Figure, JobResults, models_analysed, sections
 from stir_ray.report.study_tables import study_note
-from stir_ray.results.analysis.job_analysis import Analysed, is_analysed, read_analysis
+from stir_ray.results.analysis.job_analysis import StoredAnalysis, is_analysed, read_analysis
 from stir_ray.results.dataset import open_results
 from stir_ray.results.provenance_digests import analysis_inputs
 from stir_ray.results.reduce import Reduced
@@ -106,7 +106,7 @@ class ReducedJob:
         return tables
 
     @cached_property
-    def analysed(self) -> Analysed | None:
+    def analysed(self) -> StoredAnalysis | None:
         """The correlation study; None where there is none of these results."""
         if not self.reduced.present or not is_analysed(self.job, self.lake, self.reduced):
             return None

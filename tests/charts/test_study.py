@@ -9,14 +9,14 @@ import pytest
 from stir_ray import charts
 from stir_ray.charts.hypotheses import Prefixes, StrongestHypothesis
 from stir_ray.numerics.statistics import TRANSIENT
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from tests.charts.read import line, rows, words
 from tests.report.page.made import PAPER, analysed
 from tests.report.synthetic import accuracy_under
 
 
 @pytest.fixture(scope="module")
-def study() -> Analysed:
+def study() -> StoredAnalysis:
     return analysed(PAPER)
 
 
@@ -58,7 +58,7 @@ def test_a_reconstruction_has_its_error() -> None:
     assert "L1 per pixel" in words(chart)
 
 
-def test_a_cell_is_the_r_of_its_layers_and_aggregate(study: Analysed) -> None:
+def test_a_cell_is_the_r_of_its_layers_and_aggregate(study: StoredAnalysis) -> None:
     of = study.hypotheses[study.hypotheses["estimator"] == "biased"]
     chart = charts.hypotheses(of, against="accuracy", note="", name="finetuned")
     curves = chart.to_dict()["usermeta"]["panel_titles"]
@@ -77,7 +77,7 @@ def test_a_cell_is_the_r_of_its_layers_and_aggregate(study: Analysed) -> None:
 
 
 def test_the_strongest_hypothesis_stands_against_accuracy_and_its_first_epochs_are_hollow(
-    study: Analysed,
+    study: StoredAnalysis,
 ) -> None:
     row = study.hypotheses[study.hypotheses["rank"] == 1].to_dict("records")[0]
     values = np.linspace(0, 1, len(PAPER.epochs))
@@ -90,7 +90,7 @@ def test_the_strongest_hypothesis_stands_against_accuracy_and_its_first_epochs_a
     assert [bool(r.get("state")) for r in shown] == [n < TRANSIENT for n in range(len(values))]
 
 
-def test_prefixes_are_figure_14_and_published_ones_are_dashed(study: Analysed) -> None:
+def test_prefixes_are_figure_14_and_published_ones_are_dashed(study: StoredAnalysis) -> None:
     of = study.correlations[study.correlations["estimator"] == "biased"]
     others = Prefixes("cifar10", [3, 5], np.array([0.9, 0.8]), "others 2023", "std of forgetting")
     chart = charts.prefixes(of, note="", name="finetuned", published=[others])

@@ -18,7 +18,7 @@ from stir_ray.report.sections import JobResults
 from stir_ray.results.analysis.analyse import analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables
 from stir_ray.results.analysis.epoch_curves import EpochCurves
-from stir_ray.results.analysis.job_analysis import Analysed
+from stir_ray.results.analysis.job_analysis import StoredAnalysis
 from tests import reference
 from tests.report.further import further
 from tests.report.synthetic import Shape, synthetic_results
@@ -89,12 +89,12 @@ def images(layers: tuple[int, ...], side: int = 16, channels: int = 3) -> Galler
     return Gallery(noise(), panels, ("cat", "class 5", "dog"))
 
 
-def analysed(of: EpochCurves) -> Analysed:
+def analysed(of: EpochCurves) -> StoredAnalysis:
     """Curves, analysed."""
     tables = {
         schema.name: table.to_pandas() for schema, table in analysis_tables([analyse(of)]).items()
     }
-    return Analysed((of,), tables["hypotheses"], tables["correlations"], 61, 97)
+    return StoredAnalysis((of,), tables["hypotheses"], tables["correlations"], 61, 97)
 
 
 def written(of: JobResults, place: Path, about: About = ABOUT) -> Path:

@@ -78,8 +78,8 @@ def test_the_page_doubts_a_hypothesis_in_the_words_of_its_analysis() -> None:
         (section,) = sections(JobResults(analysed=analysed(of)))
         assert len(section.warnings) == len(analysis.families)
         for family, warning in zip(analysis.families, section.warnings, strict=True):
-            hypothesis = family.screening.hypotheses[family.examined[0].place]
-            text = " ".join(family.examined[0].verdict)
+            hypothesis = family.screening.hypotheses[family.examined[0].index]
+            text = " ".join(family.examined[0].interpretation)
             assert warning == f"Finetuned model, {hypothesis}: {text}"
 
 
