@@ -138,6 +138,12 @@ class _Look:
         cell = (WIDTHS[3] if max(across, down) <= 16 else 260) / max(across, down)
         has_std = any("sd" in row for row in own)
         axis = {"ticks": False, "domain": False, "labelOverlap": True}
+        tooltip = [_tip("i", "ordinal", self.rows), _tip("j", "ordinal", panel.columns),
+                   _tip("value", "quantitative", panel.title, format=".3f")]  # fmt: skip
+        if has_std:
+            tooltip += [_tip("std", "quantitative", "± std", format=".3f"),
+                        _tip("seeds", "quantitative", "seeds")]  # fmt: skip
+        tooltip.append(_tip("state", "nominal", "in doubt"))
         return {
             "title": panel_title(panel.title, panel.formula),
             "width": round(cell * across),
@@ -158,22 +164,16 @@ class _Look:
                       "sort": values.columns, "axis": {"labelAngle": 0, **axis}},
                 "y": {"field": "i", "type": "ordinal", "title": self.rows if n == 0 else None,
                       "sort": values.rows, "axis": axis},
+                # Of all layers: what lies on a cell would hide its tooltip.
+                "tooltip": tooltip,
             },
-            "layer": list(self._layers(panel, own, cell, has_std=has_std)),
+            "layer": list(self._layers(own, cell)),
         }  # fmt: skip
 
-    def _layers(
-        self, panel: MatrixPanel, own: Rows, cell: float, *, has_std: bool
-    ) -> Iterator[Spec]:
-        tooltip = [_tip("i", "ordinal", self.rows), _tip("j", "ordinal", panel.columns),
-                   _tip("value", "quantitative", panel.title, format=".3f")]  # fmt: skip
-        if has_std:
-            tooltip += [_tip("std", "quantitative", "± std", format=".3f"),
-                        _tip("seeds", "quantitative", "seeds")]  # fmt: skip
-        tooltip.append(_tip("state", "nominal", "in doubt"))
+    def _layers(self, own: Rows, cell: float) -> Iterator[Spec]:
         rect = {"type": "rect", "strokeWidth": 0.7, "stroke": "white"}
         colour = signed_colour("value", self.scale, self.limit)
-        yield {"mark": rect, "encoding": {"color": colour, "tooltip": tooltip}}
+        yield {"mark": rect, "encoding": {"color": colour}}
         if any(None in row["v"] for row in own):
             yield {"transform": [{"filter": "!isValid(datum.value)"}],
                    "mark": {**rect, "color": MISSING}}  # fmt: skip

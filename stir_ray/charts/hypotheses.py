@@ -141,10 +141,11 @@ def _curve_panel(n: int, curve: str, sets: Sequence[str]) -> Spec:
                   "axis": axis},
             "y": {"field": "layers", "type": "ordinal", "sort": list(sets),
                   "title": "layers" if n == 0 else None, "axis": axis if n == 0 else None},
+            "tooltip": tooltip,
         },
         "layer": [
             {"transform": [{"filter": "!isValid(datum.r)"}], "mark": {**rect, "color": MISSING}},
-            {"mark": rect, "encoding": {"color": colour, "tooltip": tooltip}},
+            {"mark": rect, "encoding": {"color": colour}},
             {"transform": [{"filter": "!datum.bold"}], "mark": mark, "encoding": text},
             {"transform": [{"filter": "datum.bold"}], "mark": {**mark, "fontWeight": "bold"},
              "encoding": text},

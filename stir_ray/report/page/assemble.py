@@ -87,7 +87,8 @@ def _chart(figure: Figure, words: Mapping[str, Any]) -> PageChart:
     for part in ("title", "config", "$schema"):
         del spec[part]
     spec["datasets"] = {ROWS: _in_columns(spec["datasets"][ROWS])}
-    spec["description"] = meta["title"]
+    # Without the epoch, which a slider changes.
+    spec["description"] = meta["pattern"].replace(", epoch {epoch}", "")
     panels = min(spec["columns"], len(spec["concat"]))
     first = spec["concat"][0]
     width = panels * (first.get("width", first.get("layer", [{}])[0].get("width", 0)) + _AXES_WIDTH)
