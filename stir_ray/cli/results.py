@@ -40,10 +40,10 @@ def report(
 
     Example: stir-ray report jobs/digits.yaml --compare jobs/paper/reference.json
     """
+    from stir_ray.report.compare_jobs import Shown, write_side_by_side
     from stir_ray.report.page.write import write_report
-    from stir_ray.report.publish import Beside, ReducedJob
-    from stir_ray.report.publish_several import Shown, write_side_by_side
-    from stir_ray.report.published import read_published
+    from stir_ray.report.reference_results import read_published
+    from stir_ray.report.write_figures import ReducedJob, Reference
     from stir_ray.results.analysis.job_analysis import analyse_robustness
     from stir_ray.results.reduce import reduce_job
     from stir_ray.worker.study_reader import model_card
@@ -57,7 +57,7 @@ def report(
         analyse_robustness(started.job, started.study, started.lake, reduced)
         depth = model_card(started.asked, started.facts)["depth"]
         job = ReducedJob(started.asked, started.study, started.lake, reduced)
-        written = write_report(job, Beside(published, depth) if published else None)
+        written = write_report(job, Reference(published, depth) if published else None)
         if job.results is not None:
             drawn.append(Shown(started.job, started.lake, reduced, depth))
         return f"{written.page}\n{written.figures}"

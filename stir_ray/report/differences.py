@@ -1,4 +1,4 @@
-"""What differs between jobs, and what came of it: a table for a terminal, and as CSV."""
+"""What differs between jobs, in their settings and in their outcome."""
 
 import csv
 import io
@@ -9,103 +9,102 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from rich.console import RenderableType
 from rich.table import Table
 
 from stir_ray.charts.readings import OWN, ComparedModel, compared_model
-from stir_ray.charts.style import ESTIMATORS
 from stir_ray.job import Job
-from stir_ray.results.convergence import SELF_STIR
-from stir_ray.results.metric_info import CRITERION
+from stir_ray.report.text import render
+from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
-_ELSEWHERE = ("name", "lake", "execution", "schema_version")
+_NO_RESULT = ("name", "lake", "execution", "schema_version")
 """Keys that change no result."""
-_UNSAID = "–"
+_UNKNOWN = "–"
 
 
 @dataclass(frozen=True)
 class Differences:
-    """A row per job: its name, the settings that are not the same in all, and what came of it."""
+    """A row per job: its name, the settings that differ, and its outcome."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
     def csv(self) -> bytes:
-        """For a spreadsheet."""
+        """Return the rows as CSV."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.columns, *self.rows])
         return text.getvalue().encode()
 
-    def table(self) -> Table:
-        """For a terminal: a column per job, since names of settings are long."""
-        table = Table(title="What differs", title_justify="left")
-        table.add_column(self.columns[0], overflow="fold")
-        for row in self.rows:
-            table.add_column(row[0], overflow="fold")
-        for place, name in enumerate(self.columns[1:], start=1):
-            table.add_row(name, *(row[place] for row in self.rows))
-        return table
+
+@render.register
+def _(differing: Differences) -> tuple[RenderableType]:
+    # A column per job, since names of settings are long.
+    table = Table(title="What differs", title_justify="left")
+    for title in (differing.columns[0], *(row[0] for row in differing.rows)):
+        table.add_column(title, overflow="fold")
+    for column, name in enumerate(differing.columns[1:], start=1):
+        table.add_row(name, *(row[column] for row in differing.rows))
+    return (table,)
 
 
 def differences(jobs: Sequence[tuple[str, Job, xr.Dataset]]) -> Differences:
-    """Of jobs by their names, with their results."""
+    """Return what differs between jobs, given by their names with their results."""
     settings = [dict(_flat(job.model_dump(mode="json"))) for _, job, _ in jobs]
-    every = dict.fromkeys(key for one in settings for key in one)
-    differing = [key for key in every if len({repr(one.get(key)) for one in settings}) > 1]
-    found = [_found(results) for _, _, results in jobs]
+    keys = dict.fromkeys(key for of_job in settings for key in of_job)
+    differing = [key for key in keys if len({repr(of_job.get(key)) for of_job in settings}) > 1]
+    outcomes = [_outcome(results) for _, _, results in jobs]
     return Differences(
-        ("job", *differing, *found[0]),
+        ("job", *differing, *outcomes[0]),
         tuple(
-            (name, *(_said(one.get(key)) for key in differing), *outcome.values())
-            for (name, _, _), one, outcome in zip(jobs, settings, found, strict=True)
+            (name, *(_text(of_job.get(key)) for key in differing), *outcome.values())
+            for (name, _, _), of_job, outcome in zip(jobs, settings, outcomes, strict=True)
         ),
     )
 
 
 def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; lists are values."""
-    for key, one in value.items():
-        if not above and key in _ELSEWHERE:
+    """Yield dotted paths and values; lists are values."""
+    for key, child in value.items():
+        if not above and key in _NO_RESULT:
             continue
         path = f"{above}{key}"
-        if isinstance(one, Mapping) and one:
-            yield from _flat(one, f"{path}.")
-        elif one is not None:
-            yield path, one
+        if isinstance(child, Mapping) and child:
+            yield from _flat(child, f"{path}.")
+        elif child is not None:
+            yield path, child
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if value is None:
-        return _UNSAID
-    if isinstance(value, list | tuple):
-        return " ".join(str(one) for one in value)
-    return str(value)
+        return _UNKNOWN
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _found(results: xr.Dataset) -> dict[str, str]:
-    """Of the last checkpoint of the finetuned model, or else of the one there is."""
+def _outcome(results: xr.Dataset) -> dict[str, str]:
+    """Return the outcome at the last checkpoint of the finetuned model, or else of the only one."""
     of = compared_model(results)
     epoch = of.epochs[-1]
     outcome = {"model": of.model, "epoch": str(epoch)}
     for estimator, metric in product(ESTIMATORS, ("learning", "forgetting", "cka_divergence")):
         values = of.curve(metric, estimator).mean[-1]
-        known = values[np.isfinite(values)]
+        defined = values[np.isfinite(values)]
         outcome[f"{metric}, mean of layers, {estimator} CKA"] = (
-            f"{known.mean():.3f}" if known.size else _UNSAID
+            f"{defined.mean():.3f}" if defined.size else _UNKNOWN
         )
     outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(of)
-    accuracies = dict(zip(*of.accuracy(), strict=True))
-    outcome["clean accuracy"] = f"{accuracies[epoch]:.3f}" if epoch in accuracies else _UNSAID
+    by_epoch = dict(zip(*of.accuracy(), strict=True))
+    outcome["clean accuracy"] = f"{by_epoch[epoch]:.3f}" if epoch in by_epoch else _UNKNOWN
     return outcome
 
 
 def _lowest_self_stir(of: ComparedModel) -> str:
-    """Of both models, all layers and seeds; rounded down, so that what stands there is reached."""
-    values = of.results[SELF_STIR].sel(model=of.model, epoch=of.epochs[-1])
-    lowest = [
-        values.sel(direction=OWN[side], reference_layer=n, target_layer=n).min().item()
-        for side in OWN
+    """Return that of both models, all layers and seeds, rounded down."""
+    values = of.results[f"stir_{CRITERION}"].sel(model=of.model, epoch=of.epochs[-1])
+    lowest = np.array([
+        values.sel(direction=direction, reference_layer=n, target_layer=n).min().item()
+        for side, direction in OWN.items()
         for n in of.layers(side)
-        if n in values["reference_layer"] and OWN[side] in values["direction"]
-    ]
-    known = np.array(lowest)[np.isfinite(lowest)]
-    return f"{np.floor(1000 * known.min()) / 1000:.3f}" if known.size else _UNSAID
+        if n in values["reference_layer"] and direction in values["direction"]
+    ])  # fmt: skip
+    defined = lowest[np.isfinite(lowest)]
+    return f"{np.floor(1000 * defined.min()) / 1000:.3f}" if defined.size else _UNKNOWN

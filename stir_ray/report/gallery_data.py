@@ -10,7 +10,8 @@ from stir_ray.charts.gallery import Gallery, InvertedLayer
 from stir_ray.identity import Artifact
 from stir_ray.job import Job, TimmModel
 from stir_ray.lake.parquet import Lake, images_of, provenance
-from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, PREDICTIONS, TableSchema
+from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, TableSchema
+from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
 from stir_ray.plan.models import is_finetuned, known_datasets
@@ -113,8 +114,8 @@ def _predicted(
         targets = [study.pretrained, *compared]
     for target in targets:
         comparison = Comparison(study.spec, reference, target, layer, study.seeds[0])
-        part = comparison.predictions
-        table = _read(PREDICTIONS, part, lake) if part else None
+        artifacts = [of.artifact for of in comparison.measurements if of.name == PREDICTIONS.name]
+        table = _read(PREDICTIONS.table, artifacts[0], lake) if artifacts else None
         if table is None:
             continue
         name = known.get(target.role, _own_class_name)

@@ -19,12 +19,10 @@ from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import figure_folder, figure_key, result_folder, result_key
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import (
-    METAMER_COUNTS,
-    OTHER_SIMILARITIES,
-    ROBUSTNESS,
-    UNCHANGED_PREDICTIONS,
-)
+from stir_ray.lake.schemas import ROBUSTNESS
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.plan.checkpoints import PRETRAINED
 from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.resolved_job import ResolvedJob
@@ -40,6 +38,7 @@ from stir_ray.results.reduce import Reduced
 
 _DRAWING = 1
 """Raised by hand when the figures of equal results come to look different."""
+_OPTIONAL = (METAMERS.result_table, PREDICTIONS.result_table, SIMILARITIES.result_table)
 _INDEX = "index.json"
 """Which figures lie in the folder, and what they were drawn from."""
 
@@ -97,7 +96,7 @@ class ReducedJob:
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables of optional measures that have a row."""
         tables = {}
-        for schema in (METAMER_COUNTS, UNCHANGED_PREDICTIONS, OTHER_SIMILARITIES):
+        for schema in _OPTIONAL:
             with suppress(FileNotFoundError):
                 key = result_key(self.job.name, schema.name)
                 table = self.lake.read_object(schema, key).to_pandas()

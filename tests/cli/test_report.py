@@ -7,34 +7,25 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
-from typer.testing import CliRunner
 
-from stir_ray.cli import app
 from stir_ray.job import Job
 from tests import reference
+from tests.broken import job_file, stir_ray
 from workflows import invariance
 
 
 def report(*arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors."""
-    result = CliRunner().invoke(app, ["report", *map(str, arguments)])
-    return result.exit_code, result.stdout, result.stderr
-
-
-def written(job: Job, path: Path) -> Path:
-    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
-    return path
+    """Return the exit code, output and errors."""
+    return stir_ray("report", *arguments)
 
 
 def test_a_job_is_drawn_beside_the_paper(finished_copy: Callable[[], Job], tmp_path: Path) -> None:
     job = finished_copy()
-    code, said, error = report(
-        written(job, tmp_path / "job.yaml"), "--compare", f"{reference.PRINTED}"
-    )
+    code, output, error = report(job_file(job, tmp_path), "--compare", f"{reference.PRINTED}")
     assert code == 0, error
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     page = figures.parent / "page.html"
-    assert said.splitlines() == [str(page), str(figures)]
+    assert output.splitlines() == [str(page), str(figures)]
     assert "<h1>small</h1>" in page.read_text()
     for stem in ("15-curves-beside-published", "16-flow-beside-published-finetuned"):
         assert (figures / f"{stem}.png").exists()
@@ -45,7 +36,7 @@ def test_figures_of_older_results_go_and_what_a_person_put_there_stays(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
-    path = written(job, tmp_path / "job.yaml")
+    path = job_file(job, tmp_path)
     assert report(path, "--compare", f"{reference.PRINTED}")[0] == 0
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     beside = {"15-curves-beside-published.svg", "16-flow-beside-published-finetuned.png"}
@@ -71,68 +62,68 @@ def test_jobs_are_drawn_together_and_what_differs_is_said_and_stored(
     job = finished_copy()
     other = job.model_copy(update={"name": "other", "seeds": (1,)})
     invariance.run(other, serial=True)
-    files = [written(one, tmp_path / f"{one.name}.yaml") for one in (job, other)]
-    code, said, error = report(*files, files[0])
+    files = [job_file(one, tmp_path, f"{one.name}.yaml") for one in (job, other)]
+    code, output, error = report(*files, files[0])
     assert code == 0, error
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     (table,) = figures.glob("20-jobs-by-layer-*.csv")
     assert table.with_suffix(".png").exists()
     (page,) = figures.glob("compared-*.html")
-    assert all(str(file) in said for file in (page, table))
+    assert all(str(file) in output for file in (page, table))
     assert "<h1>small, other</h1>" in page.read_text()
     rows = pd.read_csv(table, index_col="job")
     assert rows["seeds"].to_dict() == {"small": "0 1", "other": "1"}
-    assert "seeds" in said
+    assert "seeds" in output
 
 
 def test_a_grid_is_drawn_together_under_its_own_name(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
-    said = job.model_dump(mode="json", exclude_none=True) | {"grid": {"seeds": [[0], [1]]}}
+    output = job.model_dump(mode="json", exclude_none=True) | {"grid": {"seeds": [[0], [1]]}}
     path = tmp_path / "grid.yaml"
-    path.write_text(yaml.safe_dump(said))
-    assert CliRunner().invoke(app, ["run", str(path), "--serial"]).exit_code == 0
+    path.write_text(yaml.safe_dump(output))
+    assert stir_ray("run", path, "--serial")[0] == 0
     code, _, error = report(path, "--compare", f"{reference.PRINTED}:imagenet,random")
     assert code == 0, error
     figures = Path(job.lake) / "jobs" / "small" / "figures"
     assert (figures / "20-jobs-by-layer.png").exists()
     assert (figures / "compared.html").exists()
     assert len(pd.read_csv(figures / "20-jobs-by-layer.csv")) == 2
-    result = CliRunner().invoke(app, ["verify", str(path)])
-    assert "0 do not belong here" in result.stdout
+    assert "0 do not belong here" in stir_ray("verify", path)[1]
 
 
-def test_each_file_that_has_nothing_to_draw_is_said_once_and_the_others_are_drawn(
+def test_a_job_without_results_is_one_line_and_the_others_are_drawn(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
     job = finished_copy()
     never = [
-        written(
+        job_file(
             job.model_copy(update={"name": name, "lake": str(tmp_path / name)}),
-            tmp_path / f"{name}.yaml",
+            tmp_path,
+            f"{name}.yaml",
         )
         for name in ("never", "neither")
     ]
-    code, said, error = report(never[0], written(job, tmp_path / "job.yaml"), never[1])
+    code, output, error = report(never[0], job_file(job, tmp_path), never[1])
     assert code == 2
-    assert "figures" in said
-    lines = error.splitlines()
-    assert len(lines) == len(never)
-    for path in never:
-        (line,) = [one for one in lines if f"{path}: lake " in one]
+    assert "figures" in output
+    *lines, last = error.splitlines()
+    assert last.startswith("stir-ray: 2 of 3 jobs failed; ")
+    for path, line in zip(never, lines, strict=True):
+        assert line.startswith(f"{path.stem}: lake ")
         assert "nothing of this job is there" in line
 
 
 def test_bad_numbers_of_others_are_one_line_before_anything_is_drawn(
     finished_copy: Callable[[], Job], tmp_path: Path
 ) -> None:
-    path = written(finished_copy(), tmp_path / "job.yaml")
+    path = job_file(finished_copy(), tmp_path)
     for compare, expected in (
         ("nowhere.json", "nowhere.json: no such file"),
         (f"{reference.PRINTED}:resnet", "no series `resnet`; there is classify"),
     ):
-        code, said, error = report(path, "--compare", compare)
-        assert (code, said) == (2, "")
+        code, output, error = report(path, "--compare", compare)
+        assert (code, output) == (2, "")
         assert expected in error
         assert error.count("\n") == 1
