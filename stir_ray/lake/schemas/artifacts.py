@@ -1,14 +1,26 @@
-"""The tables of parts: what a task stores."""
+"""The tables of artifacts: what a task stores."""
 
 import pyarrow as pa
 
 from stir_ray.lake.schemas.columns import FLOAT, IMAGE, INT, TEXT, Column, TableSchema
-from stir_ray.lake.schemas.measured import CONDITION, CORRECTNESS, LAYER_PAIR, SCORES, TESTED
+from stir_ray.lake.schemas.measured import (
+    COMPARED,
+    CONDITION,
+    CORRECTNESS,
+    IMAGE_ID,
+    LAYER_PAIR,
+    REFERENCE,
+    REFERENCE_LAYER,
+    SCORES,
+    SEED,
+    TESTED,
+)
+from stir_ray.lake.schemas.measured import IMAGES as IMAGE_COUNT
 
 IMAGE_SETS = TableSchema(
     "image_sets",
     (
-        Column("image_id", INT, "place of the image in its dataset; its noise is drawn by it"),
+        Column("image_id", INT, "index of the image in its dataset, by which its noise is drawn"),
         Column("label", INT, "class, from 0"),
         Column("image", pa.binary(), "float32 values in [0, 1], channel by row by column"),
         Column("channels", INT, "of every image of the set"),
@@ -48,9 +60,9 @@ TRAININGS = TableSchema(
         Column("location", TEXT, "of the checkpoint; `lake:` and its key"),
         Column("train_loss", FLOAT, "mean over the epoch's images: cross-entropy, or L1 per pixel "
                "of a reconstruction; of epoch 0, `test_loss`", "nat, or pixel values", "[0, inf)"),
-        Column("test_loss", FLOAT, "mean of the same over the held-out images",
+        Column("test_loss", FLOAT, "mean of the same over the test images",
                "nat, or pixel values", "[0, inf)"),
-        Column("test_accuracy", FLOAT, "fraction of the held-out images classified rightly; NaN "
+        Column("test_accuracy", FLOAT, "fraction of the test images classified rightly; NaN "
                "of a reconstruction", "1", "[0, 1]"),
     ),
     key=("epoch",),
@@ -59,16 +71,14 @@ TRAININGS = TableSchema(
 INVERSIONS = TableSchema(
     "inversions",
     (
-        Column("reference", TEXT, "digest of the inverted model's weights"),
-        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
-        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
-        Column("image_id", INT, "place of the image in its dataset"),
-        Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect"),
+        *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
+        Column("residual", FLOAT, "relative L2 distance of the two representations; 0 is perfect",
+               "1", "[0, inf)"),
         Column("centred_residual", FLOAT, "the same distance over that between the image's "
-               "representation and the mean of all images"),
-        Column("start_residual", FLOAT, "relative residual of the start, in the precision that "
-               "was searched in"),
-        Column("steps", INT, "after which the image was found; 0 is the start"),
+               "representation and the mean of all images", "1", "[0, inf)"),
+        Column("start_residual", FLOAT, "relative residual of the initial image, in the precision "
+               "of the search", "1", "[0, inf)"),
+        Column("steps", INT, "after which the image was found; 0 is the initial image"),
         Column("iterations", INT, "steps that the inversion took", "1", "[1, inf)"),
         Column("drift", FLOAT, "largest change of STIR of its own model and of the pretrained one "
                "since half the steps; infinite where residuals or self-STIR are not those of a "
@@ -82,10 +92,7 @@ INVERSIONS = TableSchema(
 IMAGES = TableSchema(
     "images",
     (
-        Column("reference", TEXT, "digest of the inverted model's weights"),
-        Column("reference_layer", INT, "block that was inverted, from 1", "1", "[1, depth]"),
-        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
-        Column("image_id", INT, "place of the image in its dataset"),
+        *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
         Column("image", IMAGE, "the inverted image, values in [0, 1]"),
     ),
     key=("image_id",),
@@ -93,22 +100,15 @@ IMAGES = TableSchema(
 
 COMPARISONS = TableSchema(
     "comparisons",
-    (
-        Column("reference", TEXT, "digest of the inverted model's weights"),
-        Column("target", TEXT, "digest of the weights of the model that looks"),
-        *LAYER_PAIR,
-        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
-        Column("images", INT, "number of images", "1", "[1, inf)"),
-        *SCORES,
-    ),
+    (*COMPARED, *LAYER_PAIR, SEED, IMAGE_COUNT, *SCORES),
     key=("reference_layer", "target_layer"),
 )
 
 TEST_SETS = TableSchema(
     "test_sets",
     (
-        Column("image_id", INT, "place of the image in its dataset; its corruptions are drawn by "
-               "it"),
+        Column("image_id", INT, "index of the image in its dataset, by which its corruptions are "
+               "drawn"),
         Column("label", INT, "class, from 0"),
     ),
     key=("image_id",),

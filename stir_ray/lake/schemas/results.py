@@ -1,29 +1,32 @@
-"""The tables of a job's results: what its parts come to."""
+"""The tables of a job's results."""
 
 import pyarrow as pa
 
 from stir_ray.lake.schemas.artifacts import TRAININGS
 from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column, TableSchema
-from stir_ray.lake.schemas.measured import CONDITION, CORRECTNESS, LAYER_PAIR, SCORES, TESTED
+from stir_ray.lake.schemas.measured import (
+    COMPARED_MODEL,
+    CONDITION,
+    CORRECTNESS,
+    IMAGES,
+    LAYER_PAIR,
+    SCORES,
+    SEED,
+    TESTED,
+)
+
+_QUANTILES = {"q05": "5 % quantile", "median": "median", "q95": "95 % quantile"}
 
 RESULTS = TableSchema(
     "results",
     (
-        Column("model", TEXT, "what is compared with the pretrained model: `finetuned` or "
-               "`from_scratch`"),
-        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
+        *COMPARED_MODEL,
         Column("direction", TEXT, "target|reference: `ft|pt` is STIR(ft | pt); `pt` the "
                "pretrained model, `ft` the compared one"),
-        Column("seed", INT, "of the start", "1", "[0, 2**64)"),
-        *LAYER_PAIR,
-        Column("images", INT, "number of images", "1", "[1, inf)"),
-        *SCORES,
-        Column("residual_q05", FLOAT, "5 % quantile over images of the inversion's residual",
-               "1", "[0, inf)"),
-        Column("residual_median", FLOAT, "median over images of the inversion's residual",
-               "1", "[0, inf)"),
-        Column("residual_q95", FLOAT, "95 % quantile over images of the inversion's residual",
-               "1", "[0, inf)"),
+        *(SEED, *LAYER_PAIR, IMAGES, *SCORES),
+        *(Column(f"residual_{name}", FLOAT, f"{words} over images of the inversion's residual",
+                 "1", "[0, inf)")
+          for name, words in _QUANTILES.items()),
         Column("residual_max", FLOAT, "largest residual of any image", "1", "[0, inf)"),
         Column("centred_residual_median", FLOAT, "median over images of the inversion's centred "
                "residual", "1", "[0, inf)"),
@@ -47,19 +50,19 @@ RESULTS = TableSchema(
 MATRICES = TableSchema(
     "matrices",
     (
-        Column("model", TEXT, "what is compared with the pretrained model"),
-        Column("epoch", INT, "of that model's training", "1", "[0, inf)"),
+        *COMPARED_MODEL,
         Column("metric", TEXT, "learning, forgetting, cka_divergence, flow, flow_control or "
                "flow_beyond_control"),
         Column("estimator", TEXT, "HSIC estimator: biased or unbiased"),
-        Column("row_layer", INT, "flow: pt layer; else: layer of the model that looks",
+        Column("row_layer", INT, "flow: pt layer; else: layer of the target",
                "1", "[1, depth]"),
         Column("column_layer", INT, "flow: ft layer; else: layer of the inverted model",
                "1", "[1, depth]"),
         Column("mean", FLOAT, "over seeds",
                "1", "[-1, 1]; unbiased [-2, 2]; twice that of flow_beyond_control"),
         Column("drift", FLOAT, "change of the mean since half the steps of the inversions: how "
-               "far it could still be off; 0 of CKA divergence", "1", "[-4, 4]"),
+               "far it could still be off; 0 of CKA divergence, NaN where images had no score "
+               "then", "1", "[-4, 4]"),
         Column("is_moving", pa.bool_(), "whether the mean has changed by more than 0.01, or by a "
                "third of itself (and 0.001), since half the steps"),
         Column("std", FLOAT, "over seeds, with n - 1; NaN for a single seed or none", "1",
