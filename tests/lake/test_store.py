@@ -19,7 +19,6 @@ import stir_ray
 from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.identity import Artifact
 from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.parquet import make_table
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.worker.context import WorkerContext
@@ -212,7 +211,6 @@ def test_few_of_our_frames_stand_between_a_worker_and_fsspec(
         WorkerSettings("memory://frames/lake", "small", batch_size=None, storage_retry_s=0.0),
         threads=1,
     )
-    table = make_table(INVERSIONS, example(INVERSIONS))
-    ctx.write(Artifact("inversions", "1" * 32), table)
+    ctx.write(Artifact("inversions", "1" * 32), example(INVERSIONS))
     (names,) = depths
     assert len(names) <= 6, names
