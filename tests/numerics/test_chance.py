@@ -1,7 +1,5 @@
 """STIR by chance: against each order by itself, and that it is what unrelated images give."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -29,33 +27,33 @@ from tests.numerics.test_similarity import features
 
 @pytest.mark.parametrize("images", [SMALLEST_SAMPLE, 7])
 def test_it_is_the_cka_of_a_view_and_itself_in_each_order(images: int) -> None:
-    # Features far from centred.
-    one, orders = features(3, images, 5) + 3, random_orders(images, seed=2)[:5]
-    biased, unbiased = cka_by_chance(linear_gram(one), orders)
-    for place, order in enumerate(orders):
-        both = one, one[order]
-        assert biased[place] == pytest.approx(oracles.cka(oracles.hsic_biased, *both), abs=1e-12)
-        assert unbiased[place] == pytest.approx(
+    # Features far from centered.
+    x, orders = features(3, images, 5) + 3, random_orders(images, seed=2)[:5]
+    biased, unbiased = cka_by_chance(linear_gram(x), orders)
+    for index, order in enumerate(orders):
+        both = x, x[order]
+        assert biased[index] == pytest.approx(oracles.cka(oracles.hsic_biased, *both), abs=1e-12)
+        assert unbiased[index] == pytest.approx(
             oracles.cka(oracles.hsic_unbiased, *both), abs=1e-12
         )
 
 
-def test_so_it_is_of_a_kernel_that_is_not_centred() -> None:
+def test_so_it_is_of_a_kernel_that_is_not_centered() -> None:
     kernel, orders = rbf_of_linear(linear_gram(features(5, 17, 3))), random_orders(17, seed=7)
     biased, unbiased = cka_by_chance(kernel, orders)
-    for place, order in enumerate(orders):
-        other = kernel[order][:, order]
-        assert biased[place] == pytest.approx(cka_biased(kernel, other), abs=1e-12)
-        assert unbiased[place] == pytest.approx(cka_unbiased(kernel, other), abs=1e-12)
+    for index, order in enumerate(orders):
+        y = kernel[order][:, order]
+        assert biased[index] == pytest.approx(cka_biased(kernel, y), abs=1e-12)
+        assert unbiased[index] == pytest.approx(cka_unbiased(kernel, y), abs=1e-12)
 
 
 def test_procrustes_is_that_of_the_first_orders() -> None:
     gram, orders = linear_gram(features(5, 13, 29)), random_orders(13, seed=7)
-    found = procrustes_by_chance(coordinates(gram), orders)
-    assert len(found) == PROCRUSTES_ORDERS
-    for one, order in zip(found, orders, strict=False):
-        other = coordinates(gram[order][:, order])
-        assert float(one) == pytest.approx(aligned(coordinates(gram), other), abs=1e-7)
+    result = procrustes_by_chance(coordinates(gram), orders)
+    assert len(result) == PROCRUSTES_ORDERS
+    for x, order in zip(result, orders, strict=False):
+        y = coordinates(gram[order][:, order])
+        assert float(x) == pytest.approx(aligned(coordinates(gram), y), abs=1e-7)
 
 
 def test_orders_are_permutations_that_depend_on_their_seed_alone() -> None:
@@ -72,11 +70,11 @@ def test_orders_are_permutations_that_depend_on_their_seed_alone() -> None:
 
 def test_unbiased_chance_is_about_zero_and_biased_chance_is_not() -> None:
     wide = linear_gram(features(3, 23, 401))
-    (found,) = baselines([wide], None, seed=5)
+    (result,) = baselines([wide], None, seed=5)
     # The quantile lies 1.6 standard deviations up, of which the mean has 1/14.
-    assert abs(found["chance_stir_unbiased"]) < found["chance_stir_unbiased_q95"] / 5
-    assert 0.9 < found["chance_stir"] < found["chance_stir_q95"] < 1
-    assert math.isnan(found["noise_stir"])
+    assert abs(result["chance_stir_unbiased"]) < result["chance_stir_unbiased_q95"] / 5
+    assert 0.9 < result["chance_stir"] < result["chance_stir_q95"] < 1
+    assert math.isnan(result["noise_stir"])
     assert baselines([wide], None, seed=5) == baselines([wide], None, seed=5)
 
 

@@ -1,6 +1,4 @@
-"""The criteria of model metamers are what scipy finds, pair by pair."""
-
-from __future__ import annotations
+"""The criteria of model metamers are those of scipy, pair by pair."""
 
 from itertools import permutations
 
@@ -24,9 +22,9 @@ from tests.numerics.test_similarity import features
 ROUNDING = 1e-9
 
 
-def snr_db(one: Tensor, other: Tensor) -> float:
+def snr_db(x: Tensor, y: Tensor) -> float:
     """By its definition."""
-    return float(10 * torch.log10((one**2).sum() / ((other - one) ** 2).sum()))
+    return float(10 * torch.log10((x**2).sum() / ((y - x) ** 2).sum()))
 
 
 def with_ties(seed: int, images: int, units: int) -> Tensor:
@@ -38,26 +36,26 @@ def with_ties(seed: int, images: int, units: int) -> Tensor:
 
 @given(seed=st.integers(0, 999), images=st.integers(2, 7), units=st.integers(11, 37))
 def test_they_are_those_of_scipy_also_with_ties(seed: int, images: int, units: int) -> None:
-    one, other = with_ties(seed, images, units), with_ties(seed + 1, images, units)
-    found = representation_similarity(one, other)
+    x, y = with_ties(seed, images, units), with_ties(seed + 1, images, units)
+    result = representation_similarity(x, y)
     for row in range(images):
-        pair = one[row].numpy(), other[row].numpy()
-        assert found.pearson[row] == pytest.approx(pearsonr(*pair)[0], abs=ROUNDING)
-        assert found.spearman[row] == pytest.approx(spearmanr(*pair)[0], abs=ROUNDING)
-        assert found.snr_db[row] == pytest.approx(snr_db(one[row], other[row]), abs=ROUNDING)
+        pair = x[row].numpy(), y[row].numpy()
+        assert result.pearson[row] == pytest.approx(pearsonr(*pair)[0], abs=ROUNDING)
+        assert result.spearman[row] == pytest.approx(spearmanr(*pair)[0], abs=ROUNDING)
+        assert result.snr_db[row] == pytest.approx(snr_db(x[row], y[row]), abs=ROUNDING)
 
 
 def test_more_images_than_are_ranked_at_once_keep_their_order() -> None:
-    one, other = with_ties(3, 71, 23), with_ties(5, 71, 23)
-    found = representation_similarity(one, other).spearman
-    expected = [spearmanr(a.numpy(), b.numpy())[0] for a, b in zip(one, other, strict=True)]
-    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    x, y = with_ties(3, 71, 23), with_ties(5, 71, 23)
+    result = representation_similarity(x, y).spearman
+    expected = [spearmanr(a.numpy(), b.numpy())[0] for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(result, expected, atol=ROUNDING)
 
 
 def test_the_null_is_the_best_of_all_pairs_of_different_images() -> None:
-    one = with_ties(seed=11, images=13, units=29)
-    pairs = list(permutations(one, 2))
-    null = null_maximum(one)
+    x = with_ties(seed=11, images=13, units=29)
+    pairs = list(permutations(x, 2))
+    null = null_maximum(x)
     ours = [null.pearson, null.spearman, null.snr_db]
     expected = [
         max(pearsonr(a.numpy(), b.numpy())[0] for a, b in pairs),
@@ -68,28 +66,28 @@ def test_the_null_is_the_best_of_all_pairs_of_different_images() -> None:
 
 
 def test_the_signal_to_noise_ratio_is_the_residual_in_decibels() -> None:
-    one = features(seed=2, images=7, units=19)
+    x = features(seed=2, images=7, units=19)
     residual = torch.tensor([1.0, 0.5, 0.1, 0.01, 2.0, 0.3, 1e-6], dtype=torch.float64)
     away = features(seed=3, images=7, units=19)
-    away = away / away.norm(dim=1, keepdim=True) * one.norm(dim=1, keepdim=True)
-    found = representation_similarity(one, one + residual[:, None] * away).snr_db
-    torch.testing.assert_close(found, -20 * residual.log10(), rtol=0, atol=1e-6)
+    away = away / away.norm(dim=1, keepdim=True) * x.norm(dim=1, keepdim=True)
+    result = representation_similarity(x, x + residual[:, None] * away).snr_db
+    torch.testing.assert_close(result, -20 * residual.log10(), rtol=0, atol=1e-6)
 
 
 def test_an_image_is_a_metamer_of_itself_and_not_of_another() -> None:
-    one = features(seed=7, images=17, units=31)
-    null = null_maximum(one)
-    assert are_metamers(representation_similarity(one, one), null).all()
-    assert representation_similarity(one, one).snr_db.isinf().all()
-    assert not are_metamers(representation_similarity(one, one.roll(1, dims=0)), null).any()
+    x = features(seed=7, images=17, units=31)
+    null = null_maximum(x)
+    assert are_metamers(representation_similarity(x, x), null).all()
+    assert representation_similarity(x, x).snr_db.isinf().all()
+    assert not are_metamers(representation_similarity(x, x.roll(1, dims=0)), null).any()
 
 
 @pytest.mark.parametrize("short", ["pearson", "spearman", "snr_db"])
 def test_all_three_criteria_must_hold(short: str) -> None:
-    found = {name: torch.tensor([0.9]) for name in ("pearson", "spearman", "snr_db")}
-    found[short] = torch.tensor([0.5])
+    result = {name: torch.tensor([0.9]) for name in ("pearson", "spearman", "snr_db")}
+    result[short] = torch.tensor([0.5])
     null = NullMaximum(pearson=0.5, spearman=0.5, snr_db=0.5)
-    assert not are_metamers(RepresentationSimilarity(**found), null).any()
+    assert not are_metamers(RepresentationSimilarity(**result), null).any()
 
 
 def test_what_has_no_correlation_is_refused() -> None:

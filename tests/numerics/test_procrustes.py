@@ -1,6 +1,4 @@
-"""Laws of Procrustes similarity, and that it is what scipy and rsatoolbox find."""
-
-from __future__ import annotations
+"""Procrustes similarity: laws, and that it is that of scipy and rsatoolbox."""
 
 from typing import Any
 
@@ -26,37 +24,37 @@ ROUNDING = 1e-7
 """A Gram matrix squares the spread of the features: the root of its rounding is 1e-8."""
 
 
-def similarity(one: Tensor, other: Tensor) -> float:
+def similarity(x: Tensor, y: Tensor) -> float:
     """Of features."""
-    return aligned(coordinates(linear_gram(one)), coordinates(linear_gram(other)))
+    return aligned(coordinates(linear_gram(x)), coordinates(linear_gram(y)))
 
 
-def of_scipy(one: Tensor, other: Tensor) -> float:
+def of_scipy(x: Tensor, y: Tensor) -> float:
     """By a singular value decomposition of unit by unit, fewer units filled up with zeros."""
-    units = max(one.shape[1], other.shape[1])
-    filled = [np.pad(side.numpy(), ((0, 0), (0, units - side.shape[1]))) for side in (one, other)]
+    units = max(x.shape[1], y.shape[1])
+    filled = [np.pad(side.numpy(), ((0, 0), (0, units - side.shape[1]))) for side in (x, y)]
     # Theirs is the squared distance that is left when one is also scaled best: 1 − similarity².
     return float(np.sqrt(1 - scipy_procrustes(*filled)[2]))
 
 
 @given(seed=SEEDS, images=IMAGES)
 def test_it_is_that_of_scipy(seed: int, images: int) -> None:
-    one, other = related(seed, images)
+    x, y = related(seed, images)
     # The root of a difference from 1: of scipy's sixteen digits eight are left near 1.
-    assert similarity(one, other) == pytest.approx(of_scipy(one, other), abs=ROUNDING)
+    assert similarity(x, y) == pytest.approx(of_scipy(x, y), abs=ROUNDING)
 
 
 @pytest.mark.parametrize(("images", "units"), [(23, 401), (23, 5), (7, 7)])
 def test_more_units_than_images_or_fewer_make_no_difference(images: int, units: int) -> None:
-    one, noise = features(3, images, units), features(5, images, units)
-    assert similarity(one, one + noise) == pytest.approx(of_scipy(one, one + noise), abs=ROUNDING)
+    x, noise = features(3, images, units), features(5, images, units)
+    assert similarity(x, x + noise) == pytest.approx(of_scipy(x, x + noise), abs=ROUNDING)
 
 
 def test_it_is_the_nuclear_norm_of_the_cross_product() -> None:
-    one, other = related(seed=11, images=17)
-    one, other = one - one.mean(0), other - other.mean(0)
-    direct = torch.linalg.matrix_norm(one.T @ other, "nuc") / (one.norm() * other.norm())
-    assert similarity(one, other) == pytest.approx(float(direct), abs=ROUNDING)
+    x, y = related(seed=11, images=17)
+    x, y = x - x.mean(0), y - y.mean(0)
+    direct = torch.linalg.matrix_norm(x.T @ y, "nuc") / (x.norm() * y.norm())
+    assert similarity(x, y) == pytest.approx(float(direct), abs=ROUNDING)
 
 
 def test_it_is_the_bures_similarity_of_rsatoolbox() -> None:
@@ -70,32 +68,32 @@ def test_it_is_the_bures_similarity_of_rsatoolbox() -> None:
 def test_rotating_scaling_and_moving_features_changes_nothing(
     seed: int, images: int, scale: float, offset: float
 ) -> None:
-    one, other = related(seed, images)
-    moved = scale * (other @ orthogonal(seed + 2, 5)) + offset * features(seed + 3, 1, 5)
+    x, y = related(seed, images)
+    moved = scale * (y @ orthogonal(seed + 2, 5)) + offset * features(seed + 3, 1, 5)
     # An offset a million times the scale costs six of the sixteen digits, and the root half of
     # what is left for the smallest variances.
-    assert similarity(one, moved) == pytest.approx(similarity(one, other), abs=1e-4)
+    assert similarity(x, moved) == pytest.approx(similarity(x, y), abs=1e-4)
 
 
 @given(seed=SEEDS, images=IMAGES)
 def test_it_is_symmetric_bounded_and_one_with_itself(seed: int, images: int) -> None:
-    one, other = related(seed, images)
-    assert 0 <= similarity(one, other) <= 1
-    assert similarity(other, one) == pytest.approx(similarity(one, other), abs=ROUNDING)
-    assert similarity(one, one) == pytest.approx(1, abs=ROUNDING)
-    assert similarity(one, -one) == pytest.approx(1, abs=ROUNDING)
+    x, y = related(seed, images)
+    assert 0 <= similarity(x, y) <= 1
+    assert similarity(y, x) == pytest.approx(similarity(x, y), abs=ROUNDING)
+    assert similarity(x, x) == pytest.approx(1, abs=ROUNDING)
+    assert similarity(x, -x) == pytest.approx(1, abs=ROUNDING)
 
 
-def test_which_image_meets_which_matters() -> None:
-    one, other = related(seed=17, images=23)
-    assert similarity(one, other.roll(1, dims=0)) < similarity(one, other) - 0.1
+def test_the_pairing_of_images_matters() -> None:
+    x, y = related(seed=17, images=23)
+    assert similarity(x, y.roll(1, dims=0)) < similarity(x, y) - 0.1
 
 
 def test_known_answers() -> None:
     line = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     step = torch.tensor([[-1.0], [-1.0], [1.0], [1.0]])
     even = torch.tensor([[1.0], [-1.0], [-1.0], [1.0]])
-    # Of one unit each it is the correlation without its sign: 8 / √80, and 0 where there is none.
+    # Of x unit each it is the correlation without its sign: 8 / √80, and 0 where there is none.
     assert similarity(line, -step) == pytest.approx(0.8**0.5, abs=ROUNDING)
     assert similarity(line, even) == pytest.approx(0, abs=ROUNDING)
 
@@ -103,13 +101,13 @@ def test_known_answers() -> None:
 @given(seed=SEEDS, images=IMAGES)
 def test_coordinates_are_features_of_the_same_geometry(seed: int, images: int) -> None:
     gram = linear_gram(features(seed, images, 5))
-    found = coordinates(gram)
-    assert found.shape == (images, min(5, images - 1))
-    torch.testing.assert_close(found @ found.T, gram / gram.trace(), rtol=0, atol=1e-12)
+    axes = coordinates(gram)
+    assert axes.shape == (images, min(5, images - 1))
+    torch.testing.assert_close(axes @ axes.T, gram / gram.trace(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(5, 5), torch.full((5, 5), torch.nan)])
-def test_what_has_no_geometry_has_no_similarity(bad: Tensor) -> None:
+def test_features_without_a_geometry_have_no_similarity(bad: Tensor) -> None:
     with pytest.raises(ValueError, match="no Procrustes similarity"):
         coordinates(bad.double())
 

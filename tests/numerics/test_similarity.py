@@ -1,13 +1,17 @@
-"""Laws of CKA: what it ignores, what it tells apart, and what it refuses."""
+"""CKA: what it ignores, what it distinguishes, what it refuses, and two packages by others."""
 
-from __future__ import annotations
+from collections.abc import Callable
+from typing import Any
 
-from typing import TYPE_CHECKING
-
+import ckatorch
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rsatoolbox.data.dataset import Dataset
+from rsatoolbox.rdm.calc import calc_rdm
+from rsatoolbox.rdm.compare import compare
+from torch import Tensor
 
 from stir_ray.numerics.similarity import (
     cka_biased,
@@ -19,13 +23,8 @@ from stir_ray.numerics.similarity import (
 )
 from tests import oracles
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    Gram = Callable[[Tensor], Tensor]
-    Cka = Callable[[Tensor, Tensor], float]
+Gram = Callable[[Tensor], Tensor]
+Cka = Callable[[Tensor, Tensor], float]
 
 
 def rbf_gram(features: Tensor, bandwidth: float = 1.0) -> Tensor:
@@ -47,9 +46,9 @@ def features(seed: int, images: int, units: int) -> Tensor:
 
 
 def related(seed: int, images: int) -> tuple[Tensor, Tensor]:
-    """Features of 7 and 5 units that share about half of what they say."""
-    one = features(seed, images, 7)
-    return one, one[:, :5] + features(seed + 1, images, 5)
+    """Features of 7 and 5 units that share about half of their variance."""
+    x = features(seed, images, 7)
+    return x, x[:, :5] + features(seed + 1, images, 5)
 
 
 def orthogonal(seed: int, size: int) -> Tensor:
@@ -63,43 +62,33 @@ def orthogonal(seed: int, size: int) -> Tensor:
 def test_rotating_scaling_and_moving_features_changes_nothing(
     gram: Gram, cka: Cka, seed: int, images: int, scale: float, offset: float
 ) -> None:
-    one, other = related(seed, images)
-    moved = scale * (other @ orthogonal(seed + 2, 5)) + offset * features(seed + 3, 1, 5)
-    before = cka(gram(one), gram(other))
+    x, y = related(seed, images)
+    moved = scale * (y @ orthogonal(seed + 2, 5)) + offset * features(seed + 3, 1, 5)
     # An offset a million times the scale costs six of the sixteen digits of the features.
-    assert cka(gram(one), gram(moved)) == pytest.approx(before, abs=1e-7)
+    assert cka(gram(x), gram(moved)) == pytest.approx(cka(gram(x), gram(y)), abs=1e-7)
 
 
 @EITHER_CKA
 @EITHER_GRAM
 @given(seed=SEEDS, images=IMAGES, data=st.data())
-def test_the_order_of_the_images_changes_nothing(
+def test_cka_is_symmetric_bounded_one_with_itself_and_ignores_the_order_of_images(
     gram: Gram, cka: Cka, seed: int, images: int, data: st.DataObject
 ) -> None:
-    one, other = related(seed, images)
-    order = data.draw(st.permutations(range(images)))
-    score = cka(gram(one), gram(other))
-    assert cka(gram(one[order]), gram(other[order])) == pytest.approx(score, abs=ROUNDING)
-
-
-@EITHER_CKA
-@EITHER_GRAM
-def test_which_image_meets_which_matters(gram: Gram, cka: Cka) -> None:
-    one, other = related(seed=17, images=23)
-    assert cka(gram(one), gram(other.roll(1, dims=0))) < cka(gram(one), gram(other)) - 0.1
-
-
-@EITHER_CKA
-@EITHER_GRAM
-@given(seed=SEEDS, images=IMAGES)
-def test_cka_is_symmetric_bounded_and_one_with_itself(
-    gram: Gram, cka: Cka, seed: int, images: int
-) -> None:
-    k, l = map(gram, related(seed, images))  # noqa: E741
+    x, y = related(seed, images)
+    k, l = gram(x), gram(y)  # noqa: E741
     score = cka(k, l)
     assert (0 if cka is cka_biased else -1) - ROUNDING <= score <= 1 + ROUNDING
     assert cka(l, k) == pytest.approx(score, abs=ROUNDING)
     assert cka(k, k) == pytest.approx(1, abs=ROUNDING)
+    order = data.draw(st.permutations(range(images)))
+    assert cka(gram(x[order]), gram(y[order])) == pytest.approx(score, abs=ROUNDING)
+
+
+@EITHER_CKA
+@EITHER_GRAM
+def test_the_pairing_of_images_matters(gram: Gram, cka: Cka) -> None:
+    x, y = related(seed=17, images=23)
+    assert cka(gram(x), gram(y.roll(1, dims=0))) < cka(gram(x), gram(y)) - 0.1
 
 
 def test_known_answers() -> None:
@@ -114,34 +103,32 @@ def test_known_answers() -> None:
 
 @given(seed=SEEDS, images=st.integers(4, 7))
 def test_both_hsic_are_their_definitions(seed: int, images: int) -> None:
-    one, other = related(seed, images)
-    k, l = oracles.gram(one), oracles.gram(other)  # noqa: E741
-    ours = linear_gram(one), linear_gram(other)
-    assert hsic_biased(*ours).item() == pytest.approx(
-        float(oracles.hsic_biased(k, l)), abs=ROUNDING
-    )
-    assert hsic_unbiased(*ours).item() == pytest.approx(
-        float(oracles.hsic_unbiased(k, l)), abs=ROUNDING
-    )
+    x, y = related(seed, images)
+    exact, ours = (oracles.gram(x), oracles.gram(y)), (linear_gram(x), linear_gram(y))
+    for hsic, definition in (
+        (hsic_biased, oracles.hsic_biased),
+        (hsic_unbiased, oracles.hsic_unbiased),
+    ):
+        assert hsic(*ours).item() == pytest.approx(float(definition(*exact)), abs=ROUNDING)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_large_offsets_and_outlier_units_cost_no_digits(dtype: torch.dtype) -> None:
-    one, other = related(seed=3, images=7)
-    one, other = one + 3000, other - 500
-    one[:, 2] *= 300  # what a few units of late transformer blocks do
-    one, other = one.to(dtype), other.to(dtype)
-    biased = oracles.cka(oracles.hsic_biased, one, other)
-    unbiased = oracles.cka(oracles.hsic_unbiased, one, other)
-    assert cka_biased(linear_gram(one), linear_gram(other)) == pytest.approx(biased, abs=ROUNDING)
-    assert cka_unbiased(linear_gram(one), linear_gram(other)) == pytest.approx(
-        unbiased, abs=ROUNDING
-    )
+    x, y = related(seed=3, images=7)
+    x, y = x + 3000, y - 500
+    x[:, 2] *= 300  # as a few units of late transformer blocks
+    x, y = x.to(dtype), y.to(dtype)
+    for cka, hsic in (
+        (cka_biased, oracles.hsic_biased),
+        (cka_unbiased, oracles.hsic_unbiased),
+    ):
+        expected = oracles.cka(hsic, x, y)
+        assert cka(linear_gram(x), linear_gram(y)) == pytest.approx(expected, abs=ROUNDING)
 
 
 @EITHER_GRAM
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_narrow_features_are_read_for_what_they_are_worth(gram: Gram, dtype: torch.dtype) -> None:
+def test_narrow_features_are_computed_with_in_float64(gram: Gram, dtype: torch.dtype) -> None:
     narrow = features(seed=5, images=11, units=7).to(dtype)
     assert torch.equal(gram(narrow), gram(narrow.double()))
 
@@ -164,29 +151,20 @@ def test_the_unbiased_hsic_of_independent_features_is_zero_on_average() -> None:
 
 
 @EITHER_GRAM
-def test_fewer_than_four_images_are_refused(gram: Gram) -> None:
+def test_features_without_a_geometry_are_refused(gram: Gram) -> None:
     with pytest.raises(ValueError, match="at least 4 images, got 3"):
         gram(features(seed=1, images=3, units=7))
     with pytest.raises(ValueError, match="at least 4 images, got 3"):
         hsic_unbiased(torch.eye(3), torch.eye(3))
-
-
-@EITHER_GRAM
-@pytest.mark.parametrize("hole", [float("nan"), float("inf")])
-def test_features_with_a_hole_are_refused(gram: Gram, hole: float) -> None:
-    holed = features(seed=1, images=5, units=7)
-    holed[3, 2] = hole
-    with pytest.raises(ValueError, match="not finite"):
-        gram(holed)
-
-
-@EITHER_GRAM
-@pytest.mark.parametrize("images", [7, 14, 46])
-def test_features_that_are_the_same_for_all_images_are_refused(gram: Gram, images: int) -> None:
-    # Some numbers of images round their mean, so that equal features differ by a hair from it.
-    constant = features(2, 1, 7).expand(images, 7)
-    with pytest.raises(ValueError, match="do not vary"):
-        gram(constant)
+    for value in (float("nan"), float("inf")):
+        broken = features(seed=1, images=5, units=7)
+        broken[3, 2] = value
+        with pytest.raises(ValueError, match="not finite"):
+            gram(broken)
+    # Some numbers of images round their mean, so that equal features differ slightly from it.
+    for images in (7, 14, 46):
+        with pytest.raises(ValueError, match="do not vary"):
+            gram(features(2, 1, 7).expand(images, 7))
 
 
 def test_most_images_with_equal_features_leave_no_rbf_bandwidth() -> None:
@@ -209,6 +187,26 @@ def test_a_broad_kernel_is_linear_and_loses_no_digits(bandwidth: float) -> None:
     broad = [rbf_gram(side, bandwidth=bandwidth) for side in pair]
     linear = [linear_gram(side) for side in pair]
     for cka in (cka_biased, cka_unbiased):
-        # What is left of the kernel's curvature: distance² over 2 σ² of the largest ones.
+        # The remaining curvature of the kernel: distance² over 2 σ² of the largest ones.
         assert cka(*broad) == pytest.approx(cka(*linear), abs=1e-5)
         assert cka(broad[0], broad[0]) <= 1 + ROUNDING
+
+
+@pytest.mark.parametrize("offset", [0.0, 3000.0])
+def test_cka_is_that_of_rsatoolbox_and_ckatorch(offset: float) -> None:
+    # Ours alone is given the offset. Both packages square the features before they center them,
+    # which costs seven digits.
+    x = features(5, 23, 53)
+    y = x[:, :37] + features(6, 23, 37)
+    k, l = linear_gram(x + offset), linear_gram(y - offset)  # noqa: E741
+    # The whitened cosine of distances.
+    distances: list[Any] = [calc_rdm(Dataset(side.numpy()), method="euclidean") for side in (x, y)]
+    theirs = compare(*distances, method="cosine_cov").item()
+    assert cka_biased(k, l) == pytest.approx(theirs, abs=ROUNDING)
+    for cka, unbiased in ((cka_biased, False), (cka_unbiased, True)):
+        theirs = ckatorch.cka_base(x, y, unbiased=unbiased).item()
+        assert cka(k, l) == pytest.approx(theirs, abs=ROUNDING)
+        for width in (0.3, 1.0, 1.7):
+            theirs = ckatorch.cka_base(x, y, kernel="rbf", unbiased=unbiased, threshold=width)
+            kernels = (rbf_of_linear(gram, bandwidth=width) for gram in (k, l))
+            assert cka(*kernels) == pytest.approx(theirs.item(), abs=ROUNDING)

@@ -1,6 +1,4 @@
-"""Laws of subspace similarity, answers known by hand, and a singular value decomposition."""
-
-from __future__ import annotations
+"""Subspace similarity: laws, answers known by hand, and a singular value decomposition."""
 
 import math
 
@@ -19,146 +17,115 @@ ROUNDING = 1e-9
 
 
 def features(seed: int, *shape: int) -> Tensor:
-    """Normal draws whose units have spreads of their own, so that directions are well told."""
+    """Normal draws of other variance in each unit, so that directions are well defined."""
     generator = torch.Generator().manual_seed(seed)
     shape = shape or (IMAGES, UNITS)
-    drawn = torch.randn(*shape, generator=generator, dtype=torch.float64)
-    return drawn * 0.8 ** torch.arange(shape[-1], dtype=torch.float64)
+    noise = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    return noise * 0.8 ** torch.arange(shape[-1], dtype=torch.float64)
 
 
 def finetuned(seed: int) -> tuple[Tensor, Tensor]:
-    """Features of two models that share a basis and about half of what varies."""
-    one = features(seed)
-    return one, one + features(seed + 1)
+    """Features of two models that share a basis and about half of their variance."""
+    x = features(seed)
+    return x, x + features(seed + 1)
 
 
-def similarity(one: Tensor, other: Tensor, k: int = 3) -> float:
-    return float(
-        subspace_similarity(resolved_directions(one, k=k), resolved_directions(other, k=k))
-    )
+def similarity(x: Tensor, y: Tensor, k: int = 3) -> float:
+    return float(subspace_similarity(resolved_directions(x, k=k), resolved_directions(y, k=k)))
 
 
-def by_decomposition(one: Tensor, other: Tensor, k: int) -> float:
-    """The definition: right singular vectors of the centred features, and their cosines."""
-    spans = []
-    for raw in (one.numpy(), other.numpy()):
-        rows = np.linalg.svd(raw - raw.mean(axis=0), full_matrices=False)[2][:k]
-        spans.append(rows)
-    cosines = [[float(a @ b) for b in spans[1]] for a in spans[0]]
-    return sum(cosine**2 for row in cosines for cosine in row) / k
-
-
-def orthogonal(seed: int) -> Tensor:
-    return torch.linalg.qr(features(seed, UNITS, UNITS) @ features(seed + 1, UNITS, UNITS)).Q
+def by_decomposition(x: Tensor, y: Tensor, k: int) -> float:
+    """The definition: right singular vectors of the centered features, and their cosines."""
+    spans = [
+        np.linalg.svd(side - side.mean(axis=0), full_matrices=False)[2][:k]
+        for side in (x.numpy(), y.numpy())
+    ]
+    return sum(float(a @ b) ** 2 for a in spans[0] for b in spans[1]) / k
 
 
 @given(seed=SEEDS, k=st.integers(1, IMAGES - 1))
-def test_it_is_what_a_singular_value_decomposition_says(seed: int, k: int) -> None:
-    one, other = finetuned(seed)
-    assert similarity(one, other, k) == pytest.approx(by_decomposition(one, other, k), abs=1e-7)
+def test_it_is_that_of_a_singular_value_decomposition(seed: int, k: int) -> None:
+    x, y = finetuned(seed)
+    assert similarity(x, y, k) == pytest.approx(by_decomposition(x, y, k), abs=1e-7)
 
 
 @pytest.mark.parametrize(("images", "units"), [(31, 7), (7, 31), (11, 11)])
 def test_more_images_than_units_or_fewer(images: int, units: int) -> None:
-    one, other = features(1, images, units), features(2, images, units)
-    expected = by_decomposition(one, other, 5)
-    assert similarity(one, other, 5) == pytest.approx(expected, abs=ROUNDING)
+    x, y = features(1, images, units), features(2, images, units)
+    assert similarity(x, y, 5) == pytest.approx(by_decomposition(x, y, 5), abs=ROUNDING)
 
 
 def test_directions_are_orthonormal_and_the_largest_comes_first() -> None:
-    one = features(4)
-    directions = resolved_directions(one, k=5)
+    directions = resolved_directions(features(4), k=5)
     assert directions.shape == (5, UNITS)
     torch.testing.assert_close(directions @ directions.mT, torch.eye(5, dtype=torch.float64))
-    spread = (one @ directions.mT).var(dim=0)
-    assert (spread.diff() < 0).all()
+    variances = (features(4) @ directions.mT).var(dim=0)
+    assert (variances.diff() < 0).all()
+    default = resolved_directions(features(8).to(torch.bfloat16))
+    assert (default.shape, default.dtype) == ((10, UNITS), torch.float64)
 
 
-def test_axes_that_are_shared_count() -> None:
+def test_shared_axes_count_and_an_angle_by_its_squared_cosine() -> None:
     # The first model varies along axes 0, 1 and 2; the second along 0, 1 and 5.
     steps = torch.tensor([[9.0, 3, 1], [-9, 3, -1], [9, -3, -1], [-9, -3, 1]])
-    one, other = torch.zeros(4, 7), torch.zeros(4, 7)
-    one[:, [0, 1, 2]], other[:, [0, 1, 5]] = steps, steps
-    assert similarity(one, other, k=2) == pytest.approx(1)
-    assert similarity(one, other, k=3) == pytest.approx(2 / 3)
-
-
-def test_an_angle_counts_by_its_squared_cosine() -> None:
+    x, y = torch.zeros(4, 7), torch.zeros(4, 7)
+    x[:, [0, 1, 2]], y[:, [0, 1, 5]] = steps, steps
+    assert similarity(x, y, k=2) == pytest.approx(1)
+    assert similarity(x, y, k=3) == pytest.approx(2 / 3)
     along = torch.tensor([-2.0, -1.0, 0.0, 3.0], dtype=torch.float64)
-    one, other = torch.zeros(2, 4, 5, dtype=torch.float64)
-    one[:, 3] = along
-    other[:, 3], other[:, 1] = math.cos(0.7) * along, math.sin(0.7) * along
-    assert similarity(one, other, k=1) == pytest.approx(math.cos(0.7) ** 2)
+    x, y = torch.zeros(2, 4, 5, dtype=torch.float64)
+    x[:, 3] = along
+    y[:, 3], y[:, 1] = math.cos(0.7) * along, math.sin(0.7) * along
+    assert similarity(x, y, k=1) == pytest.approx(math.cos(0.7) ** 2)
 
 
-@given(seed=SEEDS, scale=st.floats(1e-3, 1e3), sign=st.sampled_from([-1, 1]))
-def test_moving_scaling_and_turning_over_one_model_changes_nothing(
-    seed: int, scale: float, sign: int
+@given(seed=SEEDS, scale=st.floats(1e-3, 1e3), sign=st.sampled_from([-1, 1]), data=st.data())
+def test_it_is_symmetric_and_ignores_scale_sign_offset_and_the_order_of_images(
+    seed: int, scale: float, sign: int, data: st.DataObject
 ) -> None:
-    one, other = finetuned(seed)
-    moved = sign * scale * other + 10 * features(seed + 2, 1, UNITS)
-    # The offset is up to 1e5 times the spread, and a Gram matrix squares it.
-    assert similarity(one, moved) == pytest.approx(similarity(one, other), abs=1e-6)
-
-
-@given(seed=SEEDS)
-def test_turning_both_models_alike_changes_nothing_and_turning_one_does(seed: int) -> None:
-    one, other = finetuned(seed)
-    turn = orthogonal(seed + 2)
-    before = similarity(one, other)
-    assert similarity(one @ turn, other @ turn) == pytest.approx(before, abs=ROUNDING)
-    assert similarity(one, one @ turn) < 0.9
-
-
-@given(seed=SEEDS, data=st.data())
-def test_neither_order_nor_pairing_of_the_images_matters(seed: int, data: st.DataObject) -> None:
-    one, other = finetuned(seed)
+    x, y = finetuned(seed)
+    score = similarity(x, y)
+    assert 1 - ROUNDING < similarity(x, x) <= 1
+    assert similarity(y, x) == pytest.approx(score)
     order = data.draw(st.permutations(range(IMAGES)))
-    assert similarity(one, other[order]) == pytest.approx(similarity(one, other), abs=ROUNDING)
+    assert similarity(x, y[order]) == pytest.approx(score, abs=ROUNDING)
+    # The offset is up to 1e5 times the spread, and a Gram matrix squares it.
+    moved = sign * scale * y + 10 * features(seed + 2, 1, UNITS)
+    assert similarity(x, moved) == pytest.approx(score, abs=1e-6)
+    outlier = torch.zeros(UNITS, dtype=torch.float64)
+    outlier[UNITS // 2] = 1e5
+    assert similarity(x + outlier, y) == pytest.approx(score, abs=1e-6)
 
 
 @given(seed=SEEDS)
-def test_it_is_symmetric_and_one_for_a_model_with_itself(seed: int) -> None:
-    one, other = finetuned(seed)
-    assert similarity(one, other) == pytest.approx(similarity(other, one))
-    assert 1 - ROUNDING < similarity(one, one) <= 1
+def test_rotating_both_models_alike_changes_nothing_and_rotating_one_does(seed: int) -> None:
+    x, y = finetuned(seed)
+    square = features(seed + 2, UNITS, UNITS) @ features(seed + 3, UNITS, UNITS)
+    rotation = torch.linalg.qr(square).Q
+    score = similarity(x, y)
+    assert similarity(x @ rotation, y @ rotation) == pytest.approx(score, abs=ROUNDING)
+    assert similarity(x, x @ rotation) < 0.9
 
 
-def test_unrelated_models_are_as_chance_has_it() -> None:
-    generator = torch.Generator().manual_seed(5)
-    pairs = torch.randn(2, 300, 17, 41, generator=generator)
-    one, other = (_of_each(models, k=4) for models in pairs)
-    scores = subspace_similarity(one, other)
+def directions_of_each(layers: Tensor, k: int) -> Tensor:
+    return torch.stack([resolved_directions(layer, k=k) for layer in layers])
+
+
+def test_unrelated_models_are_as_similar_as_chance() -> None:
+    pairs = torch.randn(2, 300, 17, 41, generator=torch.Generator().manual_seed(5))
+    scores = subspace_similarity(*(directions_of_each(models, k=4) for models in pairs))
     standard_error = float(scores.std()) / math.sqrt(300)
-    assert float(scores.mean()) == pytest.approx(
-        chance_similarity(k=4, units=41), abs=3 * standard_error
-    )
-
-
-def _of_each(layers: Tensor, k: int) -> Tensor:
-    return torch.stack([resolved_directions(one, k=k) for one in layers])
+    expected = pytest.approx(chance_similarity(k=4, units=41), abs=3 * standard_error)
+    assert float(scores.mean()) == expected
 
 
 def test_all_pairs_of_layers_broadcast() -> None:
-    one, other = features(6, 5, IMAGES, UNITS), features(7, 3, IMAGES, UNITS)
-    rows, columns = _of_each(one, k=2), _of_each(other, k=2)
+    x, y = features(6, 5, IMAGES, UNITS), features(7, 3, IMAGES, UNITS)
+    rows, columns = directions_of_each(x, k=2), directions_of_each(y, k=2)
     matrix = subspace_similarity(rows[:, None], columns)
     assert matrix.shape == (5, 3)
     for i, j in np.ndindex(5, 3):
-        assert float(matrix[i, j]) == pytest.approx(similarity(one[i], other[j], k=2))
-
-
-def test_ten_directions_unless_said_otherwise_in_float64_whatever_came() -> None:
-    directions = resolved_directions(features(8).to(torch.bfloat16))
-    assert (directions.shape, directions.dtype) == ((10, UNITS), torch.float64)
-
-
-@given(seed=SEEDS)
-def test_a_large_offset_is_no_direction(seed: int) -> None:
-    one, other = finetuned(seed)
-    offset = torch.zeros(UNITS, dtype=torch.float64)
-    offset[UNITS // 2] = 1e5
-    assert similarity(one + offset, other) == pytest.approx(similarity(one, other), abs=1e-6)
+        assert float(matrix[i, j]) == pytest.approx(similarity(x[i], y[j], k=2))
 
 
 def test_there_are_no_more_directions_than_the_features_vary_in() -> None:
@@ -169,14 +136,11 @@ def test_there_are_no_more_directions_than_the_features_vary_in() -> None:
     assert resolved_directions(torch.full((7, 5), 0.1), k=1).shape == (0, 5)
 
 
-def test_what_is_not_finite_has_no_directions() -> None:
+def test_impossible_input_is_refused() -> None:
     broken = features(12)
     broken[3, 5] = math.nan
     with pytest.raises(ValueError, match="not finite"):
         resolved_directions(broken, k=2)
-
-
-def test_subspaces_of_different_size_or_space_are_refused() -> None:
     two, three = (resolved_directions(features(13), k=k) for k in (2, 3))
     with pytest.raises(ValueError, match="same k"):
         subspace_similarity(two, three)
