@@ -100,7 +100,7 @@ def curve_rows(
         if values is not None:
             columns[name] = map(short, values)
     texts = {"state": states, "label": labels}
-    columns |= {name: every for name, every in texts.items() if every is not None}
+    columns |= {name: entries for name, entries in texts.items() if entries is not None}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     constant = {"line": line, "by": estimator, "seeds": seeds}
     constant = {key: value for key, value in constant.items() if value}
@@ -124,12 +124,12 @@ def epoch_rows(
 ) -> Rows:
     """Return the rows of a line over epochs for every layer."""
     rows: Rows = []
-    for place, layer in enumerate(curves.layers):
+    for index, layer in enumerate(curves.layers):
         bad = [layer in (unconverged or {}).get(epoch, ()) for epoch in curves.epochs]
         rows += curve_rows(
-            curves.epochs, curves.mean[:, place], f"layer {layer}", estimator=estimator,
-            std=curves.std[:, place] if np.isfinite(curves.std).any() else None,
-            seeds=curves.most_seeds, states=_states(curves.moving[:, place], bad),
+            curves.epochs, curves.mean[:, index], f"layer {layer}", estimator=estimator,
+            std=curves.std[:, index] if np.isfinite(curves.std).any() else None,
+            seeds=curves.most_seeds, states=_states(curves.moving[:, index], bad),
         )  # fmt: skip
     return rows
 

@@ -86,13 +86,13 @@ def compare_jobs(
     lines: dict[str, Rows] = {metric: [] for metric in METRICS}
     depths = {job.depth for job in jobs} | {depth for _, depth, _ in _published(published)}
     for job, line in zip(jobs, looks, strict=True):
-        of = compared_model(job.results)
-        own: list[Values] = []
+        compared = compared_model(job.results)
+        measured: list[Values] = []
         for metric in METRICS:
             scale = job.depth if len(depths) > 1 else 1
-            lines[metric] += _last(of, metric, line, own, scale=scale)
-        curves += own
-        notes.setdefault(sample_note(job.results, own), []).append(job.name)
+            lines[metric] += _last(compared, metric, line, measured, scale=scale)
+        curves += measured
+        notes.setdefault(sample_note(job.results, measured), []).append(job.name)
     note = next(iter(notes)) if len(notes) == 1 else " ".join(
         f"{', '.join(names)}: {text}" for text, names in notes.items()
     )  # fmt: skip
@@ -111,12 +111,12 @@ def beside_published(
     looks, curves = {}, []
     lines: dict[str, Rows] = {metric: [] for metric in METRICS}
     depths = {job.depth} | {depth for _, depth, _ in _published(published)}
-    for of in compared_models(job.results):
-        line = model_at(of.model, of.epochs[-1], job.results)
-        looks[line] = MODELS[of.model]
+    for compared in compared_models(job.results):
+        line = model_at(compared.model, compared.epochs[-1], job.results)
+        looks[line] = MODELS[compared.model]
         for metric in METRICS:
             scale = job.depth if len(depths) > 1 else 1
-            lines[metric] += _last(of, metric, line, curves, scale=scale)
+            lines[metric] += _last(compared, metric, line, curves, scale=scale)
     note = f"{sample_note(job.results, curves)} {chance_note(job.results)}"
     words = Words("Beside published numbers", note, looks)
     return _by_layer(words, lines, published, estimator, depths=depths)
@@ -155,12 +155,14 @@ def _published(
         yield f"{name}, published", max(map(len, by_metric.values())), by_metric
 
 
-def _last(of: ComparedModel, metric: str, line: str, curves: list[Values], *, scale: int) -> Rows:
-    epoch = of.epochs[-1]
+def _last(
+    compared: ComparedModel, metric: str, line: str, curves: list[Values], *, scale: int
+) -> Rows:
+    epoch = compared.epochs[-1]
     rows: Rows = []
     for by in ESTIMATORS:
-        curves.append(of.curve(metric, by).at([epoch]))
-        bad = of.unconverged(INVERTED_BY[metric])[epoch]
+        curves.append(compared.curve(metric, by).at([epoch]))
+        bad = compared.unconverged(INVERTED_BY[metric])[epoch]
         rows += layer_rows(curves[-1], line, estimator=by, unconverged=bad)
     return rows if scale == 1 else [{**row, "x": round(row["x"] / scale, 3)} for row in rows]
 
@@ -170,9 +172,9 @@ def _job_looks(jobs: Sequence[NamedResults]) -> dict[str, Look]:
     colours = list(PALETTE) if len(jobs) <= len(PALETTE) else layer_colours(len(jobs))
     looks = {}
     for n, job in enumerate(jobs):
-        of = compared_model(job.results)
-        other = "" if of.model == FINETUNED else f" ({model_name(of.model)})"
-        looks[f"{job.name}, epoch {of.epochs[-1]}{other}"] = Look(colours[n], SHAPES[n % 6])
+        compared = compared_model(job.results)
+        other = "" if compared.model == FINETUNED else f" ({model_name(compared.model)})"
+        looks[f"{job.name}, epoch {compared.epochs[-1]}{other}"] = Look(colours[n], SHAPES[n % 6])
     return looks
 
 
@@ -183,13 +185,13 @@ def compare_jobs_over_epochs(jobs: Sequence[NamedResults], *, estimator: str = "
     """
     looks = _job_looks(jobs)
     models = [compared_model(job.results) for job in jobs]
-    layers = sorted({layer for of in models for layer in of.shared_layers})
+    layers = sorted({layer for compared in models for layer in compared.shared_layers})
     panels = []
     for metric, name in METRICS.items():
         rows: Rows = []
-        for of, line in zip(models, looks, strict=True):
+        for compared, line in zip(models, looks, strict=True):
             for by in ESTIMATORS:
-                values = of.curve(metric, by)
+                values = compared.curve(metric, by)
                 moving = [
                     "still moving" if m else "" for m in np.any(values.moving, axis=1).tolist()
                 ]
@@ -223,12 +225,12 @@ def flow_beside_published(
         model: `finetuned` or `from_scratch`.
         estimator: of CKA.
     """
-    of = compared_model(results, model)
-    last = of.epochs[-1:]
-    own = of.metric("flow", estimator).at(last)
+    compared = compared_model(results, model)
+    last = compared.epochs[-1:]
+    measured = compared.metric("flow", estimator).at(last)
     name = model_name(model, results)
     panels = [MatrixPanel(model_at(model, last[0], results), "", f"{name} layer j",
-                          {estimator: own})]  # fmt: skip
+                          {estimator: measured})]  # fmt: skip
     for series, values in published.flow.items():
         layers = list(range(1, len(values) + 1))
         mean, nothing = values[None], np.full_like(values[None], np.nan)
@@ -236,7 +238,7 @@ def flow_beside_published(
                        np.zeros(mean.shape, bool))  # fmt: skip
         title = f"{series.replace('_', ' ')}, published"
         panels.append(MatrixPanel(title, "", "finetuned layer j", {estimator: other}))
-    note = f"{sample_note(results, [own], has_band=False)} Published: {published.source}."
+    note = f"{sample_note(results, [measured], has_band=False)} Published: {published.source}."
     return matrix_chart(
         Words("Invariance flow beside published numbers", note), panels,
         rows="pretrained layer i", scale="difference of STIR", estimator=estimator,

@@ -76,23 +76,23 @@ def _by_layer(results: xr.Dataset, metrics: Sequence[str], title: str, estimator
     panels, curves, looks = [], [], {}
     for metric in metrics:
         rows: Rows = []
-        for of in compared_models(results):
-            name = model_at(of.model, of.epochs[-1], results)
-            looks[name] = MODELS[of.model]
-            rows += last_rows(of, metric, name, curves)
+        for compared in compared_models(results):
+            name = model_at(compared.model, compared.epochs[-1], results)
+            looks[name] = MODELS[compared.model]
+            rows += last_rows(compared, metric, name, curves)
         heading = f"{METRICS[metric]}: {_MEANINGS[metric]}"
         panels.append(Panel(heading, "difference of STIR", LAYER, rows))
     note = f"{sample_note(results, curves)} {chance_note(results)}".strip()
     return line_chart(Words(title, note, looks), panels, estimator=estimator, shared_y=True)
 
 
-def last_rows(of: ComparedModel, metric: str, line: str, curves: list[Values]) -> Rows:
+def last_rows(compared: ComparedModel, metric: str, line: str, curves: list[Values]) -> Rows:
     """Return the rows of a metric at the last epoch, and append its curves to `curves`."""
     rows: Rows = []
-    epoch = of.epochs[-1]
-    unconverged = of.unconverged(INVERTED_BY[metric])[epoch]
+    epoch = compared.epochs[-1]
+    unconverged = compared.unconverged(INVERTED_BY[metric])[epoch]
     for estimator in ESTIMATORS:
-        curve = of.curve(metric, estimator).at([epoch])
+        curve = compared.curve(metric, estimator).at([epoch])
         curves.append(curve)
         rows += layer_rows(curve, line, estimator=estimator, unconverged=unconverged)
     return rows
@@ -100,18 +100,18 @@ def last_rows(of: ComparedModel, metric: str, line: str, curves: list[Values]) -
 
 def chance_note(results: xr.Dataset) -> str:
     """Return what forgetting would be if the images were shown in random order."""
-    of = compared_model(results)
+    compared = compared_model(results)
     levels = {}
     for estimator, suffix in ESTIMATORS.items():
-        lost = of.curve("forgetting", estimator).mean[-1]
+        lost = compared.curve("forgetting", estimator).mean[-1]
         kept, chance = (
-            of.score_curve(f"{score}{suffix}", "ft|pt").mean[-1]
+            compared.score_curve(f"{score}{suffix}", "ft|pt").mean[-1]
             for score in ("stir", "chance_stir")
         )
         # Forgetting counts from self-STIR, measured or assumed to be 1.
-        known = (lost + kept - chance)[np.isfinite(lost + kept - chance)]
-        if known.size:
-            levels[estimator] = f"{known.mean():.2f} by {estimator} CKA"
+        defined = (lost + kept - chance)[np.isfinite(lost + kept - chance)]
+        if defined.size:
+            levels[estimator] = f"{defined.mean():.2f} by {estimator} CKA"
     if not levels:
         return ""
     return f"0: no change; forgetting by chance: about {', '.join(levels.values())}."
@@ -124,13 +124,13 @@ def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart
     """
     looks = {"forgetting": Look(PALETTE[0]), "CKA divergence": Look(PALETTE[3], "diamond", DASHED)}
     panels, curves = [], []
-    for of in compared_models(results):
+    for compared in compared_models(results):
         rows = [
             row
             for name, metric in zip(looks, ("forgetting", "cka_divergence"), strict=True)
-            for row in last_rows(of, metric, name, curves)
+            for row in last_rows(compared, metric, name, curves)
         ]
-        title = model_at(of.model, of.epochs[-1], results)
+        title = model_at(compared.model, compared.epochs[-1], results)
         panels.append(Panel(title, "difference of STIR or CKA", LAYER, rows))
     words = Words("Forgetting beside CKA divergence", sample_note(results, curves), looks)
     return line_chart(words, panels, estimator=estimator, shared_y=True)
@@ -151,26 +151,28 @@ def curves(results: xr.Dataset, *, model: str | None = None, estimator: str = "u
 
     Figure 5 of Merlin et al. 2023.
     """
-    of = compared_model(results, model)
-    looks = layer_looks(of.shared_layers)
+    compared = compared_model(results, model)
+    looks = layer_looks(compared.shared_layers)
     panels, shown = [], []
     for metric, title in METRICS.items():
         rows: Rows = []
         for by in ESTIMATORS:
-            values = of.curve(metric, by)
+            values = compared.curve(metric, by)
             shown.append(values)
-            unconverged = of.unconverged(INVERTED_BY[metric])
+            unconverged = compared.unconverged(INVERTED_BY[metric])
             rows += epoch_rows(values, estimator=by, unconverged=unconverged)
         kind = "CKA" if metric == "cka_divergence" else "STIR"
         panels.append(Panel(title, f"difference of {kind}", EPOCH, rows))
-    epochs, accuracies = of.accuracy()
+    epochs, accuracies = compared.accuracy()
     if epochs:
         line = "accuracy"
         looks[line] = Look("#000000", "square")
         rows = curve_rows(epochs, [100 * value for value in accuracies], line)
         panels.append(Panel("Accuracy on clean test images", "accuracy (%)", EPOCH, rows, ()))
     note = f"{sample_note(results, shown, has_band=False)} 0: as in the pretrained model."
-    title = f"Learning and forgetting while the {model_name(of.model, results)} model is trained"
+    title = (
+        f"Learning and forgetting while the {model_name(compared.model, results)} model is trained"
+    )
     return line_chart(
         Words(title, note, looks), panels, estimator=estimator, columns=2, bands=False
     )

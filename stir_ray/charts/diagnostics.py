@@ -47,28 +47,30 @@ BASELINES = {
 class InvertedModel:
     """A model whose layers were inverted, in its own eyes, at its last epoch."""
 
-    of: ComparedModel
+    compared: ComparedModel
     side: str
     model: str
     label: str
 
     def score(self, name: str) -> Values:
         """Return a score of its layers that see their own inversions."""
-        return self.of.score_curve(name, OWN[self.side]).at([self.of.epochs[-1]])
+        return self.compared.score_curve(name, OWN[self.side]).at([self.compared.epochs[-1]])
 
     def inversion(self, column: str) -> Numbers:
         """Return a column of its inversions by layer."""
-        return self.of.inversion(column, self.side).mean[-1]
+        return self.compared.inversion(column, self.side).mean[-1]
 
 
 def inverted_models(results: xr.Dataset) -> Iterator[InvertedModel]:
     """Return the pretrained model, and the last checkpoint of each compared one."""
     models = compared_models(results)
-    for of in models[:1]:
+    for compared in models[:1]:
         # Its inversions are the same beside whatever it is compared with.
-        yield InvertedModel(of, "pt", PRETRAINED, PRETRAINED)
-    for of in models:
-        yield InvertedModel(of, "ft", of.model, model_at(of.model, of.epochs[-1], results))
+        yield InvertedModel(compared, "pt", PRETRAINED, PRETRAINED)
+    for compared in models:
+        yield InvertedModel(
+            compared, "ft", compared.model, model_at(compared.model, compared.epochs[-1], results)
+        )
 
 
 def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -78,12 +80,12 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """
     residuals: Rows = []
     unconverged: Rows = []
-    own: Rows = []
+    self_stir: Rows = []
     looks, curves = {}, []
     for inverted in inverted_models(results):
         line = inverted.label
         looks[line] = MODELS[inverted.model]
-        layers = inverted.of.layers(inverted.side)
+        layers = inverted.compared.layers(inverted.side)
         median, high = (
             inverted.inversion(f"centred_residual_{name}") for name in ("median", "q95")
         )
@@ -92,13 +94,13 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
         unconverged += curve_rows(layers, share, line)
         for by, suffix in ESTIMATORS.items():
             curves.append(inverted.score(f"stir{suffix}"))
-            own += layer_rows(curves[-1], line, estimator=by)
+            self_stir += layer_rows(curves[-1], line, estimator=by)
     panels = [
         Panel("Centred residual: median to 95 % of images", "0: perfect; 1: the average image",
               INVERTED_LAYER, residuals, [(CONVERGED_RESIDUAL, "converged")], (0,)),
         Panel(f"Images above {CONVERGED_RESIDUAL}", "images (%)", INVERTED_LAYER, unconverged,
               (), (0, 1)),
-        Panel("Self-STIR", "1: perfect", INVERTED_LAYER, own,
+        Panel("Self-STIR", "1: perfect", INVERTED_LAYER, self_stir,
               [(CONVERGED_SELF_STIR, f"needed: {CONVERGED_SELF_STIR} (unbiased)")], (0.975, 1)),
     ]  # fmt: skip
     title = "How well inverted images match the originals for their own model"
@@ -114,13 +116,13 @@ def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     """
     looks = {"self-STIR": MODELS[PRETRAINED]}
     panels, curves = [], []
-    for of in compared_models(results):
-        line = f"STIR({model_name(of.model, results)} | {PRETRAINED})"
-        looks[line] = MODELS[of.model]
+    for compared in compared_models(results):
+        line = f"STIR({model_name(compared.model, results)} | {PRETRAINED})"
+        looks[line] = MODELS[compared.model]
         rows: Rows = []
         for by, suffix in ESTIMATORS.items():
-            rows += list(_shared(of, line, by, suffix, curves))
-        title = model_at(of.model, of.epochs[-1], results)
+            rows += list(_shared(compared, line, by, suffix, curves))
+        title = model_at(compared.model, compared.epochs[-1], results)
         panels.append(Panel(title, "STIR (1: full agreement)", LAYER, rows))
     words = Words(
         "What the trained model shares, between self-STIR and chance",
@@ -131,9 +133,9 @@ def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
 
 
 def _shared(
-    of: ComparedModel, line: str, by: str, suffix: str, curves: list[Values]
+    compared: ComparedModel, line: str, by: str, suffix: str, curves: list[Values]
 ) -> Iterator[dict]:
-    epoch = of.epochs[-1]
+    epoch = compared.epochs[-1]
     lines = {
         "self-STIR": (f"stir{suffix}", "pt|pt"),
         line: (f"stir{suffix}", "ft|pt"),
@@ -141,9 +143,9 @@ def _shared(
         CHANCE[0]: (f"chance_stir{suffix}", "ft|pt"),
         CHANCE[1]: (f"chance_stir{suffix}_q95", "ft|pt"),
     }
-    unconverged = of.unconverged("pt")[epoch]
+    unconverged = compared.unconverged("pt")[epoch]
     for label, (score, direction) in lines.items():
-        curve = of.score_curve(score, direction).at([epoch])
+        curve = compared.score_curve(score, direction).at([epoch])
         # A grey start is the same for all images, so that its STIR is undefined: no gap.
         if np.isfinite(curve.mean).any():
             curves.append(curve)
@@ -158,25 +160,29 @@ def learning_against_forgetting(results: xr.Dataset, *, estimator: str = "unbias
     Arguments as in `learning_and_forgetting`. Appendix C.1 of Merlin et al. 2023.
     """
     panels, curves, looks = [], [], {}
-    for of in compared_models(results):
+    for compared in compared_models(results):
         rows: Rows = []
         texts = []
-        colours = layer_colours(len(of.shared_layers))
+        colours = layer_colours(len(compared.shared_layers))
         for by in ESTIMATORS:
-            x, y = (of.curve(m, by).at([of.epochs[-1]]) for m in ("forgetting", "learning"))
+            x, y = (
+                compared.curve(m, by).at([compared.epochs[-1]]) for m in ("forgetting", "learning")
+            )
             curves += [x, y]
-            known = np.isfinite(x.mean[0]) & np.isfinite(y.mean[0])
+            is_defined = np.isfinite(x.mean[0]) & np.isfinite(y.mean[0])
             for n, layer in enumerate(x.layers):
-                if known[n]:
+                if is_defined[n]:
                     line = f"layer {layer}"
                     looks.setdefault(line, Look(colours[n], SHAPES[0]))
                     moving = "still moving" if x.moving[0, n] or y.moving[0, n] else ""
                     rows += curve_rows([x.mean[0, n]], [y.mean[0, n]], line, estimator=by,
                                        states=[moving], labels=[str(layer)])  # fmt: skip
-            if known.sum() > 2:
-                found = pearson(x.mean[0][known], y.mean[0][known])
-                texts.append(f"r = {float(found.r):.2f}, p = {float(found.p):.1g} ({by})")
-        title = f"{model_at(of.model, of.epochs[-1], results)}\n{'; '.join(texts)}"
+            if is_defined.sum() > 2:
+                correlation = pearson(x.mean[0][is_defined], y.mean[0][is_defined])
+                texts.append(
+                    f"r = {float(correlation.r):.2f}, p = {float(correlation.p):.1g} ({by})"
+                )
+        title = f"{model_at(compared.model, compared.epochs[-1], results)}\n{'; '.join(texts)}"
         panels.append(Panel(title.strip(), "learning", "forgetting", rows, ()))
     note = (
         f"A point is a layer. {sample_note(results, curves, has_band=False)} p: as if layers were "

@@ -54,18 +54,20 @@ class Gallery:
 
     def __post_init__(self) -> None:
         """Refuse inverted images that do not belong to the originals."""
+        shape = self.originals.shape
         for title, layers in self.panels.items():
-            for of in layers:
-                if of.images.shape != self.originals.shape or len(of.residuals) != len(of.images):
+            for layer in layers:
+                images, residuals = layer.images.shape, layer.residuals.shape
+                if images != shape or residuals != shape[:1]:
                     raise ValueError(
-                        f"{title}, layer {of.layer}: images {of.images.shape} and residuals "
-                        f"{of.residuals.shape} do not belong to originals {self.originals.shape}"
+                        f"{title}, layer {layer.layer}: images {images} and residuals {residuals} "
+                        f"do not belong to originals {shape}"
                     )
 
 
 def gallery(images: Gallery) -> Chart:
     """Draw originals in the top row, below them the inverted images by layer, a panel per model."""
-    numbers = sorted({of.layer for layers in images.panels.values() for of in layers})
+    numbers = sorted({inverted.layer for layers in images.panels.values() for inverted in layers})
     names = ["original", *(f"layer {n}" for n in numbers)]
     rows: Rows = []
     for panel, layers in enumerate(images.panels.values()):
@@ -73,8 +75,8 @@ def gallery(images: Gallery) -> Chart:
         for n, (image, label) in enumerate(zip(images.originals, labels, strict=True), start=1):
             rows.append({"panel": panel, "row": names[0], "n": n, "image": _encoded(image),
                          "text": _short(label), "classes": label})  # fmt: skip
-        for of in layers:
-            rows += ({"panel": panel, **row} for row in _layer_rows(of))
+        for inverted in layers:
+            rows += ({"panel": panel, **row} for row in _layer_rows(inverted))
     height = _CELL * images.originals.shape[-2] / images.originals.shape[-1]
     charts = [
         _panel(n, title, names, len(images.originals), height)
@@ -89,16 +91,16 @@ def gallery(images: Gallery) -> Chart:
     return finished(charts, words, rows, columns=2, table=table, panel_titles=list(images.panels))
 
 
-def _layer_rows(of: InvertedLayer) -> list[dict[str, Any]]:
+def _layer_rows(inverted: InvertedLayer) -> list[dict[str, Any]]:
     rows = []
-    for n, (image, residual) in enumerate(zip(of.images, of.residuals, strict=True)):
-        row: dict[str, Any] = {"row": f"layer {of.layer}", "n": n + 1, "text": "missing"}
+    for n, (image, residual) in enumerate(zip(inverted.images, inverted.residuals, strict=True)):
+        row: dict[str, Any] = {"row": f"layer {inverted.layer}", "n": n + 1, "text": "missing"}
         if not np.isnan(image).all():
             row |= {"image": _encoded(image), "text": _residual(float(residual))}
             if residual > NOT_INVERTED_RESIDUAL:
                 row["doubt"] = "not inverted"
-        if n < len(of.classes):
-            row["classes"] = of.classes[n]
+        if n < len(inverted.classes):
+            row["classes"] = inverted.classes[n]
         rows.append(row)
     return rows
 

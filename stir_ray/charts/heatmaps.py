@@ -98,7 +98,7 @@ def _epoch_params(epochs: Sequence[int], epoch: int) -> Iterator[Spec]:
     first, last, step = epochs[0], epochs[-1], int(np.gcd.reduce(np.diff(epochs)))
     bind = {"input": "range", "min": first, "max": last, "step": step, "name": "Epoch "}
     yield {"name": "epoch", "value": epoch, "bind": bind}
-    shown = [max(e for e in epochs if e <= place) for place in range(first, last + 1, step)]
+    shown = [max(e for e in epochs if e <= index) for index in range(first, last + 1, step)]
     yield {"name": "shown", "expr": f"{shown}[(epoch - {first}) / {step}]"}
 
 
@@ -106,15 +106,15 @@ def _cells(panels: Sequence[MatrixPanel]) -> Iterator[dict[str, Any]]:
     for n, panel in enumerate(panels):
         for estimator, values in panel.values.items():
             has_std = bool(np.isfinite(values.std).any())
-            for place, epoch in enumerate(values.epochs):
+            for index, epoch in enumerate(values.epochs):
                 row: dict[str, Any] = {
                     "panel": n, "by": estimator, "epoch": epoch,
-                    "v": _whole(values.mean[place]),
-                    "moving": np.flatnonzero(values.moving[place].ravel()).tolist(),
+                    "v": _whole(values.mean[index]),
+                    "moving": np.flatnonzero(values.moving[index].ravel()).tolist(),
                 }  # fmt: skip
                 if has_std:
-                    row["sd"] = _whole(values.std[place])
-                    row["seeds"] = int(values.seeds[place].max(initial=0))
+                    row["sd"] = _whole(values.std[index])
+                    row["seeds"] = int(values.seeds[index].max(initial=0))
                 yield row
 
 
@@ -132,11 +132,11 @@ class _Look:
     limit: float
 
     def panel(self, panel: MatrixPanel, n: int, data: Rows) -> Spec:
-        own = [row for row in data if row["panel"] == n]
+        panel_rows = [row for row in data if row["panel"] == n]
         values = next(iter(panel.values.values()))
         across, down = len(values.columns), len(values.rows)
         cell = (WIDTHS[3] if max(across, down) <= 16 else 260) / max(across, down)
-        has_std = any("sd" in row for row in own)
+        has_std = any("sd" in row for row in panel_rows)
         axis = {"ticks": False, "domain": False, "labelOverlap": True}
         tooltip = [_tip("i", "ordinal", self.rows), _tip("j", "ordinal", panel.columns),
                    _tip("value", "quantitative", panel.title, format=".3f")]  # fmt: skip
@@ -167,19 +167,19 @@ class _Look:
                 # Of all layers: what lies on a cell would hide its tooltip.
                 "tooltip": tooltip,
             },
-            "layer": list(self._layers(own, cell)),
+            "layer": list(self._layers(panel_rows, cell)),
         }  # fmt: skip
 
-    def _layers(self, own: Rows, cell: float) -> Iterator[Spec]:
+    def _layers(self, panel_rows: Rows, cell: float) -> Iterator[Spec]:
         rect = {"type": "rect", "strokeWidth": 0.7, "stroke": "white"}
         colour = signed_colour("value", self.scale, self.limit)
         yield {"mark": rect, "encoding": {"color": colour}}
-        if any(None in row["v"] for row in own):
+        if any(None in row["v"] for row in panel_rows):
             yield {"transform": [{"filter": "!isValid(datum.value)"}],
                    "mark": {**rect, "color": MISSING}}  # fmt: skip
         frame = {"type": "rect", "filled": False, "stroke": "#555555", "strokeWidth": 0.8}
         yield {"transform": [{"filter": "datum.i === datum.j"}], "mark": frame}
-        if any(row["moving"] for row in own):
+        if any(row["moving"] for row in panel_rows):
             hatch = {"type": "point", "shape": _HATCH, "size": cell**2, "stroke": GREY,
                      "strokeWidth": 0.8, "fillOpacity": 0, "opacity": 0.8}  # fmt: skip
             yield {"transform": [{"filter": "datum.state"}], "mark": hatch}

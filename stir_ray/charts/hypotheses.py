@@ -99,7 +99,9 @@ def hypotheses(rows: pd.DataFrame, *, against: str, note: str, name: str) -> Cha
     ]
     sets = list(dict.fromkeys(cell["layers"] for cell in cells))
     panels = [_curve_panel(n, curve, sets) for n, curve in enumerate(curves)]
-    tried = ", ".join(f"{len(of)} of {family}" for family, of in rows.groupby("family", sort=False))
+    tried = ", ".join(
+        f"{len(group)} of {family}" for family, group in rows.groupby("family", sort=False)
+    )
     fewest, most = rows["epochs"].min(), rows["epochs"].max()
     epochs = f"{most}" if fewest == most else f"{fewest} to {most}"
     text = (
@@ -229,10 +231,10 @@ def prefixes(
 
     Figure 14 of Merlin et al. 2023.
     """
-    found = prefix_series(rows)
-    looks = line_looks(list(found), PALETTE)
+    by_hypothesis = prefix_series(rows)
+    looks = line_looks(list(by_hypothesis), PALETTE)
     lines: Rows = []
-    for hypothesis, r in found.items():
+    for hypothesis, r in by_hypothesis.items():
         lines += curve_rows(r.index, r, hypothesis)
     for n, other in enumerate(published):
         looks[other.label] = Look(PUBLISHED_COLOURS[n % 4], SHAPES[-1 - n % 3], DASHED)

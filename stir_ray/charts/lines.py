@@ -173,7 +173,7 @@ def _x(panel: Panel) -> Spec:
     scale: dict[str, Any] = {"zero": False, "nice": False}
     if panel.x in {LAYER, INVERTED_LAYER}:
         axis |= {"values": places, "format": "d"}
-    elif all(float(place).is_integer() for place in places):
+    elif all(float(position).is_integer() for position in places):
         # With few places a step of 1 is not kept: 0, 0.5, 1 would be labelled 0, 1, 1.
         axis |= {"format": "d", "tickMinStep": 1}
         axis |= {"values": places} if len(places) <= 12 else {}
@@ -203,5 +203,5 @@ def _rules(panel: Panel) -> Iterator[Spec]:
         if any(text for _, text in panel.rules):
             mark = {"type": "text", "align": "left", "dx": 4, "dy": -6, "color": GREY,
                     "fontSize": 10}  # fmt: skip
-            place = {"y": y, "x": {"value": 0}, "text": {"field": "text"}}
-            yield {"data": data, "mark": mark, "encoding": place}
+            position = {"y": y, "x": {"value": 0}, "text": {"field": "text"}}
+            yield {"data": data, "mark": mark, "encoding": position}

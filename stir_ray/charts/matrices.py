@@ -44,14 +44,14 @@ def flow(
 
     Figure 4 of Merlin et al. 2023.
     """
-    of = compared_model(results, model)
-    name = model_name(of.model, results)
+    compared = compared_model(results, model)
+    name = model_name(compared.model, results)
     panels = [
-        _panel(of, "flow", "Flow", f"{name} layer j"),
-        _panel(of, "flow_control", "Control: no training", f"{PRETRAINED} layer j"),
-        _panel(of, "flow_beyond_control", "Flow minus control", f"{name} layer j"),
+        _panel(compared, "flow", "Flow", f"{name} layer j"),
+        _panel(compared, "flow_control", "Control: no training", f"{PRETRAINED} layer j"),
+        _panel(compared, "flow_beyond_control", "Flow minus control", f"{name} layer j"),
     ]
-    return _chart(of, f"Invariance flow: {name}, epoch {{epoch}}", panels, epoch, estimator,
+    return _chart(compared, f"Invariance flow: {name}, epoch {{epoch}}", panels, epoch, estimator,
                   rows=f"{PRETRAINED} layer i", note=_SIDES,
                   scale="difference of STIR")  # fmt: skip
 
@@ -64,15 +64,15 @@ def matrices(
     estimator: str = "unbiased",
 ) -> Chart:
     """Draw learning, forgetting and CKA divergence for all pairs of layers; see `flow`."""
-    of = compared_model(results, model)
-    name = model_name(of.model, results)
+    compared = compared_model(results, model)
+    name = model_name(compared.model, results)
     panels = [
-        _panel(of, "learning", "Learning", f"{name} layer j, inverted"),
-        _panel(of, "forgetting", "Forgetting", f"{PRETRAINED} layer j, inverted"),
-        _panel(of, "cka_divergence", "CKA divergence", f"{PRETRAINED} layer j"),
+        _panel(compared, "learning", "Learning", f"{name} layer j, inverted"),
+        _panel(compared, "forgetting", "Forgetting", f"{PRETRAINED} layer j, inverted"),
+        _panel(compared, "cka_divergence", "CKA divergence", f"{PRETRAINED} layer j"),
     ]
     title = f"Learning and forgetting between all layers: {name}, epoch {{epoch}}"
-    return _chart(of, title, panels, epoch, estimator, rows="layer i, which sees the images",
+    return _chart(compared, title, panels, epoch, estimator, rows="layer i, which sees the images",
                   note="0: no change.", scale="difference of STIR or CKA")  # fmt: skip
 
 
@@ -84,10 +84,10 @@ def scores(
     estimator: str = "unbiased",
 ) -> Chart:
     """Draw STIR in both directions and CKA for all pairs of layers; see `flow`."""
-    of = compared_model(results, model)
-    name = model_name(of.model, results)
+    compared = compared_model(results, model)
+    name = model_name(compared.model, results)
     panels = [
-        MatrixPanel(title, form, columns, {by: of.score(f"{score}{suffix}", direction)
+        MatrixPanel(title, form, columns, {by: compared.score(f"{score}{suffix}", direction)
                                            for by, suffix in ESTIMATORS.items()})
         for title, form, columns, score, direction in (
             (f"STIR({name} | {PRETRAINED})", "layer j is inverted, layer i sees",
@@ -98,17 +98,17 @@ def scores(
         )
     ]  # fmt: skip
     title = f"What the layers of both models share: {name}, epoch {{epoch}}"
-    return _chart(of, title, panels, epoch, estimator, rows="layer i of the other model",
+    return _chart(compared, title, panels, epoch, estimator, rows="layer i of the other model",
                   note="1: full agreement.", scale="STIR or CKA")  # fmt: skip
 
 
-def _panel(of: ComparedModel, metric: str, title: str, columns: str) -> MatrixPanel:
-    values = {estimator: of.metric(metric, estimator) for estimator in ESTIMATORS}
-    return MatrixPanel(title, formula(_FORMULAS[metric], of.results), columns, values)
+def _panel(compared: ComparedModel, metric: str, title: str, columns: str) -> MatrixPanel:
+    values = {estimator: compared.metric(metric, estimator) for estimator in ESTIMATORS}
+    return MatrixPanel(title, formula(_FORMULAS[metric], compared.results), columns, values)
 
 
 def _chart(
-    of: ComparedModel,
+    compared: ComparedModel,
     title: str,
     panels: list[MatrixPanel],
     epoch: int | None,
@@ -118,14 +118,14 @@ def _chart(
     note: str,
     scale: str,
 ) -> Chart:
-    if epoch is not None and epoch not in of.epochs:
-        raise ValueError(f"epoch {epoch}: there are {', '.join(map(str, of.epochs))}")
-    pt, ft = of.layers("pt"), of.layers("ft")
+    if epoch is not None and epoch not in compared.epochs:
+        raise ValueError(f"epoch {epoch}: there are {', '.join(map(str, compared.epochs))}")
+    pt, ft = compared.layers("pt"), compared.layers("ft")
     if pt != ft:
         note += f" Of {len(pt)} and {len(ft)} layers: a difference needs a layer of both models."
     values = [v for panel in panels for v in panel.values.values()]
     seeds = max(v.most_seeds for v in values)
-    images = f"{of.results['images'].max().fillna(0).item():.0f} images"
+    images = f"{compared.results['images'].max().fillna(0).item():.0f} images"
     sample = f"{images}, {'one seed' if seeds < 2 else f'mean of {seeds} seeds'}. {note}"
     return matrix_chart(
         Words(title, sample), panels, rows=rows, scale=scale, estimator=estimator, epoch=epoch

@@ -34,12 +34,12 @@ def metamers(results: xr.Dataset, counts: pd.DataFrame) -> Chart:
         nulls[null] = Look(MODELS[model].colour, "cross", DOTTED)
         rows = rows_at(counts, model=model, epoch=epoch)
         rows = rows.assign(share=100 * rows["metamers"] / rows["images"])
-        place: dict[str, Any] = {"epochs": [epoch], "layers": layers}
-        curves.append(table_values(rows, "share", **place))
+        selection: dict[str, Any] = {"epochs": [epoch], "layers": layers}
+        curves.append(table_values(rows, "share", **selection))
         shares += layer_rows(curves[-1], label)
         for name in criteria:
-            criteria[name] += layer_rows(table_values(rows, f"{name}_median", **place), label)
-            level = table_values(rows, f"null_{name}", has_seeds=False, **place)
+            criteria[name] += layer_rows(table_values(rows, f"{name}_median", **selection), label)
+            level = table_values(rows, f"null_{name}", has_seeds=False, **selection)
             criteria[name] += layer_rows(level, null)
     panels = [Panel("Metamers: pass all three criteria", "images (%)", INVERTED_LAYER, shares, (),
                     (0, 100))]  # fmt: skip
@@ -56,6 +56,8 @@ def _models(results: xr.Dataset, counts: pd.DataFrame) -> list[tuple[str, str, i
     if not pretrained.empty:
         epoch = int(np.max(pretrained["epoch"]))
         models.append((PRETRAINED, PRETRAINED, epoch, compared_model(results).layers("pt")))
-    for of, epoch in last_epochs_in(counts, results):
-        models.append((of.model, model_at(of.model, epoch, results), epoch, of.layers("ft")))
+    for compared, epoch in last_epochs_in(counts, results):
+        models.append(
+            (compared.model, model_at(compared.model, epoch, results), epoch, compared.layers("ft"))
+        )
     return models

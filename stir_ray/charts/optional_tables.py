@@ -31,9 +31,9 @@ def table_values(
     seeds = sorted(rows["seed"].unique()) or [0]
     places = pd.MultiIndex.from_product([seeds, epochs, layers])
     shape = (len(seeds), len(epochs), len(layers))
-    found = rows.set_index(["seed", "epoch", "reference_layer"]).reindex(places)
+    indexed = rows.set_index(["seed", "epoch", "reference_layer"]).reindex(places)
     values, moved = (
-        np.asarray(found[name], dtype=np.float64).reshape(shape)
+        np.asarray(indexed[name], dtype=np.float64).reshape(shape)
         for name in (column, drift or column)
     )
     layers = list(layers)
@@ -45,15 +45,15 @@ def table_values(
 def last_epochs_in(table: pd.DataFrame, results: xr.Dataset) -> list[tuple[ComparedModel, int]]:
     """Return each compared model that a table has rows of, with the last epoch of them."""
     models = []
-    for of in compared_models(results):
-        there = set(table.loc[table["model"] == of.model, "epoch"])
-        epochs = [epoch for epoch in of.epochs if epoch in there]
-        models += [(of, epochs[-1])] if epochs else []
+    for compared in compared_models(results):
+        there = set(table.loc[table["model"] == compared.model, "epoch"])
+        epochs = [epoch for epoch in compared.epochs if epoch in there]
+        models += [(compared, epochs[-1])] if epochs else []
     return models
 
 
-def rows_at(table: pd.DataFrame, **place: object) -> pd.DataFrame:
+def rows_at(table: pd.DataFrame, **selection: object) -> pd.DataFrame:
     """Return the rows whose columns have these values."""
-    for column, value in place.items():
+    for column, value in selection.items():
         table = table[table[column] == value]
     return table

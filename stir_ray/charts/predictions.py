@@ -23,26 +23,26 @@ def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
     """
     panels: dict[str, Rows] = {}
     looks, curves = {}, []
-    for of, epoch in last_epochs_in(unchanged, results):
-        labels = {"pt": PRETRAINED, "ft": model_at(of.model, epoch, results)}
+    for compared, epoch in last_epochs_in(unchanged, results):
+        labels = {"pt": PRETRAINED, "ft": model_at(compared.model, epoch, results)}
         for direction in ("pt|pt", "pt|ft", "ft|pt", "ft|ft"):
             target, side = direction.split("|")
-            rows = rows_at(unchanged, model=of.model, epoch=epoch, direction=direction)
+            rows = rows_at(unchanged, model=compared.model, epoch=epoch, direction=direction)
             panel, line = panels.setdefault(labels[target], []), f"inverted from {labels[side]}"
             # What the pretrained model predicts of its own is the same beside every compared one.
             if rows.empty or any(row["line"] == line for row in panel):
                 continue
-            look = MODELS[PRETRAINED if side == "pt" else of.model]
+            look = MODELS[PRETRAINED if side == "pt" else compared.model]
             chance = f"chance, {labels[side]}"
             looks |= {line: look, chance: Look(look.colour, "cross", DOTTED)}
-            unconverged = of.unconverged(side)[epoch]
+            unconverged = compared.unconverged(side)[epoch]
             shown = {line: "unchanged", chance: "chance_unchanged"}
             if not any(row["line"] == _START for row in panel):
                 shown[_START] = "noise_unchanged"
             for name, column in shown.items():
                 share = rows.assign(share=100 * rows[column])
-                place: dict[str, Any] = {"epochs": [epoch], "layers": of.layers(side)}
-                curves.append(table_values(share, "share", **place))
+                selection: dict[str, Any] = {"epochs": [epoch], "layers": compared.layers(side)}
+                curves.append(table_values(share, "share", **selection))
                 panel += layer_rows(
                     curves[-1], name, unconverged=unconverged if name == line else None
                 )

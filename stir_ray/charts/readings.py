@@ -100,7 +100,9 @@ class ComparedModel:
             target, reference = str(direction).split("|")
             layers[reference] |= set(references[cells.any(axis=1)].tolist())
             layers[target] |= set(targets[cells.any(axis=0)].tolist())
-        return {side: sorted(own) or self.all_layers for side, own in layers.items()}
+        return {
+            side: sorted(side_layers) or self.all_layers for side, side_layers in layers.items()
+        }
 
     @cached_property
     def all_layers(self) -> list[int]:
@@ -120,7 +122,7 @@ class ComparedModel:
     def metric(self, name: str, estimator: str) -> Values:
         """Return a metric for every pair of layers where it is defined."""
         rows, columns = self._metric_layers(name)
-        place = {"row_layer": rows, "column_layer": columns, "epoch": self.epochs}
+        selection = {"row_layer": rows, "column_layer": columns, "epoch": self.epochs}
         variables = {"mean": name, "std": f"{name}_std", "seeds": f"{name}_seeds",
                      "moving": f"{name}_is_moving"}  # fmt: skip
         if name not in self.results:
@@ -130,7 +132,7 @@ class ComparedModel:
             of_model = self.results[list(variables.values())].sel(
                 model=self.model, estimator=estimator
             )
-            cells = of_model.reindex(place).transpose("epoch", "row_layer", "column_layer", ...)
+            cells = of_model.reindex(selection).transpose("epoch", "row_layer", "column_layer", ...)
             missing = {key: cells[variable].values for key, variable in variables.items()}
         return Values(
             self.epochs, rows, columns, missing["mean"], missing["std"],
@@ -146,11 +148,11 @@ class ComparedModel:
         """Return a score for all layers that see (rows) and all inverted ones (columns)."""
         target, reference = direction.split("|")
         rows, columns = self.layers(target), self.layers(reference)
-        place = {"target_layer": rows, "reference_layer": columns, "epoch": self.epochs}
+        selection = {"target_layer": rows, "reference_layer": columns, "epoch": self.epochs}
         values, drift = (
             self._scores(column)
             .sel(direction=direction)
-            .reindex(place)
+            .reindex(selection)
             .transpose("seed", "epoch", "target_layer", "reference_layer")
             .values
             for column in (name, f"{name}_drift" if f"{name}_drift" in self.results else name)
@@ -191,9 +193,9 @@ class ComparedModel:
         """Return epochs and test accuracies; empty where the training is not known."""
         if self.model not in self.results["trained_model"].values.tolist():
             return [], []
-        known = self.results["test_accuracy"].sel(trained_model=self.model)
-        known = known.dropna("training_epoch")
-        return known["training_epoch"].values.tolist(), known.values.tolist()
+        defined = self.results["test_accuracy"].sel(trained_model=self.model)
+        defined = defined.dropna("training_epoch")
+        return defined["training_epoch"].values.tolist(), defined.values.tolist()
 
     def _scores(self, column: str) -> xr.DataArray:
         scores = self.results[column].sel(model=self.model)
@@ -222,14 +224,14 @@ def over_seeds(
     has_seeds: bool = True,
 ) -> Values:
     """Return mean, spread and count over the first axis."""
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
-    mean = np.where(known, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
-    squares = np.where(known, (values - mean) ** 2, 0.0).sum(axis=0)
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    mean = np.where(defined, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
+    squares = np.where(defined, (values - mean) ** 2, 0.0).sum(axis=0)
     std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
     moving = np.zeros(mean.shape, bool)
     if drift is not None:
-        moved = np.where(known, np.nan_to_num(drift, nan=np.inf), 0.0).sum(axis=0)
+        moved = np.where(defined, np.nan_to_num(drift, nan=np.inf), 0.0).sum(axis=0)
         moving = np.isfinite(mean) & is_moving(mean, moved / np.where(count, count, np.nan))
     if not has_seeds:
         std, count = np.full_like(std, np.nan), np.zeros_like(count)

@@ -47,8 +47,8 @@ def render_estimators(chart: alt.TopLevelMixin, stem: str) -> dict[str, bytes]:
             specs[f"{stem}-biased"] = {**spec, "params": [*others, biased]}
     return {
         f"{name}.{kind}": content
-        for name, of in specs.items()
-        for kind, content in _render(of, FORMATS).items()
+        for name, variant in specs.items()
+        for kind, content in _render(variant, FORMATS).items()
     }
 
 

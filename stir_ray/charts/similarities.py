@@ -33,7 +33,7 @@ class _Measure:
     """A compared model by one measure; `rows` is None for linear CKA, which the results have."""
 
     name: str
-    of: ComparedModel
+    compared: ComparedModel
     rows: pd.DataFrame | None = None
 
     def suffixes(self) -> Mapping[str, str]:
@@ -49,24 +49,24 @@ class _Measure:
         """Return a score of equal layers at every epoch."""
         column = f"{score}{suffix}{level}"
         if self.rows is None:
-            return self.of.score_curve(column.replace("similarity", "cka"), direction)
+            return self.compared.score_curve(column.replace("similarity", "cka"), direction)
         rows = rows_at(self.rows, direction=direction)
         rows = rows[rows["reference_layer"] == rows["target_layer"]]
-        target, reference = (self.of.layers(side) for side in direction.split("|"))
+        target, reference = (self.compared.layers(side) for side in direction.split("|"))
         return table_values(
-            rows, column, epochs=self.of.epochs, layers=[n for n in target if n in reference],
+            rows, column, epochs=self.compared.epochs, layers=[n for n in target if n in reference],
             drift=f"{column}_drift" if f"{column}_drift" in rows else "",
             has_seeds=score != "similarity",
         )  # fmt: skip
 
 
-def _measures(of: ComparedModel, table: pd.DataFrame) -> Iterator[_Measure]:
-    yield _Measure("linear CKA", of)
-    rows = rows_at(table, model=of.model)
+def _measures(compared: ComparedModel, table: pd.DataFrame) -> Iterator[_Measure]:
+    yield _Measure("linear CKA", compared)
+    rows = rows_at(table, model=compared.model)
     for (measure, bandwidth), of_measure in rows.groupby(["measure", "bandwidth"], sort=False):
         name = _NAMES.get(str(measure), str(measure))
         name += f", bandwidth {bandwidth:g}" if bandwidth else ""
-        yield _Measure(name, of, of_measure)
+        yield _Measure(name, compared, of_measure)
 
 
 def similarities(
@@ -84,9 +84,11 @@ def similarities(
         model: `finetuned` or `from_scratch`; the first that there is if none is given.
         estimator: of CKA, shown first.
     """
-    of = compared_model(results, model)
-    (epoch,) = (epoch for other, epoch in last_epochs_in(table, results) if other.model == of.model)
-    line = f"STIR({model_name(of.model, results)} | {PRETRAINED})"
+    compared = compared_model(results, model)
+    (epoch,) = (
+        epoch for other, epoch in last_epochs_in(table, results) if other.model == compared.model
+    )
+    line = f"STIR({model_name(compared.model, results)} | {PRETRAINED})"
     scores = {
         "self-STIR": ("stir", "pt|pt", ""),
         line: ("stir", "ft|pt", ""),
@@ -95,11 +97,11 @@ def similarities(
         CHANCE[0]: ("chance_stir", "ft|pt", ""),
         CHANCE[1]: ("chance_stir", "ft|pt", "_q95"),
     }
-    looks = {"self-STIR": MODELS[PRETRAINED], line: MODELS[of.model],
+    looks = {"self-STIR": MODELS[PRETRAINED], line: MODELS[compared.model],
              _IMAGES: Look(PALETTE[3], "diamond", DASHED), **BASELINES}  # fmt: skip
-    unconverged = of.unconverged("pt")[epoch]
+    unconverged = compared.unconverged("pt")[epoch]
     panels, curves = [], []
-    for measure in _measures(of, table):
+    for measure in _measures(compared, table):
         rows: Rows = []
         for by, suffix in measure.suffixes().items():
             for label, (score, direction, level) in scores.items():
@@ -109,7 +111,7 @@ def similarities(
                     bad = unconverged if label == line else None
                     rows += layer_rows(curve, label, estimator=by, unconverged=bad)
         panels.append(Panel(measure.title, "1: full agreement", LAYER, rows))
-    title = f"STIR and similarity by other measures: {model_at(of.model, epoch, results)}"
+    title = f"STIR and similarity by other measures: {model_at(compared.model, epoch, results)}"
     words = Words(title, sample_note(results, curves), looks)
     columns = 2 if len(panels) in {2, 4} else 3
     return line_chart(words, panels, estimator=estimator, shared_y=True, columns=columns)
@@ -126,10 +128,10 @@ def similarities_over_epochs(
 
     Arguments as in `similarities`.
     """
-    of = compared_model(results, model)
-    name = model_name(of.model, results)
+    compared = compared_model(results, model)
+    name = model_name(compared.model, results)
     panels, curves = [], []
-    for measure in _measures(of, table):
+    for measure in _measures(compared, table):
         for score, quantity in {
             "stir": f"STIR({name} | {PRETRAINED})",
             "similarity": _IMAGES,
@@ -137,12 +139,12 @@ def similarities_over_epochs(
             rows: Rows = []
             for by, suffix in measure.suffixes().items():
                 curves.append(measure.values(score, "ft|pt", suffix))
-                bad = of.unconverged("pt") if score == "stir" else None
+                bad = compared.unconverged("pt") if score == "stir" else None
                 rows += epoch_rows(curves[-1], estimator=by, unconverged=bad)
             panels.append(
                 Panel(f"{measure.title}\n{quantity}", "1: full agreement", EPOCH, rows, ())
             )
     title = f"Other measures while the {name} model is trained"
     note = sample_note(results, curves, has_band=False)
-    words = Words(title, note, layer_looks(of.shared_layers))
+    words = Words(title, note, layer_looks(compared.shared_layers))
     return line_chart(words, panels, estimator=estimator, columns=2, bands=False, height=150)

@@ -63,13 +63,13 @@ def formula(text: str, results: xr.Dataset) -> str:
 def layer_colours(count: int) -> list[str]:
     """Return one colour per layer, from shallow (dark) to deep (light)."""
     last = len(_VIRIDIS) - 1
-    return [_between(last * place / max(count - 1, 1)) for place in range(count)]
+    return [_between(last * position / max(count - 1, 1)) for position in range(count)]
 
 
-def _between(place: float) -> str:
-    lower = min(int(place), len(_VIRIDIS) - 2)
+def _between(position: float) -> str:
+    lower = min(int(position), len(_VIRIDIS) - 2)
     pairs = zip(*(bytes.fromhex(_VIRIDIS[lower + step][1:]) for step in (0, 1)), strict=True)
-    return "#" + "".join(f"{round(a + (place - lower) * (b - a)):02x}" for a, b in pairs)
+    return "#" + "".join(f"{round(a + (position - lower) * (b - a)):02x}" for a, b in pairs)
 
 
 def line_looks(names: Sequence[str], colours: Sequence[str] = PALETTE) -> dict[str, Look]:

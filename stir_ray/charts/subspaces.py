@@ -19,7 +19,7 @@ _LOOKS = {
 
 def has_subspaces(results: xr.Dataset) -> bool:
     """Whether a compared model shares the basis of the pretrained one, so that they compare."""
-    return any(_shares_basis(of) for of in compared_models(results))
+    return any(_shares_basis(compared) for compared in compared_models(results))
 
 
 def subspaces(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -29,19 +29,19 @@ def subspaces(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     of the pretrained one.
     """
     panels, curves = [], list[Values]()
-    for of in compared_models(results):
-        if not _shares_basis(of):
+    for compared in compared_models(results):
+        if not _shares_basis(compared):
             continue
         rows: Rows = []
         for name, metric in (("forgetting", "forgetting"), ("CKA divergence", "cka_divergence")):
-            rows += last_rows(of, metric, name, curves)
-        title = model_at(of.model, of.epochs[-1], results)
+            rows += last_rows(compared, metric, name, curves)
+        title = model_at(compared.model, compared.epochs[-1], results)
         panels.append(Panel(f"{title}: what was lost", "difference of STIR or CKA", LAYER, rows))
-        similarity, chance, directions = _diagonals(of)
-        known = directions[np.isfinite(directions)].astype(int)
-        counts = " to ".join(str(n) for n in dict.fromkeys((known.min(), known.max())))
-        rows = curve_rows(of.shared_layers, similarity, "subspace similarity")
-        rows += curve_rows(of.shared_layers, chance, "chance")
+        similarity, chance, directions = _diagonals(compared)
+        defined = directions[np.isfinite(directions)].astype(int)
+        counts = " to ".join(str(n) for n in dict.fromkeys((defined.min(), defined.max())))
+        rows = curve_rows(compared.shared_layers, similarity, "subspace similarity")
+        rows += curve_rows(compared.shared_layers, chance, "chance")
         panels.append(Panel(f"{title}: {counts} directions", "shared part, 0 to 1", LAYER, rows, (),
                             (0, 1)))  # fmt: skip
     images = results["images"].max().fillna(0).item()
@@ -50,17 +50,17 @@ def subspaces(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     return line_chart(words, panels, estimator=estimator, columns=2)
 
 
-def _diagonals(of: ComparedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _diagonals(compared: ComparedModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     names = ("subspace_similarity", "subspace_chance", "subspace_directions")
-    cells = of.results[list(names)].sel(model=of.model, epoch=of.epochs[-1])
-    axes = dict.fromkeys(("pretrained_layer", "compared_layer"), of.shared_layers)
+    cells = compared.results[list(names)].sel(model=compared.model, epoch=compared.epochs[-1])
+    axes = dict.fromkeys(("pretrained_layer", "compared_layer"), compared.shared_layers)
     cells = cells.reindex(axes).transpose("pretrained_layer", "compared_layer", ...)
     similarity, chance, directions = (np.diagonal(cells[name].values) for name in names)
     return similarity, chance, directions
 
 
-def _shares_basis(of: ComparedModel) -> bool:
-    if "subspace_similarity" not in of.results:
+def _shares_basis(compared: ComparedModel) -> bool:
+    if "subspace_similarity" not in compared.results:
         return False
-    shares = of.results["shares_basis"].sel(model=of.model).item() == 1
-    return shares and bool(np.isfinite(_diagonals(of)[0]).any())
+    shares = compared.results["shares_basis"].sel(model=compared.model).item() == 1
+    return shares and bool(np.isfinite(_diagonals(compared)[0]).any())

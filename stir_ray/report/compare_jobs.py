@@ -60,7 +60,7 @@ class SideBySide:
 
 
 def write_side_by_side(
-    every: Sequence[Shown],
+    drawn: Sequence[Shown],
     folder: str,
     *,
     is_one_file: bool,
@@ -72,21 +72,21 @@ def write_side_by_side(
     names, so that other jobs beside the same first one do not replace them.
 
     Args:
-        every: two or more jobs.
+        drawn: two or more jobs.
         folder: name of the first file, whose figures these become.
         is_one_file: whether all are jobs of that file.
         published: drawn with them.
     """
-    names = short_names([shown.job.name for shown in every])
+    names = short_names([shown.job.name for shown in drawn])
     jobs = [
         NamedResults(
             name,
             open_results(shown.lake.objects.location(result_folder(shown.job.name))),
             shown.depth,
         )
-        for name, shown in zip(names, every, strict=True)
+        for name, shown in zip(names, drawn, strict=True)
     ]
-    places = [f"{shown.lake.objects.location()} {shown.job.name}" for shown in every]
+    places = [f"{shown.lake.objects.location()} {shown.job.name}" for shown in drawn]
     digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
     suffix = "" if is_one_file else f"-{digest}"
     numbers = published.numbers if published else None
@@ -94,17 +94,17 @@ def write_side_by_side(
         "compared",
         recipe=_DRAWING,
         version=__version__,
-        results=[shown.reduced.inputs for shown in every],
+        results=[shown.reduced.inputs for shown in drawn],
         names=names,
-        depths=[shown.depth for shown in every],
+        depths=[shown.depth for shown in drawn],
         published=published.digest if published else None,
     )
-    lake = every[0].lake
+    lake = drawn[0].lake
     stem = f"{_STEM}{suffix}"
     make = partial(compare_jobs, jobs, published=numbers)
     files = FigureFolder(lake, folder).write(stem, inputs, lambda: [Figure(stem, make)])
     differing = differences(
-        [(job.name, shown.job, job.results) for job, shown in zip(jobs, every, strict=True)]
+        [(job.name, shown.job, job.results) for job, shown in zip(jobs, drawn, strict=True)]
     )
     table, page = f"{stem}.csv", f"compared{suffix}.html"
     lake.objects.put(figure_key(folder, table), differing.csv())
@@ -125,8 +125,11 @@ def short_names(names: Sequence[str]) -> list[str]:
     is_grid = any("=" in name for name in names)
     steps = [_BEFORE_AXIS.split(name) if is_grid else name.split("-") for name in names]
     shared = 0
-    while all(len(one) > shared + 1 for one in steps) and len({one[shared] for one in steps}) == 1:
+    while (
+        all(len(parts) > shared + 1 for parts in steps)
+        and len({parts[shared] for parts in steps}) == 1
+    ):
         shared += 1
-    short = ["-".join(one[shared:]) for one in steps]
-    again = [short[:place].count(name) for place, name in enumerate(short)]
+    short = ["-".join(parts[shared:]) for parts in steps]
+    again = [short[:index].count(name) for index, name in enumerate(short)]
     return [f"{name} ({n + 1})" if n else name for name, n in zip(short, again, strict=True)]

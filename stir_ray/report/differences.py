@@ -82,28 +82,30 @@ def _text(value: Any) -> str:
 
 def _outcome(results: xr.Dataset) -> dict[str, str]:
     """Return the outcome at the last checkpoint of the finetuned model, or else of the only one."""
-    of = compared_model(results)
-    epoch = of.epochs[-1]
-    outcome = {"model": of.model, "epoch": str(epoch)}
+    compared = compared_model(results)
+    epoch = compared.epochs[-1]
+    outcome = {"model": compared.model, "epoch": str(epoch)}
     for estimator, metric in product(ESTIMATORS, ("learning", "forgetting", "cka_divergence")):
-        values = of.curve(metric, estimator).mean[-1]
+        values = compared.curve(metric, estimator).mean[-1]
         defined = values[np.isfinite(values)]
         outcome[f"{metric}, mean of layers, {estimator} CKA"] = (
             f"{defined.mean():.3f}" if defined.size else _UNKNOWN
         )
-    outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(of)
-    by_epoch = dict(zip(*of.accuracy(), strict=True))
+    outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(compared)
+    by_epoch = dict(zip(*compared.accuracy(), strict=True))
     outcome["clean accuracy"] = f"{by_epoch[epoch]:.3f}" if epoch in by_epoch else _UNKNOWN
     return outcome
 
 
-def _lowest_self_stir(of: ComparedModel) -> str:
+def _lowest_self_stir(compared: ComparedModel) -> str:
     """Return that of both models, all layers and seeds, rounded down."""
-    values = of.results[f"stir_{CRITERION}"].sel(model=of.model, epoch=of.epochs[-1])
+    values = compared.results[f"stir_{CRITERION}"].sel(
+        model=compared.model, epoch=compared.epochs[-1]
+    )
     lowest = np.array([
         values.sel(direction=direction, reference_layer=n, target_layer=n).min().item()
         for side, direction in OWN.items()
-        for n in of.layers(side)
+        for n in compared.layers(side)
         if n in values["reference_layer"] and direction in values["direction"]
     ])  # fmt: skip
     defined = lowest[np.isfinite(lowest)]

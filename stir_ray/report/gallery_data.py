@@ -28,13 +28,18 @@ def read_gallery(job: Job, study: Study, lake: Lake) -> Gallery:
     whole = lake.read(IMAGE_SETS, study.spec.image_artifact.id)
     classes, image_set = provenance(whole).get("class_names", []), whole.slice(0, SHOWN)
     class_name = partial(_class_name, classes)
-    known = dict.fromkeys(_models_with_the_classes(job), class_name)
+    class_names = dict.fromkeys(_models_with_the_classes(job), class_name)
     shape = [image_set[name][0].as_py() for name in ("channels", "height", "width")]
     pixels = [np.frombuffer(image.as_py(), np.float32) for image in image_set["image"]]
     originals = np.stack(pixels).reshape(-1, *shape)
     second = "" if is_finetuned(job) else "compared"
     layers = partial(
-        _layers, study=study, lake=lake, shape=originals.shape, known=known, second=second
+        _layers,
+        study=study,
+        lake=lake,
+        shape=originals.shape,
+        class_names=class_names,
+        second=second,
     )
     shown = [(study.pretrained, None), *_last(study)]
     return Gallery(
@@ -63,7 +68,11 @@ def _models_with_the_classes(job: Job) -> Iterator[Role]:
 
 def _last(study: Study) -> list[tuple[Checkpoint, int | None]]:
     """The last checkpoint of the finetuned model, or else of the one there is, if it is kept."""
-    last = [(of[-1], study.keep) for of in study.compared.values() if of and study.keep != 0]
+    last = [
+        (checkpoints[-1], study.keep)
+        for checkpoints in study.compared.values()
+        if checkpoints and study.keep != 0
+    ]
     return last[:1]
 
 
@@ -74,7 +83,7 @@ def _layers(
     study: Study,
     lake: Lake,
     shape: tuple[int, ...],
-    known: Mapping[Role, _ClassName],
+    class_names: Mapping[Role, _ClassName],
     second: str,
 ) -> Iterator[InvertedLayer]:
     """A model's inversions with the first seed; what is not stored is missing."""
@@ -88,8 +97,10 @@ def _layers(
             stored = images_of(kept)[: shape[0]]
             images[: len(stored)] = stored
             residuals[: len(stored)] = record["centred_residual"].to_numpy()[: len(stored)]
-        classes = list(_predicted(study, checkpoint, layer, lake, known=known, second=second))
-        texts = [" ".join(of) for of in zip(*classes, strict=False)]
+        classes = list(
+            _predicted(study, checkpoint, layer, lake, class_names=class_names, second=second)
+        )
+        texts = [" ".join(sentences) for sentences in zip(*classes, strict=False)]
         yield InvertedLayer(layer, images, residuals, texts)
 
 
@@ -105,20 +116,24 @@ def _predicted(
     layer: int,
     lake: Lake,
     *,
-    known: Mapping[Role, _ClassName],
+    class_names: Mapping[Role, _ClassName],
     second: str,
 ) -> Iterator[list[str]]:
-    compared = [of[-1] for of in study.compared.values() if of]
+    compared = [checkpoints[-1] for checkpoints in study.compared.values() if checkpoints]
     targets = [reference, study.pretrained]
     if reference.role == PRETRAINED:
         targets = [study.pretrained, *compared]
     for target in targets:
         comparison = Comparison(study.spec, reference, target, layer, study.seeds[0])
-        artifacts = [of.artifact for of in comparison.measurements if of.name == PREDICTIONS.name]
+        artifacts = [
+            measurement.artifact
+            for measurement in comparison.measurements
+            if measurement.name == PREDICTIONS.name
+        ]
         table = _read(PREDICTIONS.table, artifacts[0], lake) if artifacts else None
         if table is None:
             continue
-        name = known.get(target.role, _own_class_name)
+        name = class_names.get(target.role, _own_class_name)
         columns = (table[f"class_of_{kind}"].to_pylist() for kind in ("image", "inverted"))
         original, inverted = (list(map(name, column[:SHOWN])) for column in columns)
         yield [

@@ -121,29 +121,29 @@ class Published(BaseModel):
 
     def curves(self) -> dict[Series, dict[str, Sequence[float | None]]]:
         """By series and metric, a value per layer."""
-        found: dict[Series, dict[str, Sequence[float | None]]] = {}
+        numbers: dict[Series, dict[str, Sequence[float | None]]] = {}
         for group, values in self.__pydantic_extra__.items():
             if not isinstance(values, dict):
                 continue
             for name, curve in values.items():
                 metric, series = _metric_of(group, name)
-                of_series = found.setdefault(Series(group, series), {})
+                of_series = numbers.setdefault(Series(group, series), {})
                 if metric in of_series:
                     raise ValueError(f"`{group}.{name}`: there is another {metric} of `{series}`")
                 of_series[metric] = curve
-        return found
+        return numbers
 
     def prefixes(self) -> dict[str, Sequence[float | None]]:
         """By series, the r of each of the first epochs alone."""
-        found = {}
+        numbers = {}
         for key, values in self.__pydantic_extra__.items():
             if isinstance(values, dict):
                 continue
-            begin = next((one for one in _PREFIX_R if key.startswith(one)), None)
+            begin = next((item for item in _PREFIX_R if key.startswith(item)), None)
             if begin is None:
                 raise ValueError(f"`{key}`: no such list; expected `prefix_r_<series>`")
-            found[key.removeprefix(begin)] = values
-        return found
+            numbers[key.removeprefix(begin)] = values
+        return numbers
 
 
 def _metric_of(group: str, name: str) -> tuple[str, str]:
@@ -173,14 +173,20 @@ class ReferenceResults:
         curves, flow = self.numbers.curves, self.numbers.flow
         content = [
             self.numbers.source,
-            {name: {m: v.tolist() for m, v in of.items()} for name, of in curves.items()},
+            {
+                name: {m: v.tolist() for m, v in series_curves.items()}
+                for name, series_curves in curves.items()
+            },
             {name: values.tolist() for name, values in flow.items()},
-            [[of.label, list(of.epochs), of.r.tolist()] for of in self.prefixes],
+            [
+                [series_curves.label, list(series_curves.epochs), series_curves.r.tolist()]
+                for series_curves in self.prefixes
+            ],
         ]
         return content_id("published", recipe=2, content=json.dumps(content))
 
 
-def read_published(said: str) -> ReferenceResults:
+def read_published(content: str) -> ReferenceResults:
     """The numbers of `FILE`, or of `FILE:SERIES` with one or several series, comma between them.
 
     Without a series, the first of the curves, of the flows and of the prefixes. A series that
@@ -189,22 +195,24 @@ def read_published(said: str) -> ReferenceResults:
     Raises:
         DataError: if there is no such file or series, or the file is not as it should be.
     """
-    path, colon, named = said.rpartition(":")
+    path, colon, named = content.rpartition(":")
     if not colon or "/" in named or not path:
-        path, named = said, ""
+        path, named = content, ""
     file = _read(path)
     series = [name.strip() for name in named.split(",") if name.strip()]
     kinds: tuple[Mapping[Any, Any], ...] = (file.curves(), file.flow, file.prefixes())
-    every = list(dict.fromkeys(_name(one) for kind in kinds for one in kind))
+    names = list(dict.fromkeys(_name(item) for kind in kinds for item in kind))
     for name in series:
-        if name not in every:
-            raise DataError(f"{path}: no series `{name}`; there is {format_list(every, most=12)}")
+        if name not in names:
+            raise DataError(f"{path}: no series `{name}`; there is {format_list(names, most=12)}")
     curves, flow, prefixes = (dict(_some(kind, series)) for kind in kinds)
     numbers = PublishedNumbers(
         file.source,
         {
-            f"{of.group}: {of.name}".replace("_", " "): {m: _array(v) for m, v in by.items()}
-            for of, by in curves.items()
+            f"{series_curves.group}: {series_curves.name}".replace("_", " "): {
+                m: _array(v) for m, v in by.items()
+            }
+            for series_curves, by in curves.items()
         },
         {name: _array(rows) for name, rows in flow.items()},
     )
@@ -219,8 +227,8 @@ def read_published(said: str) -> ReferenceResults:
 
 
 def _some(of_kind: Mapping[Any, Any], series: Sequence[str]) -> Iterator[tuple[Any, Any]]:
-    named = [one for name in series for one in of_kind if _name(one) == name]
-    return ((one, of_kind[one]) for one in (named if series else list(of_kind)[:1]))
+    named = [item for name in series for item in of_kind if _name(item) == name]
+    return ((item, of_kind[item]) for item in (named if series else list(of_kind)[:1]))
 
 
 def _name(series: Series | str) -> str:
@@ -238,13 +246,13 @@ def _read(path: str) -> Published:
     except (FileNotFoundError, IsADirectoryError):
         raise DataError(f"{path}: no such file; expected published numbers, as JSON") from None
     try:
-        said = json.loads(content)
+        content = json.loads(content)
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON ({error})") from None
-    if not isinstance(said, dict):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: expected a mapping with `source` and curves")
     try:
-        return Published.model_validate(said)
+        return Published.model_validate(content)
     except ValidationError as error:
         raise DataError(f"{path}: {_first(error)}") from None
 
@@ -252,9 +260,9 @@ def _read(path: str) -> Published:
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, in one line."""
     # Of a union every branch complains: what went further is about what was meant.
-    found = max(error.errors(), key=lambda one: len(one["loc"]))
-    place = ".".join(
-        str(one) for one in found["loc"] if not str(one).startswith(("dict[", "list["))
+    numbers = max(error.errors(), key=lambda item: len(item["loc"]))
+    location = ".".join(
+        str(item) for item in numbers["loc"] if not str(item).startswith(("dict[", "list["))
     )
-    message = " ".join(found["msg"].removeprefix("Value error, ").split())
-    return f"`{place}`: {message}" if place else message
+    message = " ".join(numbers["msg"].removeprefix("Value error, ").split())
+    return f"`{location}`: {message}" if location else message

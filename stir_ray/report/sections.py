@@ -76,22 +76,22 @@ class JobResults:
     analysed: StoredAnalysis | None = None
 
 
-def sections(of: JobResults) -> Iterator[Section]:
+def sections(job: JobResults) -> Iterator[Section]:
     """Return the sections that a job's results allow."""
-    if of.results is not None:
-        models = compared_models(of.results)
-        yield _layers(of.results)
-        yield _matrices(of.results, models)
-        yield from _epochs(of.results, models)
-        yield _divergence(of.results, models)
-    yield from _robustness(of.tested)
-    if of.results is not None:
-        yield from _optional_measures(of.results, of.tables)
-        if of.images is not None:
-            yield Section("gallery", [Figure("8-gallery", partial(charts.gallery, of.images))])
-        yield _diagnostics(of.results)
-    if of.analysed is not None:
-        yield from _study(of.analysed)
+    if job.results is not None:
+        models = compared_models(job.results)
+        yield _layers(job.results)
+        yield _matrices(job.results, models)
+        yield from _epochs(job.results, models)
+        yield _divergence(job.results, models)
+    yield from _robustness(job.tested)
+    if job.results is not None:
+        yield from _optional_measures(job.results, job.tables)
+        if job.images is not None:
+            yield Section("gallery", [Figure("8-gallery", partial(charts.gallery, job.images))])
+        yield _diagnostics(job.results)
+    if job.analysed is not None:
+        yield from _study(job.analysed)
 
 
 def _layers(results: xr.Dataset) -> Section:
@@ -102,8 +102,8 @@ def _layers(results: xr.Dataset) -> Section:
 def _matrices(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
     kinds = {"3-flow": charts.flow, "5-matrices": charts.matrices, "5-scores": charts.scores}
     figures = [
-        Figure(f"{stem}-{_dashed(of.model)}", partial(draw, results, model=of.model))
-        for of in models
+        Figure(f"{stem}-{_dashed(compared.model)}", partial(draw, results, model=compared.model))
+        for compared in models
         for stem, draw in kinds.items()
     ]
     return Section("matrices", figures)
@@ -111,9 +111,12 @@ def _matrices(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
 
 def _epochs(results: xr.Dataset, models: Sequence[ComparedModel]) -> Iterator[Section]:
     figures = [
-        Figure(f"4-epochs-{_dashed(of.model)}", partial(charts.curves, results, model=of.model))
-        for of in models
-        if len(of.epochs) > 1
+        Figure(
+            f"4-epochs-{_dashed(compared.model)}",
+            partial(charts.curves, results, model=compared.model),
+        )
+        for compared in models
+        if len(compared.epochs) > 1
     ]
     if figures:
         yield Section("epochs", figures)
@@ -123,20 +126,20 @@ def _divergence(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section
     figures = [Figure("2-cka-divergence-by-layer", partial(charts.cka_divergence, results))]
     if has_subspaces(results):
         figures.append(Figure("11-subspaces-by-layer", partial(charts.subspaces, results)))
-    findings = [text for of in models for text in _largest_difference(of)]
+    findings = [text for compared in models for text in _largest_difference(compared)]
     return Section("divergence", figures, findings)
 
 
-def _largest_difference(of: ComparedModel) -> Iterator[str]:
+def _largest_difference(compared: ComparedModel) -> Iterator[str]:
     forgetting, cka = (
-        of.curve(metric, "unbiased").mean[-1] for metric in ("forgetting", "cka_divergence")
+        compared.curve(metric, "unbiased").mean[-1] for metric in ("forgetting", "cka_divergence")
     )
     apart = np.abs(forgetting - cka)
     if np.nanmax(apart, initial=0) >= 0.005:
         n = int(np.nanargmax(apart))
-        name = model_at(of.model, of.epochs[-1], of.results).capitalize()
+        name = model_at(compared.model, compared.epochs[-1], compared.results).capitalize()
         yield (
-            f"{name}: they differ most in layer {of.shared_layers[n]}, where forgetting is "
+            f"{name}: they differ most in layer {compared.shared_layers[n]}, where forgetting is "
             f"{forgetting[n]:.2f} and CKA divergence {cka[n]:.2f} (unbiased CKA)."
         )
 
@@ -164,12 +167,14 @@ def _optional_measures(
         make = partial(charts.predictions, results, table)
         figures.append(Figure("19-unchanged-predictions-by-layer", make))
     if (table := tables.get("other_similarities")) is not None:
-        for of, _ in last_epochs_in(table, results):
-            make = partial(charts.similarities, results, table, model=of.model)
-            figures.append(Figure(f"21-measures-by-layer-{_dashed(of.model)}", make))
-            if len(of.epochs) > 1:
-                make = partial(charts.similarities_over_epochs, results, table, model=of.model)
-                figures.append(Figure(f"22-measures-over-epochs-{_dashed(of.model)}", make))
+        for compared, _ in last_epochs_in(table, results):
+            make = partial(charts.similarities, results, table, model=compared.model)
+            figures.append(Figure(f"21-measures-by-layer-{_dashed(compared.model)}", make))
+            if len(compared.epochs) > 1:
+                make = partial(
+                    charts.similarities_over_epochs, results, table, model=compared.model
+                )
+                figures.append(Figure(f"22-measures-over-epochs-{_dashed(compared.model)}", make))
     if figures:
         yield Section("measures", figures)
 
@@ -188,21 +193,21 @@ def _diagnostics(results: xr.Dataset) -> Section:
 def _study(analysed: StoredAnalysis) -> Iterator[Section]:
     figures: list[Figure] = []
     tables, warnings = [], []
-    for of, rows, correlations in models_analysed(analysed):
-        name, stem = model_name(of.model), _dashed(of.model)
-        note = study_note(analysed, of, rows)
+    for curves, rows, correlations in models_analysed(analysed):
+        name, stem = model_name(curves.model), _dashed(curves.model)
+        note = study_note(analysed, curves, rows)
         best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]].to_dict("records")
         tables.append(hypothesis_table(rows, f"The strongest hypotheses about the {name} model"))
-        warnings += [f"{name.capitalize()} model, {doubts(of, row)}" for row in best]
-        place = {"note": note, "name": name}
-        against = _against(of)
+        warnings += [f"{name.capitalize()} model, {doubts(curves, row)}" for row in best]
+        words = {"note": note, "name": name}
+        against = _against(curves)
         figures += [
             Figure(f"12-hypotheses-{stem}",
-                   partial(charts.hypotheses, rows, against=against, **place)),
-            Figure(f"13-strongest-hypotheses-{stem}", partial(_strongest, of, best, **place)),
+                   partial(charts.hypotheses, rows, against=against, **words)),
+            Figure(f"13-strongest-hypotheses-{stem}", partial(_strongest, curves, best, **words)),
         ]  # fmt: skip
         if prefix_series(correlations):
-            make = partial(charts.prefixes, correlations, **place)
+            make = partial(charts.prefixes, correlations, **words)
             figures.append(Figure(f"14-prefixes-{stem}", make))
     if figures:
         yield Section("study", figures, warnings=warnings, tables=tables)
@@ -212,22 +217,22 @@ def models_analysed(
     analysed: StoredAnalysis,
 ) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
     """Return the curves of every model with an r, and its rows of both tables, by biased CKA."""
-    for of in analysed.curves:
+    for curves in analysed.curves:
         rows, correlations = (
-            table[(table["model"] == of.model) & (table["estimator"] == of.estimator)]
+            table[(table["model"] == curves.model) & (table["estimator"] == curves.estimator)]
             for table in (analysed.hypotheses, analysed.correlations)
         )
-        if of.estimator == _STUDY_ESTIMATOR and not rows["is_undefined"].all():
-            yield of, rows, correlations
+        if curves.estimator == _STUDY_ESTIMATOR and not rows["is_undefined"].all():
+            yield curves, rows, correlations
 
 
 def _strongest(
-    of: EpochCurves, best: Sequence[Mapping[Any, Any]], *, note: str, name: str
+    curves: EpochCurves, best: Sequence[Mapping[Any, Any]], *, note: str, name: str
 ) -> alt.ConcatChart:
     shown = [
         StrongestHypothesis(
             row,
-            summary_of(row, of),
+            summary_of(row, curves),
             (later_p(row["max_statistic_p"], row["epochs"]),
              p_value(row["max_statistic_p_all_epochs"])),
         )
@@ -235,16 +240,16 @@ def _strongest(
     ]  # fmt: skip
     return charts.strongest_hypotheses(
         shown,
-        epochs=of.epochs,
-        severities=of.severities,
-        accuracy=of.accuracy,
+        epochs=curves.epochs,
+        severities=curves.severities,
+        accuracy=curves.accuracy,
         note=note,
         name=name,
     )
 
 
-def _against(of: EpochCurves) -> str:
-    severities = [n for n in of.severities if n]
+def _against(curves: EpochCurves) -> str:
+    severities = [n for n in curves.severities if n]
     if not severities:
         return "accuracy on clean images"
     return f"accuracy at severity {', '.join(map(str, severities))}, averaged"

@@ -70,33 +70,39 @@ def hypothesis_table(rows: pd.DataFrame, title: str) -> Table:
     )
 
 
-def doubts(of: EpochCurves, row: Mapping[Any, Any]) -> str:
+def doubts(epoch_curves: EpochCurves, row: Mapping[Any, Any]) -> str:
     """Return what `stir-ray analyse` says against a hypothesis."""
-    (sample,) = (sample for sample in samples(of) if sample.name == row["family"])
+    (sample,) = (sample for sample in samples(epoch_curves) if sample.name == row["family"])
     among_all = float(row["max_statistic_p"])
-    text = " ".join(sample.interpretation(_hypothesis(row, of), family_wise=among_all))
+    text = " ".join(sample.interpretation(_hypothesis(row, epoch_curves), family_wise=among_all))
     return f"{row['hypothesis']}: {text}"
 
 
-def summary_of(row: Mapping[Any, Any], of: EpochCurves) -> np.ndarray:
+def summary_of(row: Mapping[Any, Any], epoch_curves: EpochCurves) -> np.ndarray:
     """Return the value of a hypothesis at each epoch, of the mean over seeds."""
     name = row["curve"]
-    (curve,) = (curves[name] for curves in curves_of_families(of.curves).values() if name in curves)
-    return _hypothesis(row, of).summary({name: over_seeds(curve)}, layers=of.layers)
+    (curve,) = (
+        curves[name]
+        for curves in curves_of_families(epoch_curves.curves).values()
+        if name in curves
+    )
+    return _hypothesis(row, epoch_curves).summary(
+        {name: over_seeds(curve)}, layers=epoch_curves.layers
+    )
 
 
-def study_note(analysed: StoredAnalysis, of: EpochCurves, rows: pd.DataFrame) -> str:
+def study_note(analysed: StoredAnalysis, epoch_curves: EpochCurves, rows: pd.DataFrame) -> str:
     """Return which images and seeds an analysis is of."""
     seeds = int(rows["seeds"].max())
     many = "" if not seeds else ", one seed" if seeds == 1 else f", mean of {seeds} seeds"
     tested = ""
-    if of.severities != (CLEAN,) and analysed.tested_images:
+    if epoch_curves.severities != (CLEAN,) and analysed.tested_images:
         tested = f" Accuracies are of {analysed.tested_images} test images."
-    return f"{analysed.images} images{many}; {of.estimator} CKA, as in the paper.{tested}"
+    return f"{analysed.images} images{many}; {epoch_curves.estimator} CKA, as in the paper.{tested}"
 
 
-def _hypothesis(row: Mapping[Any, Any], of: EpochCurves) -> Hypothesis:
-    layers = tuple(n for n in of.layers if row["first_layer"] <= n <= row["last_layer"])
+def _hypothesis(row: Mapping[Any, Any], epoch_curves: EpochCurves) -> Hypothesis:
+    layers = tuple(n for n in epoch_curves.layers if row["first_layer"] <= n <= row["last_layer"])
     return Hypothesis(Aggregate(row["aggregate"]), row["curve"], layers)
 
 

@@ -120,11 +120,11 @@ class ReducedJob:
         return JobResults(self.results, self.tables, self.tested, images, self.analysed)
 
 
-def write_figures(of: ReducedJob, reference: Reference | None = None) -> str:
+def write_figures(reduced_job: ReducedJob, reference: Reference | None = None) -> str:
     """Draw the figures of a job, if it has others now than those in its folder.
 
     Args:
-        of: the job.
+        reduced_job: the job.
         reference: published numbers, for figures of both; None for no such figures.
 
     Returns:
@@ -133,18 +133,18 @@ def write_figures(of: ReducedJob, reference: Reference | None = None) -> str:
     inputs = content_id(
         "figures",
         recipe=_DRAWING,
-        results=analysis_inputs(of.reduced.inputs),
-        analysed=of.analysed is not None,
-        optional=of.reduced.missing_optional,
+        results=analysis_inputs(reduced_job.reduced.inputs),
+        analysed=reduced_job.analysed is not None,
+        optional=reduced_job.reduced.missing_optional,
     )
-    folder = FigureFolder(of.lake, of.job.name)
-    folder.write("job", inputs, lambda: (f for s in sections(of.shown) for f in s.figures))
+    folder = FigureFolder(reduced_job.lake, reduced_job.job.name)
+    folder.write("job", inputs, lambda: (f for s in sections(reduced_job.shown) for f in s.figures))
     if reference is None:
         folder.remove("published", unless=inputs)
-    elif of.results is not None:
-        make = partial(_beside, of, of.results, reference)
+    elif reduced_job.results is not None:
+        make = partial(_beside, reduced_job, reduced_job.results, reference)
         folder.write("published", f"{inputs}:{reference.published.digest}", make)
-    return of.lake.objects.location(figure_folder(of.job.name))
+    return reduced_job.lake.objects.location(figure_folder(reduced_job.job.name))
 
 
 @dataclass(frozen=True)
@@ -187,24 +187,24 @@ class FigureFolder:
             return {}
 
 
-def _beside(of: ReducedJob, results: xr.Dataset, reference: Reference) -> Iterator[Figure]:
+def _beside(reduced_job: ReducedJob, results: xr.Dataset, reference: Reference) -> Iterator[Figure]:
     numbers = reference.published.numbers
     if numbers.curves:
-        job = NamedResults(of.job.name, results, reference.depth)
+        job = NamedResults(reduced_job.job.name, results, reference.depth)
         make = partial(charts.beside_published, job, numbers)
         yield Figure("15-curves-beside-published", make)
     for model in compared_models(results) if numbers.flow else ():
         name = model.model
         make = partial(charts.flow_beside_published, results, numbers, model=name)
         yield Figure(f"16-flow-beside-published-{name.replace('_', '-')}", make)
-    if of.analysed is None or not reference.published.prefixes:
+    if reduced_job.analysed is None or not reference.published.prefixes:
         return
-    for model, rows, correlations in models_analysed(of.analysed):
+    for model, rows, correlations in models_analysed(reduced_job.analysed):
         if prefix_series(correlations):
-            note = study_note(of.analysed, model, rows)
-            place = {"note": note, "name": model_name(model.model)}
+            note = study_note(reduced_job.analysed, model, rows)
+            selection = {"note": note, "name": model_name(model.model)}
             make = partial(
-                charts.prefixes, correlations, published=reference.published.prefixes, **place
+                charts.prefixes, correlations, published=reference.published.prefixes, **selection
             )
             stem = f"17-prefixes-beside-published-{model.model.replace('_', '-')}"
             yield Figure(stem, make)

@@ -48,18 +48,18 @@ def job_page(about: About, shown: JobResults, *, mark: str) -> bytes:
 
 def _tiles(results: xr.Dataset) -> Iterator[Tile]:
     """Forgetting, learning and CKA divergence of the deepest layer that has a number."""
-    of = compared_model(results)
-    epoch = of.epochs[-1]
+    compared = compared_model(results)
+    epoch = compared.epochs[-1]
     names = {"forgetting": "Forgetting", "learning": "Learning", "cka_divergence": "CKA divergence"}
     for metric, name in names.items():
-        curve, biased = (of.curve(metric, by).at([epoch]) for by in ("unbiased", "biased"))
-        known = np.flatnonzero(np.isfinite(curve.mean[0]))
-        if known.size:
-            n = int(known[-1])
+        curve, biased = (compared.curve(metric, by).at([epoch]) for by in ("unbiased", "biased"))
+        defined = np.flatnonzero(np.isfinite(curve.mean[0]))
+        if defined.size:
+            n = int(defined[-1])
             std = float(curve.std[0, n])
             spread = f" ± {std:.2f}" if np.isfinite(std) else ""
             moving = "; still moving" if curve.moving[0, n] else ""
-            layer = f"layer {curve.layers[n]}, {model_at(of.model, epoch, results)}"
+            layer = f"layer {curve.layers[n]}, {model_at(compared.model, epoch, results)}"
             by = f"unbiased CKA (biased: {number(biased.mean[0, n])}){moving}"
             yield Tile(name, f"{number(curve.mean[0, n])}{spread}", f"{layer}, {by}")
 

@@ -102,7 +102,7 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     compared = " and ".join(
         _compared(
             role,
-            [one.epoch for one in several],
+            [item.epoch for item in several],
             several[0].architecture.timm,
             pretrained,
             "finetuned" if is_finetuned(job) else "compared",
@@ -161,15 +161,15 @@ def _settings(job: Job) -> dict[str, Any]:
 
 
 def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, one in value.items():
+    for key, item in value.items():
         path = f"{above}{key}"
-        if isinstance(one, Mapping):
-            yield from _flat(one, f"{path}.")
-        elif isinstance(one, list):
-            is_long = len(one) > 12 and all(isinstance(item, int) for item in one)
-            yield path, spelled(one) if is_long else ", ".join(str(item) for item in one)
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{path}.")
+        elif isinstance(item, list):
+            is_long = len(item) > 12 and all(isinstance(item, int) for item in item)
+            yield path, spelled(item) if is_long else ", ".join(str(item) for item in item)
         else:
-            yield path, str(one)
+            yield path, str(item)
 
 
 def _versions(made_by: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -191,17 +191,17 @@ def worked(runs: Iterable[Run]) -> list[Run]:
 def _cost(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
     stages = dict.fromkeys(stage for run in runs for stage in run.stages)
     for stage in stages:
-        of = [run for run in runs if stage in run.stages]
-        took = [run.stages[stage] for run in of]
-        ran = sum(one.ran for one in took)
+        selected = [run for run in runs if stage in run.stages]
+        took = [run.stages[stage] for run in selected]
+        ran = sum(item.ran for item in took)
         if not ran:
             continue
-        seconds = sum(one.seconds + one.failed_seconds for one in took)
-        devices = sorted({name for run in of for name in run.devices.get(stage, ())})
-        on_gpu = sum(device_seconds(run, stage, run.stages[stage].seconds) for run in of)
+        seconds = sum(item.seconds + item.failed_seconds for item in took)
+        devices = sorted({name for run in selected for name in run.devices.get(stage, ())})
+        on_gpu = sum(device_seconds(run, stage, run.stages[stage].seconds) for run in selected)
         time, unit = timed(on_gpu / 3600)
         gpu = f" ({time} GPU-{unit})" if devices and CPU not in devices else ""
-        failed = str(sum(one.failed for one in took))
+        failed = str(sum(item.failed for item in took))
         yield stage, str(ran), failed, f"{seconds:,.0f}{gpu}", ", ".join(devices)
 
 

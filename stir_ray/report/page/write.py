@@ -31,21 +31,21 @@ class Report:
     figures: str
 
 
-def write_report(of: ReducedJob, reference: Reference | None = None) -> Report:
+def write_report(reduced_job: ReducedJob, reference: Reference | None = None) -> Report:
     """Write the page and the figures of a job; see `write_figures`."""
-    figures = write_figures(of, reference)
-    return Report(write_page(of), figures)
+    figures = write_figures(reduced_job, reference)
+    return Report(write_page(reduced_job), figures)
 
 
-def write_page(of: ReducedJob) -> str:
+def write_page(reduced_job: ReducedJob) -> str:
     """Write the page of a job, unless one of just this is there; where it is."""
-    key, objects = page_key(of.job.name), of.lake.objects
-    runs = worked(runs_of(of.asked.id, of.lake))
-    mark = f"stir_ray page {_inputs(of, runs)}"
-    if not is_current(key, mark, of.lake):
-        made_by = _made_by(of.study, of.lake)
-        words = about(of.asked, of.study, of.reduced, runs, made_by)
-        objects.put(key, job_page(words, of.shown, mark=mark))
+    key, objects = page_key(reduced_job.job.name), reduced_job.lake.objects
+    runs = worked(runs_of(reduced_job.asked.id, reduced_job.lake))
+    mark = f"stir_ray page {_inputs(reduced_job, runs)}"
+    if not is_current(key, mark, reduced_job.lake):
+        made_by = _made_by(reduced_job.study, reduced_job.lake)
+        words = about(reduced_job.asked, reduced_job.study, reduced_job.reduced, runs, made_by)
+        objects.put(key, job_page(words, reduced_job.shown, mark=mark))
     return objects.location(key)
 
 
@@ -57,18 +57,18 @@ def is_current(key: str, mark: str, lake: Lake) -> bool:
         return False
 
 
-def _inputs(of: ReducedJob, runs: Sequence[Run]) -> str:
-    reduced = of.reduced
+def _inputs(reduced_job: ReducedJob, runs: Sequence[Run]) -> str:
+    reduced = reduced_job.reduced
     return content_id(
         "page",
         recipe=_DRAWING,
         version=__version__,
         results=analysis_inputs(reduced.inputs),
-        is_analysed=of.analysed is not None,
-        asked=of.asked.id,
+        is_analysed=reduced_job.analysed is not None,
+        asked=reduced_job.asked.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
         beside=reduced.missing_optional,
-        is_finetuned=is_finetuned(of.job),
+        is_finetuned=is_finetuned(reduced_job.job),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
     )
 
