@@ -94,15 +94,15 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
     for seed, inversions in by_seed.items():
         there = results.sel(direction="ft|pt", epoch=last.epoch, seed=seed)
         for estimator, suffix in (("biased", ""), ("unbiased", "_unbiased")):
-            found = inversions.stir(ft, estimator=estimator)
+            result = inversions.stir(ft, estimator=estimator)
             for name in ("stir", "cka"):
-                _same(found[name], there[f"{name}{suffix}"])
-            _same(found["stir_drift"], there[f"stir{suffix}_drift"])
+                _same(result[name], there[f"{name}{suffix}"])
+            _same(result["stir_drift"], there[f"stir{suffix}_drift"])
             for name in ("centred_residual_median", "centred_residual_max", "unconverged"):
-                _same(found[name], there[name])
-            _same(found["noise_stir"], there[f"noise_stir{suffix}"][0])
-            _same(found["chance_stir"], there[f"chance_stir{suffix}"][0])
-            _same(found["chance_stir_q95"], there[f"chance_stir{suffix}_q95"][0])
+                _same(result[name], there[name])
+            _same(result["noise_stir"], there[f"noise_stir{suffix}"][0])
+            _same(result["chance_stir"], there[f"chance_stir{suffix}"][0])
+            _same(result["chance_stir_q95"], there[f"chance_stir{suffix}_q95"][0])
     tuned = [stir_ray.invert(ft, seed=seed, **settings) for seed in study.seeds]
     pairs = list(zip(by_seed.values(), tuned, strict=True))
     for estimator in ("biased", "unbiased"):
@@ -127,8 +127,8 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
             _same(sum(flow[name] for flow in flows) / len(flows), there[name])
 
 
-def _same(found: Any, expected: xr.DataArray) -> None:
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-6)
+def _same(result: Any, expected: xr.DataArray) -> None:
+    np.testing.assert_allclose(result.values, expected.values, atol=1e-6)
 
 
 def _features(module: nn.Module, images: Tensor, layer: int) -> Tensor:
@@ -148,24 +148,24 @@ def test_stir_is_cka_of_what_the_target_makes_of_images_and_inverted_images(
     ft: nn.Module, inversions: stir_ray.Inversions
 ) -> None:
     for estimator, hsic in (("biased", oracles.hsic_biased), ("unbiased", oracles.hsic_unbiased)):
-        found = inversions.stir(ft, estimator=estimator)["stir"]
+        result = inversions.stir(ft, estimator=estimator)["stir"]
         for reference, target in ((1, 3), (3, 1)):
             real = _features(ft, inversions.view.images, target)
             inverted = _features(ft, inversions.by_layer[reference].images, target)
             expected = oracles.cka(hsic, real, inverted)
-            here = found.sel(reference_layer=reference, target_layer=target)
+            here = result.sel(reference_layer=reference, target_layer=target)
             # The features are float32 here.
             assert float(here) == pytest.approx(expected, abs=1e-5)
 
 
 @unconverged
 def test_inversions_are_those_of_the_reference(pt: nn.Module) -> None:
-    found = stir_ray.invert(pt, images=pictures(4), layers=[2], settings=BRIEF, seed=3)
-    exact, inverted = copy.deepcopy(pt).double(), found.by_layer[2]
-    real, seen = (_features(exact, some, 2) for some in (found.view.images, inverted.images))
+    result = stir_ray.invert(pt, images=pictures(4), layers=[2], settings=BRIEF, seed=3)
+    exact, inverted = copy.deepcopy(pt).double(), result.by_layer[2]
+    real, seen = (_features(exact, shown, 2) for shown in (result.view.images, inverted.images))
     norms = torch.linalg.vector_norm(real - real.mean(dim=0), dim=1)
     expected = torch.linalg.vector_norm(seen - real, dim=1) / norms
-    residual = found.residuals.sel(reference_layer=2)
+    residual = result.residuals.sel(reference_layer=2)
     np.testing.assert_allclose(residual, expected.numpy(), rtol=1e-4)
     assert bool((inverted.residual < inverted.start_residual).all())
 
@@ -247,14 +247,14 @@ def test_a_model_is_inverted_once_for_all_metrics(
         return really(self, *rest, **named)
 
     monkeypatch.setattr(layer_inverter.LayerInverter, "invert", counting)
-    found = stir_ray.invert(pt, images=pictures(), settings=BRIEF)
-    for metric in (found.stir, found.forgetting, found.flow, found.cka_divergence):
+    result = stir_ray.invert(pt, images=pictures(), settings=BRIEF)
+    for metric in (result.stir, result.forgetting, result.flow, result.cka_divergence):
         metric(ft)
     assert len(counted) == 3
-    learned = found.learning(ft)
+    learned = result.learning(ft)
     assert len(counted) == 6
     tuned = stir_ray.invert(ft, images=pictures(), settings=BRIEF)
-    np.testing.assert_array_equal(found.learning(tuned), learned)
+    np.testing.assert_array_equal(result.learning(tuned), learned)
     np.testing.assert_array_equal(tuned.forgetting(pt), learned)
 
 
@@ -275,10 +275,10 @@ def test_models_may_differ_in_depth_and_width(inversions: stir_ray.Inversions) -
 def test_chosen_layers_are_those_of_all(
     pt: nn.Module, ft: nn.Module, inversions: stir_ray.Inversions
 ) -> None:
-    some = stir_ray.invert(pt, images=pictures(), settings=BRIEF, seed=5, layers=[3, 1]).stir(ft)
-    assert some["reference_layer"].values.tolist() == [1, 3]
+    partial = stir_ray.invert(pt, images=pictures(), settings=BRIEF, seed=5, layers=[3, 1]).stir(ft)
+    assert partial["reference_layer"].values.tolist() == [1, 3]
     chosen = inversions.stir(ft).sel(reference_layer=[1, 3], target_layer=[1, 3])
-    np.testing.assert_allclose(some["stir"], chosen["stir"], atol=1e-6)
+    np.testing.assert_allclose(partial["stir"], chosen["stir"], atol=1e-6)
 
 
 def test_inversions_that_do_not_converge_are_warned_of_at_the_callers_line(
@@ -291,17 +291,17 @@ def test_inversions_that_do_not_converge_are_warned_of_at_the_callers_line(
     with pytest.warns(stir_ray.ConvergenceWarning, match=text) as again:
         inversions.learning(ft)
     assert caught[0].filename == again[0].filename == __file__
-    found = inversions.stir(ft)
-    assert not found["is_converged"].all()
-    assert found.attrs["representation"] == "cls"
+    result = inversions.stir(ft)
+    assert not result["is_converged"].all()
+    assert result.attrs["representation"] == "cls"
 
 
 def test_inversions_that_converge_are_not(ft: nn.Module) -> None:
     # Blocks as timm makes them, which are easy.
     easy = timm.create_model(ARCHITECTURE["timm"], num_classes=0, **ARCHITECTURE["arguments"])
-    found = stir_ray.invert(easy, images=pictures()).stir(ft)
-    assert found["is_converged"].all()
-    assert float(found["self_stir"].min()) >= 0.99
+    result = stir_ray.invert(easy, images=pictures()).stir(ft)
+    assert result["is_converged"].all()
+    assert float(result["self_stir"].min()) >= 0.99
 
 
 def test_every_array_has_its_meaning_unit_and_range(
@@ -401,11 +401,11 @@ def test_the_example_of_the_docstring_runs() -> None:
     blocks = re.findall(r"\n\n((?: {4}.*\n|\n)+)", api.__doc__ or "")
     code = "\n".join(line[4:] for line in "".join(blocks).splitlines())
     assert "stir_ray.invert" in code
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        exec(code, found)  # noqa: S102 - ours
-    assert found["lost"].dims == ("reference_layer", "target_layer")
+        exec(code, result)  # noqa: S102 - ours
+    assert result["lost"].dims == ("reference_layer", "target_layer")
 
 
 def test_every_public_name_exists() -> None:

@@ -55,13 +55,13 @@ def share_below(p: list[float]) -> float:
 def test_many_pairs_at_once_are_what_scipy_says_of_each(seed: int, samples: int) -> None:
     x, y = related(seed, samples, 3), related(seed + 1, samples, 2)
     for ours, theirs in ((pearson, stats.pearsonr), (spearman, stats.spearmanr)):
-        found = ours(x[:, None], y)
-        assert found.r.shape == (3, 2)
+        result = ours(x[:, None], y)
+        assert result.r.shape == (3, 2)
         for at in np.ndindex(3, 2):
             expected = theirs(x[at[0]], y[at[1]])
-            assert found.r[at] == pytest.approx(expected.statistic, abs=ROUNDING)
+            assert result.r[at] == pytest.approx(expected.statistic, abs=ROUNDING)
             # scipy's own p is right to the root of the rounding where r is next to 0.
-            assert found.p[at] == pytest.approx(expected.pvalue, abs=1e-7)
+            assert result.p[at] == pytest.approx(expected.pvalue, abs=1e-7)
 
 
 @given(freedom=st.floats(0.1, 1000), r=st.floats(1e-6, 1, exclude_max=True))
@@ -106,8 +106,8 @@ def test_tiny_and_huge_values_correlate_as_others_do() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e9, 1e-300])
 def test_a_constant_correlates_with_nothing(value: float) -> None:
     # The mean of 0.1, seven times, is not 0.1 in floating point.
-    found = pearson(np.full(7, value), related(1, 7))
-    assert np.isnan([found.r, found.p]).all()
+    result = pearson(np.full(7, value), related(1, 7))
+    assert np.isnan([result.r, result.p]).all()
 
 
 def test_an_unknown_value_makes_its_own_pairs_undefined_and_no_others() -> None:
@@ -129,9 +129,9 @@ def test_the_partial_correlation_is_as_significant_as_the_term_in_a_regression(
     freedom = samples - 3
     noise = ((y - design @ coefficients) ** 2).sum() / freedom
     t = coefficients[2] / np.sqrt(noise * np.linalg.inv(design.T @ design)[2, 2])
-    found = partial(x, y, given=control)
-    assert found.p == pytest.approx(2 * stats.t.sf(abs(t), freedom), rel=1e-6, abs=ROUNDING)
-    assert found.r == pytest.approx(t / np.sqrt(freedom + t**2), abs=1e-9)
+    result = partial(x, y, given=control)
+    assert result.p == pytest.approx(2 * stats.t.sf(abs(t), freedom), rel=1e-6, abs=ROUNDING)
+    assert result.r == pytest.approx(t / np.sqrt(freedom + t**2), abs=1e-9)
     assert np.isnan(partial(3 * control + 1, y, given=control).r)
 
 
@@ -161,9 +161,9 @@ def test_averages_are_over_the_last_axis_and_hide_no_undefined_value() -> None:
 @given(seed=SEEDS)
 def test_rounding_carries_no_perfect_correlation_past_one(seed: int) -> None:
     x = np.random.default_rng(seed).random((50, 7))
-    found = pearson(x, 3 * x + 1)
-    assert (found.r <= 1).all()
-    assert (found.p < 1e-12).all()
+    result = pearson(x, 3 * x + 1)
+    assert (result.r <= 1).all()
+    assert (result.p < 1e-12).all()
 
 
 def test_series_that_cannot_be_paired_are_refused() -> None:
@@ -189,13 +189,13 @@ def test_the_effective_sample_of_autoregressive_series_is_bartletts() -> None:
 
 def test_with_the_effective_sample_unrelated_series_seldom_seem_related() -> None:
     x, y = autoregressive(np.random.default_rng(2), 0.8, 2, 3000, 200)
-    found = pearson(x, y)
-    effective = significance(found.r, effective_sample(x, y))
-    assert (found.p < 0.05).mean() > 0.3
+    result = pearson(x, y)
+    effective = significance(result.r, effective_sample(x, y))
+    assert (result.p < 0.05).mean() > 0.3
     # One in twenty, and a little more as the memory is itself estimated.
     assert (effective < 0.05).mean() == pytest.approx(0.05, abs=0.025)
     # The spread of r among unrelated series is 1/√n.
-    assert found.r.var() * effective_sample(x, y).mean() == pytest.approx(1, abs=0.15)
+    assert result.r.var() * effective_sample(x, y).mean() == pytest.approx(1, abs=0.15)
 
 
 def test_a_shift_moves_all_severities_together_circularly() -> None:
@@ -300,20 +300,20 @@ def means_without_each(draws: np.ndarray) -> np.ndarray:
 def test_a_t_interval_of_few_draws_covers_the_truth_as_often_as_it_says(n: int) -> None:
     # Of 20,000 fair trials the share has a standard deviation of 0.0015.
     draws = 1.7 + 0.3 * np.random.default_rng(n).normal(size=(n, 20_000))
-    found = t_interval(draws.mean(axis=0), means_without_each(draws))
-    assert 0.93 <= ((found.low <= 1.7) & (found.high >= 1.7)).mean() <= 0.97
+    result = t_interval(draws.mean(axis=0), means_without_each(draws))
+    assert 0.93 <= ((result.low <= 1.7) & (result.high >= 1.7)).mean() <= 0.97
 
 
 def test_the_t_interval_of_a_mean_is_scipys() -> None:
     draws = np.random.default_rng(1).exponential(size=7)
-    found = t_interval(draws.mean(), means_without_each(draws))
+    result = t_interval(draws.mean(), means_without_each(draws))
     theirs = stats.ttest_1samp(draws, 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(tuple(theirs))
+    assert (result.low, result.high) == pytest.approx(tuple(theirs))
 
 
 def test_a_number_that_is_undefined_without_a_draw_and_a_single_draw_have_no_t_interval() -> None:
-    found = t_interval(np.array([0.5, 0.5]), np.array([[0.4, 0.4], [0.6, np.nan]]))
-    np.testing.assert_array_equal(np.isnan([found.low, found.high]), [[False, True]] * 2)
+    result = t_interval(np.array([0.5, 0.5]), np.array([[0.4, 0.4], [0.6, np.nan]]))
+    np.testing.assert_array_equal(np.isnan([result.low, result.high]), [[False, True]] * 2)
     with pytest.raises(ValueError, match="at least 2 draws, got 1"):
         t_interval(0.5, np.array([0.5]))
 
@@ -321,6 +321,6 @@ def test_a_number_that_is_undefined_without_a_draw_and_a_single_draw_have_no_t_i
 def test_percentiles_leave_five_of_a_hundred_outside_and_skip_what_is_undefined() -> None:
     repeated = np.full((202, 2), np.nan)
     repeated[:201, 0] = np.random.default_rng(2).permutation(201)
-    found = percentiles(repeated)
-    np.testing.assert_allclose(found.low, [5, np.nan])
-    np.testing.assert_allclose(found.high, [195, np.nan])
+    result = percentiles(repeated)
+    np.testing.assert_allclose(result.low, [5, np.nan])
+    np.testing.assert_allclose(result.high, [195, np.nan])

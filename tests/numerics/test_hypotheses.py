@@ -118,7 +118,7 @@ def test_the_best_of_352_hypotheses_is_the_one_the_paper_found(
     # A change of r by 1e-4 changes so small a p by 2 %.
     assert screening.p[best] == pytest.approx(3.53e-18, rel=0.02, abs=0)
     assert screening.bonferroni[best] == pytest.approx(352 * screening.p[best], abs=0)
-    assert {(one.aggregate, one.layers) for one in screening.undefined} == {
+    assert {(hypothesis.aggregate, hypothesis.layers) for hypothesis in screening.undefined} == {
         ("std", (1,)),
         ("std", (12,)),
     }
@@ -135,17 +135,17 @@ def test_a_third_of_the_hypotheses_beats_chance_but_none_without_the_first_epoch
 
 
 def test_the_diagnostics_of_the_papers_best_are_those_of_its_curves() -> None:
-    found = diagnose(BEST, ACCURACY, clean=CLEAN)
+    result = diagnose(BEST, ACCURACY, clean=CLEAN)
     for name, expected in (
         ("pearson", {1: 0.552, 2: 0.304, 3: 0.168, 5: 0.022}),
         ("differences", {0: 0.537, 1: 0.344, 2: 0.212, 3: 0.204, 5: 0.064}),
         ("spearman", {0: 0.1057}),
     ):
         for dropped, r in expected.items():
-            check = found.check(name, without_first=dropped)
+            check = result.check(name, without_first=dropped)
             assert check is not None
             assert check.r == pytest.approx(r, abs=DIGITISED)
-    assert found.effective_all_epochs.epochs == pytest.approx(18.2, abs=0.1)
+    assert result.effective_all_epochs.epochs == pytest.approx(18.2, abs=0.1)
     # One severity at a time, from the mildest, whose noise is least, to the strongest.
     by_severity = effective_sample(BEST, ACCURACY)
     np.testing.assert_allclose(by_severity, [15.1, 16.8, 22.5, 27.6, 28.7], atol=0.1)
@@ -284,17 +284,17 @@ def test_no_correlation_is_interpreted_as_none() -> None:
 
 def test_the_sign_of_a_correlation_changes_no_doubt() -> None:
     for summary, accuracy in (honest(), unrelated()):
-        found, other = diagnose(summary, accuracy), diagnose(-summary, accuracy)
-        assert other.by_severity.r == pytest.approx(-found.by_severity.r)
-        assert len(interpretation(found)) == len(interpretation(other))
-        assert found.circular_shift_p == other.circular_shift_p
+        result, other = diagnose(summary, accuracy), diagnose(-summary, accuracy)
+        assert other.by_severity.r == pytest.approx(-result.by_severity.r)
+        assert len(interpretation(result)) == len(interpretation(other))
+        assert result.circular_shift_p == other.circular_shift_p
 
 
 def test_each_check_is_the_function_of_its_name_for_one_and_for_many() -> None:
     summary, accuracy = honest(epochs=29)
     clean = accuracy.mean(axis=0) ** 2
     dropped = (7, 2, 26, 27)
-    found = diagnose(summary, accuracy, clean=clean, dropped=dropped)
+    result = diagnose(summary, accuracy, clean=clean, dropped=dropped)
     many = diagnose(np.stack([clean, summary]), accuracy, clean=clean, dropped=dropped)
     pair, later = (summary, accuracy), (summary[7:], accuracy[:, 7:])
     for (name, without), expected in {
@@ -305,7 +305,7 @@ def test_each_check_is_the_function_of_its_name_for_one_and_for_many() -> None:
         ("pearson", 7): pearson(*later),
         ("differences", 7): of_differences(*later),
     }.items():
-        for diagnostics in (found, many.of(1)):
+        for diagnostics in (result, many.of(1)):
             check = diagnostics.check(name, without_first=without)
             assert check is not None
             assert (check.r, check.p) == (
@@ -313,9 +313,9 @@ def test_each_check_is_the_function_of_its_name_for_one_and_for_many() -> None:
                 pytest.approx(expected.p.mean(), abs=1e-12),
             )
     # With two epochs left there is no correlation, nor of the two steps between three.
-    assert found.check(without_first=27) is None
-    assert found.check("differences", without_first=26) is None
-    assert found.epochs == tuple(range(1, 30))
+    assert result.check(without_first=27) is None
+    assert result.check("differences", without_first=26) is None
+    assert result.epochs == tuple(range(1, 30))
     heads = list(prefixes(summary[None], accuracy))
     assert [check.stop for check in heads] == list(range(3, 29))
     np.testing.assert_allclose(heads[4].correlation.r[0], pearson(summary[:7], accuracy[:, :7]).r)

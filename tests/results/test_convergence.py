@@ -62,16 +62,16 @@ def found(results: pa.Table, matrices: pa.Table, *rest: Any) -> Convergence:
 
 
 def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> None:
-    some = found(results, matrices)
+    summary = found(results, matrices)
     # The pretrained model, which every epoch looks at, the epochs and the from-scratch model.
     models = 1 + len(SHAPE.epochs) + 1
-    assert some.inversions == some.converged == models * len(SHAPE.seeds) * len(SHAPE.layers)
-    assert some.self_stir.value == pytest.approx(0.9951)
-    assert some.is_enough
-    first, last = format_convergence(some)
+    assert summary.inversions == summary.converged == models * len(SHAPE.seeds) * len(SHAPE.layers)
+    assert summary.self_stir.value == pytest.approx(0.9951)
+    assert summary.is_enough
+    first, last = format_convergence(summary)
     assert first == (
-        f"All {some.inversions} inversions converged, after 200 to 400 steps: 95 % of the images "
-        "have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least 0.995."
+        f"All {summary.inversions} inversions converged, after 200 to 400 steps: 95 % of the "
+        "images have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least 0.995."
     )
     assert last.startswith("No value of learning, forgetting or flow is still moving")
 
@@ -79,8 +79,8 @@ def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> N
 def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
     results: pa.Table, matrices: pa.Table
 ) -> None:
-    place = {"model": "finetuned", "epoch": SHAPE.epochs[0], "reference_layer": 3}
-    bad = changed(results, place, is_converged=False)
+    cells = {"model": "finetuned", "epoch": SHAPE.epochs[0], "reference_layer": 3}
+    bad = changed(results, cells, is_converged=False)
     as_its_own = found(bad, matrices)
     same = found(bad, matrices, "tokens", {("finetuned", SHAPE.epochs[0])})
     assert same.inversions == as_its_own.inversions - len(SHAPE.seeds) * len(SHAPE.layers)
@@ -88,47 +88,47 @@ def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
 
 
 def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -> None:
-    place = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
+    cells = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
     layer = {"reference_layer": 5}
-    bad = changed(results, place | layer, is_converged=False, centred_residual_q95=0.3123)
-    bad = changed(bad, place | layer | {"target_layer": 5}, stir_unbiased=0.9379)
-    some = found(bad, matrices)
-    assert some.inversions - some.converged == 1
-    assert some.residual == Worst(0.3123, "finetuned epoch 2, layer 5, seed 1")
-    assert some.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
-    text = next(format_convergence(some))
+    bad = changed(results, cells | layer, is_converged=False, centred_residual_q95=0.3123)
+    bad = changed(bad, cells | layer | {"target_layer": 5}, stir_unbiased=0.9379)
+    summary = found(bad, matrices)
+    assert summary.inversions - summary.converged == 1
+    assert summary.residual == Worst(0.3123, "finetuned epoch 2, layer 5, seed 1")
+    assert summary.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
+    text = next(format_convergence(summary))
     # Neither is rounded to its better side.
     assert "Largest residual: 0.313 (finetuned epoch 2, layer 5, seed 1)" in text
     assert "least self-STIR: 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
     assert "inversion.iterations=1600" in text
-    assert text.startswith(f"WARNING: 1 of {some.inversions} inversions did not converge")
+    assert text.startswith(f"WARNING: 1 of {summary.inversions} inversions did not converge")
 
 
 def test_deeper_layers_must_see_no_difference_either_where_all_tokens_are_inverted(
     results: pa.Table, matrices: pa.Table
 ) -> None:
-    place = {"direction": "pt|pt", "reference_layer": 3, "target_layer": LAST, "seed": 1}
-    bad = changed(results, place, stir_unbiased=0.4)
+    cells = {"direction": "pt|pt", "reference_layer": 3, "target_layer": LAST, "seed": 1}
+    bad = changed(results, cells, stir_unbiased=0.4)
     assert found(bad, matrices).self_stir == Worst(
         0.4, f"pretrained, layer 3, seed 1, seen by layer {LAST}"
     )
     # The mean of the tokens of one layer says little of that of another.
     assert found(bad, matrices, "token_mean").self_stir.value == pytest.approx(0.9951)
-    shallower = changed(results, place | {"target_layer": 1}, stir_unbiased=0.4)
+    shallower = changed(results, cells | {"target_layer": 1}, stir_unbiased=0.4)
     assert found(shallower, matrices).self_stir.value == pytest.approx(0.9951)
 
 
 def test_a_high_self_stir_alone_is_no_convergence_and_images_are_counted_once(
     results: pa.Table, matrices: pa.Table
 ) -> None:
-    some = found(changed(results, {"direction": "pt|pt"}, is_converged=False), matrices)
-    assert some.self_stir.value > 0.99
-    assert not some.is_enough
+    summary = found(changed(results, {"direction": "pt|pt"}, is_converged=False), matrices)
+    assert summary.self_stir.value > 0.99
+    assert not summary.is_enough
     # The inversion is listed for every model and epoch.
-    place = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
-    some = found(changed(results, place, not_inverted=7, stuck=2), matrices)
-    assert (some.not_inverted, some.stuck) == (7, 2)
-    (line,) = (line for line in format_convergence(some) if "7 are not inverted" in line)
+    cells = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
+    summary = found(changed(results, cells, not_inverted=7, stuck=2), matrices)
+    assert (summary.not_inverted, summary.stuck) == (7, 2)
+    (line,) = (line for line in format_convergence(summary) if "7 are not inverted" in line)
     assert "2 are stuck" in line
 
 
@@ -137,16 +137,16 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
 ) -> None:
     cell = {"model": "finetuned", "epoch": 2, "row_layer": 2, "column_layer": 5}
     moving = changed(matrices, cell | {"metric": "learning"}, is_moving=True, drift=-0.054)
-    some = found(results, moving)
+    summary = found(results, moving)
     still = found(results, matrices)
-    assert (still.moving, some.moving) == (0, 1)
-    assert some.drift == Worst(0.054, "learning, finetuned epoch 2, layers 2 and 5")
-    (warning,) = (line for line in format_convergence(some) if line.startswith("WARNING"))
-    assert f"1 of {some.cells} values" in warning
+    assert (still.moving, summary.moving) == (0, 1)
+    assert summary.drift == Worst(0.054, "learning, finetuned epoch 2, layers 2 and 5")
+    (warning,) = (line for line in format_convergence(summary) if line.startswith("WARNING"))
+    assert f"1 of {summary.cells} values" in warning
     assert "inversion.iterations" in warning
     # A value of the diagonal of a flow is 0 and no number.
     models, layers = len(SHAPE.epochs) + 1, len(SHAPE.layers)
-    assert some.cells == models * (3 * layers**2 - layers)
+    assert summary.cells == models * (3 * layers**2 - layers)
     biased = changed(matrices, cell | {"estimator": "biased"}, is_moving=True)
     others = {"metric": "cka_divergence", "estimator": "unbiased"}
     assert found(results, changed(biased, cell | others, is_moving=True)).moving == 0
@@ -164,5 +164,5 @@ def test_scores_of_other_models_say_nothing_format_convergence(
 
 
 def test_a_single_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
-    some = replace(found(results, matrices), iterations=(400, 400))
-    assert "after 400 steps:" in next(format_convergence(some))
+    summary = replace(found(results, matrices), iterations=(400, 400))
+    assert "after 400 steps:" in next(format_convergence(summary))

@@ -88,11 +88,11 @@ def test_the_strongest_is_the_one_that_the_paper_found(tables: dict[str, pd.Data
     assert best["rank"] == 1
     assert best["pearson_r"] == pytest.approx(0.781, abs=DIGITISED)
     assert best["pearson_p"] == pytest.approx(3.53e-18, rel=0.02, abs=0)
-    left = [best[f"without_first_{count}_r"] for count in (1, 2, 3, 5)]
-    np.testing.assert_allclose(left, [0.552, 0.304, 0.168, 0.022], atol=DIGITISED)
+    remaining = [best[f"without_first_{count}_r"] for count in (1, 2, 3, 5)]
+    np.testing.assert_allclose(remaining, [0.552, 0.304, 0.168, 0.022], atol=DIGITISED)
     assert best["spearman_r"] == pytest.approx(0.10, abs=0.01)
-    left = [best[f"differences_without_first_{count}_r"] for count in (1, 2, 3, 5)]
-    np.testing.assert_allclose(left, [0.344, 0.212, 0.204, 0.064], atol=DIGITISED)
+    remaining = [best[f"differences_without_first_{count}_r"] for count in (1, 2, 3, 5)]
+    np.testing.assert_allclose(remaining, [0.344, 0.212, 0.204, 0.064], atol=DIGITISED)
     assert best["effective_epochs_all_epochs"] == pytest.approx(18, abs=0.5)
     assert best["effective_epochs"] == pytest.approx(74, abs=0.5)
     assert (best["circular_shift_p"], best["circular_shift_p_all_epochs"]) == pytest.approx(
@@ -119,8 +119,8 @@ def test_the_leading_numbers_are_those_of_an_analysis_of_the_later_epochs(
 
 @pytest.mark.parametrize("epochs", [14, 15])
 def test_of_too_few_later_epochs_there_is_no_leading_p(epochs: int) -> None:
-    found = analyse(few(1, epochs=epochs))
-    tables = analysis_tables([found])
+    analysis = analyse(few(1, epochs=epochs))
+    tables = analysis_tables([analysis])
     for schema, table in tables.items():
         assert list(odd_values(schema, table)) == []
     rows = tables[HYPOTHESES].to_pandas()
@@ -176,9 +176,9 @@ def test_an_epoch_of_which_something_is_unknown_is_left_out_and_said_to_be() -> 
     curves["cka_divergence"][0, 2, 11] = np.nan
     accuracy = whole.accuracy.copy()
     accuracy[3, 5] = np.nan
-    found = analyse(replace(whole, curves=curves, accuracy=accuracy))
-    assert [one.epochs for one in found.families] == [(1, 2, 3, 4, 5, 7), (1, 2, 4, 5, 7)]
-    assert "CKA divergence: 2 of 7 epochs left out" in " ".join(found.notes)
+    analysis = analyse(replace(whole, curves=curves, accuracy=accuracy))
+    assert [family.epochs for family in analysis.families] == [(1, 2, 3, 4, 5, 7), (1, 2, 4, 5, 7)]
+    assert "CKA divergence: 2 of 7 epochs left out" in " ".join(analysis.notes)
 
 
 def test_a_seed_that_is_missing_leaves_the_mean_of_the_others() -> None:
@@ -190,13 +190,13 @@ def test_the_interval_over_seeds_lies_around_the_number_it_is_of() -> None:
     (family, _) = analyse(few(seeds=3)).families
     interval, r = family.over_seeds, family.screening.r
     assert interval is not None
-    known = np.isfinite(r)
-    assert ((interval.low < r) & (r < interval.high))[known].all()
-    assert np.isnan(interval.low[~known]).all()
+    finite = np.isfinite(r)
+    assert ((interval.low < r) & (r < interval.high))[finite].all()
+    assert np.isnan(interval.low[~finite]).all()
     whole = (interval.low > -1) & (interval.high < 1)
     assert whole.any()
     np.testing.assert_allclose((interval.low + interval.high)[whole] / 2, r[whole])
-    assert (np.abs([interval.low[known], interval.high[known]]) <= 1).all()
+    assert (np.abs([interval.low[finite], interval.high[finite]]) <= 1).all()
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
@@ -212,12 +212,12 @@ def test_the_interval_over_seeds_covers_the_r_of_very_many_as_often_as_it_says(s
         sample = Sample("forgetting", of_sample)
         screening = statistics.screen(sample.means, of_sample.accuracy, layers=of_sample.layers)
         names = [str(hypothesis) for hypothesis in screening.hypotheses]
-        found, place = (
+        interval, index = (
             interval_over_seeds(sample, screening),
             names.index("mean of forgetting over layer 1"),
         )
-        assert found is not None
-        covered.append(found.low[place] <= r <= found.high[place])
+        assert interval is not None
+        covered.append(interval.low[index] <= r <= interval.high[index])
     # Of 400 fair trials the share has a standard deviation of 0.011.
     assert 0.92 <= np.mean(covered) <= 0.98
 
@@ -237,10 +237,10 @@ def test_a_seed_that_is_not_computed_yet_is_no_draw() -> None:
 
 
 def test_one_seed_has_no_interval_and_says_so() -> None:
-    found = analyse(few(seeds=1))
-    assert all(one.over_seeds is None for one in found.families)
-    assert "One seed" in " ".join(found.notes)
-    rows = analysis_tables([found])[HYPOTHESES].to_pandas()
+    analysis = analyse(few(seeds=1))
+    assert all(family.over_seeds is None for family in analysis.families)
+    assert "One seed" in " ".join(analysis.notes)
+    rows = analysis_tables([analysis])[HYPOTHESES].to_pandas()
     assert rows["seeds_low"].isna().all()
 
 
@@ -248,38 +248,38 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     three = few(seeds=3)
     # A job's curves have a copy for every seed.
     alone = np.repeat(three.curves["cka_divergence"][:1], 3, axis=0)
-    found = analyse(replace(three, curves={**three.curves, "cka_divergence": alone}))
-    rows = analysis_tables([found])[HYPOTHESES].to_pandas().set_index("family")
+    analysis = analyse(replace(three, curves={**three.curves, "cka_divergence": alone}))
+    rows = analysis_tables([analysis])[HYPOTHESES].to_pandas().set_index("family")
     assert (rows.loc["learning and forgetting", "seeds"] == 3).all()
     assert (rows.loc["CKA divergence", "seeds"] == 0).all()
     assert rows.loc["CKA divergence", ["seeds_low", "seeds_high"]].isna().all(axis=None)
-    assert "No inversion takes part in CKA divergence:" in " ".join(found.notes)
-    assert "The t interval over 3 seeds is about other noise of" in " ".join(found.notes)
+    assert "No inversion takes part in CKA divergence:" in " ".join(analysis.notes)
+    assert "The t interval over 3 seeds is about other noise of" in " ".join(analysis.notes)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])
 def test_too_few_epochs_leave_the_correlation_over_layers(epochs: int) -> None:
-    found = analyse(few(seeds=2, epochs=epochs))
-    assert found.families == ()
-    assert found.layer_correlation is not None
-    assert found.layer_correlation.epochs == tuple(range(1, epochs + 1))
-    assert "at least 5" in " ".join(found.notes)
-    assert analysis_tables([found])[HYPOTHESES].num_rows == 0
+    analysis = analyse(few(seeds=2, epochs=epochs))
+    assert analysis.families == ()
+    assert analysis.layer_correlation is not None
+    assert analysis.layer_correlation.epochs == tuple(range(1, epochs + 1))
+    assert "at least 5" in " ".join(analysis.notes)
+    assert analysis_tables([analysis])[HYPOTHESES].num_rows == 0
 
 
 def test_notes_name_the_accuracy_that_is_missing() -> None:
-    found = analyse(replace(PAPER, severities=(), accuracy=np.empty((0, 100)), clean=None))
-    assert found.families == ()
-    assert "No accuracy is known" in found.notes[0]
+    analysis = analyse(replace(PAPER, severities=(), accuracy=np.empty((0, 100)), clean=None))
+    assert analysis.families == ()
+    assert "No accuracy is known" in analysis.notes[0]
     clean = replace(few(2), severities=(0,), accuracy=few(2).accuracy[:1], clean=None)
     assert "no robustness" in " ".join(analyse(clean).notes)
 
 
 def test_accuracy_that_never_changes_correlates_with_nothing() -> None:
-    found = analyse(replace(few(2), accuracy=np.ones((5, 7))))
-    assert all(np.isnan(one.screening.r).all() for one in found.families)
-    assert "There is no correlation" in found.families[0].examined[0].interpretation[0]
-    assert analysis_tables([found])[HYPOTHESES].to_pandas()["is_undefined"].all()
+    analysis = analyse(replace(few(2), accuracy=np.ones((5, 7))))
+    assert all(np.isnan(family.screening.r).all() for family in analysis.families)
+    assert "There is no correlation" in analysis.families[0].examined[0].interpretation[0]
+    assert analysis_tables([analysis])[HYPOTHESES].to_pandas()["is_undefined"].all()
 
 
 def halved(halves: int = 97) -> EpochCurves:
@@ -294,19 +294,18 @@ def halved(halves: int = 97) -> EpochCurves:
 
 
 def test_the_interval_over_images_is_about_the_number_it_is_of() -> None:
-    found = analyse(halved())
-    for family in found.families:
+    analysis = analyse(halved())
+    for family in analysis.families:
         interval, r = family.over_images, family.screening.r
         assert interval is not None
         assert family.halves == 97
-        known = np.isfinite(r)
-        np.testing.assert_array_equal(np.isnan(interval.low), ~known)
-        assert (interval.low < interval.high)[known].all()
-        assert ((interval.low <= r) & (r <= interval.high))[known].mean() > 0.8
-        assert all(
-            "With other images r would" in " ".join(one.interpretation) for one in family.examined
-        )
-    for schema, table in analysis_tables([found]).items():
+        finite = np.isfinite(r)
+        np.testing.assert_array_equal(np.isnan(interval.low), ~finite)
+        assert (interval.low < interval.high)[finite].all()
+        assert ((interval.low <= r) & (r <= interval.high))[finite].mean() > 0.8
+        for examined in family.examined:
+            assert "With other images r would" in " ".join(examined.interpretation)
+    for schema, table in analysis_tables([analysis]).items():
         assert list(odd_values(schema, table)) == []
 
 
@@ -321,9 +320,12 @@ def test_halves_that_are_all_alike_have_no_spread() -> None:
 
 
 def test_a_family_that_is_not_measured_of_halves_has_no_interval_and_says_so() -> None:
-    of = halved()
-    curves = {**of.curves, "subspace_similarity": of.curves["forgetting"]}
-    found = analyse(replace(of, curves=curves))
-    assert [one.over_images is None for one in found.families] == [False, False, True]
-    assert "No interval over images of subspace similarity" in " ".join(found.notes)
+    curves_of_halves = halved()
+    curves = {
+        **curves_of_halves.curves,
+        "subspace_similarity": curves_of_halves.curves["forgetting"],
+    }
+    analysis = analyse(replace(curves_of_halves, curves=curves))
+    assert [family.over_images is None for family in analysis.families] == [False, False, True]
+    assert "No interval over images of subspace similarity" in " ".join(analysis.notes)
     assert "half_samples: 200" in " ".join(analyse(few(2)).notes)

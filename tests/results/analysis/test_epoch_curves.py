@@ -16,10 +16,10 @@ EPOCHS, SEVERITIES, LAYERS = (2, 3, 5, 7, 11), (1, 4), (1, 2, 6, 9)
 def measured(source: str = "regenerated") -> pd.DataFrame:
     """Accuracies that tell epoch, severity and corruption apart, the clean one with them."""
     rows = [
-        (epoch, severity, name, epoch / 100 + severity / 1000 + place / 10, source)
+        (epoch, severity, name, epoch / 100 + severity / 1000 + offset / 10, source)
         for epoch in EPOCHS
         for severity in SEVERITIES
-        for place, name in enumerate(CORRUPTIONS)
+        for offset, name in enumerate(CORRUPTIONS)
     ]
     rows += [(epoch, 0, "clean", 0.5 + epoch / 100, "clean") for epoch in EPOCHS]
     return pd.DataFrame(rows, columns=["epoch", "severity", "corruption", "accuracy", "source"])
@@ -65,23 +65,23 @@ def curves() -> xr.Dataset:
 
 
 def test_curves_and_accuracies_are_of_the_same_epochs() -> None:
-    known = accuracy_by_severity(measured()).drop(index=3)
-    found = epoch_curves("finetuned", "biased", curves(), known)
-    assert found.epochs == EPOCHS
-    assert found.severities == SEVERITIES
+    tested = accuracy_by_severity(measured()).drop(index=3)
+    result = epoch_curves("finetuned", "biased", curves(), tested)
+    assert result.epochs == EPOCHS
+    assert result.severities == SEVERITIES
     expected = curves()["forgetting"].transpose("seed", "epoch", "layer")
-    np.testing.assert_array_equal(found.curves["forgetting"], expected)
-    assert np.isnan(found.accuracy).tolist() == [[epoch == 3 for epoch in EPOCHS]] * 2
-    assert found.clean is not None
-    assert np.isnan(found.clean).tolist() == [epoch == 3 for epoch in EPOCHS]
+    np.testing.assert_array_equal(result.curves["forgetting"], expected)
+    assert np.isnan(result.accuracy).tolist() == [[epoch == 3 for epoch in EPOCHS]] * 2
+    assert result.clean is not None
+    assert np.isnan(result.clean).tolist() == [epoch == 3 for epoch in EPOCHS]
 
 
 def test_clean_accuracy_alone_takes_the_place_of_corrupted() -> None:
     clean = accuracy_by_severity(measured().query("severity == 0"))
-    found = epoch_curves("finetuned", "biased", curves(), clean)
-    assert found.severities == (0,)
-    assert found.accuracy.shape == (1, len(EPOCHS))
-    assert found.clean is None
+    result = epoch_curves("finetuned", "biased", curves(), clean)
+    assert result.severities == (0,)
+    assert result.accuracy.shape == (1, len(EPOCHS))
+    assert result.clean is None
 
 
 def test_a_tested_model_has_its_clean_accuracy_from_the_test_alone() -> None:
@@ -98,11 +98,11 @@ def test_a_tested_model_has_its_clean_accuracy_from_the_test_alone() -> None:
          for name, severity, more in (("clean", 0, 0), ("fog", 3, 0.01), ("snow", 3, 0.05))],
         columns=["model", "epoch", "corruption", "severity", "accuracy"],
     ).assign(source="regenerated")  # fmt: skip
-    found = accuracies(history, tested)
-    finetuned = accuracy_by_severity(found[found["model"] == "finetuned"])
+    result = accuracies(history, tested)
+    finetuned = accuracy_by_severity(result[result["model"] == "finetuned"])
     np.testing.assert_allclose(finetuned[0], [0.72, 0.74])
     np.testing.assert_allclose(finetuned[3], [0.45, 0.47])
-    scratch = accuracy_by_severity(found[found["model"] == "from_scratch"])
+    scratch = accuracy_by_severity(result[result["model"] == "from_scratch"])
     assert scratch.to_dict() == {0: {1: 0.13}}
     # A reconstruction has no accuracy, in either table.
     none = accuracies(history.assign(test_accuracy=np.nan), tested.assign(accuracy=np.nan))

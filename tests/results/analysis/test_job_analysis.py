@@ -70,11 +70,11 @@ def test_running_again_analyses_nothing_again(analysed: Path) -> None:
 
 def test_a_run_names_the_tables_of_its_analysis(analysed: Path) -> None:
     grid = Grid.of(job_in(analysed.parent.parent))
-    said = "\n".join(invariance.run_all(grid, serial=True).lines(grid))
-    written = {path for path in analysed.glob("*.parquet") if f"  {path}" in said.splitlines()}
+    lines = "\n".join(invariance.run_all(grid, serial=True).lines(grid))
+    written = {path for path in analysed.glob("*.parquet") if f"  {path}" in lines.splitlines()}
     assert {path.stem for path in written} >= {schema.name for schema in ANALYSIS_TABLES}
     # And what it names is there.
-    assert len(written) == sum(line.endswith(".parquet") for line in said.splitlines())
+    assert len(written) == sum(line.endswith(".parquet") for line in lines.splitlines())
 
 
 def test_a_few_epochs_are_nothing_to_correlate(tmp_path: Path) -> None:
