@@ -71,7 +71,8 @@ def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> N
     first, last = format_convergence(summary)
     assert first == (
         f"All {summary.inversions} inversions converged, after 200 to 400 steps: 95 % of the "
-        "images have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least 0.995."
+        "images have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least "
+        "0.995."
     )
     assert last.startswith("No value of learning, forgetting or flow is still moving")
 
