@@ -19,7 +19,7 @@ _ID_DIGITS = 12
 _log = logging.getLogger(__name__)
 
 
-def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
+def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction:
     """Return a worker.
 
     Args:
@@ -32,7 +32,7 @@ def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
     return _Worker(WorkerContext(settings, threads))
 
 
-def make_worker_process(settings: WorkerSettings, threads: int) -> TaskFunction[Task]:
+def make_worker_process(settings: WorkerSettings, threads: int) -> TaskFunction:
     """Return a worker for a process of its own, which logs to its own standard error."""
     begin_logging()
     return make_worker(settings, threads)

@@ -21,8 +21,8 @@ Taken = list[tuple[int, int]]
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks after 2, 4, 8 ... steps, and restarts after 4, 8 ..."""
-    monkeypatch.setattr(settings, "_FIRST_LOOK", 2)
+    """Evaluate after 2, 4, 8 ... steps, and restart after 4, 8 ..."""
+    monkeypatch.setattr(settings, "_FIRST_EVALUATION", 2)
     monkeypatch.setattr(settings, "RESTART", 4)
 
 

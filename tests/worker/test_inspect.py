@@ -32,7 +32,7 @@ def put_images(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        ({"count": 7}, "the first 7 images of the split are of 2 of its 3 classes"),
+        ({"count": 7}, "the first 7 images of the split have 2 of its 3 classes"),
         ({"count": 11}, ""),
         ({"count": 7, "seed": 0}, ""),
     ],
@@ -55,4 +55,4 @@ def test_first_images_of_a_folder_that_are_of_some_classes_alone_are_warned_of(
     warned = [line.message for line in caplog.records if "classes" in line.message]
     assert bool(warned) == bool(said)
     assert not said or warned[0].startswith(said)
-    assert not said or "`images.seed: 0` draws them among all" in warned[0]
+    assert not said or "`images.seed: 0` draws them from all" in warned[0]

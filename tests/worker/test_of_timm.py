@@ -117,7 +117,7 @@ def test_a_hub_that_is_away_is_told_before_anything_is_computed(
     finally:
         hidden.rename(there)
     assert code == 2
-    assert f"timm weights `{OTHER}` cannot be had" in error
+    assert f"timm weights `{OTHER}`: cannot be downloaded" in error
     assert f"timm/{OTHER}" in asked_for
     assert not (tmp_path / "lake" / "parts" / "inversions").exists()
 
