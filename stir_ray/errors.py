@@ -1,21 +1,21 @@
 """Everything stir_ray raises on purpose.
 
-    StirRayError              one clear line for a person; its class names the exit code
-    ├── InputError            2: the person can mend it, and nothing was computed yet
+    StirRayError              a message for a person; its class names the exit code
+    ├── InputError            2: the input is wrong, and nothing was computed from it
     │   ├── JobError          the job file: unknown key, wrong type, value out of range
     │   ├── DataError         the images: missing, of the wrong shape, too few
     │   ├── ModelError        the model: no such architecture, a checkpoint that does not fit
-    │   └── LakeError         the lake: cannot be reached, read or written
-    ├── MissingPart           3: an artifact that a task needs is not in the lake
-    ├── CorruptPart           3: a stored object does not match its checksum
-    │   └── SchemaMismatch    3: it is whole, but of another table or another version of it
-    ├── TasksFailed           3: the run ended and some tasks have no artifact
+    │   └── LakeError         the lake: cannot be opened, read or written
+    ├── MissingPart           3: an artifact that a task reads is not in the lake
+    ├── CorruptPart           3: a stored artifact does not have the checksum in its footer
+    │   └── SchemaMismatch    3: it is intact, but of another table or version
+    ├── TasksFailed           3: the run ended, and some tasks failed
     ├── RunAborted            4: too many tasks failed alike, so the run was stopped
     ├── StorageUnavailable    4: the lake did not answer for minutes
     └── ClusterUnavailable    4: the cluster did not answer for minutes
 
-A message says what is wrong, where, what was expected and what to do about it. Each error is built
-from its message alone, so that it survives pickling between a worker and the driver.
+A message says what is wrong, where, what was expected and what to do. Each error is built from its
+message alone, so that it survives pickling between a worker and the driver.
 """
 
 
@@ -26,45 +26,45 @@ class StirRayError(Exception):
 
 
 class InputError(StirRayError):
-    """Bad input, found before anything was computed from it."""
+    """The input is wrong; nothing was computed from it."""
 
     exit_code = 2
 
 
 class JobError(InputError):
-    """The job file does not say something that can be run."""
+    """The job file does not describe a job that can be run."""
 
 
 class DataError(InputError):
-    """The images a job asks for cannot be had as it asks for them."""
+    """The images that a job describes are not there, or not as it describes them."""
 
 
 class ModelError(InputError):
-    """A model or checkpoint cannot be built as the job describes it."""
+    """A model or checkpoint cannot be loaded as the job describes it."""
 
 
 class LakeError(InputError):
-    """The lake cannot be reached, read or written."""
+    """The lake cannot be opened, read or written."""
 
 
 class MissingPart(StirRayError):
-    """A part that a task builds on is not in the lake; the task that makes it must run first."""
+    """An artifact that a task reads is not in the lake; the task that makes it must run first."""
 
     exit_code = 3
 
 
 class CorruptPart(StirRayError):
-    """A stored part cannot be read back as it was written."""
+    """A stored artifact cannot be read back as it was written."""
 
     exit_code = 3
 
 
 class SchemaMismatch(CorruptPart):
-    """A stored part is whole, but has other columns than its table has now."""
+    """A stored artifact is intact, but does not have the columns of its table."""
 
 
 class TasksFailed(StirRayError):
-    """Some tasks ended without a part; running again retries them."""
+    """Some tasks failed; running again retries them."""
 
     exit_code = 3
 
@@ -76,15 +76,12 @@ class RunAborted(StirRayError):
 
 
 class StorageUnavailable(StirRayError):
-    """The lake, or another place that is read, gave no answer for as long as one may wait for it.
-
-    Nothing has to be mended in the job: the same command goes on once the place is back.
-    """
+    """The lake or another store did not answer in time; the same command resumes once it does."""
 
     exit_code = 4
 
 
 class ClusterUnavailable(StirRayError):
-    """The cluster that a job was sent to gave no answer for as long as one may wait for it."""
+    """The cluster of a submitted job did not answer in time."""
 
     exit_code = 4

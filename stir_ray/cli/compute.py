@@ -41,9 +41,10 @@ from stir_ray.report.plan import price
 
 
 def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
-    """Compute what is missing of a job, then its matrices and figures.
+    """Compute what is missing of a job, and draw it.
 
-    Running again resumes: what the lake holds is not computed twice.
+    Results, figures and the page follow. Running again resumes: what the lake holds is not computed
+    twice.
 
     Example: stir-ray run jobs/digits.yaml --set seeds=[0]
     """
@@ -75,10 +76,11 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     ] = None,
     serial: Serial = False,
 ) -> None:
-    """Run failed tasks again, and what waited for them; then matrices and figures.
+    """Run failed tasks again, and what waited for them.
 
-    Options choose among the failed tasks: one that is given twice takes either value, and different
-    ones must all fit. What builds on a task that succeeds now is run too, chosen or not.
+    Results and figures follow. Options choose among the failed tasks: one that is given twice takes
+    either value, and different ones must all fit. What builds on a task that succeeds now is run
+    too, chosen or not.
 
     Example: stir-ray retry jobs/digits.yaml --class out_of_memory --layer 11 --layer 12
     """
@@ -122,7 +124,9 @@ def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> No
 
 
 def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
-    """Test every epoch on corrupted images, train what is not trained, and nothing more.
+    """Test every epoch on corrupted images.
+
+    Trains what is not trained; computes nothing more.
 
     Example: stir-ray robustness jobs/digits.yaml --set robustness.corruptions=all
     """
@@ -211,10 +215,11 @@ def import_data(
         str | None, typer.Option(help="Name of the dataset in the lake; default: SOURCE.")
     ] = None,
 ) -> None:
-    """Put a dataset into the lake once, so that no other machine needs it or the internet.
+    """Put a dataset into the lake.
 
-    Public datasets are downloaded if they are not in FOLDER. Running again puts there only what
-    is missing. A job then says `data: {source: lake, name: cifar10, size: 224}`.
+    Then no other machine needs its files or the internet. Public datasets are downloaded if they
+    are not in FOLDER. Running again puts there only what is missing. A job then says
+    `data: {source: lake, name: cifar10, size: 224}`.
 
     Example: stir-ray import-data cifar10 --root ./downloads --lake ./lake
     """

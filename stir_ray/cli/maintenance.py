@@ -17,7 +17,7 @@ from stir_ray.report.text import JobStatus, Verified
 
 
 def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> None:
-    """Show how far a job is, what it took and what failed, from its lake alone.
+    """Show how far a job is and what failed, from its lake.
 
     Example: stir-ray status jobs/digits.yaml
     """
@@ -67,7 +67,7 @@ def explain(
     sets: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show where one number of the results comes from, or why it is missing and what computes it.
+    """Show where one number comes from, or why it is missing.
 
     Example: stir-ray explain jobs/digits.yaml "ft|pt epoch=8 seed=0 reference_layer=3
     target_layer=5"
@@ -89,7 +89,7 @@ def verify(
         bool, typer.Option("--repair", help="Remove what is damaged; the next run computes it.")
     ] = False,
 ) -> None:
-    """Read everything in a job's lake and report what is not as it was written or planned.
+    """Read a whole lake and report what is damaged or foreign.
 
     Example: stir-ray verify jobs/digits.yaml
     """
@@ -111,7 +111,7 @@ def gc(
     sets: Overrides = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
 ) -> None:
-    """List what no job needs that was ever run in a lake; `--yes` removes it.
+    """List what no job of a lake needs; `--yes` removes it.
 
     Deleting the folder `jobs/<name>` of a lake gives all jobs of this name up. What is younger than
     an hour stays, and so does everything that stir-ray did not write.

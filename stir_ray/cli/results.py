@@ -32,7 +32,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Write the page of the results that are there, and their figures, and name both.
+    """Write the page and the figures of results.
 
     The page is one HTML file that shows all there is and needs no network. Several jobs, or those
     of a grid, are shown together too: a page, a figure, and a table of what differs between them
@@ -102,7 +102,7 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Correlate what happened to the layers with accuracy over the epochs, and test the result.
+    """Correlate changes of layers with accuracy over epochs.
 
     Tables hypotheses, correlations and learning_with_forgetting (Parquet) lie beside the results.
 
@@ -163,11 +163,12 @@ def sql(
         int, typer.Option(min=0, metavar="NUMBER", help="Most rows that a table shows.")
     ] = 100,
 ) -> None:
-    """Query the results of jobs in SQL (DuckDB's), wherever their lake is.
+    """Query the results of jobs in SQL.
 
-    Of a job file these are the results that were made last under its name. Tables go by the names
-    of their files (results, matrices, history, ...); of several jobs, or a grid, each begins with
-    a column `job`. What is undefined is NULL. A query reads nothing but these tables.
+    In DuckDB's SQL, wherever the lake is. Of a job file these are the results that were made last
+    under its name. Tables go by the names of their files (results, matrices, history, ...); of
+    several jobs, or a grid, each begins with a column `job`. What is undefined is NULL. A query
+    reads nothing but these tables.
 
     Example: stir-ray sql jobs/digits.yaml "select epoch, max(mean) from matrices group by epoch"
     """

@@ -20,6 +20,20 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True)
+class ModelState:
+    """A model: its weights and where they are; None before it is trained."""
+
+    label: str
+    weights: str | None
+    location: str | None
+
+    def __str__(self) -> str:
+        if self.weights is None:
+            return f"{self.label}, not trained yet"
+        return f"{self.label}, weights {self.weights}, {self.location or 'of no file yet'}"
+
+
+@dataclass(frozen=True)
 class MissingTask:
     """A task between a number and the cause that it is missing; no id before models are trained."""
 
@@ -34,7 +48,7 @@ class NumberOrigin:
     """Where one number comes from, or why it is missing and what computes it.
 
     Attributes:
-        place: columns of the results that say which number it is.
+        cell: columns of the results that say which number it is.
         numbers: its other columns; None if it is missing.
         reference: the inverted model.
         target: the model that sees the inverted images.
@@ -44,10 +58,10 @@ class NumberOrigin:
         do: commands that compute it.
     """
 
-    place: Mapping[str, str | int]
+    cell: Mapping[str, str | int]
     numbers: Mapping[str, float] | None
-    reference: Checkpoint
-    target: Checkpoint
+    reference: ModelState
+    target: ModelState
     shares: str
     parts: tuple[PartState, ...]
     waits: tuple[MissingTask, ...]
@@ -59,8 +73,8 @@ class NumberOrigin:
         return cls(
             explained.place,
             explained.numbers,
-            explained.reference,
-            explained.target,
+            _model_state(explained.reference),
+            _model_state(explained.target),
             explained.shares,
             explained.parts,
             tuple(
@@ -90,13 +104,13 @@ def _commands(explained: Explanation, job: Sequence[str]) -> Iterator[str]:
 
 @render.register
 def _(number: NumberOrigin) -> Iterator[RenderableType]:
-    yield " ".join(f"{name}={value}" for name, value in number.place.items())
+    yield " ".join(f"{name}={value}" for name, value in number.cell.items())
     if number.numbers:
         yield from (f"  {name:24} {number.numbers[name]:.6f}" for name in _NUMBERS)
     else:
         yield "  has no number"
-    yield f"  inverted: layer {number.place['reference_layer']} of {_model(number.reference)}"
-    yield f"  seen by:  layer {number.place['target_layer']} of {_model(number.target)}"
+    yield f"  inverted: layer {number.cell['reference_layer']} of {number.reference}"
+    yield f"  seen by:  layer {number.cell['target_layer']} of {number.target}"
     if number.shares:
         yield f"  {number.shares}"
     for part in number.parts:
@@ -106,10 +120,10 @@ def _(number: NumberOrigin) -> Iterator[RenderableType]:
     yield from (f"  do: {line}" for line in number.do)
 
 
-def _model(model: Checkpoint) -> str:
+def _model_state(model: Checkpoint) -> ModelState:
     if not model.is_trained:
-        return f"{model.label}, not trained yet"
-    return f"{model.label}, weights {model.weights}, {model.location or 'of no file yet'}"
+        return ModelState(model.label, None, None)
+    return ModelState(model.label, model.weights, model.location)
 
 
 def _part(part: PartState) -> Iterable[str]:

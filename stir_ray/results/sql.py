@@ -73,7 +73,7 @@ class JobTables:
         return f"{self.folder}/{schema.name}.parquet".removeprefix("/")
 
 
-def connect(*places: str | Path) -> "DuckDBPyConnection":
+def connect(location: str | Path, *others: str | Path) -> "DuckDBPyConnection":
     """Return a DuckDB connection to the results of jobs, wherever their lake is.
 
     Each result table of the jobs is a view: `results`, `matrices`, `history`, ... `columns` lists
@@ -83,16 +83,18 @@ def connect(*places: str | Path) -> "DuckDBPyConnection":
     extension or Python variable.
 
     Args:
-        places: folders or URLs of jobs (`<lake>/jobs/<name>`), or of lakes for all their jobs.
+        location: folder or URL of a job (`<lake>/jobs/<name>`), or of a lake for all its jobs.
+        others: the same of further jobs and lakes.
 
     Raises:
-        LakeError: if a place holds no results.
+        LakeError: if a location holds no results.
 
     Example:
         >>> lake = stir_ray.connect("lake")  # doctest: +SKIP
         >>> lake.sql("select job, epoch, max(mean) from matrices group by all").df()
     """
-    return _connect(_Reader(named([job for folder in places for job in tables_at(str(folder))])))
+    jobs = [job for folder in (location, *others) for job in tables_at(str(folder))]
+    return _connect(_Reader(named(jobs)))
 
 
 def queried_tables() -> tuple[TableSchema, ...]:

@@ -90,7 +90,7 @@ def test_words_stand_in_any_order_and_the_model_need_not_be_said(path: Path) -> 
     assert turned == explained(path, CELL)
     other = CELL.replace("epoch=2", "epoch=1")
     scratch = explained(path, "model=from_scratch", *other.split())
-    assert scratch["place"]["model"] == "from_scratch"
+    assert scratch["cell"]["model"] == "from_scratch"
     assert scratch["numbers"] != explained(path, other)["numbers"]
 
 
