@@ -1,28 +1,28 @@
 """Every column of every table, declared once with its type and meaning."""
 
-from stir_ray.lake.schemas.analysis import (
-    ANALYSIS_TABLES,
-    CORRELATIONS,
-    HYPOTHESES,
-    LEARNING_WITH_FORGETTING,
-)
 from stir_ray.lake.schemas.artifacts import (
     ACCURACIES,
     ARTIFACT_TABLES,
     COMPARISONS,
     CORRECT,
+    DATASET_TABLES,
     FAILURES,
     IMAGE_SETS,
     IMAGES,
+    INDEX,
     INVERSIONS,
     MODELS,
+    SHARD,
     TEST_SETS,
     TRAININGS,
 )
 from stir_ray.lake.schemas.columns import IMAGE, Column, TableSchema
-from stir_ray.lake.schemas.datasets import DATASET_TABLES, INDEX, SHARD
 from stir_ray.lake.schemas.results import (
+    ANALYSIS_TABLES,
+    CORRELATIONS,
     HISTORY,
+    HYPOTHESES,
+    LEARNING_WITH_FORGETTING,
     MATRICES,
     RESULT_TABLES,
     RESULTS,

@@ -1,4 +1,4 @@
-"""The tables of artifacts: what a task stores."""
+"""The tables of artifacts, which tasks store, and of datasets that are kept in the lake."""
 
 import pyarrow as pa
 
@@ -155,3 +155,26 @@ ARTIFACT_TABLES = (
     *(TEST_SETS, ACCURACIES, CORRECT, FAILURES),
 )
 """Without those of measures: see `stir_ray.measures`."""
+
+INDEX = TableSchema(
+    "index",
+    (
+        Column("split", TEXT, "`train` or `test`"),
+        IMAGE_ID,
+        Column("label", INT, "class, from 0"),
+        Column("shard", INT, "number of the shard of the split that holds the image, from 0"),
+        Column("digest", TEXT, "of the images of that shard"),
+    ),
+    key=("split", "image_id"),
+)
+
+SHARD = TableSchema(
+    "shard",
+    (
+        IMAGE_ID,
+        Column("image", pa.binary(), "an image file: as it was published, or a portable pixmap"),
+    ),
+    key=("image_id",),
+)
+
+DATASET_TABLES = (INDEX, SHARD)
