@@ -242,7 +242,7 @@ class Inversions:
         """Return STIR of the noise and of images in random orders, by target layer."""
         images, init, suffix = self.view.images, self.settings.init, _suffix(estimator)
         noise = initialization_of(init, images=images, image_ids=self.image_ids, seed=self.seed)
-        shown = None if init is Initialization.GRAY else target.grams_of(noise.clamp(0, 1))
+        shown = [] if init is Initialization.GRAY else target.grams_of(noise.clamp(0, 1))
         by_layer = baselines(target.grams, shown, seed=self.seed)
         layers = {"target_layer": list(target.layers)}
         return {
