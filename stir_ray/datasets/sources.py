@@ -139,11 +139,6 @@ def open_images(
     return open_torchvision(data, split, download=download)
 
 
-def load(data: LocalDataset, split: Split) -> Dataset:
-    """Return all images of a split; raises as `open_split`."""
-    return open_split(data, split).whole()
-
-
 def _digits(data: Digits, split: Split) -> LazyDataset:
     # Inside the function: scikit-learn takes seconds to import, and only this source needs it.
     from sklearn.datasets import load_digits
@@ -152,7 +147,9 @@ def _digits(data: Digits, split: Split) -> LazyDataset:
     targets = np.asarray(bunch.target)
     ids = np.flatnonzero(np.isin(targets, data.classes) & (is_test(targets) == (split == "test")))
     pixels = torch.from_numpy(np.asarray(bunch.images)[ids] / 16.0).float()[:, None]
-    images = resize(pixels, data.size)
+    images = pixels
+    if data.size != pixels.shape[-1]:
+        images = v2.functional.resize(pixels, [data.size, data.size], antialias=True).clamp(0, 1)
     labels = torch.tensor([data.classes.index(int(targets[index])) for index in ids])
     return LazyDataset(
         labels,
@@ -161,13 +158,6 @@ def _digits(data: Digits, split: Split) -> LazyDataset:
         lambda indices: images[list(indices)],
         tuple(f"digit {number}" for number in data.classes),
     )
-
-
-def resize(images: Tensor, size: int) -> Tensor:
-    """Return images in [0, 1] at another height and width, bilinear."""
-    if images.shape[-1] == size:
-        return images
-    return v2.functional.resize(images, [size, size], antialias=True).clamp(0, 1)
 
 
 def _folder(data: ImageFolder, split: Split) -> EncodedImages:

@@ -18,8 +18,6 @@ from stir_ray.job.inputs import (
     ImageFolder,
     InLake,
     Pets,
-    PublicDataset,
-    RandomInit,
     RandomModel,
     TimmModel,
     TrainedFinetuning,
@@ -31,9 +29,7 @@ from stir_ray.job.options import (
     Condition,
     Execution,
     InversionChoice,
-    Released,
     Robustness,
-    TimeLimits,
 )
 from stir_ray.job.spec import Job, Sample, Selection
 
@@ -57,14 +53,10 @@ __all__ = [
     "InversionChoice",
     "Job",
     "Pets",
-    "PublicDataset",
-    "RandomInit",
     "RandomModel",
-    "Released",
     "Robustness",
     "Sample",
     "Selection",
-    "TimeLimits",
     "TimmModel",
     "TrainedFinetuning",
     "TrainedModel",

@@ -178,14 +178,6 @@ def rounded(images: Images) -> Images:
     return images.half().to(images.dtype)
 
 
-def relative_residual(
-    representation: Representation, *, images: Images, inverted: Images
-) -> PerImage:
-    """Return ‖rep(x') − rep(x)‖₂ / ‖rep(x)‖₂ of every image; 0 is a perfect inversion."""
-    with torch.no_grad():
-        return _Target.of(representation(images)).residual(representation(inverted))
-
-
 @dataclass(frozen=True)
 class _Target:
     representations: Units

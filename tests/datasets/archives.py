@@ -17,6 +17,7 @@ from PIL import Image
 from torchvision import datasets
 from torchvision.datasets import eurosat, oxford_iiit_pet
 
+from stir_ray.datasets.sources import Dataset, LocalDataset, Split, open_split
 from stir_ray.job import Cifar10, Cifar100, EuroSat, Pets
 
 PER_BATCH, TESTED = 7, 11
@@ -158,3 +159,8 @@ SOURCES: Sequence[tuple[Any, Any]] = (
 def description(kind: Any, root: Path, size: int = 32) -> Any:
     """A description of the dataset below a folder."""
     return kind(source=kind.__name__.lower(), root=str(root), size=size)
+
+
+def load(data: LocalDataset, split: Split) -> Dataset:
+    """All images of a split."""
+    return open_split(data, split).whole()

@@ -27,7 +27,7 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.models.losses import LabelledImages
 from stir_ray.worker import train
 from stir_ray.worker.train import labelled
-from tests.datasets.archives import SOURCES, TESTED, description, put_cifar, put_pets
+from tests.datasets.archives import SOURCES, TESTED, description, load, put_cifar, put_pets
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import finetune, invariance
 
@@ -70,7 +70,7 @@ def test_images_of_a_lake_are_those_of_the_dataset_itself(
     done = imported(data, lake, "mine")
     assert done.stored > 2
     for split in ("train", "test"):
-        outside, inside = sources.load(data, split), in_lake("mine", size)
+        outside, inside = load(data, split), in_lake("mine", size)
         for keep in (True, False):
             collection = open_dataset(inside, split, lake, keep=keep)
             assert collection.whole().digest() == outside.digest()
@@ -111,7 +111,7 @@ def test_an_import_that_died_goes_on_where_it_was(
     done = imported(cifar, lake)
     assert done.already_stored == survived
     collection = open_dataset(in_lake(), "train", lake)
-    assert collection.whole().digest() == sources.load(cifar, "train").digest()
+    assert collection.whole().digest() == load(cifar, "train").digest()
 
 
 def test_the_first_images_are_read_of_the_first_shards_alone(cifar: Cifar10, lake: Lake) -> None:

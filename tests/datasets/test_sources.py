@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stir_ray.datasets.images import ResizeTransform
-from stir_ray.datasets.sources import Dataset, Split, load, open_images, open_split
+from stir_ray.datasets.sources import Dataset, Split, open_images, open_split
 from stir_ray.errors import DataError
 from stir_ray.job import Cifar10, Digits, EuroSat, ImageFolder, Pets, Selection
 from tests.datasets.archives import (
@@ -24,6 +24,7 @@ from tests.datasets.archives import (
     description,
     labels_of_cifar,
     levels_of_cifar,
+    load,
     noise,
     pets_of,
     put_cifar,

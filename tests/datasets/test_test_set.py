@@ -19,11 +19,11 @@ from stir_ray.datasets.corruptions.test_set import (
     open_test_set,
 )
 from stir_ray.datasets.lake_dataset import import_dataset, open_dataset
-from stir_ray.datasets.sources import Dataset, draw, load, open_images
+from stir_ray.datasets.sources import Dataset, draw, open_images
 from stir_ray.errors import DataError
 from stir_ray.job import CLEAN, Cifar10, Condition, Digits, EuroSat, InLake, Robustness
 from stir_ray.lake.parquet import open_lake
-from tests.datasets.archives import description, put_cifar, put_eurosat
+from tests.datasets.archives import description, load, put_cifar, put_eurosat
 
 UNCORRUPTED = Condition(CLEAN, 0, CLEAN)
 SNOW = Condition("snow", 3, "regenerated")

@@ -70,12 +70,12 @@ def test_orders_are_permutations_that_depend_on_their_seed_alone() -> None:
 
 def test_unbiased_chance_is_about_zero_and_biased_chance_is_not() -> None:
     wide = linear_gram(features(3, 23, 401))
-    (result,) = baselines([wide], None, seed=5)
+    (result,) = baselines([wide], [], seed=5)
     # The quantile lies 1.6 standard deviations up, of which the mean has 1/14.
     assert abs(result["chance_stir_unbiased"]) < result["chance_stir_unbiased_q95"] / 5
     assert 0.9 < result["chance_stir"] < result["chance_stir_q95"] < 1
     assert math.isnan(result["noise_stir"])
-    assert baselines([wide], None, seed=5) == baselines([wide], None, seed=5)
+    assert baselines([wide], [], seed=5) == baselines([wide], [], seed=5)
 
 
 def test_a_view_without_a_geometry_has_no_chance() -> None:

@@ -21,7 +21,7 @@ from stir_ray.catalog.verify import verify
 from stir_ray.cli import app
 from stir_ray.datasets.corruptions import test_set
 from stir_ray.datasets.corruptions.test_set import corrupt_all
-from stir_ray.datasets.sources import Dataset, load
+from stir_ray.datasets.sources import Dataset
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
 from stir_ray.job.loader import validate_job
@@ -32,6 +32,7 @@ from stir_ray.plan.models import corrupted_tests
 from stir_ray.results.evaluations import evaluations
 from stir_ray.worker import evaluate
 from tests.broken import with_figures
+from tests.datasets.archives import load
 from tests.small_job import ARCHITECTURE, EPOCHS, small_job
 from workflows import robustness
 
