@@ -1,6 +1,5 @@
 """The worker processes of Ray: start them, call them, wait for them, replace them."""
 
-import contextlib
 import logging
 import os
 import pickle
@@ -156,12 +155,13 @@ class WorkerPool:
         now = time.monotonic()
         if now >= self._next_scale_up:
             self.scale_up()
-        replies = []
-        with contextlib.suppress(queue.Empty):
-            replies.append(self._replies.get(timeout=max(0.0, min(_POLL_S, until - now))))
-            while True:
-                replies.append(self._replies.get_nowait())
-        for worker, reply in replies:
+        timeout_s = max(0.0, min(_POLL_S, until - now))
+        while True:
+            try:
+                worker, reply = self._replies.get(timeout=timeout_s)
+            except queue.Empty:
+                return
+            timeout_s = 0.0
             if worker.reply is not reply:
                 continue  # The worker was killed meanwhile.
             worker.reply = None
