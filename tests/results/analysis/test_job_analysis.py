@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
 from stir_ray.lake.schemas import ANALYSIS_TABLES
 from tests.small_job import small_job
 from workflows import invariance
@@ -66,15 +65,6 @@ def test_running_again_analyses_nothing_again(analysed: Path) -> None:
     before = [file.stat().st_mtime_ns for file in files]
     invariance.run(job_in(analysed.parent.parent), serial=True)
     assert [file.stat().st_mtime_ns for file in files] == before
-
-
-def test_a_run_names_the_tables_of_its_analysis(analysed: Path) -> None:
-    grid = Grid.of(job_in(analysed.parent.parent))
-    lines = "\n".join(invariance.run_all(grid, serial=True).lines(grid))
-    written = {path for path in analysed.glob("*.parquet") if f"  {path}" in lines.splitlines()}
-    assert {path.stem for path in written} >= {schema.name for schema in ANALYSIS_TABLES}
-    # And what it names is there.
-    assert len(written) == sum(line.endswith(".parquet") for line in lines.splitlines())
 
 
 def test_a_few_epochs_are_nothing_to_correlate(tmp_path: Path) -> None:
