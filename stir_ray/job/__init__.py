@@ -3,7 +3,15 @@
 Secrets never stand in a job file: they come from the machine's environment or role.
 """
 
-from stir_ray.job.inputs import (
+from stir_ray.job.options import (
+    CLEAN,
+    Condition,
+    Execution,
+    InversionChoice,
+    Robustness,
+)
+from stir_ray.job.spec import Job, Sample, Selection
+from stir_ray.job.study_inputs import (
     UNPACKED,
     Architecture,
     CheckpointFinetuning,
@@ -24,14 +32,6 @@ from stir_ray.job.inputs import (
     TrainedModel,
     Training,
 )
-from stir_ray.job.options import (
-    CLEAN,
-    Condition,
-    Execution,
-    InversionChoice,
-    Robustness,
-)
-from stir_ray.job.spec import Job, Sample, Selection
 
 __all__ = [
     "CLEAN",

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stir_ray.errors import JobError
-from stir_ray.job import inputs, options, spec
+from stir_ray.job import options, spec, study_inputs
 from stir_ray.job.fields import UNPRINTABLE
 from stir_ray.job.grid import GRID, Grid, JobFile, Point, combinations, pin_value, set_at
 from stir_ray.job.spec import Job
@@ -189,7 +189,7 @@ def _expected_keys(class_name: str) -> str:
 
 
 def _models() -> list[type[BaseModel]]:
-    values = (value for module in (inputs, options, spec) for value in vars(module).values())
+    values = (value for module in (study_inputs, options, spec) for value in vars(module).values())
     return [value for value in values if isinstance(value, type) and issubclass(value, BaseModel)]
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from stir_ray.job.fields import NAME, LayerNumbers, Location, Numbers, Value, word_or
-from stir_ray.job.inputs import Data, Finetuned, FromScratch, Pretrained
 from stir_ray.job.options import (
     Execution,
     InversionChoice,
@@ -13,6 +12,7 @@ from stir_ray.job.options import (
     Similarities,
     measure_of,
 )
+from stir_ray.job.study_inputs import Data, Finetuned, FromScratch, Pretrained
 from stir_ray.numerics.settings import Initialization
 from stir_ray.numerics.similarity_measures import SimilarityMeasure
 
