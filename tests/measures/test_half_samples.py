@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import torch
 
 from stir_ray.catalog.gc import unused
 from stir_ray.catalog.snapshots import look
-from stir_ray.catalog.verify import Finding, verify
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
@@ -26,11 +24,9 @@ from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.numerics.subsampling import cka_of_subsets
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
-from tests.plan.examples import STUDY
 from tests.small_job import COUNT, LAYERS, small_job
 from workflows import invariance
 
@@ -162,12 +158,6 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
         assert lake.read(schema, part_id).to_pandas().equals(table.to_pandas())
 
 
-def test_verify_finds_them_right_and_nothing_is_unused(done: Job) -> None:
-    lake = open_lake(done.lake)
-    assert not [one for one in verify(lake) if isinstance(one, Finding)]
-    assert not unused(lake, young_s=0).unused
-
-
 def test_halves_nobody_asks_for_are_unused(copy: Job) -> None:
     lake = open_lake(copy.lake)
     for path in Path(copy.lake).glob("jobs/small/specs/*"):
@@ -218,21 +208,6 @@ def test_a_job_that_does_not_ask_has_empty_tables_and_no_interval(without: Path)
     rows = read(job, "hypotheses")
     assert rows["images_low"].isna().all()
     assert set(rows["half_samples"]) == {0}
-
-
-def test_halves_change_no_id_of_what_was_there_before() -> None:
-    halved = replace(
-        STUDY, spec=replace(STUDY.spec, measures=(*STUDY.spec.measures, ("half_samples", HALVES)))
-    )
-    for task, same in (
-        *zip(STUDY.inversions(), halved.inversions(), strict=True),
-        *zip(STUDY.comparisons(), halved.comparisons(), strict=True),
-    ):
-        kept = [part for part in same.outputs if part.table != "half_samples"]
-        assert list(task.outputs) == kept
-        assert len(same.outputs) - len(kept) == len(same.comparisons)
-    assert "half_samples" not in ResolvedJob(small_job("lake"), {}).said
-    assert ResolvedJob(small_job("lake", half_samples=HALVES), {}).said["half_samples"] == HALVES
 
 
 def test_which_images_are_in_a_half_hangs_on_image_set_and_half_alone() -> None:

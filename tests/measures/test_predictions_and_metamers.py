@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,8 @@ import pytest
 import torch
 
 from stir_ray.catalog.snapshots import look
-from stir_ray.catalog.verify import Finding, verify
 from stir_ray.identity import Artifact
 from stir_ray.job import Job
-from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.measures.metamers import METAMERS
@@ -23,7 +20,6 @@ from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
-from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
@@ -197,28 +193,6 @@ def test_the_stored_ratio_is_the_stored_residual_in_decibels(done: Job) -> None:
     np.testing.assert_allclose(both["snr_db"], -20 * np.log10(both["residual"]), atol=1e-3)
 
 
-def test_to_ask_for_them_later_inverts_no_stored_image_again(done: Job) -> None:
-    """As if they had not been asked for: without their parts, all else stays as it is."""
-    lake = open_lake(done.lake)
-    kept = lake.stored(INVERSIONS)
-    lost = {
-        (schema, part_id): lake.read(schema, part_id)
-        for schema in (METAMERS.table, PREDICTIONS.table)
-        for part_id in sorted(lake.stored(schema))[:3]
-    }
-    for schema, part_id in lost:
-        lake.objects.delete(artifact_key(schema.name, part_id))
-    done_again = invariance.run(done, serial=True)
-    assert 0 < done_again.tally.tasks <= len(lost)
-    assert lake.stored(INVERSIONS) == kept
-    for (schema, part_id), table in lost.items():
-        assert lake.read(schema, part_id).equals(table)
-
-
-def test_verify_finds_them_right(done: Job) -> None:
-    assert not [one for one in verify(open_lake(done.lake)) if isinstance(one, Finding)]
-
-
 def test_models_without_a_classifier_predict_nothing() -> None:
     asking = replace(STUDY, spec=with_measures(STUDY.spec, "predictions"))
     tables = {part.table for task in asking.inversions() for part in task.outputs}
@@ -231,20 +205,6 @@ def test_models_without_a_classifier_predict_nothing() -> None:
         assert sum(part.table == "predictions" for part in task.outputs) == len(predicting)
 
 
-def test_neither_changes_an_id_of_what_was_there_before() -> None:
-    spec = with_measures(STUDY.spec, "predictions", "metamers")
-    classifiers = tuple(replace(one, has_classifier=True) for one in FINETUNED)
-    asking = replace(STUDY, spec=spec, compared={"finetuned": classifiers})
-    for task, same in (
-        *zip(STUDY.inversions(), asking.inversions(), strict=True),
-        *zip(STUDY.comparisons(), asking.comparisons(), strict=True),
-    ):
-        kept = [part for part in same.outputs if part.table not in {"predictions", "metamers"}]
-        assert list(task.outputs) == kept
-    said = ResolvedJob(small_job("lake"), {}).said
-    assert not {"predictions", "metamers"} & set(said)
-
-
 def test_they_cost_a_look_each() -> None:
     spec = with_measures(STUDY.spec, "predictions", "metamers")
     target = replace(FINETUNED[0], has_classifier=True)
@@ -253,9 +213,3 @@ def test_they_cost_a_look_each() -> None:
     assert invert.cost(SCALE).flops - INVERT.cost(SCALE).flops == 7 * (60 + 2 * 10)
     compare = replace(COMPARE, spec=spec, target=target)
     assert compare.cost(SCALE).flops - COMPARE.cost(SCALE).flops == 5 * 7 * 60
-
-
-def test_a_job_that_does_not_ask_has_empty_tables(finished_copy: Callable[[], Job]) -> None:
-    job = finished_copy()
-    for table in ("unchanged_predictions", "metamer_counts", "other_similarities"):
-        assert read(job, table).empty

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,14 @@ import pandas as pd
 import pytest
 from torch import Tensor
 
-from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
-from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.worker import grams
 from stir_ray.worker.context import WorkerContext
-from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance
 
@@ -134,51 +129,6 @@ def test_to_ask_for_them_later_computes_them_alone(finished_copy: Callable[[], J
     both = small_job(job.lake, similarities=["procrustes", "rbf_cka"])
     invariance.run(both, serial=True)
     assert len(lake.stored(SIMILARITIES.table)) == 2 * len(before)
-
-
-def test_a_lost_part_is_computed_again_alone_and_bitwise(asked_job: Job) -> None:
-    lake = open_lake(asked_job.lake)
-    part_id = min(lake.stored(SIMILARITIES.table))
-    lost = lake.read(SIMILARITIES.table, part_id)
-    lake.objects.delete(artifact_key(SIMILARITIES.table.name, part_id))
-    assert invariance.run(asked_job, serial=True).tally.tasks == 1
-    assert lake.read(SIMILARITIES.table, part_id).to_pandas().equals(lost.to_pandas())
-
-
-def test_verify_finds_them_right(asked_job: Job) -> None:
-    assert not [one for one in verify(open_lake(asked_job.lake)) if isinstance(one, Finding)]
-
-
-def test_other_measures_change_no_id_of_what_was_there_before() -> None:
-    asking = replace(
-        STUDY,
-        spec=replace(
-            STUDY.spec,
-            measures=(*STUDY.spec.measures, *(("similarities", each) for each in MEASURES)),
-        ),
-    )
-    for task, same in (
-        *zip(STUDY.inversions(), asking.inversions(), strict=True),
-        *zip(STUDY.comparisons(), asking.comparisons(), strict=True),
-    ):
-        kept = [part for part in same.outputs if part.table != SIMILARITIES.table.name]
-        assert list(task.outputs) == kept
-    ids = {
-        part.id
-        for task in (*asking.inversions(), *asking.comparisons())
-        for part in task.outputs
-        if part.table == SIMILARITIES.table.name
-    }
-    comparisons = [
-        one for task in (*STUDY.inversions(), *STUDY.comparisons()) for one in task.comparisons
-    ]
-    assert len(ids) == len(MEASURES) * len(comparisons)
-
-
-def test_a_job_that_does_not_ask_says_what_it_said_before() -> None:
-    said = ResolvedJob(small_job("lake"), {}).said
-    assert "similarities" not in said
-    assert ResolvedJob(small_job("lake", similarities=["procrustes"]), {}).said["similarities"]
 
 
 def test_a_broad_kernel_drifts_as_linear_cka_does(asked_job: Job) -> None:

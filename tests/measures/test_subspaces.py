@@ -12,13 +12,10 @@ import pytest
 import torch
 
 from stir_ray.job import Job
-from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import open_lake
-from stir_ray.measures.subspaces import SUBSPACES, similarity
+from stir_ray.measures.subspaces import similarity
 from stir_ray.numerics.subspace import resolved_directions
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS
-from workflows import invariance
 
 PAIRS = LAYERS**2
 
@@ -42,19 +39,6 @@ def test_every_compared_checkpoint_has_all_pairs_of_layers(
     by_model = same.groupby("model")["subspace_similarity"].mean()
     assert by_model["finetuned"] > 0.9
     assert by_model["finetuned"] > by_model["from_scratch"] + 0.2
-
-
-def test_a_lost_part_is_computed_again_alone_and_bitwise(
-    finished_copy: Callable[[], Job],
-) -> None:
-    job = finished_copy()
-    lake = open_lake(job.lake)
-    part_id = min(lake.stored(SUBSPACES.table))
-    lost = lake.read(SUBSPACES.table, part_id)
-    lake.objects.delete(artifact_key(SUBSPACES.table.name, part_id))
-    summary = invariance.run(job, serial=True)
-    assert dict(summary.tally.ran) == {"compare": 1}
-    assert lake.read(SUBSPACES.table, part_id).equals(lost)
 
 
 def test_no_seed_takes_part_in_it() -> None:
