@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.cli import app
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
@@ -57,7 +57,7 @@ def job_file(job: Job, folder: Path, name: str = "job.yaml") -> Path:
 def study_of(job: Job) -> tuple[Study, Lake]:
     """What the job's lake knows of it."""
     lake = open_lake(job.lake)
-    return read_study(look(job), lake), lake
+    return read_study(resolve(job), lake), lake
 
 
 def is_broken(task: Invert) -> bool:

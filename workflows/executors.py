@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from stir_ray.catalog.runs import RunRecorder
-from stir_ray.catalog.stage_runner import Callbacks, Computation, Wanted
+from stir_ray.catalog.stage_runner import Callbacks, StageRunner, TaskFilter
 from stir_ray.execution.executor import Executor, SerialExecutor
 from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake
@@ -18,24 +18,25 @@ from stir_ray.worker.settings import WorkerSettings
 
 @contextmanager
 def computing(
-    job: Job, everyone: Sequence[ResolvedJob], lake: Lake, wanted: Wanted, *, serial: bool
-) -> Iterator[Computation]:
-    """A run on a lake that answers, which is recorded there and shown.
+    job: Job, resolved: Sequence[ResolvedJob], lake: Lake, tasks: TaskFilter, *, serial: bool
+) -> Iterator[StageRunner]:
+    """Run stages on a lake; the run is recorded there, and its progress is shown.
 
     Args:
         job: or what several share.
-        everyone: the jobs of the run.
+        resolved: the jobs of the run.
         lake: of all of them.
-        wanted: which of the missing tasks are run.
+        tasks: which of the missing tasks are executed.
         serial: in this process, without Ray.
 
     Raises:
         LakeError: if the lake cannot be used.
     """
     lake.objects.check()
-    with executor_for(job, serial=serial) as executor, RunRecorder(everyone, lake, executor) as log:
-        callbacks = Callbacks(progress_callback(executor), log)
-        yield Computation(job, lake, executor, callbacks, wanted)
+    executor = executor_for(job, serial=serial)
+    with executor, RunRecorder(resolved, lake, executor) as recorder:
+        callbacks = Callbacks(progress_callback(executor), recorder)
+        yield StageRunner(job, lake, executor, callbacks, tasks)
 
 
 def executor_for(job: Job, *, serial: bool) -> Executor:

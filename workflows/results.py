@@ -1,86 +1,136 @@
-"""What a run ends with for each of its jobs: results, analyses, page and figures."""
+"""What a run ends with: results, page and figures of each job, and what is missing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-from stir_ray.errors import StirRayError
+from stir_ray.catalog.failures import Unfinished, unfinished
+from stir_ray.catalog.inspection import InspectedJob, ListedLake
+from stir_ray.catalog.stage_runner import TaskCounts
+from stir_ray.errors import StirRayError, TasksFailed
+from stir_ray.job.grid import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.formatting import format_list
-from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.study import Study
+from stir_ray.plan.formatting import format_list, pluralize
+from stir_ray.report import summary
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.write_figures import ReducedJob
 from stir_ray.results.analysis.job_analysis import analyse_robustness
 from stir_ray.results.reduce import Reduced, reduce_job
 
-Finished = TypeVar("Finished")
+
+@dataclass(frozen=True)
+class JobSummary:
+    """What a run came to for one job.
+
+    Attributes:
+        tally: tasks executed and failed, of all jobs of the file.
+        reduced: how complete the results are.
+        report: where page and figures are.
+        left: tasks of the job that are not done, whichever run attempted them last.
+    """
+
+    tally: TaskCounts
+    reduced: Reduced
+    report: Report
+    left: Unfinished
+
+    def require_complete(self) -> None:
+        """Go on only if everything is computed.
+
+        Raises:
+            TasksFailed: naming what is not.
+        """
+        if self.tally.failed or not self.reduced.is_complete:
+            raise TasksFailed(summary.format_missing(self.left, self.reduced))
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What there is of a job that was reduced and drawn.
+class RunSummary:
+    """What a run came to for the jobs of a file.
 
     Attributes:
-        reduced: how complete its results are.
-        is_analysed: whether the tables of an analysis lie beside them.
-        report: where page and figures are.
+        tally: tasks executed and failed.
+        of_jobs: of each job that has results, by its name.
+        errors: why each of the others has none.
     """
 
-    reduced: Reduced
-    is_analysed: bool
-    report: Report
+    tally: TaskCounts
+    of_jobs: Mapping[str, JobSummary]
+    errors: Mapping[str, StirRayError]
+
+    def lines(self, grid: Grid) -> Iterator[str]:
+        """Yield what there is now of each job of the file, for a person."""
+        for job in grid.jobs:
+            if job.name in self.errors:
+                yield f"{job.name}: {self.errors[job.name]}"
+            elif len(grid.jobs) > 1:
+                yield summary.format_job(job, self.of_jobs[job.name].reduced)
+            else:
+                of_job = self.of_jobs[job.name]
+                yield f"Page: {of_job.report.page}"
+                yield summary.format_results(job, of_job.reduced)
+                yield f"Figures: {of_job.report.figures}"
+
+    def require_complete(self) -> None:
+        """Go on only if everything is computed.
+
+        Raises:
+            TasksFailed: naming what is not, and of which jobs.
+            StirRayError: of the first job without results, if there is one, naming all.
+        """
+        jobs = self._require_results()
+        if jobs == 1:
+            next(iter(self.of_jobs.values())).require_complete()
+        incomplete = [name for name, job in self.of_jobs.items() if not job.reduced.is_complete]
+        if self.tally.failed or incomplete:
+            raise TasksFailed(
+                f"{pluralize(self.tally.failed, 'task')} failed, {len(incomplete)} of {jobs} jobs "
+                f"are incomplete: {format_list(incomplete) or 'none'}; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+    def require_tested(self) -> None:
+        """Go on only if every model is tested; errors as `require_complete`."""
+        self._require_results()
+        untested = sum(job.reduced.untested for job in self.of_jobs.values())
+        if self.tally.failed or untested:
+            raise TasksFailed(
+                f"{self.tally.failed} tasks failed, {untested} models are not tested; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+    def _require_results(self) -> int:
+        jobs = len(self.of_jobs) + len(self.errors)
+        for first in self.errors.values():
+            raise type(first)(
+                f"{len(self.errors)} of {jobs} jobs have no results of this run: "
+                f"{format_list(tuple(self.errors))}; of the first: {first}"
+            )
+        return jobs
 
 
-def reduced_and_drawn(asked: ResolvedJob, study: Study, lake: Lake) -> Drawn:
-    """Make results of a job, its analysis if it asks for robustness, page and figures.
-
-    Args:
-        asked: the job.
-        study: the whole of it: the cells of a model that is not trained are missing ones.
-        lake: that holds its parts.
-    """
-    reduced = reduce_job(asked, study, lake)
-    is_analysed = analyse_robustness(asked.job, study, lake, reduced)
-    return Drawn(reduced, is_analysed, write_report(ReducedJob(asked, study, lake, reduced)))
-
-
-def of_each(
-    everyone: Sequence[ResolvedJob],
-    studies: Sequence[Study],
-    finish: Callable[[ResolvedJob, Study], Finished],
-) -> tuple[dict[str, Finished], dict[str, StirRayError]]:
-    """What `finish` makes of each job, and why not of the others, by name.
-
-    A job that cannot be finished keeps none from it.
+def finish(jobs: Sequence[InspectedJob], tally: TaskCounts) -> RunSummary:
+    """Reduce and report each job; one that cannot be reduced stops no other.
 
     Raises:
         StirRayError: of a job that is alone.
     """
-    done: dict[str, Finished] = {}
+    lake = ListedLake(jobs[0].lake)
+    of_jobs: dict[str, JobSummary] = {}
     errors: dict[str, StirRayError] = {}
-    for asked, study in zip(everyone, studies, strict=True):
+    for job in jobs:
         try:
-            done[asked.job.name] = finish(asked, study)
+            of_jobs[job.job.name] = _finish(job, lake, tally)
         except StirRayError as error:
-            if len(everyone) == 1:
+            if len(jobs) == 1:
                 raise
-            errors[asked.job.name] = error
-    return done, errors
+            errors[job.job.name] = error
+    return RunSummary(tally, of_jobs, errors)
 
 
-def everyone_finished(errors: Mapping[str, StirRayError], jobs: int) -> None:
-    """Go on only if every job was finished.
-
-    Args:
-        errors: why some were not, by name.
-        jobs: how many there are.
-
-    Raises:
-        StirRayError: of the first that was not, naming all.
-    """
-    for first in errors.values():
-        raise type(first)(
-            f"{len(errors)} of {jobs} jobs have no results of this run: "
-            f"{format_list(tuple(errors))}; of the first: {first}"
-        )
+def _finish(job: InspectedJob, lake: Lake, tally: TaskCounts) -> JobSummary:
+    reduced = reduce_job(job.resolved, job.study, lake)
+    analyse_robustness(job.job, job.study, lake, reduced)
+    report = write_report(ReducedJob(job.resolved, job.study, lake, reduced))
+    is_done = reduced.is_complete and not tally.failed
+    left = Unfinished() if is_done else unfinished(job.missing(lake), lake)
+    return JobSummary(tally, reduced, report, left)

@@ -1,20 +1,18 @@
-"""Where a number of the results comes from, or why there is none."""
+"""Where a number of the results comes from, or why it is missing."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stir_ray.catalog.failures import failed_tasks
-from stir_ray.catalog.forecast import InspectedJob, missing_tasks
-from stir_ray.catalog.promises import Promise, promises_of
-from stir_ray.catalog.verify import problem_of
+from stir_ray.catalog.failures import FailedTask, failed_tasks
+from stir_ray.catalog.inspection import InspectedJob, missing_tasks
+from stir_ray.catalog.verify import check_artifact
 from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS
 from stir_ray.measures import artifact_tables
 from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, task_id
@@ -25,16 +23,16 @@ RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not
 
 
 @dataclass(frozen=True)
-class PartState:
-    """A part that a number comes from.
+class ArtifactState:
+    """An artifact that a number comes from.
 
     Attributes:
-        table: what it is one of.
-        key: in the lake; empty if nothing is to be stored.
+        table: of the artifact.
+        key: in the lake; empty if it is not stored.
         state: `right`, `damaged`, `missing`; `not kept` of images that the job does not keep;
             `unnamed` before the model is trained whose weights the key depends on.
         problem: what is wrong with it, if it is damaged.
-        made: by whom, when and with what, if it is right.
+        made: its provenance, if it is right.
     """
 
     table: str
@@ -45,20 +43,20 @@ class PartState:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class BlockingTask:
     """A task that is not done, between a number and the cause that it is missing.
 
     Attributes:
         task: as it is planned.
         id: of the task; empty before a model is trained that it depends on.
-        failure: if it was tried.
-        is_cause: whether it waits for no other.
+        failure: if it was attempted.
+        is_root_cause: whether it waits for no other task.
     """
 
     task: Task
     id: str
     failure: FailedTask | None
-    is_cause: bool
+    is_root_cause: bool
 
 
 @dataclass(frozen=True)
@@ -66,47 +64,55 @@ class Explanation:
     """One number of the results.
 
     Attributes:
-        place: its columns that say which one it is.
+        place: its columns that say which number it is.
         numbers: its other columns; None if it is missing.
         reference: the inverted model.
-        target: the model that looks.
-        shares: whose parts it uses, if equal weights make it the same number as another.
-        parts: that it comes from.
-        waits: if a part is missing, for which tasks: those first that others wait for.
+        target: the model that sees the inverted images.
+        alias_of: in words, if equal weights make it the same number as another.
+        artifacts: that it comes from.
+        blocked_by: tasks that it waits for, root causes first.
     """
 
     place: Mapping[str, str | int]
     numbers: Mapping[str, float] | None
     reference: Checkpoint
     target: Checkpoint
-    shares: str
-    parts: tuple[PartState, ...]
-    waits: tuple[Waiting, ...]
+    alias_of: str
+    artifacts: tuple[ArtifactState, ...]
+    blocked_by: tuple[BlockingTask, ...]
 
 
-def explain(known: InspectedJob, words: Iterable[str]) -> Explanation:
+def explain(inspected: InspectedJob, words: Iterable[str]) -> Explanation:
     """Explain the number that is named by the columns of the results.
 
     Raises:
         InputError: if the job has no such number.
     """
-    study = known.study
+    study = inspected.study
     cell, layer = find_cell(words, study)
     comparison = cell.comparison
-    inverted = _made_by(comparison, study)
-    states = tuple(_states(known, comparison, inverted))
-    wanted = comparison.artifact, inverted.inversion_artifact, *inverted.image_artifacts
-    # Images that are not kept are no part.
-    pairs = zip(wanted, states, strict=False)
-    lacks = {part for part, state in pairs if state.state in (MISSING, UNNAMED)}
+    inversion = _inversion_of(comparison, study)
+    needed = comparison.artifact, inversion.inversion_artifact, *inversion.image_artifacts
+    models = comparison.reference, comparison.target
+    states = [
+        _state(inspected.lake, artifact, models[: 2 if artifact is needed[0] else 1])
+        for artifact in needed
+    ]
+    missing = {
+        artifact
+        for artifact, state in zip(needed, states, strict=True)
+        if state.state in (MISSING, UNNAMED)
+    }
+    if not inversion.image_artifacts:
+        states.append(ArtifactState(IMAGES.name, "", NOT_KEPT))
     return Explanation(
         place=_place(cell, layer),
-        numbers=_numbers(known, cell, layer, states),
+        numbers=_numbers(inspected.lake, cell, layer, states),
         reference=comparison.reference,
         target=comparison.target,
-        shares=_shares(cell, study),
-        parts=states,
-        waits=tuple(_waits(known, comparison, lacks)) if lacks else (),
+        alias_of=_alias_of(cell, study),
+        artifacts=tuple(states),
+        blocked_by=tuple(_blocked_by(inspected, comparison, missing)) if missing else (),
     )
 
 
@@ -121,85 +127,70 @@ def _place(cell: Cell, layer: int) -> dict[str, str | int]:
     }
 
 
-def _made_by(comparison: Comparison, study: Study) -> Invert:
-    """The task that inverts what is compared, as far as its parts matter here."""
-    of_pretrained = comparison.reference.weights == study.pretrained.weights
-    keep = None if of_pretrained else study.keep
+def _inversion_of(comparison: Comparison, study: Study) -> Invert:
+    """Return the task that inverts what is compared."""
+    is_of_pretrained = comparison.reference.weights == study.pretrained.weights
+    keep = None if is_of_pretrained else study.keep
     place = comparison.reference, comparison.layer, comparison.seed
     return Invert(comparison.spec, *place, targets=(comparison.target,), keep=keep)
 
 
-def _states(known: InspectedJob, comparison: Comparison, inverted: Invert) -> Iterator[PartState]:
-    """Of the scores, the residuals and the images."""
-    promised = dict(promises_of([inverted], known))
-    models = comparison.reference, comparison.target
-    yield _state(known.lake, comparison.artifact, models, promised)
-    yield _state(known.lake, inverted.inversion_artifact, models[:1], promised)
-    if not inverted.image_artifacts:
-        yield PartState(IMAGES.name, "", NOT_KEPT)
-    for part in inverted.image_artifacts:
-        yield _state(known.lake, part, models[:1], promised)
-
-
-def _state(
-    lake: Lake, part: Artifact, models: Iterable[Checkpoint], promised: Mapping[str, Promise]
-) -> PartState:
+def _state(lake: Lake, artifact: Artifact, models: Iterable[Checkpoint]) -> ArtifactState:
+    table = artifact.table
     if not all(model.is_trained for model in models):
-        return PartState(part.table, "", UNNAMED)
-    key = artifact_key(part.table, part.id)
+        return ArtifactState(table, "", UNNAMED)
+    key = artifact_key(table, artifact.id)
     try:
-        finding = problem_of(lake, key, promised[key])
+        finding = check_artifact(lake, key)
     except FileNotFoundError:
-        return PartState(part.table, key, MISSING)
+        return ArtifactState(table, key, MISSING)
     if finding:
-        return PartState(part.table, key, DAMAGED, finding.problem)
-    return PartState(
-        part.table, key, RIGHT, made=provenance(lake.read(artifact_tables()[part.table], part.id))
-    )
+        return ArtifactState(table, key, DAMAGED, finding.problem)
+    made = provenance(lake.read(artifact_tables()[table], artifact.id))
+    return ArtifactState(table, key, RIGHT, made=made)
 
 
 def _numbers(
-    known: InspectedJob, cell: Cell, layer: int, states: Sequence[PartState]
+    lake: Lake, cell: Cell, layer: int, states: Sequence[ArtifactState]
 ) -> dict[str, float] | None:
-    """The columns of the row of the results that are no place, if it can be made."""
     if any(state.state != RIGHT for state in states[:2]):
         return None
-    comparison, lake = cell.comparison, known.lake
-    compared = lake.read(COMPARISONS, comparison.artifact.id)
-    inverted = lake.read(INVERSIONS, comparison.inversion.id)
-    residuals = inversion_columns(inverted)
+    compared = lake.read(COMPARISONS, cell.comparison.artifact.id)
+    residuals = inversion_columns(lake.read(INVERSIONS, cell.comparison.inversion.id))
     rows = rows_of(cell, compared, residuals).to_pylist()
     (row,) = (row for row in rows if row["target_layer"] == layer)
     return {name: value for name, value in row.items() if name not in RESULTS.key}
 
 
-def _shares(cell: Cell, study: Study) -> str:
-    (own,) = (one for one in study.compared[cell.model] if one.epoch == cell.epoch)
-    several = (study.pretrained, *(one for all_of in study.compared.values() for one in all_of))
-    equal = next(one for one in several if one.weights == own.weights)
-    # By place and not by value: the pretrained model may itself be one of the compared ones.
-    return "" if equal is own else f"{own.label} has the weights of {equal.label}: they share parts"
+def _alias_of(cell: Cell, study: Study) -> str:
+    (model,) = (model for model in study.compared[cell.model] if model.epoch == cell.epoch)
+    models = study.pretrained, *(model for models in study.compared.values() for model in models)
+    equal = next(other for other in models if other.weights == model.weights)
+    # By identity and not by value: the pretrained model may itself be a compared one.
+    if equal is model:
+        return ""
+    return f"{model.label} has the weights of {equal.label}: they share parts"
 
 
-def _waits(known: InspectedJob, comparison: Comparison, lacks: set[Artifact]) -> Iterator[Waiting]:
-    missing = list(missing_tasks(known.asked, known.lake))
-    found: dict[str, tuple[Task, bool]] = {}
+def _blocked_by(
+    inspected: InspectedJob, comparison: Comparison, artifacts: set[Artifact]
+) -> Iterator[BlockingTask]:
+    missing = list(missing_tasks(inspected.resolved, inspected.lake))
+    is_root: dict[str, bool] = {}
 
-    def follow(task: Task, needs: frozenset[str]) -> None:
-        first = [other for other in missing if not other.provides.isdisjoint(needs)]
-        found[task_id(task)] = task, not first
-        for other in first:
-            if task_id(other) not in found:
+    def follow(task: Task, required: frozenset[str]) -> None:
+        providers = [other for other in missing if not other.provides.isdisjoint(required)]
+        is_root[task_id(task)] = not providers
+        for other in providers:
+            if task_id(other) not in is_root:
                 follow(other, other.requires)
 
     for task in missing:
-        if not lacks.isdisjoint(task.outputs):
-            # Of a comparison of all layers, this number needs but one.
-            of_one = comparison.requires if isinstance(task, Compare) else None
-            follow(task, of_one or task.requires)
-    failures = {
-        one.id: one for one in failed_tasks((task for task, _ in found.values()), known.lake)
-    }
-    in_plan_order = [(its_id, found[its_id]) for its_id in map(task_id, missing) if its_id in found]
-    for its_id, (task, is_cause) in in_plan_order:
-        yield Waiting(task, its_id if task.is_ready else "", failures.get(its_id), is_cause)
+        if not artifacts.isdisjoint(task.outputs):
+            # Of a comparison of all layers, this number needs a single one.
+            follow(task, comparison.requires if isinstance(task, Compare) else task.requires)
+    blocking = {id_: task for task in missing if (id_ := task_id(task)) in is_root}
+    failures = {failed.id: failed for failed in failed_tasks(blocking.values(), inspected.lake)}
+    for id_, task in blocking.items():
+        shown_id = id_ if task.is_ready else ""
+        yield BlockingTask(task, shown_id, failures.get(id_), is_root[id_])

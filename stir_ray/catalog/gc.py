@@ -1,15 +1,15 @@
-"""What a lake holds that no recorded job needs any more.
+"""What a lake holds that no job needs any more.
 
-Objects are listed before the records are read, and a job is recorded before anything is computed
-for it. So what is listed was written for a job whose record is read, or for none that is left. The
-rest is caution: what is young stays, and so does what nobody can judge yet.
+Objects are listed before the snapshots of jobs are read, and a snapshot is saved before anything is
+computed for its job. So every listed object was written for a job whose snapshot is read, or for
+none that is left. The rest is caution: young objects stay, and so does what cannot be judged yet.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from stir_ray.catalog.forecast import InspectedJob, known_to_lake, tasks_by_stage
-from stir_ray.catalog.snapshots import read_record
+from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake
+from stir_ray.catalog.snapshots import read_snapshot
 from stir_ray.errors import LakeError, StirRayError
 from stir_ray.lake.keys import (
     ARTIFACTS,
@@ -24,34 +24,31 @@ from stir_ray.lake.keys import (
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.lake.schemas import (
-    ACCURACIES,
-    COMPARISONS,
-    CORRECT,
     FAILURES,
-    IMAGES,
-    INVERSIONS,
+    IMAGE_SETS,
+    MODELS,
+    TEST_SETS,
     TRAININGS,
 )
-from stir_ray.measures import MEASURES, artifact_tables
+from stir_ray.measures import artifact_tables
 from stir_ray.plan.checkpoints import LAKE
 from stir_ray.plan.preparation import InspectModel, Train
 from stir_ray.plan.tasks import is_done, task_id
 from stir_ray.worker.study_reader import inspected_card, trained_checkpoints
 
-DRAFTS, RUNS = "drafts", "runs"
-"""In place of a table: what killed writers left, and records of runs of jobs that are given up."""
+TEMPORARY, RUNS = "temporary files", "runs"
+"""In place of a table: files of killed writers, and records of runs of jobs that were deleted."""
 YOUNG_S = 3600.0
-"""For so long somebody may just be writing what will refer to an object."""
-_AFTER_TRAINING = {
-    *(INVERSIONS.name, IMAGES.name, COMPARISONS.name, *MEASURES),
-    *(ACCURACIES.name, CORRECT.name, FAILURES.name),
-}
-_AFTER_PRETRAINING = {TRAININGS.name, CHECKPOINTS} | _AFTER_TRAINING
+"""Younger objects stay: what refers to them may not be written yet."""
+_TABLES = frozenset(artifact_tables())
+_INSPECTIONS = {IMAGE_SETS.name, MODELS.name, TEST_SETS.name}
+_AFTER_TRAINING = _TABLES - _INSPECTIONS - {TRAININGS.name}
+_AFTER_PRETRAINING = _AFTER_TRAINING | {TRAININGS.name, CHECKPOINTS}
 
 
 @dataclass(frozen=True)
 class Unused:
-    """An object that no job needs: its key, what it is one of, and its bytes."""
+    """An object that no job needs: its key, its table, and its bytes."""
 
     key: str
     table: str
@@ -64,9 +61,9 @@ class GarbageReport:
 
     Attributes:
         unused: what may be removed.
-        young: objects that look unused and are too young to be judged.
-        undecided: records of jobs whose models are not all trained, with the tables that hold what
-            they may need once they are; nothing of these tables is unused.
+        young: number of objects that look unused and are too young to be judged.
+        undecided: snapshots of jobs whose models are not all trained, with the tables of what they
+            may need once they are; nothing of these tables is unused.
     """
 
     unused: tuple[Unused, ...]
@@ -76,135 +73,137 @@ class GarbageReport:
 
 @dataclass
 class _Needed:
-    """Recorded jobs, ids by table that they refer to, keys of their checkpoints, the undecided.
+    """What the jobs of a lake need.
 
-    `checkpoints` has the ended trainings alone: of the others every file is kept.
+    Attributes:
+        jobs: their names.
+        ids: of artifacts, by table.
+        checkpoints: keys, by the id of a training that has ended; of others every file is kept.
+        undecided: as of `GarbageReport`.
     """
 
-    jobs: set[str] = field(default_factory=set)
+    jobs: set[str]
     ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     checkpoints: dict[str, set[str]] = field(default_factory=dict)
     undecided: dict[str, frozenset[str]] = field(default_factory=dict)
 
+    def includes(self, key: str) -> bool:
+        """Return whether an object is needed."""
+        artifact, training, run = parse_artifact_key(key), training_of(key), parse_run_key(key)
+        if run:
+            return run[0] in self.jobs
+        if artifact:
+            return artifact[1] in self.ids[artifact[0]]
+        of_ended = self.checkpoints.get(training or "")
+        return training in self.ids[TRAININGS.name] if of_ended is None else key in of_ended
+
 
 def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
-    """What no recorded job needs; foreign objects are not ours to judge.
+    """Return what no job needs of the objects that stir_ray writes.
 
     Args:
         lake: to look through.
-        young_s: what was written less long ago is left alone, and so is what has no time.
+        young_s: objects that are younger are left alone, and so are objects without a time.
 
     Raises:
         LakeError: if there is nothing at all, or it is not known what some job needs.
     """
-    listed = lake.objects.list(ARTIFACTS) | lake.objects.list(CHECKPOINTS)
-    if not listed:
+    sizes = lake.objects.list(ARTIFACTS) | lake.objects.list(CHECKPOINTS)
+    if not sizes:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
-    listed |= {key: size for key, size in lake.objects.list(JOBS).items() if parse_run_key(key)}
+    sizes |= {key: size for key, size in lake.objects.list(JOBS).items() if parse_run_key(key)}
     needed = _needed(lake)
-    kept = frozenset().union(*needed.undecided.values())
-    found = [
-        Unused(key, table, listed[key])
-        for key in sorted(listed)
-        if (table := _table_of(key)) and table not in kept and not _is_needed(key, needed)
+    undecided = frozenset().union(*needed.undecided.values())
+    candidates = [
+        Unused(key, table, sizes[key])
+        for key in sorted(sizes)
+        if (table := _table_of(key)) and table not in undecided and not needed.includes(key)
     ]
     ages: dict[str, float] = {}
-    for top in (ARTIFACTS, CHECKPOINTS, JOBS) if found else ():
+    for top in (ARTIFACTS, CHECKPOINTS, JOBS) if candidates else ():
         ages |= lake.objects.ages(top)
     # A training may be about to be recorded: then all its files are as young as the last.
-    fresh = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
+    in_progress = {training_of(key) for key, age in ages.items() if age <= young_s} - {None}
     old = [
-        one
-        for one in found
-        if ages.get(one.key, 0.0) > young_s and training_of(one.key) not in fresh
+        candidate
+        for candidate in candidates
+        if ages.get(candidate.key, 0.0) > young_s and training_of(candidate.key) not in in_progress
     ]
-    drafts = [
-        Unused(draft.key, DRAFTS, draft.size)
-        for draft in lake.objects.temp_files()
-        if draft.age_s > young_s
+    temporary = [
+        Unused(file.key, TEMPORARY, file.size)
+        for file in lake.objects.temp_files()
+        if file.age_s > young_s
     ]
-    return GarbageReport((*old, *drafts), len(found) - len(old), needed.undecided)
+    return GarbageReport((*old, *temporary), len(candidates) - len(old), needed.undecided)
 
 
-def remove(surplus: GarbageReport, lake: Lake) -> None:
+def remove(garbage: GarbageReport, lake: Lake) -> None:
     """Remove what is unused, several objects at a time."""
-    # The record of a training goes before its checkpoints: a death between the two leaves files
-    # that nobody names, and not a record that names nothing.
-    parts = [one.key for one in surplus.unused if one.table != CHECKPOINTS]
-    checkpoints = [one.key for one in surplus.unused if one.table == CHECKPOINTS]
-    for keys in (parts, checkpoints):
+    # The record of a training goes before its checkpoints: if the process is killed in between, it
+    # leaves checkpoints without a record, and not a record without checkpoints.
+    others = [unused.key for unused in garbage.unused if unused.table != CHECKPOINTS]
+    checkpoints = [unused.key for unused in garbage.unused if unused.table == CHECKPOINTS]
+    for keys in (others, checkpoints):
         for _ in map_concurrent(lake.objects.delete, keys):
             pass
 
 
 def _table_of(key: str) -> str | None:
-    """What an object is one of; None if it is foreign."""
-    named = parse_artifact_key(key)
-    if named:
-        return named[0] if named[0] in artifact_tables() else None
+    """Return the table of an object; None if stir_ray did not write it."""
+    artifact = parse_artifact_key(key)
+    if artifact:
+        return artifact[0] if artifact[0] in _TABLES else None
     if parse_run_key(key):
         return RUNS
     return CHECKPOINTS if training_of(key) else None
 
 
-def _is_needed(key: str, needed: _Needed) -> bool:
-    named, training, run = parse_artifact_key(key), training_of(key), parse_run_key(key)
-    if run:
-        return run[0] in needed.jobs
-    if named:
-        return named[1] in needed.ids[named[0]]
-    # Of a training that has not ended any file may be the one that its record will name.
-    of_ended = needed.checkpoints.get(training or "")
-    return training in needed.ids[TRAININGS.name] if of_ended is None else key in of_ended
-
-
 def _needed(lake: Lake) -> _Needed:
     keys = lake.objects.list(JOBS)
-    records = [key for key in keys if parse_spec_key(key)]
-    recorded = {named[0] for key in records if (named := parse_spec_key(key))}
-    with_results = {named[0] for key in keys if (named := parse_result_key(key))}
-    for job in sorted(with_results - recorded):
+    snapshots = {key: job[0] for key in keys if (job := parse_spec_key(key))}
+    with_results = {job[0] for key in keys if (job := parse_result_key(key))}
+    for job in sorted(with_results - set(snapshots.values())):
         raise LakeError(
             f"{JOBS}/{job}: has results and no record of what the job needs; run it again, which "
             "starts no task, or delete the folder to give it up"
         )
-    needed, stored = _Needed(recorded), StoredIds(lake)
-    for key in sorted(records):
-        _add(needed, key, _planned(key, lake), stored)
+    needed, stored = _Needed(set(snapshots.values())), StoredIds(lake)
+    for key in sorted(snapshots):
+        _add(needed, key, _inspected(key, lake), stored)
     return needed
 
 
-def _planned(key: str, lake: Lake) -> InspectedJob:
-    """The job of a record, which can be planned."""
-    why = "its inspections are not in the lake"
+def _inspected(key: str, lake: Lake) -> InspectedJob:
+    reason = "its inspections are not in the lake"
     try:
-        known = known_to_lake(read_record(key, lake).asked, lake)
-        if known:
-            _ = known.study  # read here, where an error names the record
-            return known
+        inspected = inspected_in_lake(read_snapshot(key, lake).resolved, lake)
+        if inspected:
+            _ = inspected.study  # Read here, where an error names the snapshot.
+            return inspected
     except (StirRayError, FileNotFoundError) as error:
-        why = str(error)
+        reason = str(error)
     raise LakeError(
-        f"{key}: what this job needs is not known ({why}); run it again, or delete this record to "
-        "give it up"
+        f"{key}: what this job needs is not known ({reason}); run it again, or delete this record "
+        "to give it up"
     )
 
 
-def _add(needed: _Needed, key: str, known: InspectedJob, stored: StoredIds) -> None:
-    for _, tasks in tasks_by_stage(known):
+def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) -> None:
+    lake, locations = inspected.lake, dict[str, list[str]]()
+    for _, tasks in inspected.stages():
         for task in tasks:
-            for part in task.outputs:
-                needed.ids[part.table].add(part.id)
+            for output in task.outputs:
+                needed.ids[output.table].add(output.id)
             if not is_done(task, stored):
                 needed.ids[FAILURES.name].add(task_id(task))
             if isinstance(task, Train) and task.id in stored[TRAININGS.name]:
-                places = (one.location for one in trained_checkpoints(task, known.lake))
-                needed.checkpoints[task.id] = {place.removeprefix(LAKE) for place in places}
+                locations[task.id] = [model.location for model in trained_checkpoints(task, lake)]
             if isinstance(task, InspectModel):
-                # Weights that were drawn lie in the lake, those of one's own elsewhere.
-                place = inspected_card(task, known.lake)["location"]
-                needed.checkpoints[task.id] = {place.removeprefix(LAKE)}
-    study = known.study
+                # Randomly initialised weights lie in the lake, those of other files elsewhere.
+                locations[task.id] = [inspected_card(task, lake)["location"]]
+    for training, places in locations.items():
+        needed.checkpoints[training] = {place.removeprefix(LAKE) for place in places}
+    study = inspected.study
     if not study.pretrained.is_trained:
         needed.undecided[key] = frozenset(_AFTER_PRETRAINING)
     elif study.trained().compared.keys() != study.compared.keys():

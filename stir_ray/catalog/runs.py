@@ -1,62 +1,53 @@
-"""What runs took: a log in the lake, written as a run goes on.
+"""Records of runs in the lake: what each did and how long it took, written as it proceeds.
 
-Nothing depends on it for correctness, and a run whose log the lake does not take goes on.
+No result depends on them, and a run goes on if its record cannot be written.
 """
 
 import contextlib
-import json
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from stir_ray.catalog.scale import scale_of
-from stir_ray.errors import (
-    CorruptPart,
-    LakeError,
-    SchemaMismatch,
-    StirRayError,
-    StorageUnavailable,
-    TasksFailed,
-)
+from pydantic import TypeAdapter, ValidationError
+
+from stir_ray.catalog.forecast import workload_size
+from stir_ray.errors import CorruptPart, LakeError, StirRayError, StorageUnavailable, TasksFailed
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, parse_run_key, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
-from stir_ray.plan.cost import CostSum
+from stir_ray.plan.cost import CPU, CostSum, Throughput
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.models import architectures_of, gather_images
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import Task
 
-_FORMAT = 1
-"""Of a record; another number is of another version of stir_ray."""
-_PATIENCE_S = 5.0
-"""A log is not worth more of a run's time."""
+_RETRY_TIMEOUT_S = 5.0
+"""A record is not worth more of a run's time."""
 _INTERVAL_S = 300.0
 _INTERRUPTED = 130
 
 
 @dataclass
 class StageTotals:
-    """What the tasks of a stage took in one run or several.
+    """The tasks of a stage in one run or several.
 
     Attributes:
-        ran: tasks that ended, well or not.
+        ran: tasks that were executed, whether they succeeded or not.
         failed: of them.
         retried: of them, those that took more than one attempt.
         seconds: of the last attempts of those that succeeded, summed over workers.
         failed_seconds: of the last attempts of those that failed.
-        flops: of those that succeeded and did their whole work: of what another attempt
-            or run had done of a task before, this run tells no time.
+        flops: of those that succeeded and did their whole work in one attempt.
         flops_seconds: part of `seconds`, of those whose operations are counted.
-        inversions: of those, that could end before their last step.
-        steps: that these took.
+        inversions: number of those that could stop before their last step.
+        steps: total of these.
     """
 
     ran: int = 0
@@ -70,32 +61,32 @@ class StageTotals:
     steps: float = 0.0
 
     def __add__(self, other: "StageTotals") -> "StageTotals":
-        """Both together."""
-        mine, others = asdict(self), asdict(other)
-        return StageTotals(**{name: mine[name] + others[name] for name in mine})
+        """Add the totals of two runs."""
+        first, second = asdict(self), asdict(other)
+        return StageTotals(**{name: first[name] + second[name] for name in first})
 
 
 @dataclass(frozen=True)
-class Run:
-    """What one run took.
+class RunRecord:
+    """One run.
 
     Attributes:
-        jobs: names of all that were run together; the record lies with the first.
-        asked: `ResolvedJob.id` of each of them; older records do not tell.
+        jobs: names of all jobs that were run together; the record lies with the first.
+        specs: `ResolvedJob.id` of each of them.
         began: in UTC.
         updated: when this was last written.
         ended: `running` until its end (and for good if it was killed), then `done`,
             `tasks failed`, `interrupted`, or the name of the error that ended it.
         exit_code: None until its end.
-        workers: tasks that ran at once.
+        workers: number of tasks at a time.
         nodes: names of the machines.
-        gpus_per_worker: that the job asked for.
+        gpus_per_worker: as the job has it.
         devices: names of what was computed on, by stage.
-        stages: what it took, by stage.
+        stages: totals by stage.
     """
 
     jobs: tuple[str, ...]
-    asked: tuple[str, ...]
+    specs: tuple[str, ...]
     began: datetime
     updated: datetime
     ended: str
@@ -103,25 +94,29 @@ class Run:
     workers: int
     nodes: tuple[str, ...]
     gpus_per_worker: float
-    devices: Mapping[str, tuple[str, ...]]
-    stages: Mapping[str, StageTotals]
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stages: Mapping[str, StageTotals] = field(default_factory=dict)
+
+
+_ADAPTER = TypeAdapter(RunRecord)
 
 
 class RunRecorder:
-    """Watches a run, and writes what it took at the end of each stage, and of the run.
+    """A callback that writes the record of a run after each stage, and when the run ends.
 
-    Used as a context around all that is computed; a watcher like any other.
+    Use it as a context around all that is computed.
     """
 
-    def __init__(self, everyone: Sequence[ResolvedJob], lake: Lake, executor: Executor) -> None:
-        """Of jobs that are run together, on a lake, with what runs their tasks."""
-        self._everyone, self._executor = everyone, executor
-        self._lake = open_lake(lake.objects.url, min(_PATIENCE_S, lake.objects.retry_timeout_s))
+    def __init__(self, jobs: Sequence[ResolvedJob], lake: Lake, executor: Executor) -> None:
+        """Record jobs that are run together on a lake."""
+        self._jobs, self._executor = jobs, executor
+        timeout = min(_RETRY_TIMEOUT_S, lake.objects.retry_timeout_s)
+        self._lake = open_lake(lake.objects.url, timeout)
         self._began = datetime.now(UTC)
-        self.key = run_key(everyone[0].job.name, self._began, secrets.randbits(32))
+        self.key = run_key(jobs[0].job.name, self._began, secrets.randbits(32))
         self._stages: dict[str, StageTotals] = defaultdict(StageTotals)
-        self._bundles: dict[tuple[str, int], CostSum] = defaultdict(CostSum)
-        self._places: dict[int, int] = {}
+        self._costs: dict[tuple[str, int], CostSum] = defaultdict(CostSum)
+        self._job_of_spec: dict[int, int] = {}
         self._devices: dict[str, set[str]] = defaultdict(set)
         self._nodes: set[str] = set()
         self._images: dict[str, dict[str, int]] = {"train_images": {}, "test_images": {}}
@@ -129,22 +124,21 @@ class RunRecorder:
         self._written = time.monotonic()
 
     def begin(self, stage: str, *, planned: int) -> None:
-        """Nothing is taken yet."""
+        pass
 
     def found(self) -> None:
-        """Nor by what is in the lake already."""
+        pass
 
     def ended(self, outcome: TaskResult[Task]) -> None:
-        """Count a task; what it took is written now and then."""
-        took, task = self._stages[outcome.task.stage], outcome.task
-        took.ran += 1
-        took.retried += outcome.attempt > 1
+        totals, task = self._stages[outcome.task.stage], outcome.task
+        totals.ran += 1
+        totals.retried += outcome.attempt > 1
         self._nodes.add(outcome.node)
         if outcome.failure:
-            took.failed += 1
-            took.failed_seconds += outcome.seconds
+            totals.failed += 1
+            totals.failed_seconds += outcome.seconds
         else:
-            took.seconds += outcome.seconds
+            totals.seconds += outcome.seconds
             self._devices[task.stage] |= {outcome.device} - {""}
             if outcome.metrics.get("whole"):
                 self._count(task, outcome)
@@ -152,18 +146,18 @@ class RunRecorder:
             self._write()
 
     def _count(self, task: Task, outcome: TaskResult[Task]) -> None:
-        self._stages[task.stage].flops_seconds += outcome.seconds
-        steps = outcome.metrics.get("iterations")
+        totals, steps = self._stages[task.stage], outcome.metrics.get("iterations")
+        totals.flops_seconds += outcome.seconds
         if steps and isinstance(task, Invert) and task.spec.settings.stop_when_converged:
-            self._stages[task.stage].inversions += 1
-            self._stages[task.stage].steps += steps
-        self._bundles[task.stage, self._place(task)].add(task, int(steps) if steps else None)
+            totals.inversions += 1
+            totals.steps += steps
+        costs = self._costs[task.stage, self._job_of(task)]
+        costs.add(task, int(steps) if steps else None)
         if isinstance(task, Train):
             for name, of_trainings in self._images.items():
                 of_trainings[task.id] = int(outcome.metrics[name])
 
     def end(self) -> None:
-        """Write what the stage took."""
         self._write()
 
     def __enter__(self) -> Self:
@@ -182,7 +176,7 @@ class RunRecorder:
 
     def _end_of(self, error: BaseException | None) -> tuple[str, int]:
         match error:
-            case None if any(took.failed for took in self._stages.values()):
+            case None if any(totals.failed for totals in self._stages.values()):
                 return "tasks failed", TasksFailed.exit_code
             case None:
                 return "done", 0
@@ -195,52 +189,52 @@ class RunRecorder:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        # It is only a log: what ails the lake, or parts in it, others say with more patience.
+        # What is wrong with the lake or its artifacts is reported elsewhere.
         with contextlib.suppress(LakeError, StorageUnavailable, CorruptPart, FileNotFoundError):
-            self._price()
-            said = {"format": _FORMAT, **asdict(self._run())}
-            self._lake.objects.put(self.key, json.dumps(said, indent=2, default=_said).encode())
+            self._sum_flops()
+            self._lake.objects.put(self.key, _ADAPTER.dump_json(self._record(), indent=2))
 
-    def _price(self) -> None:
+    def _sum_flops(self) -> None:
         flops: dict[str, float] = defaultdict(float)
-        for (stage, place), bundle in self._bundles.items():
-            scale = scale_of(self._everyone[place], self._lake, **self._images)
-            flops[stage] += bundle.total(scale).flops
-        for stage, count in flops.items():
-            self._stages[stage].flops = count
+        for (stage, job), costs in self._costs.items():
+            size = workload_size(self._jobs[job], self._lake, **self._images)
+            flops[stage] += costs.total(size).flops
+        for stage, total in flops.items():
+            self._stages[stage].flops = total
 
-    def _place(self, task: Task) -> int:
-        """Of a job that the task is of, or of one that its sizes are equal to."""
+    def _job_of(self, task: Task) -> int:
+        """Return the number of a job with the models and images of a task."""
         if not isinstance(task, Invert | Compare):
-            return next((n for n, one in enumerate(self._everyone) if _sized_as(task, one)), 0)
-        # One question for all tasks of a job, which keeps it for the whole run.
-        seen = id(task.spec)
-        if seen not in self._places:
-            fitting = (n for n, one in enumerate(self._everyone) if _sized_as(task, one))
-            self._places[seen] = next(fitting, 0)
-        return self._places[seen]
+            return self._first_like(task)
+        # All tasks of a job share its spec, and keep it for the whole run.
+        key = id(task.spec)
+        if key not in self._job_of_spec:
+            self._job_of_spec[key] = self._first_like(task)
+        return self._job_of_spec[key]
 
-    def _run(self) -> Run:
-        return Run(
-            jobs=tuple(asked.job.name for asked in self._everyone),
-            asked=tuple(asked.id for asked in self._everyone),
+    def _first_like(self, task: Task) -> int:
+        return next((n for n, job in enumerate(self._jobs) if _is_sized_like(task, job)), 0)
+
+    def _record(self) -> RunRecord:
+        return RunRecord(
+            jobs=tuple(resolved.job.name for resolved in self._jobs),
+            specs=tuple(resolved.id for resolved in self._jobs),
             began=self._began,
             updated=datetime.now(UTC),
             ended=self._ended,
             exit_code=self._exit_code,
             workers=self._executor.workers,
             nodes=tuple(sorted(self._nodes)),
-            gpus_per_worker=self._everyone[0].job.execution.gpus_per_worker,
+            gpus_per_worker=self._jobs[0].job.execution.gpus_per_worker,
             devices={stage: tuple(sorted(names)) for stage, names in self._devices.items()},
             stages=dict(self._stages),
         )
 
 
-def _sized_as(task: Task, asked: ResolvedJob) -> bool:
-    """Whether model and images of a task are those of a job."""
-    job = asked.job
+def _is_sized_like(task: Task, resolved: ResolvedJob) -> bool:
+    job = resolved.job
     if isinstance(task, Invert | Compare):
-        images = gather_images(job, asked.version).outputs[0]
+        images = gather_images(job, resolved.version).outputs[0]
         if (task.spec.image_artifact, task.spec.representation) != (images, job.representation):
             return False
     architectures = architectures_of(job)
@@ -249,64 +243,70 @@ def _sized_as(task: Task, asked: ResolvedJob) -> bool:
     return all(model.architecture in architectures for model in task.models[:1])
 
 
-def runs_of(asked_id: str, lake: Lake) -> list[Run]:
-    """The runs of a job with just these settings, oldest first.
+def runs_of(spec_id: str, lake: Lake) -> list[RunRecord]:
+    """Return the runs of a job with exactly these settings, oldest first.
 
     Their records may lie with another job of the same file, and another job may have had the name.
     """
-    return [run for run in all_runs(lake) if asked_id in run.asked]
+    return [run for run in all_runs(lake) if spec_id in run.specs]
 
 
-def all_runs(lake: Lake) -> list[Run]:
-    """All runs of a lake that left a readable record, oldest first."""
+def all_runs(lake: Lake) -> list[RunRecord]:
+    """Return all runs of a lake that left a readable record, oldest first."""
     keys = [key for key in lake.objects.list(JOBS) if parse_run_key(key)]
 
-    def read(key: str) -> Run | None:
+    def read(key: str) -> RunRecord | None:
         try:
             return read_run(key, lake)
         except (CorruptPart, FileNotFoundError):
             return None
 
-    return sorted((one for one in map_concurrent(read, keys) if one), key=lambda run: run.began)
+    return sorted((run for run in map_concurrent(read, keys) if run), key=lambda run: run.began)
 
 
-def read_run(key: str, lake: Lake) -> Run:
-    """What a run took.
+def read_run(key: str, lake: Lake) -> RunRecord:
+    """Return the record of a run.
 
     Raises:
-        FileNotFoundError: if there is no such record.
+        FileNotFoundError: if it is not there.
         CorruptPart: if it is not as it was written.
-        SchemaMismatch: if another version of stir_ray wrote it.
     """
     try:
-        said = json.loads(lake.objects.get(key))
-        written_as = said.pop("format")
-        if written_as == _FORMAT:
-            return _as_run(said)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return _ADAPTER.validate_json(lake.objects.get(key))
+    except ValidationError:
         raise CorruptPart(f"{key}: not a record of a run") from None
-    raise SchemaMismatch(f"{key}: written by another version of stir_ray")
 
 
-def _as_run(said: dict[str, Any]) -> Run:
-    read = {
-        "jobs": tuple(said["jobs"]),
-        "asked": tuple(said.get("asked", ())),
-        "began": datetime.fromisoformat(said["began"]),
-        "updated": datetime.fromisoformat(said["updated"]),
-        "nodes": tuple(said["nodes"]),
-        "devices": {stage: tuple(names) for stage, names in said["devices"].items()},
-        "stages": {stage: _as_took(took) for stage, took in said["stages"].items()},
-    }
-    return Run(**{**said, **read})
+def last_throughput(runs: Sequence[RunRecord]) -> Throughput | None:
+    """Return the operations per second of a device in the last run that tells; None if none does.
+
+    A stage counts if all of its devices were of one kind.
+    """
+    for run in reversed(runs):
+        timed = list(_timed(run))
+        device = timed[-1][0] if timed else ""
+        flops = sum(flops for name, flops, _ in timed if name == device)
+        seconds = sum(seconds for name, _, seconds in timed if name == device)
+        if seconds:
+            return Throughput(flops / seconds, device)
+    return None
 
 
-def _as_took(said: dict[str, Any]) -> StageTotals:
-    # Older records count operations that other attempts and runs did, and give no time of theirs.
-    return StageTotals(**(said if "flops_seconds" in said else {**said, "flops": 0.0}))
+def _timed(run: RunRecord) -> Iterator[tuple[str, float, float]]:
+    for stage, totals in run.stages.items():
+        names = run.devices.get(stage, ())
+        if len(names) == 1 and totals.flops > 0 and totals.flops_seconds > 0:
+            yield names[0], totals.flops, device_seconds(run, stage, totals.flops_seconds)
 
 
-def _said(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="seconds")
-    raise TypeError(type(value).__name__)
+def mean_steps(runs: Sequence[RunRecord]) -> float | None:
+    """Return the mean steps of inversions that could stop early; None if no run had any."""
+    totals = [totals for run in runs for totals in run.stages.values()]
+    inversions = sum(stage.inversions for stage in totals)
+    return sum(stage.steps for stage in totals) / inversions if inversions else None
+
+
+def device_seconds(run: RunRecord, stage: str, seconds: float) -> float:
+    """Return seconds of the devices of a stage, of which workers may share a GPU."""
+    is_on_cpu = CPU in run.devices.get(stage, ())
+    return seconds * (1.0 if is_on_cpu else run.gpus_per_worker or 1.0)

@@ -1,11 +1,11 @@
-"""Compute what is missing: planned minus stored, run, and failures put on record."""
+"""Run the tasks of a stage that are not stored, and record those that fail."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stir_ray.catalog.failures import is_of_its_own, record_failure
+from stir_ray.catalog.failures import is_own_failure, record_failure
 from stir_ray.errors import InputError, RunAborted, StirRayError
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.execution.retry import Failure, FailureClass, all_failed_alike
@@ -15,61 +15,56 @@ from stir_ray.plan.tasks import Task, is_done
 
 
 class Callback(Protocol):
-    """Is told how a stage goes on."""
+    """Is called as a stage proceeds."""
 
     def begin(self, stage: str, *, planned: int) -> None:
-        """A stage of `planned` tasks begins; which of them are in the lake shows on the way."""
+        """Start a stage; how many of the `planned` tasks are stored is not known yet."""
         ...
 
     def found(self) -> None:
-        """A task is in the lake already."""
+        """Count a task that is stored already."""
         ...
 
     def ended(self, outcome: TaskResult[Task]) -> None:
-        """A task ended."""
+        """Count a task that was executed."""
         ...
 
     def end(self) -> None:
-        """The stage is over."""
+        """End the stage."""
         ...
 
 
 class Callbacks:
-    """Tells each of them, in their order."""
+    """Calls several callbacks in order."""
 
-    def __init__(self, *each: Callback) -> None:
-        """These."""
-        self._each = each
+    def __init__(self, *callbacks: Callback) -> None:
+        self._callbacks = callbacks
 
     def begin(self, stage: str, *, planned: int) -> None:
-        """A stage begins."""
-        for watcher in self._each:
-            watcher.begin(stage, planned=planned)
+        for callback in self._callbacks:
+            callback.begin(stage, planned=planned)
 
     def found(self) -> None:
-        """A task is in the lake already."""
-        for watcher in self._each:
-            watcher.found()
+        for callback in self._callbacks:
+            callback.found()
 
     def ended(self, outcome: TaskResult[Task]) -> None:
-        """A task ended."""
-        for watcher in self._each:
-            watcher.ended(outcome)
+        for callback in self._callbacks:
+            callback.ended(outcome)
 
     def end(self) -> None:
-        """The stage is over."""
-        for watcher in self._each:
-            watcher.end()
+        for callback in self._callbacks:
+            callback.end()
 
 
 @dataclass
 class TaskCounts:
-    """What a run came to, over all its stages; as small after a million tasks as after one.
+    """Tasks of all stages of a run; as small after a million tasks as after one.
 
     Attributes:
-        ran: tasks that ended, well or not, by stage.
+        ran: executed tasks by stage, whether they succeeded or not.
         failed: of them.
-        last_failure: of the task that failed last; why the others did is in the lake.
+        last_failure: of the task that failed last; all failures are recorded in the lake.
     """
 
     ran: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -78,114 +73,115 @@ class TaskCounts:
 
     @property
     def tasks(self) -> int:
-        """Tasks that ran, whether they succeeded or not."""
+        """Number of executed tasks."""
         return sum(self.ran.values())
 
-    def nothing_failed(self, otherwise: Callable[[Failure], StirRayError]) -> None:
-        """Go on only if no task failed: what follows builds on all of them.
+    def require_success(self, error_of: Callable[[Failure], StirRayError]) -> None:
+        """Go on only if no task failed.
 
         Raises:
-            StirRayError: that `otherwise` makes of the last failure.
+            StirRayError: that `error_of` makes of the last failure.
         """
         if self.last_failure:
-            raise otherwise(self.last_failure)
+            raise error_of(self.last_failure)
 
 
-class Wanted(Protocol):
-    """Which of the missing tasks are run: asked stage by stage, and told of successes."""
+class TaskFilter(Protocol):
+    """Decides which of the missing tasks are executed."""
 
     def includes(self, task: Task) -> bool:
-        """Whether the task is run if it misses a part."""
+        """Return whether the task is executed if it is not done."""
         ...
 
     def succeeded(self, task: Task) -> None:
-        """A task was run and is done."""
+        """Record that a task was executed and is done."""
         ...
 
 
 class AllTasks:
-    """All of them."""
+    """Every task is executed."""
 
     def includes(self, task: Task) -> bool:  # noqa: ARG002
-        """Yes."""
         return True
 
     def succeeded(self, task: Task) -> None:
-        """Changes nothing."""
+        pass
 
 
-class Computation:
-    """Runs the missing tasks of stage after stage."""
+class StageRunner:
+    """Executes the missing tasks of stage after stage.
+
+    Attributes:
+        tally: of the tasks of all stages.
+    """
 
     def __init__(
-        self, job: Job, lake: Lake, executor: Executor, watcher: Callback, wanted: Wanted
+        self, job: Job, lake: Lake, executor: Executor, callback: Callback, tasks: TaskFilter
     ) -> None:
-        """On a lake, with an executor, telling a watcher.
+        """Run on a lake.
 
         Args:
-            job: that the tasks are of, or what several share.
-            lake: where parts are looked for and failures are recorded.
-            executor: that runs the tasks.
-            watcher: that is told.
-            wanted: which of the missing tasks are run.
+            job: that the tasks belong to, or what several jobs share.
+            lake: where artifacts are looked for and failures are recorded.
+            executor: of the tasks.
+            callback: called as stages proceed.
+            tasks: which of the missing tasks are executed.
         """
         self._job, self._lake = job, lake
-        self._executor, self._watcher, self._wanted = executor, watcher, wanted
-        self._stop_after_alike = job.execution.max_identical_failures
+        self._executor, self._callback, self._filter = executor, callback, tasks
+        self._max_identical = job.execution.max_identical_failures
         self.tally = TaskCounts()
 
     def run(self, stage: str, tasks: Callable[[], Iterable[Task]]) -> None:
-        """Run those of a stage's tasks that miss a part.
+        """Execute those of a stage's tasks that are not done.
 
         Args:
             stage: its name, for people.
-            tasks: makes the tasks in plan order; called twice, to count and to run. Neither holds
-                more than a few of them, and counting makes no ids: the first task of a million
-                begins in seconds.
+            tasks: makes the tasks in plan order; called twice, to count and to run. Only a few of
+                them are in memory at a time, and counting makes no ids: the first task of a million
+                starts within seconds.
 
         Raises:
-            InputError: as soon as a task finds something that the person must mend.
-            RunAborted: when too many tasks have failed alike.
+            InputError: as soon as a task fails because of the job file or its files.
+            RunAborted: if the first tasks all fail in the same way.
         """
-        first_ended: list[Failure | None] = []
-        self._watcher.begin(stage, planned=sum(1 for _ in self._of(tasks)))
+        first: list[Failure | None] = []
+        self._callback.begin(stage, planned=sum(1 for _ in self._included(tasks)))
         try:
-            for outcome in self._executor.run(self._missing(self._of(tasks))):
-                self.tally.ran[outcome.task.stage] += 1
-                self._watcher.ended(outcome)
-                if len(first_ended) < self._stop_after_alike:
-                    first_ended.append(None if is_of_its_own(outcome) else outcome.failure)
-                if outcome.failure:
-                    self._failed(outcome, outcome.failure)
-                    self._stop_if_hopeless(first_ended, outcome)
+            for result in self._executor.run(self._missing(self._included(tasks))):
+                self.tally.ran[result.task.stage] += 1
+                self._callback.ended(result)
+                if len(first) < self._max_identical:
+                    first.append(None if is_own_failure(result) else result.failure)
+                if result.failure:
+                    self._record(result, result.failure)
+                    self._abort_if_hopeless(first, result.task, result.failure)
                 else:
-                    self._wanted.succeeded(outcome.task)
+                    self._filter.succeeded(result.task)
         finally:
-            self._watcher.end()
+            self._callback.end()
 
     def _missing(self, tasks: Iterable[Task]) -> Iterator[Task]:
         stored = StoredIds(self._lake)
         for task in tasks:
             if is_done(task, stored):
-                self._watcher.found()
+                self._callback.found()
             else:
                 yield task
 
-    def _of(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
-        return (task for task in tasks() if self._wanted.includes(task))
+    def _included(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
+        return (task for task in tasks() if self._filter.includes(task))
 
-    def _failed(self, outcome: TaskResult[Task], failure: Failure) -> None:
-        record_failure(self._lake, outcome, failure, job=self._job.name)
+    def _record(self, result: TaskResult[Task], failure: Failure) -> None:
+        record_failure(self._lake, result, failure, job=self._job.name)
         if failure.failure_class is FailureClass.USER_ERROR:
             raise InputError(failure.message)
         self.tally.failed += 1
         self.tally.last_failure = failure
 
-    def _stop_if_hopeless(
-        self, first_ended: list[Failure | None], outcome: TaskResult[Task]
-    ) -> None:
-        if all_failed_alike(first_ended, self._stop_after_alike) and outcome.failure:
+    def _abort_if_hopeless(self, first: list[Failure | None], task: Task, failure: Failure) -> None:
+        if all_failed_alike(first, self._max_identical):
             raise RunAborted(
-                f"the first {self._stop_after_alike} tasks failed alike, one of them: "
-                f"{outcome.task.label}: {outcome.failure.message}; mend the cause and run again"
+                f"the first {self._max_identical} tasks failed alike, one of them: "
+                f"{task.label}: {failure.message}; mend the cause and run again"
             )

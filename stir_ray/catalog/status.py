@@ -1,31 +1,29 @@
-"""How far a job is, what it took and what it holds: from the lake alone."""
+"""How far a job is, how long its runs took, and what it stores: from the lake alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import computed_field
 
-from stir_ray.catalog.forecast import InspectedJob, tasks_by_stage
-from stir_ray.catalog.rates import device_seconds
-from stir_ray.catalog.runs import Run, StageTotals, runs_of
+from stir_ray.catalog.inspection import InspectedJob
+from stir_ray.catalog.runs import RunRecord, StageTotals, device_seconds, runs_of
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
 from stir_ray.lake.parquet import Lake
-from stir_ray.measures import artifact_tables
-from stir_ray.plan.estimate import CPU
+from stir_ray.plan.cost import CPU
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import is_done
 
 
 @dataclass(frozen=True)
 class StageStatus:
-    """One stage, and what the recorded runs of this job alone took for it.
+    """A stage, and what the recorded runs of this job alone did of it.
 
     Attributes:
         stage: its name.
-        planned: tasks.
+        planned: number of tasks.
         done: of them.
-        took: summed over runs.
-        device_seconds: `took.seconds`, where workers that share a GPU count for their part.
+        took: totals over runs.
+        device_seconds: `took.seconds`, of which workers that share a GPU count their share.
         flops_device_seconds: the same of `took.flops_seconds`.
         devices: names.
     """
@@ -79,61 +77,58 @@ class Holding:
 
 @dataclass(frozen=True)
 class Status:
-    """A job now: its stages, its bytes by table, and the runs of just this job, oldest first."""
+    """A job now: its stages, what it stores by table, and the runs of it alone, oldest first."""
 
     stages: Sequence[StageStatus]
     holdings: Mapping[str, Holding]
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
 
 
 class _Sizes(dict[str, dict[str, int]]):
-    """Bytes by table and id; a table is listed when it is first asked for, and once."""
+    """Bytes by table and id; a table is listed when it is first read, and once."""
 
     def __init__(self, lake: Lake) -> None:
         super().__init__()
-        self._lake, self._schemas = lake, artifact_tables()
+        self._lake = lake
 
     def __missing__(self, table: str) -> dict[str, int]:
-        self[table] = self._lake.sizes(self._schemas[table])
+        self[table] = self._lake.sizes(table)
         return self[table]
 
 
-def status_of(known: InspectedJob) -> Status:
-    """How far a job is. Holds the listing, and no tasks."""
-    lake, sizes = known.lake, _Sizes(known.lake)
-    runs = runs_of(known.asked.id, lake)
-    stages = []
-    held: dict[str, list[int]] = {}
-    for stage, tasks in tasks_by_stage(known):
+def status_of(inspected: InspectedJob) -> Status:
+    """Return how far a job is."""
+    lake, sizes = inspected.lake, _Sizes(inspected.lake)
+    runs, stages = runs_of(inspected.resolved.id, lake), []
+    stored: dict[str, list[int]] = {}
+    for stage, tasks in inspected.stages():
         planned, done = 0, 0
         for task in tasks:
             planned += 1
             done += is_done(task, sizes)
             for output in task.outputs:
-                of_table = held.setdefault(output.table, [])
+                of_table = stored.setdefault(output.table, [])
                 if output.id in sizes[output.table]:
                     of_table.append(sizes[output.table][output.id])
             if isinstance(task, Train):
-                held.setdefault(CHECKPOINTS, []).extend(_checkpoints(task, lake))
-        stages.append(_stage(stage, planned, done, runs))
-    return Status(stages, {table: Holding(len(of), sum(of)) for table, of in held.items()}, runs)
+                checkpoints = lake.objects.list(training_folder(task.id)).values()
+                stored.setdefault(CHECKPOINTS, []).extend(checkpoints)
+        stages.append(_stage_status(stage, planned, done, runs))
+    holdings = {table: Holding(len(bytes_), sum(bytes_)) for table, bytes_ in stored.items()}
+    return Status(stages, holdings, runs)
 
 
-def _checkpoints(task: Train, lake: Lake) -> list[int]:
-    return list(lake.objects.list(training_folder(task.id)).values())
-
-
-def _stage(stage: str, planned: int, done: int, runs: Sequence[Run]) -> StageStatus:
-    # What a run of several jobs took for this one cannot be told.
-    mine = [run for run in runs if stage in run.stages and len(run.jobs) == 1]
+def _stage_status(stage: str, planned: int, done: int, runs: Sequence[RunRecord]) -> StageStatus:
+    # What a run of several jobs did for this one is not recorded.
+    runs = [run for run in runs if stage in run.stages and len(run.jobs) == 1]
     return StageStatus(
         stage=stage,
         planned=planned,
         done=done,
-        took=sum((run.stages[stage] for run in mine), StageTotals()),
-        device_seconds=sum(device_seconds(run, stage, run.stages[stage].seconds) for run in mine),
+        took=sum((run.stages[stage] for run in runs), StageTotals()),
+        device_seconds=sum(device_seconds(run, stage, run.stages[stage].seconds) for run in runs),
         flops_device_seconds=sum(
-            device_seconds(run, stage, run.stages[stage].flops_seconds) for run in mine
+            device_seconds(run, stage, run.stages[stage].flops_seconds) for run in runs
         ),
-        devices=tuple(sorted({name for run in mine for name in run.devices.get(stage, ())})),
+        devices=tuple(sorted({name for run in runs for name in run.devices.get(stage, ())})),
     )

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from stir_ray.catalog.forecast import InspectedJob, known_to_lake
-from stir_ray.catalog.multi_job import Listed
+from stir_ray.catalog.inspection import InspectedJob, ListedLake, inspected_in_lake
 from stir_ray.catalog.snapshots import lake_of, resolve_or_restore
 from stir_ray.errors import InputError, JobError, LakeError
 from stir_ray.job import Job
@@ -71,7 +70,7 @@ class SelectedJob:
                 f"stir-ray: {path}{more} cannot be read; the last recorded version is used",
                 file=sys.stderr,
             )
-        return restored.asked
+        return restored.resolved
 
     def require_started(self, resolved: ResolvedJob | None = None) -> InspectedJob:
         """Return the job as its lake knows it; needs neither torch nor the datasets.
@@ -79,7 +78,7 @@ class SelectedJob:
         Raises:
             LakeError: if the job was never run.
         """
-        inspected = known_to_lake(resolved or self.resolve(), self.lake)
+        inspected = inspected_in_lake(resolved or self.resolve(), self.lake)
         if inspected is None:
             raise LakeError(
                 f"lake {self.lake.objects.location()}: nothing of this job is there; "
@@ -105,7 +104,7 @@ def select(
     jobs: list[SelectedJob] = []
     for file in [files] if isinstance(files, Path) else dict.fromkeys(files):
         grid = read_jobs(file, sets or ())
-        lake = lakes.setdefault(grid.shared.lake, Listed(lake_of(grid.shared)))
+        lake = lakes.setdefault(grid.shared.lake, ListedLake(lake_of(grid.shared)))
         jobs += [
             SelectedJob(file, (*(sets or ()), *point.pins), point.job, lake)
             for point in grid.points

@@ -6,16 +6,11 @@ from typing import Annotated, Literal
 import typer
 from pydantic import ValidationError
 
-from stir_ray.catalog.forecast import (
-    InspectedJob,
-    forecast,
-    forecast_of_all,
-    inspected,
-    new_facts,
-)
-from stir_ray.catalog.rates import mean_steps, measured_rate
-from stir_ray.catalog.runs import all_runs
-from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.failures import FailureFilter
+from stir_ray.catalog.forecast import forecast
+from stir_ray.catalog.inspection import InspectedJob, inspect, memory_lake
+from stir_ray.catalog.runs import all_runs, last_throughput, mean_steps
+from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.cli.arguments import (
     AsJson,
     FlopsPerS,
@@ -34,8 +29,7 @@ from stir_ray.job import InLake
 from stir_ray.job.loader import read_job, read_jobs, schema_text
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.plan.estimate import Rate
-from stir_ray.plan.failure_filter import FailureFilter
+from stir_ray.plan.cost import Throughput
 from stir_ray.plan.formatting import format_list
 from stir_ray.report.plan import price
 
@@ -56,7 +50,7 @@ def run(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
     print(summary.format_tasks(done.tally.ran))
     for line in done.lines(grid):
         print(line)
-    done.nothing_missing()
+    done.require_complete()
 
 
 def retry(  # noqa: PLR0917 - typer makes an option of each
@@ -105,7 +99,7 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     print(summary.format_results(retried_job, done.summary.reduced))
     print(f"Page: {done.summary.report.page}")
     print(f"Figures: {done.summary.report.figures}")
-    done.summary.nothing_missing()
+    done.summary.require_complete()
 
 
 def finetune(job: JobFile, sets: Overrides = None, serial: Serial = False) -> None:
@@ -141,10 +135,10 @@ def robustness(job: JobFile, sets: Overrides = None, serial: Serial = False) -> 
         if tested.name in done.errors:
             print(f"{tested.name}: {done.errors[tested.name]}")
             continue
-        for line in summary.format_tests(done.of_jobs[tested.name]):
+        for line in summary.format_tests(done.of_jobs[tested.name].reduced):
             print(line if len(grid.jobs) == 1 else f"{tested.name}: {line}")
         print(f"  {lake.objects.location(result_key(tested.name, ROBUSTNESS.name))}")
-    done.nothing_missing()
+    done.require_tested()
 
 
 def reduce(job: JobFile, sets: Overrides = None) -> None:
@@ -158,7 +152,7 @@ def reduce(job: JobFile, sets: Overrides = None) -> None:
     def results(selected: SelectedJob) -> str:
         started = selected.require_started()
         return summary.format_results(
-            started.job, reduce_job(started.asked, started.study, started.lake)
+            started.job, reduce_job(started.resolved, started.study, started.lake)
         )
 
     show_each(select(job, sets), results)
@@ -181,15 +175,15 @@ def plan(
     """
     selected = select(jobs, sets)
     runs = all_runs(selected[0].lake)
-    rate = Rate(flops_per_s, {}) if flops_per_s else measured_rate(runs)
-    steps, facts, planned = mean_steps(runs), new_facts(), list[InspectedJob]()
+    rate = Throughput(flops_per_s) if flops_per_s else last_throughput(runs)
+    steps, memory, planned = mean_steps(runs), memory_lake(), list[InspectedJob]()
 
     def of_one(job: SelectedJob) -> object:
-        planned.append(inspected(look(job.job), job.lake, facts))
-        return price(forecast(planned[-1], steps), rate, price_per_gpu_hour)
+        planned.append(inspect(resolve(job.job), job.lake, memory))
+        return price(forecast(planned[-1], steps=steps), rate, price_per_gpu_hour)
 
     def of_all() -> object:
-        together = forecast_of_all(planned, steps)
+        together = forecast(*planned, steps=steps)
         return price(together, rate, price_per_gpu_hour, jobs=len(planned))
 
     show_each(selected, of_one, as_json=as_json, total=of_all)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from stir_ray.catalog.failures import unfinished
-from stir_ray.catalog.forecast import missing_tasks
 from stir_ray.catalog.gc import remove, unused
+from stir_ray.catalog.inspection import missing_tasks
 from stir_ray.catalog.status import status_of
 from stir_ray.catalog.verify import verify as verify_lake
 from stir_ray.cli.arguments import AsJson, JobFile, Overrides, SelectedJob, open_named_lake, select
@@ -24,7 +24,7 @@ def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> 
 
     def answer(selected: SelectedJob) -> JobStatus:
         started = selected.require_started()
-        unfinished_tasks = unfinished(missing_tasks(started.asked, started.lake), started.lake)
+        unfinished_tasks = unfinished(started.missing(started.lake), started.lake)
         failed = failures_of(unfinished_tasks, selected.arguments)
         return JobStatus(status_of(started), failed.groups)
 
@@ -93,9 +93,8 @@ def verify(
 
     Example: stir-ray verify jobs/digits.yaml
     """
-    jobs = select(job, sets)
-    lake = jobs[0].lake
-    objects = verify_lake(lake, *(selected.resolve() for selected in jobs))
+    lake = select(job, sets)[0].lake
+    objects = verify_lake(lake)
     verified = Verified.check(objects, lake.objects.delete if repair else None)
     show(verified)
     verified.require_intact()

@@ -53,10 +53,10 @@ def report(
 
     def draw(selected: SelectedJob) -> str:
         started = selected.require_started()
-        reduced = reduce_job(started.asked, started.study, started.lake)
+        reduced = reduce_job(started.resolved, started.study, started.lake)
         analyse_robustness(started.job, started.study, started.lake, reduced)
-        depth = model_card(started.asked, started.facts)["depth"]
-        job = ReducedJob(started.asked, started.study, started.lake, reduced)
+        depth = model_card(started.resolved, started.inspections)["depth"]
+        job = ReducedJob(started.resolved, started.study, started.lake, reduced)
         written = write_report(job, Reference(published, depth) if published else None)
         if job.results is not None:
             drawn.append(Shown(started.job, started.lake, reduced, depth))
@@ -124,7 +124,7 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
 
     def answer(selected: SelectedJob) -> AnalysisReport:
         started = selected.require_started()
-        reduced = reduce_job(started.asked, started.study, started.lake)
+        reduced = reduce_job(started.resolved, started.study, started.lake)
         analyses = analyse_job(started.job, started.study, started.lake, reduced)
         tables = analysis_tables(analyses)
         stored = store_analysis(tables, started.job, started.lake, reduced)

@@ -5,6 +5,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+CPU = "cpu"
+"""In place of the name of a GPU."""
 STORED_PIXEL_BYTES = 2
 """Of an inverted image: float16."""
 WEIGHT_BYTES = 4
@@ -112,3 +114,25 @@ class CostSum:
             for key, count in self._counts.items()
         )
         return sum(costs, Cost())
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Floating-point operations per second of one device.
+
+    Attributes:
+        flops_per_s: of the device.
+        device: that it was measured on; empty if it was given, for a GPU.
+    """
+
+    flops_per_s: float
+    device: str = ""
+
+    @property
+    def is_of_gpu(self) -> bool:
+        """Whether hours at this rate are GPU-hours."""
+        return self.device != CPU
+
+    def hours(self, flops: float) -> float:
+        """Return the hours of one device that does nothing else."""
+        return flops / self.flops_per_s / 3600

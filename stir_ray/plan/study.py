@@ -32,6 +32,11 @@ class Study:
     keep: int | None
     turn: int = 0
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether all of its models are trained."""
+        return self.pretrained.is_trained and self.trained().compared.keys() == self.compared.keys()
+
     def trained(self) -> "Study":
         """The same without models whose training has not ended: it failed."""
         compared = {

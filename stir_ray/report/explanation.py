@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.console import RenderableType
 
-from stir_ray.catalog.explain import DAMAGED, UNNAMED, Explanation, PartState
+from stir_ray.catalog.explain import DAMAGED, UNNAMED, ArtifactState, Explanation
 from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.report.failures import TaskFailure, command, task_failure
 from stir_ray.report.text import render
@@ -39,7 +39,7 @@ class MissingTask:
 
     task: str
     label: str
-    is_cause: bool
+    is_root_cause: bool
     failure: TaskFailure | None
 
 
@@ -63,7 +63,7 @@ class NumberOrigin:
     reference: ModelState
     target: ModelState
     shares: str
-    parts: tuple[PartState, ...]
+    parts: tuple[ArtifactState, ...]
     waits: tuple[MissingTask, ...]
     do: tuple[str, ...]
 
@@ -75,24 +75,24 @@ class NumberOrigin:
             explained.numbers,
             _model_state(explained.reference),
             _model_state(explained.target),
-            explained.shares,
-            explained.parts,
+            explained.alias_of,
+            explained.artifacts,
             tuple(
                 MissingTask(
                     waiting.id,
                     waiting.task.label,
-                    waiting.is_cause,
+                    waiting.is_root_cause,
                     task_failure(waiting.failure, job) if waiting.failure else None,
                 )
-                for waiting in explained.waits
+                for waiting in explained.blocked_by
             ),
             tuple(_commands(explained, job)),
         )
 
 
 def _commands(explained: Explanation, job: Sequence[str]) -> Iterator[str]:
-    is_damaged = any(part.state == DAMAGED for part in explained.parts)
-    causes = [waiting for waiting in explained.waits if waiting.is_cause]
+    is_damaged = any(part.state == DAMAGED for part in explained.artifacts)
+    causes = [waiting for waiting in explained.blocked_by if waiting.is_root_cause]
     failed = [cause.id[:_DIGITS] for cause in causes if cause.failure]
     if is_damaged:
         yield command("verify", job, "--repair")
@@ -126,7 +126,7 @@ def _model_state(model: Checkpoint) -> ModelState:
     return ModelState(model.label, model.weights, model.location)
 
 
-def _part(part: PartState) -> Iterable[str]:
+def _part(part: ArtifactState) -> Iterable[str]:
     if part.state == UNNAMED:
         yield f"  {part.table}: named once the model is trained"
         return
@@ -146,7 +146,7 @@ def _missing(task: MissingTask) -> Iterable[str]:
         f"{task.label} ({f'task {task.task}' if task.task else 'named once its model is trained'})"
     )
     if task.failure is None:
-        yield f"  {'not tried yet' if task.is_cause else 'waits'}: {name}"
+        yield f"  {'not tried yet' if task.is_root_cause else 'waits'}: {name}"
         return
     failure = task.failure
     yield f"  failed: {name}"

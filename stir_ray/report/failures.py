@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 
 from rich.console import RenderableType
 
-from stir_ray.catalog.failures import Unfinished
+from stir_ray.catalog.failures import FailedTask, Unfinished
 from stir_ray.errors import CorruptPart
-from stir_ray.plan.failure_filter import FailedTask
 from stir_ray.plan.formatting import pluralize
 from stir_ray.report.text import FailureGroup, render
 
@@ -86,7 +85,7 @@ class Failures:
 def failures_of(tasks: Unfinished, job: tuple[str, ...], *, traceback: bool = False) -> Failures:
     """Return what failed of a job; arguments as of `Failures`."""
     failed = tuple(task_failure(task, job) for task in tasks.failed)
-    return Failures(failed, tasks.untried, job, traceback)
+    return Failures(failed, tasks.not_attempted, job, traceback)
 
 
 def task_failure(failed: FailedTask, job: Sequence[str]) -> TaskFailure:

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.filesize import decimal
 
 from stir_ray.catalog.forecast import Forecast, StageForecast
-from stir_ray.plan.estimate import Rate
-from stir_ray.plan.formatting import pluralize, timed
+from stir_ray.plan.cost import Throughput
+from stir_ray.plan.formatting import timed
 from stir_ray.report.text import render, table
 
 
@@ -63,13 +63,13 @@ class PricedPlan:
     stages: tuple[StageCost, ...]
     total: StageCost
     steps_expected: float | None
-    rate: Rate | None
+    rate: Throughput | None
     price_per_gpu_hour: float | None
     jobs: int
 
 
 def price(
-    forecast: Forecast, rate: Rate | None, price_per_gpu_hour: float | None, *, jobs: int = 1
+    forecast: Forecast, rate: Throughput | None, price_per_gpu_hour: float | None, *, jobs: int = 1
 ) -> PricedPlan:
     """Return a forecast with hours at a rate and money at a price."""
     stages = tuple(_stage_cost(stage, rate, price_per_gpu_hour) for stage in forecast.stages)
@@ -84,9 +84,9 @@ def price(
 
 
 def _stage_cost(
-    stage: StageForecast, rate: Rate | None, price_per_gpu_hour: float | None
+    stage: StageForecast, rate: Throughput | None, price_per_gpu_hour: float | None
 ) -> StageCost:
-    hours = rate.hours(stage.stage, stage.expected.flops) if rate else None
+    hours = rate.hours(stage.expected.flops) if rate else None
     gpu_hours = hours if rate and rate.is_of_gpu else None
     money = None
     if gpu_hours is not None and price_per_gpu_hour is not None:
@@ -152,14 +152,12 @@ def _hours(hours: float) -> str:
     return time if unit == "h" else f"{time} {unit}"
 
 
-def _rate(rate: Rate | None) -> str:
+def _rate(rate: Throughput | None) -> str:
     if rate is None:
         return (
             "GPU-hours: no rate is known; give one, e.g. `--flops-per-s 60e12`, or run a part of "
             "the job, which measures it."
         )
-    if not rate.runs:
-        return f"Hours at {rate.overall:.2e} FLOP/s, as given."
-    stages = ", ".join(f"{stage} {value:.2e}" for stage, value in rate.by_stage.items())
-    runs = pluralize(rate.runs, "run")
-    return f"Hours at the FLOP/s measured on {rate.device} in {runs} of this lake: {stages}."
+    if rate.device:
+        return f"Hours at {rate.flops_per_s:.2e} FLOP/s, as on {rate.device} in the last run."
+    return f"Hours at {rate.flops_per_s:.2e} FLOP/s, as given."

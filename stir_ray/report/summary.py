@@ -69,12 +69,12 @@ def format_missing(unfinished: Unfinished, reduced: Reduced) -> str:
         parts.append(_optional(reduced))
     missing, failed = ", ".join(parts), len(unfinished.failed)
     if not failed:
-        tasks = pluralize(unfinished.untried, "task")
+        tasks = pluralize(unfinished.not_attempted, "task")
         return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"
-    others = f"; {pluralize(unfinished.untried, 'other')} not tried yet: `stir-ray run JOB`"
+    others = f"; {pluralize(unfinished.not_attempted, 'other')} not tried yet: `stir-ray run JOB`"
     return (
         f"{pluralize(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why and what "
-        f"to do{others if unfinished.untried else ''}"
+        f"to do{others if unfinished.not_attempted else ''}"
     )
 
 

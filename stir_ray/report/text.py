@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from stir_ray.catalog.gc import GarbageReport
-from stir_ray.catalog.runs import Run
+from stir_ray.catalog.runs import RunRecord
 from stir_ray.catalog.status import Holding, StageStatus, Status
 from stir_ray.catalog.verify import Finding
 from stir_ray.errors import TasksFailed
@@ -135,7 +135,7 @@ def _holdings(holdings: Mapping[str, Holding]) -> Table:
     )
 
 
-def _last_run(run: Run) -> str:
+def _last_run(run: RunRecord) -> str:
     ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
     # A run of which no task has ended has named no machine yet.
     where = f" on {pluralize(len(run.nodes), 'machine')}" if run.nodes else ""
@@ -202,7 +202,7 @@ class Verified:
         return [finding for finding in self.findings if finding.is_damage]
 
     def require_intact(self) -> None:
-        """Go on only if nothing damaged is left, and nothing foreign is in the way of a job.
+        """Go on only if nothing damaged is left.
 
         Raises:
             TasksFailed: with what to do.
@@ -215,12 +215,6 @@ class Verified:
             )
         if remaining:
             raise TasksFailed(f"{remaining[0].key}: stays until its job is run again")
-        for finding in self.findings:
-            if finding.is_in_the_way:
-                raise TasksFailed(
-                    f"{finding.key}: a job of this lake needs this place; remove it by hand, or "
-                    "use another lake"
-                )
 
 
 @render.register

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
-from stir_ray.catalog.stage_runner import AllTasks, Computation
+from stir_ray.catalog.stage_runner import AllTasks, StageRunner
 from stir_ray.execution.executor import Attempt, SerialExecutor
 from stir_ray.lake.parquet import open_lake
 from stir_ray.plan.study import Study
@@ -49,7 +49,7 @@ def measure(tasks: int) -> Planned:
     with TemporaryDirectory() as folder:
         lake = open_lake(folder)
         executor = SerialExecutor(lambda _: work)
-        computation = Computation(job(), lake, executor, _Nobody(), AllTasks())
+        computation = StageRunner(job(), lake, executor, _Nobody(), AllTasks())
         start = time.perf_counter()
         computation.run("invert", lambda: deduplicate([study.inversions()]))
         end = time.perf_counter()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.worker.study_reader import read_study
@@ -56,7 +56,7 @@ def measure(parts: int) -> Told:
 
 def _pretend(job: Job, lake: Path) -> int:
     """Put an object without content in the place of every part; their number."""
-    study = read_study(look(job), lake_of(job))
+    study = read_study(resolve(job), lake_of(job))
     keys = {
         artifact_key(part.table, part.id)
         for task in (*study.inversions(), *study.comparisons())

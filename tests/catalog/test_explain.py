@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from stir_ray.catalog.explain import explain
-from stir_ray.catalog.forecast import known_to_lake
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.inspection import inspected_in_lake
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
@@ -47,7 +47,7 @@ def lose(path: Path, *tables: str, cell: str = CELL) -> None:
 def test_every_number_is_that_of_the_results(finished: Path) -> None:
     job = small_job(finished)
     lake = open_lake(job.lake)
-    known = known_to_lake(look(job), lake)
+    known = inspected_in_lake(resolve(job), lake)
     assert known
     rows = lake.read_object(RESULTS, result_key("small", "results")).to_pylist()
     assert len(rows) == (3 + 1) * 4 * SEEDS * LAYERS**2
@@ -58,10 +58,10 @@ def test_every_number_is_that_of_the_results(finished: Path) -> None:
         found = explain(known, reversed(words))
         assert found.place == place
         assert found.numbers == row
-        assert not found.waits
+        assert not found.blocked_by
         # Scores, residuals, images; of the pretrained model's also those after half of the steps.
         is_whole = place["direction"].endswith("|pt") or place["epoch"] == 0
-        assert [part.state for part in found.parts] == ["right"] * (4 if is_whole else 3)
+        assert [part.state for part in found.artifacts] == ["right"] * (4 if is_whole else 3)
 
 
 def test_a_number_tells_who_made_it_of_which_models(path: Path) -> None:
@@ -132,8 +132,8 @@ def test_what_was_never_tried_is_computed_by_a_run(path: Path) -> None:
     lose(path, "images", cell=CELL.replace("reference_layer=2", "reference_layer=1"))
     found = explained(path, CELL)
     assert found["numbers"] is None
-    ((label, is_cause),) = [(one["label"], one["is_cause"]) for one in found["waits"]]
-    assert (label, is_cause) == ("show pretrained to finetuned epoch 2, seed 1", True)
+    ((label, is_root_cause),) = [(one["label"], one["is_cause"]) for one in found["waits"]]
+    assert (label, is_root_cause) == ("show pretrained to finetuned epoch 2, seed 1", True)
     assert "not tried yet: show pretrained" in stir_ray("explain", path, CELL)[1]
     (command,) = found["do"]
     assert stir_ray(*shlex.split(command)[1:], "--serial")[0] == 0

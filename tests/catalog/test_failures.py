@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stir_ray.catalog.failures import failed_tasks, record_failure
-from stir_ray.catalog.forecast import inspected
-from stir_ray.catalog.snapshots import look
-from stir_ray.catalog.stage_runner import AllTasks, Callbacks, Computation
+from stir_ray.catalog.inspection import inspect
+from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.stage_runner import AllTasks, Callbacks, StageRunner
 from stir_ray.errors import (
     InputError,
     LakeError,
@@ -52,7 +52,7 @@ def test_a_failed_inspection_is_the_persons_to_mend_only_if_it_fails_alike_each_
     with pytest.raises(expected, match=str(failure)) as run:
         finetune.run(job, serial=True)
     with pytest.raises(expected, match=str(failure)) as planned:
-        inspected(look(job), open_lake(job.lake))
+        inspect(resolve(job), open_lake(job.lake))
     assert run.type is planned.type is expected
 
 
@@ -94,12 +94,12 @@ def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:
         return fail
 
     executor = SerialExecutor(make_worker)
-    computation = Computation(job, lake, executor, Callbacks(), AllTasks())
+    computation = StageRunner(job, lake, executor, Callbacks(), AllTasks())
     computation.run("inspect", lambda: iter(tasks))
     tally = computation.tally
     assert (tally.failed, dict(tally.ran)) == (len(tasks), {"inspect": len(tasks)})
     with pytest.raises(TasksFailed) as last:
-        tally.nothing_failed(lambda failure: TasksFailed(failure.message))
+        tally.require_success(lambda failure: TasksFailed(failure.message))
     assert str(last.value) == f"{tasks[-1]}"
     held = pickle.dumps((dict(tally.ran), {**vars(tally), "ran": None}))
     assert [str(task) in held.decode("latin-1") for task in tasks] == [False] * 6 + [True]

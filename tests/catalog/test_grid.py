@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stir_ray.catalog.multi_job import read_studies, resolve_all
-from stir_ray.catalog.runs import Run, read_run
-from stir_ray.catalog.snapshots import lake_of
+from stir_ray.catalog.inspection import read_inspected
+from stir_ray.catalog.runs import RunRecord, read_run
+from stir_ray.catalog.snapshots import lake_of, resolve_all
 from stir_ray.errors import CorruptPart, DataError, StorageUnavailable, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
@@ -52,13 +52,13 @@ def grid_file(folder: Path, grid: dict[str, list], **changed: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, invariance.Summaries]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, invariance.RunSummary]:
     """A grid of four and what its run came to. Its lake is not to be changed."""
     grid = read_jobs(grid_file(tmp_path_factory.mktemp("grid"), GRID))
     return grid, invariance.run_all(grid, serial=True)
 
 
-Done = tuple[Grid, invariance.Summaries]
+Done = tuple[Grid, invariance.RunSummary]
 
 
 def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
@@ -75,7 +75,7 @@ def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
 def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
     grid, summaries = done
     assert list(summaries.of_jobs) == [job.name for job in grid.jobs] == NAMES
-    summaries.nothing_missing()
+    summaries.require_complete()
     means = set()
     for name in NAMES:
         folder = Path(grid.shared.lake) / "jobs" / name
@@ -101,8 +101,8 @@ def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(done: D
 
 def test_tasks_of_several_jobs_are_planned_once_and_none_is_lost(done: Done) -> None:
     grid, _ = done
-    everyone = resolve_all(grid)
-    studies = read_studies(everyone, open_lake(grid.shared.lake))
+    jobs = read_inspected(resolve_all(grid), open_lake(grid.shared.lake))
+    studies = [job.study for job in jobs]
     for stage in ("inversions", "comparisons"):
         single = [task_id(task) for study in studies for task in getattr(study, stage)()]
         together = [task_id(task) for task in deduplicate(getattr(one, stage)() for one in studies)]
@@ -172,7 +172,7 @@ def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(tmp_pa
     missing = [summary.reduced.missing for summary in summaries.of_jobs.values()]
     assert missing == [summaries.of_jobs["small-learning_rate=1e30"].reduced.cells, 0]
     with pytest.raises(TasksFailed, match="1 of 2 jobs are incomplete: small-learning_rate=1e30;"):
-        summaries.nothing_missing()
+        summaries.require_complete()
 
 
 def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
@@ -214,7 +214,7 @@ def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
         opened.append(job.name)
         return really(job)
 
-    def reading(key: str, lake: Lake) -> Run:
+    def reading(key: str, lake: Lake) -> RunRecord:
         read.append(key)
         return read_run(key, lake)
 
@@ -227,7 +227,7 @@ def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
     assert list(plans) == [*NAMES, "total"]
     rates = [plan["rate"] for plan in plans.values()]
     assert rates == [rates[0]] * len(plans)
-    assert rates[0]["source"] == "measured"
+    assert rates[0]["device"] == "cpu"
     assert len(opened) == 1
     assert sorted(read) == sorted(set(read)) != []
 

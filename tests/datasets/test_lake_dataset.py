@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.datasets import sources
 from stir_ray.datasets.lake_dataset import (
@@ -158,7 +158,7 @@ def test_damage_is_found_and_importing_again_mends_it(cifar: Cifar10, lake: Lake
 
 def ids_of(data: Data, lake: Lake) -> dict[str, str]:
     """What a job on the dataset is made of."""
-    return dict(look(job_on(data, lake)).versions)
+    return dict(resolve(job_on(data, lake)).versions)
 
 
 def job_on(data: Data, lake: Lake, **changed: Any) -> Job:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stir_ray.catalog.gc import unused
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
@@ -94,7 +94,7 @@ def test_every_equal_pair_of_layers_has_a_number_of_every_half(done: Job) -> Non
 
 def test_a_number_is_the_cka_of_what_the_models_make_of_the_half(done: Job) -> None:
     ctx = WorkerContext(WorkerSettings(done.lake, done.name, None, 0.0), threads=1)
-    study = read_study(look(done), ctx.lake)
+    study = read_study(resolve(done), ctx.lake)
     spec, pretrained, target = study.spec, study.pretrained, study.compared["finetuned"][-1]
     layer, seed = 2, SEEDS[1]
     inverted = ctx.stored_images(spec.images(pretrained, layer, seed, None))

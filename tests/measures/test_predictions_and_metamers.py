@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.identity import Artifact
 from stir_ray.job import Job
 from stir_ray.lake.parquet import images_of, open_lake
@@ -90,7 +90,7 @@ def test_every_inversion_seen_by_a_classifier_has_a_share(done: Job) -> None:
 def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
     done: Job, ctx: WorkerContext
 ) -> None:
-    study = read_study(look(done), ctx.lake)
+    study = read_study(resolve(done), ctx.lake)
     epoch_0 = study.compared["finetuned"][0]
     assert epoch_0.weights == study.pretrained.weights
     place = 2, study.seeds[0]
@@ -107,7 +107,7 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
 
 
 def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext) -> None:
-    study = read_study(look(done), ctx.lake)
+    study = read_study(resolve(done), ctx.lake)
     target, seed = study.compared["finetuned"][-1], study.seeds[0]
     part = predictions(study, 2, seed, target)
     model = ctx.models.whole(target, "classification")
@@ -122,7 +122,7 @@ def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext)
 
 
 def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerContext) -> None:
-    study = read_study(look(done), ctx.lake)
+    study = read_study(resolve(done), ctx.lake)
     target = study.compared["finetuned"][-1]
     layer, seed = 2, study.seeds[-1]
     part = study.spec.images(study.pretrained, layer, seed, None)
@@ -147,7 +147,7 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerCo
 
 
 def test_metamers_are_those_of_the_inverted_layer(done: Job, ctx: WorkerContext) -> None:
-    study = read_study(look(done), ctx.lake)
+    study = read_study(resolve(done), ctx.lake)
     layer, seed = 3, study.seeds[0]
     part = study.spec.images(study.pretrained, layer, seed, None)
     inverted = torch.from_numpy(images_of(ctx.lake.read(IMAGES, part.id)).astype(np.float32))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stir_ray.catalog.values import odd_values
+from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
@@ -23,7 +23,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     synthetic_results(folder, SHAPE)
     results = open_lake(str(folder)).read_object(RESULTS, result_key("synthetic", RESULTS.name))
     made = stage.matrices(results, assume_self_stir_one=False)
-    assert list(odd_values(MATRICES, made)) == []
+    assert list(value_problems(MATRICES, made)) == []
     return made.to_pandas()
 
 

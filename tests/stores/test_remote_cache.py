@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.errors import CorruptPart
 from stir_ray.execution.executor import Attempt
 from stir_ray.lake.files import read_file
@@ -143,7 +143,7 @@ def test_a_stage_reads_each_inversion_and_checkpoint_once_per_machine(
         if not key.startswith(computed):
             lake.objects.put(key, undisturbed.objects.get(key))
     job = small_job(url)
-    study = read_study(look(job), lake)
+    study = read_study(resolve(job), lake)
     traffic, settings = Traffic(proxy), WorkerSettings(url, job.name, None, 10, cache_bytes=LARGE)
     workers = [make_worker(settings, threads=1) for _ in range(2)]
     together = threading.Barrier(len(workers))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS
 from stir_ray.numerics import settings
@@ -48,7 +48,7 @@ def job(lake: Path, iterations: int, **changed: Any) -> Job:
 
 def tables_of(job: Job) -> Iterator[list[dict[str, Any]]]:
     """What was measured in every inversion of a job."""
-    lake, study = lake_of(job), read_study(look(job), lake_of(job))
+    lake, study = lake_of(job), read_study(resolve(job), lake_of(job))
     for task in study.inversions():
         for schema, parts in (
             (INVERSIONS, [task.inversion_artifact]),

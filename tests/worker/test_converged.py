@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.measures.scores import scores
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
@@ -114,7 +114,7 @@ def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
     monkeypatch.setattr(convergence_criterion, "residuals_converged", lambda _: True)
     monkeypatch.setattr(convergence_criterion, "self_stir_converged", lambda *_: True)
     job = small_job(finished)
-    study = read_study(look(job), lake_of(job))
+    study = read_study(resolve(job), lake_of(job))
     task = next(one for one in study.inversions() if one.keep is None and one.layer == 2)
     few = replace(task, spec=replace(task.spec, layers=(2,)))
     ctx = WorkerContext(WorkerSettings(job.lake, "", None, 0.0), threads=1)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stir_ray.catalog.forecast import inspected
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.inspection import inspect
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.lake.parquet import open_lake
 from tests.small_job import ARCHITECTURE, small_job
 
@@ -51,7 +51,7 @@ def test_first_images_of_a_folder_that_are_of_some_classes_alone_are_warned_of(
         finetuned=TRAINED,
         from_scratch=None,
     )
-    inspected(look(job), open_lake(job.lake))
+    inspect(resolve(job), open_lake(job.lake))
     warned = [line.message for line in caplog.records if "classes" in line.message]
     assert bool(warned) == bool(said)
     assert not said or warned[0].startswith(said)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stir_ray.catalog.snapshots import lake_of, look
+from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import provenance
@@ -64,7 +64,7 @@ def other(finished_copy: Callable[[], Job], monkeypatch: pytest.MonkeyPatch) -> 
 
 def tasks_of(job: Job) -> list[Invert]:
     """One whose images are kept whole, and one of which a sample is kept."""
-    tasks = list(read_study(look(job), lake_of(job)).inversions())
+    tasks = list(read_study(resolve(job), lake_of(job)).inversions())
     return [next(task for task in tasks if task.keep is None), tasks[-1]]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stir_ray import open_results
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.errors import MissingPart, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.job.grid import Grid
@@ -142,11 +142,11 @@ def test_a_cell_without_a_part_is_missing_and_never_zero(
 ) -> None:
     job = finished_copy()
     lake = open_lake(job.lake)
-    study = read_study(look(job), lake)
+    study = read_study(resolve(job), lake)
     task = next(iter(study.comparisons()))
     lost = task.comparisons[1]
     lake.objects.delete(artifact_key("comparisons", lost.artifact.id))
-    reduced = reduce_job(look(job), study, lake)
+    reduced = reduce_job(resolve(job), study, lake)
     assert reduced.missing == 1
     results = open_results(f"{job.lake}/jobs/small")
     at = {"model": "finetuned", "direction": "ft|pt", "epoch": task.target.epoch}
@@ -181,10 +181,10 @@ def test_a_failed_finetuning_leaves_the_rest_of_the_study(
     # Its inversions and comparisons.
     waiting = (LAYERS + 1) * SEEDS
     with pytest.raises(TasksFailed, match=f"1 task failed, 18 of .* {waiting} others not tried"):
-        summary.nothing_missing()
+        summary.require_complete()
     summary.tally.failed = 0
     with pytest.raises(TasksFailed, match="1 task failed, 18 of"):
-        summary.nothing_missing()
+        summary.require_complete()
 
 
 def test_a_driver_says_what_ran_and_where_the_results_are(
@@ -240,7 +240,7 @@ def test_results_are_not_made_of_weights_that_another_run_replaced(
     finished_copy: Callable[[], Job],
 ) -> None:
     job = finished_copy()
-    asked, lake = look(job), open_lake(job.lake)
+    asked, lake = resolve(job), open_lake(job.lake)
     study = read_study(asked, lake)
     changed = replace(study.pretrained, weights="0" * 32)
     with pytest.raises(MissingPart, match="another run repeated this training"):

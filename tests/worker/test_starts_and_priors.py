@@ -13,7 +13,6 @@ from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.plan.resolved_job import ResolvedJob
 from tests.small_job import COUNT, small_job
 from workflows import invariance
 
@@ -66,16 +65,6 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
     for table in ("results", "other_similarities"):
         assert read(job, table)["noise_stir"].isna().all() == is_gray
     assert set(read(job, "unchanged_predictions")["images"]) == {COUNT}
-
-
-def test_a_job_without_them_says_what_it_always_said() -> None:
-    said = ResolvedJob(small_job("lake"), {}).said["inversion"]
-    assert not {"init", "parameterization", "regularizer"} & set(said)
-    gray = ResolvedJob(small_job("lake", inversion={"init": "gray"}, seeds=[0]), {}).said[
-        "inversion"
-    ]
-    assert gray["init"] == "gray"
-    assert "regularizer" not in gray
 
 
 def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stir_ray.catalog.forecast import known_to_lake, tasks_by_stage
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.inspection import inspected_in_lake
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.execution.executor import Attempt, TaskResult
 from stir_ray.identity import Artifact
 from stir_ray.job import Job
@@ -57,8 +57,8 @@ def test_a_task_says_whether_it_did_nothing_a_part_or_its_whole_work(
     finished_copy: Callable[[], Job],
 ) -> None:
     job = finished_copy()
-    asked, lake = look(job), open_lake(job.lake)
-    known = known_to_lake(asked, lake)
+    asked, lake = resolve(job), open_lake(job.lake)
+    known = inspected_in_lake(asked, lake)
     assert known
     worker = make_worker(WorkerSettings(job.lake, job.name, None, 0.0), 1)
 
@@ -67,7 +67,7 @@ def test_a_task_says_whether_it_did_nothing_a_part_or_its_whole_work(
             lake.objects.delete(artifact_key(one.table, one.id))
         return {"whole"} & set(worker(task, Attempt()) or {})
 
-    tasks = dict(tasks_by_stage(known))
+    tasks = dict(known.stages())
     for stage in ("train", "invert", "compare"):
         task = next(iter(tasks[stage]))
         assert did(task, ()) == set()

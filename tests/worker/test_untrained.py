@@ -9,9 +9,9 @@ import safetensors.torch
 import torch
 
 from stir_ray import open_results
-from stir_ray.catalog.forecast import inspected
 from stir_ray.catalog.gc import unused
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.inspection import inspect
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.identity import derive_seed
 from stir_ray.job import Job
@@ -62,7 +62,7 @@ def test_the_weights_are_those_that_timm_draws_from_the_seed(job: Job) -> None:
 def test_finetuning_starts_from_them_and_nothing_is_trained_before(job: Job) -> None:
     lake = open_lake(job.lake)
     (run,) = (lake.read(TRAININGS, one) for one in lake.stored(TRAININGS))
-    study = inspected(look(job), lake).study
+    study = inspect(resolve(job), lake).study
     assert run["weights"][0].as_py() == study.pretrained.weights
     assert run["weights"][1].as_py() != study.pretrained.weights
 
@@ -75,10 +75,12 @@ def test_forgetting_is_measured_against_the_random_network(job: Job) -> None:
 
 def test_a_plan_knows_the_weights_before_anything_is_stored(tmp_path: Path, job: Job) -> None:
     planned, again, other = (
-        inspected(look(untrained_job(tmp_path / "lake", seed=seed)), open_lake(str(tmp_path / "l")))
+        inspect(
+            resolve(untrained_job(tmp_path / "lake", seed=seed)), open_lake(str(tmp_path / "l"))
+        )
         for seed in (SEED, SEED, SEED + 1)
     )
-    of_run = inspected(look(job), open_lake(job.lake)).study.pretrained.weights
+    of_run = inspect(resolve(job), open_lake(job.lake)).study.pretrained.weights
     assert planned.study.pretrained.weights == again.study.pretrained.weights == of_run
     assert planned.study.pretrained.weights != other.study.pretrained.weights
     assert not (tmp_path / "l").exists()

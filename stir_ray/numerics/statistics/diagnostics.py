@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from numpy.typing import NDArray
 
-    Summaries = Float[NDArray, "*hypothesis epoch"]
+    RunSummary = Float[NDArray, "*hypothesis epoch"]
     Accuracy = Float[NDArray, "severity epoch"]
     Clean = Float[NDArray, "epoch"]
     PerHypothesis = Float[NDArray, "*hypothesis"]
@@ -103,7 +103,7 @@ class CorrelationDiagnostics:
 
 
 def diagnose(
-    summaries: Summaries,
+    summaries: RunSummary,
     accuracy: Accuracy,
     *,
     clean: Clean | None = None,
@@ -142,7 +142,7 @@ def diagnose(
 
 
 def _checks(
-    summaries: Summaries, accuracy: Accuracy, clean: Clean | None, dropped: Sequence[int]
+    summaries: RunSummary, accuracy: Accuracy, clean: Clean | None, dropped: Sequence[int]
 ) -> Iterator[SensitivityCheck]:
     n = accuracy.shape[-1]
     pair = summaries, accuracy
@@ -159,7 +159,7 @@ def _checks(
             yield SensitivityCheck("differences", k, n, correlation.of_differences(*later))
 
 
-def prefixes(summaries: Summaries, accuracy: Accuracy) -> Iterator[SensitivityCheck]:
+def prefixes(summaries: RunSummary, accuracy: Accuracy) -> Iterator[SensitivityCheck]:
     """Yield Pearson's r of the first 3, 4, .. epochs, up to all but the last: Figure 14."""
     for n in range(SMALLEST_SAMPLE, accuracy.shape[-1]):
         pearson = correlation.pearson(summaries[..., None, :n], accuracy[:, :n])

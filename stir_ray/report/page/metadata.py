@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stir_ray.catalog.rates import device_seconds
-from stir_ray.catalog.runs import Run
+from stir_ray.catalog.runs import RunRecord, device_seconds
 from stir_ray.job import Job
 from stir_ray.numerics.settings import Initialization
-from stir_ray.plan.estimate import CPU
+from stir_ray.plan.cost import CPU
 from stir_ray.plan.formatting import pluralize, spelled, timed
 from stir_ray.plan.models import is_finetuned
 from stir_ray.plan.resolved_job import ResolvedJob
@@ -61,7 +60,7 @@ def about(
     asked: ResolvedJob,
     study: Study,
     reduced: Reduced,
-    runs: Sequence[Run],
+    runs: Sequence[RunRecord],
     made_by: Mapping[str, Any],
 ) -> About:
     """Of a job.
@@ -183,12 +182,12 @@ def _versions(made_by: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "machine", str(made_by.get("host"))
 
 
-def worked(runs: Iterable[Run]) -> list[Run]:
+def worked(runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Those in which there was something to do."""
     return [run for run in runs if any(took.ran for took in run.stages.values())]
 
 
-def _cost(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
+def _cost(runs: Sequence[RunRecord]) -> Iterator[Sequence[str]]:
     stages = dict.fromkeys(stage for run in runs for stage in run.stages)
     for stage in stages:
         selected = [run for run in runs if stage in run.stages]
@@ -205,7 +204,7 @@ def _cost(runs: Sequence[Run]) -> Iterator[Sequence[str]]:
         yield stage, str(ran), failed, f"{seconds:,.0f}{gpu}", ", ".join(devices)
 
 
-def _in_words(runs: Sequence[Run]) -> str:
+def _in_words(runs: Sequence[RunRecord]) -> str:
     if not runs:
         return "No run left a record of what it took."
     last = runs[-1]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stir_ray.catalog.runs import Run, runs_of
+from stir_ray.catalog.runs import RunRecord, runs_of
 from stir_ray.identity import content_id
 from stir_ray.lake.keys import page_key
 from stir_ray.lake.parquet import Lake, provenance
@@ -57,7 +57,7 @@ def is_current(key: str, mark: str, lake: Lake) -> bool:
         return False
 
 
-def _inputs(reduced_job: ReducedJob, runs: Sequence[Run]) -> str:
+def _inputs(reduced_job: ReducedJob, runs: Sequence[RunRecord]) -> str:
     reduced = reduced_job.reduced
     return content_id(
         "page",

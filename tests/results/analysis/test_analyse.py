@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stir_ray.catalog.values import odd_values
+from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics import statistics
 from stir_ray.results.analysis.analyse import Analysis, analyse, interval_over_seeds
@@ -42,7 +42,7 @@ def tables(published: Analysis) -> dict[str, pd.DataFrame]:
     """The same as tables, by name."""
     made = analysis_tables([published])
     for schema, table in made.items():
-        assert list(odd_values(schema, table)) == []
+        assert list(value_problems(schema, table)) == []
     return {schema.name: table.to_pandas() for schema, table in made.items()}
 
 
@@ -122,7 +122,7 @@ def test_of_too_few_later_epochs_there_is_no_leading_p(epochs: int) -> None:
     analysis = analyse(few(1, epochs=epochs))
     tables = analysis_tables([analysis])
     for schema, table in tables.items():
-        assert list(odd_values(schema, table)) == []
+        assert list(value_problems(schema, table)) == []
     rows = tables[HYPOTHESES].to_pandas()
     rows = rows[~rows["is_undefined"]]
     for name in ("max_statistic_p", "circular_shift_p", "effective_epochs"):
@@ -306,7 +306,7 @@ def test_the_interval_over_images_is_about_the_number_it_is_of() -> None:
         for examined in family.examined:
             assert "With other images r would" in " ".join(examined.interpretation)
     for schema, table in analysis_tables([analysis]).items():
-        assert list(odd_values(schema, table)) == []
+        assert list(value_problems(schema, table)) == []
 
 
 def test_halves_that_are_all_alike_have_no_spread() -> None:

@@ -1,4 +1,4 @@
-"""Laws of choosing among failed tasks, and of what builds on what."""
+"""Laws of selecting failed tasks, and of what builds on what."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stir_ray.catalog.failures import FailedTask, FailureFilter, RetryFailed, select
 from stir_ray.errors import InputError
 from stir_ray.job import Selection
 from stir_ray.plan.checkpoints import FROM_SCRATCH
-from stir_ray.plan.failure_filter import FailedTask, FailureFilter, chosen
 from stir_ray.plan.formatting import spelled
+from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import CollectImages, InspectModel
 from stir_ray.plan.tasks import task_id
 from tests.plan.examples import (
@@ -27,6 +28,7 @@ from tests.plan.examples import (
     TRAINING,
     checkpoint,
 )
+from tests.small_job import small_job
 
 KINDS = [
     ("out_of_memory", "OutOfMemoryError-1"),
@@ -101,21 +103,21 @@ def test_a_task_without_a_value_is_not_chosen_by_it(choice: FailureFilter, expec
 @given(choice=CHOICES)
 def test_something_is_chosen_or_it_is_said_what_there_is(choice: FailureFilter) -> None:
     if matching(choice):
-        assert {one.id for one in chosen(FAILED, choice)} == matching(choice)
+        assert {one.id for one in select(FAILED, choice)} == matching(choice)
     else:
         with pytest.raises(InputError, match=f"{len(FAILED)} failed, of classes"):
-            chosen(FAILED, choice)
+            select(FAILED, choice)
 
 
 def test_the_beginning_of_an_id_names_one_task_or_none() -> None:
     first = FAILED[0].id
     twin = replace(FAILED[1], id=first[:8] + ("1" if first[8] == "0" else "0") + first[9:])
     with pytest.raises(InputError, match="begins the ids of 2 failed tasks"):
-        chosen((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:8]})))
-    (found,) = chosen((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:9]})))
+        select((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:8]})))
+    (found,) = select((FAILED[0], twin), FailureFilter(tasks=frozenset({FAILED[0].id[:9]})))
     assert found == FAILED[0]
     with pytest.raises(InputError, match="at least 6 digits"):
-        chosen(FAILED, FailureFilter(tasks=frozenset({FAILED[0].id[:5]})))
+        select(FAILED, FailureFilter(tasks=frozenset({FAILED[0].id[:5]})))
 
 
 def builders(task: Any) -> set[str]:
@@ -162,3 +164,9 @@ def test_numbers_are_spelled_in_order_and_all_of_them(values: set[int]) -> None:
         first, _, last = run.partition("-")
         read += range(int(first), int(last or first) + 1)
     assert read == sorted(values)
+
+
+def test_a_retry_always_inspects_for_nothing_can_be_planned_without_it() -> None:
+    tasks = list(inspections(small_job("lake", robustness={"corruptions": ["fog"]}), str))
+    assert len({type(task) for task in tasks}) == 3
+    assert all(RetryFailed(()).includes(task) for task in tasks)

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stir_ray.catalog.forecast import known_to_lake, tasks_by_stage
 from stir_ray.catalog.gc import Unused, remove, unused
-from stir_ray.catalog.snapshots import look
+from stir_ray.catalog.inspection import inspected_in_lake
+from stir_ray.catalog.snapshots import resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, resume_key, training_of
 from stir_ray.lake.parquet import open_lake
@@ -56,9 +56,9 @@ def listed(path: Path) -> set[str]:
 
 def planned_by(job: Job) -> set[str]:
     """Keys of the parts that a job needs."""
-    known = known_to_lake(look(job), open_lake(job.lake))
+    known = inspected_in_lake(resolve(job), open_lake(job.lake))
     assert known
-    tasks = [task for _, of_stage in tasks_by_stage(known) for task in of_stage]
+    tasks = [task for _, of_stage in known.stages() for task in of_stage]
     return {artifact_key(part.table, part.id) for task in tasks for part in task.outputs}
 
 

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from stir_ray.catalog import snapshots as asking
-from stir_ray.catalog.snapshots import read_record, record, record_keys
+from stir_ray.catalog.snapshots import read_snapshot, save_snapshots, snapshot_keys
 from stir_ray.job import Architecture
 from stir_ray.job.loader import read_job
 from stir_ray.lake.parquet import open_lake
@@ -89,7 +89,7 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    "verb", ["run --serial", "retry --serial", "plan", "status", "failures", "explain", "verify"]
+    "verb", ["run --serial", "retry --serial", "plan", "status", "failures", "explain"]
 )
 def test_a_command_looks_at_each_file_once(own: Path, looked: Counter[str], verb: str) -> None:
     name, *options = verb.split()
@@ -105,8 +105,8 @@ def test_a_job_whose_files_are_gone_is_known_to_its_lake(own: Path, gone: None, 
     assert code == 0, error
     assert said
     lines = error.strip().splitlines()
-    # What is unused is asked of the records alone.
-    assert len(lines) == (verb != "gc")
+    # What is damaged or unused is read from the lake alone.
+    assert len(lines) == (verb not in ("gc", "verify"))
     for line in lines:
         assert "e0.safetensors and 2 more cannot be read; taken as recorded last" in line
 
@@ -140,17 +140,17 @@ def test_a_changed_checkpoint_is_another_model_and_the_last_one_is_recalled(
     (tmp_path / "e7.safetensors").unlink()
     assert json.loads(stir_ray("explain", path, CELL, "--json")[1]) == second
     # What the lake was copied with, of files elsewhere, and the two of now.
-    assert len(record_keys(open_lake(str(tmp_path / "lake")))) == 3
+    assert len(snapshot_keys(open_lake(str(tmp_path / "lake")))) == 3
 
 
 def test_a_record_says_what_was_asked_of_the_lake_that_it_lies_in(own: Path) -> None:
     lake = open_lake(str(own.parent / "lake"))
-    (key,) = record_keys(lake)
-    found = read_record(key, lake).asked
+    (key,) = snapshot_keys(lake)
+    found = read_snapshot(key, lake).resolved
     said = read_job(own, ["execution={}", "lake=elsewhere"])
     assert found.job == said.model_copy(update={"lake": lake.objects.url})
-    record(found, lake)
-    assert record_keys(lake) == [key]
+    save_snapshots([found], lake)
+    assert snapshot_keys(lake) == [key]
 
 
 def _truncate(path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_of_ones_own_is_one_clear_line_and_on_record(
     assert (failed["failure_class"], failed["label"]) == ("user_error", "inspect finetuned epoch 3")
     assert expected in failed["message"]
     # Nothing is recorded as asked for that could never be computed.
-    assert record_keys(open_lake(str(tmp_path / "lake"))) == []
+    assert snapshot_keys(open_lake(str(tmp_path / "lake"))) == []
     write_checkpoint(harmed, 3)
     os.utime(harmed, (1, 1))
     code, _, error = stir_ray("failures", path)

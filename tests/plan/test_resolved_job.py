@@ -55,10 +55,10 @@ def asked(**changed: Any) -> ResolvedJob:
 @pytest.mark.parametrize("changed", JOBS)
 def test_what_was_said_says_the_same_again(changed: dict[str, Any]) -> None:
     one = asked(**changed)
-    read = json.loads(json.dumps(one.said))
+    read = json.loads(json.dumps(one.canonical_spec))
     again = ResolvedJob(validate_job({**read, "lake": "elsewhere"}, "record"), dict(one.versions))
     assert again.id == one.id
-    assert again.said == one.said
+    assert again.canonical_spec == one.canonical_spec
 
 
 def test_neither_place_nor_machines_are_part_of_what_is_asked() -> None:
