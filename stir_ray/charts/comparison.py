@@ -97,7 +97,7 @@ def compare_jobs(
         f"{', '.join(names)}: {text}" for text, names in notes.items()
     )  # fmt: skip
     title = "What training has learned and forgotten, job by job"
-    words = Words(title, note, looks)
+    words = Words(title, f"0: no change. {note}", looks)
     return _by_layer(words, lines, published, estimator, depths=depths)
 
 
@@ -144,7 +144,7 @@ def _by_layer(
     ]  # fmt: skip
     if published:
         note = f"{note} Dashed: {published.source}."
-    words = Words(words.title, f"0: no change. {note}", looks)
+    words = Words(words.title, note, looks)
     return line_chart(words, panels, estimator=estimator, shared_y=True)
 
 
