@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from stir_ray.version import __version__
 
 if TYPE_CHECKING:
+    from stir_ray import charts
     from stir_ray.api import ConvergenceWarning, Inversions, freeze, invert
     from stir_ray.numerics.settings import InversionSettings
     from stir_ray.results.dataset import open_results
@@ -21,6 +22,7 @@ __all__ = [
     "InversionSettings",
     "Inversions",
     "__version__",
+    "charts",
     "connect",
     "freeze",
     "invert",
@@ -35,6 +37,8 @@ _ELSEWHERE = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use: a worker needs no xarray, a reader of results no torch."""
+    if name == "charts":
+        return import_module("stir_ray.charts")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_ELSEWHERE.get(name, "stir_ray.api")), name)
