@@ -1,4 +1,4 @@
-"""What the README shows: commands and what they print, Python, and job files."""
+"""What the READMEs show: commands and what they print, Python, and job files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+FILES = sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+README = "\n".join(path.read_text() for path in FILES)
+"""All of them, one after the other."""
 
 
 @dataclass(frozen=True)

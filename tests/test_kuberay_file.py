@@ -92,7 +92,7 @@ def test_no_secret_stands_in_it(pods: list[dict[str, Any]]) -> None:
 
 def test_the_image_in_the_readme_has_what_the_manifest_names() -> None:
     (dockerfile,) = re.findall(
-        r"```Dockerfile\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+        r"```Dockerfile\n(.*?)```", (ROOT / "workflows/README.md").read_text(), re.DOTALL
     )
     tested = dict(one.split("==") for one in PROJECT["tool"]["uv"]["constraint-dependencies"])
     lines = dockerfile.strip().splitlines()
