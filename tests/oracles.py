@@ -99,17 +99,18 @@ def _path(
     for t in range(settings.iterations):
         at = iterates[-1].clone().requires_grad_(True)
         (gradient,) = torch.autograd.grad(_residual(representation, image, at), at)
-        rate = settings.step_size
+        rate, momentum = settings.step_size, 0.9
         if settings.schedule is Schedule.COSINE:
             rate *= (1 + math.cos(math.pi * t / settings.iterations)) / 2
         if settings.schedule is Schedule.HARMONIC:
-            rate /= 1 + t / 20
+            rate /= 1 + t / 40
+            momentum = 1 - 0.1 / (1 + t / 100)
         if settings.optimizer is Optimizer.ADAM:  # Kingma and Ba 2015, algorithm 1
-            mean = 0.9 * mean + 0.1 * gradient
+            mean = momentum * mean + (1 - momentum) * gradient
             decay = settings.second_moment_decay
             square = decay * square + (1 - decay) * gradient**2
             scale = (square / (1 - decay ** (t + 1))).sqrt() + 1e-10
-            step = mean / (1 - 0.9 ** (t + 1)) / scale
+            step = mean / (1 - momentum ** (t + 1)) / scale
         else:
             step = gradient / gradient.norm()
         iterates.append((at.detach() - rate * step).clamp(0, 1))

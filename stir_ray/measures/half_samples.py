@@ -36,7 +36,7 @@ class HalfSamples(Measure):
     """Of equal layers of target and reference; the option is the number of halves."""
 
     name = "half_samples"
-    recipe = 2
+    recipe = 3
     columns = (*COMPARED, *_SCORES)
     key = ("half",)
     result = "half_sample_scores"

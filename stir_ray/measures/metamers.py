@@ -34,7 +34,7 @@ class Metamers(Measure):
 
     name = "metamers"
     scope = Scope.INVERSION
-    recipe = 2
+    recipe = 3
     columns = (
         *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
         Column("pearson", FLOAT, "correlation over units of the layer's representations of image "

@@ -58,7 +58,7 @@ class Similarities(Measure):
     """An artifact per similarity, so that one more leaves the others as they are."""
 
     name = "similarities"
-    recipe = 3
+    recipe = 4
     columns = (*COMPARED, *LAYER_PAIR, SEED, IMAGES, *_SCORES)
     key = ("reference_layer", "target_layer")
     result = "other_similarities"

@@ -214,7 +214,8 @@ def _advance(
     for count, step in enumerate(range(state.taken, until)):
         search.evaluate(represent, step)
         since = None if since_restart is None else since_restart + count
-        search.step(settings.size_of_step(step, since_restart=since))
+        size = settings.size_of_step(step, since_restart=since)
+        search.step(size, momentum=settings.momentum(step))
         if blur_every and (step + 1) % blur_every == 0:
             search.blur(settings.regularizer)
         if settings.tolerance and (step + 1) % _CHECK_EVERY == 0:
@@ -265,9 +266,9 @@ class _Search:
             images = self._parameterization.decode(self._current)
             self._update_best(self._target.residual(represent(images)), step)
 
-    def step(self, size: float) -> None:
+    def step(self, size: float, *, momentum: float) -> None:
         with torch.no_grad():
-            self._optimizer.step(size)
+            self._optimizer.step(size, momentum=momentum)
             # Projection after the step and outside the graph: see `representation` of `invert`.
             self._parameterization.project(self._current)
         self._steps += 1

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ImageOptimizer(Protocol):
     """Moves images in place, each along its own gradient, which is their `grad`."""
 
-    def step(self, size: float) -> None:
+    def step(self, size: float, *, momentum: float) -> None:
         """Take one step; afterwards neither `grad` nor the graph of the images is needed."""
         ...
 
@@ -36,8 +36,8 @@ class NormalizedGradient:
         """Optimize these images."""
         self._images = images
 
-    def step(self, size: float) -> None:
-        """See `ImageOptimizer.step`; `size` is the L2 norm."""
+    def step(self, size: float, *, momentum: float) -> None:  # noqa: ARG002
+        """See `ImageOptimizer.step`; `size` is the L2 norm, and there is no momentum."""
         gradient = self._images.grad
         if gradient is None:
             raise ValueError("images without a gradient cannot move along it")
@@ -52,7 +52,7 @@ class NormalizedGradient:
 
 
 class Adam:
-    """Kingma and Ba 2015, algorithm 1."""
+    """Kingma and Ba 2015, algorithm 1, with a β₁ that may change from step to step."""
 
     def __init__(
         self, images: Images, *, decay: float, state: Mapping[str, Tensor], steps: int
@@ -61,12 +61,13 @@ class Adam:
 
         Args:
             images: changed in place.
-            decay: β₂; β₁ is 0.9.
+            decay: β₂.
             state: the moments after the steps before; empty at the first step.
             steps: number of steps before.
         """
         # Fused: one pass over images, gradients and moments instead of ten.
         self._optimizer = torch.optim.Adam([images], betas=(0.9, decay), eps=1e-10, fused=True)
+        self._decay = decay
         self._state = self._optimizer.state[images]
         if state:
             count = torch.tensor(float(steps), device=images.device)
@@ -74,9 +75,9 @@ class Adam:
                 step=count, **{name: moment.clone() for name, moment in state.items()}
             )
 
-    def step(self, size: float) -> None:
-        """See `ImageOptimizer.step`; `size` is in pixel values."""
-        self._optimizer.param_groups[0]["lr"] = size
+    def step(self, size: float, *, momentum: float) -> None:
+        """See `ImageOptimizer.step`; `size` is in pixel values, `momentum` is β₁."""
+        self._optimizer.param_groups[0].update(lr=size, betas=(momentum, self._decay))
         self._optimizer.step()
 
     @property
