@@ -6,8 +6,8 @@
     │   ├── DataError         the images: missing, of the wrong shape, too few
     │   ├── ModelError        the model: no such architecture, a checkpoint that does not fit
     │   └── LakeError         the lake: cannot be opened, read or written
-    ├── MissingPart           3: an artifact that a task reads is not in the lake
-    ├── CorruptPart           3: a stored artifact does not have the checksum in its footer
+    ├── MissingArtifact           3: an artifact that a task reads is not in the lake
+    ├── CorruptArtifact           3: a stored artifact does not have the checksum in its footer
     │   └── SchemaMismatch    3: it is intact, but of another table or version
     ├── TasksFailed           3: the run ended, and some tasks failed
     ├── RunAborted            4: too many tasks failed alike, so the run was stopped
@@ -47,19 +47,19 @@ class LakeError(InputError):
     """The lake cannot be opened, read or written."""
 
 
-class MissingPart(StirRayError):
+class MissingArtifact(StirRayError):
     """An artifact that a task reads is not in the lake; the task that makes it must run first."""
 
     exit_code = 3
 
 
-class CorruptPart(StirRayError):
+class CorruptArtifact(StirRayError):
     """A stored artifact cannot be read back as it was written."""
 
     exit_code = 3
 
 
-class SchemaMismatch(CorruptPart):
+class SchemaMismatch(CorruptArtifact):
     """A stored artifact is intact, but does not have the columns of its table."""
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from stir_ray.errors import CorruptPart, SchemaMismatch, StirRayError
+from stir_ray.errors import CorruptArtifact, SchemaMismatch, StirRayError
 from stir_ray.job.grid import Grid
 from stir_ray.job.loader import read_jobs
 from stir_ray.worker.logs import begin_logging
@@ -47,6 +47,6 @@ def _remedy(error: StirRayError) -> str:
     # These are raised deep in the lake, where the command is not known; others name their remedy.
     if isinstance(error, SchemaMismatch):
         return "; `stir-ray verify JOB` says what to do"
-    if isinstance(error, CorruptPart):
+    if isinstance(error, CorruptArtifact):
         return "; `stir-ray verify JOB --repair`, then run again"
     return ""

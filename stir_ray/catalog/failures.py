@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from stir_ray.errors import (
-    CorruptPart,
+    CorruptArtifact,
     InputError,
     LakeError,
     StirRayError,
@@ -273,7 +273,7 @@ def _read_record(lake: Lake, failed: str) -> dict[str, Any] | None:
         row = lake.read(FAILURES, failed).to_pylist()[0]
     except FileNotFoundError:  # removed since it was listed
         return None
-    except CorruptPart as error:
+    except CorruptArtifact as error:
         # A damaged record still tells that the task failed.
         return {
             "failure_class": UNREADABLE,

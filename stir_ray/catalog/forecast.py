@@ -127,7 +127,7 @@ def workload_size(
 
     Raises:
         FileNotFoundError: if a model is not inspected.
-        CorruptPart: if its inspection is damaged.
+        CorruptArtifact: if its inspection is damaged.
     """
     sizes = {
         kind_of(architecture_of(resolved.job, role)): replace(

@@ -139,7 +139,7 @@ def read_inspected(jobs: Sequence[ResolvedJob], lake: Lake) -> tuple[InspectedJo
 
     Raises:
         InputError: if a job cannot be run; it is named if there are several.
-        MissingPart: if an inspection is not in the lake.
+        MissingArtifact: if an inspection is not in the lake.
     """
     inspections_ = Inspections(lake)
 

@@ -16,7 +16,13 @@ from typing import Self
 from pydantic import TypeAdapter, ValidationError
 
 from stir_ray.catalog.forecast import workload_size
-from stir_ray.errors import CorruptPart, LakeError, StirRayError, StorageUnavailable, TasksFailed
+from stir_ray.errors import (
+    CorruptArtifact,
+    LakeError,
+    StirRayError,
+    StorageUnavailable,
+    TasksFailed,
+)
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, parse_run_key, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
@@ -190,7 +196,7 @@ class RunRecorder:
     def _write(self) -> None:
         self._written = time.monotonic()
         # What is wrong with the lake or its artifacts is reported elsewhere.
-        with contextlib.suppress(LakeError, StorageUnavailable, CorruptPart, FileNotFoundError):
+        with contextlib.suppress(LakeError, StorageUnavailable, CorruptArtifact, FileNotFoundError):
             self._sum_flops()
             self._lake.objects.put(self.key, _ADAPTER.dump_json(self._record(), indent=2))
 
@@ -258,7 +264,7 @@ def all_runs(lake: Lake) -> list[RunRecord]:
     def read(key: str) -> RunRecord | None:
         try:
             return read_run(key, lake)
-        except (CorruptPart, FileNotFoundError):
+        except (CorruptArtifact, FileNotFoundError):
             return None
 
     return sorted((run for run in map_concurrent(read, keys) if run), key=lambda run: run.began)
@@ -269,12 +275,12 @@ def read_run(key: str, lake: Lake) -> RunRecord:
 
     Raises:
         FileNotFoundError: if it is not there.
-        CorruptPart: if it is not as it was written.
+        CorruptArtifact: if it is not as it was written.
     """
     try:
         return _ADAPTER.validate_json(lake.objects.get(key))
     except ValidationError:
-        raise CorruptPart(f"{key}: not a record of a run") from None
+        raise CorruptArtifact(f"{key}: not a record of a run") from None
 
 
 def last_throughput(runs: Sequence[RunRecord]) -> Throughput | None:

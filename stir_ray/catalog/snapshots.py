@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stir_ray.datasets.dataset_index import dataset_version
-from stir_ray.errors import CorruptPart, InputError, SchemaMismatch, StorageUnavailable
+from stir_ray.errors import CorruptArtifact, InputError, SchemaMismatch, StorageUnavailable
 from stir_ray.job import UNPACKED, Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.files import file_version
@@ -111,7 +111,7 @@ def _save_snapshot(resolved: ResolvedJob, lake: Lake) -> None:
     key = spec_key(resolved.job.name, resolved.id)
     try:
         read_snapshot(key, lake)
-    except (FileNotFoundError, CorruptPart):
+    except (FileNotFoundError, CorruptArtifact):
         snapshot = {
             "format": _FORMAT,
             "time": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -132,7 +132,7 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
 
     Raises:
         FileNotFoundError: if it is not there.
-        CorruptPart: if it is not as it was written.
+        CorruptArtifact: if it is not as it was written.
         SchemaMismatch: if another version of stir_ray wrote it.
     """
     content = lake.objects.get(key)
@@ -142,7 +142,7 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
         job = {**saved["job"], "lake": lake.objects.url}
         versions, time = saved["versions"], str(saved["time"])
     except (ValueError, KeyError, TypeError):
-        raise CorruptPart(f"{key}: not a snapshot of a job") from None
+        raise CorruptArtifact(f"{key}: not a snapshot of a job") from None
     if not is_of_this_version:
         raise SchemaMismatch(f"{key}: written by another version of stir_ray")
     try:
@@ -153,7 +153,7 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
     except TypeError:
         is_intact = False
     if not is_intact:
-        raise CorruptPart(f"{key}: its content does not match its name")
+        raise CorruptArtifact(f"{key}: its content does not match its name")
     return Snapshot(key, resolved, time)
 
 
@@ -170,7 +170,7 @@ def _intact(keys: Iterable[str], lake: Lake) -> Iterator[Snapshot]:
     for key in keys:
         try:
             yield read_snapshot(key, lake)
-        except CorruptPart:
+        except CorruptArtifact:
             continue
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from stir_ray.catalog.runs import read_run
 from stir_ray.catalog.snapshots import read_snapshot
 from stir_ray.datasets.dataset_index import shard_digest
-from stir_ray.errors import CorruptPart, LakeError, SchemaMismatch
+from stir_ray.errors import CorruptArtifact, LakeError, SchemaMismatch
 from stir_ray.lake.keys import (
     ARTIFACTS,
     CHECKPOINTS,
@@ -167,7 +167,7 @@ def _verify_checkpoint(lake: Lake, key: str) -> Finding | None:
         return Finding(key, "not a checkpoint of ours", is_damage=False)
     try:
         lake.read_checkpoint(key)
-    except CorruptPart:
+    except CorruptArtifact:
         return Finding(key, "its bytes are not those it was named by")
     return None
 
@@ -203,7 +203,7 @@ def _check_json(key: str, read: Callable[[], object], if_damaged: str) -> Findin
         read()
     except SchemaMismatch as error:
         return Finding(key, str(error), is_damage=False)
-    except CorruptPart as error:
+    except CorruptArtifact as error:
         return Finding(key, f"{error}; {if_damaged}")
     return None
 
@@ -219,7 +219,7 @@ def _check_table(
     except SchemaMismatch as error:
         remedy = "if no other version of stir_ray uses this lake, remove it by hand"
         return Finding(key, f"{error}; {remedy}", is_damage=False)
-    except CorruptPart as error:
+    except CorruptArtifact as error:
         return Finding(key, str(error))
     problem = content_problem(table) or next(value_problems(schema, table), None)
     return Finding(key, problem) if problem else None

@@ -18,7 +18,7 @@ def dataset_version(name: str, lake: Lake) -> str:
 
     Raises:
         DataError: if it is not in the lake.
-        CorruptPart: if its index is damaged.
+        CorruptArtifact: if its index is damaged.
     """
     return index_digest(read_index(name, lake))
 

@@ -43,7 +43,7 @@ def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) ->
 
     Raises:
         DataError: if it is missing or its split is empty.
-        CorruptPart: if its index in the lake is damaged.
+        CorruptArtifact: if its index in the lake is damaged.
     """
     if not isinstance(data, InLake):
         return sources.open_split(data, split)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from stir_ray.errors import InputError, MissingPart, StorageUnavailable
+from stir_ray.errors import InputError, MissingArtifact, StorageUnavailable
 from stir_ray.redaction import without_secrets
 
 
@@ -105,7 +105,7 @@ def classify(error: BaseException) -> FailureClass:
         # An assertion in a kernel is about the numbers that it was given.
         is_assertion = "device-side assert" in str(error)
         return FailureClass.PERMANENT if is_assertion else FailureClass.WORKER_LOST
-    if isinstance(error, MissingPart):
+    if isinstance(error, MissingArtifact):
         return FailureClass.UPSTREAM_FAILED
     disk_is_full = isinstance(error, OSError) and error.errno in _DISK_FULL
     if disk_is_full or isinstance(error, InputError | PermissionError):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stir_ray.errors import CorruptPart, SchemaMismatch
+from stir_ray.errors import CorruptArtifact, SchemaMismatch
 from stir_ray.identity import bytes_digest, text_id
 from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.keys import (
@@ -131,18 +131,18 @@ def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
     """Return the table of Parquet bytes, checked against its checksum and its schema.
 
     Raises:
-        CorruptPart: if a byte is not as it was written.
+        CorruptArtifact: if a byte is not as it was written.
         SchemaMismatch: if it is whole and has other columns.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         checksum = (file.metadata.metadata or {}).get(_CHECKSUM, b"")
         if not checksum or checksum != _checksum(content.replace(checksum, _NO_CHECKSUM, 1)):
-            raise CorruptPart(f"{where}: its bytes do not match its checksum")
+            raise CorruptArtifact(f"{where}: its bytes do not match its checksum")
         table = file.read()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise CorruptPart(f"{where}: not readable as Parquet ({reason})") from error
+        raise CorruptArtifact(f"{where}: not readable as Parquet ({reason})") from error
     tensors = [kind for kind in table.schema.types if isinstance(kind, pa.FixedShapeTensorType)]
     expected = schema.arrow(tuple(tensors[0].shape) if tensors else ())
     if not table.schema.equals(expected, check_metadata=False):
@@ -234,14 +234,14 @@ class Lake:
 
         Raises:
             FileNotFoundError: if it is not there.
-            CorruptPart: if it is not as it was written.
+            CorruptArtifact: if it is not as it was written.
         """
         key = artifact_key(schema.name, artifact_id)
 
         def check(content: bytes, where: str) -> pa.Table:
             table = decode(content, schema, where)
             if provenance(table).get("key") != key:
-                raise CorruptPart(f"{where}: holds another artifact")
+                raise CorruptArtifact(f"{where}: holds another artifact")
             return table
 
         return self._read(key, check)
@@ -258,7 +258,7 @@ class Lake:
         """Return the bytes of a checkpoint or resume state, which its key names.
 
         Raises:
-            FileNotFoundError, CorruptPart: as `read`.
+            FileNotFoundError, CorruptArtifact: as `read`.
             ValueError: if the key is of something else.
         """
         digest = parse_checkpoint_key(key) or (parse_resume_key(key) or (0, None))[1]
@@ -267,7 +267,7 @@ class Lake:
 
         def check(content: bytes, where: str) -> bytes:
             if bytes_digest([content]) != digest:
-                raise CorruptPart(f"{where}: its bytes are not those that its name says")
+                raise CorruptArtifact(f"{where}: its bytes are not those that its name says")
             return content
 
         return self._read(key, check)

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptArtifact
 
 TIMM_NAMES = {"sgd": "momentum", "nesterov": "nesterov", "adam": "adam", "adamw": "adamw"}
 """timm's `sgd` has Nesterov momentum; the plain optimizer goes by `momentum` there."""
@@ -54,7 +54,7 @@ def decode(content: bytes, where: str) -> ResumeState:
     """Return the state in such a file.
 
     Raises:
-        CorruptPart: if there is none.
+        CorruptArtifact: if there is none.
     """
     try:
         tensors = safetensors.torch.load(content)
@@ -63,7 +63,7 @@ def decode(content: bytes, where: str) -> ResumeState:
         described = json.loads(header["__metadata__"][_METADATA])
         return ResumeState(optimizer=tensors, **described)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CorruptPart(f"{where}: not a resume state ({error})") from None
+        raise CorruptArtifact(f"{where}: not a resume state ({error})") from None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from rich.console import RenderableType
 
 from stir_ray.catalog.failures import FailedTask, Unfinished
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptArtifact
 from stir_ray.plan.formatting import pluralize
 from stir_ray.report.text import FailureGroup, render
 
@@ -124,7 +124,7 @@ def _what_to_do(example: TaskFailure, job: Sequence[str]) -> str:
     # A user error stopped the run, so most of what is missing never failed; nor did the
     # damaged part that is removed. Only a run computes these.
     line = command("run", job)
-    if fingerprint.startswith(f"{CorruptPart.__name__}-"):
+    if fingerprint.startswith(f"{CorruptArtifact.__name__}-"):
         remedy = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
     elif kind == "upstream_failed":
         line = command("retry", job)

@@ -111,7 +111,7 @@ def open_results(path: str) -> xr.Dataset:
 
     Raises:
         LakeError: if there are no results, no number in them yet, or they are half rewritten.
-        CorruptPart: if a table is damaged.
+        CorruptArtifact: if a table is damaged.
 
     Metrics are those of Merlin et al. 2023 (PMLR 232:601-619), STIR of Nanda et al. 2022 (ICML),
     CKA of Kornblith et al. 2019 (ICML), unbiased by Song et al. 2012 (JMLR), subspace similarity of

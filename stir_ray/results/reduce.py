@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from stir_ray.errors import CorruptPart, MissingPart
+from stir_ray.errors import CorruptArtifact, MissingArtifact
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import result_key
@@ -138,7 +138,7 @@ def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
     key = result_key(job.name, schema.name)
     try:
         return provenance(lake.read_object(schema, key)).get("inputs") == inputs
-    except (FileNotFoundError, CorruptPart):
+    except (FileNotFoundError, CorruptArtifact):
         return False
 
 
@@ -210,7 +210,7 @@ def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Tab
     """Return losses and accuracy by epoch of every training of the study's models.
 
     Raises:
-        MissingPart: if another run repeated a training, with other weights, meanwhile.
+        MissingArtifact: if another run repeated a training, with other weights, meanwhile.
     """
     recorded = lake.stored(TRAININGS)
     histories = {}
@@ -219,7 +219,7 @@ def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Tab
             history = training_history(task, lake)
             checkpoint = study.compared.get(task.name, (study.pretrained,))[-1]
             if history["weights"][-1].as_py() != checkpoint.weights:
-                raise MissingPart(
+                raise MissingArtifact(
                     f"{task.label}: another run repeated this training meanwhile; run again"
                 )
             histories[task.name] = history

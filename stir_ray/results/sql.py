@@ -51,7 +51,7 @@ class JobTables:
         """Return one table, without rows if it is not stored.
 
         Raises:
-            CorruptPart: if it is not as it was written.
+            CorruptArtifact: if it is not as it was written.
         """
         try:
             return self.lake.read_object(schema, self._key(schema))
@@ -108,7 +108,7 @@ def query(text: str, jobs: Sequence[JobTables]) -> pa.Table:
     Raises:
         InputError: if the query is empty or wrong; says why and which tables there are.
         LakeError: if tables that it names are of different runs, or an analysis is out of date.
-        CorruptPart: if one of them is not as it was written.
+        CorruptArtifact: if one of them is not as it was written.
     """
     import duckdb
 

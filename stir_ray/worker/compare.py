@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stir_ray.errors import MissingPart
+from stir_ray.errors import MissingArtifact
 from stir_ray.identity import Artifact
 from stir_ray.measures import MEASURES
 from stir_ray.measures.measure import rows_to_columns
@@ -16,7 +16,7 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     """Compute the missing artifacts of a task from the stored inversions of its reference.
 
     Raises:
-        MissingPart: if inversions of a layer are not stored; those of the others are compared.
+        MissingArtifact: if inversions of a layer are not stored; those of the others are compared.
     """
     missing = ctx.missing(task)
     if missing == set(task.outputs):
@@ -34,7 +34,7 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
         else:
             absent.append(str(comparison.layer))
     if absent:
-        raise MissingPart(
+        raise MissingArtifact(
             f"inverted images of layer {', '.join(absent)} are not in the lake; see why their "
             "inversion failed"
         )

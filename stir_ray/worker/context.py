@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from torch import Tensor
 
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
-from stir_ray.errors import MissingPart
+from stir_ray.errors import MissingArtifact
 from stir_ray.execution.executor import Metrics
 from stir_ray.identity import Artifact, bytes_digest
 from stir_ray.lake.parquet import images_of, make_table, open_lake
@@ -165,7 +165,7 @@ class WorkerContext:
         """Return the images that are inverted, on the device.
 
         Raises:
-            MissingPart: if they are not in the lake.
+            MissingArtifact: if they are not in the lake.
         """
         artifact = spec.image_artifact
         return self.cached("image set", artifact, lambda: self._read_image_set(artifact))
@@ -174,7 +174,9 @@ class WorkerContext:
         try:
             table = self.lake.read(IMAGE_SETS, artifact.id)
         except FileNotFoundError:
-            raise MissingPart("the images to be inverted are not in the lake; run again") from None
+            raise MissingArtifact(
+                "the images to be inverted are not in the lake; run again"
+            ) from None
         shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]
         pixels = np.stack(
             [np.frombuffer(cell.as_py(), np.float32).reshape(shape) for cell in table["image"]]

@@ -4,7 +4,7 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor, nn
 
-from stir_ray.errors import LakeError, MissingPart, ModelError
+from stir_ray.errors import LakeError, MissingArtifact, ModelError
 from stir_ray.lake.files import read_file
 from stir_ray.lake.parquet import Lake
 from stir_ray.models import architectures, checkpoints
@@ -83,7 +83,7 @@ class ModelCache:
 
         Raises:
             ModelError: if there is none or it is damaged.
-            MissingPart, CorruptPart: the same of a checkpoint in the lake, which can be made again.
+            MissingArtifact, CorruptArtifact: the same of a checkpoint in the lake, which can be made again.
         """
         if location.startswith("timm:"):
             return checkpoints.download(location.removeprefix("timm:"))
@@ -102,7 +102,7 @@ class ModelCache:
         try:
             return self._lake.read_checkpoint(location.removeprefix(LAKE))
         except FileNotFoundError:
-            raise MissingPart(
+            raise MissingArtifact(
                 f"checkpoint {location}: not in the lake; `stir-ray verify --repair` and run again"
             ) from None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stir_ray.errors import DataError, JobError, MissingPart
+from stir_ray.errors import DataError, JobError, MissingArtifact
 from stir_ray.identity import derive_seed
 from stir_ray.job import Data, Job, TrainedModel
 from stir_ray.lake.keys import parse_checkpoint_key
@@ -52,12 +52,12 @@ def read_study(asked: ResolvedJob, lake: Lake) -> Study:
 
     Raises:
         JobError, DataError: if layers, representation or images do not fit the model.
-        MissingPart: if what was inspected is not in the lake.
+        MissingArtifact: if what was inspected is not in the lake.
     """
     try:
         return _read_study(asked, lake)
     except FileNotFoundError as error:
-        raise MissingPart(
+        raise MissingArtifact(
             f"lake {lake.objects.location()}: what was learnt of images and models is not there "
             f"({error}); it was removed, or this machine does not see what the workers wrote: give "
             "a folder that all machines share, or a bucket, and run again"

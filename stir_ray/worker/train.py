@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.datasets.sources import LazyDataset, Split
-from stir_ray.errors import CorruptPart, LakeError, ModelError, StorageUnavailable
+from stir_ray.errors import CorruptArtifact, LakeError, ModelError, StorageUnavailable
 from stir_ray.identity import derive_seed
 from stir_ray.job import Data
 from stir_ray.lake.keys import checkpoint_key, parse_resume_key, resume_key, training_folder
@@ -183,7 +183,7 @@ class _ResumeStates:
         for key in reversed(self._keys):
             try:
                 resumed = self._read(key)
-            except (CorruptPart, ModelError, FileNotFoundError):
+            except (CorruptArtifact, ModelError, FileNotFoundError):
                 continue
             is_whole = all(_key(row) in stored for row in resumed.state.rows)
             if is_whole and _fits(resumed, module):
@@ -209,7 +209,7 @@ class _ResumeStates:
     def _read(self, key: str) -> _Resumed:
         state = training_state.decode(self._lake.read_checkpoint(key), key)
         if not state.rows or any(set(row) != _COLUMNS for row in state.rows):
-            raise CorruptPart(f"{key}: its rows are not those of a record")
+            raise CorruptArtifact(f"{key}: its rows are not those of a record")
         last = _key(state.rows[-1])
         return _Resumed(state, checkpoints.decode(self._lake.read_checkpoint(last), last))
 

@@ -13,7 +13,7 @@ from stir_ray.catalog.stage_runner import AllTasks, Callbacks, StageRunner
 from stir_ray.errors import (
     InputError,
     LakeError,
-    MissingPart,
+    MissingArtifact,
     StirRayError,
     StorageUnavailable,
     TasksFailed,
@@ -60,7 +60,7 @@ def test_a_driver_that_does_not_see_what_workers_wrote_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stir_ray.worker.inspect.collect_images", lambda *_: None)
-    with pytest.raises(MissingPart, match=f"lake {tmp_path}.*a folder that all machines share"):
+    with pytest.raises(MissingArtifact, match=f"lake {tmp_path}.*a folder that all machines share"):
         finetune.run(small_job(tmp_path), serial=True)
 
 

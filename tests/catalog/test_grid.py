@@ -12,7 +12,7 @@ import yaml
 from stir_ray.catalog.inspection import read_inspected
 from stir_ray.catalog.runs import RunRecord, read_run
 from stir_ray.catalog.snapshots import lake_of, resolve_all
-from stir_ray.errors import CorruptPart, DataError, StorageUnavailable, TasksFailed
+from stir_ray.errors import CorruptArtifact, DataError, StorageUnavailable, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.job.loader import read_jobs
@@ -182,7 +182,7 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
     really, errors = (
         results.reduce_job,
-        {first: StorageUnavailable("late"), second: CorruptPart("part x")},
+        {first: StorageUnavailable("late"), second: CorruptArtifact("part x")},
     )
 
     def reduce_job(asked: ResolvedJob, *said: Any) -> Reduced:
@@ -200,7 +200,7 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     # Alone, it is its own error.
     del errors[first]
     code, _, error = stir_ray("run", path, "--serial", "--set", f"{RATE}=0.005")
-    assert code == CorruptPart.exit_code
+    assert code == CorruptArtifact.exit_code
     assert error.strip().splitlines()[-1].startswith("stir-ray: part x; ")
 
 

@@ -18,7 +18,7 @@ from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake
 from stir_ray.catalog.runs import RunRecord, RunRecorder, all_runs, last_throughput, read_run
 from stir_ray.catalog.snapshots import lake_of, resolve
 from stir_ray.catalog.status import Status, status_of
-from stir_ray.errors import CorruptPart, RunAborted, StorageUnavailable
+from stir_ray.errors import CorruptArtifact, RunAborted, StorageUnavailable
 from stir_ray.execution.executor import Attempt, SerialExecutor, TaskResult
 from stir_ray.job import Job
 from stir_ray.lake.keys import run_key
@@ -193,7 +193,7 @@ def test_a_damaged_record_is_found_and_read_past(finished_copy: Callable[[], Job
     whole = json.loads(record.read_text())
     for said in (b"{", b"[]", json.dumps(whole | {"stages": 3}).encode()):
         record.write_bytes(said)
-        with pytest.raises(CorruptPart):
+        with pytest.raises(CorruptArtifact):
             read_run(key, lake)
         assert runs(job) == []
         (finding,) = (one for one in verify.verify(lake) if not isinstance(one, str))

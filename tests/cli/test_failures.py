@@ -69,7 +69,7 @@ def test_failures_are_grouped_with_an_example_and_a_command(broken: Path) -> Non
     code, output, _ = stir_ray("failures", broken)
     assert code == 0
     assert re.findall(r"^(\d+) x (\w+) \((\w+)-", output, re.MULTILINE) == [
-        ("6", "upstream_failed", "MissingPart"),
+        ("6", "upstream_failed", "MissingArtifact"),
         ("2", "permanent", "FloatingPointError"),
         ("1", "permanent", "ValueError"),
     ]
@@ -270,7 +270,7 @@ def test_a_damaged_artifact_is_removed_before_the_task_that_reads_it_runs_again(
     images.write_bytes(images.read_bytes()[:-37])
     assert stir_ray("run", path, "--serial")[0] == 3
     output = stir_ray("failures", path)[1]
-    assert "1 x permanent (CorruptPart-" in output
+    assert "1 x permanent (CorruptArtifact-" in output
     assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in output
     image_set = Path(job.lake) / artifact_key("image_sets", study.spec.image_artifact.id)
     image_set.write_bytes(image_set.read_bytes()[:-37])

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.errors import CorruptPart, JobError, LakeError, MissingPart, StorageUnavailable
+from stir_ray.errors import (
+    CorruptArtifact,
+    JobError,
+    LakeError,
+    MissingArtifact,
+    StorageUnavailable,
+)
 from stir_ray.execution.retry import (
     Failure,
     FailureClass,
@@ -56,9 +62,9 @@ def raised(error: Exception) -> Failure:
         (OSError(errno.EDQUOT, "x"), FailureClass.USER_ERROR, False),
         (TimeoutError("x"), FailureClass.STORAGE, False),
         (PermissionError("x"), FailureClass.USER_ERROR, False),
-        (MissingPart("x"), FailureClass.UPSTREAM_FAILED, False),
+        (MissingArtifact("x"), FailureClass.UPSTREAM_FAILED, False),
         (FileNotFoundError("x"), FailureClass.PERMANENT, False),
-        (CorruptPart("x"), FailureClass.PERMANENT, False),
+        (CorruptArtifact("x"), FailureClass.PERMANENT, False),
         (FloatingPointError("NaN"), FailureClass.PERMANENT, False),
     ],
 )

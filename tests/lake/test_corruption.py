@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stir_ray.errors import CorruptPart, SchemaMismatch
+from stir_ray.errors import CorruptArtifact, SchemaMismatch
 from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
@@ -41,7 +41,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(schema: TableSchem
         flipped[position] ^= 1 << (position % 8)
         try:
             table = decode(bytes(flipped), schema, WHERE)
-        except CorruptPart:
+        except CorruptArtifact:
             continue
         if not (same(read_back(table), expected) and provenance(table) == MADE):
             unnoticed.append(position)
@@ -54,7 +54,7 @@ def test_a_truncated_part_is_noticed(schema: TableSchema) -> None:
     lengths = [*range(0, len(content), 97), *range(len(content) - 13, len(content))]
     other = [b"PAR1", b"PAR1" * 3, b"<Error>NoSuchKey</Error>"]
     for damaged in (*(content[:length] for length in lengths), *other):
-        with pytest.raises(CorruptPart) as caught:
+        with pytest.raises(CorruptArtifact) as caught:
             decode(damaged, schema, WHERE)
         assert str(caught.value).startswith(f"{WHERE}: ")
         assert "\n" not in str(caught.value)
@@ -73,9 +73,9 @@ def test_a_part_under_the_id_of_another_is_noticed(tmp_path: Path) -> None:
         artifact_key("inversions", wrong), lake.objects.get(artifact_key("inversions", right))
     )
     assert lake.read(INVERSIONS, right).num_rows == 3
-    with pytest.raises(CorruptPart, match=wrong):
+    with pytest.raises(CorruptArtifact, match=wrong):
         lake.read(INVERSIONS, wrong)
-    with pytest.raises(CorruptPart, match=wrong):
+    with pytest.raises(CorruptArtifact, match=wrong):
         lake.read_artifacts(INVERSIONS, [right, wrong])
 
 
@@ -93,15 +93,15 @@ def test_a_table_changed_by_another_program_is_noticed() -> None:
         column, field = table.column_names.index(name), table.schema.field(name)
         changed.append(table.set_column(column, field, table[name].take([1, 1, 2])))
     for other in (*changed, make_table(INVERSIONS, example(INVERSIONS))):
-        with pytest.raises(CorruptPart, match=WHERE):
+        with pytest.raises(CorruptArtifact, match=WHERE):
             decode(rewritten(other), INVERSIONS, WHERE)
 
 
 def test_a_corrupt_part_is_reported_with_its_place(lake_with_a_broken_part: Lake) -> None:
     lake = lake_with_a_broken_part
-    with pytest.raises(CorruptPart, match=lake.objects.url):
+    with pytest.raises(CorruptArtifact, match=lake.objects.url):
         lake.read(INVERSIONS, "0" * 32)
-    with pytest.raises(CorruptPart, match=f"inversions/0/{'0' * 32}"):
+    with pytest.raises(CorruptArtifact, match=f"inversions/0/{'0' * 32}"):
         lake.read_artifacts(INVERSIONS, ["0" * 32])
 
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
     assert lake.read_checkpoint(key) == b"weights"
     for damaged in (b"weight", b"", b"weights!", b"wreights"):
         lake.objects.put(key, damaged)
-        with pytest.raises(CorruptPart, match=key):
+        with pytest.raises(CorruptArtifact, match=key):
             lake.read_checkpoint(key)
     for other in (artifact_key("images", "3" * 32), f"checkpoints/{'3' * 32}/7.safetensors"):
         with pytest.raises(ValueError, match=other):

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import stir_ray
-from stir_ray.errors import CorruptPart, LakeError
+from stir_ray.errors import CorruptArtifact, LakeError
 from stir_ray.job import Job
 from stir_ray.lake.parquet import Lake, encode, open_lake, provenance
 from stir_ray.lake.schemas import MATRICES, RESULTS
@@ -264,7 +264,7 @@ def test_a_damaged_table_is_an_error(folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(CorruptPart):
+    with pytest.raises(CorruptArtifact):
         query("select * from matrices", tables_at(str(folder)))
     assert run_verb("sql", folder, "select * from matrices")[0] == 3
 

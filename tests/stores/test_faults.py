@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.errors import CorruptPart, LakeError, StorageUnavailable
+from stir_ray.errors import CorruptArtifact, LakeError, StorageUnavailable
 from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, make_table
@@ -96,9 +96,9 @@ def test_what_is_damaged_or_was_cut_on_the_way_is_never_taken_for_the_object(
 ) -> None:
     reader, proxy = lake
     proxy.strike("truncated", "truncated")
-    with pytest.raises(CorruptPart, match="1" * 32):
+    with pytest.raises(CorruptArtifact, match="1" * 32):
         reader.read(INVERSIONS, "1" * 32)
-    with pytest.raises(CorruptPart, match=CHECKPOINT):
+    with pytest.raises(CorruptArtifact, match=CHECKPOINT):
         reader.read_checkpoint(CHECKPOINT)
     assert same(read_back(reader.read(INVERSIONS, "1" * 32)), example(INVERSIONS))
     assert reader.read_checkpoint(CHECKPOINT) == CONTENT

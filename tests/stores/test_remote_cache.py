@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.catalog.snapshots import resolve
-from stir_ray.errors import CorruptPart
+from stir_ray.errors import CorruptArtifact
 from stir_ray.execution.executor import Attempt
 from stir_ray.lake.files import read_file
 from stir_ray.lake.keys import artifact_key, checkpoint_key, is_cacheable, table_folders
@@ -99,7 +99,7 @@ def test_a_damaged_object_is_reported_and_not_cached(
 ) -> None:
     _, url = remote
     ObjectStore(url).put(IMAGES_KEY, b"no artifact")
-    with pytest.raises(CorruptPart):
+    with pytest.raises(CorruptArtifact):
         cached(url).read(IMAGES, IMAGES_ID)
     assert not list(cache.rglob("objects/*"))
 
@@ -108,7 +108,7 @@ def test_a_lake_opened_without_a_cache_is_read_itself(remote: tuple[FaultyProxy,
     _, url = remote
     cached(url).write(IMAGES, IMAGES_ID, TABLE)
     ObjectStore(url).put(IMAGES_KEY, b"no artifact")
-    with pytest.raises(CorruptPart):
+    with pytest.raises(CorruptArtifact):
         open_lake(url).read(IMAGES, IMAGES_ID)
 
 

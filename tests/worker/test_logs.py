@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stir_ray.errors import MissingPart
+from stir_ray.errors import MissingArtifact
 from stir_ray.execution.executor import Attempt
 from stir_ray.plan.models import inspections
 from stir_ray.plan.tasks import task_id
@@ -139,11 +139,11 @@ def test_a_worker_names_what_it_does(tmp_path: Path, lines: Read) -> None:
 
 def test_a_worker_tells_the_attempt_that_failed(tmp_path: Path, lines: Read) -> None:
     task = next(iter(STUDY.comparisons()))
-    with pytest.raises(MissingPart):
+    with pytest.raises(MissingArtifact):
         make_worker(settings(tmp_path), 1)(task, Attempt())
     (failed,) = lines()
     assert (failed["task"], failed["level"]) == (task.label, "WARNING")
-    assert "MissingPart" in failed["traceback"]
+    assert "MissingArtifact" in failed["traceback"]
 
 
 def settings(lake: Path) -> WorkerSettings:

@@ -10,7 +10,7 @@ import pytest
 
 from stir_ray import open_results
 from stir_ray.catalog.snapshots import resolve
-from stir_ray.errors import MissingPart, TasksFailed
+from stir_ray.errors import MissingArtifact, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.job.grid import Grid
 from stir_ray.lake.keys import artifact_key, result_key
@@ -243,7 +243,7 @@ def test_results_are_not_made_of_weights_that_another_run_replaced(
     asked, lake = resolve(job), open_lake(job.lake)
     study = read_study(asked, lake)
     changed = replace(study.pretrained, weights="0" * 32)
-    with pytest.raises(MissingPart, match="another run repeated this training"):
+    with pytest.raises(MissingArtifact, match="another run repeated this training"):
         reduce_job(asked, replace(study, pretrained=changed), lake)
 
 
