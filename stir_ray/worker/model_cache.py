@@ -83,7 +83,7 @@ class ModelCache:
 
         Raises:
             ModelError: if there is none or it is damaged.
-            MissingArtifact, CorruptArtifact: the same of a checkpoint in the lake, which can be made again.
+            MissingArtifact, CorruptArtifact: of a checkpoint in the lake, which can be made again.
         """
         if location.startswith("timm:"):
             return checkpoints.download(location.removeprefix("timm:"))
