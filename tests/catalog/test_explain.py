@@ -132,7 +132,7 @@ def test_what_was_never_tried_is_computed_by_a_run(path: Path) -> None:
     lose(path, "images", cell=CELL.replace("reference_layer=2", "reference_layer=1"))
     found = explained(path, CELL)
     assert found["numbers"] is None
-    ((label, is_root_cause),) = [(one["label"], one["is_cause"]) for one in found["waits"]]
+    ((label, is_root_cause),) = [(one["label"], one["is_root_cause"]) for one in found["waits"]]
     assert (label, is_root_cause) == ("show pretrained to finetuned epoch 2, seed 1", True)
     assert "not tried yet: show pretrained" in stir_ray("explain", path, CELL)[1]
     (command,) = found["do"]
@@ -146,7 +146,7 @@ def test_a_missing_number_leads_to_the_failure_that_is_its_cause(path: Path) -> 
     with watched(broken=True):
         assert stir_ray("run", path, "--serial")[0] == 3
     found = explained(path, CELL)
-    assert [(one["label"], one["is_cause"]) for one in found["waits"]] == [
+    assert [(one["label"], one["is_root_cause"]) for one in found["waits"]] == [
         ("invert pretrained, layer 2, seed 1", True),
         ("show pretrained to finetuned epoch 2, seed 1", False),
     ]
@@ -165,7 +165,7 @@ def test_a_missing_number_leads_to_the_failure_that_is_its_cause(path: Path) -> 
 def test_a_number_of_a_model_that_is_not_trained_waits_for_its_training(path: Path) -> None:
     sets = ["--set", "finetuned.train.seed=7"]
     found = explained(path, CELL, *sets)
-    assert [(one["label"], one["is_cause"]) for one in found["waits"]] == [
+    assert [(one["label"], one["is_root_cause"]) for one in found["waits"]] == [
         ("train finetuned", True),
         ("show pretrained to finetuned epoch 2, seed 1", False),
     ]

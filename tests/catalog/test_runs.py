@@ -28,7 +28,6 @@ from stir_ray.plan.models import inspections
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.report.text import JobStatus, render
-from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.settings import WorkerSettings
 from tests.small_job import small_job
@@ -213,12 +212,8 @@ def test_the_log_of_a_job_that_is_given_up_is_unused(finished_copy: Callable[[],
 
 
 @pytest.fixture
-def of_tasks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Task, float, float]]:
+def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
     """Every task of the small job: operations as they were counted, and as they were planned."""
-    # A worker tries a few images to see how many fit, once: little, but not beside eleven.
-    monkeypatch.setattr(WorkerContext, "expect", lambda *_: None)
     few = {"from_scratch": None, "finetuned": {"train": {"epochs": 1}}, "layers": [1, 3]}
     job = small_job(tmp_path, inversion={"iterations": 41}, **few)
     asked, lake = resolve(job), lake_of(job)
