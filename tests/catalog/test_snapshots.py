@@ -108,7 +108,7 @@ def test_a_job_whose_files_are_gone_is_known_to_its_lake(own: Path, gone: None, 
     # What is damaged or unused is read from the lake alone.
     assert len(lines) == (verb not in ("gc", "verify"))
     for line in lines:
-        assert "e0.safetensors and 2 more cannot be read; taken as recorded last" in line
+        assert "e0.safetensors and 2 more cannot be read; the last recorded version is used" in line
 
 
 @pytest.mark.parametrize("verb", ["run --serial", "retry --serial", "plan"])
