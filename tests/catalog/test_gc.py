@@ -241,8 +241,8 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     age(lake)
     found = unused(open_lake(str(lake))).unused
     kinds = sorted(one.table for one in found)
-    assert kinds == ["checkpoints", "checkpoints", "drafts", *8 * ["failures"]]
-    assert Unused(str(draft.relative_to(lake)), "drafts", 11) in found
+    assert kinds == ["checkpoints", "checkpoints", *8 * ["failures"], "temporary files"]
+    assert Unused(str(draft.relative_to(lake)), "temporary files", 11) in found
     stir_ray("gc", path, "--yes")
     assert not superseded.exists()
     assert not left.exists()

@@ -218,7 +218,7 @@ def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
         read.append(key)
         return read_run(key, lake)
 
-    for module in ("each_job", "compute"):
+    for module in ("arguments", "compute"):
         monkeypatch.setattr(f"stir_ray.cli.{module}.lake_of", opening, raising=False)
     monkeypatch.setattr("stir_ray.catalog.runs.read_run", reading)
     code, said, error = stir_ray("plan", path, "--json")
