@@ -20,14 +20,16 @@ from tests.readme import Shown, blocks, shown_commands
 from tests.report.synthetic import Shape, synthetic_results
 from tests.small_job import small_job
 
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install --quiet uv && .venv/bin/uv run"
 NOT_RUN_HERE = {
-    "pip install uv && uv run --no-dev": "installs everything; `.ci/run` does it in a clean clone",
-    "pip install uv && uv run pytest": "these tests",
+    f"{INSTALL} --no-dev": "installs everything; `.ci/run` does it in a clean clone",
+    f"{INSTALL} pytest": "these tests",
     ". .venv/bin/activate": "an installation",
     "uv run": "an installation, and these tests again",
     "export ": "a store or a cluster somewhere",
     "stir-ray submit": "a cluster; tests/test_submit.py and tests/execution have one",
     "stir-ray run jobs/digits.yaml --set lake=s3://": "a bucket; tests/faults runs jobs on one",
+    "stir-ray status jobs/digits.yaml --set lake=s3://": "likewise",
     "stir-ray import-data cifar10": "downloads; tests/worker/test_datasets.py imports made-up ones",
     "for name in cifar10": "downloads",
     "stir-ray plan jobs/paper": "datasets that are imported first; tests/test_paper_jobs.py",

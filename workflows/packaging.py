@@ -64,7 +64,7 @@ def pack(job_file: Mapping[str, Any], folder: Path) -> None:
     """
     for package in (stir_ray, workflows):
         source = Path(package.__file__ or "").parent
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.md")
         shutil.copytree(source, folder / source.name, ignore=ignore)
     text = yaml.safe_dump(dict(job_file), sort_keys=False, allow_unicode=True)
     (folder / JOB_FILE).write_text(text, encoding="utf-8")

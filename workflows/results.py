@@ -25,13 +25,13 @@ class JobSummary:
         tally: tasks executed and failed, of all jobs of the file.
         reduced: how complete the results are.
         report: where page and figures are.
-        left: tasks of the job that are not done, whichever run attempted them last.
+        remaining: tasks of the job that are not done, whichever run attempted them last.
     """
 
     tally: TaskCounts
     reduced: Reduced
     report: Report
-    left: Unfinished
+    remaining: Unfinished
 
     def require_complete(self) -> None:
         """Go on only if everything is computed.
@@ -40,7 +40,7 @@ class JobSummary:
             TasksFailed: naming what is not.
         """
         if self.tally.failed or not self.reduced.is_complete:
-            raise TasksFailed(summary.format_missing(self.left, self.reduced))
+            raise TasksFailed(summary.format_missing(self.remaining, self.reduced))
 
 
 @dataclass(frozen=True)
@@ -132,5 +132,5 @@ def _finish(job: InspectedJob, lake: Lake, tally: TaskCounts) -> JobSummary:
     analyse_robustness(job.job, job.study, lake, reduced)
     report = write_report(ReducedJob(job.resolved, job.study, lake, reduced))
     is_done = reduced.is_complete and not tally.failed
-    left = Unfinished() if is_done else unfinished(job.missing(lake), lake)
-    return JobSummary(tally, reduced, report, left)
+    remaining = Unfinished() if is_done else unfinished(job.missing(lake), lake)
+    return JobSummary(tally, reduced, report, remaining)

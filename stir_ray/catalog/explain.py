@@ -64,7 +64,7 @@ class Explanation:
     """One number of the results.
 
     Attributes:
-        place: its columns that say which number it is.
+        cell: its columns that say which number it is.
         numbers: its other columns; None if it is missing.
         reference: the inverted model.
         target: the model that sees the inverted images.
@@ -73,7 +73,7 @@ class Explanation:
         blocked_by: tasks that it waits for, root causes first.
     """
 
-    place: Mapping[str, str | int]
+    cell: Mapping[str, str | int]
     numbers: Mapping[str, float] | None
     reference: Checkpoint
     target: Checkpoint
@@ -106,7 +106,7 @@ def explain(inspected: InspectedJob, words: Iterable[str]) -> Explanation:
     if not inversion.image_artifacts:
         states.append(ArtifactState(IMAGES.name, "", NOT_KEPT))
     return Explanation(
-        place=_place(cell, layer),
+        cell=_place(cell, layer),
         numbers=_numbers(inspected.lake, cell, layer, states),
         reference=comparison.reference,
         target=comparison.target,
@@ -131,8 +131,8 @@ def _inversion_of(comparison: Comparison, study: Study) -> Invert:
     """Return the task that inverts what is compared."""
     is_of_pretrained = comparison.reference.weights == study.pretrained.weights
     keep = None if is_of_pretrained else study.keep
-    place = comparison.reference, comparison.layer, comparison.seed
-    return Invert(comparison.spec, *place, targets=(comparison.target,), keep=keep)
+    inversion = comparison.reference, comparison.layer, comparison.seed
+    return Invert(comparison.spec, *inversion, targets=(comparison.target,), keep=keep)
 
 
 def _state(lake: Lake, artifact: Artifact, models: Iterable[Checkpoint]) -> ArtifactState:

@@ -31,14 +31,14 @@ class StageForecast:
         stage: its name.
         planned: number of tasks.
         done: of them.
-        left: cost if every inversion takes all its steps.
+        remaining: cost if every inversion takes all its steps.
         expected: cost if inversions take as many steps as those of earlier runs on average.
     """
 
     stage: str
     planned: int
     done: int
-    left: Cost
+    remaining: Cost
     expected: Cost
 
 
@@ -55,9 +55,9 @@ class Forecast:
     steps: float | None = None
 
     @property
-    def left(self) -> Cost:
+    def remaining(self) -> Cost:
         """Cost of all stages if every inversion takes all its steps."""
-        return sum((stage.left for stage in self.stages), Cost())
+        return sum((stage.remaining for stage in self.stages), Cost())
 
 
 def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
@@ -75,7 +75,7 @@ def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
     stages = []
     # Not every job has every stage; they come in one order in all of them.
     for stage in dict.fromkeys(stage for tasks in tasks_of_jobs for stage in tasks):
-        planned, to_do, left, expected = 0, 0, Cost(), Cost()
+        planned, to_do, remaining, expected = 0, 0, Cost(), Cost()
         is_started = stage not in _TABLES or bool(stored[_TABLES[stage]])
         by_job = deduplicate_by_job(tasks.get(stage, ()) for tasks in tasks_of_jobs)
         for size, tasks in zip(sizes, by_job, strict=True):
@@ -85,9 +85,9 @@ def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
                 if not (is_started and is_done(task, stored)):
                     to_do += 1
                     costs.add(task)
-            left += costs.total(size)
+            remaining += costs.total(size)
             expected += costs.total(size, steps)
-        stages.append(StageForecast(stage, planned, planned - to_do, left, expected))
+        stages.append(StageForecast(stage, planned, planned - to_do, remaining, expected))
     return Forecast(stages, steps)
 
 

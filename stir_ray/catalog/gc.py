@@ -40,10 +40,11 @@ TEMPORARY, RUNS = "temporary files", "runs"
 """In place of a table: files of killed writers, and records of runs of jobs that were deleted."""
 YOUNG_S = 3600.0
 """Younger objects stay: what refers to them may not be written yet."""
-_TABLES = frozenset(artifact_tables())
 _INSPECTIONS = {IMAGE_SETS.name, MODELS.name, TEST_SETS.name}
-_AFTER_TRAINING = _TABLES - _INSPECTIONS - {TRAININGS.name}
-_AFTER_PRETRAINING = _AFTER_TRAINING | {TRAININGS.name, CHECKPOINTS}
+
+
+def _after_training() -> frozenset[str]:
+    return frozenset(artifact_tables()) - _INSPECTIONS - {TRAININGS.name}
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _table_of(key: str) -> str | None:
     """Return the table of an object; None if stir_ray did not write it."""
     artifact = parse_artifact_key(key)
     if artifact:
-        return artifact[0] if artifact[0] in _TABLES else None
+        return artifact[0] if artifact[0] in artifact_tables() else None
     if parse_run_key(key):
         return RUNS
     return CHECKPOINTS if training_of(key) else None
@@ -201,10 +202,10 @@ def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) 
             if isinstance(task, InspectModel):
                 # Randomly initialised weights lie in the lake, those of other files elsewhere.
                 locations[task.id] = [inspected_card(task, lake)["location"]]
-    for training, places in locations.items():
-        needed.checkpoints[training] = {place.removeprefix(LAKE) for place in places}
+    for training, files in locations.items():
+        needed.checkpoints[training] = {location.removeprefix(LAKE) for location in files}
     study = inspected.study
     if not study.pretrained.is_trained:
-        needed.undecided[key] = frozenset(_AFTER_PRETRAINING)
+        needed.undecided[key] = frozenset(_after_training() | {TRAININGS.name, CHECKPOINTS})
     elif study.trained().compared.keys() != study.compared.keys():
-        needed.undecided[key] = frozenset(_AFTER_TRAINING)
+        needed.undecided[key] = _after_training()

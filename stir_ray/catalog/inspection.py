@@ -60,7 +60,10 @@ class Inspections(Lake):
     def read(self, schema: TableSchema, artifact_id: str) -> pa.Table:
         if artifact_id not in self._read_tables:
             table = self._read_first(schema, artifact_id)
-            self._read_tables[artifact_id] = table.take([0]) if schema is IMAGE_SETS else table
+            if schema is IMAGE_SETS:
+                # Not the pixels; `take` would import pandas.
+                table = table.drop_columns(["image"]).slice(0, 1)
+            self._read_tables[artifact_id] = table
         return self._read_tables[artifact_id]
 
     def _read_first(self, schema: TableSchema, artifact_id: str) -> pa.Table:

@@ -48,8 +48,6 @@ from stir_ray.plan.checkpoints import LAKE
 _BYTES_IN_MEMORY = 2**30
 """About: large checkpoints are read fewer at a time."""
 _ROUNDING = 1e-9
-_ARTIFACT_TABLES = artifact_tables()
-_RESULT_TABLES = {**result_tables(), **{schema.name: schema for schema in ANALYSIS_TABLES}}
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def _read(
             return None
 
     results = map_concurrent(result, sorted(sizes), threads=threads)
-    yield from (found for found in results if found)
+    yield from (problem for problem in results if problem)
 
 
 def check_artifact(lake: Lake, key: str) -> Finding | None:
@@ -128,9 +126,9 @@ def check_artifact(lake: Lake, key: str) -> Finding | None:
         FileNotFoundError: if it is not there.
     """
     table, artifact_id = parse_artifact_key(key) or ("", "")
-    if table not in _ARTIFACT_TABLES:
+    if table not in artifact_tables():
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
-    schema = _ARTIFACT_TABLES[table]
+    schema = artifact_tables()[table]
 
     def content_problem(table: pa.Table) -> str | None:
         # The id of a failure is that of its task.
@@ -144,7 +142,7 @@ def _verify_artifact(lake: Lake, key: str, checkpoints: set[str]) -> Finding | N
     finding = check_artifact(lake, key)
     table, artifact_id = parse_artifact_key(key) or ("", "")
     if finding is None and table in (TRAININGS.name, MODELS.name):
-        locations = lake.read(_ARTIFACT_TABLES[table], artifact_id)["location"].to_pylist()
+        locations = lake.read(artifact_tables()[table], artifact_id)["location"].to_pylist()
         for location in locations:
             if not str(location).startswith(LAKE):
                 continue
@@ -174,14 +172,18 @@ def _verify_checkpoint(lake: Lake, key: str) -> Finding | None:
 
 def _verify_job_object(lake: Lake, key: str) -> Finding | None:
     _, table = parse_result_key(key) or ("", "")
-    if table in _RESULT_TABLES:
-        schema = _RESULT_TABLES[table]
+    if table in _result_tables():
+        schema = _result_tables()[table]
         return _check_table(schema, key, lambda: lake.read_object(schema, key))
     if parse_spec_key(key):
         return _check_json(key, partial(read_snapshot, key, lake), "a run of its job writes it")
     if parse_run_key(key):
         return _check_json(key, partial(read_run, key, lake), "a record, and nothing depends on it")
     return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
+
+
+def _result_tables() -> dict[str, TableSchema]:
+    return {**result_tables(), **{schema.name: schema for schema in ANALYSIS_TABLES}}
 
 
 def _verify_dataset_object(lake: Lake, key: str) -> Finding | None:
@@ -229,7 +231,7 @@ def value_problems(schema: TableSchema, table: pa.Table) -> Iterator[str]:
     """Yield which values of a table are not in the declared ranges of their columns."""
     if table.num_rows == 0:
         # Results of a job that has no number yet are empty; an artifact never is.
-        if schema.name not in _RESULT_TABLES:
+        if schema.name not in _result_tables():
             yield "no rows"
         return
     keys = table.select(list(schema.key))

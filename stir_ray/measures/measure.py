@@ -204,7 +204,7 @@ class Measure:
         """Return the columns of an artifact: a list or array, or a scalar for every row."""
         raise NotImplementedError
 
-    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:  # noqa: ARG002
+    def summarize(self, artifact: pa.Table, cell: Place) -> Mapping[str, Any]:  # noqa: ARG002
         """Return the columns of the results; by default those of the artifact."""
         names = [column.name for column in self.result_columns]
         return {name: artifact[name].to_numpy() for name in artifact.column_names if name in names}

@@ -76,7 +76,7 @@ class Metamers(Measure):
             "is_metamer": are_metamers(of_inverted, null).tolist(),
         }
 
-    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:  # noqa: ARG002
+    def summarize(self, artifact: pa.Table, cell: Place) -> Mapping[str, Any]:  # noqa: ARG002
         import numpy as np
 
         names = ("seed", "reference_layer", *(column.name for column in _NULL))

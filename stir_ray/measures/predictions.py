@@ -66,7 +66,7 @@ class Predictions(Measure):
             "class_of_noise": views.classes("initial"),
         }
 
-    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:  # noqa: ARG002
+    def summarize(self, artifact: pa.Table, cell: Place) -> Mapping[str, Any]:  # noqa: ARG002
         import numpy as np
 
         real, inverted, noise = (

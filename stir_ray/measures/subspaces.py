@@ -63,8 +63,8 @@ class Subspaces(Measure):
         ]
         return rows_to_columns(rows)
 
-    def summarize(self, artifact: pa.Table, place: Place) -> Mapping[str, Any]:
-        return {**super().summarize(artifact, place), "shares_basis": place.shares_basis}
+    def summarize(self, artifact: pa.Table, cell: Place) -> Mapping[str, Any]:
+        return {**super().summarize(artifact, cell), "shares_basis": cell.shares_basis}
 
 
 SUBSPACES = Subspaces()

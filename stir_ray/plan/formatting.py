@@ -12,7 +12,7 @@ def spelled(values: Iterable[int] | Iterable[str]) -> str:
         else:
             runs.append([value])
     return ", ".join(
-        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(one) for one in run)
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(number) for number in run)
         for run in runs
     )
 

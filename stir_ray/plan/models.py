@@ -37,8 +37,8 @@ def architecture_of(job: Job, role: Role = PRETRAINED) -> Architecture:
     """That of the model with a role in the job; of the pretrained one where none is given."""
     sources = {FINETUNED: job.finetuned, FROM_SCRATCH: job.from_scratch}
     given = sources.get(role) or job.pretrained
-    own = None if isinstance(given, TrainedFinetuning) else _said_of(given)
-    return own or architecture_of(job)
+    of_finetuned = None if isinstance(given, TrainedFinetuning) else _said_of(given)
+    return of_finetuned or architecture_of(job)
 
 
 def _said_of(source: Model | CheckpointFinetuning | FromScratch) -> Architecture | None:
@@ -49,9 +49,9 @@ def _said_of(source: Model | CheckpointFinetuning | FromScratch) -> Architecture
 def other_architectures(job: Job) -> dict[Role, Architecture]:
     """Those of the compared models that differ from the pretrained model's."""
     roles: tuple[Role, ...] = (FINETUNED, FROM_SCRATCH)
-    every: dict[Role, Architecture] = {role: architecture_of(job, role) for role in roles}
+    architectures: dict[Role, Architecture] = {role: architecture_of(job, role) for role in roles}
     common = architecture_of(job)
-    return {role: one for role, one in every.items() if one != common}
+    return {role: other for role, other in architectures.items() if other != common}
 
 
 def is_finetuned(job: Job) -> bool:
@@ -217,11 +217,13 @@ def finetunings(job: Job, pretrained: Checkpoint, version: Version) -> Iterator[
         yield replace(_training(FINETUNED, job, job.finetuned.train, version), start=pretrained)
 
 
-def compared_epochs(job: Job, every: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+def compared_epochs(job: Job, checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
     """Those that the job asks for, of all checkpoints of a finetuning that it trains."""
     source = job.finetuned
     asked = source.epochs if isinstance(source, TrainedFinetuning) else "all"
-    return tuple(one for one in every if asked == "all" or one.epoch in asked)
+    return tuple(
+        checkpoint for checkpoint in checkpoints if asked == "all" or checkpoint.epoch in asked
+    )
 
 
 def _training(name: Role, job: Job, training: Training, version: Version) -> Train:
@@ -244,5 +246,5 @@ def place_of(data: Data) -> str:
 
 def version_of(data: Data, version: Version) -> str:
     """Of the files that a dataset is made of; empty if there are none."""
-    place = place_of(data)
-    return version(place) if place else ""
+    location = place_of(data)
+    return version(location) if location else ""

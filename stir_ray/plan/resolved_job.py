@@ -57,7 +57,7 @@ def _files(job: Job) -> Iterator[str]:
     if isinstance(job.finetuned, ComparedCheckpoint):
         yield job.finetuned.checkpoint
     for data in (job.data, *(data for _, data in training_data(job))):
-        if place := place_of(data):
-            yield place
+        if location := place_of(data):
+            yield location
     if job.robustness and job.robustness.folder:
         yield job.robustness.folder

@@ -42,13 +42,13 @@ class Study:
         compared = {
             role: checkpoints
             for role, checkpoints in self.compared.items()
-            if all(one.is_trained and one.is_stored for one in checkpoints)
+            if all(checkpoint.is_trained and checkpoint.is_stored for checkpoint in checkpoints)
         }
         return replace(self, compared=compared)
 
     def shared_layers(self, role: Role) -> tuple[int, ...]:
         """The layers that both a compared model and the pretrained one have."""
-        of_compared = [self.spec.layers_of(one) for one in self.compared[role][:1]]
+        of_compared = [self.spec.layers_of(checkpoint) for checkpoint in self.compared[role][:1]]
         of_both = (self.spec.layers_of(self.pretrained), *of_compared)
         return min(of_both, key=len)
 
@@ -61,7 +61,7 @@ class Study:
         shared = deque(self._of(pretrained, (pretrained,), None))
         shared.rotate(-self.turn)
         yield from shared
-        for checkpoint in self._others(lambda one: one.weights):
+        for checkpoint in self._others(lambda checkpoint: checkpoint.weights):
             yield from self._of(checkpoint, (checkpoint, pretrained), self.keep)
 
     def comparisons(self) -> Iterator[Compare]:
@@ -82,7 +82,9 @@ class Study:
         Epoch 0 of a finetuning has the pretrained model's blocks, and shares the parts of those.
         """
         seen = {what(self.pretrained)}
-        for checkpoint in (one for several in self.compared.values() for one in several):
+        for checkpoint in (
+            checkpoint for checkpoints in self.compared.values() for checkpoint in checkpoints
+        ):
             if what(checkpoint) not in seen:
                 seen.add(what(checkpoint))
                 yield checkpoint

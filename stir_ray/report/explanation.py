@@ -71,7 +71,7 @@ class NumberOrigin:
     def from_explanation(cls, explained: Explanation, job: Sequence[str]) -> "NumberOrigin":
         """Return the origin of an explained number of the job that these words select."""
         return cls(
-            explained.place,
+            explained.cell,
             explained.numbers,
             _model_state(explained.reference),
             _model_state(explained.target),

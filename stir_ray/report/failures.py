@@ -5,7 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
+from pydantic import Field
 from rich.console import RenderableType
 
 from stir_ray.catalog.failures import FailedTask, Unfinished
@@ -55,14 +57,14 @@ class Failures:
     Attributes:
         failed: the tasks.
         not_attempted: number of tasks.
-        job: words that select the job in a command.
-        traceback: whether the traceback of each example is shown.
+        job: words that select the job in a command; not in JSON.
+        traceback: whether the traceback of each example is shown; not in JSON.
     """
 
     failed: tuple[TaskFailure, ...]
     not_attempted: int
-    job: tuple[str, ...]
-    traceback: bool = False
+    job: Annotated[tuple[str, ...], Field(exclude=True)]
+    traceback: Annotated[bool, Field(exclude=True)] = False
 
     @property
     def by_kind(self) -> list[list[TaskFailure]]:

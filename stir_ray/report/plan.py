@@ -96,14 +96,14 @@ def _stage_cost(
         planned=stage.planned,
         done=stage.done,
         to_do=stage.planned - stage.done,
-        flops=stage.left.flops,
+        flops=stage.remaining.flops,
         flops_expected=stage.expected.flops,
         hours=hours,
         gpu_hours=gpu_hours,
         money=money,
-        images=stage.left.images,
-        image_bytes=stage.left.image_bytes,
-        checkpoint_bytes=stage.left.checkpoint_bytes,
+        images=stage.remaining.images,
+        image_bytes=stage.remaining.image_bytes,
+        checkpoint_bytes=stage.remaining.checkpoint_bytes,
     )
 
 

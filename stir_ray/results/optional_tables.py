@@ -22,7 +22,7 @@ from stir_ray.results.cell_index import Cell
 class _Stored:
     """An artifact and its place in the results."""
 
-    place: Place
+    cell: Place
     artifact_id: str
 
 
@@ -49,8 +49,8 @@ class OptionalTables:
     ) -> Self:
         """Look up the artifacts of a study; lists only tables that it uses."""
         planned: dict[str, list[_Stored]] = {}
-        for table, place, artifact_id in _planned(job, study, cells, tests):
-            planned.setdefault(table, []).append(_Stored(place, artifact_id))
+        for table, cell, artifact_id in _planned(job, study, cells, tests):
+            planned.setdefault(table, []).append(_Stored(cell, artifact_id))
         stored = {}
         for table, artifacts in planned.items():
             ids = lake.stored(table)
@@ -62,7 +62,7 @@ class OptionalTables:
     def inputs(self) -> dict[str, object]:
         """What the results depend on."""
         return {
-            table: [[*asdict(each.place).values(), each.artifact_id] for each in artifacts]
+            table: [[*asdict(each.cell).values(), each.artifact_id] for each in artifacts]
             for table, artifacts in self.stored.items()
             if artifacts
         }
@@ -71,13 +71,13 @@ class OptionalTables:
         """Yield the table of every measure, empty if nothing is stored."""
         for measure in MEASURES.values():
             rows = (
-                _columns(measure.result_table, place, measure.summarize(artifact, place))
-                for place, artifact in self._read(measure.table, lake)
+                _columns(measure.result_table, cell, measure.summarize(artifact, cell))
+                for cell, artifact in self._read(measure.table, lake)
             )
             yield measure.result_table, concat_tables(measure.result_table, rows)
         rows = (
-            _columns(TEST_CORRECT, place, artifact.drop(["checkpoint"]).to_pydict())
-            for place, artifact in self._read(CORRECT, lake)
+            _columns(TEST_CORRECT, cell, artifact.drop(["checkpoint"]).to_pydict())
+            for cell, artifact in self._read(CORRECT, lake)
         )
         yield TEST_CORRECT, concat_tables(TEST_CORRECT, rows)
 
@@ -86,12 +86,12 @@ class OptionalTables:
         # Places of equal models share an artifact: each is read once.
         ids = sorted({each.artifact_id for each in stored})
         artifacts = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
-        return ((each.place, artifacts[each.artifact_id]) for each in stored)
+        return ((each.cell, artifacts[each.artifact_id]) for each in stored)
 
 
-def _columns(schema: TableSchema, place: Place, summary: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(schema: TableSchema, cell: Place, summary: Mapping[str, Any]) -> dict[str, Any]:
     names = {column.name for column in schema.columns}
-    return {name: value for name, value in asdict(place).items() if name in names} | dict(summary)
+    return {name: value for name, value in asdict(cell).items() if name in names} | dict(summary)
 
 
 def _planned(
@@ -99,11 +99,11 @@ def _planned(
 ) -> Iterator[tuple[str, Place, str]]:
     """Yield table, place and artifact id of everything optional that a job requests."""
 
-    def place(model: str, epoch: int, direction: str = "") -> Place:
+    def cell_of(model: str, epoch: int, direction: str = "") -> Place:
         return Place(model, epoch, direction, model == FINETUNED and is_finetuned(job))
 
     for cell in cells:
-        where = place(cell.model, cell.epoch, cell.direction)
+        where = cell_of(cell.model, cell.epoch, cell.direction)
         yield from _each(cell.comparison, where)
     spec, pretrained = study.spec, study.pretrained
     compared = [model for models in study.compared.values() for model in models]
@@ -111,21 +111,19 @@ def _planned(
         for seed in study.seeds:
             for layer in spec.layers_of(model):
                 inversion = Invert(spec, model, layer, seed, (), 0)
-                yield from _each(inversion, place(model.role, model.epoch))
+                yield from _each(inversion, cell_of(model.role, model.epoch))
     for model in compared:
         pair = Compare(spec, pretrained, model, study.seeds[0], measures_pair=True)
         # Equal blocks are not compared.
         if model.weights != pretrained.weights:
-            yield from _each(pair, place(model.role, model.epoch))
+            yield from _each(pair, cell_of(model.role, model.epoch))
     for test in tests:
         # The id of a model that is not trained yet is not known.
         if test.has_correct and test.model.is_stored:
-            where = place(test.model.role, test.model.epoch)
+            where = cell_of(test.model.role, test.model.epoch)
             yield CORRECT.name, where, test.outputs[1].id
 
 
-def _each(
-    measured: Comparison | Invert | Compare, place: Place
-) -> Iterator[tuple[str, Place, str]]:
+def _each(measured: Comparison | Invert | Compare, cell: Place) -> Iterator[tuple[str, Place, str]]:
     measurements: Sequence[Measurement] = measured.measurements
-    return ((each.name, place, each.artifact.id) for each in measurements)
+    return ((each.name, cell, each.artifact.id) for each in measurements)

@@ -82,9 +82,9 @@ def write_measurement(measurement: Measurement, views: WorkerViews, missing: set
         return
     measure = MEASURES[measurement.name]
     names = {column.name for column in measure.columns}
-    place = {name: value for name, value in _place(views).items() if name in names}
+    keys = {name: value for name, value in _place(views).items() if name in names}
     computed = measure.compute(views, measurement.option)
-    views.ctx.write(measurement.artifact, {**place, **computed})
+    views.ctx.write(measurement.artifact, {**keys, **computed})
 
 
 def _place(views: WorkerViews) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def remaining_drift(
     if not residuals_converged(centred_residual.double().cpu().numpy()):
         return math.inf
     # By all layers of a model, whichever of them a job measures.
-    own, *others = (
+    self_view, *others = (
         WorkerViews(
             ctx,
             task.spec.with_all_layers_of(target),
@@ -39,8 +39,10 @@ def remaining_drift(
         )
         for target in (task.reference, *task.targets)
     )
-    real, now = own.grams("target", "real"), own.grams("target", "inverted")
-    if not self_stir_converged(real, now, own.target_layers, task.layer, task.spec.representation):
+    real, now = self_view.grams("target", "real"), self_view.grams("target", "inverted")
+    if not self_stir_converged(
+        real, now, self_view.target_layers, task.layer, task.spec.representation
+    ):
         return math.inf
     return max(
         largest_change(

@@ -25,7 +25,7 @@ def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
         for condition, images in test_set.each(conditions)
     }
     results = [by_condition[condition] for condition in conditions]
-    place = {
+    keys = {
         "checkpoint": task.model.content,
         "corruption": [condition.corruption for condition in conditions],
         "severity": [condition.severity for condition in conditions],
@@ -33,7 +33,7 @@ def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
     accuracies, *answers = task.outputs
     if accuracies in missing:
         columns = {
-            **place,
+            **keys,
             "weights": task.model.weights,
             "images": len(test_set.ids),
             "accuracy": [float(correct.mean()) for correct, _ in results],
@@ -44,7 +44,7 @@ def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
     for artifact in answers:
         if artifact in missing:
             correct = [correct.bool().tolist() for correct, _ in results]
-            ctx.write(artifact, {**place, "test_set": task.test.id, "right": correct})
+            ctx.write(artifact, {**keys, "test_set": task.test.id, "right": correct})
 
 
 def _evaluate(

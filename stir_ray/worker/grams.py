@@ -158,7 +158,7 @@ class WorkerViews:
                 self.ctx.models.classifier(self.target),
                 OBJECTIVES["classification"].output,
             )
-            return self._map(model, images, lambda some: logits(model, some).argmax(1)).tolist()
+            return self._map(model, images, lambda batch: logits(model, batch).argmax(1)).tolist()
 
         if images in ("inverted", "earlier"):
             return predict()

@@ -73,7 +73,10 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
     _see_that_all_fits(job, cards, _shape(image_set.slice(0, 1).to_pylist()[0]))
     pretrained = replace(_pretrained(asked, lake), depth=depths[PRETRAINED])
     compared: dict[Role, tuple[Checkpoint, ...]] = {
-        role: tuple(replace(one, depth=depths.get(role, pretrained.depth)) for one in several_of)
+        role: tuple(
+            replace(checkpoint, depth=depths.get(role, pretrained.depth))
+            for checkpoint in several_of
+        )
         for role, several_of in _compared(asked, lake, pretrained)
     }
     return Study(
@@ -178,7 +181,8 @@ def _compared(
     numbered = tuple(inspect_finetuned(job, asked.version))
     if numbered:
         read = map_concurrent(
-            lambda one: inspected_checkpoint(one[1], FINETUNED, one[0], lake), numbered
+            lambda checkpoint: inspected_checkpoint(checkpoint[1], FINETUNED, checkpoint[0], lake),
+            numbered,
         )
         yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
@@ -198,8 +202,8 @@ def checkpoint_of(
     card: Mapping[str, Any], task: InspectModel, role: Role, epoch: int
 ) -> Checkpoint:
     """The same of a card that is at hand."""
-    place = card["weights"], card["location"], task.architecture, card["content"]
-    return Checkpoint(role, epoch, *place, has_classifier=card["classes"] > 0)
+    record = card["weights"], card["location"], task.architecture, card["content"]
+    return Checkpoint(role, epoch, *record, has_classifier=card["classes"] > 0)
 
 
 def inspected_card(task: InspectModel, lake: Lake) -> dict:
@@ -221,8 +225,8 @@ def _shape_of(data: Data) -> tuple[int, int, int]:
 
 def _fits(name: str, images: tuple[int, int, int], model: tuple[int, int, int], whose: str) -> None:
     if images != model:
-        said, expected = (" x ".join(str(side) for side in shape) for shape in (images, model))
+        given, expected = (" x ".join(str(side) for side in shape) for shape in (images, model))
         raise DataError(
-            f"`{name}`: images are {said} (channels x height x width), {whose} takes {expected}; "
+            f"`{name}`: images are {given} (channels x height x width), {whose} takes {expected}; "
             "change `size` there or `img_size` and `in_chans` of the architecture"
         )

@@ -56,7 +56,7 @@ def test_every_number_is_that_of_the_results(finished: Path) -> None:
         place = {name: row.pop(name) for name in RESULTS.key}
         words = [f"{name}={value}" for name, value in place.items()]
         found = explain(known, reversed(words))
-        assert found.place == place
+        assert found.cell == place
         assert found.numbers == row
         assert not found.blocked_by
         # Scores, residuals, images; of the pretrained model's also those after half of the steps.

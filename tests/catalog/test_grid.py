@@ -122,9 +122,12 @@ def test_verbs_about_one_job_go_through_all_of_a_file(done: Done, tmp_path: Path
         assert code == 0, error
         assert [line[:-1] for line in said.splitlines() if line[:-1] in NAMES] == NAMES
     code, said, _ = stir_ray("failures", path, "--json")
-    assert (code, json.loads(said)) == (0, {name: [] for name in NAMES})
+    assert (code, json.loads(said)) == (
+        0,
+        {name: {"failed": [], "not_attempted": 0} for name in NAMES},
+    )
     code, said, _ = stir_ray("reduce", path, "--set", f"{OPTIMIZER}=sgd", "--set", f"{RATE}=0.01")
-    assert (code, f"/{NAMES[3]}/results.parquet" in said) == (0, True)
+    assert (code, f"/jobs/{NAMES[3]}" in said) == (0, True)
     assert NAMES[0] not in said
     code, said, _ = stir_ray("verify", path)
     assert (code, "0 are damaged, 0 do not belong" in said) == (0, True)

@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint_of_ones_own_is_one_clear_line_and_on_record(
     assert code == 2
     assert str(harmed) in line
     assert expected in line
-    (failed,) = json.loads(stir_ray("failures", path, "--json")[1])
+    (failed,) = json.loads(stir_ray("failures", path, "--json")[1])["failed"]
     assert (failed["failure_class"], failed["label"]) == ("user_error", "inspect finetuned epoch 3")
     assert expected in failed["message"]
     # Nothing is recorded as asked for that could never be computed.

@@ -92,7 +92,7 @@ def test_a_plan_has_hours_and_money_at_a_given_rate(written: Callable[..., Path]
     flops = plan["total"]["flops"]
     assert plan["total"]["gpu_hours"] == pytest.approx(flops / 7e6 / 3600)
     assert plan["total"]["money"] == pytest.approx(3 * flops / 7e6 / 3600)
-    assert plan["rate"]["runs"] == 0
+    assert plan["rate"]["device"] == ""
     unknown = planned(path)
     assert unknown["rate"] is unknown["total"]["gpu_hours"] is unknown["total"]["money"] is None
     assert "--flops-per-s" in stir_ray("plan", path)[1]
@@ -118,7 +118,7 @@ def test_a_plan_takes_the_rate_of_earlier_runs(of_finished: Path) -> None:
     assert plan["total"]["hours"] > 0
     # Hours of a CPU are no GPU-hours.
     assert plan["total"]["gpu_hours"] is None
-    assert "measured on cpu" in stir_ray("plan", of_finished, "--set", "seeds=[5]")[1]
+    assert "as on cpu in the last run" in stir_ray("plan", of_finished, "--set", "seeds=[5]")[1]
 
 
 def test_a_plan_logs_nothing_of_success(

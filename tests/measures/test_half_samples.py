@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
 def test_halves_nobody_asks_for_are_unused(copy: Job) -> None:
     lake = open_lake(copy.lake)
     for path in Path(copy.lake).glob("jobs/small/specs/*"):
-        if '"half_samples"' in path.read_text():
+        if re.search(r'"half_samples": *[1-9]', path.read_text()):
             path.unlink()
     tables = {one.table for one in unused(lake, young_s=0).unused}
     assert tables == {"half_samples", "correct"}

@@ -49,7 +49,8 @@ def job(lake: Path, iterations: int, **changed: Any) -> Job:
 def tables_of(job: Job) -> Iterator[list[dict[str, Any]]]:
     """What was measured in every inversion of a job."""
     lake, study = lake_of(job), read_study(resolve(job), lake_of(job))
-    for task in study.inversions():
+    # In an order that does not depend on the job, as that of the plan does.
+    for task in sorted(study.inversions(), key=lambda task: task.label):
         for schema, parts in (
             (INVERSIONS, [task.inversion_artifact]),
             (IMAGES, task.image_artifacts),

@@ -59,7 +59,7 @@ def results(job: Job) -> pd.DataFrame:
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lake of a job whose models are tested. Not to be changed."""
     lake = tmp_path_factory.mktemp("tested")
-    robustness.run(asking(lake), serial=True).require_complete()
+    robustness.run(asking(lake), serial=True).require_tested()
     return lake
 
 
@@ -130,7 +130,7 @@ def test_models_that_differ_in_their_heads_alone_are_told_apart(tested: Path) ->
 def test_a_tested_job_starts_no_task(copy: Callable[..., Job]) -> None:
     again = robustness.run(copy(), serial=True)
     assert again.tally.tasks == 0
-    again.require_complete()
+    again.require_tested()
 
 
 def test_the_verb_says_where_the_numbers_are_and_draws_them(
@@ -217,7 +217,7 @@ def test_plan_and_status_show_the_stage(copy: Callable[..., Job]) -> None:
     planned = forecast(known).stages[-1]
     assert (planned.stage, planned.planned, planned.done) == ("evaluate", TESTED, TESTED - 2)
     card = evaluations(known.resolved, lake)[0]
-    assert planned.left.flops < 3 * CONDITIONS * card.images * 1e9
+    assert planned.remaining.flops < 3 * CONDITIONS * card.images * 1e9
 
 
 def test_a_failed_test_stops_no_other_and_is_recorded(
@@ -391,5 +391,5 @@ def test_a_classifier_of_other_classes_is_refused(
     with pytest.raises(JobError, match=r"a classifier of 3 classes, and images of `data` are of"):
         robustness.run(copy(finetuned=said, data=data), serial=True)
     found = copy(finetuned=said)
-    robustness.run(found, serial=True).require_complete()
+    robustness.run(found, serial=True).require_tested()
     assert len(results(found).loc["finetuned"]) == CONDITIONS
