@@ -75,7 +75,7 @@ def _status(job: Job, path: Path, environment: dict[str, str]) -> float:
     start = time.perf_counter()
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    stages = json.loads(said.stdout)["stages"]
+    stages = json.loads(said.stdout)["status"]["stages"]
     if any(stage["done"] != stage["planned"] for stage in stages):
         raise AssertionError(f"not everything was found: {stages}")
     return seconds
