@@ -119,7 +119,7 @@ def variables(path: Path) -> Iterator[str]:
     [
         (product_lines, 28_240, 17_000),
         (product_files, 213, 120),
-        (lines_of_tests, 26_010, 17_000),
+        (lines_of_tests, 26_050, 17_000),
         (long_files, 1, 0),
         (public_names, 815, 500),
         (shared_module_names, 31, 0),

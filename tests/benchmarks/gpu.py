@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from stir_ray.numerics.settings import DEFAULT, InversionSettings
+from stir_ray.numerics.inversion import invert
+from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision
 from tests.benchmarks import limit, models, options, peer
 from tests.benchmarks.clock import table, timed
 from tests.benchmarks.matrix import Matrix, MeasurementSpec, matrix
@@ -176,11 +177,36 @@ def _peer(chosen: argparse.Namespace, precisions: Sequence[str]) -> None:
     print(peer.told(against))
 
 
+def _memory(chosen: argparse.Namespace, precisions: Sequence[str]) -> None:
+    """Bytes at the peak of two steps in the last layer."""
+    if chosen.device.type != "cuda":
+        print("Bytes are counted on a GPU alone.")
+        return
+    module = options.module_of(chosen)
+    images, start = options.images_of(chosen, module)
+    model = models.frozen(module, chosen.device)
+    images, start = images.to(chosen.device), start.to(chosen.device)
+    represent = models.representation(model, layer=models.depth(module), kind="tokens")
+    total = torch.cuda.get_device_properties(chosen.device).total_memory
+    for precision in precisions:
+        settings = replace(DEFAULT, iterations=2, precision=Precision(precision))
+        for count in sorted({1, min(8, len(images)), len(images)}):
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(chosen.device)
+            invert(represent, images=images[:count], start=start[:count], settings=settings)
+            peak = torch.cuda.max_memory_allocated(chosen.device)
+            print(
+                f"{precision}, {count} images: {peak / 1e9:.2f} GB at the peak, "
+                f"{peak / count / 1e6:.1f} MB per image, {peak / total:.1%} of the GPU"
+            )
+
+
 _PARTS: dict[str, Callable[[argparse.Namespace, Sequence[str]], None]] = {
     "parity": _parity,
     "precision": _precision,
     "limit": _limit,
     "peer": _peer,
+    "memory": _memory,
 }
 
 

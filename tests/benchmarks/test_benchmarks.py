@@ -248,7 +248,7 @@ def test_everything_runs_where_little_is_installed() -> None:
         *(f"sys.modules[{name!r}] = None" for name in missing),
         "from tests.benchmarks import gpu",
         f"tiny = ['--arguments', {json.dumps(TINY)!r}, '--images', '5', '--iterations', '3']",
-        "gpu.main([*tiny, '--parts', 'parity', 'precision', 'peer', '--device', 'cpu'])",
+        "gpu.main([*tiny, '--parts', 'parity', 'precision', 'peer', 'memory', '--device', 'cpu'])",
     ]
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
