@@ -117,7 +117,7 @@ def variables(path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("measure", "limit", "target"),
     [
-        (product_lines, 28_240, 17_000),
+        (product_lines, 28_243, 17_000),
         (product_files, 213, 120),
         (lines_of_tests, 26_050, 17_000),
         (long_files, 1, 0),

@@ -243,7 +243,10 @@ def value_problems(schema: TableSchema, table: pa.Table) -> Iterator[str]:
             if not np.isfinite(images_of(table)).all():
                 yield f"`{column.name}` holds NaN or infinity"
         elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
-            yield from _range_problems(column, values.to_numpy())
+            numbers = values.to_numpy()
+            if schema in ANALYSIS_TABLES:
+                numbers = numbers[~np.isnan(numbers)]  # Not every hypothesis has a correlation.
+            yield from _range_problems(column, numbers)
 
 
 def _range_problems(column: Column, values: np.ndarray) -> Iterator[str]:
