@@ -186,7 +186,7 @@ def _memory(chosen: argparse.Namespace, precisions: Sequence[str]) -> None:
     images, start = options.images_of(chosen, module)
     model = models.frozen(module, chosen.device)
     images, start = images.to(chosen.device), start.to(chosen.device)
-    represent = models.representation(model, layer=models.depth(module), kind="tokens")
+    represent = models.representation(model, layer=models.depth(module), pooling="tokens")
     total = torch.cuda.get_device_properties(chosen.device).total_memory
     for precision in precisions:
         settings = replace(DEFAULT, iterations=2, precision=Precision(precision))
