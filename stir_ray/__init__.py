@@ -1,7 +1,7 @@
 """What finetuning does to a vision transformer's invariances.
 
 `open_results` reads the results of a job, and `connect` queries those of many in SQL. `invert`
-inverts the layers of a model at hand, and the methods of what it returns compare other models with
+inverts the layers of a timm model, and the methods of what it returns compare other models with
 it: see `stir_ray.api`. The command line is `stir-ray`.
 """
 

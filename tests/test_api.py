@@ -1,4 +1,4 @@
-"""The metrics of a job, of two models at hand."""
+"""The metrics of a job, of two models in memory."""
 
 from __future__ import annotations
 

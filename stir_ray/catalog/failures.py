@@ -164,7 +164,7 @@ class RetryFailed:
         self._provided: set[str] = set()
 
     def includes(self, task: Task) -> bool:
-        # A file that changed is inspected anew: without that nothing else can be planned.
+        # A file that changed is inspected again: without that nothing else can be planned.
         return isinstance(task, Inspection) or self._is_repair(task)
 
     def succeeded(self, task: Task) -> None:

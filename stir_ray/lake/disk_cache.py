@@ -153,7 +153,7 @@ class DiskCache:
         return used
 
     def _entries(self) -> Iterator[_Entry]:
-        # Nothing that somebody else may have put there.
+        # Only files that this cache has written.
         for kind in _KINDS:
             with suppress(FileNotFoundError), os.scandir(self._root / kind) as files:
                 for file in files:

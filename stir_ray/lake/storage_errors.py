@@ -20,7 +20,7 @@ class ErrorKind(Enum):
     NOT_FOUND = "there is no such object"
     PERMANENT = "a person must fix it; another request gets the same answer"
     LIKELY_PERMANENT = "nearly always permanent, but known to pass within seconds"
-    CREDENTIALS_EXPIRED = "whoever renews the credentials may be late"
+    CREDENTIALS_EXPIRED = "credentials may be renewed late"
     UNREACHABLE = "nothing answers at that address"
     TRANSIENT = "the store, or the network, is in trouble for a while"
     BUG = "a mistake in a program, not of the store"

@@ -20,7 +20,7 @@ from stir_ray.lake.storage_errors import ErrorKind, classify_error
 from stir_ray.redaction import secret_in, without_secrets
 
 _CHECK_RETRY_S = 5.0
-"""At the start somebody is waiting, and a wrong address is likelier than an outage."""
+"""At the start a person is waiting, and a wrong address is likelier than an outage."""
 _T = TypeVar("_T")
 
 

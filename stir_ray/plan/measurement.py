@@ -207,14 +207,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Invert(Task):
-    """Invert one layer of a model with one seed, and look at the result while it is at hand.
+    """Invert one layer of a model with one seed, and show the images to models at once.
 
     Attributes:
         spec: what is measured.
         reference: the model that is inverted.
         layer: its block, from 1.
         seed: of the noise start.
-        targets: the models that look at once.
+        targets: the models that are shown the images.
         keep: images to store: a number of them, 0 for none, None for all.
     """
 
@@ -362,7 +362,7 @@ class Compare(Task):
     Attributes:
         spec: what is measured.
         reference: the model that was inverted.
-        target: the model that looks.
+        target: the model that is shown the images.
         seed: of the noise start.
         measures_pair: whether measures of scope `PAIR`, which depend on no seed, are computed too.
     """

@@ -1,4 +1,4 @@
-"""Numbers that somebody else published, to stand beside one's own: a JSON file.
+"""Published numbers of others, drawn beside those of a job: a JSON file.
 
     {
       "source": "whose numbers these are",

@@ -1,4 +1,4 @@
-"""What stored results say that they were made from, for whoever reads them without torch."""
+"""Digests of what stored results were made from, read without torch."""
 
 from stir_ray.identity import content_id
 

@@ -75,9 +75,9 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
     compared: dict[Role, tuple[Checkpoint, ...]] = {
         role: tuple(
             replace(checkpoint, depth=depths.get(role, pretrained.depth))
-            for checkpoint in several_of
+            for checkpoint in checkpoints
         )
-        for role, several_of in _compared(asked, lake, pretrained)
+        for role, checkpoints in _compared(asked, lake, pretrained)
     }
     return Study(
         spec=MeasurementSpec(
@@ -181,7 +181,9 @@ def _compared(
     numbered = tuple(inspect_finetuned(job, asked.version))
     if numbered:
         read = map_concurrent(
-            lambda checkpoint: inspected_checkpoint(checkpoint[1], FINETUNED, checkpoint[0], lake),
+            lambda epoch_and_task: inspected_checkpoint(
+                epoch_and_task[1], FINETUNED, epoch_and_task[0], lake
+            ),
             numbered,
         )
         yield FINETUNED, tuple(read)
@@ -201,7 +203,7 @@ def inspected_checkpoint(task: InspectModel, role: Role, epoch: int, lake: Lake)
 def checkpoint_of(
     card: Mapping[str, Any], task: InspectModel, role: Role, epoch: int
 ) -> Checkpoint:
-    """The same of a card that is at hand."""
+    """The checkpoint of an inspected model."""
     record = card["weights"], card["location"], task.architecture, card["content"]
     return Checkpoint(role, epoch, *record, has_classifier=card["classes"] > 0)
 

@@ -109,7 +109,9 @@ RESULT_TABLES = (RESULTS, MATRICES, HISTORY, ROBUSTNESS, TEST_CORRECT)
 
 _OF_CURVES = (
     Column("model", TEXT, "whose epochs: `finetuned`, `from_scratch`, or `given` in a table"),
-    Column("estimator", TEXT, "HSIC estimator: biased or unbiased; `given` of somebody's table"),
+    Column(
+        "estimator", TEXT, "HSIC estimator: biased or unbiased; `given` for a table of the user's"
+    ),
 )
 _WITHOUT_FIRST = "without the first 5 epochs, NaN where fewer than 10 are left"
 _WITH_FIRST = "a transient at the beginning of both series makes it small by itself"
