@@ -73,10 +73,7 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
     _see_that_all_fits(job, cards, _shape(image_set.slice(0, 1).to_pylist()[0]))
     pretrained = replace(_pretrained(asked, lake), depth=depths[PRETRAINED])
     compared: dict[Role, tuple[Checkpoint, ...]] = {
-        role: tuple(
-            replace(checkpoint, depth=depths.get(role, pretrained.depth))
-            for checkpoint in checkpoints
-        )
+        role: tuple(replace(each, depth=depths.get(role, pretrained.depth)) for each in checkpoints)
         for role, checkpoints in _compared(asked, lake, pretrained)
     }
     return Study(
@@ -181,10 +178,7 @@ def _compared(
     numbered = tuple(inspect_finetuned(job, asked.version))
     if numbered:
         read = map_concurrent(
-            lambda epoch_and_task: inspected_checkpoint(
-                epoch_and_task[1], FINETUNED, epoch_and_task[0], lake
-            ),
-            numbered,
+            lambda pair: inspected_checkpoint(pair[1], FINETUNED, pair[0], lake), numbered
         )
         yield FINETUNED, tuple(read)
     for task in finetunings(job, pretrained, asked.version):
