@@ -78,9 +78,9 @@ class TestDigits:
     def test_a_second_run_starts_no_task(self, lake: Path) -> None:
         assert "No task ran" in _run(lake)
 
-    def test_a_deleted_part_is_all_that_is_computed_again(self, lake: Path) -> None:
-        parts = lake / "parts" / "comparisons"
-        part = min(parts.glob("*/*"))
-        part.unlink()
+    def test_a_deleted_artifact_is_all_that_is_computed_again(self, lake: Path) -> None:
+        comparisons = lake / "artifacts" / "comparisons"
+        artifact = min(comparisons.glob("*/*"))
+        artifact.unlink()
         assert "Tasks run: 1 " in _run(lake)
-        assert part.exists()
+        assert artifact.exists()
