@@ -21,7 +21,7 @@ from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.models import checkpoints
 from stir_ray.models.features import representation
 from stir_ray.numerics.criteria import is_moving
-from stir_ray.numerics.initialization import initialization_of
+from stir_ray.numerics.optimization import initialization_of
 from stir_ray.numerics.settings import Initialization
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from stir_ray.plan.checkpoints import LAKE, Checkpoint

@@ -30,7 +30,7 @@ from stir_ray.numerics.criteria import (
     is_moving,
     residuals_converged,
 )
-from stir_ray.numerics.initialization import initialization_of
+from stir_ray.numerics.optimization import initialization_of
 from stir_ray.numerics.precision import resolve_precision
 from stir_ray.numerics.settings import DEFAULT, PAPER, Initialization, InversionSettings
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS, METRICS, SCORES

@@ -30,8 +30,8 @@ from stir_ray.charts.style import (
     model_at,
     model_name,
 )
+from stir_ray.numerics.correlation import pearson
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
-from stir_ray.numerics.statistics import pearson
 
 START = "STIR of the start"
 CHANCE = ("STIR by chance", "95 % level of chance")

@@ -23,7 +23,7 @@ from stir_ray.charts.lines import Panel, line_chart
 from stir_ray.charts.readings import Numbers
 from stir_ray.charts.robustness import severity_looks, severity_name
 from stir_ray.charts.style import DASHED, INK, MISSING, PALETTE, SHAPES, Look, line_looks
-from stir_ray.numerics.statistics import TOO_FEW, TRANSIENT, outlasts_transient
+from stir_ray.numerics.correlation import TOO_FEW, TRANSIENT, outlasts_transient
 
 _SIGNIFICANT = 0.05
 _AGGREGATES = ["mean", "std", "min", "max"]

@@ -18,9 +18,13 @@ from numpy.typing import NDArray
 
 from stir_ray.datasets import sources
 from stir_ray.datasets.dataset_index import index_digest, integer_column, read_index, shard_digest
-from stir_ray.datasets.images import EncodedImages, ResizeTransform
-from stir_ray.datasets.sources import LazyDataset, Split
-from stir_ray.datasets.torchvision_datasets import TorchvisionDataset
+from stir_ray.datasets.sources import (
+    EncodedImages,
+    LazyDataset,
+    ResizeTransform,
+    Split,
+    TorchvisionDataset,
+)
 from stir_ray.errors import DataError, LakeError
 from stir_ray.job import Data, ImageFolder, InLake
 from stir_ray.lake.keys import dataset_folder, index_key, shard_key

@@ -1,5 +1,13 @@
-"""Datasets by description: float32 images in [0, 1], labels from 0, and a fixed order."""
+"""Image files of a dataset, decoded one by one, and what is made of them for a model.
 
+Public datasets, read by torchvision from where it unpacks them.
+
+Datasets by description: float32 images in [0, 1], labels from 0, and a fixed order.
+"""
+
+import io
+import tarfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +15,185 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms import v2
 
-from stir_ray.datasets.images import EncodedImages, ResizeTransform
-from stir_ray.datasets.torchvision_datasets import TorchvisionDataset, is_test, open_torchvision
 from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest, derive_seed
-from stir_ray.job import Digits, ImageFolder, Selection
+from stir_ray.job import Cifar10, Cifar100, Digits, EuroSat, ImageFolder, Pets, Selection
+
+
+@dataclass(frozen=True)
+class ResizeTransform:
+    """Makes images of any size square, of so many pixels and channels."""
+
+    size: int
+    channels: Literal[1, 3]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return self.channels, self.size, self.size
+
+    def apply(self, images: Sequence[Image.Image]) -> Tensor:
+        """Return images of any size and mode as float32 (image, channel, size, size) in [0, 1].
+
+        The shorter side is resized (bilinear, antialiased, as Pillow does), the longer one cropped
+        around the center.
+        """
+        convert = v2.Grayscale() if self.channels == 1 else v2.RGB()
+        crop = v2.Compose([v2.Resize(self.size, antialias=True), v2.CenterCrop(self.size)])
+        converted = [convert(image) for image in images]
+        if len({image.size for image in converted}) == 1 and self._is_multiple_of(converted[0]):
+            levels = crop(_stack(converted))
+        else:
+            levels = _stack([crop(image) for image in converted])
+        return v2.functional.to_dtype(levels, torch.float32, scale=True).contiguous()
+
+    def _is_multiple_of(self, image: Image.Image) -> bool:
+        # There torch gives exactly what Pillow gives, of many images at once and several times as
+        # fast; elsewhere one level in hundreds differs. CIFAR at 224 pixels is such a case.
+        width, height = image.size
+        return width == height and self.size % width == 0
+
+
+def _stack(images: Sequence[Image.Image]) -> Tensor:
+    # uint8 (image, channel, height, width) of images of one size.
+    stacked = np.stack([np.asarray(image) for image in images])
+    return torch.from_numpy(stacked.reshape(*stacked.shape[:3], -1)).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """One split of a dataset as it was published.
+
+    Attributes:
+        labels: int64 (image), from 0.
+        ids: of the images.
+        encoded: the image file of an index in the split.
+        names: of the image files, for messages; empty where an image is no file of its own.
+        classes: names of the classes, by label.
+    """
+
+    labels: Tensor
+    ids: tuple[int, ...]
+    encoded: Callable[[int], bytes]
+    names: Sequence[str] = ()
+    classes: Sequence[str] = ()
+
+    def read(self, indices: Sequence[int]) -> list[Image.Image]:
+        """Decode the images at some indices, in color.
+
+        Raises:
+            DataError: if one of them cannot be read.
+        """
+        return [self._decode(index) for index in indices]
+
+    def _decode(self, index: int) -> Image.Image:
+        try:
+            return Image.open(io.BytesIO(self.encoded(index))).convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow's message would name a buffer.
+            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
+            name = self.names[index] if self.names else f"image {self.ids[index]}"
+            raise DataError(f"{name}: cannot be read ({reason})") from None
+
+
+def portable_pixmap(levels: np.ndarray) -> bytes:
+    """Return a PPM file of uint8 levels (height, width, 3).
+
+    Its bytes are the same whatever version of a library writes them.
+    """
+    height, width, _ = levels.shape
+    return b"P6 %d %d 255\n" % (width, height) + levels.tobytes()
+
+
+TorchvisionDataset = Cifar10 | Cifar100 | Pets | EuroSat
+_TEST_EVERY = 5
+_ARCHIVE_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile)
+"""Raised by torchvision for archives that are missing, truncated, damaged or not downloadable."""
+
+
+def open_torchvision(
+    data: TorchvisionDataset, split: Literal["train", "test"], *, download: bool = False
+) -> EncodedImages:
+    """Return one split of a public dataset.
+
+    Args:
+        data: the dataset.
+        split: of it.
+        download: fetch and unpack the archives if they are missing; torchvision checks their MD5.
+
+    Raises:
+        DataError: if it is missing or damaged, or cannot be downloaded.
+    """
+    try:
+        if isinstance(data, Cifar10 | Cifar100):
+            return _cifar(data, split, download)
+        return (_pets if isinstance(data, Pets) else _eurosat)(data.root, split, download)
+    except _ARCHIVE_ERRORS as error:
+        reason = " ".join(str(error).split())
+        if download:
+            remedy = "remove what is damaged there, or put the archives there, and run again"
+        else:
+            remedy = f"`stir-ray import-data {data.source} --root {data.root}` downloads it"
+            reason = reason.removesuffix(" You can use download=True to download it")
+        message = f"data.root: no {data.source} in {data.folder}: {reason}; {remedy}"
+        raise DataError(message) from None
+
+
+def is_test(labels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Return which images are of the test split, where the source has no split of its own.
+
+    The first image of every class is, and every fifth after it.
+    """
+    targets = np.asarray(labels)
+    rank_in_class = np.zeros(len(targets), dtype=np.int64)
+    for number in np.unique(targets):
+        members = np.flatnonzero(targets == number)
+        rank_in_class[members] = np.arange(len(members))
+    return rank_in_class % _TEST_EVERY == 0
+
+
+def _cifar(data: Cifar10 | Cifar100, split: str, download: bool) -> EncodedImages:
+    # torchvision unpickles these files, which could run code if they were not the official ones:
+    # it checks the MD5 of each before it opens any.
+    kind = datasets.CIFAR100 if isinstance(data, Cifar100) else datasets.CIFAR10
+    dataset = kind(data.root, train=split == "train", download=download)
+    levels = dataset.data
+    return EncodedImages(
+        torch.tensor(dataset.targets),
+        tuple(range(len(levels))),
+        lambda index: portable_pixmap(levels[index]),
+        classes=dataset.classes,
+    )
+
+
+def _pets(root: str, split: str, download: bool) -> EncodedImages:
+    name = "trainval" if split == "train" else "test"
+    dataset = datasets.OxfordIIITPet(root, split=name, download=download)
+    # torchvision's public way to a label decodes the photograph.
+    files, labels = dataset._images, dataset._labels  # noqa: SLF001
+    return _files(files, labels, range(len(dataset)), dataset.classes)
+
+
+def _eurosat(root: str, split: str, download: bool) -> EncodedImages:
+    dataset = datasets.EuroSAT(root, download=download)
+    ids = np.flatnonzero(is_test(dataset.targets) == (split == "test")).tolist()
+    paths = [Path(dataset.samples[index][0]) for index in ids]
+    return _files(paths, [dataset.targets[index] for index in ids], ids, dataset.classes)
+
+
+def _files(
+    paths: Sequence[Path], labels: Sequence[int], ids: Sequence[int], classes: Sequence[str]
+) -> EncodedImages:
+    names = [f"data.root: {path}" for path in paths]
+    return EncodedImages(
+        torch.tensor(labels), tuple(ids), lambda index: paths[index].read_bytes(), names, classes
+    )
+
 
 Split = Literal["train", "test"]
 _READ_TOGETHER = 256

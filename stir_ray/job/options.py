@@ -25,8 +25,9 @@ from stir_ray.numerics.settings import (
     Regularizer,
     Schedule,
     SearchSpace,
+    Similarity,
+    SimilarityMeasure,
 )
-from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
 
 CLEAN = "clean"
 """In place of a corruption and of a source, with severity 0: the images as they are."""

@@ -13,8 +13,7 @@ from stir_ray.job.options import (
     measure_of,
 )
 from stir_ray.job.study_inputs import Data, Finetuned, FromScratch, Pretrained
-from stir_ray.numerics.settings import Initialization
-from stir_ray.numerics.similarity_measures import SimilarityMeasure
+from stir_ray.numerics.settings import Initialization, SimilarityMeasure
 
 LONGEST_NAME = 100
 _LEAST_HALF_SAMPLES = 40

@@ -53,7 +53,7 @@ class HalfSamples(Measure):
     def compute(self, views: Views, option: int) -> Mapping[str, Any]:
         import numpy as np
 
-        from stir_ray.numerics.subsampling import cka_of_subsets
+        from stir_ray.numerics.similarity import cka_of_subsets
 
         index = views.target_layers.index(views.layer)
         real, inverted = (views.grams("target", images)[index] for images in ("real", "inverted"))
@@ -79,7 +79,7 @@ def halves_of(image_set: str, images: int, count: int) -> np.ndarray:
         images: number of images.
         count: number of halves.
     """
-    from stir_ray.numerics.statistics import random_halves
+    from stir_ray.numerics.correlation import random_halves
 
     seeds = [derive_seed("half of images", image_set, half) for half in range(count)]
     halves = random_halves(images, seeds=seeds)

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stir_ray.identity import derive_seed
-from stir_ray.numerics.chance import cka_by_chance, random_orders
-from stir_ray.numerics.similarity import cka_biased, cka_unbiased
+from stir_ray.numerics.similarity import cka_biased, cka_by_chance, cka_unbiased, random_orders
 
 Score = Callable[[str, Tensor, Tensor], dict[str, float]]
 """The similarity of two Gram matrices, biased and unbiased, under the names of their columns."""

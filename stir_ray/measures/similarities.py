@@ -15,7 +15,7 @@ from stir_ray.lake.schemas.measured import (
     SEED,
 )
 from stir_ray.measures.measure import Images, Measure, Model, Subject, Views, rows_to_columns
-from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
+from stir_ray.numerics.settings import Similarity, SimilarityMeasure
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,12 +106,11 @@ SIMILARITIES = Similarities()
 
 def _prepare(gram: Tensor, option: SimilarityMeasure) -> Tensor:
     """Do with a linear Gram matrix all that can be done before it is compared with another."""
-    from stir_ray.numerics import procrustes
-    from stir_ray.numerics.similarity import rbf_of_linear
+    from stir_ray.numerics.similarity import coordinates, rbf_of_linear
 
     if option.similarity is Similarity.RBF_CKA:
         return rbf_of_linear(gram, bandwidth=option.bandwidth)
-    return procrustes.coordinates(gram)
+    return coordinates(gram)
 
 
 def _prepared(
@@ -125,11 +124,11 @@ def _prepared(
 
 def _score(name: str, option: SimilarityMeasure, first: Tensor, second: Tensor) -> dict[str, float]:
     from stir_ray.measures.scores import scores
-    from stir_ray.numerics import procrustes
+    from stir_ray.numerics.similarity import aligned
 
     if option.similarity is Similarity.RBF_CKA:
         return scores(name, first, second)
-    return {name: procrustes.aligned(first, second), f"{name}_unbiased": float("nan")}
+    return {name: aligned(first, second), f"{name}_unbiased": float("nan")}
 
 
 def _baselines(
@@ -138,7 +137,7 @@ def _baselines(
     import numpy as np
 
     from stir_ray.measures.scores import baselines
-    from stir_ray.numerics.chance import cka_by_chance, procrustes_by_chance
+    from stir_ray.numerics.similarity import cka_by_chance, procrustes_by_chance
 
     def score(name: str, first: Tensor, second: Tensor) -> dict[str, float]:
         return _score(name, option, first, second)

@@ -71,7 +71,7 @@ SUBSPACES = Subspaces()
 
 
 def _directions(views: Views, model: Model, k: int) -> list[Tensor]:
-    from stir_ray.numerics.subspace import resolved_directions
+    from stir_ray.numerics.similarity import resolved_directions
 
     def make() -> list[Tensor]:
         return [resolved_directions(features, k=k) for features in views.all_features(model)]
@@ -81,7 +81,7 @@ def _directions(views: Views, model: Model, k: int) -> list[Tensor]:
 
 def similarity(first: Tensor, second: Tensor) -> dict[str, float | int]:
     """Compare the leading directions (direction, unit) that both sets have."""
-    from stir_ray.numerics.subspace import chance_similarity, subspace_similarity
+    from stir_ray.numerics.similarity import chance_similarity, subspace_similarity
 
     k, units = min(len(first), len(second)), first.shape[1]
     if k == 0 or units != second.shape[1]:

@@ -15,10 +15,15 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from stir_ray.numerics.optimizers import ImageOptimizer, make_optimizer
-from stir_ray.numerics.parameterizations import PARAMETERIZATIONS, Parameterization
+from stir_ray.numerics.optimization import (
+    PARAMETERIZATIONS,
+    ImageOptimizer,
+    Parameterization,
+    blur,
+    make_optimizer,
+    penalty,
+)
 from stir_ray.numerics.precision import matmul_precision, resolve_precision, with_autocast
-from stir_ray.numerics.regularizers import blur, penalty
 from stir_ray.numerics.settings import InversionSettings, Regularizer
 
 if TYPE_CHECKING:

@@ -15,14 +15,13 @@ from rich.table import Table
 
 from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics import (
+from stir_ray.numerics.correlation import (
     TRANSIENT,
     Correlation,
-    CorrelationDiagnostics,
     EffectiveSample,
     outlasts_transient,
 )
-from stir_ray.numerics.statistics.diagnostics import DROPPED
+from stir_ray.numerics.correlation_diagnostics import DROPPED, CorrelationDiagnostics
 from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.text import render, table

@@ -2,7 +2,7 @@
 
 import math
 
-from stir_ray.numerics.statistics import outlasts_transient
+from stir_ray.numerics.correlation import outlasts_transient
 
 
 def p_value(p: float) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stir_ray.numerics.statistics import TRANSIENT, Aggregate, Hypothesis, outlasts_transient
+from stir_ray.numerics.correlation import TRANSIENT, outlasts_transient
+from stir_ray.numerics.screening import Aggregate, Hypothesis
 from stir_ray.report.p_values import later_p
 from stir_ray.results.analysis.epoch_curves import CLEAN, EpochCurves
 from stir_ray.results.analysis.job_analysis import StoredAnalysis

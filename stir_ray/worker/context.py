@@ -27,7 +27,7 @@ from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
 from stir_ray.measures import artifact_tables
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.microbatches import Microbatches, default_batch_size
-from stir_ray.numerics.initialization import initialization_of
+from stir_ray.numerics.optimization import initialization_of
 from stir_ray.plan.measurement import MeasurementSpec
 from stir_ray.plan.robustness import CorruptedTest
 from stir_ray.plan.tasks import Task

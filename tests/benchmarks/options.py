@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stir_ray.numerics.initialization import initial_noise
+from stir_ray.numerics.optimization import initial_noise
 from tests.benchmarks import models
 
 

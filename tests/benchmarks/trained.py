@@ -39,8 +39,8 @@ from stir_ray.measures.scores import drift, scores
 from stir_ray.models.features import POOLINGS
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SHARE
-from stir_ray.numerics.initialization import initial_noise
 from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
+from stir_ray.numerics.optimization import initial_noise
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
 from stir_ray.worker.grams import GramMatrices, gram_matrices

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from stir_ray.datasets.corruptions.pixels import Pixels
-from stir_ray.datasets.corruptions.registry import (
+from stir_ray.datasets.corruptions import (
     BENCHMARK,
     CORRUPTIONS,
     EXTRA,
     SEVERITIES,
     corrupt,
 )
+from stir_ray.datasets.corruptions.pixels import Pixels
 from stir_ray.job import Robustness
 
 every_corruption = pytest.mark.parametrize("name", CORRUPTIONS)

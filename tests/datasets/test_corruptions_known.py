@@ -5,11 +5,10 @@ import colorsys
 import numpy as np
 import pytest
 
+from stir_ray.datasets.corruptions import SEVERITIES, corrupt
 from stir_ray.datasets.corruptions.blur import Disk, Motion, disk_kernel, trail_weights, trailed
 from stir_ray.datasets.corruptions.pixels import FloatImage, Pixels, zoomed
-from stir_ray.datasets.corruptions.registry import SEVERITIES, corrupt
-from stir_ray.datasets.corruptions.spatter import canny
-from stir_ray.datasets.corruptions.weather import grain, plasma
+from stir_ray.datasets.corruptions.weather import canny, grain, plasma
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stir_ray.datasets.corruptions.registry import BENCHMARK
-from stir_ray.datasets.corruptions.release import open_release
+from stir_ray.datasets.corruptions import BENCHMARK
+from stir_ray.datasets.corruptions.test_set import open_release
 from stir_ray.errors import DataError
 
 COUNT, HEIGHT, WIDTH = 7, 3, 5

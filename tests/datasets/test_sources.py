@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stir_ray.datasets.images import ResizeTransform
-from stir_ray.datasets.sources import Dataset, Split, open_images, open_split
+from stir_ray.datasets.sources import Dataset, ResizeTransform, Split, open_images, open_split
 from stir_ray.errors import DataError
 from stir_ray.job import Cifar10, Digits, EuroSat, ImageFolder, Pets, Selection
 from tests.datasets.archives import (

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stir_ray.datasets.corruptions import test_set
-from stir_ray.datasets.corruptions.registry import CORRUPTIONS, SEVERITIES, corrupt
+from stir_ray.datasets.corruptions import CORRUPTIONS, SEVERITIES, corrupt, test_set
 from stir_ray.datasets.corruptions.test_set import (
     CorruptedTestSet,
     as_seen,

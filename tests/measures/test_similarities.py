@@ -17,7 +17,7 @@ from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
+from stir_ray.numerics.settings import Similarity, SimilarityMeasure
 from stir_ray.worker import grams
 from stir_ray.worker.context import WorkerContext
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job

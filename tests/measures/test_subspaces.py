@@ -13,7 +13,7 @@ import torch
 
 from stir_ray.job import Job
 from stir_ray.measures.subspaces import similarity
-from stir_ray.numerics.subspace import resolved_directions
+from stir_ray.numerics.similarity import resolved_directions
 from tests.plan.examples import STUDY
 from tests.small_job import COUNT, EPOCHS, LAYERS
 

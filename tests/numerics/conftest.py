@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from stir_ray.numerics.initialization import initial_noise
+from stir_ray.numerics.optimization import initial_noise
 from tests.tiny_models import IMAGE, perturbed, tiny_vit
 
 if TYPE_CHECKING:

@@ -6,19 +6,18 @@ import pytest
 import torch
 
 from stir_ray.measures.scores import baselines
-from stir_ray.numerics.chance import (
+from stir_ray.numerics.similarity import (
     ORDERS,
     PROCRUSTES_ORDERS,
+    SMALLEST_SAMPLE,
+    aligned,
+    cka_biased,
     cka_by_chance,
+    cka_unbiased,
+    coordinates,
+    linear_gram,
     procrustes_by_chance,
     random_orders,
-)
-from stir_ray.numerics.procrustes import aligned, coordinates
-from stir_ray.numerics.similarity import (
-    SMALLEST_SAMPLE,
-    cka_biased,
-    cka_unbiased,
-    linear_gram,
     rbf_of_linear,
 )
 from tests import oracles

@@ -10,23 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import signal, stats
 
-from stir_ray.numerics.statistics import percentiles, screen, t_interval
-from stir_ray.numerics.statistics.autocorrelation import effective_sample, lag1_autocorrelation
-from stir_ray.numerics.statistics.circular_shift import (
+from stir_ray.numerics.correlation import (
+    Correlation,
     circular_correlation,
     circular_shift_p,
+    effective_sample,
     family_wise_p,
-    without_transient,
-)
-from stir_ray.numerics.statistics.correlation import (
-    Correlation,
+    lag1_autocorrelation,
     leave_one_out,
     of_differences,
     partial,
     pearson,
+    percentiles,
     significance,
     spearman,
+    t_interval,
+    without_transient,
 )
+from stir_ray.numerics.screening import screen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,15 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.numerics import statistics
-from stir_ray.numerics.statistics import Aggregate, Hypothesis, diagnose, interpretation, screen
-from stir_ray.numerics.statistics.autocorrelation import effective_sample
-from stir_ray.numerics.statistics.correlation import of_differences, partial, pearson, spearman
-from stir_ray.numerics.statistics.diagnostics import prefixes
-from stir_ray.numerics.statistics.hypotheses import (
+from stir_ray.numerics.correlation import (
+    effective_sample,
+    of_differences,
+    partial,
+    pearson,
+    spearman,
+)
+from stir_ray.numerics.correlation_diagnostics import diagnose, interpretation, prefixes
+from stir_ray.numerics.screening import (
+    Aggregate,
+    Hypothesis,
+    Screening,
     hypotheses,
     layer_sets,
     learning_and_forgetting,
+    screen,
 )
 from tests import reference
 
@@ -103,13 +110,13 @@ def test_a_hypothesis_has_a_readable_name() -> None:
 
 
 @pytest.fixture(scope="module")
-def screening() -> statistics.Screening:
+def screening() -> Screening:
     curves = learning_and_forgetting(learning=LEARNING, forgetting=FORGETTING)
     return screen(curves, ACCURACY, layers=reference.LAYERS)
 
 
 def test_the_best_of_352_hypotheses_is_the_one_the_paper_found(
-    screening: statistics.Screening,
+    screening: Screening,
 ) -> None:
     best = screening.strongest_first()[0]
     assert str(screening.hypotheses[best]) == "std of forgetting over layers 2-12"
@@ -127,7 +134,7 @@ def test_the_best_of_352_hypotheses_is_the_one_the_paper_found(
 
 
 def test_a_third_of_the_hypotheses_beats_chance_but_none_without_the_first_epochs(
-    screening: statistics.Screening,
+    screening: Screening,
 ) -> None:
     assert np.count_nonzero(screening.family_wise_all_epochs <= 0.05) == 115
     assert np.nanmin(screening.family_wise) > 0.05

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stir_ray.numerics.initialization import initial_noise, initialization_of
+from stir_ray.numerics.optimization import initial_noise, initialization_of
 from stir_ray.numerics.settings import Initialization
 
 SHAPE = (3, 5, 7)

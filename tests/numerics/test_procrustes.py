@@ -13,9 +13,8 @@ from rsatoolbox.rdm.compare import compare
 from scipy.spatial import procrustes as scipy_procrustes
 from torch import Tensor
 
-from stir_ray.numerics.procrustes import aligned, coordinates
-from stir_ray.numerics.similarity import linear_gram
-from stir_ray.numerics.similarity_measures import Similarity, SimilarityMeasure
+from stir_ray.numerics.settings import Similarity, SimilarityMeasure
+from stir_ray.numerics.similarity import aligned, coordinates, linear_gram
 from tests.numerics.test_similarity import features, orthogonal, related
 
 SEEDS = st.integers(0, 9999)

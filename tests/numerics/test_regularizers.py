@@ -14,8 +14,7 @@ from timm.models import VisionTransformer
 from torch import Tensor
 
 from stir_ray.numerics.inversion import Inversion, invert
-from stir_ray.numerics.parameterizations import Fourier
-from stir_ray.numerics.regularizers import blur, norm, penalty, total_variation
+from stir_ray.numerics.optimization import Fourier, blur, norm, penalty, total_variation
 from stir_ray.numerics.settings import (
     DEFAULT,
     PAPER,

@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stir_ray.numerics.similarity import cka_unbiased, linear_gram
-from stir_ray.numerics.statistics import percentiles, random_halves
-from stir_ray.numerics.subsampling import cka_of_subsets
+from stir_ray.numerics.correlation import percentiles, random_halves
+from stir_ray.numerics.similarity import cka_of_subsets, cka_unbiased, linear_gram
 from tests import oracles
 
 IMAGES, HALVES = 13, 7

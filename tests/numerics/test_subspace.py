@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stir_ray.numerics.subspace import chance_similarity, resolved_directions, subspace_similarity
+from stir_ray.numerics.similarity import chance_similarity, resolved_directions, subspace_similarity
 
 SEEDS = st.integers(0, 9999)
 IMAGES, UNITS = 13, 29

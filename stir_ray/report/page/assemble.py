@@ -16,7 +16,7 @@ from markupsafe import Markup
 from stir_ray.charts.blocks import ROWS
 from stir_ray.charts.style import CONFIG
 from stir_ray.numerics import criteria
-from stir_ray.numerics.statistics import TRANSIENT
+from stir_ray.numerics.correlation import TRANSIENT
 from stir_ray.report.sections import Figure, Section
 from stir_ray.report.study_tables import Table
 

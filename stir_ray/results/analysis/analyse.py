@@ -5,12 +5,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stir_ray.numerics import statistics
-from stir_ray.numerics.statistics.diagnostics import LEAST_EPOCHS, SensitivityCheck, prefixes
+from stir_ray.numerics.correlation import (
+    Correlation,
+    Interval,
+    pearson,
+    percentiles,
+    spearman,
+    t_interval,
+)
+from stir_ray.numerics.correlation_diagnostics import (
+    LEAST_EPOCHS,
+    CorrelationDiagnostics,
+    SensitivityCheck,
+    interpretation,
+    prefixes,
+)
+from stir_ray.numerics.screening import Aggregate, Screening, screen
 from stir_ray.results.analysis.epoch_curves import EpochCurves
 from stir_ray.results.analysis.samples import Sample, over_seeds, samples
 
-_PUBLISHED = (statistics.Aggregate.STD, "forgetting")
+_PUBLISHED = (Aggregate.STD, "forgetting")
 
 
 @dataclass(frozen=True)
@@ -51,13 +65,13 @@ class HypothesisFamily:
     name: str
     epochs: tuple[int, ...]
     severities: tuple[int, ...]
-    screening: statistics.Screening
-    diagnostics: statistics.CorrelationDiagnostics
+    screening: Screening
+    diagnostics: CorrelationDiagnostics
     prefixes: tuple[SensitivityCheck, ...]
     seeds: int
-    over_seeds: statistics.Interval | None
+    over_seeds: Interval | None
     halves: int
-    over_images: statistics.Interval | None
+    over_images: Interval | None
     examined: tuple[ExaminedHypothesis, ...]
 
 
@@ -67,8 +81,8 @@ class LayerCorrelation:
 
     epochs: tuple[int, ...]
     layers: int
-    pearson: statistics.Correlation
-    spearman: statistics.Correlation
+    pearson: Correlation
+    spearman: Correlation
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def analyse(curves: EpochCurves) -> Analysis:
 
 def _family(sample: Sample) -> HypothesisFamily:
     curves = sample.curves
-    screening = statistics.screen(sample.means, curves.accuracy, layers=curves.layers)
+    screening = screen(sample.means, curves.accuracy, layers=curves.layers)
     summaries = np.stack(
         [
             hypothesis.summary(sample.means, layers=curves.layers)
@@ -144,9 +158,9 @@ def _family(sample: Sample) -> HypothesisFamily:
 
 
 def _examined(
-    screening: statistics.Screening,
-    diagnostics: statistics.CorrelationDiagnostics,
-    over_images: statistics.Interval | None,
+    screening: Screening,
+    diagnostics: CorrelationDiagnostics,
+    over_images: Interval | None,
 ) -> Iterator[ExaminedHypothesis]:
     strongest, published = screening.strongest_first()[0], _published(screening)
     reasons = {strongest: f"strongest of {len(screening.hypotheses)}"}
@@ -155,7 +169,7 @@ def _examined(
     for index, reason in reasons.items():
         # Named beforehand, a hypothesis is a single test.
         family_wise = float(screening.family_wise[index]) if index == strongest else None
-        sentences = statistics.interpretation(diagnostics.of(index), family_wise=family_wise)
+        sentences = interpretation(diagnostics.of(index), family_wise=family_wise)
         if over_images is not None and not np.isnan(over_images.low[index]):
             low, high = over_images.low[index], over_images.high[index]
             doubt = ": its sign may be that of these images alone" if low <= 0 <= high else ""
@@ -164,7 +178,7 @@ def _examined(
         yield ExaminedHypothesis(reason, index, sentences)
 
 
-def _published(screening: statistics.Screening) -> int | None:
+def _published(screening: Screening) -> int | None:
     """Return the index of the std of forgetting over all layers but the first."""
     last = screening.hypotheses[-1].layers[-1]
     of_curve = [
@@ -175,9 +189,7 @@ def _published(screening: statistics.Screening) -> int | None:
     return max(of_curve)[1] if of_curve else None
 
 
-def interval_over_seeds(
-    sample: Sample, screening: statistics.Screening
-) -> statistics.Interval | None:
+def interval_over_seeds(sample: Sample, screening: Screening) -> Interval | None:
     """Return the t interval of r of each hypothesis; None with fewer than 2 seeds.
 
     It lies around the r of the mean over seeds. The mean of the r of single seeds would be another
@@ -192,13 +204,11 @@ def interval_over_seeds(
         }
         means = Sample(sample.name, replace(sample.curves, curves=remaining)).means
         leave_one_out.append(_r(screening, means, sample.curves.accuracy, sample.curves.layers))
-    interval = statistics.t_interval(screening.r, np.stack(leave_one_out))
-    return statistics.Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
+    interval = t_interval(screening.r, np.stack(leave_one_out))
+    return Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
 
 
-def interval_over_images(
-    sample: Sample, screening: statistics.Screening
-) -> statistics.Interval | None:
+def interval_over_images(sample: Sample, screening: Screening) -> Interval | None:
     """Return the interval of r of each hypothesis over random halves of the images, if measured.
 
     Accuracy is fixed where that of halves is unknown. Curves of a half are noisier, and noise draws
@@ -209,18 +219,18 @@ def interval_over_images(
         return None
     means = {name: over_seeds(np.moveaxis(curve, 1, 0)) for name, curve in halves.curves.items()}
     accuracy = sample.curves.accuracy if halves.accuracy is None else halves.accuracy
-    return statistics.percentiles(_r(screening, means, accuracy, sample.curves.layers))
+    return percentiles(_r(screening, means, accuracy, sample.curves.layers))
 
 
 def _r(
-    screening: statistics.Screening,
+    screening: Screening,
     curves: Mapping[str, np.ndarray],
     accuracy: np.ndarray,
     layers: Sequence[int],
 ) -> np.ndarray:
     """Return Pearson's r averaged over severities, (..., hypothesis)."""
     summaries = [hypothesis.summary(curves, layers=layers) for hypothesis in screening.hypotheses]
-    r = [statistics.pearson(summary[..., None, :], accuracy).averaged().r for summary in summaries]
+    r = [pearson(summary[..., None, :], accuracy).averaged().r for summary in summaries]
     return np.stack(r, axis=-1)
 
 
@@ -233,9 +243,7 @@ def _layer_correlation(curves: EpochCurves) -> LayerCorrelation | None:
         return None
     pair = learning[finite], forgetting[finite]
     epochs = tuple(np.asarray(curves.epochs)[finite].tolist())
-    return LayerCorrelation(
-        epochs, len(curves.layers), statistics.pearson(*pair), statistics.spearman(*pair)
-    )
+    return LayerCorrelation(epochs, len(curves.layers), pearson(*pair), spearman(*pair))
 
 
 def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterator[str]:

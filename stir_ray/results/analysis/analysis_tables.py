@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from stir_ray.lake.parquet import concat_tables
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
-from stir_ray.numerics.statistics.diagnostics import DROPPED, SensitivityCheck
-from stir_ray.numerics.statistics.hypotheses import Hypothesis
+from stir_ray.numerics.correlation_diagnostics import DROPPED, SensitivityCheck
+from stir_ray.numerics.screening import Hypothesis
 from stir_ray.results.analysis.analyse import Analysis, HypothesisFamily
 
 

@@ -18,7 +18,7 @@ from stir_ray.lake.schemas import (
     ROBUSTNESS,
     TableSchema,
 )
-from stir_ray.numerics.statistics.diagnostics import LEAST_EPOCHS
+from stir_ray.numerics.correlation_diagnostics import LEAST_EPOCHS
 from stir_ray.plan.study import Study
 from stir_ray.results.analysis.analyse import Analysis, analyse
 from stir_ray.results.analysis.analysis_tables import analysis_tables

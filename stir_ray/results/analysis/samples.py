@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stir_ray.numerics import statistics
-from stir_ray.numerics.statistics.hypotheses import Hypothesis, learning_and_forgetting
+from stir_ray.numerics.correlation_diagnostics import (
+    CorrelationDiagnostics,
+    diagnose,
+    interpretation,
+)
+from stir_ray.numerics.screening import Hypothesis, learning_and_forgetting
 from stir_ray.results.analysis.epoch_curves import EpochCurves, Halves
 from stir_ray.results.metric_info import OF_NO_SEED
 
@@ -32,17 +36,15 @@ class Sample:
         """The curves averaged over seeds, (epoch, layer)."""
         return {name: over_seeds(curve) for name, curve in self.curves.curves.items()}
 
-    def diagnostics(self, summaries: np.ndarray) -> statistics.CorrelationDiagnostics:
+    def diagnostics(self, summaries: np.ndarray) -> CorrelationDiagnostics:
         """Diagnose the correlations of summaries of the layers with accuracy."""
         curves = self.curves
-        return statistics.diagnose(
-            summaries, curves.accuracy, clean=curves.clean, epochs=curves.epochs
-        )
+        return diagnose(summaries, curves.accuracy, clean=curves.clean, epochs=curves.epochs)
 
     def interpretation(self, hypothesis: Hypothesis, *, family_wise: float) -> tuple[str, ...]:
         """Interpret one hypothesis; `family_wise` is its p among all that were tried."""
         diagnostics = self.diagnostics(hypothesis.summary(self.means, layers=self.curves.layers))
-        return statistics.interpretation(diagnostics, family_wise=family_wise)
+        return interpretation(diagnostics, family_wise=family_wise)
 
 
 def samples(curves: EpochCurves) -> Iterator[Sample]:

@@ -10,7 +10,8 @@ import pytest
 
 from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
-from stir_ray.numerics import statistics
+from stir_ray.numerics.correlation import pearson
+from stir_ray.numerics.screening import screen
 from stir_ray.results.analysis.analyse import Analysis, analyse, interval_over_seeds
 from stir_ray.results.analysis.analysis_tables import analysis_tables
 from stir_ray.results.analysis.epoch_curves import EpochCurves, Halves
@@ -157,7 +158,7 @@ def test_learning_and_forgetting_are_correlated_over_layers_at_each_epoch(
     tables: dict[str, pd.DataFrame],
 ) -> None:
     rows = tables[LEARNING_WITH_FORGETTING.name]
-    expected = statistics.pearson(*(reference.curves()[x] for x in ("learning", "forgetting"))).r
+    expected = pearson(*(reference.curves()[x] for x in ("learning", "forgetting"))).r
     np.testing.assert_allclose(rows["pearson_r"], expected)
     assert rows["epoch"].tolist() == list(range(1, 101))
 
@@ -203,14 +204,14 @@ def test_the_interval_over_seeds_lies_around_the_number_it_is_of() -> None:
 def test_the_interval_over_seeds_covers_the_r_of_very_many_as_often_as_it_says(seeds: int) -> None:
     rng, covered = np.random.default_rng(13), []
     true = PAPER.curves["forgetting"][:, :29, 10:]
-    r = statistics.pearson(true[0, :, 0], PAPER.accuracy[0, :29]).r
+    r = pearson(true[0, :, 0], PAPER.accuracy[0, :29]).r
     for _ in range(400):
         curves = {"forgetting": true + 0.01 * rng.normal(size=(seeds, 29, 2))}
         of_sample = replace(
             few(seeds, 29), layers=(1, 2), curves=curves, accuracy=PAPER.accuracy[:1, :29]
         )
         sample = Sample("forgetting", of_sample)
-        screening = statistics.screen(sample.means, of_sample.accuracy, layers=of_sample.layers)
+        screening = screen(sample.means, of_sample.accuracy, layers=of_sample.layers)
         names = [str(hypothesis) for hypothesis in screening.hypotheses]
         interval, index = (
             interval_over_seeds(sample, screening),

@@ -3,6 +3,9 @@
 A hypothesis summarises some layers of a curve in one number per epoch. The first n and the last n
 layers, n = 1..11 of 12, make 22 sets of layers; four aggregates of each make 88 hypotheses for one
 curve, and 352 for the four that learning and forgetting make.
+
+
+All hypotheses against robustness at once, corrected for their number.
 """
 
 from __future__ import annotations
@@ -13,6 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stir_ray.numerics.correlation import (
+    circular_correlation,
+    family_wise_p,
+    pearson,
+    without_transient,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
 
     Curve = Float[NDArray, "*batch epoch layer"]
     Summary = Float[NDArray, "*batch epoch"]
+    PerHypothesis = Float[NDArray, "hypothesis"]
 
 
 class Aggregate(StrEnum):
@@ -112,3 +123,66 @@ _AGGREGATES = {
     Aggregate.MIN: lambda values: values.min(axis=-1),
     Aggregate.MAX: lambda values: values.max(axis=-1),
 }
+
+
+@dataclass(frozen=True)
+class Screening:
+    """Correlation and corrected p of each hypothesis; NaN in every column where it is undefined.
+
+    Attributes:
+        hypotheses: in the order of the columns.
+        r: Pearson's r averaged over severities, in [−1, 1].
+        p: of r, as if epochs were independent, averaged over severities.
+        bonferroni: p times the number of hypotheses, undefined ones counted, at most 1.
+        family_wise: p by shifts of the strongest of all hypotheses, `without_transient`; NaN
+            everywhere if that leaves too few epochs.
+        family_wise_all_epochs: the same of all epochs; small by a common transient alone.
+    """
+
+    hypotheses: tuple[Hypothesis, ...]
+    r: PerHypothesis
+    p: PerHypothesis
+    bonferroni: PerHypothesis
+    family_wise: PerHypothesis
+    family_wise_all_epochs: PerHypothesis
+
+    @property
+    def undefined(self) -> tuple[Hypothesis, ...]:
+        """Hypotheses without a correlation: the std of one layer, or a layer that is unknown."""
+        return tuple(self.hypotheses[index] for index in np.flatnonzero(np.isnan(self.r)))
+
+    def strongest_first(self) -> list[int]:
+        """Return indices by decreasing size of r, undefined hypotheses last."""
+        return np.argsort(-np.abs(self.r), kind="stable").tolist()
+
+
+def screen(
+    curves: Mapping[str, Float[NDArray, "epoch layer"]],
+    accuracy: Float[NDArray, "severity epoch"],
+    *,
+    layers: Sequence[int],
+) -> Screening:
+    """Correlate every hypothesis over these curves with accuracy.
+
+    Args:
+        curves: by name; one family, within which the tests are counted.
+        accuracy: per severity, without the clean one.
+        layers: numbers of the blocks, ascending, one for each column of the curves.
+
+    Raises:
+        ValueError: if layers do not ascend, or epochs are fewer than 3 or not as many on both
+            sides.
+    """
+    family = hypotheses(curves, layers=layers)
+    summaries = np.stack([hypothesis.summary(curves, layers=layers) for hypothesis in family])
+    correlation = pearson(summaries[:, None], accuracy).averaged()
+    return Screening(
+        hypotheses=family,
+        r=correlation.r,
+        p=correlation.p,
+        bonferroni=np.minimum(1, correlation.p * len(family)),
+        family_wise=family_wise_p(
+            circular_correlation(without_transient(summaries), without_transient(accuracy))
+        ),
+        family_wise_all_epochs=family_wise_p(circular_correlation(summaries, accuracy)),
+    )

@@ -1,0 +1,332 @@
+"""Does a correlation over epochs hold under other ways of computing it? Many hypotheses at once.
+
+Interpret a correlation: sentences with each reason to doubt it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stir_ray.numerics.correlation import (
+    SMALLEST_SAMPLE,
+    TOO_FEW,
+    TRANSIENT,
+    Correlation,
+    EffectiveSample,
+    circular_correlation,
+    circular_shift_p,
+    effective,
+    leave_one_out,
+    of_differences,
+    outlasts_transient,
+    partial,
+    pearson,
+    spearman,
+    without_transient,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jaxtyping import Float
+    from numpy.typing import NDArray
+
+    RunSummary = Float[NDArray, "*hypothesis epoch"]
+    Accuracy = Float[NDArray, "severity epoch"]
+    Clean = Float[NDArray, "epoch"]
+    PerHypothesis = Float[NDArray, "*hypothesis"]
+    PerEpoch = Float[NDArray, "epoch *hypothesis"]
+    from stir_ray.numerics.correlation import EffectiveSample
+
+
+DROPPED = (1, 2, 3, 5)
+"""Numbers of first epochs that are left out in turn."""
+LEAST_EPOCHS = 5
+"""With fewer there are no diagnostics of a correlation."""
+
+
+@dataclass(frozen=True)
+class SensitivityCheck:
+    """One way of correlating, over some of the epochs.
+
+    Attributes:
+        name: pearson, spearman, differences (between epochs: no common trend) or given_clean (of
+            what the clean accuracy leaves of both).
+        start: index of the first epoch that counts.
+        stop: index after the last one.
+        correlation: r and p, (*hypothesis, severity).
+    """
+
+    name: str
+    start: int
+    stop: int
+    correlation: Correlation
+
+
+@dataclass(frozen=True)
+class CorrelationDiagnostics:
+    """The correlations of some hypotheses, and reasons to doubt them.
+
+    Attributes:
+        epochs: the numbers of the epochs, in order.
+        checks: ways of correlating; the first is Pearson's over all epochs, as the paper has it.
+        effective: independent epochs that the series are worth, and p of Pearson's r among them;
+            `without_transient`, NaN if that leaves too few epochs.
+        effective_all_epochs: the same of all epochs, including the transient.
+        circular_shift_p: share of the circular shifts that correlate as strongly;
+            `without_transient`, NaN if that leaves too few epochs.
+        circular_shift_p_all_epochs: the same of all epochs; small by a common transient alone.
+        leave_one_out: Pearson's r without the first epoch alone, the second alone, and so on,
+            averaged over severities, (epoch, *hypothesis).
+    """
+
+    epochs: tuple[int, ...]
+    checks: tuple[SensitivityCheck, ...]
+    effective: EffectiveSample
+    effective_all_epochs: EffectiveSample
+    circular_shift_p: PerHypothesis
+    circular_shift_p_all_epochs: PerHypothesis
+    leave_one_out: PerEpoch
+
+    @property
+    def by_severity(self) -> Correlation:
+        """Pearson's r and p over all epochs, by severity."""
+        return self.checks[0].correlation
+
+    def check(self, name: str = "pearson", *, without_first: int = 0) -> Correlation | None:
+        """Return a correlation averaged over severities; None if it was not computed."""
+        for check in self.checks:
+            if (check.name, check.start) == (name, without_first):
+                return check.correlation.averaged()
+        return None
+
+    def of(self, hypothesis: int) -> CorrelationDiagnostics:
+        """Return the diagnostics of one hypothesis."""
+        return CorrelationDiagnostics(
+            self.epochs,
+            tuple(
+                replace(check, correlation=check.correlation[hypothesis]) for check in self.checks
+            ),
+            self.effective[hypothesis],
+            self.effective_all_epochs[hypothesis],
+            self.circular_shift_p[hypothesis],
+            self.circular_shift_p_all_epochs[hypothesis],
+            self.leave_one_out[:, hypothesis],
+        )
+
+
+def diagnose(
+    summaries: RunSummary,
+    accuracy: Accuracy,
+    *,
+    clean: Clean | None = None,
+    epochs: Sequence[int] | None = None,
+    dropped: Sequence[int] = DROPPED,
+) -> CorrelationDiagnostics:
+    """Return all diagnostics of one or many hypotheses.
+
+    Args:
+        summaries: one series, or one per hypothesis.
+        accuracy: per severity, without the clean one.
+        clean: accuracy without corruption at the same epochs.
+        epochs: their numbers; 1, 2, .. by default.
+        dropped: numbers of first epochs to leave out; what leaves fewer than 3 is not computed.
+
+    Raises:
+        ValueError: for fewer than 5 epochs, or unequal numbers of them.
+    """
+    n = accuracy.shape[-1]
+    if n < LEAST_EPOCHS:
+        raise ValueError(f"diagnostics of a correlation need at least 5 epochs, got {n}")
+    numbers = tuple(range(1, n + 1) if epochs is None else epochs)
+    if len(numbers) != n:
+        raise ValueError(f"{len(numbers)} numbers of epochs for {n} epochs")
+    later = without_transient(summaries), without_transient(accuracy)
+    without_each = leave_one_out(summaries[..., None, :], accuracy)
+    return CorrelationDiagnostics(
+        epochs=numbers,
+        checks=tuple(_checks(summaries[..., None, :], accuracy, clean, dropped)),
+        effective=effective(*later),
+        effective_all_epochs=effective(summaries, accuracy),
+        circular_shift_p=circular_shift_p(circular_correlation(*later)),
+        circular_shift_p_all_epochs=circular_shift_p(circular_correlation(summaries, accuracy)),
+        leave_one_out=without_each.mean(axis=-1),
+    )
+
+
+def _checks(
+    summaries: RunSummary, accuracy: Accuracy, clean: Clean | None, dropped: Sequence[int]
+) -> Iterator[SensitivityCheck]:
+    n = accuracy.shape[-1]
+    pair = summaries, accuracy
+    yield SensitivityCheck("pearson", 0, n, pearson(*pair))
+    yield SensitivityCheck("spearman", 0, n, spearman(*pair))
+    yield SensitivityCheck("differences", 0, n, of_differences(*pair))
+    if clean is not None:
+        yield SensitivityCheck("given_clean", 0, n, partial(*pair, given=clean))
+    for k in sorted(dropped):
+        later = summaries[..., k:], accuracy[..., k:]
+        if n - k >= SMALLEST_SAMPLE:
+            yield SensitivityCheck("pearson", k, n, pearson(*later))
+        if n - k > SMALLEST_SAMPLE:
+            yield SensitivityCheck("differences", k, n, of_differences(*later))
+
+
+def prefixes(summaries: RunSummary, accuracy: Accuracy) -> Iterator[SensitivityCheck]:
+    """Yield Pearson's r of the first 3, 4, .. epochs, up to all but the last: Figure 14."""
+    for n in range(SMALLEST_SAMPLE, accuracy.shape[-1]):
+        correlation = pearson(summaries[..., None, :n], accuracy[:, :n])
+        yield SensitivityCheck("pearson", 0, n, correlation)
+
+
+FEW = 0.05
+"""Share of the epochs on which a correlation should not rest; two epochs at least, since a point at
+one end of a line is the commonest cause of a correlation."""
+KEPT = 0.5
+"""Share of r, with its sign, that other checks should leave."""
+WORTH = 0.5
+"""Share of the epochs that the effective epochs should be."""
+SIGNIFICANT = 0.05
+_AFTER = f"Without the first {TRANSIENT} epochs"
+_STEPS = "Between the steps from epoch to epoch"
+_CHECKS = {
+    "spearman": "Between ranks, where no epoch counts more than another,",
+    "differences": f"{_STEPS}, without a common trend,",
+    "given_clean": "Given clean accuracy,",
+}
+
+
+def interpretation(
+    diagnostics: CorrelationDiagnostics, *, family_wise: float | None = None
+) -> tuple[str, ...]:
+    """Return the correlation in one sentence, then each reason to doubt it, or that there is none.
+
+    Args:
+        diagnostics: of one hypothesis.
+        family_wise: its p among all hypotheses that were tried, without the transient; None if it
+            was the only one, NaN if too few epochs are left.
+    """
+    pearson = diagnostics.by_severity.averaged()
+    if math.isnan(pearson.r):
+        return ("There is no correlation: a series is constant, or unknown at some epoch.",)
+    summary = (
+        f"Over {len(diagnostics.epochs)} epochs r is {pearson.r:.2f}, with p = {pearson.p:.1g} "
+        "were the epochs independent."
+    )
+    doubts = [
+        *_rests_on_few(diagnostics),
+        *_fails_other_checks(diagnostics),
+        *_is_autocorrelated(diagnostics),
+        *_occurs_under_shifts(diagnostics),
+    ]
+    if family_wise is not None and family_wise > SIGNIFICANT:
+        share = f"{100 * family_wise:.0f} %"
+        doubts.append(f"{_AFTER}, in {share} of the shifts some hypothesis correlates as strongly.")
+    return (
+        summary,
+        *(doubts or ["No other check gives reason to doubt it."]),
+    )
+
+
+def _rests_on_few(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
+    """Yield the fewest first epochs that carry it, and a later epoch that does so alone."""
+    whole = _r(diagnostics)
+    for dropped, r in _without_first(diagnostics, "pearson"):
+        yield f"It rests on the first {_epochs(dropped)}: without, r is {_number(r)}."
+    remaining = np.nan_to_num(diagnostics.leave_one_out[1:]) * np.sign(whole)
+    weakest = 1 + int(np.argmin(remaining))
+    r = float(diagnostics.leave_one_out[weakest])
+    if not _keeps(r, whole):
+        yield f"It rests on epoch {diagnostics.epochs[weakest]}: without, r is {_number(r)}."
+
+
+def _fails_other_checks(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
+    if diagnostics.by_severity.averaged().p > SIGNIFICANT:
+        yield "It would not be significant even were the epochs independent."
+    by_severity = diagnostics.by_severity.r
+    low, high = by_severity.min(), by_severity.max()
+    if low < 0 < high:
+        yield f"Severities disagree: r goes from {low:.2f} to {high:.2f}."
+    steps = _r(diagnostics, "differences")
+    for name, condition in _CHECKS.items():
+        check = diagnostics.check(name)
+        r, p = _r(diagnostics, name), math.nan if check is None else float(check.p)
+        if check and not (p <= SIGNIFICANT and _keeps(r, _r(diagnostics))):
+            yield f"{condition} r is {_number(r)} (p = {_number(p)})."
+        elif name == "differences":
+            for dropped, r in _without_first(diagnostics, name):
+                r_without = f"{_number(r)} without the first {_epochs(dropped)}"
+                yield f"{_STEPS} r is {_number(steps)}, and {r_without}."
+
+
+def _is_autocorrelated(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
+    epochs = len(diagnostics.epochs)
+    whole, later = diagnostics.effective_all_epochs, diagnostics.effective
+    if math.isnan(whole.epochs):
+        yield "The number of independent epochs that these are worth is undefined."
+        return
+    is_enough = whole.epochs >= WORTH * epochs and not later.epochs < WORTH * (epochs - TRANSIENT)
+    if is_enough and whole.p <= SIGNIFICANT:
+        return
+    count = round(float(whole.epochs))
+    worth = f"{count} independent {'one' if count == 1 else 'ones'}, {_p_among(whole)}"
+    if not math.isnan(later.epochs):
+        rest = f"the {epochs - TRANSIENT} after those are worth {later.epochs:.0f}"
+        worth += f"; {rest}, {_p_among(later)}"
+    yield f"Epochs repeat each other: {epochs}, the first {TRANSIENT} included, are worth {worth}."
+
+
+def _occurs_under_shifts(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
+    epochs, share = len(diagnostics.epochs), diagnostics.circular_shift_p
+    rest = epochs - TRANSIENT
+    if not outlasts_transient(epochs):
+        yield f"There is no p by shifts of the curves: {TOO_FEW}."
+    elif math.isnan(share):
+        yield f"{_AFTER} there is no correlation."
+    elif SIGNIFICANT * rest < 1:
+        yield (
+            f"The {rest} epochs after the first {TRANSIENT} are too few to tell it from shifted "
+            "curves."
+        )
+    elif share > SIGNIFICANT:
+        yield (
+            f"{_AFTER}, {100 * share:.0f} % of the shifts of one curve correlate as strongly as "
+            "what is left."
+        )
+
+
+def _without_first(diagnostics: CorrelationDiagnostics, name: str) -> Iterator[tuple[int, float]]:
+    """Yield the fewest first epochs without which r is lost, if they are few, and r without."""
+    few = max(2, int(FEW * len(diagnostics.epochs)))
+    for dropped in DROPPED:
+        if dropped <= few and diagnostics.check(without_first=dropped) is not None:
+            r = _r(diagnostics, name, dropped)
+            if not _keeps(r, _r(diagnostics, name)):
+                yield dropped, r
+                return
+
+
+def _r(diagnostics: CorrelationDiagnostics, name: str = "pearson", without_first: int = 0) -> float:
+    check = diagnostics.check(name, without_first=without_first)
+    return math.nan if check is None else float(check.r)
+
+
+def _keeps(r: float, whole: float) -> bool:
+    """Return whether r has the sign of the whole, and enough of its size."""
+    return bool(r * np.sign(whole) >= KEPT * abs(whole))
+
+
+def _p_among(sample: EffectiveSample) -> str:
+    return "too few for a p" if math.isnan(sample.p) else f"with which p = {sample.p:.1g}"
+
+
+def _epochs(count: int) -> str:
+    return "epoch" if count == 1 else f"{count} epochs"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.2f}"
