@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.cli import app
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key

@@ -4,8 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stir_ray.catalog.failures import inspection_error, task_error
-from stir_ray.catalog.inspection import InspectedJob, read_inspected, with_trained
-from stir_ray.catalog.snapshots import lake_of, resolve_all, save_snapshots
+from stir_ray.catalog.inspection import (
+    InspectedJob,
+    lake_of,
+    read_inspected,
+    resolve_all,
+    save_snapshots,
+    with_trained,
+)
 from stir_ray.catalog.stage_runner import AllTasks, StageRunner, TaskCounts
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stir_ray.catalog.failures import FailureFilter, RetryFailed, failed_tasks, select
-from stir_ray.catalog.inspection import missing_tasks
-from stir_ray.catalog.snapshots import lake_of, resolve, resolve_all
+from stir_ray.catalog.inspection import lake_of, missing_tasks, resolve, resolve_all
 from stir_ray.catalog.stage_runner import AllTasks, TaskFilter
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid

@@ -13,7 +13,7 @@ from stir_ray.plan.formatting import format_list, pluralize
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.write_figures import ReducedJob
-from stir_ray.results.analysis.job_analysis import analyse_robustness
+from stir_ray.results.correlation_study import analyse_robustness
 from stir_ray.results.reduce import Reduced, reduce_job
 
 

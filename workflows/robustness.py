@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from stir_ray.catalog.inspection import InspectedJob
-from stir_ray.catalog.snapshots import lake_of, resolve_all
+from stir_ray.catalog.inspection import InspectedJob, lake_of, resolve_all
 from stir_ray.catalog.stage_runner import AllTasks, StageRunner
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid
 from stir_ray.plan.tasks import deduplicate
-from stir_ray.results.evaluations import ready
+from stir_ray.results.contents import ready
 from workflows.entrypoint import as_program
 from workflows.executors import computing
 from workflows.finetune import plan, train

@@ -16,7 +16,7 @@ from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, task_id
-from stir_ray.results.cell_index import Cell, find_cell
+from stir_ray.results.contents import Cell, find_cell
 from stir_ray.results.reduce import inversion_columns, rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"

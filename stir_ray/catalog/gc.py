@@ -8,8 +8,7 @@ none that is left. The rest is caution: young objects stay, and so does what can
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake
-from stir_ray.catalog.snapshots import read_snapshot
+from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake, read_snapshot
 from stir_ray.errors import LakeError, StirRayError
 from stir_ray.lake.keys import (
     ARTIFACTS,

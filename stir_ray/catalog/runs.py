@@ -8,14 +8,13 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from stir_ray.catalog.forecast import workload_size
 from stir_ray.errors import (
     CorruptArtifact,
     LakeError,
@@ -27,12 +26,14 @@ from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, parse_run_key, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
-from stir_ray.plan.cost import CPU, CostSum, Throughput
+from stir_ray.plan.checkpoints import PRETRAINED, kind_of
+from stir_ray.plan.cost import CPU, CostSum, Throughput, WorkloadSize
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.models import architectures_of, gather_images
+from stir_ray.plan.models import architecture_of, architectures_of, gather_images
 from stir_ray.plan.preparation import Train
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import Task
+from stir_ray.worker.study_reader import model_cards
 
 _RETRY_TIMEOUT_S = 5.0
 """A record is not worth more of a run's time."""
@@ -316,3 +317,47 @@ def device_seconds(run: RunRecord, stage: str, seconds: float) -> float:
     """Return seconds of the devices of a stage, of which workers may share a GPU."""
     is_on_cpu = CPU in run.devices.get(stage, ())
     return seconds * (1.0 if is_on_cpu else run.gpus_per_worker or 1.0)
+
+
+def workload_size(
+    resolved: ResolvedJob,
+    inspections: Lake,
+    *,
+    train_images: Mapping[str, int] | None = None,
+    test_images: Mapping[str, int] | None = None,
+) -> WorkloadSize:
+    """Return the sizes that the costs of a job depend on.
+
+    Args:
+        resolved: a job whose models are inspected.
+        inspections: of its models.
+        train_images: by the training's id; without them trainings cost no operations.
+        test_images: the same of those that every epoch is tested on.
+
+    Raises:
+        FileNotFoundError: if a model is not inspected.
+        CorruptArtifact: if its inspection is damaged.
+    """
+    sizes = {
+        kind_of(architecture_of(resolved.job, role)): replace(
+            _size_of_model(resolved, card),
+            training_images=train_images or {},
+            test_images=test_images or {},
+        )
+        for role, card in model_cards(resolved, inspections).items()
+    }
+    pretrained = sizes.pop(kind_of(architecture_of(resolved.job, PRETRAINED)))
+    return replace(pretrained, others=sizes)
+
+
+def _size_of_model(resolved: ResolvedJob, card: Mapping[str, Any]) -> WorkloadSize:
+    is_whole = resolved.job.representation == "tokens"
+    tokens = card["tokens"] if is_whole else [1] * card["depth"]
+    return WorkloadSize(
+        flops=card["flops"],
+        gradient_flops=card["gradient_flops"],
+        units=[count * units for count, units in zip(tokens, card["token_units"], strict=True)],
+        images=resolved.job.images.count,
+        pixels=card["channels"] * card["height"] * card["width"],
+        parameters=card["parameters"],
+    )

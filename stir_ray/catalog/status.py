@@ -1,17 +1,25 @@
-"""How far a job is, how long its runs took, and what it stores: from the lake alone."""
+"""How far a job is, what its runs took, and what is to do at which cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import computed_field
 
 from stir_ray.catalog.inspection import InspectedJob
-from stir_ray.catalog.runs import RunRecord, StageTotals, device_seconds, runs_of
+from stir_ray.catalog.runs import (
+    RunRecord,
+    StageTotals,
+    device_seconds,
+    runs_of,
+    workload_size,
+)
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
-from stir_ray.lake.parquet import Lake
-from stir_ray.plan.cost import CPU
+from stir_ray.lake.parquet import Lake, StoredIds
+from stir_ray.plan.cost import CPU, Cost, CostSum, WorkloadSize
 from stir_ray.plan.preparation import Train
-from stir_ray.plan.tasks import is_done
+from stir_ray.plan.tasks import deduplicate_by_job, is_done
+from stir_ray.worker.study_reader import trainings
 
 
 @dataclass(frozen=True)
@@ -132,3 +140,99 @@ def _stage_status(stage: str, planned: int, done: int, runs: Sequence[RunRecord]
         ),
         devices=tuple(sorted({name for run in runs for name in run.devices.get(stage, ())})),
     )
+
+
+_TABLES = {
+    "train": "trainings",
+    "invert": "inversions",
+    "compare": "comparisons",
+    "evaluate": "accuracies",
+}
+"""By stage, a table that every task writes to: while it is empty, no task is done."""
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """A stage: its tasks, and the cost of those that are to do.
+
+    Attributes:
+        stage: its name.
+        planned: number of tasks.
+        done: of them.
+        remaining: cost if every inversion takes all its steps.
+        expected: cost if inversions take as many steps as those of earlier runs on average.
+    """
+
+    stage: str
+    planned: int
+    done: int
+    remaining: Cost
+    expected: Cost
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All stages of one job or several.
+
+    Attributes:
+        stages: in the order in which they run.
+        steps: expected of an inversion; None if no earlier run tells.
+    """
+
+    stages: Sequence[StageForecast]
+    steps: float | None = None
+
+    @property
+    def remaining(self) -> Cost:
+        """Cost of all stages if every inversion takes all its steps."""
+        return sum((stage.remaining for stage in self.stages), Cost())
+
+
+def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
+    """Return what a run of these jobs would do; what they share counts once.
+
+    It holds no tasks, and makes no ids where nothing is stored.
+
+    Args:
+        *jobs: on one lake.
+        steps: that inversions are expected to take; all of them for None.
+    """
+    stored = StoredIds(jobs[0].lake)
+    sizes = [_size_with_trainings(job, stored) for job in jobs]
+    tasks_of_jobs = [dict(job.stages()) for job in jobs]
+    stages = []
+    # Not every job has every stage; they come in one order in all of them.
+    for stage in dict.fromkeys(stage for tasks in tasks_of_jobs for stage in tasks):
+        planned, to_do, remaining, expected = 0, 0, Cost(), Cost()
+        is_started = stage not in _TABLES or bool(stored[_TABLES[stage]])
+        by_job = deduplicate_by_job(tasks.get(stage, ()) for tasks in tasks_of_jobs)
+        for size, tasks in zip(sizes, by_job, strict=True):
+            costs = CostSum()
+            for task in tasks:
+                planned += 1
+                if not (is_started and is_done(task, stored)):
+                    to_do += 1
+                    costs.add(task)
+            remaining += costs.total(size)
+            expected += costs.total(size, steps)
+        stages.append(StageForecast(stage, planned, planned - to_do, remaining, expected))
+    return Forecast(stages, steps)
+
+
+def _size_with_trainings(job: InspectedJob, stored: StoredIds) -> WorkloadSize:
+    tasks = [
+        task
+        for task in trainings(job.resolved, job.inspections)
+        if task.id not in stored["trainings"]
+    ]
+    train, test = (
+        {task.id: _count(task, split, job.lake) for task in tasks} for split in ("train", "test")
+    )
+    return workload_size(job.resolved, job.inspections, train_images=train, test_images=test)
+
+
+def _count(task: Train, split: Literal["train", "test"], lake: Lake) -> int:
+    # Inside the function: only a plan that still has to train needs the dataset, and torch.
+    from stir_ray.datasets.lake_dataset import count_images
+
+    return count_images(task.data, split, lake)

@@ -10,8 +10,8 @@ from functools import lru_cache, partial
 import numpy as np
 import pyarrow as pa
 
+from stir_ray.catalog.inspection import read_snapshot
 from stir_ray.catalog.runs import read_run
-from stir_ray.catalog.snapshots import read_snapshot
 from stir_ray.datasets.dataset_index import shard_digest
 from stir_ray.errors import CorruptArtifact, LakeError, SchemaMismatch
 from stir_ray.lake.keys import (

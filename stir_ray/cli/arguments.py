@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
-from stir_ray.catalog.inspection import InspectedJob, ListedLake, inspected_in_lake
-from stir_ray.catalog.snapshots import lake_of, resolve_or_restore
+from stir_ray.catalog.inspection import (
+    InspectedJob,
+    ListedLake,
+    inspected_in_lake,
+    lake_of,
+    resolve_or_restore,
+)
 from stir_ray.errors import InputError, JobError, LakeError
 from stir_ray.job import Job
 from stir_ray.job.loader import read_jobs

@@ -7,10 +7,9 @@ import typer
 from pydantic import ValidationError
 
 from stir_ray.catalog.failures import FailureFilter
-from stir_ray.catalog.forecast import forecast
-from stir_ray.catalog.inspection import InspectedJob, inspect, memory_lake
+from stir_ray.catalog.inspection import InspectedJob, inspect, lake_of, memory_lake, resolve
 from stir_ray.catalog.runs import all_runs, last_throughput, mean_steps
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.status import forecast
 from stir_ray.cli.arguments import (
     AsJson,
     FlopsPerS,

@@ -25,15 +25,15 @@ from stir_ray.numerics.correlation_diagnostics import DROPPED, CorrelationDiagno
 from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.text import render, table
-from stir_ray.results.analysis.analyse import (
+from stir_ray.results.correlation_study import (
     Analysis,
     ExaminedHypothesis,
     HypothesisFamily,
     LayerCorrelation,
     analyse,
+    analysis_tables,
 )
-from stir_ray.results.analysis.analysis_tables import analysis_tables
-from stir_ray.results.analysis.user_curves import user_curves
+from stir_ray.results.epoch_curves import user_curves
 
 _SHOWN = 5
 """Hypotheses of a family that are shown; the table `hypotheses` has all."""

@@ -15,7 +15,7 @@ from stir_ray.numerics.criteria import (
     STUCK_RATIO,
 )
 from stir_ray.plan.formatting import pluralize
-from stir_ray.results.convergence import Convergence
+from stir_ray.results.job_metrics import Convergence
 from stir_ray.results.metric_info import CRITERION
 from stir_ray.results.reduce import Reduced
 

@@ -11,7 +11,7 @@ from stir_ray.errors import LakeError
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, ROBUSTNESS, TableSchema
 from stir_ray.measures.subspaces import SUBSPACES
-from stir_ray.results.matrices import scores_of
+from stir_ray.results.job_metrics import scores_of
 from stir_ray.results.metric_info import DIRECTIONS, METRICS
 
 _PER_INVERSION = (

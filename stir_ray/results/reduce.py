@@ -28,11 +28,8 @@ from stir_ray.numerics import criteria
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
-from stir_ray.results.cell_index import Cell, cells
-from stir_ray.results.convergence import Convergence, convergence
-from stir_ray.results.evaluations import evaluations, ready
-from stir_ray.results.matrices import matrices
-from stir_ray.results.optional_tables import OptionalTables
+from stir_ray.results.contents import Cell, OptionalTables, cells, evaluations, ready
+from stir_ray.results.job_metrics import Convergence, convergence, matrices
 from stir_ray.worker.study_reader import training_history, trainings
 
 _RECIPE = 6

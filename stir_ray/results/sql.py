@@ -18,7 +18,7 @@ from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, TableSchema
 from stir_ray.measures import result_tables
-from stir_ray.results.provenance_digests import analysis_inputs
+from stir_ray.results import analysis_inputs
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

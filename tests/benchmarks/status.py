@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.worker.study_reader import read_study

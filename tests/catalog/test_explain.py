@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from stir_ray.catalog.explain import explain
-from stir_ray.catalog.inspection import inspected_in_lake
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspected_in_lake, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake

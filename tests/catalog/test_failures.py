@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.catalog.failures import failed_tasks, record_failure
-from stir_ray.catalog.inspection import inspect
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspect, resolve
 from stir_ray.catalog.stage_runner import AllTasks, Callbacks, StageRunner
 from stir_ray.errors import (
     InputError,

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from stir_ray.catalog.gc import Unused, remove, unused
-from stir_ray.catalog.inspection import inspected_in_lake
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspected_in_lake, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, resume_key, training_of
 from stir_ray.lake.parquet import open_lake

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stir_ray.catalog.inspection import read_inspected
+from stir_ray.catalog.inspection import lake_of, read_inspected, resolve_all
 from stir_ray.catalog.runs import RunRecord, read_run
-from stir_ray.catalog.snapshots import lake_of, resolve_all
 from stir_ray.errors import CorruptArtifact, DataError, StorageUnavailable, TasksFailed
 from stir_ray.job import Job
 from stir_ray.job.grid import Grid

@@ -12,11 +12,16 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.catalog import verify
-from stir_ray.catalog.forecast import workload_size
 from stir_ray.catalog.gc import unused
-from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake
-from stir_ray.catalog.runs import RunRecord, RunRecorder, all_runs, last_throughput, read_run
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.inspection import InspectedJob, inspected_in_lake, lake_of, resolve
+from stir_ray.catalog.runs import (
+    RunRecord,
+    RunRecorder,
+    all_runs,
+    last_throughput,
+    read_run,
+    workload_size,
+)
 from stir_ray.catalog.status import Status, status_of
 from stir_ray.errors import CorruptArtifact, RunAborted, StorageUnavailable
 from stir_ray.execution.executor import Attempt, SerialExecutor, TaskResult

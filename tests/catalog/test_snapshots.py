@@ -13,8 +13,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from stir_ray.catalog import snapshots as asking
-from stir_ray.catalog.snapshots import read_snapshot, save_snapshots, snapshot_keys
+from stir_ray.catalog import inspection as asking
+from stir_ray.catalog.inspection import read_snapshot, save_snapshots, snapshot_keys
 from stir_ray.job import Architecture
 from stir_ray.job.loader import read_job
 from stir_ray.lake.parquet import open_lake

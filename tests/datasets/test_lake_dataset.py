@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.datasets import sources
 from stir_ray.datasets.lake_dataset import (

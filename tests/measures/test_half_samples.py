@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from stir_ray.catalog.gc import unused
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.identity import Artifact
 from stir_ray.job import Job
 from stir_ray.lake.parquet import images_of, open_lake

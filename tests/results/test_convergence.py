@@ -11,7 +11,7 @@ from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
 from stir_ray.report.summary import format_convergence
-from stir_ray.results.convergence import Convergence, Worst, convergence
+from stir_ray.results.job_metrics import Convergence, Worst, convergence
 from tests.report.synthetic import Shape, synthetic_results
 
 SHAPE = Shape()

@@ -8,7 +8,7 @@ from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
-from stir_ray.results import matrices as stage
+from stir_ray.results import job_metrics as stage
 from stir_ray.results.metric_info import METRICS
 from tests.report.synthetic import Shape, drifts, matrices, synthetic_results
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import CorruptArtifact
 from stir_ray.execution.executor import Attempt
 from stir_ray.lake.files import read_file

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS
 from stir_ray.numerics import settings

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.measures.scores import scores
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram

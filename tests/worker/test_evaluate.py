@@ -14,10 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from stir_ray.catalog.failures import failed_tasks
-from stir_ray.catalog.forecast import forecast
-from stir_ray.catalog.inspection import inspected_in_lake, missing_tasks
-from stir_ray.catalog.snapshots import resolve
-from stir_ray.catalog.status import status_of
+from stir_ray.catalog.inspection import inspected_in_lake, missing_tasks, resolve
+from stir_ray.catalog.status import forecast, status_of
 from stir_ray.catalog.verify import verify
 from stir_ray.cli import app
 from stir_ray.datasets.corruptions import test_set
@@ -30,7 +28,7 @@ from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.models import corrupted_tests
-from stir_ray.results.evaluations import evaluations
+from stir_ray.results.contents import evaluations
 from stir_ray.worker import evaluate
 from tests.broken import with_figures
 from tests.datasets.archives import load

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stir_ray.catalog.inspection import inspect
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspect, resolve
 from stir_ray.lake.parquet import open_lake
 from tests.small_job import ARCHITECTURE, small_job
 

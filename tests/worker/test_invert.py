@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stir_ray.catalog.snapshots import lake_of, resolve
+from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import provenance

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stir_ray import open_results
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import MissingArtifact, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
 from stir_ray.job.grid import Grid

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stir_ray.catalog.inspection import inspected_in_lake
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspected_in_lake, resolve
 from stir_ray.execution.executor import Attempt, TaskResult
 from stir_ray.identity import Artifact
 from stir_ray.job import Job

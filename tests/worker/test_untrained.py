@@ -10,8 +10,7 @@ import torch
 
 from stir_ray import open_results
 from stir_ray.catalog.gc import unused
-from stir_ray.catalog.inspection import inspect
-from stir_ray.catalog.snapshots import resolve
+from stir_ray.catalog.inspection import inspect, resolve
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.identity import derive_seed
 from stir_ray.job import Job

@@ -14,7 +14,7 @@ from stir_ray.plan.study import Study
 from stir_ray.report.page.job import job_page
 from stir_ray.report.page.metadata import about, worked
 from stir_ray.report.write_figures import ReducedJob, Reference, write_figures
-from stir_ray.results.provenance_digests import analysis_inputs
+from stir_ray.results import analysis_inputs
 from stir_ray.version import __version__
 
 _DRAWING = 10

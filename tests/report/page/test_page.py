@@ -19,7 +19,7 @@ from stir_ray.report.page.assemble import embedded
 from stir_ray.report.page.job import job_page, number
 from stir_ray.report.page.write import is_current
 from stir_ray.report.sections import JobResults, sections
-from stir_ray.results.analysis.analyse import analyse
+from stir_ray.results.correlation_study import analyse
 from tests.report.page.made import ABOUT, LAYERS, PAPER, analysed, images, shown
 from tests.report.synthetic import Shape
 

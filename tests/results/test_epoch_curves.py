@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from stir_ray.results.analysis.epoch_curves import accuracies, accuracy_by_severity, epoch_curves
+from stir_ray.results.epoch_curves import accuracies, accuracy_by_severity, epoch_curves
 
 CORRUPTIONS = ("fog", "frost", "snow")
 EPOCHS, SEVERITIES, LAYERS = (2, 3, 5, 7, 11), (1, 4), (1, 2, 6, 9)
