@@ -39,9 +39,9 @@ from stir_ray.lake.schemas import (
     MODELS,
     SHARD,
     TRAININGS,
+    Column,
     TableSchema,
 )
-from stir_ray.lake.schemas.columns import Column
 from stir_ray.measures import artifact_tables, result_tables
 from stir_ray.plan.checkpoints import LAKE
 

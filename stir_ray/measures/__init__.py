@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.lake import schemas
-from stir_ray.lake.schemas.columns import TableSchema
+from stir_ray.lake.schemas import TableSchema
 from stir_ray.measures.half_samples import HALF_SAMPLES
 from stir_ray.measures.measure import Measure, Option, Place, Scope, Views
 from stir_ray.measures.metamers import METAMERS

@@ -7,8 +7,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from stir_ray.identity import derive_seed
-from stir_ray.lake.schemas.columns import INT, SINGLE, Column
-from stir_ray.lake.schemas.measured import COMPARED, COMPARED_MODEL, DIRECTION, IMAGES, SEED
+from stir_ray.lake.schemas import (
+    COMPARED,
+    COMPARED_MODEL,
+    DIRECTION,
+    IMAGE_COUNT,
+    INT,
+    SEED,
+    SINGLE,
+    Column,
+)
 from stir_ray.measures.measure import Measure, Subject, Views
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 _SCORES = (
     Column("layer", INT, "block of both models, from 1", "1", "[1, depth]"),
     SEED,
-    IMAGES,
+    IMAGE_COUNT,
     Column("half", INT, "number of a random half of the images, from 0: the same images under one "
            "number in every layer, epoch, direction and seed", "1", "[0, inf)"),
     Column("stir", SINGLE, "STIR of that half: biased linear CKA of the target's representations "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
-from stir_ray.lake.schemas.columns import Column, TableSchema
+from stir_ray.lake.schemas import Column, TableSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from stir_ray.lake.schemas.columns import FLOAT, INT, Column
-from stir_ray.lake.schemas.measured import (
+from stir_ray.lake.schemas import (
+    FLOAT,
+    IMAGE_COUNT,
     IMAGE_ID,
-    IMAGES,
+    INT,
     INVERTED_MODEL,
     REFERENCE,
     REFERENCE_LAYER,
     SEED,
+    Column,
 )
 from stir_ray.measures.measure import Measure, Place, Scope, Views
 
@@ -48,7 +50,7 @@ class Metamers(Measure):
     key = ("image_id",)
     result = "metamer_counts"
     result_columns = (
-        *(*INVERTED_MODEL, SEED, REFERENCE_LAYER, IMAGES),
+        *(*INVERTED_MODEL, SEED, REFERENCE_LAYER, IMAGE_COUNT),
         Column("metamers", INT, "images above the null by all three criteria", "1", "[0, images]"),
         Column("pearson_median", FLOAT, "over images", "1", "[-1, 1]"),
         Column("spearman_median", FLOAT, "over images", "1", "[-1, 1]"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stir_ray.lake.schemas.columns import FLOAT, INT, TEXT, Column
-from stir_ray.lake.schemas.measured import (
+from stir_ray.lake.schemas import (
     COMPARED,
     COMPARED_MODEL,
     DIRECTION,
+    FLOAT,
+    IMAGE_COUNT,
     IMAGE_ID,
-    IMAGES,
+    INT,
     REFERENCE_LAYER,
     SEED,
+    TEXT,
+    Column,
 )
 from stir_ray.measures.measure import Measure, Place, Subject, Views
 
@@ -39,7 +42,7 @@ class Predictions(Measure):
     key = ("image_id",)
     result = "unchanged_predictions"
     result_columns = (
-        *(*COMPARED_MODEL, DIRECTION, SEED, REFERENCE_LAYER, IMAGES),
+        *(*COMPARED_MODEL, DIRECTION, SEED, REFERENCE_LAYER, IMAGE_COUNT),
         Column("unchanged", FLOAT, "fraction of images of which the target predicts the class that "
                "it predicts of the inverted image", "1", "[0, 1]"),
         Column("chance_unchanged", FLOAT, "the same if the two classes were independent, each as "

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stir_ray.lake.schemas.columns import FLOAT, TEXT, Column
-from stir_ray.lake.schemas.measured import (
+from stir_ray.lake.schemas import (
     COMPARED,
     COMPARED_MODEL,
     DIRECTION,
-    IMAGES,
+    FLOAT,
+    IMAGE_COUNT,
     LAYER_PAIR,
     SEED,
+    TEXT,
+    Column,
 )
 from stir_ray.measures.measure import Images, Measure, Model, Subject, Views, rows_to_columns
 from stir_ray.numerics.settings import Similarity, SimilarityMeasure
@@ -59,10 +61,10 @@ class Similarities(Measure):
 
     name = "similarities"
     recipe = 4
-    columns = (*COMPARED, *LAYER_PAIR, SEED, IMAGES, *_SCORES)
+    columns = (*COMPARED, *LAYER_PAIR, SEED, IMAGE_COUNT, *_SCORES)
     key = ("reference_layer", "target_layer")
     result = "other_similarities"
-    result_columns = (*COMPARED_MODEL, DIRECTION, SEED, *LAYER_PAIR, IMAGES, *_SCORES)
+    result_columns = (*COMPARED_MODEL, DIRECTION, SEED, *LAYER_PAIR, IMAGE_COUNT, *_SCORES)
     result_key = (
         *("model", "epoch", "direction", "seed", "reference_layer", "target_layer"),
         *("measure", "bandwidth"),

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from stir_ray.lake.schemas.columns import FLOAT, INT, Column
-from stir_ray.lake.schemas.measured import COMPARED, COMPARED_MODEL, IMAGES, LAYER_PAIR
+from stir_ray.lake.schemas import (
+    COMPARED,
+    COMPARED_MODEL,
+    FLOAT,
+    IMAGE_COUNT,
+    INT,
+    LAYER_PAIR,
+    Column,
+)
 from stir_ray.measures.measure import Measure, Model, Place, Scope, Subject, Views, rows_to_columns
 
 if TYPE_CHECKING:
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
 
 _SIMILARITY = (
     *LAYER_PAIR,
-    IMAGES,
+    IMAGE_COUNT,
     Column("directions", INT, "k: principal directions compared; fewer than the job says where a "
            "layer has no more; 0 if the two layers cannot be compared", "1", "[0, inf)"),
     Column("chance", FLOAT, "similarity of two random subspaces: k over units; NaN for k = 0",
