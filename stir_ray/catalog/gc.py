@@ -14,10 +14,10 @@ from stir_ray.lake.keys import (
     ARTIFACTS,
     CHECKPOINTS,
     JOBS,
-    parse_artifact_key,
-    parse_result_key,
-    parse_run_key,
-    parse_spec_key,
+    artifact_key,
+    result_key,
+    run_key,
+    spec_key,
     training_of,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
@@ -89,7 +89,7 @@ class _Needed:
 
     def includes(self, key: str) -> bool:
         """Return whether an object is needed."""
-        artifact, training, run = parse_artifact_key(key), training_of(key), parse_run_key(key)
+        artifact, training, run = artifact_key.parse(key), training_of(key), run_key.parse(key)
         if run:
             return run[0] in self.jobs
         if artifact:
@@ -111,7 +111,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
     sizes = lake.objects.list(ARTIFACTS) | lake.objects.list(CHECKPOINTS)
     if not sizes:
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
-    sizes |= {key: size for key, size in lake.objects.list(JOBS).items() if parse_run_key(key)}
+    sizes |= {key: size for key, size in lake.objects.list(JOBS).items() if run_key.parse(key)}
     needed = _needed(lake)
     undecided = frozenset().union(*needed.undecided.values())
     candidates = [
@@ -150,18 +150,18 @@ def remove(garbage: GarbageReport, lake: Lake) -> None:
 
 def _table_of(key: str) -> str | None:
     """Return the table of an object; None if stir_ray did not write it."""
-    artifact = parse_artifact_key(key)
+    artifact = artifact_key.parse(key)
     if artifact:
         return artifact[0] if artifact[0] in artifact_tables() else None
-    if parse_run_key(key):
+    if run_key.parse(key):
         return RUNS
     return CHECKPOINTS if training_of(key) else None
 
 
 def _needed(lake: Lake) -> _Needed:
     keys = lake.objects.list(JOBS)
-    snapshots = {key: job[0] for key in keys if (job := parse_spec_key(key))}
-    with_results = {job[0] for key in keys if (job := parse_result_key(key))}
+    snapshots = {key: job[0] for key in keys if (job := spec_key.parse(key))}
+    with_results = {job[0] for key in keys if (job := result_key.parse(key))}
     for job in sorted(with_results - set(snapshots.values())):
         raise LakeError(
             f"{JOBS}/{job}: has results and no record of what the job needs; run it again, which "

@@ -20,7 +20,7 @@ from stir_ray.execution.executor import SerialExecutor
 from stir_ray.job import UNPACKED, Job
 from stir_ray.job.grid import Grid
 from stir_ray.lake.files import file_version
-from stir_ray.lake.keys import JOBS, parse_spec_key, spec_folder, spec_key
+from stir_ray.lake.keys import JOBS, spec_folder, spec_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, TableSchema
@@ -136,7 +136,7 @@ def _save_snapshot(resolved: ResolvedJob, lake: Lake) -> None:
 
 def snapshot_keys(lake: Lake) -> list[str]:
     """Return the keys of all snapshots of a lake."""
-    return sorted(key for key in lake.objects.list(JOBS) if parse_spec_key(key))
+    return sorted(key for key in lake.objects.list(JOBS) if spec_key.parse(key))
 
 
 def read_snapshot(key: str, lake: Lake) -> Snapshot:
@@ -159,7 +159,7 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
         raise SchemaMismatch(f"{key}: written by another version of stir_ray")
     try:
         resolved = ResolvedJob(Job.model_validate(job), versions)
-        is_intact = parse_spec_key(key) == (resolved.job.name, resolved.id)
+        is_intact = spec_key.parse(key) == (resolved.job.name, resolved.id)
     except ValidationError:
         raise SchemaMismatch(f"{key}: a job of another version of stir_ray") from None
     except TypeError:
@@ -171,7 +171,7 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
 
 def _last_versions(name: str, lake: Lake) -> dict[str, str]:
     """Return the last recorded version of every file that was read under a job's name."""
-    keys = [key for key in lake.objects.list(spec_folder(name)) if parse_spec_key(key)]
+    keys = [key for key in lake.objects.list(spec_folder(name)) if spec_key.parse(key)]
     versions: dict[str, str] = {}
     for snapshot in sorted(_intact(keys, lake), key=lambda snapshot: snapshot.time):
         versions |= snapshot.resolved.versions

@@ -23,7 +23,7 @@ from stir_ray.errors import (
     TasksFailed,
 )
 from stir_ray.execution.executor import Executor, TaskResult
-from stir_ray.lake.keys import JOBS, parse_run_key, run_key
+from stir_ray.lake.keys import JOBS, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.checkpoints import PRETRAINED, kind_of
@@ -260,7 +260,7 @@ def runs_of(spec_id: str, lake: Lake) -> list[RunRecord]:
 
 def all_runs(lake: Lake) -> list[RunRecord]:
     """Return all runs of a lake that left a readable record, oldest first."""
-    keys = [key for key in lake.objects.list(JOBS) if parse_run_key(key)]
+    keys = [key for key in lake.objects.list(JOBS) if run_key.parse(key)]
 
     def read(key: str) -> RunRecord | None:
         try:

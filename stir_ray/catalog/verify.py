@@ -19,16 +19,16 @@ from stir_ray.lake.keys import (
     CHECKPOINTS,
     DATASETS,
     JOBS,
-    parse_artifact_key,
-    parse_checkpoint_key,
-    parse_figure_key,
-    parse_index_key,
-    parse_page_key,
-    parse_result_key,
-    parse_resume_key,
-    parse_run_key,
-    parse_shard_key,
-    parse_spec_key,
+    artifact_key,
+    checkpoint_key,
+    figure_key,
+    index_key,
+    page_key,
+    result_key,
+    resume_key,
+    run_key,
+    shard_key,
+    spec_key,
 )
 from stir_ray.lake.map_concurrent import THREADS, map_concurrent
 from stir_ray.lake.parquet import Lake, images_of, rehash
@@ -71,7 +71,7 @@ class Finding:
         A damaged snapshot stays until its job is run again: without it, nothing would be known to
         need the job's artifacts.
         """
-        return self.is_damage and parse_spec_key(self.key) is None
+        return self.is_damage and spec_key.parse(self.key) is None
 
 
 def verify(lake: Lake) -> Iterator[Finding | str]:
@@ -96,7 +96,7 @@ def verify(lake: Lake) -> Iterator[Finding | str]:
     of_jobs = {
         key: size
         for key, size in of_jobs.items()
-        if not (parse_figure_key(key) or parse_page_key(key))
+        if not (figure_key.parse(key) or page_key.parse(key))
     }
     yield from _read(partial(_verify_job_object, lake), of_jobs)
     yield from _read(partial(_verify_dataset_object, lake), of_datasets)
@@ -125,7 +125,7 @@ def check_artifact(lake: Lake, key: str) -> Finding | None:
     Raises:
         FileNotFoundError: if it is not there.
     """
-    table, artifact_id = parse_artifact_key(key) or ("", "")
+    table, artifact_id = artifact_key.parse(key) or ("", "")
     if table not in artifact_tables():
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
     schema = artifact_tables()[table]
@@ -140,7 +140,7 @@ def check_artifact(lake: Lake, key: str) -> Finding | None:
 
 def _verify_artifact(lake: Lake, key: str, checkpoints: set[str]) -> Finding | None:
     finding = check_artifact(lake, key)
-    table, artifact_id = parse_artifact_key(key) or ("", "")
+    table, artifact_id = artifact_key.parse(key) or ("", "")
     if finding is None and table in (TRAININGS.name, MODELS.name):
         locations = lake.read(artifact_tables()[table], artifact_id)["location"].to_pylist()
         for location in locations:
@@ -161,7 +161,7 @@ def _is_intact(lake: Lake, checkpoint: str) -> bool:
 
 
 def _verify_checkpoint(lake: Lake, key: str) -> Finding | None:
-    if not (parse_checkpoint_key(key) or parse_resume_key(key)):
+    if not (checkpoint_key.parse(key) or resume_key.parse(key)):
         return Finding(key, "not a checkpoint of ours", is_damage=False)
     try:
         lake.read_checkpoint(key)
@@ -171,13 +171,13 @@ def _verify_checkpoint(lake: Lake, key: str) -> Finding | None:
 
 
 def _verify_job_object(lake: Lake, key: str) -> Finding | None:
-    _, table = parse_result_key(key) or ("", "")
+    _, table = result_key.parse(key) or ("", "")
     if table in _result_tables():
         schema = _result_tables()[table]
         return _check_table(schema, key, lambda: lake.read_object(schema, key))
-    if parse_spec_key(key):
+    if spec_key.parse(key):
         return _check_json(key, partial(read_snapshot, key, lake), "a run of its job writes it")
-    if parse_run_key(key):
+    if run_key.parse(key):
         return _check_json(key, partial(read_run, key, lake), "a record, and nothing depends on it")
     return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
 
@@ -187,9 +187,9 @@ def _result_tables() -> dict[str, TableSchema]:
 
 
 def _verify_dataset_object(lake: Lake, key: str) -> Finding | None:
-    shard = parse_shard_key(key)
+    shard = shard_key.parse(key)
     if shard is None:
-        if parse_index_key(key):
+        if index_key.parse(key):
             return _check_table(INDEX, key, lambda: lake.read_object(INDEX, key))
         return Finding(key, "not of a dataset: nothing of this name belongs here", is_damage=False)
 

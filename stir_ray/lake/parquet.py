@@ -20,11 +20,11 @@ from stir_ray.errors import CorruptArtifact, SchemaMismatch
 from stir_ray.identity import bytes_digest, text_id
 from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.keys import (
+    KeyTemplate,
     artifact_key,
+    checkpoint_key,
     is_cacheable,
-    parse_artifact_key,
-    parse_checkpoint_key,
-    parse_resume_key,
+    resume_key,
     table_folders,
 )
 from stir_ray.lake.map_concurrent import map_concurrent
@@ -195,7 +195,7 @@ class Lake:
         name = table if isinstance(table, str) else table.name
         listings = map_concurrent(self.objects.list, table_folders(name))
         sizes = (item for listing in listings for item in listing.items())
-        return {named[1]: size for key, size in sizes if (named := parse_artifact_key(key))}
+        return {named[1]: size for key, size in sizes if (named := artifact_key.parse(key))}
 
     def has(self, schema: TableSchema, artifact_id: str) -> bool:
         """Return whether an artifact is stored now."""
@@ -224,10 +224,14 @@ class Lake:
         self.objects.put(key, encoded)
         self._cache_large(key, encoded)
 
-    def write_checkpoint(self, key: str, content: bytes) -> None:
-        """Store the bytes of a checkpoint or resume state under the key that names them."""
+    def write_checkpoint(
+        self, template: KeyTemplate, training_id: str, epoch: int, content: bytes
+    ) -> str:
+        """Store a checkpoint or resume state; return its key, which names its bytes."""
+        key = template(training_id, epoch, bytes_digest([content]))
         self.objects.put(key, content)
         self._cache_large(key, content)
+        return key
 
     def read(self, schema: TableSchema, artifact_id: str) -> pa.Table:
         """Return an artifact.
@@ -261,12 +265,12 @@ class Lake:
             FileNotFoundError, CorruptArtifact: as `read`.
             ValueError: if the key is of something else.
         """
-        digest = parse_checkpoint_key(key) or (parse_resume_key(key) or (0, None))[1]
-        if digest is None:
+        parsed = checkpoint_key.parse(key) or resume_key.parse(key)
+        if parsed is None:
             raise ValueError(f"{key}: not the key of a checkpoint of a lake")
 
         def check(content: bytes, where: str) -> bytes:
-            if bytes_digest([content]) != digest:
+            if bytes_digest([content]) != parsed[2]:
                 raise CorruptArtifact(f"{where}: its bytes are not those that its name says")
             return content
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from stir_ray.errors import InputError, LakeError, StirRayError
-from stir_ray.lake.keys import JOBS, parse_result_key, result_folder
+from stir_ray.lake.keys import JOBS, result_folder, result_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, TableSchema
@@ -136,7 +136,7 @@ def tables_at(folder: str) -> list[JobTables]:
         LakeError: if there are no results.
     """
     lake = open_lake(folder)
-    jobs = {parsed[0] for key in lake.objects.list(JOBS) if (parsed := parse_result_key(key))}
+    jobs = {parsed[0] for key in lake.objects.list(JOBS) if (parsed := result_key.parse(key))}
     if jobs:
         return [JobTables(name, lake, result_folder(name)) for name in sorted(jobs)]
     job = JobTables(lake.objects.url.rpartition("/")[2], lake, "")

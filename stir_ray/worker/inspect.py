@@ -107,7 +107,6 @@ def _weights(task: InspectModel, ctx: WorkerContext) -> tuple[Mapping[str, Tenso
     seed = derive_seed("initial weights", int(task.weights.removeprefix(RANDOM)))
     state = architectures.build(task.architecture, classes=0, seed=seed).state_dict()
     content = checkpoints.encode(state)
-    key = checkpoint_key(task.id, 0, content)
     # Stored, and not drawn again by each worker: another version of torch may draw others.
-    ctx.lake.write_checkpoint(key, content)
+    key = ctx.lake.write_checkpoint(checkpoint_key, task.id, 0, content)
     return state, f"{LAKE}{key}"

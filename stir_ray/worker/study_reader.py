@@ -9,7 +9,7 @@ import pyarrow as pa
 from stir_ray.errors import DataError, JobError, MissingArtifact
 from stir_ray.identity import derive_seed
 from stir_ray.job import Data, Job, TrainedModel
-from stir_ray.lake.keys import parse_checkpoint_key
+from stir_ray.lake.keys import checkpoint_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
@@ -129,7 +129,10 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
     """The checkpoints of a training, from epoch 0; placeholders if it has not ended."""
     try:
         rows = lake.read(TRAININGS, task.id).to_pylist()
-        contents = [parse_checkpoint_key(row["location"].removeprefix(LAKE)) for row in rows]
+        contents = [
+            (checkpoint_key.parse(row["location"].removeprefix(LAKE)) or (None,))[-1]
+            for row in rows
+        ]
     except FileNotFoundError:
         contents = [f"{UNTRAINED}{task.id}:{epoch}" for epoch in range(task.training.epochs + 1)]
         first = task.start.weights if task.start else f"{UNTRAINED}{task.id}:0"

@@ -14,7 +14,7 @@ from stir_ray.datasets.sources import LazyDataset, Split
 from stir_ray.errors import CorruptArtifact, LakeError, ModelError, StorageUnavailable
 from stir_ray.identity import derive_seed
 from stir_ray.job import Data
-from stir_ray.lake.keys import checkpoint_key, parse_resume_key, resume_key, training_folder
+from stir_ray.lake.keys import checkpoint_key, resume_key, training_folder
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import TRAININGS
@@ -150,8 +150,7 @@ def _initial_module(task: Train, ctx: WorkerContext, *, classes: int) -> nn.Modu
 def _store_checkpoint(task: Train, epoch: Epoch, ctx: WorkerContext) -> Row:
     """Store an epoch's checkpoint; return its row of the record."""
     content = checkpoints.encode(epoch.state)
-    key = checkpoint_key(task.id, epoch.number, content)
-    ctx.lake.write_checkpoint(key, content)
+    key = ctx.lake.write_checkpoint(checkpoint_key, task.id, epoch.number, content)
     return {
         "epoch": epoch.number,
         "weights": checkpoints.weights_digest(epoch.state, task.architecture),
@@ -178,7 +177,7 @@ class _ResumeStates:
     def newest(self, module: nn.Module) -> _Resumed | None:
         """Return the newest state that is whole, fits `module` and has all its checkpoints."""
         stored = self._lake.objects.list(training_folder(self._task.id))
-        by_epoch = [(parsed[0], key) for key in stored if (parsed := parse_resume_key(key))]
+        by_epoch = [(parsed[1], key) for key in stored if (parsed := resume_key.parse(key))]
         self._keys = [key for _, key in sorted(by_epoch)]
         for key in reversed(self._keys):
             try:
@@ -193,8 +192,7 @@ class _ResumeStates:
     def replace_by(self, state: ResumeState) -> None:
         """Store a newer state, and then remove the others."""
         content = training_state.encode(state)
-        key = resume_key(self._task.id, state.epoch, content)
-        self._lake.write_checkpoint(key, content)
+        key = self._lake.write_checkpoint(resume_key, self._task.id, state.epoch, content)
         self._keys = [old for old in self._keys if old != key]
         self.remove()
         self._keys = [key]

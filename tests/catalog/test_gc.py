@@ -203,7 +203,7 @@ def test_while_a_model_is_not_trained_what_it_may_need_stays(path: Path) -> None
         one for one in trained if len(list((lake / "checkpoints" / one.stem).iterdir())) == 3
     )
     finetuned.unlink()
-    left = lake / resume_key(finetuned.stem, 1, b"optimiser")
+    left = lake / resume_key(finetuned.stem, 1, "0" * 32)
     left.write_bytes(b"optimiser")
     age(lake)
     surplus = unused(open_lake(str(lake)))
@@ -229,7 +229,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
         alien.parent.mkdir(exist_ok=True)
         alien.write_text("mine")
     # Of a training that died before it removed it.
-    left = lake / resume_key(folder.name, 1, b"optimiser")
+    left = lake / resume_key(folder.name, 1, "0" * 32)
     left.write_bytes(b"optimiser")
     draft = lake / f"artifacts/images/.tmp-{7:032x}"
     draft.write_bytes(b"half an ima")

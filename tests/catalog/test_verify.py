@@ -11,7 +11,7 @@ import pytest
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
-from stir_ray.lake.keys import artifact_key, parse_artifact_key
+from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, content_of, open_lake
 from stir_ray.lake.schemas import (
     COMPARISONS,
@@ -250,7 +250,7 @@ def test_everything_that_is_mended_ends_as_if_nothing_had_happened(
 def _contents(lake: Lake) -> dict[str, Any]:
     """Every part without its provenance, every record and result."""
     schemas = {schema.name: schema for schema in artifact_tables().values()}
-    parts = [named for key in lake.objects.list("artifacts") if (named := parse_artifact_key(key))]
+    parts = [named for key in lake.objects.list("artifacts") if (named := artifact_key.parse(key))]
     read: dict[str, Any] = {
         part_id: lake.read(schemas[table], part_id).to_pydict() for table, part_id in parts
     }

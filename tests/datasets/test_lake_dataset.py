@@ -21,7 +21,7 @@ from stir_ray.datasets.lake_dataset import (
 from stir_ray.errors import DataError, InputError, LakeError
 from stir_ray.job import Cifar10, Data, ImageFolder, InLake, Job
 from stir_ray.job.loader import validate_job
-from stir_ray.lake.keys import CHECKPOINTS, DATASETS, index_key, parse_shard_key
+from stir_ray.lake.keys import CHECKPOINTS, DATASETS, index_key, shard_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.models.losses import LabelledImages
@@ -119,7 +119,7 @@ def test_the_first_images_are_read_of_the_first_shards_alone(cifar: Cifar10, lak
     others = sorted(
         key
         for key in lake.objects.list(DATASETS)
-        if (shard := parse_shard_key(key)) and shard[1] == "train"
+        if (shard := shard_key.parse(key)) and shard[1] == "train"
     )[1:]
     assert len(others) > 2
     for key in others:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stir_ray.errors import CorruptArtifact, SchemaMismatch
+from stir_ray.identity import bytes_digest
 from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS, TableSchema
@@ -107,7 +108,7 @@ def test_a_corrupt_part_is_reported_with_its_place(lake_with_a_broken_part: Lake
 
 def test_a_checkpoint_is_read_only_as_its_key_promises(tmp_path: Path) -> None:
     lake = open_lake(str(tmp_path))
-    key = checkpoint_key("3" * 32, 7, b"weights")
+    key = checkpoint_key("3" * 32, 7, bytes_digest([b"weights"]))
     with pytest.raises(FileNotFoundError):
         lake.read_checkpoint(key)
     lake.objects.put(key, b"weights")

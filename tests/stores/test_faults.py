@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import CorruptArtifact, LakeError, StorageUnavailable
+from stir_ray.identity import bytes_digest
 from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, make_table
@@ -88,7 +89,7 @@ def lake(faulty: Faulty, rclone_store: S3Store) -> tuple[Lake, FaultyProxy]:
     return lake, proxy
 
 
-CHECKPOINT = checkpoint_key("7" * 32, 3, CONTENT)
+CHECKPOINT = checkpoint_key("7" * 32, 3, bytes_digest([CONTENT]))
 
 
 def test_what_is_damaged_or_was_cut_on_the_way_is_never_taken_for_the_object(

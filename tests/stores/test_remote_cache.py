@@ -14,6 +14,7 @@ import pytest
 from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import CorruptArtifact
 from stir_ray.execution.executor import Attempt
+from stir_ray.identity import bytes_digest
 from stir_ray.lake.files import read_file
 from stir_ray.lake.keys import artifact_key, checkpoint_key, is_cacheable, table_folders
 from stir_ray.lake.parquet import Lake, make_table, open_lake
@@ -32,7 +33,7 @@ LARGE = 10**9
 IMAGES_ID = "7" * 32
 IMAGES_KEY = artifact_key("images", IMAGES_ID)
 WEIGHTS = b"weights" * 997
-CHECKPOINT = checkpoint_key("5" * 32, 3, WEIGHTS)
+CHECKPOINT = checkpoint_key("5" * 32, 3, bytes_digest([WEIGHTS]))
 TABLE = make_table(IMAGES, example(IMAGES))
 
 
@@ -72,7 +73,7 @@ def test_what_was_read_or_written_on_this_machine_is_not_read_from_the_lake(
 ) -> None:
     proxy, url = remote
     write(url).write(IMAGES, IMAGES_ID, TABLE)
-    write(url).write_checkpoint(CHECKPOINT, WEIGHTS)
+    write(url).write_checkpoint(checkpoint_key, "5" * 32, 3, WEIGHTS)
     for _ in range(2):
         assert cached(url).read(IMAGES, IMAGES_ID).equals(TABLE)
         assert cached(url).read_checkpoint(CHECKPOINT) == WEIGHTS

@@ -14,8 +14,9 @@ import torch
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.execution.executor import Metrics
+from stir_ray.identity import bytes_digest
 from stir_ray.job import Architecture, Digits, Training
-from stir_ray.lake.keys import parse_checkpoint_key, parse_resume_key, resume_key
+from stir_ray.lake.keys import checkpoint_key, resume_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.store import ObjectStore
@@ -112,7 +113,7 @@ def record(task: Train, lake: Path) -> list[str]:
 def resume_states(lake: Path) -> list[str]:
     """Keys of them, by epoch."""
     keys = open_lake(str(lake)).objects.list("checkpoints")
-    return sorted(key for key in keys if parse_resume_key(key))
+    return sorted(key for key in keys if resume_key.parse(key))
 
 
 def findings(lake: Path) -> list[str]:
@@ -182,7 +183,7 @@ def test_the_newest_resume_state_is_all_that_is_kept(tmp_path: Path) -> None:
     for at, epoch in ((4, 1), (3, 2)):
         dies(task, tmp_path, at=at)
         (key,) = resume_states(tmp_path)
-        assert (parse_resume_key(key) or (0,))[0] == epoch
+        assert (resume_key.parse(key) or (0, 0))[1] == epoch
     ends(task, tmp_path)
     assert resume_states(tmp_path) == []
 
@@ -238,7 +239,7 @@ def test_without_its_checkpoints_a_resume_state_is_not_used(
     dies(task, tmp_path, at=6)
     checkpoints = [
         key for key in open_lake(str(tmp_path)).objects.list("checkpoints")
-        if parse_checkpoint_key(key) and f"/{epoch}-" in key
+        if checkpoint_key.parse(key) and f"/{epoch}-" in key
     ]  # fmt: skip
     harm(tmp_path / checkpoints[0])
     # Which of the older checkpoints are whole is not looked at: it would cost reading all of them.
@@ -270,7 +271,7 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
     rows = changed.get("rows", found.rows)
     content = training_state.encode(ResumeState(rows, 67, 0, found.optimizer | optimizer))
     lake.objects.delete(key)
-    lake.objects.put(resume_key(task.id, 2, content), content)
+    lake.objects.put(resume_key(task.id, 2, bytes_digest([content])), content)
     assert trained(ends(task, tmp_path)) == [1, 2, 3]
     assert record(task, tmp_path) == undisturbed("adamw")
 
