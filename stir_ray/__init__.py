@@ -8,8 +8,6 @@ it: see `stir_ray.api`. The command line is `stir-ray`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stir_ray.version import __version__
-
 if TYPE_CHECKING:
     from stir_ray import charts
     from stir_ray.api import ConvergenceWarning, Inversions, freeze, invert
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from stir_ray.results.dataset import open_results
     from stir_ray.results.sql import connect
 
+__version__ = "0.1.0"
 __all__ = [
     "ConvergenceWarning",
     "InversionSettings",

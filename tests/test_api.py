@@ -24,7 +24,7 @@ from stir_ray.numerics.criteria import is_moving
 from stir_ray.numerics.optimization import initialization_of
 from stir_ray.numerics.settings import Initialization
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
-from stir_ray.plan.checkpoints import LAKE, Checkpoint
+from stir_ray.plan.tasks import LAKE, Checkpoint
 from stir_ray.worker import layer_inverter
 from tests import oracles
 from tests.broken import study_of

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
-from stir_ray.job.grid import MOST_POINTS, label_of
-from stir_ray.job.loader import read_content, read_job, read_jobs
+from stir_ray.job.loader import MOST_POINTS, label_of, read_content, read_job, read_jobs
 from stir_ray.job.spec import LONGEST_NAME, Job
 from tests.test_job_files import SMALLEST
 

@@ -13,8 +13,7 @@ from typer.testing import CliRunner
 
 from stir_ray.cli import app
 from stir_ray.errors import InputError, JobError
-from stir_ray.job.grid import Grid
-from stir_ray.job.loader import read_content, read_jobs
+from stir_ray.job.loader import Grid, read_content, read_jobs
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import packaging
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stir_ray.redaction import secret_in, without_secrets
+from stir_ray.formatting import secret_in, without_secrets
 
 TELLING = [
     "s3://me:hunter2@bucket/key",

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from stir_ray.errors import CorruptArtifact, SchemaMismatch, StirRayError
-from stir_ray.job.grid import Grid
-from stir_ray.job.loader import read_jobs
+from stir_ray.job.loader import Grid, read_jobs
 from stir_ray.worker.logs import begin_logging
 
 INTERRUPTED = 130

@@ -15,9 +15,8 @@ from stir_ray.catalog.inspection import (
 from stir_ray.catalog.stage_runner import AllTasks, StageRunner, TaskCounts
 from stir_ray.errors import TasksFailed
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
+from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.models import inspections
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate
 from workflows.entrypoint import as_program
@@ -54,7 +53,7 @@ def plan(
     resolved: Sequence[ResolvedJob], lake: Lake, runner: StageRunner
 ) -> tuple[InspectedJob, ...]:
     """Inspect images and models, check that they fit, and record the jobs in the lake."""
-    runner.run("inspect", lambda: deduplicate(inspections(r.job, r.version) for r in resolved))
+    runner.run("inspect", lambda: deduplicate(job.inspections() for job in resolved))
     runner.tally.require_success(inspection_error)
     jobs = read_inspected(resolved, lake)
     save_snapshots(resolved, lake)

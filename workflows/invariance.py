@@ -7,7 +7,7 @@ from stir_ray.catalog.failures import FailureFilter, RetryFailed, failed_tasks, 
 from stir_ray.catalog.inspection import lake_of, missing_tasks, resolve, resolve_all
 from stir_ray.catalog.stage_runner import AllTasks, TaskFilter
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
+from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 import stir_ray
 import workflows
 from stir_ray.errors import InputError, JobError
+from stir_ray.formatting import secret_in
 from stir_ray.identity import content_id
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
-from stir_ray.redaction import secret_in
+from stir_ray.job.loader import Grid
 
 JOB_FILE = "job.yaml"
 """Its name in the folder that is sent."""

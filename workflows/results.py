@@ -7,9 +7,9 @@ from stir_ray.catalog.failures import Unfinished, unfinished
 from stir_ray.catalog.inspection import InspectedJob, ListedLake
 from stir_ray.catalog.stage_runner import TaskCounts
 from stir_ray.errors import StirRayError, TasksFailed
-from stir_ray.job.grid import Grid
+from stir_ray.formatting import format_list, pluralize
+from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.formatting import format_list, pluralize
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.write_figures import ReducedJob

@@ -6,7 +6,7 @@ from stir_ray.catalog.inspection import InspectedJob, lake_of, resolve_all
 from stir_ray.catalog.stage_runner import AllTasks, StageRunner
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
+from stir_ray.job.loader import Grid
 from stir_ray.plan.tasks import deduplicate
 from stir_ray.results.contents import ready
 from workflows.entrypoint import as_program

@@ -12,10 +12,9 @@ from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS
 from stir_ray.measures import artifact_tables
-from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Task, task_id
+from stir_ray.plan.tasks import Checkpoint, Task, task_id
 from stir_ray.results.contents import Cell, find_cell
 from stir_ray.results.reduce import inversion_columns, rows_of
 

@@ -30,9 +30,8 @@ from stir_ray.lake.schemas import (
     TRAININGS,
 )
 from stir_ray.measures import artifact_tables
-from stir_ray.plan.checkpoints import LAKE
-from stir_ray.plan.preparation import InspectModel, Train
-from stir_ray.plan.tasks import is_done, task_id
+from stir_ray.plan.model_tasks import InspectModel, Train
+from stir_ray.plan.tasks import LAKE, is_done, task_id
 from stir_ray.worker.study_reader import inspected_card, trained_checkpoints
 
 TEMPORARY, RUNS = "temporary files", "runs"

@@ -17,19 +17,18 @@ from stir_ray.catalog.failures import inspection_error
 from stir_ray.datasets.dataset_index import dataset_version
 from stir_ray.errors import CorruptArtifact, InputError, SchemaMismatch, StorageUnavailable
 from stir_ray.execution.executor import SerialExecutor
-from stir_ray.job import UNPACKED, Job
-from stir_ray.job.grid import Grid
+from stir_ray.formatting import without_secrets
+from stir_ray.job import DATASET, UNPACKED, Job
+from stir_ray.job.loader import Grid
 from stir_ray.lake.files import file_version
 from stir_ray.lake.keys import JOBS, spec_folder, spec_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, TableSchema
-from stir_ray.plan.models import DATASET, finetunings, independent_trainings, inspections
+from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
-from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
-from stir_ray.redaction import without_secrets
 from stir_ray.results.contents import evaluations
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.logs import only_warnings
@@ -290,15 +289,15 @@ class InspectedJob:
 
     def independent_trainings(self) -> Iterator[Task]:
         """Yield the trainings that start from random weights."""
-        return independent_trainings(self.job, self.resolved.version)
+        return self.resolved.independent_trainings()
 
     def finetunings(self) -> Iterator[Task]:
         """Yield the trainings that start from the pretrained model."""
-        return finetunings(self.job, self.study.pretrained, self.resolved.version)
+        return self.resolved.finetunings(self.study.pretrained)
 
     def stages(self) -> Iterator[tuple[str, Iterable[Task]]]:
         """Yield all stages of the job with their tasks, in the order in which they run."""
-        yield "inspect", inspections(self.job, self.resolved.version)
+        yield "inspect", self.resolved.inspections()
         yield "train", trainings(self.resolved, self.inspections)
         yield "invert", self.study.inversions()
         yield "compare", self.study.comparisons()
@@ -315,7 +314,7 @@ class InspectedJob:
 def inspected_in_lake(resolved: ResolvedJob, lake: Lake) -> InspectedJob | None:
     """Return the job if its inspections are in its lake; None if it was never run."""
     stored = StoredIds(lake)
-    tasks = inspections(resolved.job, resolved.version)
+    tasks = resolved.inspections()
     if not all(is_done(task, stored) for task in tasks):
         return None
     return InspectedJob(resolved, lake, Inspections(lake))
@@ -387,7 +386,7 @@ def inspect(resolved: ResolvedJob, lake: Lake, memory: Lake | None = None) -> In
         datasets=job.lake,
     )
     executor = SerialExecutor(lambda threads: make_worker(settings, threads))
-    tasks = remaining(inspections(job, resolved.version), StoredIds(memory))
+    tasks = remaining(resolved.inspections(), StoredIds(memory))
     with only_warnings(), executor:
         for result in executor.run(tasks):
             if result.failure:
@@ -401,4 +400,4 @@ def missing_tasks(resolved: ResolvedJob, lake: Lake) -> Iterator[Task]:
     if inspected:
         yield from inspected.missing(lake)
     else:
-        yield from remaining(inspections(resolved.job, resolved.version), StoredIds(lake))
+        yield from remaining(resolved.inspections(), StoredIds(lake))

@@ -26,13 +26,10 @@ from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, run_key
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
-from stir_ray.plan.checkpoints import PRETRAINED, kind_of
-from stir_ray.plan.cost import CPU, CostSum, Throughput, WorkloadSize
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.models import architecture_of, architectures_of, gather_images
-from stir_ray.plan.preparation import Train
-from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.tasks import Task
+from stir_ray.plan.model_tasks import Train
+from stir_ray.plan.resolved_job import ResolvedJob, architecture_of, other_architectures
+from stir_ray.plan.tasks import CPU, PRETRAINED, CostSum, Task, Throughput, WorkloadSize, kind_of
 from stir_ray.worker.study_reader import model_cards
 
 _RETRY_TIMEOUT_S = 5.0
@@ -241,10 +238,10 @@ class RunRecorder:
 def _is_sized_like(task: Task, resolved: ResolvedJob) -> bool:
     job = resolved.job
     if isinstance(task, Invert | Compare):
-        images = gather_images(job, resolved.version).outputs[0]
+        images = resolved.collect_images.outputs[0]
         if (task.spec.image_artifact, task.spec.representation) != (images, job.representation):
             return False
-    architectures = architectures_of(job)
+    architectures = architecture_of(job), *other_architectures(job).values()
     if isinstance(task, Train):
         return task.architecture in architectures
     return all(model.architecture in architectures for model in task.models[:1])

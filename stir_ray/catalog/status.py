@@ -16,9 +16,8 @@ from stir_ray.catalog.runs import (
 )
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
 from stir_ray.lake.parquet import Lake, StoredIds
-from stir_ray.plan.cost import CPU, Cost, CostSum, WorkloadSize
-from stir_ray.plan.preparation import Train
-from stir_ray.plan.tasks import deduplicate_by_job, is_done
+from stir_ray.plan.model_tasks import Train
+from stir_ray.plan.tasks import CPU, Cost, CostSum, WorkloadSize, deduplicate_by_job, is_done
 from stir_ray.worker.study_reader import trainings
 
 

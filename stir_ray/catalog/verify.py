@@ -43,7 +43,7 @@ from stir_ray.lake.schemas import (
     TableSchema,
 )
 from stir_ray.measures import artifact_tables, result_tables
-from stir_ray.plan.checkpoints import LAKE
+from stir_ray.plan.tasks import LAKE
 
 _BYTES_IN_MEMORY = 2**30
 """About: large checkpoints are read fewer at a time."""

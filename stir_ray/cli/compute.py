@@ -24,12 +24,12 @@ from stir_ray.cli.arguments import (
 )
 from stir_ray.cli.console import show_each
 from stir_ray.errors import InputError, TasksFailed
+from stir_ray.formatting import format_list
 from stir_ray.job import InLake
 from stir_ray.job.loader import read_job, read_jobs, schema_text
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.plan.cost import Throughput
-from stir_ray.plan.formatting import format_list
+from stir_ray.plan.tasks import Throughput
 from stir_ray.report.plan import price
 
 

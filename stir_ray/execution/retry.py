@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from stir_ray.errors import InputError, MissingArtifact, StorageUnavailable
-from stir_ray.redaction import without_secrets
+from stir_ray.formatting import without_secrets
 
 
 class FailureClass(StrEnum):

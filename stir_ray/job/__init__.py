@@ -12,6 +12,7 @@ from stir_ray.job.options import (
 )
 from stir_ray.job.spec import Job, Sample, Selection
 from stir_ray.job.study_inputs import (
+    DATASET,
     UNPACKED,
     Architecture,
     CheckpointFinetuning,
@@ -35,6 +36,7 @@ from stir_ray.job.study_inputs import (
 
 __all__ = [
     "CLEAN",
+    "DATASET",
     "UNPACKED",
     "Architecture",
     "CheckpointFinetuning",

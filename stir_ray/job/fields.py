@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stir_ray.redaction import secret_in
+from stir_ray.formatting import secret_in
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]*$"
 """Pattern of names that are folders anywhere."""

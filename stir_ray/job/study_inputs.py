@@ -33,6 +33,8 @@ CroppedSize = Annotated[
     Field(description="Height and width in pixels that images are resized and center-cropped to."),
 ]
 Channels = Annotated[Literal[1, 3], Field(description="3 for color, 1 for gray.")]
+DATASET = "dataset:"
+"""Prefix of the name of a dataset in the lake, where paths of others are expected."""
 
 
 class Digits(Value):
@@ -43,6 +45,7 @@ class Digits(Value):
     classes: Annotated[Numbers, Field(min_length=2)] = tuple(range(10))
     """Which of the digits 0 to 9; they become labels 0, 1, … in this order."""
     size: Size = 8
+    location: ClassVar[str] = ""
 
     @model_validator(mode="after")
     def _only_digits(self) -> "Digits":
@@ -61,6 +64,11 @@ class ImageFolder(Value):
     size: CroppedSize
     channels: Channels = 3
 
+    @property
+    def location(self) -> str:
+        """Where the files of the dataset lie."""
+        return self.path
+
 
 class PublicDataset(Value):
     """A public dataset as torchvision unpacks it; `stir-ray import-data` downloads it."""
@@ -77,6 +85,11 @@ class PublicDataset(Value):
     def folder(self) -> str:
         """The folder of the dataset's own files."""
         return str(PurePath(self.root, self.unpacked))
+
+    @property
+    def location(self) -> str:
+        """Where the files of the dataset lie."""
+        return self.folder
 
 
 class Cifar10(PublicDataset):
@@ -126,6 +139,11 @@ class InLake(Value):
     """Its name in the lake."""
     size: CroppedSize
     channels: Channels = 3
+
+    @property
+    def location(self) -> str:
+        """Its name, marked as no path."""
+        return f"{DATASET}{self.name}"
 
 
 Data = Annotated[
@@ -290,6 +308,10 @@ class CheckpointFinetuning(Value):
         if "{epoch}" not in self.checkpoints:
             raise ValueError("`checkpoints` must contain {epoch}, which stands for its number")
         return self
+
+    def checkpoint_of(self, epoch: int) -> str:
+        """Return the path or URL of an epoch's checkpoint."""
+        return self.checkpoints.replace("{epoch}", str(epoch))
 
 
 class ComparedCheckpoint(Value):

@@ -7,11 +7,11 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError
+from stir_ray.formatting import without_secrets
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.filesystem import S3, connect, look_up, read_object
 from stir_ray.lake.retry import RETRY_TIMEOUT_S
-from stir_ray.redaction import without_secrets
 
 _T = TypeVar("_T")
 

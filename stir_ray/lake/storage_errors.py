@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from stir_ray.redaction import without_secrets
+from stir_ray.formatting import without_secrets
 
 
 class ErrorKind(Enum):

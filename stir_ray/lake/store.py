@@ -13,11 +13,11 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StorageUnavailable
+from stir_ray.formatting import secret_in, without_secrets
 from stir_ray.lake.atomic_write import is_temp_file, write_atomic
 from stir_ray.lake.filesystem import connect, look_up, read_object, read_start, write_object
 from stir_ray.lake.retry import RETRY_TIMEOUT_S
 from stir_ray.lake.storage_errors import ErrorKind, classify_error
-from stir_ray.redaction import secret_in, without_secrets
 
 _CHECK_RETRY_S = 5.0
 """At the start a person is waiting, and a wrong address is likelier than an outage."""

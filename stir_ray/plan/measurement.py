@@ -8,9 +8,10 @@ from typing import ClassVar, NamedTuple
 from stir_ray.identity import Artifact, artifact
 from stir_ray.measures import MEASURES, Option, Scope
 from stir_ray.numerics.settings import InversionSettings
-from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.cost import STORED_PIXEL_BYTES, Cost, WorkloadSize
-from stir_ray.plan.tasks import Task, prerequisites
+from stir_ray.plan.tasks import Checkpoint, Cost, Task, WorkloadSize, prerequisites
+
+_STORED_PIXEL_BYTES = 2
+"""Of an inverted image: float16."""
 
 
 class Measurement(NamedTuple):
@@ -352,7 +353,7 @@ class Invert(Task):
             passes = self.spec.forward_passes(Scope.COMPARISON, target)
             flops += passes * size.images * size.of(target.kind).flops[-1]
         kept = 2 * size.images if self.keep is None else self.keep
-        return Cost(flops, size.images, kept * size.pixels * STORED_PIXEL_BYTES)
+        return Cost(flops, size.images, kept * size.pixels * _STORED_PIXEL_BYTES)
 
 
 @dataclass(frozen=True)

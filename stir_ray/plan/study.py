@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.measurement import Compare, Invert, MeasurementSpec
+from stir_ray.plan.tasks import Checkpoint, Role
 
 
 @dataclass(frozen=True)

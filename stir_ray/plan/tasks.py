@@ -1,33 +1,138 @@
-"""Tasks: what a worker can be given. A task answers every question about itself.
+"""Tasks, the models that they read and what they cost: a task answers every question about itself.
 
 What remains to be done is what is planned minus what is stored, so running is resuming.
 """
 
-from collections.abc import Container, Hashable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from itertools import chain, groupby
-from typing import Any, ClassVar, TypeVar
+from operator import add
+from typing import Any, ClassVar, Literal, TypeVar
 
-from stir_ray.identity import Artifact, content_id
-from stir_ray.plan.checkpoints import Checkpoint
-from stir_ray.plan.cost import Cost, WorkloadSize
+from stir_ray.identity import Artifact, canonical_json, content_id
+from stir_ray.job import Architecture
 
+PRETRAINED, FINETUNED, FROM_SCRATCH = "pretrained", "finetuned", "from_scratch"
+Role = Literal["pretrained", "finetuned", "from_scratch"]
+UNTRAINED = "untrained:"
+"""Prefix of a placeholder for the weights of a training that has not ended."""
+RANDOM = "random:"
+"""Prefix of the seed of weights that are drawn and not trained."""
+LAKE = "lake:"
+"""Prefix of a location that is a key of the lake, not a path or URL."""
 INSPECTED = "inspected"
 """Provided by inspections and required by all other tasks: nothing is planned before."""
+CPU = "cpu"
+"""Device name in place of a GPU's."""
 AnyTask = TypeVar("AnyTask", bound="Task")
 
 
-class Task:
-    """A unit of work that stores artifacts; subclasses are frozen dataclasses.
+def kind_of(architecture: Architecture) -> str:
+    """Return a hashable key, equal for equal architectures."""
+    return canonical_json(architecture.model_dump(mode="json"))
 
-    Attributes:
-        stage: the stage of a run in which the task is executed.
-    """
 
-    stage: ClassVar[str]
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that a worker can load."""
+
+    role: Role
+    epoch: int  # of its training; 0 where there was none
+    weights: str  # digest: the identity of the model
+    location: str  # lake key, path, URL or timm name: no part of the identity
+    architecture: Architecture
+    # Digest with classifier and decoder: models that tell other classes apart have equal `weights`.
+    content: str = ""
+    has_classifier: bool = False  # of its own, not made up for another purpose
+    depth: int | None = None  # in blocks; None if it has all layers of the study
+
+    @cached_property
+    def kind(self) -> str:
+        """Equal for models of one architecture."""
+        return kind_of(self.architecture)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights, and not only the plan to train them."""
+        return not self.weights.startswith(UNTRAINED)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether there is a file to load; weights alone are known of epoch 0 before training."""
+        return not self.content.startswith(UNTRAINED)
+
+    @property
+    def compared_epochs(self) -> tuple[int, ...]:
+        """The epoch that results of this model belong to; none for the pretrained model."""
+        return () if self.role == PRETRAINED else (self.epoch,)
 
     @property
     def label(self) -> str:
-        """Describe the task in words, for logs and messages."""
+        return self.role if self.role == PRETRAINED else f"{self.role} epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class WorkloadSize:
+    """The sizes that costs depend on."""
+
+    flops: Sequence[float]  # of one image's forward pass up to each block, from block 1
+    gradient_flops: Sequence[float]  # with the gradient of the image: one step of an inversion
+    units: Sequence[int]  # of the representation after each block
+    images: int  # that are inverted
+    pixels: int  # of one image, all channels
+    parameters: int  # of the model
+    training_images: Mapping[str, int] = field(default_factory=dict)  # by id of the training
+    test_images: Mapping[str, int] = field(default_factory=dict)  # of each epoch, likewise
+    others: Mapping[str, "WorkloadSize"] = field(default_factory=dict)  # by kind of architecture
+
+    def of(self, kind: str) -> "WorkloadSize":
+        """Return the sizes of models of an architecture."""
+        return self.others.get(kind, self)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What tasks cost."""
+
+    flops: float = 0.0  # a multiply-add counts as 2
+    images: int = 0  # that are inverted
+    image_bytes: float = 0.0  # of the inverted images that are kept
+    checkpoint_bytes: float = 0.0  # of the weights that trainings store
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*map(add, astuple(self), astuple(other)))
+
+    def __mul__(self, times: int) -> "Cost":
+        return Cost(*(value * times for value in astuple(self)))
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Floating-point operations per second of one device."""
+
+    flops_per_s: float
+    device: str = ""  # that it was measured on; empty if it was given, for a GPU
+
+    @property
+    def is_of_gpu(self) -> bool:
+        return self.device != CPU
+
+    def hours(self, flops: float) -> float:
+        """Return the hours of one device that does nothing else."""
+        return flops / self.flops_per_s / 3600
+
+
+class Task:
+    """A unit of work that stores artifacts; subclasses are frozen dataclasses."""
+
+    stage: ClassVar[str]
+    """The stage of a run in which the task is executed."""
+
+    @property
+    def label(self) -> str:
+        """The task in words, for logs and messages."""
         raise NotImplementedError
 
     @property
@@ -98,7 +203,7 @@ class Task:
         return Cost()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out cached properties: workers compute those they need."""
+        # Without cached properties: workers compute those they need.
         return {name: vars(self)[name] for name in getattr(self, "__match_args__", ())}
 
 
@@ -114,12 +219,7 @@ def prerequisites(*checkpoints: Checkpoint) -> frozenset[str]:
 
 
 def remaining(tasks: Iterable[AnyTask], stored: Mapping[str, Container[str]]) -> Iterator[AnyTask]:
-    """Yield the tasks of which an artifact is not stored, in plan order.
-
-    Args:
-        tasks: in plan order.
-        stored: ids of the stored artifacts by table.
-    """
+    """Yield the tasks that are not done, in plan order; `stored` has ids of artifacts by table."""
     return (task for task in tasks if not is_done(task, stored))
 
 
@@ -135,9 +235,6 @@ def deduplicate(by_job: Iterable[Iterable[AnyTask]]) -> Iterator[AnyTask]:
     equal even if they invert the same layer of a model with the same seed. The later one computes
     only what is missing: comparisons of further layers use stored images where all images are
     stored, and otherwise the layer is inverted again.
-
-    Args:
-        by_job: the tasks of each job, without duplicates.
     """
     return chain.from_iterable(deduplicate_by_job(by_job))
 
@@ -156,3 +253,28 @@ def _without(tasks: Iterable[AnyTask], earlier: set[Hashable]) -> Iterator[AnyTa
             new.add(key)
             yield from group
     earlier |= new
+
+
+class CostSum:
+    """The cost of many tasks: of tasks of equal cost one is kept, and how many there are.
+
+    A million tasks of a study have a few dozen different costs, so a plan of them takes seconds.
+    """
+
+    def __init__(self) -> None:
+        self._examples: dict[tuple[Hashable, float | None], Task] = {}
+        self._counts: Counter[tuple[Hashable, float | None]] = Counter()
+
+    def add(self, task: Task, steps: float | None = None) -> None:
+        """Add a task; an inversion that took so many steps, or all of them for None."""
+        key = task.cost_key, steps
+        self._examples.setdefault(key, task)
+        self._counts[key] += 1
+
+    def total(self, size: WorkloadSize, steps: float | None = None) -> Cost:
+        """Return the total cost, with `steps` for inversions whose steps are not known."""
+        costs = (
+            self._examples[key].cost(size, steps if key[1] is None else key[1]) * count
+            for key, count in self._counts.items()
+        )
+        return sum(costs, Cost())

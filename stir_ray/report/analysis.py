@@ -13,6 +13,7 @@ from pydantic import Field
 from rich.console import RenderableType
 from rich.table import Table
 
+from stir_ray.formatting import spelled
 from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.correlation import (
@@ -22,7 +23,6 @@ from stir_ray.numerics.correlation import (
     outlasts_transient,
 )
 from stir_ray.numerics.correlation_diagnostics import DROPPED, CorrelationDiagnostics
-from stir_ray.plan.formatting import spelled
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.text import render, table
 from stir_ray.results.correlation_study import (

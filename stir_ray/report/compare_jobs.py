@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from stir_ray import __version__
 from stir_ray.charts.comparison import NamedResults, compare_jobs
+from stir_ray.formatting import format_list
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import figure_key, result_folder
 from stir_ray.lake.parquet import Lake
-from stir_ray.plan.formatting import format_list
 from stir_ray.report.differences import Differences, differences
 from stir_ray.report.page.job import comparison_page
 from stir_ray.report.reference_results import ReferenceResults
@@ -18,7 +19,6 @@ from stir_ray.report.sections import Figure
 from stir_ray.report.write_figures import FigureFolder
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
-from stir_ray.version import __version__
 
 _STEM = "20-jobs-by-layer"
 _DRAWING = 1

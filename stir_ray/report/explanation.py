@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import RenderableType
 
 from stir_ray.catalog.explain import DAMAGED, UNNAMED, ArtifactState, Explanation
-from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.report.failures import TaskFailure, command, task_failure
 from stir_ray.report.text import render
 

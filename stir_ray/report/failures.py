@@ -12,7 +12,7 @@ from rich.console import RenderableType
 
 from stir_ray.catalog.failures import FailedTask, Unfinished
 from stir_ray.errors import CorruptArtifact
-from stir_ray.plan.formatting import pluralize
+from stir_ray.formatting import pluralize
 from stir_ray.report.text import FailureGroup, render
 
 _REMEDIES = {

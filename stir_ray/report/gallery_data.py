@@ -12,10 +12,10 @@ from stir_ray.job import Job, TimmModel
 from stir_ray.lake.parquet import Lake, images_of, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, TableSchema
 from stir_ray.measures.predictions import PREDICTIONS
-from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.plan.measurement import Comparison
-from stir_ray.plan.models import is_finetuned, known_datasets
+from stir_ray.plan.resolved_job import is_finetuned, known_datasets
 from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import FINETUNED, PRETRAINED, Checkpoint, Role
 
 SHOWN = 8
 """Images in the gallery."""

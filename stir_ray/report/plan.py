@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.filesize import decimal
 
 from stir_ray.catalog.status import Forecast, StageForecast
-from stir_ray.plan.cost import Throughput
-from stir_ray.plan.formatting import timed
+from stir_ray.formatting import timed
+from stir_ray.plan.tasks import Throughput
 from stir_ray.report.text import render, table
 
 

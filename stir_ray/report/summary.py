@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from stir_ray.catalog.failures import Unfinished
+from stir_ray.formatting import pluralize
 from stir_ray.job import Job
 from stir_ray.lake.keys import result_folder
 from stir_ray.lake.store import ObjectStore
@@ -14,7 +15,6 @@ from stir_ray.numerics.criteria import (
     NOT_INVERTED_RESIDUAL,
     STUCK_RATIO,
 )
-from stir_ray.plan.formatting import pluralize
 from stir_ray.results.job_metrics import Convergence
 from stir_ray.results.metric_info import CRITERION
 from stir_ray.results.reduce import Reduced

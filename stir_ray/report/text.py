@@ -15,7 +15,7 @@ from stir_ray.catalog.runs import RunRecord
 from stir_ray.catalog.status import Holding, StageStatus, Status
 from stir_ray.catalog.verify import Finding
 from stir_ray.errors import TasksFailed
-from stir_ray.plan.formatting import pluralize, spelled, timed
+from stir_ray.formatting import pluralize, spelled, timed
 
 
 @singledispatch

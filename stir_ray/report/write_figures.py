@@ -23,10 +23,9 @@ from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.measures.similarities import SIMILARITIES
-from stir_ray.plan.checkpoints import PRETRAINED
-from stir_ray.plan.models import is_finetuned
-from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import PRETRAINED
 from stir_ray.report.gallery_data import read_gallery
 from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import Figure, JobResults, models_analysed, sections

@@ -7,19 +7,17 @@ from typing import Any, Self
 import pyarrow as pa
 
 from stir_ray.errors import InputError, JobError
+from stir_ray.formatting import spelled
 from stir_ray.job import Job
 from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, concat_tables, provenance
 from stir_ray.lake.schemas import CORRECT, TEST_CORRECT, TEST_SETS, TableSchema
 from stir_ray.measures import MEASURES, Place
-from stir_ray.plan.checkpoints import FINETUNED, PRETRAINED, Checkpoint, Role
-from stir_ray.plan.formatting import spelled
 from stir_ray.plan.measurement import Compare, Comparison, Invert, Measurement
-from stir_ray.plan.models import compared_epochs, corrupted_tests, inspect_finetuned, is_finetuned
-from stir_ray.plan.preparation import InspectModel, Train
-from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.robustness import Evaluate, SelectTestImages
+from stir_ray.plan.model_tasks import Evaluate, InspectModel, SelectTestImages, Train
+from stir_ray.plan.resolved_job import ResolvedJob, compared_epochs, is_finetuned
 from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.results.metric_info import DIRECTIONS, FT_FT, FT_PT, PT_FT, PT_PT
 from stir_ray.worker.study_reader import (
     checkpoint_of,
@@ -129,7 +127,7 @@ def evaluations(asked: ResolvedJob, lake: Lake) -> tuple[Evaluate, ...]:
         JobError: if a model that is not trained by the job has no classifier for these images.
         FileNotFoundError: if an inspection is not in the lake.
     """
-    tests = dict(corrupted_tests(asked.job, asked.version))
+    tests = dict(asked.corrupted_tests())
     tasks = {task.name: task for task in trainings(asked, lake)} if tests else {}
     planned: list[Evaluate] = []
     for role, test in tests.items():
@@ -173,7 +171,7 @@ def _files(asked: ResolvedJob, classes: int, lake: Lake) -> Sequence[Checkpoint]
             )
         return checkpoint_of(card, task, FINETUNED, epoch)
 
-    return list(map_concurrent(checkpoint, inspect_finetuned(asked.job, asked.version)))
+    return list(map_concurrent(checkpoint, asked.inspect_finetuned()))
 
 
 @dataclass(frozen=True)

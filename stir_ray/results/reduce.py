@@ -25,8 +25,8 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.measures import result_tables
 from stir_ray.numerics import criteria
+from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.robustness import Evaluate
 from stir_ray.plan.study import Study
 from stir_ray.results.contents import Cell, OptionalTables, cells, evaluations, ready
 from stir_ray.results.job_metrics import Convergence, convergence, matrices

@@ -18,6 +18,7 @@ import torch
 from cachetools import LRUCache
 from torch import Tensor
 
+from stir_ray import __version__
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
 from stir_ray.errors import MissingArtifact
 from stir_ray.execution.executor import Metrics
@@ -29,9 +30,8 @@ from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.microbatches import Microbatches, default_batch_size
 from stir_ray.numerics.optimization import initialization_of
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.robustness import CorruptedTest
+from stir_ray.plan.model_tasks import CorruptedTest
 from stir_ray.plan.tasks import Task
-from stir_ray.version import __version__
 from stir_ray.worker.model_cache import ModelCache
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.preparation import CollectImages, InspectModel, Train
-from stir_ray.plan.robustness import Evaluate, SelectTestImages
+from stir_ray.plan.model_tasks import CollectImages, Evaluate, InspectModel, SelectTestImages, Train
 from stir_ray.plan.tasks import Task, task_id
 from stir_ray.worker.logs import begin_logging, log_context
 from stir_ray.worker.settings import WorkerSettings

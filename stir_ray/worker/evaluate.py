@@ -8,7 +8,7 @@ from torch import Tensor
 from stir_ray.datasets.corruptions.test_set import as_seen
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.losses import OBJECTIVES, LabelledImages
-from stir_ray.plan.robustness import Evaluate
+from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.worker.context import WorkerContext
 
 
@@ -19,7 +19,7 @@ def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
         return
     ctx.metrics.set(whole=1.0)
     model = ctx.models.whole(task.model, task.objective)
-    test_set, conditions = ctx.test_set(task.test), task.test.conditions
+    test_set, conditions = ctx.test_set(task.test), task.test.settings.conditions
     by_condition = {
         condition: _evaluate(task, model, images, ctx)
         for condition, images in test_set.each(conditions)

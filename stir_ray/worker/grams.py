@@ -15,8 +15,8 @@ from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import Initialization, Precision
 from stir_ray.numerics.similarity import linear_gram
-from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import MeasurementSpec
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
 
 GramMatrices = list[Tensor]

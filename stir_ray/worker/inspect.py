@@ -12,9 +12,8 @@ from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.identity import derive_seed
 from stir_ray.lake.keys import checkpoint_key
 from stir_ray.models import architectures, checkpoints
-from stir_ray.plan.checkpoints import LAKE, RANDOM
-from stir_ray.plan.preparation import CollectImages, InspectModel
-from stir_ray.plan.robustness import SelectTestImages
+from stir_ray.plan.model_tasks import CollectImages, InspectModel, SelectTestImages
+from stir_ray.plan.tasks import LAKE, RANDOM
 from stir_ray.worker.context import WorkerContext
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-from stir_ray.redaction import without_secrets
+from stir_ray.formatting import without_secrets
 
 _contexts: dict[object, Mapping[str, Any]] = {}
 """Not bound to a thread: a worker does one task at a time, and threads that read and write for it

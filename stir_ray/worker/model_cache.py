@@ -5,15 +5,15 @@ from cachetools import LRUCache
 from torch import Tensor, nn
 
 from stir_ray.errors import LakeError, MissingArtifact, ModelError
+from stir_ray.formatting import without_secrets
 from stir_ray.lake.files import read_file
 from stir_ray.lake.parquet import Lake
 from stir_ray.models import architectures, checkpoints
 from stir_ray.models.checkpoints import FrozenModel
 from stir_ray.models.decoder import with_decoder_of
 from stir_ray.models.fast_layers import with_cpu_attention
-from stir_ray.plan.checkpoints import LAKE, Checkpoint
-from stir_ray.plan.robustness import Objective
-from stir_ray.redaction import without_secrets
+from stir_ray.plan.model_tasks import Objective
+from stir_ray.plan.tasks import LAKE, Checkpoint
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
 

@@ -14,7 +14,16 @@ from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
 from stir_ray.measures import requested
-from stir_ray.plan.checkpoints import (
+from stir_ray.plan.measurement import MeasurementSpec
+from stir_ray.plan.model_tasks import InspectModel, Train
+from stir_ray.plan.resolved_job import (
+    ResolvedJob,
+    compared_epochs,
+    other_architectures,
+    training_data,
+)
+from stir_ray.plan.study import Study, kept_images, layers_of
+from stir_ray.plan.tasks import (
     FINETUNED,
     FROM_SCRATCH,
     LAKE,
@@ -23,21 +32,6 @@ from stir_ray.plan.checkpoints import (
     Checkpoint,
     Role,
 )
-from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.models import (
-    compared_epochs,
-    finetunings,
-    gather_images,
-    independent_trainings,
-    inspect_finetuned,
-    inspect_other,
-    inspect_pretrained,
-    other_architectures,
-    training_data,
-)
-from stir_ray.plan.preparation import InspectModel, Train
-from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.study import Study, kept_images, layers_of
 
 
 def read_study(asked: ResolvedJob, lake: Lake) -> Study:
@@ -68,7 +62,7 @@ def _read_study(asked: ResolvedJob, lake: Lake) -> Study:
     job, cards = asked.job, model_cards(asked, lake)
     depths: dict[Role, int] = {role: card["depth"] for role, card in cards.items()}
     layers = layers_of(job, depths)
-    gather = gather_images(job, asked.version)
+    gather = asked.collect_images
     image_set = lake.read(IMAGE_SETS, gather.outputs[0].id)
     _see_that_all_fits(job, cards, _shape(image_set.slice(0, 1).to_pylist()[0]))
     pretrained = replace(_pretrained(asked, lake), depth=depths[PRETRAINED])
@@ -100,9 +94,9 @@ def _see_that_all_fits(job: Job, cards: Mapping[Role, dict], image: tuple[int, i
         if job.representation == "cls" and not card["has_class_token"]:
             raise JobError(f"`representation: cls`: {whose} has no class token; use `patch_mean`")
         _fits("data", image, _shape(card), whose)
-    for name, data in training_data(job):
+    for role, data in training_data(job).items():
         # All models take images of one shape.
-        _fits(name, _shape_of(data), image, "the model")
+        _fits(f"{role}.train.data", _shape_of(data), image, "the model")
     settings = job.inversion.settings()
     if settings.regularizer.blur_reach >= min(image[1:]):
         raise JobError(
@@ -114,14 +108,14 @@ def _see_that_all_fits(job: Job, cards: Mapping[Role, dict], image: tuple[int, i
 
 def model_card(asked: ResolvedJob, lake: Lake) -> dict:
     """The card of the pretrained model, as a row of the table `models`."""
-    return inspected_card(inspect_pretrained(asked.job, asked.version), lake)
+    return inspected_card(asked.inspect_pretrained, lake)
 
 
 def model_cards(asked: ResolvedJob, lake: Lake) -> dict[Role, dict]:
     """The same of the pretrained model and of those whose architecture is another, by role."""
     job, cards = asked.job, {}
     for role in other_architectures(job):
-        cards[role] = inspected_card(inspect_other(role, job, asked.version), lake)
+        cards[role] = inspected_card(asked.inspection_of(role), lake)
     return {PRETRAINED: model_card(asked, lake), **cards}
 
 
@@ -157,8 +151,8 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
 
 def trainings(asked: ResolvedJob, lake: Lake) -> Iterator[Train]:
     """Every training of the job, those that others start from first."""
-    yield from independent_trainings(asked.job, asked.version)
-    yield from finetunings(asked.job, _pretrained(asked, lake), asked.version)
+    yield from asked.independent_trainings()
+    yield from asked.finetunings(_pretrained(asked, lake))
 
 
 def training_history(task: Train, lake: Lake) -> pa.Table:
@@ -168,25 +162,24 @@ def training_history(task: Train, lake: Lake) -> pa.Table:
 
 def _pretrained(asked: ResolvedJob, lake: Lake) -> Checkpoint:
     if isinstance(asked.job.pretrained, TrainedModel):
-        alone = independent_trainings(asked.job, asked.version)
-        (task,) = (task for task in alone if task.name == PRETRAINED)
+        (task,) = (task for task in asked.independent_trainings() if task.name == PRETRAINED)
         return trained_checkpoints(task, lake)[-1]
-    return inspected_checkpoint(inspect_pretrained(asked.job, asked.version), PRETRAINED, 0, lake)
+    return inspected_checkpoint(asked.inspect_pretrained, PRETRAINED, 0, lake)
 
 
 def _compared(
     asked: ResolvedJob, lake: Lake, pretrained: Checkpoint
 ) -> Iterator[tuple[Role, tuple[Checkpoint, ...]]]:
     job = asked.job
-    numbered = tuple(inspect_finetuned(job, asked.version))
+    numbered = tuple(asked.inspect_finetuned())
     if numbered:
         read = map_concurrent(
             lambda pair: inspected_checkpoint(pair[1], FINETUNED, pair[0], lake), numbered
         )
         yield FINETUNED, tuple(read)
-    for task in finetunings(job, pretrained, asked.version):
+    for task in asked.finetunings(pretrained):
         yield FINETUNED, compared_epochs(job, trained_checkpoints(task, lake))
-    for task in independent_trainings(job, asked.version):
+    for task in asked.independent_trainings():
         if task.name == FROM_SCRATCH:
             # Only the trained model is a baseline; how it got there shares nothing with pt.
             yield FROM_SCRATCH, trained_checkpoints(task, lake)[-1:]

@@ -24,8 +24,8 @@ from stir_ray.models.losses import LabelledDataset, LabelledImages, with_new_cla
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import Epoch
 from stir_ray.models.training_state import ResumeState
-from stir_ray.plan.checkpoints import LAKE
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.model_tasks import Train
+from stir_ray.plan.tasks import LAKE
 from stir_ray.worker.context import WorkerContext
 
 Row = dict[str, Any]

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from stir_ray.catalog.failures import FailedTask, FailureFilter, RetryFailed, select
 from stir_ray.errors import InputError
+from stir_ray.formatting import spelled
 from stir_ray.job import Selection
-from stir_ray.plan.checkpoints import FROM_SCRATCH
-from stir_ray.plan.formatting import spelled
-from stir_ray.plan.models import inspections
-from stir_ray.plan.preparation import CollectImages, InspectModel
-from stir_ray.plan.tasks import task_id
+from stir_ray.plan.model_tasks import CollectImages, InspectModel
+from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.tasks import FROM_SCRATCH, task_id
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,
@@ -167,6 +166,7 @@ def test_numbers_are_spelled_in_order_and_all_of_them(values: set[int]) -> None:
 
 
 def test_a_retry_always_inspects_for_nothing_can_be_planned_without_it() -> None:
-    tasks = list(inspections(small_job("lake", robustness={"corruptions": ["fog"]}), str))
+    job = small_job("lake", robustness={"corruptions": ["fog"]})
+    tasks = list(ResolvedJob(job, {}).inspections())
     assert len({type(task) for task in tasks}) == 3
     assert all(RetryFailed(()).includes(task) for task in tasks)

@@ -20,8 +20,8 @@ from stir_ray.errors import (
 from stir_ray.execution.executor import Attempt, SerialExecutor, TaskFunction, TaskResult
 from stir_ray.execution.retry import Failure
 from stir_ray.lake.parquet import open_lake
-from stir_ray.plan.models import inspections
-from stir_ray.plan.preparation import CollectImages
+from stir_ray.plan.model_tasks import CollectImages
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import Task
 from tests.small_job import small_job
 from workflows import finetune
@@ -68,7 +68,7 @@ def _failed(message: str) -> TaskResult[Task]:
 
 
 def _gather() -> CollectImages:
-    task = next(iter(inspections(small_job("memory://nowhere"), lambda path: path)))
+    task = next(iter(ResolvedJob(small_job("memory://nowhere"), {}).inspections()))
     assert isinstance(task, CollectImages)
     return task
 

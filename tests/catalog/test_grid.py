@@ -13,8 +13,7 @@ from stir_ray.catalog.inspection import lake_of, read_inspected, resolve_all
 from stir_ray.catalog.runs import RunRecord, read_run
 from stir_ray.errors import CorruptArtifact, DataError, StorageUnavailable, TasksFailed
 from stir_ray.job import Job
-from stir_ray.job.grid import Grid
-from stir_ray.job.loader import read_jobs
+from stir_ray.job.loader import Grid, read_jobs
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.measures import result_tables

@@ -29,8 +29,7 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import run_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.store import ObjectStore
-from stir_ray.plan.models import inspections
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.report.text import JobStatus, render
 from stir_ray.worker.dispatch import make_worker
@@ -224,7 +223,7 @@ def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
     asked, lake = resolve(job), lake_of(job)
     settings = WorkerSettings(lake.objects.url, job.name, None, 0.0)
     work = make_worker(settings, 1)
-    for task in inspections(job, asked.version):
+    for task in asked.inspections():
         work(task, Attempt())
     images: dict[str, dict[str, int]] = {"train_images": {}, "test_images": {}}
 

@@ -23,7 +23,7 @@ from stir_ray.measures import artifact_tables
 from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import cka_of_subsets, linear_gram
-from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study

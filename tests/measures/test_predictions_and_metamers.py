@@ -18,9 +18,9 @@ from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
-from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
 from stir_ray.plan.study import Study
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study

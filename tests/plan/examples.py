@@ -10,11 +10,10 @@ from stir_ray.identity import Artifact, content_id
 from stir_ray.job import Architecture, Digits, Job, Training
 from stir_ray.job.loader import validate_job
 from stir_ray.numerics.settings import InversionSettings
-from stir_ray.plan.checkpoints import Checkpoint, Role
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Task
+from stir_ray.plan.tasks import Checkpoint, Role, Task
 
 LAYERS, SEEDS, EPOCHS = (1, 2, 3, 4, 5), (3, 7), (1, 2, 3)
 

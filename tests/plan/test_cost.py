@@ -7,10 +7,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from stir_ray.job import Architecture, Selection
-from stir_ray.plan.cost import Cost, CostSum, WorkloadSize
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.preparation import CollectImages, InspectModel
-from stir_ray.plan.tasks import Task
+from stir_ray.plan.model_tasks import CollectImages, InspectModel
+from stir_ray.plan.tasks import Cost, CostSum, Task, WorkloadSize
 from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, SPEC, STUDY, TRAIN
 
 # Of the same role, as in another job of a grid over datasets.

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from stir_ray.identity import Artifact
 from stir_ray.job import Selection
-from stir_ray.plan.checkpoints import Checkpoint
 from stir_ray.plan.measurement import Invert
-from stir_ray.plan.preparation import CollectImages, InspectModel
-from stir_ray.plan.tasks import Task, is_done, remaining
+from stir_ray.plan.model_tasks import CollectImages, InspectModel
+from stir_ray.plan.tasks import Checkpoint, Task, is_done, remaining
 from tests.plan.examples import (
     ARCHITECTURE,
     DATA,

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.errors import JobError
-from stir_ray.plan.checkpoints import UNTRAINED, Role
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study, kept_images, layers_of
-from stir_ray.plan.tasks import deduplicate, remaining
+from stir_ray.plan.tasks import UNTRAINED, Role, deduplicate, remaining
 from tests.plan.examples import (
     EPOCHS,
     FINETUNED,

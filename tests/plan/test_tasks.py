@@ -12,7 +12,7 @@ from stir_ray.identity import Artifact
 from stir_ray.job import Architecture, Digits, ImageFolder, Selection
 from stir_ray.numerics.settings import InversionSettings, Optimizer, Schedule
 from stir_ray.plan.measurement import Comparison, Invert
-from stir_ray.plan.preparation import CollectImages, InspectModel
+from stir_ray.plan.model_tasks import CollectImages, InspectModel
 from stir_ray.plan.tasks import Task
 from tests.plan.examples import (
     ARCHITECTURE,

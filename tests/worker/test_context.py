@@ -10,7 +10,7 @@ from timm.layers.attention import Attention
 from stir_ray.errors import ModelError
 from stir_ray.models import checkpoints
 from stir_ray.models.architectures import build
-from stir_ray.plan.checkpoints import Checkpoint
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings
 from tests.models.tiny import DEPTH, vit

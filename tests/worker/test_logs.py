@@ -13,7 +13,7 @@ import pytest
 
 from stir_ray.errors import MissingArtifact
 from stir_ray.execution.executor import Attempt
-from stir_ray.plan.models import inspections
+from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import task_id
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.logs import begin_logging, log_context
@@ -121,7 +121,7 @@ def test_no_line_says_a_secret(lines: Read) -> None:
 
 def test_a_worker_names_what_it_does(tmp_path: Path, lines: Read) -> None:
     job = small_job(tmp_path)
-    task = next(iter(inspections(job, lambda _: "")))
+    task = next(iter(ResolvedJob(job, {}).inspections()))
     make_worker(settings(tmp_path), 1)(task, Attempt(2))
     (done,) = lines()
     names = {

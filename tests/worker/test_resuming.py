@@ -22,7 +22,7 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.models import training_state
 from stir_ray.models.training_state import ResumeState
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.model_tasks import Train
 from stir_ray.worker import context
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.settings import WorkerSettings

@@ -12,7 +12,7 @@ from stir_ray import open_results
 from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import MissingArtifact, TasksFailed
 from stir_ray.job import Job, TrainedFinetuning, Training
-from stir_ray.job.grid import Grid
+from stir_ray.job.loader import Grid
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import (

@@ -15,7 +15,7 @@ from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Invert
-from stir_ray.plan.preparation import Train
+from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.settings import WorkerSettings

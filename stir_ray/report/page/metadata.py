@@ -4,18 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from stir_ray import __version__
 from stir_ray.catalog.runs import RunRecord, device_seconds
+from stir_ray.formatting import pluralize, spelled, timed, without_secrets
 from stir_ray.job import Job
 from stir_ray.numerics.settings import Initialization
-from stir_ray.plan.cost import CPU
-from stir_ray.plan.formatting import pluralize, spelled, timed
-from stir_ray.plan.models import is_finetuned
-from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
-from stir_ray.redaction import without_secrets
+from stir_ray.plan.tasks import CPU
 from stir_ray.report.summary import format_convergence
 from stir_ray.results.reduce import Reduced
-from stir_ray.version import __version__
 
 _ASSUMED = (
     "Self-STIR is taken for 1 (`assume_self_stir_one`), as in the paper: learning, forgetting and "

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stir_ray import __version__
 from stir_ray.catalog.runs import RunRecord, runs_of
 from stir_ray.identity import content_id
 from stir_ray.lake.keys import page_key
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.plan.models import is_finetuned
+from stir_ray.plan.resolved_job import is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.report.page.job import job_page
 from stir_ray.report.page.metadata import about, worked
 from stir_ray.report.write_figures import ReducedJob, Reference, write_figures
 from stir_ray.results import analysis_inputs
-from stir_ray.version import __version__
 
 _DRAWING = 10
 """Raised by hand when the page of equal results comes to look different."""

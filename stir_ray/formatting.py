@@ -1,6 +1,7 @@
-"""Find and remove secrets in URLs: user, password and signature."""
+"""Text for people: lists, numbers and times in words, and URLs without their secrets."""
 
 import re
+from collections.abc import Iterable, Sequence
 
 # User and password. Both may hold a slash, as keys of S3 do; a port and a later `@` are none. One
 # slash is enough, since Python's paths write `s3://` as `s3:/`.
@@ -28,3 +29,35 @@ def without_secrets(text: str) -> str:
     """Return a text in which URLs keep neither user and password nor query."""
     text = _PASSWORD.sub(r"\1…@", text)
     return _QUERY.sub(r"\1…", _USER.sub(r"\1…@", text))
+
+
+def spelled(values: Iterable[int] | Iterable[str]) -> str:
+    """Distinct values in order; three or more numbers in a row as `1-12`."""
+    runs: list[list] = []
+    for value in sorted(set(values)):
+        if runs and isinstance(value, int) and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(
+        f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(str(number) for number in run)
+        for run in runs
+    )
+
+
+def pluralize(count: int, what: str) -> str:
+    """A number of things."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def timed(hours: float) -> tuple[str, str]:
+    """A time given in hours, and its unit: `h`, or `min` of what is less than a tenth of one."""
+    if 0 < hours < 0.1:
+        return f"{60 * hours:.2g}", "min"
+    return (f"{hours:.3g}" if hours < 100 else f"{hours:,.0f}"), "h"
+
+
+def format_list(names: Sequence[str], most: int = 5) -> str:
+    """Names one after the other, and how many more there are than one wants to read."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
