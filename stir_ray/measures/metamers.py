@@ -74,7 +74,7 @@ class Metamers(Measure):
         return {
             "image_id": list(views.image_ids),
             **{name: getattr(of_inverted, name).tolist() for name in _CRITERIA},
-            **{f"null_{name}": getattr(null, name) for name in _CRITERIA},
+            **{f"null_{name}": float(getattr(null, name)) for name in _CRITERIA},
             "is_metamer": are_metamers(of_inverted, null).tolist(),
         }
 

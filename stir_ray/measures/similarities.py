@@ -108,11 +108,11 @@ SIMILARITIES = Similarities()
 
 def _prepare(gram: Tensor, option: SimilarityMeasure) -> Tensor:
     """Do with a linear Gram matrix all that can be done before it is compared with another."""
-    from stir_ray.numerics.similarity import coordinates, rbf_of_linear
+    from stir_ray.numerics.similarity import procrustes_coordinates, rbf_of_linear
 
     if option.similarity is Similarity.RBF_CKA:
         return rbf_of_linear(gram, bandwidth=option.bandwidth)
-    return coordinates(gram)
+    return procrustes_coordinates(gram)
 
 
 def _prepared(
@@ -126,11 +126,11 @@ def _prepared(
 
 def _score(name: str, option: SimilarityMeasure, first: Tensor, second: Tensor) -> dict[str, float]:
     from stir_ray.measures.scores import scores
-    from stir_ray.numerics.similarity import aligned
+    from stir_ray.numerics.similarity import procrustes_similarity
 
     if option.similarity is Similarity.RBF_CKA:
         return scores(name, first, second)
-    return {name: aligned(first, second), f"{name}_unbiased": float("nan")}
+    return {name: procrustes_similarity(first, second), f"{name}_unbiased": float("nan")}
 
 
 def _baselines(

@@ -88,13 +88,13 @@ def _directions(views: Views, model: Model, k: int) -> list[Tensor]:
 
 def similarity(first: Tensor, second: Tensor) -> dict[str, float | int]:
     """Compare the leading directions (direction, unit) that both sets have."""
-    from stir_ray.numerics.similarity import chance_similarity, subspace_similarity
+    from stir_ray.numerics.similarity import subspace_similarity
 
     k, units = min(len(first), len(second)), first.shape[1]
     if k == 0 or units != second.shape[1]:
         return {"directions": 0, "chance": float("nan"), "subspace_similarity": float("nan")}
     return {
         "directions": k,
-        "chance": chance_similarity(k=k, units=units),
+        "chance": k / units,
         "subspace_similarity": float(subspace_similarity(first[:k], second[:k])),
     }

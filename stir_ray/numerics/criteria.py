@@ -2,16 +2,12 @@
 
 Self-STIR alone is no criterion: a few directions dominate CKA, which is .9999 of inversions whose
 STIR to other models still changes by a half with more steps.
+
+The *centered residual* of an image is ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONVERGED_RESIDUAL = 0.1
 """Centered residual that `CONVERGED_SHARE` of the images must not exceed. A mean over the images
@@ -34,11 +30,7 @@ _LEAST_DRIFT = 0.001
 
 
 def residuals_converged(centred_residual: NDArray[np.float64]) -> bool:
-    """Return whether the centered residuals of `CONVERGED_SHARE` of the images are small enough.
-
-    Args:
-        centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ of every image.
-    """
+    """Return whether the centered residuals of `CONVERGED_SHARE` of the images are small enough."""
     return bool(np.mean(centred_residual <= CONVERGED_RESIDUAL) >= CONVERGED_SHARE)
 
 
@@ -52,10 +44,6 @@ def is_moving(value: ArrayLike, drift: ArrayLike) -> NDArray[np.bool_]:
     """Return whether scores changed since half the steps: by more than .01, or a third of them.
 
     A change of up to .001 never counts; an unknown one (NaN) always does.
-
-    Args:
-        value: scores or metrics.
-        drift: their changes since half the steps.
     """
     size, change = np.abs(np.asarray(value, float)), np.abs(np.asarray(drift, float))
     limit = np.clip(size / 3, _LEAST_DRIFT, CONVERGED_DRIFT)

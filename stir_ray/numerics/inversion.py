@@ -10,25 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
-from stir_ray.numerics.optimization import (
-    PARAMETERIZATIONS,
-    ImageOptimizer,
-    Parameterization,
-    blur,
-    make_optimizer,
-    penalty,
-)
+from stir_ray.numerics.optimization import ImageOptimizer, Parameterization, blur, penalty
 from stir_ray.numerics.precision import matmul_precision, resolve_precision, with_autocast
-from stir_ray.numerics.settings import InversionSettings, Regularizer
+from stir_ray.numerics.settings import InversionSettings
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int
-    from torch import Tensor
+    from jaxtyping import Float, Int
 
     Images = Float[Tensor, "image channel height width"]
     PerImage = Float[Tensor, " image"]
@@ -39,8 +32,7 @@ _CHECK_EVERY = 5
 """Steps between two checks of which images are converged. A check waits for the device."""
 
 
-@dataclass(frozen=True)
-class Inversion:
+class Inversion(NamedTuple):
     """The best iterate of every image.
 
     Attributes:
@@ -60,27 +52,19 @@ class Inversion:
 
 @dataclass(frozen=True)
 class SearchState:
-    """The state of an inversion, from which it can continue: a row for each image.
-
-    Attributes:
-        best: the best iterate so far.
-        current: coefficients of the current iterate.
-        optimizer: state of the optimizer.
-        taken: number of steps taken.
-        restarted: number of steps after which the optimizer restarted; None if it did not.
-    """
+    """The state of an inversion, from which it can continue: a row for each image."""
 
     best: Inversion
-    current: Images
+    current: Images  # coefficients of the current iterate
     optimizer: Mapping[str, Tensor]
-    taken: int = 0
-    restarted: int | None = None
+    taken: int = 0  # number of steps
+    restarted: int | None = None  # number of steps after which the optimizer restarted, if it did
 
     def __getitem__(self, rows: Tensor | slice) -> SearchState:
         """Return the state of some of the images."""
+        best = Inversion(*(tensor[rows] for tensor in self.best))
         optimizer = {name: tensor[rows] for name, tensor in self.optimizer.items()}
-        best, current = _select(self.best, rows), self.current[rows]
-        return replace(self, best=best, current=current, optimizer=optimizer)
+        return replace(self, best=best, current=self.current[rows], optimizer=optimizer)
 
 
 def invert(
@@ -112,17 +96,12 @@ def invert(
 
 
 def begin(start: Images, settings: InversionSettings) -> SearchState:
-    """Return the state of an inversion before its first step.
-
-    Args:
-        start: the first iterate of every image.
-        settings: of the inversion.
-    """
-    coefficients = PARAMETERIZATIONS[settings.parameterization](start).encode(start.detach())
+    """Return the state of an inversion before its first step."""
+    start = start.detach()
     unknown = torch.full((len(start),), math.inf, dtype=start.dtype, device=start.device)
     steps = torch.zeros(len(start), dtype=torch.int64, device=start.device)
-    best = Inversion(start.detach(), unknown, unknown, steps)
-    return SearchState(best, coefficients, {})
+    coefficients = Parameterization(settings.parameterization, start).encode(start)
+    return SearchState(Inversion(start, unknown, unknown, steps), coefficients, {})
 
 
 def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> SearchState:
@@ -133,10 +112,9 @@ def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> Sear
         taken: number of steps so far.
         settings: of the inversion.
     """
-    images = rounded(best.images.detach())
-    state = replace(begin(images, settings), taken=taken, restarted=taken)
-    unknown = state.best.residual
-    return replace(state, best=Inversion(images, unknown, best.start_residual, best.steps))
+    state = begin(rounded(best.images), settings)
+    renewed = state.best._replace(start_residual=best.start_residual, steps=best.steps)
+    return replace(state, best=renewed, taken=taken, restarted=taken)
 
 
 def advance(
@@ -147,35 +125,45 @@ def advance(
     settings: InversionSettings,
     until: int,
 ) -> SearchState:
-    """Return the state after `until` steps; raises as `invert`.
+    """Return the state after `until` steps, those of `state` included; raises as `invert`.
 
-    Several calls give what a single one gives.
-
-    Args:
-        representation: as of `invert`.
-        images: the reference images.
-        state: of the inversion; it is not changed.
-        settings: as of `invert`.
-        until: number of steps, those of `state` included.
+    Several calls give what a single one gives. `state` is not changed.
     """
-    if images.shape != state.best.images.shape:
-        raise ValueError(
-            f"start has shape {tuple(state.best.images.shape)}, images {tuple(images.shape)}"
-        )
+    shape = state.best.images.shape
+    if images.shape != shape:
+        raise ValueError(f"start has shape {tuple(shape)}, images {tuple(images.shape)}")
     precision = resolve_precision(settings.precision, images)
     with matmul_precision(precision):
         represent = with_autocast(precision, representation)
         with torch.no_grad():
-            target = _Target.of(represent(images))
-        target.check()
+            target = represent(images)
+        norms = torch.linalg.vector_norm(target, dim=1)
+        if not bool((torch.isfinite(norms) & (norms > 0)).all()):
+            raise ValueError(
+                "a reference image is represented by zeros, NaN or infinity: no residual"
+            )
         while state.taken < until:
             if settings.restarts_after(state.taken) and state.restarted != state.taken:
                 state = restart(state.best, taken=state.taken, settings=settings)
             ends = (step for step in range(state.taken + 1, until) if settings.restarts_after(step))
-            state = _advance(represent, target, state, settings, next(ends, until))
+            search = _Search(target, norms, state, settings)
+            state = search.run(represent, next(ends, until))
     if not bool(torch.isfinite(state.best.residual).all()):
         raise FloatingPointError("the representation of an inverted image is not finite")
     return state
+
+
+def joined(states: Sequence[SearchState]) -> SearchState:
+    """Return the states of some images each in a single state, in the order given."""
+    first = states[0]
+    if len(states) == 1:
+        return first
+    best = Inversion(*map(torch.cat, zip(*(state.best for state in states), strict=True)))
+    current = torch.cat([state.current for state in states])
+    optimizer = {
+        name: torch.cat([state.optimizer[name] for state in states]) for name in first.optimizer
+    }
+    return replace(first, best=best, current=current, optimizer=optimizer)
 
 
 def rounded(images: Images) -> Images:
@@ -183,171 +171,88 @@ def rounded(images: Images) -> Images:
     return images.half().to(images.dtype)
 
 
-@dataclass(frozen=True)
-class _Target:
-    representations: Units
-    norms: PerImage
-
-    @classmethod
-    def of(cls, representations: Units) -> Self:
-        return cls(representations, torch.linalg.vector_norm(representations, dim=1))
-
-    def check(self) -> None:
-        if not bool((torch.isfinite(self.norms) & (self.norms > 0)).all()):
-            raise ValueError(
-                "a reference image is represented by zeros, NaN or infinity: no residual"
-            )
-
-    def residual(self, representations: Units) -> PerImage:
-        difference = representations - self.representations
-        return torch.linalg.vector_norm(difference, dim=1) / self.norms
-
-    def __getitem__(self, rows: Bool[Tensor, " image"]) -> _Target:
-        return _Target(self.representations[rows], self.norms[rows])
-
-
-def _advance(
-    represent: Representation,
-    target: _Target,
-    state: SearchState,
-    settings: InversionSettings,
-    until: int,
-) -> SearchState:
-    search, blur_every = _Search(target, state, settings), settings.regularizer.blur_every
-    since_restart = None if state.restarted is None else state.taken - state.restarted
-    converged: list[tuple[Tensor, SearchState]] = []
-    for count, step in enumerate(range(state.taken, until)):
-        search.evaluate(represent, step)
-        since = None if since_restart is None else since_restart + count
-        size = settings.size_of_step(step, since_restart=since)
-        search.step(size, momentum=settings.momentum(step))
-        if blur_every and (step + 1) % blur_every == 0:
-            search.blur(settings.regularizer)
-        if settings.tolerance and (step + 1) % _CHECK_EVERY == 0:
-            converged.append(search.pop_converged(until))
-            if not len(search.rows):
-                return _in_order(converged)
-    search.evaluate_last(represent, until)
-    return _in_order([*converged, (search.rows, search.state(until))])
-
-
 class _Search:
-    """Images that are still being inverted. Works in place.
+    """Images that are still being inverted, without a restart between. Works in place."""
 
-    Attributes:
-        rows: their indices among all images.
-        best: the best of their iterates so far.
-    """
+    def __init__(
+        self, target: Units, norms: PerImage, state: SearchState, settings: InversionSettings
+    ) -> None:
+        self._target, self._norms, self._settings = target, norms, settings
+        self._taken, self._restarted = state.taken, state.restarted
+        self._rows = torch.arange(len(state.current), device=state.current.device)
+        self._best = Inversion(*(tensor.clone() for tensor in state.best))
+        self._parameterization = Parameterization(settings.parameterization, state.best.images)
+        self._optimize(state.current.clone(), state.optimizer)
 
-    def __init__(self, target: _Target, state: SearchState, settings: InversionSettings) -> None:
-        self._target, self._settings, self._begun = target, settings, state
-        regularizer = settings.regularizer
-        self._regularizer: Regularizer | None = regularizer if regularizer.has_penalty else None
-        parameterization = PARAMETERIZATIONS[settings.parameterization]
-        self._parameterization: Parameterization = parameterization(state.best.images)
-        self._current = state.current.clone().requires_grad_(True)
-        self._steps = state.taken - (state.restarted or 0)
-        self._optimizer: ImageOptimizer = make_optimizer(
-            settings, self._current, state=state.optimizer, steps=self._steps
-        )
-        # Whether the current images are the best ones, which have no residual yet.
-        self._is_new = not self._steps
-        self.rows = torch.arange(len(state.current), device=state.current.device)
-        self.best = Inversion(*(getattr(state.best, field.name).clone() for field in _FIELDS))
+    def run(self, represent: Representation, until: int) -> SearchState:
+        parts: list[tuple[Tensor, SearchState]] = []
+        while self._taken < until and len(self._rows):
+            self._step(represent)
+            if self._settings.tolerance and self._taken % _CHECK_EVERY == 0:
+                # Images within the tolerance take no further step.
+                converged = self._best.residual <= self._settings.tolerance
+                parts.append((self._rows[converged], self._state(until)[converged]))
+                self._keep(~converged)
+        if len(self._rows):
+            with torch.no_grad():
+                images = self._parameterization.decode(self._current)
+                self._update_best(self._residual(represent(images)))
+            parts.append((self._rows, self._state(until)))
+        if len(parts) == 1:
+            return parts[0][1]
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        return joined([state for _, state in parts])[order]
 
-    def evaluate(self, represent: Representation, step: int) -> None:
-        # Residuals and gradients of the current iterate.
-        images = self._parameterization.decode(self._current)
-        residual = self._target.residual(represent(images))
-        loss = residual
-        if self._regularizer is not None:
-            loss = residual + penalty(images, self._regularizer)
+    @property
+    def _since_restart(self) -> int:
+        return self._taken - (self._restarted or 0)
+
+    def _step(self, represent: Representation) -> None:
+        settings, parameterization = self._settings, self._parameterization
+        images = parameterization.decode(self._current)
+        residual = self._residual(represent(images))
+        loss = residual + penalty(images, settings.regularizer)
         # The sum, not the mean: an image's gradient must not depend on the size of the batch.
         (self._current.grad,) = torch.autograd.grad(loss.sum(), self._current)
-        self._update_best(residual.detach(), step)
-
-    def evaluate_last(self, represent: Representation, step: int) -> None:
+        self._update_best(residual.detach())
+        since_restart = None if self._restarted is None else self._since_restart
+        size = settings.size_of_step(self._taken, since_restart=since_restart)
         with torch.no_grad():
-            images = self._parameterization.decode(self._current)
-            self._update_best(self._target.residual(represent(images)), step)
-
-    def step(self, size: float, *, momentum: float) -> None:
-        with torch.no_grad():
-            self._optimizer.step(size, momentum=momentum)
+            self._optimizer.step(size, momentum=settings.momentum(self._taken))
             # Projection after the step and outside the graph: see `representation` of `invert`.
-            self._parameterization.project(self._current)
-        self._steps += 1
+            parameterization.project(self._current)
+            self._taken += 1
+            blur_every = settings.regularizer.blur_every
+            if blur_every and self._taken % blur_every == 0:
+                blurred = blur(parameterization.decode(self._current), settings.regularizer)
+                self._current.copy_(parameterization.encode(blurred))
 
-    def blur(self, regularizer: Regularizer) -> None:
-        with torch.no_grad():
-            images = self._parameterization.decode(self._current)
-            self._current.copy_(self._parameterization.encode(blur(images, regularizer)))
+    def _residual(self, representations: Units) -> PerImage:
+        return torch.linalg.vector_norm(representations - self._target, dim=1) / self._norms
 
-    def pop_converged(self, taken: int) -> tuple[Tensor, SearchState]:
-        # Remove the images within the tolerance, and return them: they take no further step.
-        converged = self.best.residual <= self._settings.tolerance
-        popped = self.rows[converged], self.state(taken)[converged]
-        self._keep(~converged)
-        return popped
-
-    def state(self, taken: int) -> SearchState:
-        current = self._current.detach()
-        return replace(
-            self._begun,
-            best=self.best,
-            current=current,
-            optimizer=self._optimizer.state,
-            taken=taken,
-        )
-
-    def _update_best(self, residual: PerImage, step: int) -> None:
-        best, tolerance = self.best, self._settings.tolerance
+    def _update_best(self, residual: PerImage) -> None:
+        best, tolerance = self._best, self._settings.tolerance
         # Of equal residuals the earlier; and a converged image stays as it is, whenever it leaves.
         better = (residual < best.residual) & (best.residual > tolerance)
         torch.where(better, residual, best.residual, out=best.residual)
-        if self._is_new:
-            if step == 0:
-                best.start_residual.copy_(best.residual)
-            self._is_new = False
-            return
-        images = self._parameterization.decode(self._current.detach())
-        torch.where(better[:, None, None, None], images, best.images, out=best.images)
-        best.steps.masked_fill_(better, step)
+        if self._taken == 0:
+            best.start_residual.copy_(best.residual)
+        # Before the first step the current images are the best ones.
+        if self._since_restart:
+            images = self._parameterization.decode(self._current.detach())
+            torch.where(better[:, None, None, None], images, best.images, out=best.images)
+            best.steps.masked_fill_(better, self._taken)
 
-    def _keep(self, rows: Bool[Tensor, " image"]) -> None:
-        state = {name: tensor[rows] for name, tensor in self._optimizer.state.items()}
-        self._current = self._current.detach()[rows].requires_grad_(True)
-        self._optimizer = make_optimizer(
-            self._settings, self._current, state=state, steps=self._steps
-        )
-        self._target = self._target[rows]
-        self.rows, self.best = self.rows[rows], _select(self.best, rows)
+    def _state(self, taken: int) -> SearchState:
+        current, optimizer = self._current.detach(), self._optimizer.state
+        return SearchState(self._best, current, optimizer, taken, self._restarted)
 
+    def _keep(self, rows: Tensor) -> None:
+        remaining = self._state(self._taken)[rows]
+        self._rows, self._best = self._rows[rows], remaining.best
+        self._target, self._norms = self._target[rows], self._norms[rows]
+        self._optimize(remaining.current, remaining.optimizer)
 
-_FIELDS = fields(Inversion)
-
-
-def _select(inversion: Inversion, rows: Tensor | slice) -> Inversion:
-    return Inversion(*(getattr(inversion, field.name)[rows] for field in _FIELDS))
-
-
-def joined(states: Sequence[SearchState]) -> SearchState:
-    """Return the states of some images each as one, in the order given."""
-    if len(states) == 1:
-        return states[0]
-    best = Inversion(
-        *(torch.cat([getattr(state.best, field.name) for state in states]) for field in _FIELDS)
-    )
-    optimizer = {
-        name: torch.cat([state.optimizer[name] for state in states]) for name in states[0].optimizer
-    }
-    current = torch.cat([state.current for state in states])
-    return replace(states[0], best=best, current=current, optimizer=optimizer)
-
-
-def _in_order(parts: list[tuple[Tensor, SearchState]]) -> SearchState:
-    # All images as one state, in the order of their rows.
-    if len(parts) == 1:
-        return parts[0][1]
-    order = torch.cat([rows for rows, _ in parts]).argsort()
-    return joined([state for _, state in parts])[order]
+    def _optimize(self, current: Images, state: Mapping[str, Tensor]) -> None:
+        self._current = current.requires_grad_(True)
+        self._optimizer = ImageOptimizer(self._settings, self._current, state, self._since_restart)

@@ -7,14 +7,13 @@ Their second criterion, that the class stays, is one of predictions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-    from torch import Tensor
 
     Features = Float[Tensor, "image unit"]
     PerImage = Float[Tensor, " image"]
@@ -25,29 +24,14 @@ _RANKED_TOGETHER = 32
 """Images: ranking takes several times the memory of its input."""
 
 
-@dataclass(frozen=True)
-class RepresentationSimilarity:
-    """Similarity of two representations of every image, in float64.
+class RepresentationSimilarity(NamedTuple):
+    """Similarity of two representations of every image, in float64, or the largest of all pairs."""
 
-    Attributes:
-        pearson: correlation over the units, in [−1, 1].
-        spearman: of their ranks, in [−1, 1]; equal values share the mean of their ranks.
-        snr_db: 10 log₁₀(‖rep(x)‖² / ‖rep(x') − rep(x)‖²), infinite for equal ones: the relative
-            residual r of the inversion as −20 log₁₀ r.
-    """
-
-    pearson: PerImage
-    spearman: PerImage
+    pearson: PerImage  # correlation over the units, in [−1, 1]
+    spearman: PerImage  # of their ranks; equal values share the mean of their ranks
+    # 10 log₁₀(‖rep(x)‖² / ‖rep(x') − rep(x)‖²), infinite for equal ones: the relative residual r of
+    # the inversion as −20 log₁₀ r.
     snr_db: PerImage
-
-
-@dataclass(frozen=True)
-class NullMaximum:
-    """The largest similarity of two different images; attributes as `RepresentationSimilarity`."""
-
-    pearson: float
-    spearman: float
-    snr_db: float
 
 
 def representation_similarity(features: Features, inverted: Features) -> RepresentationSimilarity:
@@ -74,7 +58,7 @@ def representation_similarity(features: Features, inverted: Features) -> Represe
     )
 
 
-def null_maximum(features: Features) -> NullMaximum:
+def null_maximum(features: Features) -> RepresentationSimilarity:
     """Return the maximum over all ordered pairs of two different images.
 
     Feather et al. draw a million pairs at random; of hundreds of images all pairs can be computed.
@@ -94,21 +78,19 @@ def null_maximum(features: Features) -> NullMaximum:
     same = noise <= _ROUNDING * sums
     if bool(same.all()):
         raise ValueError("all images have the same features: no two are different")
-    ranks = _standardize(_ranks(x))
-    return NullMaximum(
-        pearson=_largest(_standardize(x) @ _standardize(x).T, except_where=same),
-        spearman=_largest(ranks @ ranks.T, except_where=same),
-        snr_db=_largest(10 * torch.log10(squares[:, None] / noise), except_where=same),
+    units, ranks = _standardize(x), _standardize(_ranks(x))
+    pairs = units @ units.T, ranks @ ranks.T, 10 * torch.log10(squares[:, None] / noise)
+    return RepresentationSimilarity(
+        *(matrix.masked_fill(same, -torch.inf).max() for matrix in pairs)
     )
 
 
-def are_metamers(similarity: RepresentationSimilarity, null: NullMaximum) -> Bool[Tensor, " image"]:
+def are_metamers(
+    similarity: RepresentationSimilarity, null: RepresentationSimilarity
+) -> Bool[Tensor, " image"]:
     """Return which images are more similar than any two different ones, by all three measures."""
-    return (
-        (similarity.pearson > null.pearson)
-        & (similarity.spearman > null.spearman)
-        & (similarity.snr_db > null.snr_db)
-    )
+    above = [value > limit for value, limit in zip(similarity, null, strict=True)]
+    return torch.stack(above).all(dim=0)
 
 
 def _in_float64(features: Features) -> Features:
@@ -140,9 +122,3 @@ def _ranks(features: Features) -> Features:
         not_above = torch.searchsorted(ordered, rows, right=True)
         parts.append((below + not_above + 1).to(features.dtype) / 2)
     return torch.cat(parts)
-
-
-def _largest(
-    pairs: Float[Tensor, "image image"], *, except_where: Bool[Tensor, "image image"]
-) -> float:
-    return float(pairs.masked_fill(except_where, -torch.inf).max())

@@ -1,19 +1,13 @@
-"""Initial images of inversions: noise that belongs to an image, gray, or another image.
-
-Parameterizations of images in an inversion: pixels, or waves that add up to the images.
-
-Regularizers of inverted images: penalties that are added to the residual, and a blur.
-
-Optimizers of an inversion: in place, in as few passes over the images as possible.
-"""
+"""The parts of an inversion: first iterates, parameterization, regularizers and optimizers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from stir_ray.numerics.settings import (
@@ -25,15 +19,10 @@ from stir_ray.numerics.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from jaxtyping import Float
-    from torch import Tensor
 
     Images = Float[Tensor, "image channel height width"]
-    Coefficients = Float[Tensor, "image channel height width"]
     PerImage = Float[Tensor, " image"]
-
 
 _GRAY, _LIGHT = 0.5, 0.1
 _NO_IMAGE = 2**64 - 1
@@ -57,28 +46,21 @@ def initialization_of(
     Raises:
         ValueError: for `other_image` of a single image.
     """
-    channels, height, width = images.shape[1:]
     if init is Initialization.GRAY:
         return torch.full_like(images, _GRAY, dtype=torch.float32)
     if init is Initialization.OTHER_IMAGE:
         return images[_other_rows(image_ids, seed)].to(torch.float32)
+    channels, height, width = images.shape[1:]
     noise = initial_noise(image_ids, seed=seed, shape=(channels, height, width)).to(images.device)
     return noise if init is Initialization.NOISE else _GRAY + _LIGHT * noise
 
 
-def initial_noise(
-    image_ids: Sequence[int], *, seed: int, shape: tuple[int, int, int]
-) -> Float[Tensor, "image channel height width"]:
-    """Return standard normal noise, one image per id, on the CPU in float32.
+def initial_noise(image_ids: Sequence[int], *, seed: int, shape: tuple[int, int, int]) -> Images:
+    """Return standard normal noise, one image of this shape per id, on the CPU in float32.
 
     The noise of an image is a function of `(seed, image id)` and nothing else, so that no batch
     size, order or worker count can change it. Philox is a counter-based generator whose stream is
     fixed by its key, on every platform; numpy keeps its normal draws stable across versions.
-
-    Args:
-        image_ids: non-negative, below 2⁶⁴.
-        seed: non-negative, below 2⁶⁴.
-        shape: channels, height, width.
     """
     noise = np.empty((len(image_ids), *shape), dtype=np.float32)
     for row, image_id in enumerate(image_ids):
@@ -101,95 +83,51 @@ def _generator(seed: int, image_id: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-_GRAY = 0.5
+class Parameterization:
+    """Represents images by coefficients of the same shape: their pixels, or waves around gray.
 
-
-class Parameterization(Protocol):
-    """Represents images by coefficients of the same shape; `decode` is the inverse of `encode`."""
-
-    def __init__(self, like: Images) -> None:
-        """Prepare for images of the size and on the device of `like`."""
-        ...
-
-    def encode(self, images: Images) -> Coefficients:
-        """Return the coefficients of images, as a new tensor."""
-        ...
-
-    def decode(self, coefficients: Coefficients) -> Images:
-        """Return the images of coefficients, differentiable."""
-        ...
-
-    def project(self, coefficients: Coefficients) -> None:
-        """Bring the images into [0, 1], in place."""
-        ...
-
-
-class Pixels:
-    """The images themselves."""
-
-    def __init__(self, like: Images) -> None:
-        """Prepare nothing."""
-
-    def encode(self, images: Images) -> Coefficients:
-        """See `Parameterization.encode`."""
-        return images.clone()
-
-    def decode(self, coefficients: Coefficients) -> Images:
-        """See `Parameterization.decode`."""
-        return coefficients
-
-    def project(self, coefficients: Coefficients) -> None:
-        """See `Parameterization.project`."""
-        coefficients.clamp_(0.0, 1.0)
-
-
-class Fourier:
-    """Amplitudes of waves around gray, scaled by 1 / frequency: Olah et al. 2017, appendix.
-
-    By the Hartley transform, which is the Fourier transform of real images in real numbers, as many
-    as there are pixels, and its own inverse. The scale has a mean square of 1, so that a step that
-    changes all coefficients alike changes pixels as much on average.
+    Waves are scaled by 1 / frequency: Olah et al. 2017, appendix. By the Hartley transform, which
+    is the Fourier transform of real images in real numbers, as many as there are pixels, and its
+    own inverse. The scale has a mean square of 1, so that a step that changes all coefficients
+    alike changes pixels as much on average.
 
     Images are projected into [0, 1] after the step and not by a sigmoid or clamp in the forward
     pass, where pixels at a bound would get no gradient.
     """
 
-    def __init__(self, like: Images) -> None:
-        """Compute the scale of every frequency."""
-        height, width = like.shape[-2:]
-        rows = torch.fft.fftfreq(height, device=like.device, dtype=like.dtype)[:, None]
-        columns = torch.fft.fftfreq(width, device=like.device, dtype=like.dtype)[None, :]
-        # The mean has frequency 0, and is scaled as the slowest wave.
-        frequency = torch.hypot(rows, columns).clamp_min(1 / max(height, width))
-        self._scale = 1 / frequency
-        self._scale /= self._scale.square().mean().sqrt()
+    def __init__(self, space: SearchSpace, like: Images) -> None:
+        """Prepare for images of the size and on the device of `like`."""
+        self._scale: Tensor | None = None
+        if space is SearchSpace.FOURIER:
+            height, width = like.shape[-2:]
+            rows = torch.fft.fftfreq(height, device=like.device, dtype=like.dtype)[:, None]
+            columns = torch.fft.fftfreq(width, device=like.device, dtype=like.dtype)[None, :]
+            # The mean has frequency 0, and is scaled as the slowest wave.
+            self._scale = 1 / torch.hypot(rows, columns).clamp_min(1 / max(height, width))
+            self._scale /= self._scale.square().mean().sqrt()
 
-    def encode(self, images: Images) -> Coefficients:
-        """See `Parameterization.encode`."""
-        return _hartley(images - _GRAY) / self._scale
+    def encode(self, images: Images) -> Images:
+        """Return the coefficients of images, as a new tensor."""
+        return images.clone() if self._scale is None else _hartley(images - _GRAY) / self._scale
 
-    def decode(self, coefficients: Coefficients) -> Images:
-        """See `Parameterization.decode`."""
+    def decode(self, coefficients: Images) -> Images:
+        """Return the images of coefficients, differentiable."""
+        if self._scale is None:
+            return coefficients
         return _hartley(coefficients * self._scale) + _GRAY
 
-    def project(self, coefficients: Coefficients) -> None:
-        """See `Parameterization.project`; up to the rounding of the transform."""
-        coefficients.copy_(self.encode(self.decode(coefficients).clamp_(0.0, 1.0)))
+    def project(self, coefficients: Images) -> None:
+        """Bring the images into [0, 1], in place and up to the rounding of the transform."""
+        if self._scale is None:
+            coefficients.clamp_(0.0, 1.0)
+        else:
+            coefficients.copy_(self.encode(self.decode(coefficients).clamp_(0.0, 1.0)))
 
 
 def _hartley(images: Images) -> Images:
     # Orthonormal, over rows and columns.
     transformed = torch.fft.fft2(images, norm="ortho")
     return transformed.real - transformed.imag
-
-
-PARAMETERIZATIONS: dict[SearchSpace, type[Parameterization]] = {
-    SearchSpace.PIXELS: Pixels,
-    SearchSpace.FOURIER: Fourier,
-}
-
-
-_GRAY = 0.5
 
 
 def penalty(images: Images, regularizer: Regularizer) -> PerImage:
@@ -224,9 +162,7 @@ def norm(images: Images, *, order: float) -> PerImage:
 def blur(images: Images, regularizer: Regularizer) -> Images:
     """Return images after a Gaussian blur, mirrored at their borders (Yosinski et al. 2015).
 
-    Args:
-        images: any values, larger than `regularizer.blur_reach` in height and width.
-        regularizer: with a `blur_sigma` above 0.
+    Height and width must be larger than `regularizer.blur_reach`.
     """
     reach, sigma = regularizer.blur_reach, regularizer.blur_sigma
     offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
@@ -239,92 +175,54 @@ def blur(images: Images, regularizer: Regularizer) -> Images:
     return functional.conv2d(rows, across.mT, groups=channels)
 
 
-class ImageOptimizer(Protocol):
-    """Moves images in place, each along its own gradient, which is their `grad`."""
+class ImageOptimizer:
+    """Moves images in place, each along its own gradient, which is their `grad`.
 
-    def step(self, size: float, *, momentum: float) -> None:
-        """Take one step; afterwards neither `grad` nor the graph of the images is needed."""
-        ...
-
-    @property
-    def state(self) -> Mapping[str, Tensor]:
-        """Tensors that the next step depends on, with a row for each image."""
-        ...
-
-
-class NormalizedGradient:
-    """A step of a given L2 norm per image, as in the public code of Nanda et al. 2022."""
-
-    def __init__(self, images: Images) -> None:
-        """Optimize these images."""
-        self._images = images
-
-    def step(self, size: float, *, momentum: float) -> None:  # noqa: ARG002
-        """See `ImageOptimizer.step`; `size` is the L2 norm, and there is no momentum."""
-        gradient = self._images.grad
-        if gradient is None:
-            raise ValueError("images without a gradient cannot move along it")
-        norm = torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True)
-        # 1e-10 as in that code; it only avoids 0 / 0.
-        self._images.addcdiv_(gradient, norm + 1e-10, value=-size)
-
-    @property
-    def state(self) -> Mapping[str, Tensor]:
-        """Empty."""
-        return {}
-
-
-class Adam:
-    """Kingma and Ba 2015, algorithm 1, with a β₁ that may change from step to step."""
-
-    def __init__(
-        self, images: Images, *, decay: float, state: Mapping[str, Tensor], steps: int
-    ) -> None:
-        """Optimize these images.
-
-        Args:
-            images: changed in place.
-            decay: β₂.
-            state: the moments after the steps before; empty at the first step.
-            steps: number of steps before.
-        """
-        # Fused: one pass over images, gradients and moments instead of ten.
-        self._optimizer = torch.optim.Adam([images], betas=(0.9, decay), eps=1e-10, fused=True)
-        self._decay = decay
-        self._state = self._optimizer.state[images]
-        if state:
-            count = torch.tensor(float(steps), device=images.device)
-            self._state.update(
-                step=count, **{name: moment.clone() for name, moment in state.items()}
-            )
-
-    def step(self, size: float, *, momentum: float) -> None:
-        """See `ImageOptimizer.step`; `size` is in pixel values, `momentum` is β₁."""
-        self._optimizer.param_groups[0].update(lr=size, betas=(momentum, self._decay))
-        self._optimizer.step()
-
-    @property
-    def state(self) -> Mapping[str, Tensor]:
-        """The two moments."""
-        return {name: self._state[name] for name in ("exp_avg", "exp_avg_sq")}
-
-
-def make_optimizer(
-    settings: InversionSettings,
-    images: Images,
-    *,
-    state: Mapping[str, Tensor] | None = None,
-    steps: int = 0,
-) -> ImageOptimizer:
-    """Return the optimizer of the settings.
+    By Adam (Kingma and Ba 2015, algorithm 1), with a β₁ that may change from step to step; or by
+    steps of a given L2 norm per image, as in the public code of Nanda et al. 2022.
 
     Args:
         settings: of the inversion.
         images: changed in place.
-        state: of the same optimizer after the steps before; None at the first step.
+        state: tensors that the next step depends on, with a row for each image: the moments of
+            Adam; empty at the first step.
         steps: number of steps before.
     """
-    if settings.optimizer is Optimizer.ADAM:
-        decay = settings.second_moment_decay
-        return Adam(images, decay=decay, state=state or {}, steps=steps)
-    return NormalizedGradient(images)
+
+    def __init__(
+        self, settings: InversionSettings, images: Images, state: Mapping[str, Tensor], steps: int
+    ) -> None:
+        self._images, self._decay = images, settings.second_moment_decay
+        self._adam: torch.optim.Adam | None = None
+        if settings.optimizer is Optimizer.ADAM:
+            # Fused: one pass over images, gradients and moments instead of ten.
+            betas = (0.9, self._decay)
+            self._adam = torch.optim.Adam([images], betas=betas, eps=1e-10, fused=True)
+            if state:
+                count = torch.tensor(float(steps), device=images.device)
+                moments = {name: moment.clone() for name, moment in state.items()}
+                self._adam.state[images].update(step=count, **moments)
+
+    def step(self, size: float, *, momentum: float) -> None:
+        """Take one step, after which neither `grad` nor the graph of the images is needed.
+
+        Of Adam `size` is in pixel values and `momentum` is β₁; of the normalized gradient `size` is
+        the L2 norm, and there is no momentum.
+        """
+        if self._adam:
+            self._adam.param_groups[0].update(lr=size, betas=(momentum, self._decay))
+            self._adam.step()
+            return
+        gradient = self._images.grad
+        if gradient is None:
+            raise ValueError("images without a gradient cannot move along it")
+        length = torch.linalg.vector_norm(gradient, dim=(1, 2, 3), keepdim=True)
+        # 1e-10 as in that code; it only avoids 0 / 0.
+        self._images.addcdiv_(gradient, length + 1e-10, value=-size)
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        if not self._adam:
+            return {}
+        state = self._adam.state[self._images]
+        return {name: state[name] for name in ("exp_avg", "exp_avg_sq")}

@@ -7,16 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from stir_ray.numerics.settings import Precision
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
     Images = Float[Tensor, "image channel height width"]
     Representation = Callable[[Images], Float[Tensor, "image unit"]]
-
 
 # Any: torch's stubs lack some of them.
 _BACKENDS: Any = torch.backends
@@ -46,10 +45,7 @@ def resolve_precision(precision: Precision, images: Images) -> Precision:
 def matmul_precision(precision: Precision) -> Iterator[None]:
     """Compute float32 products of matrices and convolutions, and their gradients, in a precision.
 
-    On leaving, torch's settings are as they were before.
-
-    Raises:
-        ValueError: for `auto`.
+    On leaving, torch's settings are as they were before. `auto` must be resolved before.
     """
     if precision is Precision.AUTO:
         raise ValueError("`auto` is no precision; resolve it first")

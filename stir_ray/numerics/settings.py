@@ -1,7 +1,4 @@
-"""Settings of an inversion, as values that need no torch.
-
-Similarities besides linear CKA, as values that need no torch.
-"""
+"""Settings of an inversion and of a similarity, as values that need no torch."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +7,6 @@ from itertools import count, takewhile
 
 
 class Optimizer(StrEnum):
-    """How a step is computed from a gradient."""
-
     ADAM = "adam"
     NORMALIZED_GRADIENT = "normalized_gradient"
 
@@ -64,36 +59,29 @@ class SearchSpace(StrEnum):
     et al. 2017): coarse structure moves first, and fast wiggles move little."""
 
 
+def _require_range(name: str, value: float, least: float) -> None:
+    if not least <= value < math.inf:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
+
+
 @dataclass(frozen=True)
 class Regularizer:
     """Penalties on inverted images, and a blur; all off by default.
 
     Weights are relative to the residual, which is 1 for a representation of zeros. Both penalties
     are means over pixels, so that a weight fits every image size.
-
-    Attributes:
-        total_variation: weight of the mean absolute difference between neighboring pixels, rows
-            and columns summed (Mahendran and Vedaldi 2015, section 3.1).
-        norm: weight of the mean of |x − 1/2|ᵖ (likewise).
-        norm_order: p, at least 1.
-        blur_sigma: standard deviation of a Gaussian blur, in pixels (Yosinski et al. 2015).
-        blur_every: steps after which the images are blurred; 0 for never.
     """
 
-    total_variation: float = 0.0
-    norm: float = 0.0
-    norm_order: float = 6.0
-    blur_sigma: float = 0.0
-    blur_every: int = 0
+    total_variation: float = 0.0  # weight of `optimization.total_variation`
+    norm: float = 0.0  # weight of `optimization.norm`
+    norm_order: float = 6.0  # at least 1
+    blur_sigma: float = 0.0  # standard deviation in pixels
+    blur_every: int = 0  # steps after which the images are blurred; 0 for never
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
         for name in ("total_variation", "norm", "blur_sigma", "blur_every"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} of a regularizer is at least 0, got {value}")
-        if not (self.norm_order >= 1 and math.isfinite(self.norm_order)):
-            raise ValueError(f"the order of a norm is at least 1, got {self.norm_order}")
+            _require_range(f"{name} of a regularizer", getattr(self, name), 0)
+        _require_range("the order of a norm", self.norm_order, 1)
         if (self.blur_sigma > 0) != (self.blur_every > 0):
             raise ValueError("a blur needs both a sigma and a number of steps, above 0")
 
@@ -101,11 +89,6 @@ class Regularizer:
     def blur_reach(self) -> int:
         """Pixels to each side that a blur averages: three standard deviations."""
         return math.ceil(3 * self.blur_sigma)
-
-    @property
-    def has_penalty(self) -> bool:
-        """Whether a penalty is added to the residual."""
-        return self.total_variation > 0 or self.norm > 0
 
 
 @dataclass(frozen=True)
@@ -119,14 +102,13 @@ class InversionSettings:
         schedule: of the step size.
         iterations: number of steps at most, at least 2.
         stop_when_converged: whether an inversion ends before `iterations` once its images have
-            converged (`convergence`). Only a harmonic schedule can.
+            converged (`criteria`). Only a harmonic schedule can.
         tolerance: an image whose relative residual is not above it takes no further step; 0 lets
             all images take every step.
         precision: of the products.
         init: of every image.
-        parameterization: of the images; pixels, or waves. With waves a step of Adam changes pixels
-            as much on average; one of the normalized gradient is as long in coefficients, and
-            several times as long in pixels.
+        parameterization: of the images. With waves a step of Adam changes pixels as much on
+            average; one of the normalized gradient is several times as long in pixels.
         regularizer: of the images.
         second_moment_decay: β₂ of Adam.
     """
@@ -144,19 +126,14 @@ class InversionSettings:
     second_moment_decay: float = 0.95
 
     def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.iterations < 2:
-            raise ValueError(
-                f"an inversion needs at least 2 iterations, got {self.iterations}: its images are "
-                "evaluated after half of them, too"
-            )
-        if not (self.step_size > 0 and math.isfinite(self.step_size)):
-            raise ValueError(f"an inversion needs a positive step size, got {self.step_size}")
-        if not (self.tolerance >= 0 and math.isfinite(self.tolerance)):
-            raise ValueError(f"the tolerance of a residual is at least 0, got {self.tolerance}")
+        # Images are evaluated after half of the iterations, too.
+        _require_range("iterations of an inversion", self.iterations, 2)
+        _require_range("tolerance of an inversion", self.tolerance, 0)
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"step_size of an inversion: expected above 0, got {self.step_size}")
         if not 0 <= self.second_moment_decay < 1:
             raise ValueError(
-                f"second_moment_decay is at least 0 and below 1, got {self.second_moment_decay}"
+                f"second_moment_decay: expected 0 to below 1, got {self.second_moment_decay}"
             )
 
     @property
@@ -201,13 +178,11 @@ class InversionSettings:
         return self.stop_when_converged and {taken, taken // 2} <= set(self.evaluations)
 
     def size_of_step(self, step: int, *, since_restart: int | None = None) -> float:
-        """Size of a step, the first one being 0.
+        """Return the size of a step, the first one being 0.
 
-        Args:
-            step: its number.
-            since_restart: steps taken since the search restarted; None if it has not. Adam has
-                forgotten its moments there: unless its first steps are smaller, it moves images
-                where no gradient points.
+        `since_restart` counts the steps since the search restarted; None if it has not. Adam has
+        forgotten its moments there: unless its first steps are smaller, it moves images where no
+        gradient points.
         """
         if self.schedule is Schedule.CONSTANT:
             return self.step_size
@@ -274,21 +249,16 @@ class Similarity(StrEnum):
 
 @dataclass(frozen=True)
 class SimilarityMeasure:
-    """A similarity with its parameter.
-
-    Attributes:
-        similarity: its kind.
-        bandwidth: of RBF CKA: σ as a fraction of the median distance between images; 0 of others.
-    """
+    """A similarity besides linear CKA, with its parameter."""
 
     similarity: Similarity
+    # Of RBF CKA: σ as a fraction of the median distance between images; 0 of others.
     bandwidth: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the bandwidth."""
         has_bandwidth = self.similarity is Similarity.RBF_CKA
         if not (0 < self.bandwidth < math.inf if has_bandwidth else self.bandwidth == 0):
+            expected = "a positive number" if has_bandwidth else "none"
             raise ValueError(
-                f"bandwidth {self.bandwidth} of {self.similarity}: "
-                + ("expected a positive number" if has_bandwidth else "it has none; leave it out")
+                f"bandwidth of {self.similarity}: expected {expected}, got {self.bandwidth}"
             )

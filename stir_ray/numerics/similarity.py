@@ -1,25 +1,8 @@
-"""Centered kernel alignment (CKA) of two sets of features of the same images.
+"""Similarity of two sets of features of the same images: CKA, Procrustes, principal subspaces.
 
-Kornblith et al. 2019; unbiased HSIC from Song et al. 2012. Everything is in float64 whatever the
-features came in: with the outlier features of late transformer blocks, float32 Gram matrices are
-wrong in the third digit.
-
-
-CKA of many subsets of the images, from the Gram matrices of all images.
-
-Orthogonal Procrustes similarity of two sets of features of the same images.
-
-Schönemann 1966; of representations Ding et al. 2021 and Williams et al. 2021. Computed from Gram
-matrices alone: features of a transformer layer have tens of thousands of units, of hundreds of
-images.
-
-
-Similarities by chance: of features and the same features with the images in another order.
-
-Similarity of the subspaces in which two models spread the same images: Ramasesh et al. 2021.
-
-Meaningful only for models that share a basis, one finetuned from the other: units of models trained
-from scratch are in no common order, and their subspaces are as similar as random ones.
+Everything is in float64 whatever the features came in: with the outlier features of late
+transformer blocks, float32 Gram matrices are wrong in the third digit. Features of a layer have
+tens of thousands of units, of hundreds of images: everything is computed from Gram matrices.
 """
 
 from __future__ import annotations
@@ -29,28 +12,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+    from jaxtyping import Bool, Float, Int
 
     Features = Float[Tensor, "image unit"]
     Gram = Float[Tensor, "image image"]
-    from jaxtyping import Bool, Float
-    from numpy.typing import NDArray
-
-    Subsets = Float[Tensor, "subset image"]
-    PerSubset = Float[NDArray, "subset"]
     Coordinates = Float[Tensor, "image axis"]
-    from jaxtyping import Float, Int
-
+    Directions = Float[Tensor, "*batch direction unit"]
     Orders = Int[Tensor, "order image"]
     PerOrder = Float[NDArray, "order"]
-    Directions = Float[Tensor, "*batch direction unit"]
-
+    PerSubset = Float[NDArray, "subset"]
 
 SMALLEST_SAMPLE = 4
 """Images that the unbiased estimator needs: it divides by n − 3."""
+ORDERS = 200
+"""Permutations of which a mean and a 95 % quantile of CKA are taken."""
+PROCRUSTES_ORDERS = 20
+"""Fewer of Procrustes: each takes a singular value decomposition. Of 256 images in 12 layers one
+order takes .25 s of a core, and 200 would take 50 s of every model and seed."""
+_ROUNDING = 64 * torch.finfo(torch.float64).eps
+"""Relative to the largest feature: a deviation from the mean that is no signal."""
+_RESOLVED = 1e-10
+"""The smallest variance, as a fraction of the largest, whose direction is not mostly rounding: a
+Gram matrix squares the spread of the features, and float64 has 16 digits."""
 
 
 def linear_gram(features: Features) -> Gram:
@@ -70,22 +57,18 @@ def linear_gram(features: Features) -> Gram:
         raise ValueError("features are not finite: CKA is undefined")
     exact = features.to(torch.float64)
     centered = exact - exact.mean(dim=0, keepdim=True)
-    # Equal features leave the rounding of their mean, which is no signal.
-    if centered.abs().max() <= 64 * torch.finfo(torch.float64).eps * exact.abs().max():
+    if centered.abs().max() <= _ROUNDING * exact.abs().max():
         raise ValueError("features do not vary over the images: CKA is undefined")
     return centered @ centered.T
 
 
 def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
-    """Return exp(−d² / 2σ²) − 1 of the distances d between images.
+    """Return exp(−d² / 2σ²) − 1 of the distances d between images, from `linear_gram`.
 
     The constant changes no score, biased or unbiased. Without it the digits of a broad kernel,
-    which is nearly 1 everywhere, would cancel.
-
-    Args:
-        gram: of `linear_gram`.
-        bandwidth: σ as a fraction of the median distance over all ordered pairs of images, an
-            image with itself included, as in the code of Kornblith et al. 2019.
+    which is nearly 1 everywhere, would cancel. `bandwidth` is σ as a fraction of the median
+    distance over all ordered pairs of images, an image with itself included, as in the code of
+    Kornblith et al. 2019.
 
     Raises:
         ValueError: if the median distance is 0.
@@ -101,22 +84,16 @@ def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
 
 def hsic_biased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741 - K and L, as in the papers
     """Return tr(KHLH) / (n − 1)² (Gretton et al. 2005)."""
-    n = len(k)
-    return (_center(k) * _center(l)).sum() / (n - 1) ** 2
+    return (_center(k) * _center(l)).sum() / (len(k) - 1) ** 2
 
 
 def hsic_unbiased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741
     """Return unbiased HSIC (Song et al. 2012, eq. 5): its mean over samples is the true HSIC.
 
     It can be negative.
-
-    Raises:
-        ValueError: for fewer than 4 images.
     """
     n = len(k)
-    if n < SMALLEST_SAMPLE:
-        raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images, got {n}")
-    k, l = _without_diagonal(k), _without_diagonal(l)  # noqa: E741
+    k, l = (gram - torch.diag(gram.diagonal()) for gram in (k, l))  # noqa: E741
     paired = (k * l).sum()
     means = k.sum() * l.sum() / ((n - 1) * (n - 2))
     crossed = 2 * (k.sum(dim=0) @ l.sum(dim=0)) / (n - 2)
@@ -126,8 +103,8 @@ def hsic_unbiased(k: Gram, l: Gram) -> Float[Tensor, ""]:  # noqa: E741
 def cka_biased(k: Gram, l: Gram) -> float:  # noqa: E741
     """Return HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) with biased HSIC, in [0, 1].
 
-    1 for equal geometry. Near 1 for *independent* features too when they have many more units than
-    there are images.
+    Kornblith et al. 2019. 1 for equal geometry. Near 1 for *independent* features too when they
+    have many more units than there are images.
 
     Raises:
         ValueError: if one of the two has no positive HSIC with itself.
@@ -139,7 +116,7 @@ def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
     """Return the same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features.
 
     Raises:
-        ValueError: for fewer than 4 images, or if one of the two has no positive HSIC with itself.
+        ValueError: if one of the two has no positive HSIC with itself.
     """
     return _ratio(hsic_unbiased(k, l), hsic_unbiased(k, k), hsic_unbiased(l, l))
 
@@ -155,26 +132,15 @@ def _center(gram: Gram) -> Gram:
     return gram - gram.mean(dim=0, keepdim=True) - gram.mean(dim=1, keepdim=True) + gram.mean()
 
 
-def _without_diagonal(gram: Gram) -> Gram:
-    return gram - torch.diag(gram.diagonal())
-
-
 def cka_of_subsets(
     k: Gram,
-    l: Gram,  # noqa: E741 - K and L, as in the papers
+    l: Gram,  # noqa: E741
     subsets: Bool[NDArray, "subset image"],
 ) -> tuple[PerSubset, PerSubset]:
     """Return biased and unbiased CKA of each of several subsets of the images.
 
-    Equal to CKA of the rows and columns of a subset, without a copy of them.
-
-    Args:
-        k: Gram matrix of all images in a representation, in float64.
-        l: the same in another representation.
-        subsets: the images of each subset.
-
-    Returns:
-        A number per subset; NaN where a representation has no positive HSIC with itself.
+    Equal to CKA of the rows and columns of a subset, without a copy of them; NaN where a
+    representation has no positive HSIC with itself.
 
     Raises:
         ValueError: if a subset has fewer than 4 images.
@@ -182,12 +148,13 @@ def cka_of_subsets(
     if subsets.sum(axis=1).min(initial=SMALLEST_SAMPLE) < SMALLEST_SAMPLE:
         raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images in every set")
     masks = torch.tensor(subsets, device=k.device, dtype=torch.float64)
-    crossed, self_k, self_l = (_hsic(*pair, masks) for pair in ((k, l), (k, k), (l, l)))
-    biased, unbiased = crossed / (self_k.clamp_min(0).sqrt() * self_l.clamp_min(0).sqrt())
-    return _nan_if_undefined(biased), _nan_if_undefined(unbiased)
+    crossed, self_k, self_l = (_hsic_of_subsets(*pair, masks) for pair in ((k, l), (k, k), (l, l)))
+    ratio = crossed / (self_k.clamp_min(0).sqrt() * self_l.clamp_min(0).sqrt())
+    biased, unbiased = torch.where(ratio.isfinite(), ratio, torch.nan).cpu().numpy()
+    return biased, unbiased
 
 
-def _hsic(k: Gram, l: Gram, masks: Subsets) -> Float[Tensor, "estimator subset"]:  # noqa: E741
+def _hsic_of_subsets(k: Gram, l: Gram, masks: Tensor) -> Float[Tensor, "estimator subset"]:  # noqa: E741
     # Biased (Gretton et al. 2005) and unbiased HSIC (Song et al. 2012, eq. 5) of each subset.
     n = masks.sum(dim=1)
     # Sums over the images of a subset: of a row of K, of L, and of the pairs of both.
@@ -205,17 +172,11 @@ def _hsic(k: Gram, l: Gram, masks: Subsets) -> Float[Tensor, "estimator subset"]
     return torch.stack([biased, (paired + means - crossed) / (n * (n - 3))])
 
 
-def _nan_if_undefined(ratio: Float[Tensor, " subset"]) -> PerSubset:
-    return torch.where(ratio.isfinite(), ratio, torch.nan).cpu().numpy()
-
-
-def coordinates(gram: Gram) -> Coordinates:
+def procrustes_coordinates(gram: Gram) -> Coordinates:
     """Return features of the fewest units with this Gram matrix, scaled to Frobenius norm 1.
 
-    All features with that Gram matrix are these after a rotation, which changes no similarity.
-
-    Args:
-        gram: of centered features, as of `similarity.linear_gram`.
+    All features with that Gram matrix, one of `linear_gram`, are these after a rotation, which
+    changes no similarity.
 
     Raises:
         ValueError: if it is not finite or has no positive eigenvalue.
@@ -230,23 +191,17 @@ def coordinates(gram: Gram) -> Coordinates:
     return axes[:, positive] * (variances[positive] / variances[positive].sum()).sqrt()
 
 
-def aligned(x: Coordinates, y: Coordinates) -> float:
+def procrustes_similarity(x: Coordinates, y: Coordinates) -> float:
     """Return ‖XᵀY‖₍nuclear₎ / (‖X‖ ‖Y‖) of centered features with these coordinates, in [0, 1].
 
-    The largest inner product that a rotation or reflection of Y can have with X, both scaled to
-    norm 1; fewer units are filled up with zeros. 1 for equal geometry. The squared Procrustes
-    distance is 2 − 2 × this, the angular one its arc cosine. As biased CKA it is far from 0 for
-    independent features that have more units than there are images.
+    Schönemann 1966; of representations Ding et al. 2021 and Williams et al. 2021. The largest inner
+    product that a rotation or reflection of Y can have with X, both scaled to norm 1; fewer units
+    are filled up with zeros. 1 for equal geometry. The squared Procrustes distance is 2 − 2 × this,
+    the angular one its arc cosine. As biased CKA it is far from 0 for independent features that
+    have more units than there are images.
     """
     # Rounding can carry equal geometries past 1.
     return min(1.0, float(torch.linalg.svdvals(x.T @ y).sum()))
-
-
-ORDERS = 200
-"""Permutations of which a mean and a 95 % quantile of CKA are taken."""
-PROCRUSTES_ORDERS = 20
-"""Fewer of Procrustes: each takes a singular value decomposition. Of 256 images in 12 layers one
-order takes .25 s of a core, and 200 would take 50 s of every model and seed."""
 
 
 def random_orders(images: int, *, seed: int) -> Orders:
@@ -258,19 +213,14 @@ def random_orders(images: int, *, seed: int) -> Orders:
 def cka_by_chance(k: Gram, orders: Orders) -> tuple[PerOrder, PerOrder]:
     """Return biased and unbiased CKA of a Gram matrix and itself in each order of the images.
 
-    Args:
-        k: in float64; of any kernel.
-        orders: permutations of the images.
-
     Raises:
         ValueError: if the Gram matrix has no positive HSIC with itself.
     """
     n = len(k)
-    k = k - k.mean(dim=0, keepdim=True) - k.mean(dim=1, keepdim=True) + k.mean()
     # The images' own order comes first: it gives the HSIC of the features with themselves.
     permutations = np.vstack([np.arange(n), orders.cpu().numpy()])
     # By numpy, whose `take` is twice as fast as torch's on a CPU.
-    centered = k.cpu().numpy()
+    centered = _center(k).cpu().numpy()
     biased = np.array([np.vdot(centered, centered.take(p, 0).take(p, 1)) for p in permutations])
     # Song et al. 2012, eq. 5. Centering changes no unbiased HSIC, and makes a row without its
     # diagonal sum to minus its diagonal: all but the paired term need the diagonal alone.
@@ -278,26 +228,19 @@ def cka_by_chance(k: Gram, orders: Orders) -> tuple[PerOrder, PerOrder]:
     paired = biased - diagonal[permutations] @ diagonal
     means = diagonal.sum() ** 2 / ((n - 1) * (n - 2))
     crossed = 2 * (diagonal[permutations] @ diagonal) / (n - 2)
-    return _over_first(biased), _over_first(paired + means - crossed)
+    unbiased = paired + means - crossed
+    if not (biased[0] > 0 and unbiased[0] > 0):
+        raise ValueError("features have no positive HSIC with themselves: no CKA")
+    return biased[1:] / biased[0], unbiased[1:] / unbiased[0]
 
 
 def procrustes_by_chance(x: Coordinates, orders: Orders) -> PerOrder:
     """Return the similarity of X and itself in each of the first `PROCRUSTES_ORDERS` orders."""
-    return np.array([aligned(x, x[order]) for order in orders[:PROCRUSTES_ORDERS].to(x.device)])
+    orders = orders[:PROCRUSTES_ORDERS].to(x.device)
+    return np.array([procrustes_similarity(x, x[order]) for order in orders])
 
 
-def _over_first(hsic: PerOrder) -> PerOrder:
-    if not hsic[0] > 0:
-        raise ValueError("features have no positive HSIC with themselves: no CKA")
-    return hsic[1:] / hsic[0]
-
-
-RESOLVED = 1e-10
-"""The smallest variance, as a fraction of the largest, whose direction is not mostly rounding: a
-Gram matrix squares the spread of the features, and float64 has 16 digits."""
-
-
-def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -> Directions:
+def resolved_directions(features: Features, *, k: int = 10) -> Directions:
     """Return the k orthonormal directions of largest variance over images, descending, in float64.
 
     Fewer, perhaps none, if the features vary in fewer directions. The sign of a direction is
@@ -310,10 +253,10 @@ def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -
         raise ValueError("features are not finite: they have no principal directions")
     exact = features.to(torch.float64)
     centered = exact - exact.mean(dim=-2, keepdim=True)
-    # Features have tens of thousands of units: never their covariance, but the images' Gram matrix,
-    # which has the same spectrum.
+    # The Gram matrix of the images has the same spectrum as the covariance of the units.
     variances, weights = torch.linalg.eigh(centered @ centered.mT)
-    count = min(k, int(_resolved(variances, exact, centered).sum()))
+    vary = centered.abs().max() > _ROUNDING * exact.abs().max()
+    count = min(k, int((vary & (variances > _RESOLVED * variances[-1])).sum()))
     leading = centered.mT @ weights[:, len(weights) - count :].flip(-1)
     # Orthogonal already, up to the digits that the Gram matrix loses for small variances.
     return torch.linalg.qr(leading).Q.mT
@@ -322,7 +265,9 @@ def resolved_directions(features: Float[Tensor, "image unit"], *, k: int = 10) -
 def subspace_similarity(u: Directions, v: Directions) -> Float[Tensor, "*batch"]:
     """Return ‖U Vᵀ‖² / k of two sets of k directions: 1 for equal subspaces, 0 for orthogonal ones.
 
-    Independent random subspaces have `chance_similarity` on average. Leading axes broadcast.
+    Ramasesh et al. 2021. Meaningful only for models that share a basis, one finetuned from the
+    other: units of models trained from scratch are in no common order, and their subspaces are as
+    similar as random ones: k over the number of units. Leading axes broadcast.
 
     Raises:
         ValueError: for sets of unequal size, or of different spaces.
@@ -335,15 +280,3 @@ def subspace_similarity(u: Directions, v: Directions) -> Float[Tensor, "*batch"]
     cosines = u @ v.mT
     # Rounding can carry equal subspaces past 1.
     return (cosines.square().sum(dim=(-2, -1)) / u.shape[-2]).clamp(max=1)
-
-
-def chance_similarity(*, k: int, units: int) -> float:
-    """Return the mean similarity of two random subspaces of k dimensions: k / units."""
-    return k / units
-
-
-def _resolved(variances: Tensor, exact: Tensor, centered: Tensor) -> Tensor:
-    # Which variances are more than rounding. Equal features leave the rounding of their mean.
-    rounding = 64 * torch.finfo(torch.float64).eps * exact.abs().amax(dim=(-2, -1))
-    vary = centered.abs().amax(dim=(-2, -1)) > rounding
-    return vary[..., None] & (variances > RESOLVED * variances[..., -1:])

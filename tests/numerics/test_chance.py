@@ -10,13 +10,13 @@ from stir_ray.numerics.similarity import (
     ORDERS,
     PROCRUSTES_ORDERS,
     SMALLEST_SAMPLE,
-    aligned,
     cka_biased,
     cka_by_chance,
     cka_unbiased,
-    coordinates,
     linear_gram,
     procrustes_by_chance,
+    procrustes_coordinates,
+    procrustes_similarity,
     random_orders,
     rbf_of_linear,
 )
@@ -48,11 +48,13 @@ def test_so_it_is_of_a_kernel_that_is_not_centered() -> None:
 
 def test_procrustes_is_that_of_the_first_orders() -> None:
     gram, orders = linear_gram(features(5, 13, 29)), random_orders(13, seed=7)
-    result = procrustes_by_chance(coordinates(gram), orders)
+    result = procrustes_by_chance(procrustes_coordinates(gram), orders)
     assert len(result) == PROCRUSTES_ORDERS
     for x, order in zip(result, orders, strict=False):
-        y = coordinates(gram[order][:, order])
-        assert float(x) == pytest.approx(aligned(coordinates(gram), y), abs=1e-7)
+        y = procrustes_coordinates(gram[order][:, order])
+        assert float(x) == pytest.approx(
+            procrustes_similarity(procrustes_coordinates(gram), y), abs=1e-7
+        )
 
 
 def test_orders_are_permutations_that_depend_on_their_seed_alone() -> None:

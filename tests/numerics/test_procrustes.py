@@ -14,7 +14,7 @@ from scipy.spatial import procrustes as scipy_procrustes
 from torch import Tensor
 
 from stir_ray.numerics.settings import Similarity, SimilarityMeasure
-from stir_ray.numerics.similarity import aligned, coordinates, linear_gram
+from stir_ray.numerics.similarity import linear_gram, procrustes_coordinates, procrustes_similarity
 from tests.numerics.test_similarity import features, orthogonal, related
 
 SEEDS = st.integers(0, 9999)
@@ -25,7 +25,9 @@ ROUNDING = 1e-7
 
 def similarity(x: Tensor, y: Tensor) -> float:
     """Of features."""
-    return aligned(coordinates(linear_gram(x)), coordinates(linear_gram(y)))
+    return procrustes_similarity(
+        procrustes_coordinates(linear_gram(x)), procrustes_coordinates(linear_gram(y))
+    )
 
 
 def of_scipy(x: Tensor, y: Tensor) -> float:
@@ -100,7 +102,7 @@ def test_known_answers() -> None:
 @given(seed=SEEDS, images=IMAGES)
 def test_coordinates_are_features_of_the_same_geometry(seed: int, images: int) -> None:
     gram = linear_gram(features(seed, images, 5))
-    axes = coordinates(gram)
+    axes = procrustes_coordinates(gram)
     assert axes.shape == (images, min(5, images - 1))
     torch.testing.assert_close(axes @ axes.T, gram / gram.trace(), rtol=0, atol=1e-12)
 
@@ -108,7 +110,7 @@ def test_coordinates_are_features_of_the_same_geometry(seed: int, images: int) -
 @pytest.mark.parametrize("bad", [torch.zeros(5, 5), torch.full((5, 5), torch.nan)])
 def test_features_without_a_geometry_have_no_similarity(bad: Tensor) -> None:
     with pytest.raises(ValueError, match="no Procrustes similarity"):
-        coordinates(bad.double())
+        procrustes_coordinates(bad.double())
 
 
 @pytest.mark.parametrize(
