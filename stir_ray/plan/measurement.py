@@ -15,13 +15,7 @@ _STORED_PIXEL_BYTES = 2
 
 
 class Measurement(NamedTuple):
-    """An artifact of a measure.
-
-    Attributes:
-        name: of the measure.
-        option: what tells it from other artifacts of the measure.
-        artifact: that is stored.
-    """
+    """An artifact of a measure, with the option that tells it from others of the measure."""
 
     name: str
     option: Option
@@ -30,25 +24,16 @@ class Measurement(NamedTuple):
 
 @dataclass(frozen=True)
 class MeasurementSpec:
-    """Everything that a measurement depends on besides models and seed.
+    """Everything that a measurement depends on besides models and seed."""
 
-    Attributes:
-        image_set: digest of the images.
-        image_artifact: the stored image set.
-        representation: a key of `models.features.POOLINGS`.
-        settings: of the inversion.
-        layers: measured layers, from 1; of each model those that it has.
-        measures: name and option of each measure besides STIR and CKA.
-        pretrained: digest of the pretrained model's weights. Whether the inversions of other models
-            have converged depends on the pretrained model's STIR too.
-    """
-
-    image_set: str
-    image_artifact: Artifact
-    representation: str
+    image_set: str  # digest of the images
+    image_artifact: Artifact  # the stored images
+    representation: str  # a key of `models.features.POOLINGS`
     settings: InversionSettings
-    layers: tuple[int, ...]
-    measures: tuple[tuple[str, Option], ...] = ()
+    layers: tuple[int, ...]  # from 1; of each model those that it has
+    measures: tuple[tuple[str, Option], ...] = ()  # besides STIR and CKA
+    # Digest of the pretrained model's weights: whether an inversion of another model has converged
+    # depends on the pretrained model's STIR too.
     pretrained: str = ""
 
     def layers_of(self, model: Checkpoint) -> tuple[int, ...]:
@@ -78,38 +63,6 @@ class MeasurementSpec:
         inverted = self.inversion_content(reference, layer, seed)
         return artifact("images", keep=None, steps="half", **inverted)
 
-    def measurements(
-        self, scope: Scope, subject: "Comparison | Invert | Compare", **content: object
-    ) -> tuple[Measurement, ...]:
-        """Return the artifacts of all measures of a scope.
-
-        Args:
-            scope: of the measures.
-            subject: that is measured.
-            **content: what the ids depend on besides the measure.
-        """
-        return tuple(
-            Measurement(
-                name,
-                option,
-                artifact(
-                    name,
-                    MEASURES[name].recipe,
-                    **MEASURES[name].content(subject, option),
-                    **content,
-                ),
-            )
-            for name, option in self.measures
-            if MEASURES[name].scope is scope and MEASURES[name].applies_to(subject)
-        )
-
-    def target_key(self, target: Checkpoint) -> tuple[str, str]:
-        """Return the digests of a target that results depend on: its classifier's only if used."""
-        uses_classifier = target.has_classifier and any(
-            MEASURES[name].needs_classifier for name, _ in self.measures
-        )
-        return target.weights, target.content if uses_classifier else ""
-
     def inversion_content(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
         """Return what an inversion depends on."""
         return {
@@ -126,39 +79,52 @@ class MeasurementSpec:
     def _settings(self) -> dict[str, object]:
         return asdict(self.settings)
 
+    def measurements(
+        self, scope: Scope, subject: "Comparison", **content: object
+    ) -> tuple[Measurement, ...]:
+        """Return the artifacts of all measures of a scope; ids depend on measure and `content`."""
+        measurements = []
+        for name, option in self.measures:
+            measure = MEASURES[name]
+            if measure.scope is scope and measure.applies_to(subject):
+                identity = {**measure.content(subject, option), **content}
+                stored = artifact(name, measure.recipe, **identity)
+                measurements.append(Measurement(name, option, stored))
+        return tuple(measurements)
+
+    def target_key(self, target: Checkpoint) -> tuple[str, str]:
+        """Return the digests of a target that results depend on: its classifier's only if used."""
+        uses_classifier = target.has_classifier and any(
+            MEASURES[name].needs_classifier for name, _ in self.measures
+        )
+        return target.weights, target.content if uses_classifier else ""
+
     def gram_flops(self, model: Checkpoint, size: WorkloadSize) -> float:
         """Return the operations of a forward pass of all images and a Gram matrix per layer."""
-        of_model = size.of(model.kind)
-        products = (2 * size.images**2 * of_model.units[n - 1] for n in self.layers_of(model))
-        return size.images * of_model.flops[-1] + sum(products)
+        sizes = size.of(model.kind)
+        products = (2 * size.images**2 * sizes.units[n - 1] for n in self.layers_of(model))
+        return size.images * sizes.flops[-1] + sum(products)
 
     def forward_passes(self, scope: Scope, target: Checkpoint | None = None) -> int:
         """Return how often measures of a scope need the features of all images."""
+        measures = [MEASURES[name] for name, _ in self.measures if MEASURES[name].scope is scope]
+        has_classifier = target is None or target.has_classifier
         return sum(
-            MEASURES[name].forward_passes
-            for name, _ in self.measures
-            if MEASURES[name].scope is scope
-            and (target is None or target.has_classifier or not MEASURES[name].needs_classifier)
+            measure.forward_passes
+            for measure in measures
+            if has_classifier or not measure.needs_classifier
         )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A target that is shown the inverted images of a layer of a reference.
-
-    Attributes:
-        spec: what is measured.
-        reference: the model that was inverted.
-        target: the model that is shown the images.
-        layer: the inverted block of the reference, from 1.
-        seed: of the initial images.
-    """
+    """A target that is shown the inverted images of a layer of a reference."""
 
     spec: MeasurementSpec
-    reference: Checkpoint
+    reference: Checkpoint  # the model that was inverted
     target: Checkpoint
-    layer: int
-    seed: int
+    layer: int  # of the reference, from 1
+    seed: int  # of the initial images
 
     @property
     def target_layers(self) -> tuple[int, ...]:
@@ -208,28 +174,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Invert(Task):
-    """Invert one layer of a model with one seed, and show the images to models at once.
-
-    Attributes:
-        spec: what is measured.
-        reference: the model that is inverted.
-        layer: its block, from 1.
-        seed: of the noise start.
-        targets: the models that are shown the images.
-        keep: images to store: a number of them, 0 for none, None for all.
-    """
+    """Invert one layer of a model with one seed, and show the images to models at once."""
 
     stage: ClassVar[str] = "invert"
     spec: MeasurementSpec
-    reference: Checkpoint
-    layer: int
-    seed: int
-    targets: tuple[Checkpoint, ...]
-    keep: int | None
+    reference: Checkpoint  # the model that is inverted
+    layer: int  # from 1
+    seed: int  # of the initial images
+    targets: tuple[Checkpoint, ...]  # the models that are shown the images
+    keep: int | None  # number of images to store; None for all
 
     @cached_property
     def outputs(self) -> tuple[Artifact, ...]:
-        """Residuals, kept images, and all measurements."""
         measured = (measurement.artifact for measurement in self.measurements)
         compared = (output for each in self.comparisons for output in each.artifacts)
         return (self.inversion_artifact, *self.image_artifacts, *measured, *compared)
@@ -238,17 +194,8 @@ class Invert(Task):
     def measurements(self) -> tuple[Measurement, ...]:
         """The artifacts of measures of scope `INVERSION`."""
         content = self.spec.inversion_content(self.reference, self.layer, self.seed)
-        return self.spec.measurements(Scope.INVERSION, self, **content)
-
-    @property
-    def target(self) -> Checkpoint:
-        """The model that is measured by itself."""
-        return self.reference
-
-    @property
-    def target_layers(self) -> tuple[int, ...]:
-        """Measured layers of that model."""
-        return self.spec.layers_of(self.reference)
+        subject = Comparison(self.spec, self.reference, self.reference, self.layer, self.seed)
+        return self.spec.measurements(Scope.INVERSION, subject, **content)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -260,37 +207,32 @@ class Invert(Task):
 
     @property
     def inversion_artifact(self) -> Artifact:
-        """Of the residuals."""
+        """The residuals of the inversion."""
         return self.spec.inversion(self.reference, self.layer, self.seed)
 
     @property
     def images_artifact(self) -> Artifact:
-        """Of the kept images."""
+        """The kept images."""
         return self.spec.images(self.reference, self.layer, self.seed, self.keep)
 
     @property
     def image_artifacts(self) -> tuple[Artifact, ...]:
-        """Of all images that are kept; where they are kept whole, also after half of the steps."""
+        """All images that are kept; where they are kept whole, also after half of the steps."""
         if self.keep is None:
             earlier = self.spec.earlier_images(self.reference, self.layer, self.seed)
             return self.images_artifact, earlier
         return (self.images_artifact,) if self.keep else ()
 
     def shorter(self) -> Iterator["Invert"]:
-        """The same inversion with fewer steps at most, from which it may go on; longest first."""
+        """Yield the same inversion with fewer steps at most, from which it may go on."""
         settings = self.spec.settings
         if not settings.can_continue or self.keep is not None:
             return
-        if not settings.stop_when_converged:
-            yield self._under(replace(settings, stop_when_converged=True))
-        for iterations in settings.halves:
-            fewer = replace(settings, iterations=iterations)
-            yield self._under(fewer)
-            if not settings.stop_when_converged:
-                yield self._under(replace(fewer, stop_when_converged=True))
-
-    def _under(self, settings: InversionSettings) -> "Invert":
-        return replace(self, spec=replace(self.spec, settings=settings))
+        for iterations in (settings.iterations, *settings.halves):
+            for stops in dict.fromkeys((settings.stop_when_converged, True)):
+                other = replace(settings, iterations=iterations, stop_when_converged=stops)
+                if other != settings:
+                    yield replace(self, spec=replace(self.spec, settings=other))
 
     @property
     def label(self) -> str:
@@ -358,26 +300,17 @@ class Invert(Task):
 
 @dataclass(frozen=True)
 class Compare(Task):
-    """Show a model the stored inversions of another one, all layers of one seed.
-
-    Attributes:
-        spec: what is measured.
-        reference: the model that was inverted.
-        target: the model that is shown the images.
-        seed: of the noise start.
-        measures_pair: whether measures of scope `PAIR`, which depend on no seed, are computed too.
-    """
+    """Show a model the stored inversions of another one, all layers of one seed."""
 
     stage: ClassVar[str] = "compare"
     spec: MeasurementSpec
-    reference: Checkpoint
-    target: Checkpoint
-    seed: int
-    measures_pair: bool = False
+    reference: Checkpoint  # the model that was inverted
+    target: Checkpoint  # the model that is shown the images
+    seed: int  # of the initial images
+    measures_pair: bool = False  # also by measures of scope `PAIR`, which depend on no seed
 
     @cached_property
     def outputs(self) -> tuple[Artifact, ...]:
-        """All measurements, of each inverted layer and of the pair of models."""
         compared = (output for each in self.comparisons for output in each.artifacts)
         return (*compared, *(measurement.artifact for measurement in self.measurements))
 
@@ -386,12 +319,14 @@ class Compare(Task):
         """The artifacts of measures of scope `PAIR`, if they are computed."""
         if not self.measures_pair:
             return ()
-        layers = {"layers": self.spec.layers_of(self.reference)}
-        if self.target_layers != layers["layers"]:
-            layers["target_layers"] = self.target_layers
+        # No layer is inverted for a pair of models.
+        subject = Comparison(self.spec, self.reference, self.target, layer=0, seed=self.seed)
+        layers = {"layers": self.layers}
+        if subject.target_layers != self.layers:
+            layers["target_layers"] = subject.target_layers
         return self.spec.measurements(
             Scope.PAIR,
-            self,
+            subject,
             reference=self.reference.weights,
             target=self.target.weights,
             images=self.spec.image_set,
@@ -399,22 +334,12 @@ class Compare(Task):
             **layers,
         )
 
-    @property
-    def layer(self) -> int:
-        """No layer is inverted for a pair of models."""
-        return 0
-
-    @property
-    def target_layers(self) -> tuple[int, ...]:
-        """Measured layers of the target."""
-        return self.spec.layers_of(self.target)
-
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """One per inverted layer, in the order of the layers."""
         return tuple(
             Comparison(self.spec, self.reference, self.target, layer, self.seed)
-            for layer in self.spec.layers_of(self.reference)
+            for layer in self.layers
         )
 
     @property
