@@ -1,83 +1,64 @@
-"""Correlations along the last axis, many at once, each with its p for independent samples.
+"""Correlations over epochs, how much they are worth by chance, and their intervals.
 
-Leading axes broadcast: hypotheses `(352, 1, 100)` against severities `(5, 100)` give `(352, 5)`.
-A series that is constant, or unknown (NaN) somewhere, has no correlation: r and p are NaN there.
+Correlations are along the last axis, many at once, each with its p for independent samples. Leading
+axes broadcast: hypotheses `(352, 1, 100)` against severities `(5, 100)` give `(352, 5)`. A series
+that is constant, or unknown (NaN) somewhere, has no correlation: r and p are NaN there.
 `scipy.stats.pearsonr` warns of such series and takes whole numbers of samples only.
 
-
-The number of independent epochs that an autocorrelated series is worth.
-
-Chance for curves as smooth as these: one is shifted against the other, circularly.
-
-All shifts are tried, so no generator is needed, and with n epochs no p is below 1/n. A shift keeps
-how each curve moves and breaks what happens at the same time. It assumes that the curves move alike
-at all times (Harris 2020, arXiv 2012.06862). Training begins with a transient: two curves that both
-begin with one agree there as in no shift, so independent curves nearly always seem related. The
-leading p-values are therefore `without_transient`. A transient longer than the epochs left out here
-still has that effect.
-
-
-The uncertainty of a number from other seeds or other images.
-
-Half samples: the mean of m of n images, drawn without replacement, has variance
-(1/m − 1/n) σ² about the mean of all. For m = n/2 that is σ²/n, the variance of the mean of all n
-itself. So, to first order, any smooth statistic spreads over halves as it spreads over draws of n
-images, and nothing is to be scaled: half-samples of McCarthy 1969, the deletion of d = n/2 images
-of Shao and Wu 1989.
-
-A bootstrap would repeat images. Unbiased HSIC, which leaves out the pair of an image with itself,
-would count the pair of its two copies and be biased upward; on halves it stays unbiased. Biased CKA
-is larger for fewer images, in a half as in a bootstrap: its halves have the right spread, around a
-mean that is too high.
+The epochs of one training are no independent draws: r and p over 100 of them describe that one
+training. Chance for curves as smooth as these is by circular shifts of one against the other. All
+are tried, so no generator is needed, and with n epochs no p is below 1/n. A shift keeps how each
+curve moves and breaks what happens at the same time. It assumes that the curves move alike at all
+times (Harris 2020, arXiv 2012.06862). Training begins with a transient: two curves that both begin
+with one agree there as in no shift, so independent curves nearly always seem related. The leading
+p-values are therefore `without_transient`. A transient longer than the epochs left out here still
+has that effect.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-    from numpy.typing import ArrayLike, NDArray
+    from jaxtyping import Bool, Float
 
     Series = Float[NDArray, "*batch sample"]
     PerPair = Float[NDArray, "*batch"]
     PerSample = Float[NDArray, "sample *batch"]
-    from numpy.typing import NDArray
-
     Summary = Float[NDArray, "*hypothesis epoch"]
     Accuracy = Float[NDArray, "severity epoch"]
     PerHypothesis = Float[NDArray, "*hypothesis"]
     ByShift = Float[NDArray, "*hypothesis shift"]
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float
-
-    Halves = Bool[NDArray, "half image"]
     Repeated = Float[NDArray, "repetition *result"]
-
 
 SMALLEST_SAMPLE = 3
 """Samples that a correlation with a p needs: two points lie on a line."""
+TRANSIENT = 5
+"""First epochs that are left out."""
+_FEWEST_EPOCHS = 10
+"""Epochs that must remain: with fewer, no p by shifts comes near .05."""
+TOO_FEW = f"too few epochs after the first {TRANSIENT}"
+_ROUNDING = 1e-12
+"""Coefficients this close are equal: for a periodic curve, some shifts give the same values."""
+_LEVEL = 0.95
+"""Coverage of an interval."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Correlation coefficients and their significance.
+    """Correlation coefficients and their significance; NaN where undefined."""
 
-    Attributes:
-        r: in [−1, 1]; NaN where a series does not vary or is unknown somewhere.
-        p: two-sided, under normal independent samples; NaN where r is.
-    """
-
-    r: PerPair
-    p: PerPair
+    r: PerPair  # in [−1, 1]
+    p: PerPair  # two-sided, under normal independent samples
 
     def __getitem__(self, index: int) -> Correlation:
-        """The correlation at an index of the first axis."""
+        """Return the correlation at an index of the first axis."""
         return Correlation(self.r[index], self.p[index])
 
     def averaged(self) -> Correlation:
@@ -95,7 +76,7 @@ def pearson(x: Series, y: Series) -> Correlation:
         ValueError: for series of unequal length or of fewer than 3 samples.
     """
     samples = _shared_length(x, y)
-    r = _cosine(standardize(x), standardize(y))
+    r = _cosine(_standardize(x), _standardize(y))
     return Correlation(r, significance(r, samples))
 
 
@@ -111,13 +92,15 @@ def partial(x: Series, y: Series, *, given: Series) -> Correlation:
     """Return Pearson's r of the residuals of x and y after linear regression on `given`.
 
     The control costs one degree of freedom. NaN where x or y is such a line itself.
-
-    Raises:
-        ValueError: for series of unequal length or of fewer than 4 samples.
     """
     samples = _shared_length(x, y, given, least=SMALLEST_SAMPLE + 1)
-    control = standardize(given)
-    r = _cosine(_rest(standardize(x), control), _rest(standardize(y), control))
+    control = _standardize(given)
+
+    def rest(series: Series) -> Series:
+        standard = _standardize(series)
+        return _at_length_one(standard - _cosine(standard, control)[..., None] * control)
+
+    r = _cosine(rest(x), rest(y))
     return Correlation(r, significance(r, samples - 1))
 
 
@@ -145,8 +128,8 @@ def significance(r: ArrayLike, samples: ArrayLike) -> PerPair:
     return 2 * special.stdtr(defined, -t)
 
 
-def standardize(series: Series) -> Series:
-    """Return the series less its mean, at length 1; NaN where it is constant or unknown."""
+def _standardize(series: Series) -> Series:
+    # Less the mean, at length 1; NaN where it is constant or unknown.
     exact = np.asarray(series, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Of series around 1e-200 the squares would vanish.
@@ -154,13 +137,8 @@ def standardize(series: Series) -> Series:
         return _at_length_one(scaled - scaled.mean(axis=-1, keepdims=True))
 
 
-def _rest(series: Series, control: Series) -> Series:
-    along = _cosine(series, control)[..., None]
-    return _at_length_one(series - along * control)
-
-
 def _at_length_one(series: Series) -> Series:
-    """Return the series at length 1; NaN where its length is no more than rounding."""
+    # NaN where the length is no more than rounding.
     length = np.linalg.norm(series, axis=-1, keepdims=True)
     rounding = 64 * np.finfo(float).eps * np.sqrt(series.shape[-1])
     return series / np.where(length > rounding, length, np.nan)
@@ -180,96 +158,67 @@ def _shared_length(*series: Series, least: int = SMALLEST_SAMPLE) -> int:
     return lengths[0]
 
 
-@dataclass(frozen=True)
-class EffectiveSample:
-    """The effective sample of summaries of the layers and accuracy.
+class EffectiveSample(NamedTuple):
+    """The number of independent epochs that summaries and accuracy are worth."""
 
-    Attributes:
-        epochs: number of independent epochs, at most all; NaN where a series is unknown.
-        p: of Pearson's r, averaged over severities, among so many; NaN where they are 2 or fewer.
-    """
-
-    epochs: PerHypothesis
-    p: PerHypothesis
-
-    def __getitem__(self, index: int) -> EffectiveSample:
-        """The sample of one hypothesis."""
-        return EffectiveSample(self.epochs[index], self.p[index])
-
-
-def lag1_autocorrelation(series: Series) -> PerPair:
-    """Return Pearson's r of neighbours, with a mean and variance for each side.
-
-    The textbook estimator divides by the variance of the whole series, which a training curve owes
-    to its first epochs: there the first deviation has one neighbour where the others have two. In
-    the paper's curves it is .61 and .29 where this is .83 and .83, and would make 70 of 100 epochs
-    independent instead of 18.
-
-    Raises:
-        ValueError: for fewer than 4 samples.
-    """
-    return pearson(series[..., :-1], series[..., 1:]).r
-
-
-def effective_sample(x: Series, y: Series) -> PerPair:
-    """Return how many independent samples are worth the n of x and y, from 0 to n.
-
-    n (1 − ρₓ ρᵧ) / (1 + ρₓ ρᵧ) for two first-order autoregressive series, ρ from
-    `lag1_autocorrelation`:
-    Bartlett 1935, Journal of the Royal Statistical Society 98; Pyper and Peterman 1998, Canadian
-    Journal of Fisheries and Aquatic Sciences 55. Never more than n, though series that alternate
-    could be worth more.
-    """
-    repeated = lag1_autocorrelation(x) * lag1_autocorrelation(y)
-    return x.shape[-1] * np.minimum(1, (1 - repeated) / (1 + repeated))
+    epochs: PerHypothesis  # at most all; NaN where a series is unknown
+    p: PerHypothesis  # of Pearson's r, averaged over severities, among so many; NaN if 2 or fewer
 
 
 def effective(summary: Summary, accuracy: Accuracy) -> EffectiveSample:
     """Return the effective sample of each summary with the accuracy averaged over severities."""
-    epochs = effective_sample(summary, accuracy.mean(axis=0))
+    epochs = effective_epochs(summary, accuracy.mean(axis=0))
     r = pearson(summary[..., None, :], accuracy).averaged().r
     return EffectiveSample(epochs, significance(r, epochs))
 
 
-TRANSIENT = 5
-"""First epochs that are left out."""
-LEAST_LEFT = 10
-"""Epochs that must be left: with fewer, no p by shifts comes near .05."""
-TOO_FEW = f"too few epochs after the first {TRANSIENT}"
-ROUNDING = 1e-12
-"""Coefficients this close are equal: for a periodic curve, some shifts give the same values."""
+def effective_epochs(x: Series, y: Series) -> PerPair:
+    """Return how many independent samples are worth the n of x and y, from 0 to n.
+
+    n (1 − ρₓ ρᵧ) / (1 + ρₓ ρᵧ) for two first-order autoregressive series:
+    Bartlett 1935, Journal of the Royal Statistical Society 98; Pyper and Peterman 1998, Canadian
+    Journal of Fisheries and Aquatic Sciences 55. Never more than n, though series that alternate
+    could be worth more.
+
+    ρ is Pearson's r of neighbours, with a mean and variance for each side. The textbook estimator
+    divides by the variance of the whole series, which a training curve owes to its first epochs:
+    there the first deviation has one neighbour where the others have two. In the paper's curves it
+    is .61 and .29 where this is .83 and .83, and would make 70 of 100 epochs independent instead
+    of 18.
+    """
+    lag1_x, lag1_y = (pearson(series[..., :-1], series[..., 1:]).r for series in (x, y))
+    repeated = lag1_x * lag1_y
+    return x.shape[-1] * np.minimum(1, (1 - repeated) / (1 + repeated))
 
 
 def outlasts_transient(epochs: int) -> bool:
     """Return whether so many epochs leave enough after the transient."""
-    return epochs - TRANSIENT >= LEAST_LEFT
+    return epochs - TRANSIENT >= _FEWEST_EPOCHS
 
 
 def without_transient(series: Series) -> Series:
     """Return the series after the transient; unknown (NaN) if that is too few epochs."""
     if outlasts_transient(series.shape[-1]):
         return series[..., TRANSIENT:]
-    return np.full((*series.shape[:-1], LEAST_LEFT), np.nan)
+    return np.full((*series.shape[:-1], _FEWEST_EPOCHS), np.nan)
 
 
-def circular_correlation(summary: Series, accuracy: Accuracy) -> ByShift:
+def circular_correlation(summary: Summary, accuracy: Accuracy) -> ByShift:
     """Return Pearson's r, averaged over severities, with accuracy shifted by 0, .. n − 1 epochs.
 
     All severities are shifted together. NaN for an undefined hypothesis.
     """
-    n = accuracy.shape[-1]
     # A circular shift keeps mean and length, so r is a circular correlation, and the mean of r is
     # that with the mean of the standardized series.
-    mean = standardize(accuracy).mean(axis=-2)
-    by_frequency = np.fft.rfft(standardize(summary)) * np.fft.rfft(mean).conj()
-    return np.fft.irfft(by_frequency, n=n)
+    mean = _standardize(accuracy).mean(axis=-2)
+    by_frequency = np.fft.rfft(_standardize(summary)) * np.fft.rfft(mean).conj()
+    return np.fft.irfft(by_frequency, n=accuracy.shape[-1])
 
 
 def circular_shift_p(by_shift: ByShift) -> PerHypothesis:
     """Return the share of shifts with as strong a correlation, of either sign, as no shift."""
     strength = np.abs(by_shift)
-    share = (strength >= strength[..., :1] - ROUNDING).mean(axis=-1)
-    return np.where(np.isnan(strength[..., 0]), np.nan, share)
+    return _share_as_strong(strength, strength)
 
 
 def family_wise_p(by_shift: ByShift) -> PerHypothesis:
@@ -280,19 +229,15 @@ def family_wise_p(by_shift: ByShift) -> PerHypothesis:
     NaN and affect no other.
     """
     strength = np.abs(by_shift)
-    strongest = np.fmax.reduce(strength, axis=0)
-    share = (strongest >= strength[:, :1] - ROUNDING).mean(axis=-1)
-    return np.where(np.isnan(strength[:, 0]), np.nan, share)
+    return _share_as_strong(np.fmax.reduce(strength, axis=0), strength)
 
 
-SMALLEST = 8
-"""Images of which a half is enough for unbiased HSIC."""
-LEVEL = 0.95
-"""Coverage of an interval."""
+def _share_as_strong(shifted: ByShift, strength: ByShift) -> PerHypothesis:
+    share = (shifted >= strength[..., :1] - _ROUNDING).mean(axis=-1)
+    return np.where(np.isnan(strength[..., 0]), np.nan, share)
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Ends of a 95 % interval, arrays of the shape of the statistic; NaN where undefined."""
 
     low: NDArray
@@ -318,7 +263,7 @@ def t_interval(estimate: ArrayLike, leave_one_out: Repeated) -> Interval:
         raise ValueError(f"a t interval needs at least 2 draws, got {n}")
     deviations = leave_one_out - leave_one_out.mean(axis=0)
     standard_error = np.sqrt((n - 1) / n * (deviations**2).sum(axis=0))
-    half = special.stdtrit(n - 1, (1 + LEVEL) / 2) * standard_error
+    half = special.stdtrit(n - 1, (1 + _LEVEL) / 2) * standard_error
     return Interval(np.asarray(estimate - half), np.asarray(estimate + half))
 
 
@@ -327,15 +272,24 @@ def percentiles(repeated: Repeated) -> Interval:
     ends = np.full((2, *repeated.shape[1:]), np.nan)
     defined = ~np.isnan(repeated).all(axis=0)
     if defined.any():
-        tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+        tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
         ends[:, defined] = np.nanquantile(repeated[:, defined], tails, axis=0)
     return Interval(*ends)
 
 
-def random_halves(n: int, *, seeds: Sequence[int]) -> Halves:
+def random_halves(n: int, *, seeds: Sequence[int]) -> Bool[NDArray, "half image"]:
     """Return which ⌊n/2⌋ of n images are in each half, a function of its seed and n alone.
 
-    For an odd n the spread is √((n + 1) / (n − 1)) times what it should be.
+    The mean of m of n images, drawn without replacement, has variance (1/m − 1/n) σ² about the mean
+    of all. For m = n/2 that is σ²/n, the variance of the mean of all n itself. So, to first order,
+    any smooth statistic spreads over halves as it spreads over draws of n images: half-samples of
+    McCarthy 1969, the deletion of d = n/2 images of Shao and Wu 1989. For an odd n the spread is
+    √((n + 1) / (n − 1)) times what it should be.
+
+    A bootstrap would repeat images. Unbiased HSIC, which leaves out the pair of an image with
+    itself, would count the pair of its two copies and be biased upward; on halves it stays
+    unbiased. Biased CKA is larger for fewer images, in a half as in a bootstrap: its halves have
+    the right spread, around a mean that is too high.
     """
     chosen = np.zeros((len(seeds), n), dtype=bool)
     for half, seed in enumerate(seeds):

@@ -1,15 +1,17 @@
-"""Does a correlation over epochs hold under other ways of computing it? Many hypotheses at once.
+"""Does a correlation over epochs hold under other ways of computing it, and what to doubt.
 
-Interpret a correlation: sentences with each reason to doubt it.
+Of many hypotheses at once; the doubts of one of them are put in sentences.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stir_ray.numerics.correlation import (
     SMALLEST_SAMPLE,
@@ -30,67 +32,55 @@ from stir_ray.numerics.correlation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from jaxtyping import Float
-    from numpy.typing import NDArray
 
     RunSummary = Float[NDArray, "*hypothesis epoch"]
     Accuracy = Float[NDArray, "severity epoch"]
     Clean = Float[NDArray, "epoch"]
-    PerHypothesis = Float[NDArray, "*hypothesis"]
     PerEpoch = Float[NDArray, "epoch *hypothesis"]
-    from stir_ray.numerics.correlation import EffectiveSample
-
+    PerHypothesis = Float[NDArray, "*hypothesis"]
 
 DROPPED = (1, 2, 3, 5)
 """Numbers of first epochs that are left out in turn."""
 LEAST_EPOCHS = 5
 """With fewer there are no diagnostics of a correlation."""
+_FEW = 0.05
+"""Share of the epochs on which a correlation should not rest; two epochs at least, since a point at
+one end of a line is the commonest cause of a correlation."""
+_KEPT = 0.5
+"""Share of r, with its sign, that other checks should leave."""
+_WORTH = 0.5
+"""Share of the epochs that the effective epochs should be."""
+_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
 class SensitivityCheck:
-    """One way of correlating, over some of the epochs.
+    """One way of correlating, over some of the epochs."""
 
-    Attributes:
-        name: pearson, spearman, differences (between epochs: no common trend) or given_clean (of
-            what the clean accuracy leaves of both).
-        start: index of the first epoch that counts.
-        stop: index after the last one.
-        correlation: r and p, (*hypothesis, severity).
-    """
-
+    # pearson, spearman, differences (between epochs: no common trend) or given_clean (of what the
+    # clean accuracy leaves of both).
     name: str
-    start: int
-    stop: int
-    correlation: Correlation
+    start: int  # index of the first epoch that counts
+    stop: int  # index after the last one
+    correlation: Correlation  # (*hypothesis, severity)
 
 
 @dataclass(frozen=True)
 class CorrelationDiagnostics:
     """The correlations of some hypotheses, and reasons to doubt them.
 
-    Attributes:
-        epochs: the numbers of the epochs, in order.
-        checks: ways of correlating; the first is Pearson's over all epochs, as the paper has it.
-        effective: independent epochs that the series are worth, and p of Pearson's r among them;
-            `without_transient`, NaN if that leaves too few epochs.
-        effective_all_epochs: the same of all epochs, including the transient.
-        circular_shift_p: share of the circular shifts that correlate as strongly;
-            `without_transient`, NaN if that leaves too few epochs.
-        circular_shift_p_all_epochs: the same of all epochs; small by a common transient alone.
-        leave_one_out: Pearson's r without the first epoch alone, the second alone, and so on,
-            averaged over severities, (epoch, *hypothesis).
+    Values `all_epochs` are small by a common transient alone; the others are `without_transient`,
+    and NaN if that leaves too few epochs.
     """
 
-    epochs: tuple[int, ...]
-    checks: tuple[SensitivityCheck, ...]
+    epochs: tuple[int, ...]  # their numbers, in order
+    checks: tuple[SensitivityCheck, ...]  # first Pearson's r over all epochs, as the paper has it
     effective: EffectiveSample
     effective_all_epochs: EffectiveSample
     circular_shift_p: PerHypothesis
     circular_shift_p_all_epochs: PerHypothesis
-    leave_one_out: PerEpoch
+    leave_one_out: PerEpoch  # averaged over severities
 
     @property
     def by_severity(self) -> Correlation:
@@ -106,13 +96,17 @@ class CorrelationDiagnostics:
 
     def of(self, hypothesis: int) -> CorrelationDiagnostics:
         """Return the diagnostics of one hypothesis."""
+        later, whole = (
+            EffectiveSample(sample.epochs[hypothesis], sample.p[hypothesis])
+            for sample in (self.effective, self.effective_all_epochs)
+        )
         return CorrelationDiagnostics(
             self.epochs,
             tuple(
                 replace(check, correlation=check.correlation[hypothesis]) for check in self.checks
             ),
-            self.effective[hypothesis],
-            self.effective_all_epochs[hypothesis],
+            later,
+            whole,
             self.circular_shift_p[hypothesis],
             self.circular_shift_p_all_epochs[hypothesis],
             self.leave_one_out[:, hypothesis],
@@ -125,7 +119,6 @@ def diagnose(
     *,
     clean: Clean | None = None,
     epochs: Sequence[int] | None = None,
-    dropped: Sequence[int] = DROPPED,
 ) -> CorrelationDiagnostics:
     """Return all diagnostics of one or many hypotheses.
 
@@ -134,7 +127,6 @@ def diagnose(
         accuracy: per severity, without the clean one.
         clean: accuracy without corruption at the same epochs.
         epochs: their numbers; 1, 2, .. by default.
-        dropped: numbers of first epochs to leave out; what leaves fewer than 3 is not computed.
 
     Raises:
         ValueError: for fewer than 5 epochs, or unequal numbers of them.
@@ -145,35 +137,31 @@ def diagnose(
     numbers = tuple(range(1, n + 1) if epochs is None else epochs)
     if len(numbers) != n:
         raise ValueError(f"{len(numbers)} numbers of epochs for {n} epochs")
+    by_severity = summaries[..., None, :], accuracy
+    checks = [
+        SensitivityCheck("pearson", 0, n, pearson(*by_severity)),
+        SensitivityCheck("spearman", 0, n, spearman(*by_severity)),
+        SensitivityCheck("differences", 0, n, of_differences(*by_severity)),
+    ]
+    if clean is not None:
+        given_clean = partial(*by_severity, given=clean)
+        checks.append(SensitivityCheck("given_clean", 0, n, given_clean))
+    for k in DROPPED:
+        rest = summaries[..., None, k:], accuracy[..., k:]
+        if n - k >= SMALLEST_SAMPLE:
+            checks.append(SensitivityCheck("pearson", k, n, pearson(*rest)))
+        if n - k > SMALLEST_SAMPLE:
+            checks.append(SensitivityCheck("differences", k, n, of_differences(*rest)))
     later = without_transient(summaries), without_transient(accuracy)
-    without_each = leave_one_out(summaries[..., None, :], accuracy)
     return CorrelationDiagnostics(
         epochs=numbers,
-        checks=tuple(_checks(summaries[..., None, :], accuracy, clean, dropped)),
+        checks=tuple(checks),
         effective=effective(*later),
         effective_all_epochs=effective(summaries, accuracy),
         circular_shift_p=circular_shift_p(circular_correlation(*later)),
         circular_shift_p_all_epochs=circular_shift_p(circular_correlation(summaries, accuracy)),
-        leave_one_out=without_each.mean(axis=-1),
+        leave_one_out=leave_one_out(*by_severity).mean(axis=-1),
     )
-
-
-def _checks(
-    summaries: RunSummary, accuracy: Accuracy, clean: Clean | None, dropped: Sequence[int]
-) -> Iterator[SensitivityCheck]:
-    n = accuracy.shape[-1]
-    pair = summaries, accuracy
-    yield SensitivityCheck("pearson", 0, n, pearson(*pair))
-    yield SensitivityCheck("spearman", 0, n, spearman(*pair))
-    yield SensitivityCheck("differences", 0, n, of_differences(*pair))
-    if clean is not None:
-        yield SensitivityCheck("given_clean", 0, n, partial(*pair, given=clean))
-    for k in sorted(dropped):
-        later = summaries[..., k:], accuracy[..., k:]
-        if n - k >= SMALLEST_SAMPLE:
-            yield SensitivityCheck("pearson", k, n, pearson(*later))
-        if n - k > SMALLEST_SAMPLE:
-            yield SensitivityCheck("differences", k, n, of_differences(*later))
 
 
 def prefixes(summaries: RunSummary, accuracy: Accuracy) -> Iterator[SensitivityCheck]:
@@ -183,14 +171,6 @@ def prefixes(summaries: RunSummary, accuracy: Accuracy) -> Iterator[SensitivityC
         yield SensitivityCheck("pearson", 0, n, correlation)
 
 
-FEW = 0.05
-"""Share of the epochs on which a correlation should not rest; two epochs at least, since a point at
-one end of a line is the commonest cause of a correlation."""
-KEPT = 0.5
-"""Share of r, with its sign, that other checks should leave."""
-WORTH = 0.5
-"""Share of the epochs that the effective epochs should be."""
-SIGNIFICANT = 0.05
 _AFTER = f"Without the first {TRANSIENT} epochs"
 _STEPS = "Between the steps from epoch to epoch"
 _CHECKS = {
@@ -210,11 +190,11 @@ def interpretation(
         family_wise: its p among all hypotheses that were tried, without the transient; None if it
             was the only one, NaN if too few epochs are left.
     """
-    pearson = diagnostics.by_severity.averaged()
-    if math.isnan(pearson.r):
+    whole = diagnostics.by_severity.averaged()
+    if math.isnan(whole.r):
         return ("There is no correlation: a series is constant, or unknown at some epoch.",)
     summary = (
-        f"Over {len(diagnostics.epochs)} epochs r is {pearson.r:.2f}, with p = {pearson.p:.1g} "
+        f"Over {len(diagnostics.epochs)} epochs r is {whole.r:.2f}, with p = {whole.p:.1g} "
         "were the epochs independent."
     )
     doubts = [
@@ -223,17 +203,14 @@ def interpretation(
         *_is_autocorrelated(diagnostics),
         *_occurs_under_shifts(diagnostics),
     ]
-    if family_wise is not None and family_wise > SIGNIFICANT:
+    if family_wise is not None and family_wise > _SIGNIFICANT:
         share = f"{100 * family_wise:.0f} %"
         doubts.append(f"{_AFTER}, in {share} of the shifts some hypothesis correlates as strongly.")
-    return (
-        summary,
-        *(doubts or ["No other check gives reason to doubt it."]),
-    )
+    return (summary, *(doubts or ["No other check gives reason to doubt it."]))
 
 
 def _rests_on_few(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
-    """Yield the fewest first epochs that carry it, and a later epoch that does so alone."""
+    # The fewest first epochs that carry it, and a later epoch that does so alone.
     whole = _r(diagnostics)
     for dropped, r in _without_first(diagnostics, "pearson"):
         yield f"It rests on the first {_epochs(dropped)}: without, r is {_number(r)}."
@@ -245,22 +222,20 @@ def _rests_on_few(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
 
 
 def _fails_other_checks(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
-    if diagnostics.by_severity.averaged().p > SIGNIFICANT:
+    if diagnostics.by_severity.averaged().p > _SIGNIFICANT:
         yield "It would not be significant even were the epochs independent."
-    by_severity = diagnostics.by_severity.r
-    low, high = by_severity.min(), by_severity.max()
+    low, high = diagnostics.by_severity.r.min(), diagnostics.by_severity.r.max()
     if low < 0 < high:
         yield f"Severities disagree: r goes from {low:.2f} to {high:.2f}."
-    steps = _r(diagnostics, "differences")
     for name, condition in _CHECKS.items():
         check = diagnostics.check(name)
-        r, p = _r(diagnostics, name), math.nan if check is None else float(check.p)
-        if check and not (p <= SIGNIFICANT and _keeps(r, _r(diagnostics))):
-            yield f"{condition} r is {_number(r)} (p = {_number(p)})."
+        if check and not (check.p <= _SIGNIFICANT and _keeps(float(check.r), _r(diagnostics))):
+            yield f"{condition} r is {_number(float(check.r))} (p = {_number(float(check.p))})."
         elif name == "differences":
             for dropped, r in _without_first(diagnostics, name):
+                steps = _number(_r(diagnostics, name))
                 r_without = f"{_number(r)} without the first {_epochs(dropped)}"
-                yield f"{_STEPS} r is {_number(steps)}, and {r_without}."
+                yield f"{_STEPS} r is {steps}, and {r_without}."
 
 
 def _is_autocorrelated(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
@@ -269,8 +244,8 @@ def _is_autocorrelated(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
     if math.isnan(whole.epochs):
         yield "The number of independent epochs that these are worth is undefined."
         return
-    is_enough = whole.epochs >= WORTH * epochs and not later.epochs < WORTH * (epochs - TRANSIENT)
-    if is_enough and whole.p <= SIGNIFICANT:
+    is_enough = whole.epochs >= _WORTH * epochs and not later.epochs < _WORTH * (epochs - TRANSIENT)
+    if is_enough and whole.p <= _SIGNIFICANT:
         return
     count = round(float(whole.epochs))
     worth = f"{count} independent {'one' if count == 1 else 'ones'}, {_p_among(whole)}"
@@ -287,12 +262,12 @@ def _occurs_under_shifts(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
         yield f"There is no p by shifts of the curves: {TOO_FEW}."
     elif math.isnan(share):
         yield f"{_AFTER} there is no correlation."
-    elif SIGNIFICANT * rest < 1:
+    elif _SIGNIFICANT * rest < 1:
         yield (
             f"The {rest} epochs after the first {TRANSIENT} are too few to tell it from shifted "
             "curves."
         )
-    elif share > SIGNIFICANT:
+    elif share > _SIGNIFICANT:
         yield (
             f"{_AFTER}, {100 * share:.0f} % of the shifts of one curve correlate as strongly as "
             "what is left."
@@ -300,8 +275,8 @@ def _occurs_under_shifts(diagnostics: CorrelationDiagnostics) -> Iterator[str]:
 
 
 def _without_first(diagnostics: CorrelationDiagnostics, name: str) -> Iterator[tuple[int, float]]:
-    """Yield the fewest first epochs without which r is lost, if they are few, and r without."""
-    few = max(2, int(FEW * len(diagnostics.epochs)))
+    # The fewest first epochs without which r is lost, if they are few, and r without.
+    few = max(2, int(_FEW * len(diagnostics.epochs)))
     for dropped in DROPPED:
         if dropped <= few and diagnostics.check(without_first=dropped) is not None:
             r = _r(diagnostics, name, dropped)
@@ -316,8 +291,8 @@ def _r(diagnostics: CorrelationDiagnostics, name: str = "pearson", without_first
 
 
 def _keeps(r: float, whole: float) -> bool:
-    """Return whether r has the sign of the whole, and enough of its size."""
-    return bool(r * np.sign(whole) >= KEPT * abs(whole))
+    # Whether r has the sign of the whole, and enough of its size.
+    return bool(r * np.sign(whole) >= _KEPT * abs(whole))
 
 
 def _p_among(sample: EffectiveSample) -> str:

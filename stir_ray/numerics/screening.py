@@ -1,20 +1,20 @@
-"""Hypotheses of which summary of the layers follows robustness: Merlin et al. 2023, section 6.
+"""Which summary of the layers follows robustness over the epochs: Merlin et al. 2023, section 6.
 
-A hypothesis summarises some layers of a curve in one number per epoch. The first n and the last n
+A hypothesis summarizes some layers of a curve in one number per epoch. The first n and the last n
 layers, n = 1..11 of 12, make 22 sets of layers; four aggregates of each make 88 hypotheses for one
-curve, and 352 for the four that learning and forgetting make.
-
-
-All hypotheses against robustness at once, corrected for their number.
+curve, and 352 for the four that learning and forgetting make. All are correlated with accuracy at
+once, and their p is corrected for their number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stir_ray.numerics.correlation import (
     circular_correlation,
@@ -24,10 +24,7 @@ from stir_ray.numerics.correlation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from jaxtyping import Float
-    from numpy.typing import NDArray
 
     Curve = Float[NDArray, "*batch epoch layer"]
     Summary = Float[NDArray, "*batch epoch"]
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 
 class Aggregate(StrEnum):
-    """How the values of several layers are combined."""
-
     MEAN = "mean"
     STD = "std"
     MIN = "min"
@@ -45,24 +40,17 @@ class Aggregate(StrEnum):
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A summary of the layers that may follow robustness over the epochs.
-
-    Attributes:
-        aggregate: how the layers are combined.
-        curve: the name of the curve, e.g. `learning + forgetting`.
-        layers: numbers of the blocks, ascending.
-    """
+    """A summary of the layers that may follow robustness over the epochs."""
 
     aggregate: Aggregate
-    curve: str
-    layers: tuple[int, ...]
+    curve: str  # name of the curve, e.g. `learning + forgetting`
+    layers: tuple[int, ...]  # numbers of the blocks, ascending
 
     def __str__(self) -> str:
-        """A name such as `std of forgetting over layers 2-12`."""
+        """Return a name such as `std of forgetting over layers 2-12`."""
         first, last = self.layers[0], self.layers[-1]
-        if first == last:
-            return f"{self.aggregate} of {self.curve} over layer {first}"
-        return f"{self.aggregate} of {self.curve} over layers {first}-{last}"
+        layers = f"layer {first}" if first == last else f"layers {first}-{last}"
+        return f"{self.aggregate} of {self.curve} over {layers}"
 
     def summary(self, curves: Mapping[str, Curve], *, layers: Sequence[int]) -> Summary:
         """Return its value at each epoch; NaN where it is undefined or a layer is unknown.
@@ -71,26 +59,26 @@ class Hypothesis:
             curves: the values of all layers, by name.
             layers: the numbers of those layers, in the order of the last axis.
         """
-        chosen = [layers.index(layer) for layer in self.layers]
-        return _AGGREGATES[self.aggregate](curves[self.curve][..., chosen])
+        values = curves[self.curve][..., [layers.index(layer) for layer in self.layers]]
+        if self.aggregate is Aggregate.STD:
+            # With n - 1: undefined for one layer. The paper does not say which it takes, and no
+            # correlation can tell: for a given set of layers the two differ by a constant factor.
+            if len(self.layers) == 1:
+                return np.full(values.shape[:-1], np.nan)
+            return values.std(axis=-1, ddof=1)
+        return getattr(values, self.aggregate)(axis=-1)
 
 
-def layer_sets(layers: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Return the first n and the last n of the layers, for n from 1 to all but one.
+def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothesis, ...]:
+    """Return every aggregate over the first n and the last n layers of every curve, for each n.
 
     Raises:
         ValueError: for layers that do not ascend.
     """
-    ordered = tuple(layers)
+    ordered, sizes = tuple(layers), range(1, len(layers))
     if list(ordered) != sorted(set(ordered)):
         raise ValueError(f"layers must ascend, each named once, got {list(ordered)}")
-    sizes = range(1, len(ordered))
-    return (*(ordered[:n] for n in sizes), *(ordered[-n:] for n in sizes))
-
-
-def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothesis, ...]:
-    """Return every aggregate over every set of layers of every curve."""
-    sets = layer_sets(layers)
+    sets = [*(ordered[:n] for n in sizes), *(ordered[-n:] for n in sizes)]
     return tuple(
         Hypothesis(aggregate, curve, chosen)
         for curve in curves
@@ -109,42 +97,18 @@ def learning_and_forgetting(*, learning: Curve, forgetting: Curve) -> dict[str, 
     }
 
 
-def _std(values: Curve) -> Summary:
-    # With n - 1: undefined for one layer. The paper does not say which it takes, and no correlation
-    # can tell: for a given set of layers the two differ by a constant factor.
-    if values.shape[-1] == 1:
-        return np.full(values.shape[:-1], np.nan)
-    return values.std(axis=-1, ddof=1)
-
-
-_AGGREGATES = {
-    Aggregate.MEAN: lambda values: values.mean(axis=-1),
-    Aggregate.STD: _std,
-    Aggregate.MIN: lambda values: values.min(axis=-1),
-    Aggregate.MAX: lambda values: values.max(axis=-1),
-}
-
-
 @dataclass(frozen=True)
 class Screening:
-    """Correlation and corrected p of each hypothesis; NaN in every column where it is undefined.
-
-    Attributes:
-        hypotheses: in the order of the columns.
-        r: Pearson's r averaged over severities, in [−1, 1].
-        p: of r, as if epochs were independent, averaged over severities.
-        bonferroni: p times the number of hypotheses, undefined ones counted, at most 1.
-        family_wise: p by shifts of the strongest of all hypotheses, `without_transient`; NaN
-            everywhere if that leaves too few epochs.
-        family_wise_all_epochs: the same of all epochs; small by a common transient alone.
-    """
+    """Correlation and corrected p of each hypothesis; NaN in every array where it is undefined."""
 
     hypotheses: tuple[Hypothesis, ...]
-    r: PerHypothesis
-    p: PerHypothesis
-    bonferroni: PerHypothesis
+    r: PerHypothesis  # Pearson's r averaged over severities, in [−1, 1]
+    p: PerHypothesis  # of r, as if epochs were independent, averaged over severities
+    bonferroni: PerHypothesis  # p times the number of hypotheses, undefined ones counted; at most 1
+    # p by shifts of the strongest of all hypotheses, `without_transient`; NaN everywhere if that
+    # leaves too few epochs.
     family_wise: PerHypothesis
-    family_wise_all_epochs: PerHypothesis
+    family_wise_all_epochs: PerHypothesis  # the same; small by a common transient alone
 
     @property
     def undefined(self) -> tuple[Hypothesis, ...]:
@@ -176,13 +140,12 @@ def screen(
     family = hypotheses(curves, layers=layers)
     summaries = np.stack([hypothesis.summary(curves, layers=layers) for hypothesis in family])
     correlation = pearson(summaries[:, None], accuracy).averaged()
+    later = without_transient(summaries), without_transient(accuracy)
     return Screening(
         hypotheses=family,
         r=correlation.r,
         p=correlation.p,
         bonferroni=np.minimum(1, correlation.p * len(family)),
-        family_wise=family_wise_p(
-            circular_correlation(without_transient(summaries), without_transient(accuracy))
-        ),
+        family_wise=family_wise_p(circular_correlation(*later)),
         family_wise_all_epochs=family_wise_p(circular_correlation(summaries, accuracy)),
     )

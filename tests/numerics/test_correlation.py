@@ -1,8 +1,6 @@
 """Laws of correlations, their p by chance and their intervals, and scipy one pair at a time."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -14,23 +12,19 @@ from stir_ray.numerics.correlation import (
     Correlation,
     circular_correlation,
     circular_shift_p,
-    effective_sample,
+    effective_epochs,
     family_wise_p,
-    lag1_autocorrelation,
     leave_one_out,
     of_differences,
     partial,
     pearson,
     percentiles,
+    random_halves,
     significance,
     spearman,
     t_interval,
     without_transient,
 )
-from stir_ray.numerics.screening import screen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SEEDS = st.integers(0, 9999)
 ROUNDING = 1e-12
@@ -92,16 +86,12 @@ def test_units_change_nothing_and_a_sign_changes_the_sign(
     assert how(-scale * x, y).r == pytest.approx(-r, abs=ROUNDING)
 
 
-def test_ranks_see_order_alone() -> None:
-    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
-    assert spearman(x, np.exp(x)).r == pytest.approx(1)
-    assert pearson(x, np.exp(x)).r < 0.9
-
-
-def test_tiny_and_huge_values_correlate_as_others_do() -> None:
+def test_tiny_and_huge_values_correlate_as_others_do_and_no_r_is_past_one() -> None:
     x, y = related(3, 11, 2)
     for size in (1e-200, 1e200):
         assert pearson(size * x, y).r == pytest.approx(pearson(x, y).r)
+    x = np.random.default_rng(5).random((500, 7))
+    assert (pearson(x, 3 * x + 1).r <= 1).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e9, 1e-300])
@@ -152,21 +142,6 @@ def test_leaving_out_an_epoch_is_leaving_out_an_epoch() -> None:
     assert each[4, 1] == pytest.approx(stats.pearsonr(x[others], ys[1, others]).statistic)
 
 
-def test_averages_are_over_the_last_axis_and_hide_no_undefined_value() -> None:
-    r, p = np.array([[0.25, 0.75], [np.nan, 0.5]]), np.array([[0.5, 0.25], [np.nan, 0.25]])
-    mean = Correlation(r, p).averaged()
-    np.testing.assert_array_equal(mean.r, [0.5, np.nan])
-    np.testing.assert_array_equal(mean.p, [0.375, np.nan])
-
-
-@given(seed=SEEDS)
-def test_rounding_carries_no_perfect_correlation_past_one(seed: int) -> None:
-    x = np.random.default_rng(seed).random((50, 7))
-    result = pearson(x, 3 * x + 1)
-    assert (result.r <= 1).all()
-    assert (result.p < 1e-12).all()
-
-
 def test_series_that_cannot_be_paired_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 3 samples, got 2"):
         pearson(np.array([1.0, 2.0]), np.array([2.0, 1.0]))
@@ -180,23 +155,20 @@ def test_the_effective_sample_of_autoregressive_series_is_bartletts() -> None:
     rng = np.random.default_rng(1)
     x, y = autoregressive(rng, 0.8, 40_000), autoregressive(rng, 0.5, 40_000)
     share = (1 - 0.8 * 0.5) / (1 + 0.8 * 0.5)
-    assert lag1_autocorrelation(x) == pytest.approx(0.8, abs=0.01)
-    assert effective_sample(x, y) == pytest.approx(share * 40_000, rel=0.03)
+    assert effective_epochs(x, y) == pytest.approx(share * 40_000, rel=0.03)
     alternating = np.array([1.0, -1.1, 1.2, -0.9, 1.0, -1.2, 0.8, -1.0, 1.1])
     smooth = np.sin(np.linspace(0, 2, 9))
-    assert effective_sample(alternating, smooth) == 9
-    assert 0 <= effective_sample(smooth, smooth) < 9
+    assert effective_epochs(alternating, smooth) == 9
+    assert 0 <= effective_epochs(smooth, smooth) < 9
 
 
 def test_with_the_effective_sample_unrelated_series_seldom_seem_related() -> None:
     x, y = autoregressive(np.random.default_rng(2), 0.8, 2, 3000, 200)
     result = pearson(x, y)
-    effective = significance(result.r, effective_sample(x, y))
+    effective = significance(result.r, effective_epochs(x, y))
     assert (result.p < 0.05).mean() > 0.3
     # One in twenty, and a little more as the memory is itself estimated.
     assert (effective < 0.05).mean() == pytest.approx(0.05, abs=0.025)
-    # The spread of r among unrelated series is 1/√n.
-    assert result.r.var() * effective_sample(x, y).mean() == pytest.approx(1, abs=0.15)
 
 
 def test_a_shift_moves_all_severities_together_circularly() -> None:
@@ -242,7 +214,6 @@ def test_more_hypotheses_never_help_another_and_a_repeated_one_costs_nothing(see
     assert (together >= circular_shift_p(by_shift)).all()
     twice = family_wise_p(np.concatenate([by_shift, by_shift]))
     np.testing.assert_array_equal(twice, np.tile(together, 2))
-    np.testing.assert_array_equal(family_wise_p(by_shift[:1]), circular_shift_p(by_shift[:1]))
 
 
 def test_an_undefined_hypothesis_holds_back_no_other() -> None:
@@ -268,31 +239,6 @@ def test_a_common_transient_makes_unrelated_series_seem_related_unless_left_out(
     assert share_below(without) == pytest.approx(0.05, abs=0.038)
 
 
-def test_a_planted_hypothesis_is_found_first() -> None:
-    rng = np.random.default_rng(7)
-    forgetting = autoregressive(rng, 0.6, 5, 60).T
-    accuracy = -forgetting[:, 3:].max(axis=1) + 0.2 * rng.normal(size=(3, 60))
-    screening = screen({"forgetting": forgetting}, accuracy, layers=[2, 4, 6, 8, 10])
-    first = screening.strongest_first()[0]
-    assert str(screening.hypotheses[first]) == "max of forgetting over layers 8-10"
-    assert screening.r[first] < -0.9
-    assert screening.family_wise[first] == pytest.approx(1 / 55)
-    assert screening.family_wise_all_epochs[first] == pytest.approx(1 / 60)
-    assert screening.bonferroni.max(initial=0, where=~np.isnan(screening.r)) <= 1
-
-
-def test_too_few_epochs_after_the_first_leave_no_p_and_unequal_numbers_are_refused() -> None:
-    rng = np.random.default_rng(9)
-    for epochs, is_known in ((14, False), (15, True)):
-        curve = {"learning": rng.random((epochs, 3))}
-        screening = screen(curve, rng.random((2, epochs)), layers=[1, 2, 3])
-        defined = ~np.isnan(screening.r)
-        assert (np.isfinite(screening.family_wise[defined]) == is_known).all()
-        assert np.isfinite(screening.family_wise_all_epochs[defined]).all()
-    with pytest.raises(ValueError, match=r"\[7, 9\] samples"):
-        screen({"learning": np.ones((7, 3))}, np.ones((2, 9)), layers=[1, 2, 3])
-
-
 def means_without_each(draws: np.ndarray) -> np.ndarray:
     return np.stack([np.delete(draws, at, axis=0).mean(axis=0) for at in range(len(draws))])
 
@@ -307,14 +253,13 @@ def test_a_t_interval_of_few_draws_covers_the_truth_as_often_as_it_says(n: int) 
 
 def test_the_t_interval_of_a_mean_is_scipys() -> None:
     draws = np.random.default_rng(1).exponential(size=7)
-    result = t_interval(draws.mean(), means_without_each(draws))
     theirs = stats.ttest_1samp(draws, 0).confidence_interval(0.95)
-    assert (result.low, result.high) == pytest.approx(tuple(theirs))
+    assert t_interval(draws.mean(), means_without_each(draws)) == pytest.approx(tuple(theirs))
 
 
 def test_a_number_that_is_undefined_without_a_draw_and_a_single_draw_have_no_t_interval() -> None:
     result = t_interval(np.array([0.5, 0.5]), np.array([[0.4, 0.4], [0.6, np.nan]]))
-    np.testing.assert_array_equal(np.isnan([result.low, result.high]), [[False, True]] * 2)
+    np.testing.assert_array_equal(np.isnan(result), [[False, True]] * 2)
     with pytest.raises(ValueError, match="at least 2 draws, got 1"):
         t_interval(0.5, np.array([0.5]))
 
@@ -322,6 +267,16 @@ def test_a_number_that_is_undefined_without_a_draw_and_a_single_draw_have_no_t_i
 def test_percentiles_leave_five_of_a_hundred_outside_and_skip_what_is_undefined() -> None:
     repeated = np.full((202, 2), np.nan)
     repeated[:201, 0] = np.random.default_rng(2).permutation(201)
-    result = percentiles(repeated)
-    np.testing.assert_allclose(result.low, [5, np.nan])
-    np.testing.assert_allclose(result.high, [195, np.nan])
+    np.testing.assert_allclose(percentiles(repeated), [[5, np.nan], [195, np.nan]])
+
+
+def test_each_half_is_half_of_the_images_and_depends_on_its_seed_alone() -> None:
+    for images in (8, 11, 29):
+        chosen = random_halves(images, seeds=range(7))
+        assert chosen.shape == (7, images)
+        assert (chosen.sum(axis=1) == images // 2).all()
+    assert len({tuple(half) for half in chosen.tolist()}) == 7
+    np.testing.assert_array_equal(random_halves(29, seeds=[5, 2]), chosen[[5, 2]])
+    # Of 3000 fair draws the share has a standard deviation of 0.009.
+    share = random_halves(10, seeds=range(3000)).mean(axis=0)
+    np.testing.assert_allclose(share, 0.5, atol=0.04)
