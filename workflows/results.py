@@ -13,8 +13,8 @@ from stir_ray.lake.parquet import Lake
 from stir_ray.report import summary
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.write_figures import ReducedJob
-from stir_ray.results.correlation_study import analyse_robustness
 from stir_ray.results.reduce import Reduced, reduce_job
+from stir_ray.results.stored_analysis import analyse_robustness
 
 
 @dataclass(frozen=True)

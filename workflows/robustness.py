@@ -8,7 +8,6 @@ from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
 from stir_ray.plan.tasks import deduplicate
-from stir_ray.results.contents import ready
 from workflows.entrypoint import as_program
 from workflows.executors import computing
 from workflows.finetune import plan, train
@@ -36,7 +35,9 @@ def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
 
 def evaluate(jobs: Sequence[InspectedJob], runner: StageRunner) -> None:
     """Test every trained model of the jobs that have `robustness`."""
-    tasks = [ready(job.evaluations) for job in jobs if job.job.robustness]
+    tasks = [
+        [task for task in job.evaluations if task.is_ready] for job in jobs if job.job.robustness
+    ]
     if tasks:
         runner.run("evaluate", lambda: deduplicate(tasks))
 

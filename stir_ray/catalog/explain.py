@@ -1,12 +1,14 @@
 """Where a number of the results comes from, or why it is missing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from stir_ray.catalog.failures import FailedTask, failed_tasks
 from stir_ray.catalog.inspection import InspectedJob, missing_tasks
 from stir_ray.catalog.verify import check_artifact
+from stir_ray.errors import InputError
+from stir_ray.formatting import spelled
 from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
@@ -14,127 +16,150 @@ from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS, RESULTS
 from stir_ray.measures import artifact_tables
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
-from stir_ray.plan.tasks import Checkpoint, Task, task_id
-from stir_ray.results.contents import Cell, find_cell
-from stir_ray.results.reduce import inversion_columns, rows_of
+from stir_ray.plan.tasks import FINETUNED, Checkpoint, Task, task_id
+from stir_ray.results.contents import Cell, cells, pairs
+from stir_ray.results.metric_info import DIRECTIONS
+from stir_ray.results.reduce import rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
+_COLUMNS = ("model", "direction", "epoch", "seed", "reference_layer", "target_layer")
+_EXAMPLE = "ft|pt epoch=8 seed=0 reference_layer=3 target_layer=5"
 
 
 @dataclass(frozen=True)
 class ArtifactState:
-    """An artifact that a number comes from.
-
-    Attributes:
-        table: of the artifact.
-        key: in the lake; empty if it is not stored.
-        state: `right`, `damaged`, `missing`; `not kept` of images that the job does not keep;
-            `unnamed` before the model is trained whose weights the key depends on.
-        problem: what is wrong with it, if it is damaged.
-        made: its provenance, if it is right.
-    """
+    """An artifact that a number comes from."""
 
     table: str
-    key: str
+    key: str  # in the lake; empty if it is not stored
+    # `right`, `damaged`, `missing`; `not kept` of images that the job does not keep; `unnamed`
+    # before the model is trained whose weights the key depends on.
     state: str
-    problem: str = ""
-    made: Mapping[str, Any] | None = None
+    problem: str = ""  # what is wrong with it, if it is damaged
+    made: Mapping[str, Any] | None = None  # its provenance, if it is right
 
 
 @dataclass(frozen=True)
 class BlockingTask:
-    """A task that is not done, between a number and the cause that it is missing.
-
-    Attributes:
-        task: as it is planned.
-        id: of the task; empty before a model is trained that it depends on.
-        failure: if it was attempted.
-        is_root_cause: whether it waits for no other task.
-    """
+    """A task that is not done, between a number and the cause that it is missing."""
 
     task: Task
-    id: str
-    failure: FailedTask | None
-    is_root_cause: bool
+    id: str  # empty before a model is trained that it depends on
+    failure: FailedTask | None  # if it was attempted
+    is_root_cause: bool  # whether it waits for no other task
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """One number of the results.
+    """One number of the results."""
 
-    Attributes:
-        cell: its columns that say which number it is.
-        numbers: its other columns; None if it is missing.
-        reference: the inverted model.
-        target: the model that sees the inverted images.
-        alias_of: in words, if equal weights make it the same number as another.
-        artifacts: that it comes from.
-        blocked_by: tasks that it waits for, root causes first.
-    """
-
-    cell: Mapping[str, str | int]
-    numbers: Mapping[str, float] | None
+    cell: Mapping[str, str | int]  # its columns that say which number it is
+    numbers: Mapping[str, float] | None  # its other columns; None if it is missing
     reference: Checkpoint
     target: Checkpoint
-    alias_of: str
-    artifacts: tuple[ArtifactState, ...]
-    blocked_by: tuple[BlockingTask, ...]
+    alias_of: str  # in words, if equal weights make it the same number as another
+    artifacts: tuple[ArtifactState, ...]  # that it comes from
+    blocked_by: tuple[BlockingTask, ...]  # that it waits for, root causes first
 
 
 def explain(inspected: InspectedJob, words: Iterable[str]) -> Explanation:
-    """Explain the number that is named by the columns of the results.
+    """Explain the number that is named by columns of the results.
+
+    Args:
+        inspected: the job.
+        words: `column=value` each, in any order; the direction may stand alone, and `model` is
+            `finetuned` by default.
 
     Raises:
-        InputError: if the job has no such number.
+        InputError: if the job has no such number; names the values that exist.
     """
-    study = inspected.study
-    cell, layer = find_cell(words, study)
+    study, lake = inspected.study, inspected.lake
+    columns, cell = _find_cell(dict(_parse(words)), study)
     comparison = cell.comparison
-    inversion = _inversion_of(comparison, study)
-    needed = comparison.artifact, inversion.inversion_artifact, *inversion.image_artifacts
-    models = comparison.reference, comparison.target
-    states = [
-        _state(inspected.lake, artifact, models[: 2 if artifact is needed[0] else 1])
-        for artifact in needed
-    ]
-    missing = {
-        artifact
-        for artifact, state in zip(needed, states, strict=True)
-        if state.state in (MISSING, UNNAMED)
+    is_of_pretrained = comparison.reference.weights == study.pretrained.weights
+    inversion = Invert(
+        comparison.spec,
+        *(comparison.reference, comparison.layer, comparison.seed),
+        targets=(comparison.target,),
+        keep=None if is_of_pretrained else study.keep,
+    )
+    scores, others = comparison.artifact, (inversion.inversion_artifact, *inversion.image_artifacts)
+    states = {
+        scores: _state(lake, scores, comparison.reference, comparison.target),
+        **{artifact: _state(lake, artifact, comparison.reference) for artifact in others},
     }
-    if not inversion.image_artifacts:
-        states.append(ArtifactState(IMAGES.name, "", NOT_KEPT))
+    missing = {artifact for artifact, state in states.items() if state.state in (MISSING, UNNAMED)}
+    numbers = None
+    if states[scores].state == states[others[0]].state == RIGHT:
+        tables = lake.read(COMPARISONS, scores.id), lake.read(INVERSIONS, others[0].id)
+        for row in rows_of(cell, *tables).to_pylist():
+            if row["target_layer"] == columns["target_layer"]:
+                numbers = {name: row[name] for name in row if name not in RESULTS.key}
+    not_kept = () if inversion.image_artifacts else (ArtifactState(IMAGES.name, "", NOT_KEPT),)
     return Explanation(
-        cell=_place(cell, layer),
-        numbers=_numbers(inspected.lake, cell, layer, states),
+        cell=columns,
+        numbers=numbers,
         reference=comparison.reference,
         target=comparison.target,
         alias_of=_alias_of(cell, study),
-        artifacts=tuple(states),
+        artifacts=(*states.values(), *not_kept),
         blocked_by=tuple(_blocked_by(inspected, comparison, missing)) if missing else (),
     )
 
 
-def _place(cell: Cell, layer: int) -> dict[str, str | int]:
-    return {
-        "model": cell.model,
-        "epoch": cell.epoch,
-        "direction": cell.direction,
-        "seed": cell.comparison.seed,
-        "reference_layer": cell.comparison.layer,
-        "target_layer": layer,
+def _parse(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    parsed = {}
+    for word in words:
+        name, _, value = word.partition("=") if "=" in word else ("direction", "", word)
+        if name not in _COLUMNS or not value:
+            raise InputError(f'cell: `{word}` is no column with its value; e.g. "{_EXAMPLE}"')
+        if name in parsed:
+            raise InputError(f"cell: `{name}` is given twice")
+        parsed[name] = value
+    for name in _COLUMNS:
+        if name not in parsed and name != "model":
+            raise InputError(f'cell: `{name}` is missing; e.g. "{_EXAMPLE}"')
+        yield name, parsed.get(name, str(FINETUNED))
+
+
+def _find_cell(words: Mapping[str, str], study: Study) -> tuple[dict[str, str | int], Cell]:
+    """Return the columns of a number, in the order of the results, and its cell."""
+    models = {str(role): checkpoints for role, checkpoints in study.compared.items()}
+    for name, values in (("model", models), ("direction", DIRECTIONS)):
+        if words[name] not in values:
+            raise InputError(f"cell: `{name}={words[name]}`: there is {', '.join(values)}")
+    checkpoints = models[words["model"]]
+    reference, target = pairs(study.pretrained, checkpoints[-1])[words["direction"]]
+    existing = {
+        "epoch": [checkpoint.epoch for checkpoint in checkpoints],
+        "seed": study.seeds,
+        "reference_layer": study.spec.layers_of(reference),
+        "target_layer": study.spec.layers_of(target),
     }
+    columns: dict[str, str | int] = {name: words[name] for name in RESULTS.key}
+    for name, values in existing.items():
+        if words[name] not in map(str, values):
+            model = f" of the {words['model']} model" if name == "epoch" else ""
+            raise InputError(
+                f"cell: `{name}={words[name]}`: this job has {name} {spelled(values)}{model}"
+            )
+        columns[name] = int(words[name])
+    wanted = {**columns}
+    del wanted["target_layer"]
+    (cell,) = (
+        cell
+        for cell in cells(study)
+        if wanted
+        == {
+            **cell.columns,
+            "seed": cell.comparison.seed,
+            "reference_layer": cell.comparison.layer,
+        }
+    )
+    return columns, cell
 
 
-def _inversion_of(comparison: Comparison, study: Study) -> Invert:
-    """Return the task that inverts what is compared."""
-    is_of_pretrained = comparison.reference.weights == study.pretrained.weights
-    keep = None if is_of_pretrained else study.keep
-    inversion = comparison.reference, comparison.layer, comparison.seed
-    return Invert(comparison.spec, *inversion, targets=(comparison.target,), keep=keep)
-
-
-def _state(lake: Lake, artifact: Artifact, models: Iterable[Checkpoint]) -> ArtifactState:
+def _state(lake: Lake, artifact: Artifact, *models: Checkpoint) -> ArtifactState:
     table = artifact.table
     if not all(model.is_trained for model in models):
         return ArtifactState(table, "", UNNAMED)
@@ -147,18 +172,6 @@ def _state(lake: Lake, artifact: Artifact, models: Iterable[Checkpoint]) -> Arti
         return ArtifactState(table, key, DAMAGED, finding.problem)
     made = provenance(lake.read(artifact_tables()[table], artifact.id))
     return ArtifactState(table, key, RIGHT, made=made)
-
-
-def _numbers(
-    lake: Lake, cell: Cell, layer: int, states: Sequence[ArtifactState]
-) -> dict[str, float] | None:
-    if any(state.state != RIGHT for state in states[:2]):
-        return None
-    compared = lake.read(COMPARISONS, cell.comparison.artifact.id)
-    residuals = inversion_columns(lake.read(INVERSIONS, cell.comparison.inversion.id))
-    rows = rows_of(cell, compared, residuals).to_pylist()
-    (row,) = (row for row in rows if row["target_layer"] == layer)
-    return {name: value for name, value in row.items() if name not in RESULTS.key}
 
 
 def _alias_of(cell: Cell, study: Study) -> str:
@@ -174,21 +187,23 @@ def _alias_of(cell: Cell, study: Study) -> str:
 def _blocked_by(
     inspected: InspectedJob, comparison: Comparison, artifacts: set[Artifact]
 ) -> Iterator[BlockingTask]:
-    missing = list(missing_tasks(inspected.resolved, inspected.lake))
+    missing = {task_id(task): task for task in missing_tasks(inspected.resolved, inspected.lake)}
     is_root: dict[str, bool] = {}
 
-    def follow(task: Task, required: frozenset[str]) -> None:
-        providers = [other for other in missing if not other.provides.isdisjoint(required)]
-        is_root[task_id(task)] = not providers
-        for other in providers:
-            if task_id(other) not in is_root:
-                follow(other, other.requires)
+    def follow(blocking: str, required: frozenset[str]) -> None:
+        providers = {
+            other: task for other, task in missing.items() if not task.provides.isdisjoint(required)
+        }
+        is_root[blocking] = not providers
+        for other, task in providers.items():
+            if other not in is_root:
+                follow(other, task.requires)
 
-    for task in missing:
+    for id_, task in missing.items():
         if not artifacts.isdisjoint(task.outputs):
             # Of a comparison of all layers, this number needs a single one.
-            follow(task, comparison.requires if isinstance(task, Compare) else task.requires)
-    blocking = {id_: task for task in missing if (id_ := task_id(task)) in is_root}
+            follow(id_, comparison.requires if isinstance(task, Compare) else task.requires)
+    blocking = {id_: task for id_, task in missing.items() if id_ in is_root}
     failures = {failed.id: failed for failed in failed_tasks(blocking.values(), inspected.lake)}
     for id_, task in blocking.items():
         shown_id = id_ if task.is_ready else ""

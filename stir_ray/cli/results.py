@@ -44,8 +44,8 @@ def report(
     from stir_ray.report.page.write import write_report
     from stir_ray.report.reference_results import read_published
     from stir_ray.report.write_figures import ReducedJob, Reference
-    from stir_ray.results.correlation_study import analyse_robustness
     from stir_ray.results.reduce import reduce_job
+    from stir_ray.results.stored_analysis import analyse_robustness
     from stir_ray.worker.study_reader import model_card
 
     published = read_published(compare) if compare else None
@@ -109,8 +109,8 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
     Example: stir-ray analyse jobs/digits.yaml
     """
     from stir_ray.report.analysis import AnalysisReport, analyse_curves
-    from stir_ray.results.correlation_study import analyse_job, analysis_tables, store_analysis
     from stir_ray.results.reduce import reduce_job
+    from stir_ray.results.stored_analysis import analyse_job, analysis_tables, store_analysis
 
     options = {"--dynamics": dynamics, "--accuracy": accuracy, "--output": output}
     given = [name for name, value in options.items() if value is not None]

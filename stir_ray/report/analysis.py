@@ -31,9 +31,9 @@ from stir_ray.results.correlation_study import (
     HypothesisFamily,
     LayerCorrelation,
     analyse,
-    analysis_tables,
 )
 from stir_ray.results.epoch_curves import user_curves
+from stir_ray.results.stored_analysis import analysis_tables
 
 _SHOWN = 5
 """Hypotheses of a family that are shown; the table `hypotheses` has all."""

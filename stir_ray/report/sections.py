@@ -23,8 +23,8 @@ from stir_ray.charts.style import model_at, model_name
 from stir_ray.charts.subspaces import has_subspaces
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.study_tables import Table, doubts, hypothesis_table, study_note, summary_of
-from stir_ray.results.correlation_study import StoredAnalysis
 from stir_ray.results.epoch_curves import EpochCurves
+from stir_ray.results.stored_analysis import StoredAnalysis
 
 _STUDY_ESTIMATOR = "biased"
 """As in the paper; the tables have both."""

@@ -10,13 +10,14 @@ import pandas as pd
 from stir_ray.numerics.correlation import TRANSIENT, outlasts_transient
 from stir_ray.numerics.screening import Aggregate, Hypothesis
 from stir_ray.report.p_values import later_p
-from stir_ray.results.correlation_study import (
-    StoredAnalysis,
+from stir_ray.results.epoch_curves import (
+    CLEAN,
+    EpochCurves,
     curves_of_families,
     over_seeds,
     samples,
 )
-from stir_ray.results.epoch_curves import CLEAN, EpochCurves
+from stir_ray.results.stored_analysis import StoredAnalysis
 
 _SHOWN = 5
 """Hypotheses of a family that the page lists; the table `hypotheses` has all."""

@@ -31,9 +31,9 @@ from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import Figure, JobResults, models_analysed, sections
 from stir_ray.report.study_tables import study_note
 from stir_ray.results import analysis_inputs
-from stir_ray.results.correlation_study import StoredAnalysis, is_analysed, read_analysis
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
+from stir_ray.results.stored_analysis import StoredAnalysis, is_analysed, read_analysis
 
 _DRAWING = 1
 """Raised by hand when the figures of equal results come to look different."""

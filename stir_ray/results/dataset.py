@@ -14,21 +14,11 @@ from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.results.job_metrics import scores_of
 from stir_ray.results.metric_info import DIRECTIONS, METRICS
 
-_PER_INVERSION = (
-    "residual_q05",
-    "residual_median",
-    "residual_q95",
-    "residual_max",
-    "centred_residual_median",
-    "centred_residual_q95",
-    "centred_residual_max",
-    "unconverged",
-    "not_inverted",
-    "stuck",
-    "iterations",
-    "is_converged",
-    "images",
-)
+_PER_INVERSION = [
+    *(f"residual_{name}" for name in ("q05", "median", "q95", "max")),
+    *(f"centred_residual_{name}" for name in ("median", "q95", "max")),
+    *("unconverged", "not_inverted", "stuck", "iterations", "is_converged", "images"),
+]
 """Columns of the results that do not depend on the target."""
 _TABLES = (SUBSPACES.result_table, ROBUSTNESS, HISTORY, MATRICES, RESULTS)
 """The last that has a name gives its meaning."""
@@ -166,9 +156,8 @@ def _indexed(frame: pd.DataFrame, schema: TableSchema) -> xr.Dataset:
 def _scores(frame: pd.DataFrame) -> xr.Dataset:
     # As numbers: cells without an inversion are neither True nor False.
     frame = frame.astype({"is_converged": float})
-    inversions = frame.groupby(list(RESULTS.key[:-1]))[list(_PER_INVERSION)].first()
-    scores = scores_of(frame.drop(columns=list(_PER_INVERSION)))
-    merged = xr.merge([scores, xr.Dataset.from_dataframe(inversions)], join="outer")
+    inversions = frame.groupby(list(RESULTS.key[:-1]))[_PER_INVERSION].first().to_xarray()
+    merged = xr.merge([scores_of(frame.drop(columns=_PER_INVERSION)), inversions], join="outer")
     merged = merged.reindex(direction=list(DIRECTIONS))
     return merged.transpose("model", "direction", "epoch", "seed", "reference_layer", ...)
 
@@ -207,7 +196,5 @@ def _meanings() -> Iterator[tuple[str, dict[str, str]]]:
                 reference, target = layers if name.startswith("flow") else layers[::-1]
                 direction = metric.direction.replace("reference_layer", reference)
                 attrs = metric.attrs() | {"direction": direction.replace("target_layer", target)}
-            yield (
-                f"{name}{suffix}",
-                attrs | {"meaning": meaning.format(name=name, meaning=metric.meaning)},
-            )
+            attrs["meaning"] = meaning.format(name=name, meaning=metric.meaning)
+            yield f"{name}{suffix}", attrs

@@ -17,62 +17,129 @@ from stir_ray.lake.schemas import HISTORY, RESULTS, ROBUSTNESS, TEST_CORRECT, Ta
 from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.numerics import metrics
-from stir_ray.results.job_metrics import metrics_of, scores_of
-from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS
-
-JOB_TABLES = (
-    RESULTS,
-    HISTORY,
-    ROBUSTNESS,
-    SUBSPACES.result_table,
-    HALF_SAMPLES.result_table,
-    TEST_CORRECT,
+from stir_ray.numerics.correlation_diagnostics import (
+    CorrelationDiagnostics,
+    diagnose,
+    interpretation,
 )
+from stir_ray.numerics.screening import Hypothesis, learning_and_forgetting
+from stir_ray.results.job_metrics import metrics_of, scores_of
+from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS, OF_NO_SEED
+
+_SUBSPACES, _HALVES = SUBSPACES.result_table, HALF_SAMPLES.result_table
+JOB_TABLES = (RESULTS, HISTORY, ROBUSTNESS, _SUBSPACES, _HALVES, TEST_CORRECT)
 CLEAN = 0
 """The severity of images that are not corrupted."""
+_PAIR = ("learning", "forgetting")
+_ALONE = {"cka_divergence": "CKA divergence", "subspace_similarity": "subspace similarity"}
+_SEEDLESS = {name for metric, name in _ALONE.items() if metric in OF_NO_SEED}
+_HALF_KEYS = ["direction", "half", "seed", "epoch", "layer"]
+_USER = "given"
 
 
 @dataclass(frozen=True)
 class Halves:
-    """Curves and accuracies of one model by half of the images; NaN where unknown.
-
-    Attributes:
-        count: number of halves.
-        curves: by metric, (half, seed, epoch, layer).
-        accuracy: (half, severity, epoch), of halves of the test images; None if it is not known
-            which test images are classified correctly.
-    """
+    """Curves and accuracies of one model by half of the images; NaN where unknown."""
 
     count: int
-    curves: Mapping[str, np.ndarray]
+    curves: Mapping[str, np.ndarray]  # by metric, (half, seed, epoch, layer)
+    # (half, severity, epoch), of the test images; None if it is not known which are correct
     accuracy: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class EpochCurves:
-    """Curves of one model over its epochs, and its accuracy; NaN where unknown.
-
-    Attributes:
-        model: e.g. `finetuned`.
-        estimator: of HSIC, `biased` or `unbiased`; `given` for curves of a user's table.
-        epochs: ascending, each once.
-        layers: likewise.
-        curves: by metric, (seed, epoch, layer).
-        severities: of the rows of `accuracy`; `(0,)` if only the clean one is known, `()` if none.
-        accuracy: (severity, epoch), fractions.
-        clean: accuracy without corruption, by epoch, unless `accuracy` is that.
-        halves: curves and accuracy of halves of the images; None if not measured.
-    """
+    """Curves of one model over its epochs, and its accuracy; NaN where unknown."""
 
     model: str
-    estimator: str
-    epochs: tuple[int, ...]
-    layers: tuple[int, ...]
-    curves: Mapping[str, np.ndarray]
-    severities: tuple[int, ...]
-    accuracy: np.ndarray
-    clean: np.ndarray | None
+    estimator: str  # of HSIC, `biased` or `unbiased`; `given` for curves of a user's table
+    epochs: tuple[int, ...]  # ascending, each once
+    layers: tuple[int, ...]  # likewise
+    curves: Mapping[str, np.ndarray]  # by metric, (seed, epoch, layer)
+    severities: tuple[int, ...]  # of `accuracy`; (0,) if only the clean one is known, () if none
+    accuracy: np.ndarray  # (severity, epoch), fractions
+    clean: np.ndarray | None  # accuracy without corruption, (epoch), unless `accuracy` is that
     halves: Halves | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A family of hypotheses, and its curves and accuracy at the epochs at which all are known."""
+
+    name: str
+    curves: EpochCurves
+
+    @property
+    def seeds(self) -> int:
+        """Number of seeds of the inversions; 0 for curves without inversions."""
+        return 0 if self.name in _SEEDLESS else len(next(iter(self.curves.curves.values())))
+
+    @property
+    def means(self) -> dict[str, np.ndarray]:
+        """The curves averaged over seeds, (epoch, layer)."""
+        return {name: over_seeds(curve) for name, curve in self.curves.curves.items()}
+
+    def diagnostics(self, summaries: np.ndarray) -> CorrelationDiagnostics:
+        """Diagnose the correlations of summaries of the layers with accuracy."""
+        curves = self.curves
+        return diagnose(summaries, curves.accuracy, clean=curves.clean, epochs=curves.epochs)
+
+    def interpretation(self, hypothesis: Hypothesis, *, family_wise: float) -> tuple[str, ...]:
+        """Interpret one hypothesis; `family_wise` is its p among all that were tried."""
+        diagnostics = self.diagnostics(hypothesis.summary(self.means, layers=self.curves.layers))
+        return interpretation(diagnostics, family_wise=family_wise)
+
+
+def over_seeds(curve: np.ndarray) -> np.ndarray:
+    """Return the mean over the first axis of the known values; NaN where there is none."""
+    return np.ma.masked_invalid(curve).mean(axis=0).filled(np.nan)
+
+
+def curves_of_families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the curves that hypotheses are about, by family and name.
+
+    Args:
+        curves: by metric.
+    """
+    known = {name: curves[name] for name in _PAIR if name in curves}
+    families = {name: {name: curve} for name, curve in known.items()}
+    if len(known) == len(_PAIR):
+        families = {"learning and forgetting": learning_and_forgetting(**known)}
+    return families | {
+        name: {name: curves[metric]} for metric, name in _ALONE.items() if metric in curves
+    }
+
+
+def samples(curves: EpochCurves) -> Iterator[Sample]:
+    """Yield a sample of each family that there are curves for."""
+    halves = curves.halves
+    of_halves = curves_of_families(halves.curves) if halves else {}
+    for name, family in curves_of_families(curves.curves).items():
+        finite = np.asarray(np.isfinite(curves.accuracy).all(axis=0))
+        for values in family.values():
+            finite &= np.isfinite(over_seeds(values)).all(axis=-1)
+        if curves.clean is not None:
+            finite &= np.isfinite(curves.clean)
+        # A seed that is not computed yet would count as a draw, and make an interval too narrow.
+        computed = np.any(
+            [np.isfinite(values[:, finite]).any(axis=(1, 2)) for values in family.values()], axis=0
+        )
+        family_halves = None
+        if halves and name in of_halves:
+            family_halves = replace(
+                halves,
+                curves={curve: values[:, :, finite] for curve, values in of_halves[name].items()},
+                accuracy=None if halves.accuracy is None else halves.accuracy[..., finite],
+            )
+        sample = replace(
+            curves,
+            epochs=tuple(np.asarray(curves.epochs)[finite].tolist()),
+            curves={curve: values[computed][:, finite] for curve, values in family.items()},
+            accuracy=curves.accuracy[:, finite],
+            clean=None if curves.clean is None else curves.clean[finite],
+            halves=family_halves,
+        )
+        yield Sample(name, sample)
 
 
 def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
@@ -124,22 +191,25 @@ def epoch_curves(
     at_epochs = accuracy.reindex(index=epochs)
     corrupted = [severity for severity in at_epochs.columns if severity != CLEAN]
     severities = corrupted or list(at_epochs.columns)
-    seeded = curves if "seed" in curves.dims else curves.expand_dims("seed")
     return EpochCurves(
         model=model,
         estimator=estimator,
         epochs=tuple(epochs),
         layers=tuple(curves["layer"].to_numpy().tolist()),
-        curves={str(name): _array(seeded, name, "seed", "epoch", "layer") for name in curves},
+        curves=_arrays(curves, "seed", "epoch", "layer"),
         severities=tuple(int(severity) for severity in severities),
         accuracy=at_epochs[severities].to_numpy(dtype=float).T,
         clean=at_epochs[CLEAN].to_numpy(float) if corrupted and CLEAN in at_epochs else None,
     )
 
 
-def _array(values: xr.Dataset, name: object, *dims: str) -> np.ndarray:
-    array = values[name].expand_dims([dim for dim in dims if dim not in values[name].dims])
-    return array.transpose(*dims).to_numpy()
+def _arrays(values: xr.Dataset, *dims: str) -> dict[str, np.ndarray]:
+    return {
+        str(name): array.expand_dims([dim for dim in dims if dim not in array.dims])
+        .transpose(*dims)
+        .to_numpy()
+        for name, array in values.items()
+    }
 
 
 def job_epoch_curves(
@@ -167,10 +237,9 @@ def job_epoch_curves(
             values = _metrics(scores, estimator, job)[list(CURVES)]
             curves = metrics.diagonal(values).rename(reference_layer="layer")
             curves = curves.reindex(layer=list(layers[model]))
-            curves = _with_subspaces(curves, rows[SUBSPACES.result_table])
-            of_model = epoch_curves(model, estimator, curves, accuracy)
-            halves = _halves(rows[HALF_SAMPLES.result_table], rows[TEST_CORRECT], of_model, job)
-            yield replace(of_model, halves=halves)
+            curves = _with_subspaces(curves, rows[_SUBSPACES])
+            whole = epoch_curves(model, estimator, curves, accuracy)
+            yield replace(whole, halves=_halves(rows[_HALVES], rows[TEST_CORRECT], whole, job))
 
 
 def _metrics(scores: xr.Dataset, estimator: str, job: Job) -> xr.Dataset:
@@ -194,8 +263,7 @@ def _halves(
 ) -> Halves | None:
     if half_samples.empty:
         return None
-    keys = ["direction", "half", "seed", "epoch", "layer"]
-    scores = xr.Dataset.from_dataframe(half_samples.drop(columns="model").set_index(keys))
+    scores = half_samples.drop(columns="model").set_index(_HALF_KEYS).to_xarray()
     # Stored in single precision.
     scores = scores.astype(np.float64).reindex(
         direction=list(DIRECTIONS),
@@ -206,41 +274,30 @@ def _halves(
     # The target layer is the reference layer.
     same = dict.fromkeys(("reference_layer", "target_layer"), scores["layer"])
     values = _metrics(scores.assign_coords(same), whole.estimator, job)
-    return Halves(
-        count=job.half_samples,
-        curves={
-            str(name): _array(values, name, "half", "seed", "epoch", "layer") for name in values
-        },
-        accuracy=None if correct.empty else _accuracy_of_halves(correct, whole, job),
-    )
+    accuracy = None if correct.empty else _accuracy_of_halves(correct, whole, job.half_samples)
+    return Halves(job.half_samples, _arrays(values, "half", "seed", "epoch", "layer"), accuracy)
 
 
-def _accuracy_of_halves(correct: pd.DataFrame, whole: EpochCurves, job: Job) -> np.ndarray:
+def _accuracy_of_halves(correct: pd.DataFrame, whole: EpochCurves, halves: int) -> np.ndarray:
     """Return the mean over corruptions, as of all images; NaN where one of them is missing."""
-    accuracy = np.full((job.half_samples, len(whole.severities), len(whole.epochs)), np.nan)
+    accuracy = np.full((halves, len(whole.severities), len(whole.epochs)), np.nan)
     for row, severity in enumerate(whole.severities):
         tests = correct[correct["severity"] == severity]
         for column, epoch in enumerate(whole.epochs):
             tested = tests[tests["epoch"] == epoch]
             if len(tested) and len(tested) == tests["corruption"].nunique():
                 right = np.stack(tested["right"].tolist()).mean(axis=0)
-                chosen = halves_of(tested["test_set"].iloc[0], len(right), job.half_samples)
+                chosen = halves_of(tested["test_set"].iloc[0], len(right), halves)
                 accuracy[:, row, column] = chosen @ right / chosen.sum(axis=1)
     return accuracy
-
-
-METRICS = ("learning", "forgetting", "cka_divergence", "subspace_similarity")
-"""Columns of curves that have hypotheses."""
-_INTEGERS = ("epoch", "layer", "seed", "severity")
-_NAME = "given"
 
 
 def user_curves(dynamics: str, accuracy: str | None) -> EpochCurves:
     """Read curves from a table with a row per epoch and layer, and accuracies from another.
 
     Args:
-        dynamics: path or URL of a CSV or Parquet file: columns epoch, layer, perhaps seed, and some
-            of `METRICS`.
+        dynamics: path or URL of a CSV or Parquet file: columns epoch, layer, perhaps seed, and any
+            of learning, forgetting, cka_divergence and subspace_similarity.
         accuracy: the same with columns epoch, severity (0: clean), accuracy, perhaps corruption;
             None if it is not known.
 
@@ -248,11 +305,12 @@ def user_curves(dynamics: str, accuracy: str | None) -> EpochCurves:
         DataError: naming what a table lacks.
     """
     curves = _read(dynamics, ("epoch", "layer"))
-    metrics = [name for name in METRICS if name in curves.columns]
-    if not metrics:
-        raise DataError(f"{dynamics}: no column of curves; expected one of {', '.join(METRICS)}")
+    names = (*_PAIR, *_ALONE)
+    known = [name for name in names if name in curves.columns]
+    if not known:
+        raise DataError(f"{dynamics}: no column of curves; expected one of {', '.join(names)}")
     keys = [name for name in ("seed", "epoch", "layer") if name in curves.columns]
-    _check(dynamics, curves, keys, metrics)
+    _check(dynamics, curves, keys, known)
     measured = pd.DataFrame(columns=["epoch", "severity", "accuracy"])
     if accuracy is not None:
         measured = _read(accuracy, ("epoch", "severity", "accuracy"))
@@ -260,8 +318,8 @@ def user_curves(dynamics: str, accuracy: str | None) -> EpochCurves:
         _check(accuracy, measured, ["epoch", "severity", *kinds], ["accuracy"])
         if not set(measured["epoch"]) & set(curves["epoch"]):
             raise DataError(f"{accuracy}: has no epoch of {dynamics}")
-    arrays = xr.Dataset.from_dataframe(curves.set_index(keys)[metrics].astype(float))
-    return epoch_curves(_NAME, _NAME, arrays, accuracy_by_severity(measured))
+    arrays = curves.set_index(keys)[known].astype(float).to_xarray()
+    return epoch_curves(_USER, _USER, arrays, accuracy_by_severity(measured))
 
 
 def _read(path: str, columns: Sequence[str]) -> pd.DataFrame:
@@ -274,19 +332,18 @@ def _read(path: str, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_parquet(content) if kind == "Parquet" else pd.read_csv(content)
     except (ValueError, pa.ArrowException) as error:
         raise DataError(f"{path}: not readable as {kind} ({error})") from None
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise DataError(
-            f"{path}: column `{missing[0]}` is missing; there is {', '.join(map(str, table))}"
-        )
+    for name in columns:
+        if name not in table.columns:
+            there = ", ".join(map(str, table))
+            raise DataError(f"{path}: column `{name}` is missing; there is {there}")
     if table.empty:
         raise DataError(f"{path}: has no rows")
     return table
 
 
 def _check(path: str, table: pd.DataFrame, keys: Sequence[str], values: Sequence[str]) -> None:
-    for name in _INTEGERS:
-        if name in table and not pd.api.types.is_integer_dtype(table[name]):
+    for name in table.columns.intersection(["epoch", "layer", "seed", "severity"]):
+        if not pd.api.types.is_integer_dtype(table[name]):
             raise DataError(f"{path}: column `{name}` must hold whole numbers")
     for name in values:
         if not pd.api.types.is_numeric_dtype(table[name]):

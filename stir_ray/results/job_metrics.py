@@ -24,6 +24,10 @@ from stir_ray.results.metric_info import (
     PT_PT,
 )
 
+_SELF_STIR = f"stir_{CRITERION}"
+_MOVING = ("learning", "forgetting", "flow")
+"""Metrics that change with the steps of inversions."""
+
 
 def scores_of(results: pd.DataFrame) -> xr.Dataset:
     """Return the tidy results by (model, epoch, direction, seed, reference_layer, target_layer)."""
@@ -38,19 +42,15 @@ def metrics_of(stir: xr.DataArray, cka: xr.DataArray, *, assume_self_stir_one: b
         cka: likewise.
         assume_self_stir_one: take STIR(m_i | m_i) = 1, as the paper does.
     """
-
-    def scores(values: xr.DataArray, direction: str) -> xr.DataArray:
-        return values.sel(direction=direction, drop=True)
-
-    def own(direction: str) -> xr.DataArray:
-        measured = scores(stir, direction)
-        return metrics.with_self_stir_one(measured) if assume_self_stir_one else measured
-
-    pt_given_pt, ft_given_pt = own(PT_PT), scores(stir, FT_PT)
-    pt_with_pt, ft_with_pt = scores(cka, PT_PT), scores(cka, FT_PT)
+    pt_given_pt, ft_given_pt, ft_given_ft, pt_given_ft = (
+        stir.sel(direction=direction, drop=True) for direction in (PT_PT, FT_PT, FT_FT, PT_FT)
+    )
+    pt_with_pt, ft_with_pt = (cka.sel(direction=name, drop=True) for name in (PT_PT, FT_PT))
+    if assume_self_stir_one:
+        pt_given_pt, ft_given_ft = map(metrics.with_self_stir_one, (pt_given_pt, ft_given_ft))
     values = {
         "forgetting": metrics.forgetting(pt_given_pt=pt_given_pt, ft_given_pt=ft_given_pt),
-        "learning": metrics.learning(ft_given_ft=own(FT_FT), pt_given_ft=scores(stir, PT_FT)),
+        "learning": metrics.learning(ft_given_ft=ft_given_ft, pt_given_ft=pt_given_ft),
         "cka_divergence": metrics.cka_divergence(pt_with_pt=pt_with_pt, ft_with_pt=ft_with_pt),
     }
     if "target_layer" in stir.dims:
@@ -67,19 +67,28 @@ def matrices(results: pa.Table, *, assume_self_stir_one: bool) -> pa.Table:
 
     Args:
         results: the tidy table of a job.
-        assume_self_stir_one: take STIR(m_i | m_i) = 1, as the paper does.
+        assume_self_stir_one: as of `metrics_of`.
     """
     if not results.num_rows:
         return MATRICES.arrow().empty_table()
     frame: pd.DataFrame = results.to_pandas()
     scores = scores_of(frame).reindex(direction=list(DIRECTIONS))
+
+    def metric_values(stir: xr.DataArray, cka: xr.DataArray) -> xr.DataArray:
+        values = metrics_of(stir, cka, assume_self_stir_one=assume_self_stir_one)
+        arrays = {}
+        for name in METRICS:
+            rows, columns = "target_layer", "reference_layer"
+            if name.startswith("flow"):
+                rows, columns = columns, rows
+            arrays[name] = values[name].rename({rows: "row_layer", columns: "column_layer"})
+        return xr.Dataset(arrays).to_array("metric")
+
     by_estimator = []
     for suffix in ESTIMATORS.values():
         stir, cka = scores[f"stir{suffix}"], scores[f"cka{suffix}"]
-        now, before = (
-            _by_row_and_column(metrics_of(values, cka, assume_self_stir_one=assume_self_stir_one))
-            for values in (stir, stir - scores[f"stir{suffix}_drift"])
-        )
+        now = metric_values(stir, cka)
+        before = metric_values(stir - scores[f"stir{suffix}_drift"], cka)
         by_estimator.append(_over_seeds(now, now - before))
     cells = xr.concat(by_estimator, pd.Index(ESTIMATORS, name="estimator"))
     order = ["model", "epoch", "estimator", "metric", "row_layer", "column_layer"]
@@ -88,17 +97,6 @@ def matrices(results: pa.Table, *, assume_self_stir_one: bool) -> pa.Table:
     return make_table(
         MATRICES, {column.name: rows[column.name].to_numpy() for column in MATRICES.columns}
     )
-
-
-def _by_row_and_column(values: xr.Dataset) -> xr.DataArray:
-    """Return all metrics in one array; rows of a flow are of the reference, else of the target."""
-    arrays = {}
-    for name in METRICS:
-        rows, columns = "target_layer", "reference_layer"
-        if name.startswith("flow"):
-            rows, columns = columns, rows
-        arrays[name] = values[name].rename({rows: "row_layer", columns: "column_layer"})
-    return xr.Dataset(arrays).to_array("metric")
 
 
 def _over_seeds(values: xr.DataArray, drifts: xr.DataArray) -> xr.Dataset:
@@ -117,12 +115,6 @@ def _over_seeds(values: xr.DataArray, drifts: xr.DataArray) -> xr.Dataset:
     )
 
 
-SELF_STIR = f"stir_{CRITERION}"
-"""Column of the results that self-STIR is read from."""
-_MOVING = ("learning", "forgetting", "flow")
-"""Metrics that change with the steps of inversions."""
-
-
 @dataclass(frozen=True)
 class Worst:
     """The largest or least of some numbers, and the inversion or cell that it belongs to."""
@@ -133,32 +125,19 @@ class Worst:
 
 @dataclass(frozen=True)
 class Convergence:
-    """Convergence of all inversions of a job and of the metrics built on them.
-
-    Attributes:
-        inversions: number of inversions.
-        converged: number of converged inversions.
-        iterations: the fewest and the most steps of an inversion.
-        residual: the largest 95 % quantile over images of the centred residual.
-        self_stir: the least unbiased self-STIR: of the inverted layer, with the representation
-            `tokens` also of all deeper ones.
-        not_inverted: images with a centred residual above 0.5, of all inversions.
-        stuck: images with a far larger residual than the others of their inversion.
-        cells: values of learning, forgetting and flow, by the unbiased estimator.
-        moving: number of those that still move.
-        drift: the largest absolute change since half the steps.
-    """
+    """Convergence of all inversions of a job and of the metrics built on them."""
 
     inversions: int
-    converged: int
-    iterations: tuple[int, int]
-    residual: Worst
+    converged: int  # of the inversions
+    iterations: tuple[int, int]  # fewest and most steps of an inversion
+    residual: Worst  # largest 95 % quantile over images of the centred residual
+    # Least unbiased self-STIR of the inverted layer; of `tokens` also of all deeper layers.
     self_stir: Worst
-    not_inverted: int
-    stuck: int
-    cells: int
-    moving: int
-    drift: Worst
+    not_inverted: int  # images with a centred residual above 0.5, of all inversions
+    stuck: int  # images with a far larger residual than the others of their inversion
+    cells: int  # values of learning, forgetting and flow, by the unbiased estimator
+    moving: int  # of the cells
+    drift: Worst  # largest absolute change of a cell since half the steps
 
     @property
     def is_enough(self) -> bool:
@@ -190,16 +169,15 @@ def convergence(
         return None
     # Inversions of the pretrained model are listed for every model and epoch compared with it.
     models = zip(scores["model"], scores["epoch"], strict=True)
-    is_pretrained = (scores["direction"] == PT_PT) | np.array(
-        [pair in unchanged for pair in models]
-    )
+    is_unchanged = np.array([pair in unchanged for pair in models])
+    is_pretrained = (scores["direction"] == PT_PT) | is_unchanged
     scores = scores.assign(
         model=scores["model"].mask(is_pretrained, "pretrained"),
         epoch=scores["epoch"].mask(is_pretrained, -1),
     )
     inversions = scores.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
     residual = inversions.loc[inversions["centred_residual_q95"].idxmax()]
-    self_stir = scores.loc[scores[SELF_STIR].idxmin()]
+    self_stir = scores.loc[scores[_SELF_STIR].idxmin()]
     seen_by = ""
     if self_stir["target_layer"] != self_stir["reference_layer"]:
         seen_by = f", seen by layer {self_stir['target_layer']}"
@@ -208,12 +186,13 @@ def convergence(
     cells = cells[
         cells["metric"].isin(_MOVING) & (cells["estimator"] == CRITERION) & ~on_diagonal
     ].reset_index()
+    steps = inversions["iterations"]
     return Convergence(
         inversions=len(inversions),
         converged=int(inversions["is_converged"].sum()),
-        iterations=(int(inversions["iterations"].min()), int(inversions["iterations"].max())),
+        iterations=(int(steps.min()), int(steps.max())),
         residual=Worst(float(residual["centred_residual_q95"]), _inversion(residual)),
-        self_stir=Worst(float(self_stir[SELF_STIR]), _inversion(self_stir) + seen_by),
+        self_stir=Worst(float(self_stir[_SELF_STIR]), _inversion(self_stir) + seen_by),
         not_inverted=int(inversions["not_inverted"].sum()),
         stuck=int(inversions["stuck"].sum()),
         cells=len(cells),
@@ -228,9 +207,8 @@ def _largest_drift(cells: pd.DataFrame) -> Worst:
         return Worst(float("nan"), "")
     cell = cells.iloc[int(np.nanargmax(drifts))]
     layers = f"layers {cell['row_layer']} and {cell['column_layer']}"
-    return Worst(
-        float(drifts.max()), f"{cell['metric']}, {cell['model']} epoch {cell['epoch']}, {layers}"
-    )
+    where = f"{cell['metric']}, {cell['model']} epoch {cell['epoch']}, {layers}"
+    return Worst(float(drifts.max()), where)
 
 
 def _inversion(row: pd.Series) -> str:

@@ -1,8 +1,8 @@
 """Reduce the artifacts of a job to its results: tidy scores, matrices, histories, accuracies."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,49 +15,41 @@ from stir_ray.lake.parquet import Lake, concat_tables, encode, make_table, prove
 from stir_ray.lake.schemas import (
     ACCURACIES,
     COMPARISONS,
+    CORRECT,
     HISTORY,
     INVERSIONS,
     MATRICES,
     RESULTS,
     ROBUSTNESS,
+    TEST_CORRECT,
     TRAININGS,
     TableSchema,
 )
-from stir_ray.measures import result_tables
+from stir_ray.measures import MEASURES, Place, result_tables
 from stir_ray.numerics import criteria
-from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
-from stir_ray.results.contents import Cell, OptionalTables, cells, evaluations, ready
+from stir_ray.results.contents import Cell, cells, evaluations, optional_artifacts
 from stir_ray.results.job_metrics import Convergence, convergence, matrices
 from stir_ray.worker.study_reader import training_history, trainings
 
 _RECIPE = 6
-_Rows = tuple[Mapping[str, Any], str]
-"""Columns that an artifact gets in the results, and its id."""
+_Where = TypeVar("_Where")
+_Stored = Mapping[str, list[tuple[Place, str]]]
+"""Places in the results and ids of stored artifacts, by table."""
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """The state of a job's results.
+    """The state of a job's results. What is missing is absent from them, never zero."""
 
-    Attributes:
-        inputs: digest of all artifacts that the results were made from.
-        cells: cells of the results, each a layer of one inverted model and seed.
-        missing: cells without a number yet; they are absent from the results, never zero.
-        models: models to be tested on corrupted images, epoch by epoch.
-        untested: of them, those without a result yet.
-        missing_optional: artifacts of optional measures that are not there yet.
-        convergence: of the inversions; None without scores of a model on its own inversions.
-    """
-
-    inputs: str
-    cells: int
-    missing: int
-    models: int = 0
-    untested: int = 0
-    missing_optional: int = 0
-    convergence: Convergence | None = None
+    inputs: str  # digest of all artifacts that the results were made from
+    cells: int  # of the results, each a layer of one inverted model and seed
+    missing: int  # of the cells
+    models: int = 0  # to be tested on corrupted images, epoch by epoch
+    untested: int = 0  # of the models
+    missing_optional: int = 0  # artifacts of optional measures
+    convergence: Convergence | None = None  # None without scores of models on their own inversions
 
     @property
     def present(self) -> int:
@@ -76,27 +68,45 @@ class Reduced:
 
 
 def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
-    """Write the results of a job, unless those in the lake are of the same artifacts."""
+    """Write the results of a job, unless those in the lake are of the same artifacts.
+
+    Raises:
+        MissingArtifact: if another run repeated a training meanwhile, with other weights.
+    """
     job = asked.job
+    planned_cells, planned_tests = list(cells(study)), evaluations(asked, lake)
     compared, inverted = lake.stored(COMPARISONS), lake.stored(INVERSIONS)
-    planned_cells = list(cells(study))
+    tested = lake.stored(ACCURACIES) if planned_tests else frozenset[str]()
     present = [
         cell
         for cell in planned_cells
         if cell.comparison.artifact.id in compared and cell.comparison.inversion.id in inverted
     ]
     histories = _histories(asked, study, lake)
-    planned_tests = evaluations(asked, lake)
-    tested = _tested(planned_tests, lake) if planned_tests else []
-    optional = OptionalTables.of_study(job, study, planned_cells, planned_tests, lake)
+    accuracies = [
+        ({"model": test.model.role, "epoch": test.model.epoch}, test.outputs[0].id)
+        for test in planned_tests
+        if test.is_ready and test.outputs[0].id in tested
+    ]
+    planned: dict[str, list[tuple[Place, str]]] = {}
+    for table, place, artifact in optional_artifacts(job, study, planned_cells, planned_tests):
+        planned.setdefault(table, []).append((place, artifact))
+    optional = {}
+    for table, artifacts in planned.items():
+        stored = lake.stored(table)
+        optional[table] = [item for item in artifacts if item[1] in stored]
     inputs = content_id(
         "results",
         recipe=_RECIPE,
-        cells=[[*_columns(cell).values(), cell.comparison.artifact.id] for cell in present],
+        cells=[[*cell.columns.values(), cell.comparison.artifact.id] for cell in present],
         histories={name: table["weights"].to_pylist() for name, table in histories.items()},
-        accuracies=[[*columns.values(), artifact] for columns, artifact in tested],
+        accuracies=[[*columns.values(), artifact] for columns, artifact in accuracies],
         assume_self_stir_one=job.assume_self_stir_one,
-        **optional.inputs,
+        **{
+            table: [[*asdict(place).values(), artifact] for place, artifact in artifacts]
+            for table, artifacts in optional.items()
+            if artifacts
+        },
     )
     if not all(is_current(lake, job, schema, inputs) for schema in result_tables().values()):
         results = _results(present, lake)
@@ -104,13 +114,17 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
             {"model": name, **table.drop(["location"]).to_pydict()}
             for name, table in histories.items()
         )
+        tests = (
+            columns_of(ROBUSTNESS, artifact) | columns
+            for columns, artifact in _read_once(ACCURACIES, accuracies, lake)
+        )
         tables = {
             RESULTS: results,
             MATRICES: matrices(results, assume_self_stir_one=job.assume_self_stir_one),
             HISTORY: concat_tables(HISTORY, trained),
-            # Empty where nothing was asked: an older table must not pass for this job's.
-            ROBUSTNESS: _concat(ROBUSTNESS, tested, ACCURACIES, lake),
-            **dict(optional.results(lake)),
+            # Empty where no test was requested: an older table must not pass for this job's.
+            ROBUSTNESS: concat_tables(ROBUSTNESS, tests),
+            **_optional_results(optional, lake),
         }
         footer = {"inputs": inputs, "job": job.model_dump(mode="json")}
         for schema, table in tables.items():
@@ -119,14 +133,20 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         lake.read_object(schema, result_key(job.name, schema.name))
         for schema in (RESULTS, MATRICES)
     )
+    unchanged = {
+        (role, checkpoint.epoch)
+        for role, checkpoints in study.compared.items()
+        for checkpoint in checkpoints
+        if checkpoint.weights == study.pretrained.weights
+    }
     return Reduced(
         inputs,
         cells=len(planned_cells),
         missing=len(planned_cells) - len(present),
         models=len(planned_tests),
-        untested=len(planned_tests) - len(tested),
-        missing_optional=optional.missing,
-        convergence=convergence(results, metrics, job.representation, _unchanged(study)),
+        untested=len(planned_tests) - len(accuracies),
+        missing_optional=sum(map(len, planned.values())) - sum(map(len, optional.values())),
+        convergence=convergence(results, metrics, job.representation, unchanged),
     )
 
 
@@ -164,51 +184,46 @@ def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
     }
 
 
-def rows_of(cell: Cell, comparison: pa.Table, residuals: Mapping[str, float | int]) -> pa.Table:
-    """Return the rows of the results for a cell."""
-    return _rows(RESULTS, {**_columns(cell), **residuals}, comparison)
-
-
-def _rows(schema: TableSchema, columns: Mapping[str, Any], artifact: pa.Table) -> pa.Table:
-    """Return the columns of an artifact that a result has, too, beside those that it gets."""
+def columns_of(schema: TableSchema, artifact: pa.Table) -> dict[str, list]:
+    """Return the columns of an artifact that a table of results has, too."""
     names = {column.name for column in schema.columns}.intersection(artifact.column_names)
-    return make_table(schema, {**{name: artifact[name].to_pylist() for name in names}, **columns})
+    return {name: artifact[name].to_pylist() for name in names}
 
 
-def _concat(
-    result: TableSchema, placed: Sequence[_Rows], source: TableSchema, lake: Lake
-) -> pa.Table:
-    artifacts = _read(source, (artifact for _, artifact in placed), lake)
-    tables = [_rows(result, columns, artifacts[artifact]) for columns, artifact in placed]
-    return pa.concat_tables(tables) if tables else result.arrow().empty_table()
+def rows_of(cell: Cell, comparison: pa.Table, inversion: pa.Table) -> pa.Table:
+    """Return the rows of the results for a cell, from its artifacts."""
+    residuals = inversion_columns(inversion)
+    return make_table(RESULTS, columns_of(RESULTS, comparison) | cell.columns | residuals)
 
 
-def _read(schema: TableSchema, ids: Iterable[str], lake: Lake) -> dict[str, pa.Table]:
-    """Read each artifact once, though equal models share them."""
-    distinct = sorted(set(ids))
-    return dict(zip(distinct, lake.read_artifacts(schema, distinct), strict=True))
+def _results(present: Iterable[Cell], lake: Lake) -> pa.Table:
+    inversions = {cell.comparison.inversion.id: cell.comparison.inversion.id for cell in present}
+    residuals = {
+        artifact: inversion_columns(table)
+        for artifact, table in _read_once(INVERSIONS, inversions.items(), lake)
+    }
+    comparisons = ((cell, cell.comparison.artifact.id) for cell in present)
+    return concat_tables(
+        RESULTS,
+        (
+            columns_of(RESULTS, table) | cell.columns | residuals[cell.comparison.inversion.id]
+            for cell, table in _read_once(COMPARISONS, comparisons, lake)
+        ),
+    )
 
 
-def _columns(cell: Cell) -> dict[str, Any]:
-    return {"model": cell.model, "epoch": cell.epoch, "direction": cell.direction}
-
-
-def _results(present: Sequence[Cell], lake: Lake) -> pa.Table:
-    inversions = _read(INVERSIONS, (cell.comparison.inversion.id for cell in present), lake)
-    residuals = {artifact: inversion_columns(table) for artifact, table in inversions.items()}
-    placed: list[_Rows] = [
-        (_columns(cell) | residuals[cell.comparison.inversion.id], cell.comparison.artifact.id)
-        for cell in present
-    ]
-    return _concat(RESULTS, placed, COMPARISONS, lake)
+def _read_once(
+    schema: TableSchema, artifacts: Iterable[tuple[_Where, str]], lake: Lake
+) -> Iterator[tuple[_Where, pa.Table]]:
+    """Yield places with their artifacts; one that equal models share is read once."""
+    placed = list(artifacts)
+    ids = sorted({artifact for _, artifact in placed})
+    tables = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
+    return ((place, tables[artifact]) for place, artifact in placed)
 
 
 def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:
-    """Return losses and accuracy by epoch of every training of the study's models.
-
-    Raises:
-        MissingArtifact: if another run repeated a training, with other weights, meanwhile.
-    """
+    """Return losses and accuracy by epoch of every training of the study's models."""
     recorded = lake.stored(TRAININGS)
     histories = {}
     for task in trainings(asked, lake):
@@ -223,20 +238,23 @@ def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Tab
     return histories
 
 
-def _tested(planned: Sequence[Evaluate], lake: Lake) -> list[_Rows]:
-    stored = lake.stored(ACCURACIES)
-    return [
-        ({"model": task.model.role, "epoch": task.model.epoch}, task.outputs[0].id)
-        for task in ready(planned)
-        if task.outputs[0].id in stored
-    ]
+def _optional_results(stored: _Stored, lake: Lake) -> dict[TableSchema, pa.Table]:
+    """Return the table of every measure, empty if nothing is stored."""
 
+    def table(source: TableSchema, result: TableSchema, summarize: Any) -> pa.Table:
+        names = {column.name for column in result.columns}
+        rows = (
+            {name: value for name, value in asdict(place).items() if name in names}
+            | summarize(artifact, place)
+            for place, artifact in _read_once(source, stored.get(source.name, ()), lake)
+        )
+        return concat_tables(result, rows)
 
-def _unchanged(study: Study) -> frozenset[tuple[str, int]]:
-    """Return the models and epochs with the weights of the pretrained model."""
-    return frozenset(
-        (role, checkpoint.epoch)
-        for role, checkpoints in study.compared.items()
-        for checkpoint in checkpoints
-        if checkpoint.weights == study.pretrained.weights
+    tables = {
+        measure.result_table: table(measure.table, measure.result_table, measure.summarize)
+        for measure in MEASURES.values()
+    }
+    tables[TEST_CORRECT] = table(
+        CORRECT, TEST_CORRECT, lambda artifact, _: artifact.drop(["checkpoint"]).to_pydict()
     )
+    return tables

@@ -23,7 +23,7 @@ from stir_ray.results import analysis_inputs
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-COLUMNS, JOB = "columns", "job"
+COLUMNS = "columns"
 _LOCKED_IN: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "autoinstall_known_extensions": False,
@@ -32,6 +32,10 @@ _LOCKED_IN: dict[str, str | bool | int | float | list[str]] = {
     # A query that does not fit into memory is an error, not a folder beside the user's files.
     "temp_directory": "",
 }
+_COLUMNS_SCHEMA = pa.schema(
+    [("table", pa.string()), ("rows", pa.int64())]
+    + [(name, pa.string()) for name in ("column", "type", "unit", "range", "meaning")]
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,7 @@ class JobTables:
         return self.lake.objects.location(self.folder)
 
     def read(self, schema: TableSchema) -> pa.Table:
-        """Return one table, without rows if it is not stored.
-
-        Raises:
-            CorruptArtifact: if it is not as it was written.
-        """
+        """Return one table, without rows if it is not stored."""
         try:
             return self.lake.read_object(schema, self._key(schema))
         except FileNotFoundError:
@@ -123,9 +123,9 @@ def query(text: str, jobs: Sequence[JobTables]) -> pa.Table:
             if reader.failure:  # DuckDB would wrap it into words of its own
                 raise reader.failure from None
             line = " ".join(str(error).partition("\n\nLINE")[0].split())
-            is_unknown = isinstance(error, duckdb.CatalogException) and "Table" in line
-            names = ", ".join(schema.name for schema in queried_tables())
-            tables = f"; tables: {names}, {COLUMNS}" if is_unknown else ""
+            tables = ""
+            if isinstance(error, duckdb.CatalogException) and "Table" in line:
+                tables = f"; tables: {', '.join(s.name for s in queried_tables())}, {COLUMNS}"
             raise InputError(f"query: {line}{tables}") from None
 
 
@@ -180,23 +180,34 @@ def _connect(reader: "_Reader") -> "DuckDBPyConnection":
     return connection
 
 
+class _View:
+    """A table for DuckDB: its columns at once, its rows when a query scans it."""
+
+    def __init__(self, reader: "_Reader", schema: TableSchema | None) -> None:
+        self._reader, self._schema = reader, schema
+
+    def __arrow_c_schema__(self) -> object:
+        return self._reader.empty(self._schema).schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._reader.table(self._schema).__arrow_c_stream__(requested_schema)
+
+
 class _Reader:
-    """Reads tables of jobs, each once; `failure` says why one of them could not be read."""
+    """Reads tables of jobs, each once; None stands for the table of all columns."""
 
     def __init__(self, jobs: Sequence[JobTables]) -> None:
-        self.jobs = jobs
-        self.failure: StirRayError | None = None
+        self.failure: StirRayError | None = None  # why a table could not be read
+        self._jobs = jobs
         self._tables: dict[TableSchema | None, pa.Table] = {}
-        self._inputs: dict[JobTables, str] = {}
+        self._inputs: dict[JobTables, str] = {}  # of the results of a job
 
-    def schema(self, schema: TableSchema | None) -> pa.Schema:
-        """Return the columns of a view, without reading it."""
+    def empty(self, schema: TableSchema | None) -> pa.Table:
         if schema is None:
-            return _COLUMNS_SCHEMA
-        return self._joined([schema.arrow().empty_table()] * len(self.jobs)).schema
+            return _COLUMNS_SCHEMA.empty_table()
+        return self._joined([schema.arrow().empty_table()] * len(self._jobs))
 
     def table(self, schema: TableSchema | None) -> pa.Table:
-        """Return the rows of a view, of all jobs."""
         if schema not in self._tables:
             try:
                 self._tables[schema] = self._read(schema) if schema else self._columns()
@@ -206,76 +217,55 @@ class _Reader:
         return self._tables[schema]
 
     def _read(self, schema: TableSchema) -> pa.Table:
-        tables = list(map_concurrent(lambda job: job.read(schema), self.jobs))
-        for job, table in zip(self.jobs, tables, strict=True):
+        tables = list(map_concurrent(lambda job: job.read(schema), self._jobs))
+        for job, table in zip(self._jobs, tables, strict=True):
             self._require_one_run(job, schema, table)
         return self._joined(tables)
 
     def _columns(self) -> pa.Table:
+        job_column = [("job", "string", "", "", "name of the job")] * (len(self._jobs) > 1)
         rows = []
         for schema in queried_tables():
-            view = {"table": schema.name, "rows": sum(len(job.read(schema)) for job in self.jobs)}
-            columns = [(JOB, "string", "", "", "name of the job")] if len(self.jobs) > 1 else []
-            columns += [
+            count = sum(len(job.read(schema)) for job in self._jobs)
+            columns = [
                 (column.name, str(column.type), column.unit, column.range, column.meaning)
                 for column in schema.columns
             ]
-            names = _COLUMNS_SCHEMA.names[2:]
-            rows += [view | dict(zip(names, column, strict=True)) for column in columns]
-        return pa.Table.from_pylist(rows, _COLUMNS_SCHEMA)
+            rows += [(schema.name, count, *column) for column in job_column + columns]
+        names = _COLUMNS_SCHEMA.names
+        return pa.Table.from_pylist(
+            [dict(zip(names, row, strict=True)) for row in rows], _COLUMNS_SCHEMA
+        )
 
     def _require_one_run(self, job: JobTables, schema: TableSchema, table: pa.Table) -> None:
         inputs = provenance(table).get("inputs")
         if inputs is None:
             return
-        if schema in ANALYSIS_TABLES:
-            results = self._results_inputs(job)
-            if results is not None and analysis_inputs(results) != inputs:
+        if schema not in ANALYSIS_TABLES:
+            if self._inputs.setdefault(job, inputs) != inputs:
                 raise LakeError(
-                    f"{job.location}: its table {schema.name} is an analysis of older results; "
-                    "`stir-ray analyse` the job first"
+                    f"{job.location}: its tables are of different runs; `stir-ray reduce` first"
                 )
-        elif self._inputs.setdefault(job, inputs) != inputs:
+            return
+        for results in (HISTORY, *result_tables().values()):  # the smallest table first
+            if job in self._inputs:
+                break
+            if made_from := provenance(job.read(results)).get("inputs"):
+                self._inputs[job] = made_from
+        if job in self._inputs and analysis_inputs(self._inputs[job]) != inputs:
             raise LakeError(
-                f"{job.location}: its tables are of different runs; `stir-ray reduce` first"
+                f"{job.location}: its table {schema.name} is an analysis of older results; "
+                "`stir-ray analyse` the job first"
             )
-
-    def _results_inputs(self, job: JobTables) -> str | None:
-        """Return what a job's results were computed from; None where none of them says it."""
-        for schema in (HISTORY, *result_tables().values()):  # the smallest table first
-            if job not in self._inputs:
-                inputs = provenance(job.read(schema)).get("inputs")
-                if inputs is not None:
-                    self._inputs[job] = inputs
-        return self._inputs.get(job)
 
     def _joined(self, tables: Sequence[pa.Table]) -> pa.Table:
         nullable = [_with_nulls(table) for table in tables]
         if len(nullable) == 1:
             return nullable[0]
         return pa.concat_tables([
-            table.add_column(0, JOB, pa.array([job.name] * len(table), pa.string()))
-            for table, job in zip(nullable, self.jobs, strict=True)
+            table.add_column(0, "job", pa.array([job.name] * len(table), pa.string()))
+            for table, job in zip(nullable, self._jobs, strict=True)
         ])  # fmt: skip
-
-
-_COLUMNS_SCHEMA = pa.schema(
-    [("table", pa.string()), ("rows", pa.int64())]
-    + [(name, pa.string()) for name in ("column", "type", "unit", "range", "meaning")]
-)
-
-
-class _View:
-    """A table for DuckDB: its columns at once, its rows when a query scans it."""
-
-    def __init__(self, reader: _Reader, schema: TableSchema | None) -> None:
-        self._reader, self._schema = reader, schema
-
-    def __arrow_c_schema__(self) -> object:
-        return self._reader.schema(self._schema).__arrow_c_schema__()
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._reader.table(self._schema).__arrow_c_stream__(requested_schema)
 
 
 def _with_nulls(table: pa.Table) -> pa.Table:

@@ -12,15 +12,9 @@ from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics.correlation import pearson
 from stir_ray.numerics.screening import screen
-from stir_ray.results.correlation_study import (
-    Analysis,
-    Sample,
-    analyse,
-    analysis_tables,
-    interval_over_seeds,
-    over_seeds,
-)
-from stir_ray.results.epoch_curves import EpochCurves, Halves
+from stir_ray.results.correlation_study import Analysis, analyse, interval_over_seeds
+from stir_ray.results.epoch_curves import EpochCurves, Halves, Sample, over_seeds
+from stir_ray.results.stored_analysis import analysis_tables
 from tests import reference
 
 DIGITISED = 0.001
