@@ -9,6 +9,10 @@ Example:
     charts.save(charts.learning_and_forgetting(results), "learning.pdf")
 """
 
+from importlib import import_module
+from typing import Any
+
+from stir_ray.charts.blocks import save
 from stir_ray.charts.comparison import (
     beside_published,
     compare_jobs,
@@ -16,24 +20,27 @@ from stir_ray.charts.comparison import (
     flow_beside_published,
 )
 from stir_ray.charts.curves import (
+    baselines,
     cka_divergence,
+    convergence,
     curves,
     forgetting,
     learning,
+    learning_against_forgetting,
     learning_and_forgetting,
 )
-from stir_ray.charts.diagnostics import baselines, convergence, learning_against_forgetting
 from stir_ray.charts.gallery import gallery
-from stir_ray.charts.hypotheses import hypotheses, prefixes, strongest_hypotheses
-from stir_ray.charts.matrices import flow, matrices, scores
-from stir_ray.charts.metamers import metamers
-from stir_ray.charts.predictions import predictions
-from stir_ray.charts.robustness import robustness
-from stir_ray.charts.save import save
-from stir_ray.charts.similarities import similarities, similarities_over_epochs
-from stir_ray.charts.subspaces import subspaces
+from stir_ray.charts.heatmaps import flow, matrices, scores
+from stir_ray.charts.study import hypotheses, prefixes, robustness, strongest_hypotheses
 
-__all__ = [
+_MEASURES = {
+    "metamers": "metamers",
+    "predictions": "predictions",
+    "similarities": "similarities",
+    "similarities_over_epochs": "similarities",
+    "subspaces": "subspaces",
+}
+__all__ = [  # noqa: PLE0604
     "baselines",
     "beside_published",
     "cka_divergence",
@@ -50,14 +57,17 @@ __all__ = [
     "learning_against_forgetting",
     "learning_and_forgetting",
     "matrices",
-    "metamers",
-    "predictions",
     "prefixes",
     "robustness",
     "save",
     "scores",
-    "similarities",
-    "similarities_over_epochs",
     "strongest_hypotheses",
-    "subspaces",
+    *_MEASURES,
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the chart of a measure, which stands in the measure's module, above this package."""
+    if name not in _MEASURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"stir_ray.measures.{_MEASURES[name]}"), name)

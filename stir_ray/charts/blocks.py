@@ -1,29 +1,36 @@
-"""Building blocks of charts: panels of lines or points, and panels of matrices.
+"""What every chart is made of: panels, one title, one table of rows; and charts as files.
 
 A chart carries its rows once and shows a part of them in each panel. `usermeta` says what a page
 needs beside the drawing: title, note, what the columns of its numbers are called.
 """
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
+import vl_convert
 
-from stir_ray.charts.readings import Values
-from stir_ray.charts.style import CONFIG, ESTIMATORS, Look
+from stir_ray.charts.style import CONFIG, ESTIMATORS
 
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]
 ROWS = "rows"
 """Name of a chart's data."""
-LAYER, INVERTED_LAYER, EPOCH = "layer (transformer block)", "inverted layer", "epoch"
-MOVING = "still moving"
+FORMATS = ("png", "svg", "pdf")
 WIDTHS = {1: 430, 2: 320, 3: 205}
 """Of a panel, by panels in a row."""
+_LETTERS = 119
+"""In a line of the note."""
+_PNG_SCALE = 2
+"""Pixels of a PNG per pixel of the chart: about 220 per inch in a paper."""
+# Resources of a page in a PDF. Sorted, they keep their length, and so the offsets of the file.
+_RESOURCES = re.compile(rb"(?<=<<\n)(?: +/[a-z]+\d+ \d+ 0 R\n){2,}")
+_FONTS = re.compile(rb"\n(\d+) 0 obj\n<<\n  /Type /Font\n  /Subtype /Type0\n")
+_TRIES = 50
 
 
 class Chart(alt.ConcatChart):
@@ -42,137 +49,23 @@ class Chart(alt.ConcatChart):
         return dict(self.spec)
 
 
-@dataclass(frozen=True)
-class Words:
-    """What stands around a chart.
-
-    Attributes:
-        title: of the chart; `{epoch}` becomes the epoch that is shown.
-        note: below the title: sample, and how to read it.
-    """
-
-    title: str
-    note: str = ""
-    looks: Mapping[str, Look] = field(default_factory=dict)
-
-
-def short(value: float) -> float | None:
-    """Return a number with four digits or decimals; None where it is not finite."""
-    if not math.isfinite(value):
-        return None
-    return round(value, 4) if abs(value) >= 1 else float(f"{value:.4g}")
-
-
-def curve_rows(
-    x: Iterable[float],
-    y: Iterable[float],
-    line: str,
-    *,
-    estimator: str = "",
-    std: Iterable[float] | None = None,
-    low: Iterable[float] | None = None,
-    high: Iterable[float] | None = None,
-    seeds: int = 0,
-    states: Iterable[str] | None = None,
-    labels: Iterable[str] | None = None,
-) -> Rows:
-    """Return the rows of a line; a value that is missing is a gap.
-
-    Args:
-        x: places.
-        y: values.
-        line: what it is called in the legend.
-        estimator: by which it is; empty if that plays no part.
-        std: band of one standard deviation.
-        low: lower edge of a band, with `high`.
-        high: upper edge.
-        seeds: number behind the values; 0 where no seed takes part.
-        states: why a value is in doubt; empty where it is not.
-        labels: what a point is, in tooltips.
-    """
-    y = [float(value) for value in y]
-    if std is not None:
-        std = list(std)
-        low = [value - spread for value, spread in zip(y, std, strict=True)]
-        high = [value + spread for value, spread in zip(y, std, strict=True)]
-    columns: dict[str, Iterable[Any]] = {"x": map(short, x), "y": map(short, y)}
-    for name, values in {"low": low, "high": high, "sd": std}.items():
-        if values is not None:
-            columns[name] = map(short, values)
-    texts = {"state": states, "label": labels}
-    columns |= {name: entries for name, entries in texts.items() if entries is not None}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    constant = {"line": line, "by": estimator, "seeds": seeds}
-    constant = {key: value for key, value in constant.items() if value}
-    return [{**constant, **{k: v for k, v in row.items() if v not in {"", None} or k in "xy"}}
-            for row in rows]  # fmt: skip
-
-
-def layer_rows(
-    curve: Values, line: str, *, estimator: str = "", unconverged: set[int] | None = None
-) -> Rows:
-    """Return the rows of a curve over layers at its only or last epoch."""
-    doubts = _states(curve.moving[-1], [layer in (unconverged or ()) for layer in curve.layers])
-    return curve_rows(
-        curve.layers, curve.mean[-1], line, estimator=estimator, std=curve.std[-1],
-        seeds=int(curve.seeds[-1].max(initial=0)), states=doubts,
-    )  # fmt: skip
-
-
-def epoch_rows(
-    curves: Values, *, estimator: str = "", unconverged: Mapping[int, set[int]] | None = None
-) -> Rows:
-    """Return the rows of a line over epochs for every layer."""
-    rows: Rows = []
-    for index, layer in enumerate(curves.layers):
-        bad = [layer in (unconverged or {}).get(epoch, ()) for epoch in curves.epochs]
-        rows += curve_rows(
-            curves.epochs, curves.mean[:, index], f"layer {layer}", estimator=estimator,
-            std=curves.std[:, index] if np.isfinite(curves.std).any() else None,
-            seeds=curves.most_seeds, states=_states(curves.moving[:, index], bad),
-        )  # fmt: skip
-    return rows
-
-
-def _states(moving: Iterable[bool], unconverged: Iterable[bool]) -> list[str]:
-    texts = {(False, False): "", (True, False): MOVING,
-             (False, True): "inversions did not converge",
-             (True, True): f"{MOVING}; inversions did not converge"}  # fmt: skip
-    return [texts[bool(a), bool(b)] for a, b in zip(moving, unconverged, strict=True)]
-
-
-def by_estimator(estimator: str, options: Iterable[str] = tuple(ESTIMATORS)) -> list[Spec]:
-    """Return the choice of an estimator; none where rows belong to no estimator."""
-    if not estimator:
-        return []
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r}: use one of {', '.join(ESTIMATORS)}")
-    return [choice("estimator", "CKA estimator", list(options), estimator)]
-
-
-def choice(name: str, text: str, options: Sequence[str], value: str) -> Spec:
-    """Return a parameter that a reader chooses; a constant where there is one option."""
-    param: Spec = {"name": name, "value": value}
-    if len(options) > 1:
-        param["bind"] = {"input": "select", "options": list(options), "name": f"{text} "}
-    return param
-
-
-def finished(
+def assemble(
     panels: Sequence[Spec],
-    words: Words,
+    title: str,
+    note: str,
     rows: Rows,
     *,
     columns: int,
     params: Sequence[Spec] = (),
-    shared: Iterable[str] = (),
+    shared: Sequence[str] = (),
     **usermeta: Any,
 ) -> Chart:
-    """Return a chart of panels with its title, parameters, data and looks.
+    """Return a chart of panels.
 
     Args:
         panels: layered charts, without data.
-        words: title and note.
+        title: `{epoch}` in it becomes the epoch that is shown.
+        note: below the title: sample, and how to read the chart.
         rows: data of all panels.
         columns: panels in a row.
         params: that a reader changes.
@@ -180,18 +73,17 @@ def finished(
         usermeta: what a page needs besides.
     """
     names = {param["name"] for param in params}
-    epochs = usermeta.get("epochs") or [""]
-    title = words.title.replace("{epoch}", str(epochs[-1]))
+    pattern, title = title, title.replace("{epoch}", str(usermeta.get("epochs", [""])[-1]))
     text: Any = title
     if names:
-        spoken = json.dumps(words.title if "shown" in names else title, ensure_ascii=False)
-        spoken = spoken.replace("{epoch}", '" + shown + "')
+        spoken = json.dumps(pattern if "shown" in names else title, ensure_ascii=False)
         by = ' + " (" + estimator + " CKA)"' if "estimator" in names else ""
-        text = {"expr": f"{spoken}{by}"}
+        text = {"expr": spoken.replace("{epoch}", '" + shown + "') + by}
+    lines = textwrap.wrap(note, _LETTERS, break_long_words=False, break_on_hyphens=False)
     return Chart(
         {
             "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
-            "title": {"text": text, "subtitle": _lines(words.note)},
+            "title": {"text": text, "subtitle": lines},
             "data": {"name": ROWS},
             "params": list(params),
             "concat": list(panels),
@@ -199,9 +91,22 @@ def finished(
             "resolve": {"scale": dict.fromkeys(shared, "shared")},
             "config": CONFIG,
             "datasets": {ROWS: rows},
-            "usermeta": {"title": title, "pattern": words.title, "note": words.note, **usermeta},
+            "usermeta": {"title": title, "pattern": pattern, "note": note, **usermeta},
         }
     )
+
+
+def choose_estimator(estimator: str, options: Iterable[str] = ESTIMATORS) -> list[Spec]:
+    """Return the choice of an estimator; none where rows belong to no estimator."""
+    if estimator not in {"", *ESTIMATORS}:
+        raise ValueError(f"estimator {estimator!r}: use one of {', '.join(ESTIMATORS)}")
+    return [choice("estimator", "CKA estimator", list(options), estimator)] if estimator else []
+
+
+def choice(name: str, text: str, options: Sequence[str], value: str) -> Spec:
+    """Return a menu from which a reader chooses; with one option nothing is to choose."""
+    bind = {"input": "select", "options": list(options), "name": f"{text} "}
+    return {"name": name, "value": value, **({"bind": bind} if len(options) > 1 else {})}
 
 
 def panel_title(text: str, subtitle: str = "") -> Spec:
@@ -217,27 +122,82 @@ def when(test: str, then: Any, otherwise: Any) -> Spec:
     return {"condition": {"test": test, "value": then}, "value": otherwise}
 
 
-def cell_label(value: str) -> str:
-    """Return an expression for a number as in the cell of a matrix: `.07`, `–.40`, `1.00`."""
-    return (
+def calculate(name: str, expression: str) -> Spec:
+    return {"calculate": expression, "as": name}
+
+
+def cell_label(value: str) -> Spec:
+    """Calculate `label`, a number as in the cell of a matrix: `.07`, `–.40`, `1.00`."""
+    return calculate(
+        "label",
         f"!isValid({value}) ? '' : ({value} <= -0.005 ? '–' : '')"
-        f" + replace(format(abs({value}), '.2f'), regexp('^0'), '')"
+        f" + replace(format(abs({value}), '.2f'), regexp('^0'), '')",
     )
 
 
-def signed_colour(field_name: str, title: str, limit: float) -> Spec:
+def signed_colour(field: str, title: str, limit: float) -> Spec:
     """Return an encoding of blue below 0, white at 0 and red above, to the same end."""
     return {
-        "field": field_name, "type": "quantitative", "title": title,
+        "field": field,
+        "type": "quantitative",
+        "title": title,
         "scale": {"scheme": "redblue", "reverse": True, "domain": [-limit, limit]},
         "legend": {"gradientLength": 260, "gradientThickness": 9, "format": "~g"},
-    }  # fmt: skip
+    }
 
 
-def _lines(text: str, letters: int = 118) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) > letters:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines if text else []
+def save(chart: alt.TopLevelMixin, path: str | Path) -> None:
+    """Write a chart to a file.
+
+    Args:
+        chart: any of `stir_ray.charts`.
+        path: ending in `.png`, `.svg`, `.pdf`, or `.json` for its Vega-Lite specification.
+
+    Raises:
+        ValueError: if the path ends otherwise.
+    """
+    path = Path(path)
+    suffix = path.suffix.removeprefix(".")
+    if suffix == "json":
+        path.write_text(chart.to_json(), encoding="utf-8")
+    elif suffix in FORMATS:
+        path.write_bytes(render(chart.to_dict(validate=False), suffix)[suffix])
+    else:
+        raise ValueError(f"{path}: use .png, .svg, .pdf or .json")
+
+
+def render_estimators(chart: Chart, stem: str) -> dict[str, bytes]:
+    """Return a chart in all formats by file name, and `-biased` the same by biased CKA."""
+    specs = {stem: chart.to_dict()}
+    for param in specs[stem]["params"]:
+        if param["name"] == "estimator" and "bind" in param:
+            others = [other for other in specs[stem]["params"] if other is not param]
+            biased = [*others, {**param, "value": "biased"}]
+            specs[f"{stem}-biased"] = {**specs[stem], "params": biased}
+    return {
+        f"{name}.{suffix}": content
+        for name, spec in specs.items()
+        for suffix, content in render(spec, *FORMATS).items()
+    }
+
+
+def render(spec: Spec, *formats: str) -> dict[str, bytes]:
+    """Draw a chart without a browser or a network, in the same bytes each time, by format."""
+    svg = vl_convert.vegalite_to_svg(spec)
+    makers: dict[str, Callable[[], bytes]] = {
+        "png": lambda: vl_convert.svg_to_png(svg, scale=_PNG_SCALE),
+        "svg": svg.encode,
+        "pdf": lambda: _pdf(svg),
+    }
+    return {name: makers[name]() for name in formats}
+
+
+def _pdf(svg: str) -> bytes:
+    # The converter orders fonts, mostly two, and resources at random: convert until the fonts are
+    # in order, and sort the resources.
+    for _ in range(_TRIES):
+        pdf = vl_convert.svg_to_pdf(svg)
+        fonts = [int(number) for number in _FONTS.findall(pdf)]
+        if fonts == sorted(fonts):
+            break
+    return _RESOURCES.sub(lambda lines: b"".join(sorted(lines[0].splitlines(keepends=True))), pdf)

@@ -1,70 +1,57 @@
 """Several jobs in the same panels, or a job beside numbers that others published."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from stir_ray.charts.blocks import EPOCH, LAYER, Chart, Rows, Words, curve_rows, layer_rows
-from stir_ray.charts.curves import METRICS, chance_note
+from stir_ray.charts.blocks import Chart, Rows
+from stir_ray.charts.curves import METRICS, chance_note, metric_panel, metric_rows
 from stir_ray.charts.heatmaps import MatrixPanel, matrix_chart
-from stir_ray.charts.hypotheses import PUBLISHED_COLOURS
-from stir_ray.charts.lines import Panel, line_chart
+from stir_ray.charts.lines import EPOCH, LAYER, doubt, line_chart, line_rows
 from stir_ray.charts.readings import (
-    INVERTED_BY,
     ComparedModel,
     Numbers,
     Values,
     compared_model,
     compared_models,
+    sample,
     sample_note,
 )
 from stir_ray.charts.style import (
-    DASHED,
     ESTIMATORS,
     FINETUNED,
     MODELS,
     PALETTE,
     SHAPES,
     Look,
-    layer_colours,
+    depth_colours,
     model_at,
     model_name,
+    published_look,
 )
 
 _RELATIVE = "layer / layers of the pretrained model"
 _MEAN = "mean of the layers"
 
 
-@dataclass(frozen=True)
-class NamedResults:
-    """The results of a job.
+class NamedResults(NamedTuple):
+    """The results of a job."""
 
-    Attributes:
-        name: in the legend.
-        results: as `stir_ray.open_results` gives them.
-        depth: blocks of its pretrained model.
-    """
-
-    name: str
-    results: xr.Dataset
-    depth: int
+    name: str  # in the legend
+    results: xr.Dataset  # as `stir_ray.open_results` gives them
+    depth: int  # blocks of its pretrained model
 
 
 @dataclass(frozen=True)
 class PublishedNumbers:
-    """Numbers that others published; NaN where one is not known.
+    """Numbers that others published; NaN where one is not known."""
 
-    Attributes:
-        source: whose they are.
-        curves: by name and metric, a value per layer.
-        flow: by name, (pretrained layer, compared layer).
-    """
-
-    source: str
-    curves: Mapping[str, Mapping[str, Numbers]]
-    flow: Mapping[str, Numbers]
+    source: str  # whose they are
+    curves: Mapping[str, Mapping[str, Numbers]]  # by name and metric, a value per layer
+    flow: Mapping[str, Numbers]  # by name, (pretrained layer, compared layer)
 
 
 def compare_jobs(
@@ -82,23 +69,20 @@ def compare_jobs(
 
     Figures 1, 2, 6 and 15 of Merlin et al. 2023.
     """
-    looks, curves, notes = _job_looks(jobs), [], {}
-    lines: dict[str, Rows] = {metric: [] for metric in METRICS}
-    depths = {job.depth for job in jobs} | {depth for _, depth, _ in _published(published)}
-    for job, line in zip(jobs, looks, strict=True):
-        compared = compared_model(job.results)
-        measured: list[Values] = []
-        for metric in METRICS:
-            scale = job.depth if len(depths) > 1 else 1
-            lines[metric] += _last(compared, metric, line, measured, scale=scale)
-        curves += measured
-        notes.setdefault(sample_note(job.results, measured), []).append(job.name)
-    note = next(iter(notes)) if len(notes) == 1 else " ".join(
-        f"{', '.join(names)}: {text}" for text, names in notes.items()
-    )  # fmt: skip
+    looks, notes = _job_looks(jobs), {}
+    lines = [
+        (job, compared_model(job.results), line) for job, line in zip(jobs, looks, strict=True)
+    ]
+    for job, compared, line in lines:
+        rows = [row for metric in METRICS for row in metric_rows(compared, metric, line)]
+        notes.setdefault(sample_note(job.results, rows), []).append(job.name)
+    note = " ".join(notes)
+    if len(notes) > 1:
+        note = " ".join(f"{', '.join(names)}: {text}" for text, names in notes.items())
     title = "What training has learned and forgotten, job by job"
-    words = Words(title, f"0: no change. {note}", looks)
-    return _by_layer(words, lines, published, estimator, depths=depths)
+    return _by_layer(
+        title, f"0: no change. {note}", looks, lines, published=published, estimator=estimator
+    )
 
 
 def beside_published(
@@ -108,68 +92,52 @@ def beside_published(
 
     Arguments as in `compare_jobs`.
     """
-    looks, curves = {}, []
-    lines: dict[str, Rows] = {metric: [] for metric in METRICS}
-    depths = {job.depth} | {depth for _, depth, _ in _published(published)}
-    for compared in compared_models(job.results):
-        line = model_at(compared.model, compared.epochs[-1], job.results)
-        looks[line] = MODELS[compared.model]
-        for metric in METRICS:
-            scale = job.depth if len(depths) > 1 else 1
-            lines[metric] += _last(compared, metric, line, curves, scale=scale)
-    note = f"{sample_note(job.results, curves)} {chance_note(job.results)}"
-    words = Words("Beside published numbers", note, looks)
-    return _by_layer(words, lines, published, estimator, depths=depths)
+    lines = [
+        (job, compared, model_at(compared.model, compared.epochs[-1], job.results))
+        for compared in compared_models(job.results)
+    ]
+    rows = [row for _, model, line in lines for m in METRICS for row in metric_rows(model, m, line)]
+    note = f"{sample_note(job.results, rows)} {chance_note(job.results)}"
+    looks = {line: MODELS[compared.model] for _, compared, line in lines}
+    return _by_layer(
+        "Beside published numbers", note, looks, lines, published=published, estimator=estimator
+    )
 
 
 def _by_layer(
-    words: Words,
-    lines: Mapping[str, Rows],
+    title: str,
+    note: str,
+    looks: dict[str, Look],
+    lines: Sequence[tuple[NamedResults, ComparedModel, str]],
+    *,
     published: PublishedNumbers | None,
     estimator: str,
-    *,
-    depths: set[int],
 ) -> Chart:
-    is_relative, looks, note = len(depths) > 1, dict(words.looks), words.note
-    for n, (label, depth, by_metric) in enumerate(_published(published)):
-        looks[label] = Look(PUBLISHED_COLOURS[n % 4], SHAPES[-1 - n % 3], DASHED)
-        for metric, values in by_metric.items():
-            layers = np.arange(1, len(values) + 1) / (depth if is_relative else 1)
-            lines[metric].extend(curve_rows(layers, values, label))
-    x = _RELATIVE if is_relative else LAYER
-    panels = [
-        Panel(name, f"difference of {'CKA' if metric == 'cka_divergence' else 'STIR'}", x,
-              lines[metric])
-        for metric, name in METRICS.items()
-    ]  # fmt: skip
+    curves = published.curves if published else {}
+    depth_of = {name: max(map(len, by_metric.values())) for name, by_metric in curves.items()}
+    # Models of other depths are drawn over relative depth.
+    is_relative = len({*depth_of.values(), *(job.depth for job, _, _ in lines)}) > 1
+    panels = []
+    for metric in METRICS:
+        rows: Rows = []
+        for job, compared, line in lines:
+            depth = job.depth if is_relative else 1
+            for row in metric_rows(compared, metric, line):
+                rows.append({**row, "x": round(row["x"] / depth, 3)} if is_relative else row)
+        for name, by_metric in curves.items():
+            values = by_metric.get(metric, np.empty(0))
+            layers = np.arange(1, len(values) + 1) / (depth_of[name] if is_relative else 1)
+            rows += line_rows(f"{name}, published", layers, values)
+        panels.append(metric_panel(metric, _RELATIVE if is_relative else LAYER, rows))
     if published:
         note = f"{note} Dashed: {published.source}."
-    words = Words(words.title, note, looks)
-    return line_chart(words, panels, estimator=estimator, shared_y=True)
-
-
-def _published(
-    published: PublishedNumbers | None,
-) -> Iterator[tuple[str, int, Mapping[str, Numbers]]]:
-    for name, by_metric in published.curves.items() if published else ():
-        yield f"{name}, published", max(map(len, by_metric.values())), by_metric
-
-
-def _last(
-    compared: ComparedModel, metric: str, line: str, curves: list[Values], *, scale: int
-) -> Rows:
-    epoch = compared.epochs[-1]
-    rows: Rows = []
-    for by in ESTIMATORS:
-        curves.append(compared.curve(metric, by).at([epoch]))
-        bad = compared.unconverged(INVERTED_BY[metric])[epoch]
-        rows += layer_rows(curves[-1], line, estimator=by, unconverged=bad)
-    return rows if scale == 1 else [{**row, "x": round(row["x"] / scale, 3)} for row in rows]
+    looks |= {f"{name}, published": published_look(n) for n, name in enumerate(curves)}
+    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
 
 
 def _job_looks(jobs: Sequence[NamedResults]) -> dict[str, Look]:
     """Colours that differ while there are enough, and else from dark to light in their order."""
-    colours = list(PALETTE) if len(jobs) <= len(PALETTE) else layer_colours(len(jobs))
+    colours = PALETTE if len(jobs) <= len(PALETTE) else depth_colours(len(jobs))
     looks = {}
     for n, job in enumerate(jobs):
         compared = compared_model(job.results)
@@ -185,33 +153,34 @@ def compare_jobs_over_epochs(jobs: Sequence[NamedResults], *, estimator: str = "
     """
     looks = _job_looks(jobs)
     models = [compared_model(job.results) for job in jobs]
-    layers = sorted({layer for compared in models for layer in compared.shared_layers})
     panels = []
-    for metric, name in METRICS.items():
+    for metric in METRICS:
         rows: Rows = []
         for compared, line in zip(models, looks, strict=True):
             for by in ESTIMATORS:
                 values = compared.curve(metric, by)
-                moving = [
-                    "still moving" if m else "" for m in np.any(values.moving, axis=1).tolist()
-                ]
                 # NaN where a layer is missing: the mean of fewer is another quantity.
-                rows += (
-                    {**row, "which": _MEAN}
-                    for row in curve_rows(
-                        values.epochs, values.mean.mean(axis=1), line, estimator=by, states=moving
-                    )
-                )
+                mean, moving = values.mean.mean(axis=1), values.moving.any(axis=1)
+                rows += line_rows(line, values.epochs, mean, by=by, state=map(doubt, moving),
+                                  which=[_MEAN] * len(mean))  # fmt: skip
                 for n, layer in enumerate(values.layers):
-                    states = ["still moving" if m else "" for m in values.moving[:, n]]
-                    rows += ({**row, "which": f"layer {layer}"} for row in curve_rows(
-                        values.epochs, values.mean[:, n], line, estimator=by, states=states,
-                        std=values.std[:, n], seeds=values.most_seeds))  # fmt: skip
-        kind = "CKA" if metric == "cka_divergence" else "STIR"
-        panels.append(Panel(name, f"difference of {kind}", EPOCH, rows))
-    words = Words("Epoch by epoch, job by job", "0: as in the pretrained model.", looks)
-    which = ("Layers", [_MEAN, *(f"layer {n}" for n in layers)])
-    return line_chart(words, panels, estimator=estimator, which=which, bands=False)
+                    rows += line_rows(
+                        line, values.epochs, values.mean[:, n], by=by, std=values.std[:, n],
+                        seeds=int(values.seeds.max(initial=0)),
+                        state=map(doubt, values.moving[:, n]),
+                        which=[f"layer {layer}"] * len(mean),
+                    )  # fmt: skip
+        panels.append(metric_panel(metric, EPOCH, rows))
+    layers = sorted({layer for compared in models for layer in compared.shared_layers})
+    return line_chart(
+        "Epoch by epoch, job by job",
+        "0: as in the pretrained model.",
+        looks,
+        panels,
+        estimator=estimator,
+        which=("Layers", [_MEAN, *(f"layer {n}" for n in layers)]),
+        bands=False,
+    )
 
 
 def flow_beside_published(
@@ -226,20 +195,22 @@ def flow_beside_published(
         estimator: of CKA.
     """
     compared = compared_model(results, model)
-    last = compared.epochs[-1:]
-    measured = compared.metric("flow", estimator).at(last)
-    name = model_name(model, results)
-    panels = [MatrixPanel(model_at(model, last[0], results), "", f"{name} layer j",
-                          {estimator: measured})]  # fmt: skip
+    epoch = compared.epochs[-1]
+    flow = compared.metric("flow", estimator).at(epoch)
+    columns = f"{model_name(model, results)} layer j"
+    panels = [MatrixPanel(model_at(model, epoch, results), "", columns, {estimator: flow})]
     for series, values in published.flow.items():
-        layers = list(range(1, len(values) + 1))
-        mean, nothing = values[None], np.full_like(values[None], np.nan)
-        other = Values(last, layers, layers, mean, nothing, np.zeros(mean.shape, int),
-                       np.zeros(mean.shape, bool))  # fmt: skip
+        layers, mean = list(range(1, len(values) + 1)), values[None]
+        none = np.zeros(mean.shape, int)
+        other = Values([epoch], layers, layers, mean, mean * np.nan, none, none > 0)
         title = f"{series.replace('_', ' ')}, published"
         panels.append(MatrixPanel(title, "", "finetuned layer j", {estimator: other}))
-    note = f"{sample_note(results, [measured], has_band=False)} Published: {published.source}."
+    note = sample(results, int(flow.seeds.max(initial=0)))
     return matrix_chart(
-        Words("Invariance flow beside published numbers", note), panels,
-        rows="pretrained layer i", scale="difference of STIR", estimator=estimator,
-    )  # fmt: skip
+        "Invariance flow beside published numbers",
+        f"{note} Published: {published.source}.",
+        panels,
+        rows="pretrained layer i",
+        scale="difference of STIR",
+        estimator=estimator,
+    )

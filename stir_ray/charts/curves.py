@@ -1,39 +1,45 @@
-"""Learning, forgetting and CKA divergence as curves: over layers and over epochs."""
+"""Learning, forgetting and CKA divergence over layers and epochs, and whether to trust them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import xarray as xr
 
-from stir_ray.charts.blocks import (
+from stir_ray.charts.blocks import Chart, Rows
+from stir_ray.charts.lines import (
     EPOCH,
+    INVERTED_LAYER,
     LAYER,
-    Chart,
-    Rows,
-    Words,
-    curve_rows,
+    Panel,
+    doubt,
     epoch_rows,
     layer_rows,
+    line_chart,
+    line_rows,
 )
-from stir_ray.charts.lines import Panel, line_chart
 from stir_ray.charts.readings import (
     INVERTED_BY,
+    OWN,
     ComparedModel,
-    Values,
     compared_model,
     compared_models,
     sample_note,
 )
 from stir_ray.charts.style import (
     DASHED,
+    DOTTED,
     ESTIMATORS,
+    GREY,
     MODELS,
     PALETTE,
+    PRETRAINED,
     Look,
-    layer_colours,
+    layer_looks,
     model_at,
     model_name,
 )
+from stir_ray.numerics.correlation import pearson
+from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
 
 METRICS = {
     "learning": "Learning",
@@ -44,6 +50,13 @@ _MEANINGS = {
     "learning": "invariances that training added",
     "forgetting": "invariances that training removed",
 }
+START, CHANCE, CHANCE_95 = "STIR of the start", "STIR by chance", "95 % level of chance"
+BASELINES = {
+    START: Look(GREY, "cross", DASHED),
+    CHANCE: Look(GREY, "triangle-down", DOTTED),
+    CHANCE_95: Look("#A6A6A6", "triangle-up", DOTTED),
+}
+"""Looks of what STIR is compared with."""
 
 
 def learning(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -72,49 +85,80 @@ def learning_and_forgetting(results: xr.Dataset, *, estimator: str = "unbiased")
     return _by_layer(results, ["learning", "forgetting"], title, estimator)
 
 
-def _by_layer(results: xr.Dataset, metrics: Sequence[str], title: str, estimator: str) -> Chart:
-    panels, curves, looks = [], [], {}
-    for metric in metrics:
-        rows: Rows = []
-        for compared in compared_models(results):
-            name = model_at(compared.model, compared.epochs[-1], results)
-            looks[name] = MODELS[compared.model]
-            rows += last_rows(compared, metric, name, curves)
-        heading = f"{METRICS[metric]}: {_MEANINGS[metric]}"
-        panels.append(Panel(heading, "difference of STIR", LAYER, rows))
-    note = f"{sample_note(results, curves)} {chance_note(results)}".strip()
-    return line_chart(Words(title, note, looks), panels, estimator=estimator, shared_y=True)
+def _by_layer(results: xr.Dataset, metrics: Iterable[str], title: str, estimator: str) -> Chart:
+    models = compared_models(results)
+    names = {model.model: model_at(model.model, model.epochs[-1], results) for model in models}
+    panels = [
+        metric_panel(
+            metric,
+            LAYER,
+            [row for model in models for row in metric_rows(model, metric, names[model.model])],
+            f"{METRICS[metric]}: {_MEANINGS[metric]}",
+        )
+        for metric in metrics
+    ]
+    looks = {name: MODELS[model] for model, name in names.items()}
+    note = _note(results, panels)
+    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
 
 
-def last_rows(compared: ComparedModel, metric: str, line: str, curves: list[Values]) -> Rows:
-    """Return the rows of a metric at the last epoch, and append its curves to `curves`."""
+def _note(results: xr.Dataset, panels: Iterable[Panel]) -> str:
+    rows = [row for panel in panels for row in panel.rows]
+    return f"{sample_note(results, rows)} {chance_note(results)}".strip()
+
+
+def metric_panel(metric: str, x: str, rows: Rows, title: str = "") -> Panel:
+    """Return the axes of a metric."""
+    unit = "CKA" if metric == "cka_divergence" else "STIR"
+    return Panel(title or METRICS[metric], f"difference of {unit}", x, rows)
+
+
+def metric_rows(compared: ComparedModel, metric: str, line: str) -> Rows:
+    """Return the rows of a metric by layer at the last epoch, by both estimators."""
+    bad = compared.unconverged(INVERTED_BY[metric])[compared.epochs[-1]]
+    return [
+        row
+        for by in ESTIMATORS
+        for row in layer_rows(compared.curve(metric, by), line, by=by, unconverged=bad)
+    ]
+
+
+def score_rows(
+    compared: ComparedModel,
+    score: str,
+    direction: str,
+    line: str,
+    *,
+    level: str = "",
+    unconverged: Collection[int] = (),
+) -> Rows:
+    """Return the rows of a score by layer at the last epoch, by both estimators.
+
+    There are none by an estimator of which nothing is defined: a grey start is the same for all
+    images, so that its STIR is undefined, which is no gap.
+    """
     rows: Rows = []
-    epoch = compared.epochs[-1]
-    unconverged = compared.unconverged(INVERTED_BY[metric])[epoch]
-    for estimator in ESTIMATORS:
-        curve = compared.curve(metric, estimator).at([epoch])
-        curves.append(curve)
-        rows += layer_rows(curve, line, estimator=estimator, unconverged=unconverged)
+    for by, suffix in ESTIMATORS.items():
+        curve = compared.score_curve(f"{score}{suffix}{level}", direction)
+        if np.isfinite(curve.mean[-1]).any():
+            rows += layer_rows(curve, line, by=by, unconverged=unconverged)
     return rows
 
 
 def chance_note(results: xr.Dataset) -> str:
     """Return what forgetting would be if the images were shown in random order."""
     compared = compared_model(results)
-    levels = {}
-    for estimator, suffix in ESTIMATORS.items():
-        lost = compared.curve("forgetting", estimator).mean[-1]
-        kept, chance = (
-            compared.score_curve(f"{score}{suffix}", "ft|pt").mean[-1]
-            for score in ("stir", "chance_stir")
-        )
+    levels = []
+    for by, suffix in ESTIMATORS.items():
         # Forgetting counts from self-STIR, measured or assumed to be 1.
-        defined = (lost + kept - chance)[np.isfinite(lost + kept - chance)]
-        if defined.size:
-            levels[estimator] = f"{defined.mean():.2f} by {estimator} CKA"
-    if not levels:
-        return ""
-    return f"0: no change; forgetting by chance: about {', '.join(levels.values())}."
+        level = (
+            compared.curve("forgetting", by).mean[-1]
+            + compared.score_curve(f"stir{suffix}", "ft|pt").mean[-1]
+            - compared.score_curve(f"chance_stir{suffix}", "ft|pt").mean[-1]
+        )
+        if np.isfinite(level).any():
+            levels.append(f"{np.nanmean(level):.2f} by {by} CKA")
+    return f"0: no change; forgetting by chance: about {', '.join(levels)}." if levels else ""
 
 
 def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -123,20 +167,22 @@ def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart
     Arguments as in `learning_and_forgetting`. Figure 3 of Merlin et al. 2023.
     """
     looks = {"forgetting": Look(PALETTE[0]), "CKA divergence": Look(PALETTE[3], "diamond", DASHED)}
-    panels, curves = [], []
-    for compared in compared_models(results):
-        rows = [
-            row
-            for name, metric in zip(looks, ("forgetting", "cka_divergence"), strict=True)
-            for row in last_rows(compared, metric, name, curves)
-        ]
-        title = model_at(compared.model, compared.epochs[-1], results)
-        panels.append(Panel(title, "difference of STIR or CKA", LAYER, rows))
-    words = Words("Forgetting beside CKA divergence", sample_note(results, curves), looks)
-    return line_chart(words, panels, estimator=estimator, shared_y=True)
+    panels = [
+        Panel(
+            model_at(compared.model, compared.epochs[-1], results),
+            "difference of STIR or CKA",
+            LAYER,
+            metric_rows(compared, "forgetting", "forgetting")
+            + metric_rows(compared, "cka_divergence", "CKA divergence"),
+        )
+        for compared in compared_models(results)
+    ]
+    note = sample_note(results, [row for panel in panels for row in panel.rows])
+    title = "Forgetting beside CKA divergence"
+    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
 
 
-def curves(results: xr.Dataset, *, model: str | None = None, estimator: str = "unbiased") -> Chart:
+def curves(results: xr.Dataset, *, model: str = "", estimator: str = "unbiased") -> Chart:
     """Draw learning, forgetting and CKA divergence over the epochs, a line per layer.
 
     A panel of accuracy on clean test images follows where the training is known.
@@ -153,32 +199,134 @@ def curves(results: xr.Dataset, *, model: str | None = None, estimator: str = "u
     """
     compared = compared_model(results, model)
     looks = layer_looks(compared.shared_layers)
-    panels, shown = [], []
-    for metric, title in METRICS.items():
-        rows: Rows = []
-        for by in ESTIMATORS:
-            values = compared.curve(metric, by)
-            shown.append(values)
-            unconverged = compared.unconverged(INVERTED_BY[metric])
-            rows += epoch_rows(values, estimator=by, unconverged=unconverged)
-        kind = "CKA" if metric == "cka_divergence" else "STIR"
-        panels.append(Panel(title, f"difference of {kind}", EPOCH, rows))
+    panels = []
+    for metric in METRICS:
+        bad = compared.unconverged(INVERTED_BY[metric])
+        rows = [
+            row
+            for by in ESTIMATORS
+            for row in epoch_rows(compared.curve(metric, by), by=by, unconverged=bad)
+        ]
+        panels.append(metric_panel(metric, EPOCH, rows))
+    note = sample_note(results, [row for panel in panels for row in panel.rows], band="")
     epochs, accuracies = compared.accuracy()
     if epochs:
-        line = "accuracy"
-        looks[line] = Look("#000000", "square")
-        rows = curve_rows(epochs, [100 * value for value in accuracies], line)
+        looks["accuracy"] = Look("#000000", "square")
+        rows = line_rows("accuracy", epochs, [100 * value for value in accuracies])
         panels.append(Panel("Accuracy on clean test images", "accuracy (%)", EPOCH, rows, ()))
-    note = f"{sample_note(results, shown, has_band=False)} 0: as in the pretrained model."
-    title = (
-        f"Learning and forgetting while the {model_name(compared.model, results)} model is trained"
-    )
+    name = model_name(compared.model, results)
     return line_chart(
-        Words(title, note, looks), panels, estimator=estimator, columns=2, bands=False
+        f"Learning and forgetting while the {name} model is trained",
+        f"{note} 0: as in the pretrained model.",
+        looks,
+        panels,
+        estimator=estimator,
+        columns=2,
+        bands=False,
     )
 
 
-def layer_looks(layers: Sequence[int]) -> dict[str, Look]:
-    """Return the look of each layer's line, dark for shallow and light for deep layers."""
-    colours = layer_colours(len(layers))
-    return {f"layer {layer}": Look(colour) for layer, colour in zip(layers, colours, strict=True)}
+def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
+    """Draw residuals, the share of images that did not converge, and self-STIR, by layer.
+
+    Arguments as in `learning_and_forgetting`.
+    """
+    models = compared_models(results)
+    # Inversions of the pretrained model are the same beside whatever it is compared with.
+    inverted = [(models[0], "pt", PRETRAINED, PRETRAINED)]
+    inverted += [(m, "ft", m.model, model_at(m.model, m.epochs[-1], results)) for m in models]
+    residuals: Rows = []
+    shares: Rows = []
+    self_stir: Rows = []
+    for compared, side, _, line in inverted:
+        layers = compared.layers(side)
+        median, high = (
+            compared.inversion(f"centred_residual_{name}", side) for name in ("median", "q95")
+        )
+        residuals += line_rows(line, layers, median, low=median, high=high)
+        unconverged, images = (compared.inversion(name, side) for name in ("unconverged", "images"))
+        shares += line_rows(line, layers, 100 * unconverged / images)
+        for by, suffix in ESTIMATORS.items():
+            curve = compared.score_curve(f"stir{suffix}", OWN[side])
+            self_stir += layer_rows(curve, line, by=by)
+    x, needed = INVERTED_LAYER, f"needed: {CONVERGED_SELF_STIR} (unbiased)"
+    panels = [
+        Panel("Centred residual: median to 95 % of images", "0: perfect; 1: the average image", x,
+              residuals, [(CONVERGED_RESIDUAL, "converged")], (0,)),
+        Panel(f"Images above {CONVERGED_RESIDUAL}", "images (%)", x, shares, (), (0, 1)),
+        Panel("Self-STIR", "1: perfect", x, self_stir, [(CONVERGED_SELF_STIR, needed)], (0.975, 1)),
+    ]  # fmt: skip
+    return line_chart(
+        "How well inverted images match the originals for their own model",
+        sample_note(results, self_stir),
+        {line: MODELS[model] for _, _, model, line in inverted},
+        panels,
+        estimator=estimator,
+    )
+
+
+def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
+    """Draw STIR(compared | pretrained) between self-STIR and chance, a panel per compared model.
+
+    Arguments as in `learning_and_forgetting`.
+    """
+    looks = {"self-STIR": MODELS[PRETRAINED]}
+    panels = []
+    for compared in compared_models(results):
+        line = f"STIR({model_name(compared.model, results)} | {PRETRAINED})"
+        looks[line] = MODELS[compared.model]
+        bad = compared.unconverged("pt")[compared.epochs[-1]]
+        rows = [
+            *score_rows(compared, "stir", "pt|pt", "self-STIR"),
+            *score_rows(compared, "stir", "ft|pt", line, unconverged=bad),
+            *score_rows(compared, "noise_stir", "ft|pt", START),
+            *score_rows(compared, "chance_stir", "ft|pt", CHANCE),
+            *score_rows(compared, "chance_stir", "ft|pt", CHANCE_95, level="_q95"),
+        ]
+        title = model_at(compared.model, compared.epochs[-1], results)
+        panels.append(Panel(title, "STIR (1: full agreement)", LAYER, rows))
+    title = "What the trained model shares, between self-STIR and chance"
+    note, looks = _note(results, panels), looks | BASELINES
+    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
+
+
+def learning_against_forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
+    """Draw a point per layer: forgetting against learning after the last epoch, with r.
+
+    Arguments as in `learning_and_forgetting`. Appendix C.1 of Merlin et al. 2023.
+    """
+    panels, looks = [], {}
+    every_row: Rows = []
+    for compared in compared_models(results):
+        names = layer_looks(compared.shared_layers)
+        rows: Rows = []
+        texts = []
+        for by in ESTIMATORS:
+            x, y = (compared.curve(metric, by) for metric in ("forgetting", "learning"))
+            for n, (layer, line) in enumerate(zip(x.layers, names, strict=True)):
+                state = doubt(x.moving[-1, n] or y.moving[-1, n])
+                point = line_rows(line, [x.mean[-1, n]], [y.mean[-1, n]], by=by, state=[state],
+                                  seeds=int(y.seeds[-1, n]), label=[str(layer)])  # fmt: skip
+                rows += point
+            is_defined = np.isfinite(x.mean[-1] + y.mean[-1])
+            if is_defined.sum() > 2:
+                r = pearson(x.mean[-1][is_defined], y.mean[-1][is_defined])
+                texts.append(f"r = {float(r.r):.2f}, p = {float(r.p):.1g} ({by})")
+        every_row += rows
+        rows = [row for row in rows if None not in {row["x"], row["y"]}]
+        looks |= {
+            line: look for line, look in names.items() if any(r["line"] == line for r in rows)
+        }
+        title = f"{model_at(compared.model, compared.epochs[-1], results)}\n{'; '.join(texts)}"
+        panels.append(Panel(title.strip(), "learning", "forgetting", rows, ()))
+    sample = sample_note(results, every_row, band="")
+    return line_chart(
+        "Do layers learn where they forget?",
+        f"A point is a layer. {sample} p: as if layers were independent. Chance: r = 0.",
+        dict(sorted(looks.items(), key=lambda look: int(look[0].split()[-1]))),
+        panels,
+        estimator=estimator,
+        joined=False,
+        named=True,
+        height=240,
+    )

@@ -1,13 +1,11 @@
-"""What charts read from a job's results: models, epochs, layers, and values over seeds.
+"""What charts read from a job's results: models, epochs, layers, and values over seeds."""
 
-Arrays of values are (epoch, layer) or (epoch, row, column); NaN stands where a value is missing.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -19,65 +17,39 @@ OWN = {"pt": "pt|pt", "ft": "ft|ft"}
 """Direction in which a model sees its own inversions."""
 INVERTED_BY = {"forgetting": "pt", "learning": "ft", "cka_divergence": ""}
 """Whose inversions the diagonal of a metric rests on: pretrained, compared, or neither."""
-_SEEDLESS = ("cka", "cka_unbiased", "cka_divergence", "subspace_similarity")
-"""Measured on the images alone, so that no seed and no inversion takes part."""
+_SEEDLESS = ("cka", "similarity", "null_")
+"""How columns begin that are of the images alone, so that no seed and no inversion takes part."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """A quantity over epochs and layers.
+    """A quantity (epoch, layer), or (epoch, layer, column) of a matrix; NaN where it is missing."""
 
-    Attributes:
-        epochs: of the first axis.
-        rows: layers of the second axis.
-        columns: layers of the third axis; equal to `rows` and without an axis for curves.
-        mean: over seeds.
-        std: over seeds with n - 1; NaN with fewer than two.
-        seeds: count; 0 where missing, or where no seed takes part.
-        moving: whether the value still moves with the number of inversion steps.
-    """
+    epochs: Sequence[int]
+    layers: Sequence[int]
+    columns: Sequence[int]  # layers of the third axis
+    mean: Numbers  # over seeds
+    std: Numbers  # over seeds with n - 1; NaN with fewer than two
+    seeds: NDArray[np.integer]  # count; 0 where missing, or where no seed takes part
+    moving: NDArray[np.bool_]  # whether the value still moves with the number of inversion steps
 
-    epochs: list[int]
-    rows: list[int]
-    columns: list[int]
-    mean: np.ndarray
-    std: np.ndarray
-    seeds: np.ndarray
-    moving: np.ndarray
+    def at(self, epoch: int) -> "Values":
+        """Return the values at one epoch."""
+        n = [self.epochs.index(epoch)]
+        arrays = (array[n] for array in (self.mean, self.std, self.seeds, self.moving))
+        return Values([epoch], self.layers, self.columns, *arrays)
 
-    @property
-    def layers(self) -> list[int]:
-        """Layers of a curve."""
-        return self.rows
-
-    @property
-    def most_seeds(self) -> int:
-        """Largest number of seeds behind a value."""
-        return int(self.seeds.max(initial=0))
-
-    def at(self, epochs: Sequence[int]) -> "Values":
-        """Return the values at some of the epochs."""
-        keep = [self.epochs.index(epoch) for epoch in epochs]
-        arrays = (array[keep] for array in (self.mean, self.std, self.seeds, self.moving))
-        return Values(list(epochs), self.rows, self.columns, *arrays)
-
-    def diagonal(self, layers: Sequence[int]) -> "Values":
+    def diagonal(self) -> "Values":
         """Return the values where row and column are the same layer."""
-        rows, columns = ([axis.index(n) for n in layers] for axis in (self.rows, self.columns))
-        arrays = (
-            array[:, rows, columns] for array in (self.mean, self.std, self.seeds, self.moving)
-        )
-        return Values(self.epochs, list(layers), list(layers), *arrays)
+        layers = [layer for layer in self.layers if layer in self.columns]
+        i, j = ([axis.index(layer) for layer in layers] for axis in (self.layers, self.columns))
+        arrays = (array[:, i, j] for array in (self.mean, self.std, self.seeds, self.moving))
+        return Values(self.epochs, layers, layers, *arrays)
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One compared model of a job's results.
-
-    Attributes:
-        results: as `stir_ray.open_results` gives them.
-        model: `finetuned` or `from_scratch`.
-    """
+    """One compared model, `finetuned` or `from_scratch`, of a job's results."""
 
     results: xr.Dataset
     model: str
@@ -85,34 +57,29 @@ class ComparedModel:
     @cached_property
     def epochs(self) -> list[int]:
         """Epochs at which either model has seen inversions of the other."""
-        stir = self._scores("stir").sel(direction=["ft|pt", "pt|ft"]).notnull()
-        there = stir.any([dim for dim in stir.dims if dim != "epoch"])
-        return sorted(int(epoch) for epoch in self.results["epoch"].values[there.values])
+        stir = np.isfinite(self._scores("stir").sel(direction=["ft|pt", "pt|ft"]))
+        present = stir.any([dim for dim in stir.dims if dim != "epoch"])
+        return sorted(self.results["epoch"].to_numpy()[present.to_numpy()].tolist())
 
     @cached_property
-    def _own(self) -> dict[str, list[int]]:
-        axes = ("direction", "reference_layer", "target_layer")
-        stir = self.results["stir"].sel(model=self.model).transpose(*axes, ...)
-        there = np.asarray(np.isfinite(stir.values).any(axis=tuple(range(3, stir.ndim))))
-        references, targets = (stir[axis].values for axis in axes[1:])
+    def _layers(self) -> dict[str, list[int]]:
+        present = np.isfinite(self._scores("stir")).any(["epoch", "seed"])
         layers: dict[str, set[int]] = {"pt": set(), "ft": set()}
-        for direction, cells in zip(stir["direction"].values, there, strict=True):
-            target, reference = str(direction).split("|")
-            layers[reference] |= set(references[cells.any(axis=1)].tolist())
-            layers[target] |= set(targets[cells.any(axis=0)].tolist())
-        return {
-            side: sorted(side_layers) or self.all_layers for side, side_layers in layers.items()
+        for direction in present["direction"].to_numpy():
+            cells = present.sel(direction=direction)
+            for side, axis in zip(
+                str(direction).split("|"), ("target_layer", "reference_layer"), strict=True
+            ):
+                has_number = cells.any([dim for dim in cells.dims if dim != axis])
+                layers[side].update(cells[axis].to_numpy()[has_number.to_numpy()].tolist())
+        either = {
+            n for axis in ("reference_layer", "target_layer") for n in present[axis].to_numpy()
         }
-
-    @cached_property
-    def all_layers(self) -> list[int]:
-        """Layers of either model."""
-        axes = ("reference_layer", "target_layer")
-        return sorted({int(n) for axis in axes for n in self.results[axis].values})
+        return {side: sorted(map(int, numbers or either)) for side, numbers in layers.items()}
 
     def layers(self, side: str) -> list[int]:
         """Return the layers of the pretrained (`pt`) or the compared model (`ft`)."""
-        return self._own[side]
+        return self._layers[side]
 
     @property
     def shared_layers(self) -> list[int]:
@@ -121,131 +88,120 @@ class ComparedModel:
 
     def metric(self, name: str, estimator: str) -> Values:
         """Return a metric for every pair of layers where it is defined."""
-        rows, columns = self._metric_layers(name)
-        selection = {"row_layer": rows, "column_layer": columns, "epoch": self.epochs}
-        variables = {"mean": name, "std": f"{name}_std", "seeds": f"{name}_seeds",
-                     "moving": f"{name}_is_moving"}  # fmt: skip
-        if name not in self.results:
-            shape = (len(self.epochs), len(rows), len(columns))
-            missing = {key: np.full(shape, np.nan) for key in variables}
-        else:
-            of_model = self.results[list(variables.values())].sel(
-                model=self.model, estimator=estimator
-            )
-            cells = of_model.reindex(selection).transpose("epoch", "row_layer", "column_layer", ...)
-            missing = {key: cells[variable].values for key, variable in variables.items()}
-        return Values(
-            self.epochs, rows, columns, missing["mean"], missing["std"],
-            np.where(np.isfinite(missing["mean"]), np.nan_to_num(missing["seeds"]), 0).astype(int),
-            (missing["moving"] == 1) & (name not in _SEEDLESS),
-        )  # fmt: skip
+        pt, ft, shared = self.layers("pt"), self.layers("ft"), self.shared_layers
+        rows = pt if name == "flow_control" else shared
+        columns = {"learning": ft, "flow": ft, "flow_beyond_control": shared}.get(name, pt)
+        names = [f"{name}{suffix}" for suffix in ("", "_std", "_seeds", "_is_moving")]
+        cells = self.results[names].sel(model=self.model, estimator=estimator)
+        cells = cells.reindex(epoch=self.epochs, row_layer=rows, column_layer=columns)
+        cells = cells.transpose("epoch", "row_layer", "column_layer")
+        mean, std, seeds, moving = (cells[each].to_numpy() for each in names)
+        seeds = np.where(np.isfinite(mean), np.nan_to_num(seeds), 0).astype(int)
+        return Values(self.epochs, rows, columns, mean, std, seeds, moving == 1)
 
     def curve(self, name: str, estimator: str) -> Values:
         """Return the diagonal of a metric: what happened to each layer."""
-        return self.metric(name, estimator).diagonal(self.shared_layers)
+        return self.metric(name, estimator).diagonal()
 
     def score(self, name: str, direction: str) -> Values:
         """Return a score for all layers that see (rows) and all inverted ones (columns)."""
-        target, reference = direction.split("|")
-        rows, columns = self.layers(target), self.layers(reference)
-        selection = {"target_layer": rows, "reference_layer": columns, "epoch": self.epochs}
+        rows, columns = (self.layers(side) for side in direction.split("|"))
         values, drift = (
             self._scores(column)
             .sel(direction=direction)
-            .reindex(selection)
+            .reindex(epoch=self.epochs, target_layer=rows, reference_layer=columns)
             .transpose("seed", "epoch", "target_layer", "reference_layer")
-            .values
-            for column in (name, f"{name}_drift" if f"{name}_drift" in self.results else name)
+            .to_numpy()
+            if column in self.results
+            else None
+            for column in (name, f"{name}_drift")
         )
-        has_seeds = name not in _SEEDLESS
-        has_drift = has_seeds and f"{name}_drift" in self.results
-        return over_seeds(
-            self.epochs, rows, columns, values, drift if has_drift else None, has_seeds=has_seeds
-        )
+        return _over_seeds(name, self.epochs, rows, columns, values=values, drift=drift)
 
     def score_curve(self, name: str, direction: str) -> Values:
         """Return a score where the layer that sees is the inverted layer."""
-        target, reference = (self.layers(side) for side in direction.split("|"))
-        return self.score(name, direction).diagonal([n for n in target if n in reference])
+        return self.score(name, direction).diagonal()
 
-    def inversion(self, column: str, side: str) -> Values:
-        """Return a column that describes the inversions of a model, e.g. `residual_median`."""
+    def inversion(self, column: str, side: str) -> Numbers:
+        """Return a column of a model's inversions at its last epoch by layer, mean over seeds."""
         values = self._scores(column).sel(direction=OWN[side])
-        layers = self.layers(side)
-        values = values.reindex(reference_layer=layers, epoch=self.epochs)
-        array = values.transpose("seed", "epoch", "reference_layer").values
-        return over_seeds(self.epochs, layers, layers, array, None)
+        values = values.reindex(reference_layer=self.layers(side)).sel(epoch=self.epochs[-1])
+        return values.mean("seed").to_numpy()
 
     def unconverged(self, side: str) -> dict[int, set[int]]:
         """Return by epoch the layers of a model whose inversions did not all converge."""
         if not side:
             return {epoch: set() for epoch in self.epochs}
-        values = self._scores("is_converged").sel(direction=OWN[side])
-        layers = self.layers(side)
-        values = values.reindex(reference_layer=layers, epoch=self.epochs)
-        bad = (values.transpose("epoch", "reference_layer", "seed").values == 0).any(axis=-1)
+        bad = (self._scores("is_converged").sel(direction=OWN[side]) == 0).any("seed")
+        layers = bad["reference_layer"].to_numpy()
         return {
-            epoch: {layer for layer, is_bad in zip(layers, of_epoch, strict=True) if is_bad}
-            for epoch, of_epoch in zip(self.epochs, bad, strict=True)
+            epoch: set(layers[bad.sel(epoch=epoch).to_numpy()].tolist()) for epoch in self.epochs
         }
 
     def accuracy(self) -> tuple[list[int], list[float]]:
         """Return epochs and test accuracies; empty where the training is not known."""
-        if self.model not in self.results["trained_model"].values.tolist():
+        if self.model not in self.results["trained_model"].to_numpy().tolist():
             return [], []
-        defined = self.results["test_accuracy"].sel(trained_model=self.model)
-        defined = defined.dropna("training_epoch")
-        return defined["training_epoch"].values.tolist(), defined.values.tolist()
+        accuracy = self.results["test_accuracy"].sel(trained_model=self.model)
+        accuracy = accuracy.dropna("training_epoch")
+        return accuracy["training_epoch"].to_numpy().tolist(), accuracy.to_numpy().tolist()
 
     def _scores(self, column: str) -> xr.DataArray:
         scores = self.results[column].sel(model=self.model)
         return scores.reindex(direction=["pt|pt", "ft|pt", "ft|ft", "pt|ft"])
 
-    def _metric_layers(self, name: str) -> tuple[list[int], list[int]]:
-        pt, ft, shared = self.layers("pt"), self.layers("ft"), self.shared_layers
-        match name:
-            case "learning" | "flow":
-                return shared, ft
-            case "flow_control":
-                return pt, pt
-            case "flow_beyond_control":
-                return shared, shared
-            case _:
-                return shared, pt
 
-
-def over_seeds(
-    epochs: list[int],
-    rows: list[int],
-    columns: list[int],
-    values: np.ndarray,
-    drift: np.ndarray | None,
-    *,
-    has_seeds: bool = True,
+def table_values(
+    rows: pd.DataFrame, column: str, *, epochs: Sequence[int], layers: Sequence[int]
 ) -> Values:
-    """Return mean, spread and count over the first axis."""
-    defined = np.isfinite(values)
-    count = defined.sum(axis=0)
-    mean = np.where(defined, values, 0.0).sum(axis=0) / np.where(count, count, np.nan)
-    squares = np.where(defined, (values - mean) ** 2, 0.0).sum(axis=0)
-    std = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
-    moving = np.zeros(mean.shape, bool)
+    """Return a column of an optional measure's table by epoch and inverted layer.
+
+    Args:
+        rows: differing in seed, epoch and `reference_layer` alone.
+        column: of the values.
+        epochs: of the result.
+        layers: of the result; NaN where there is no row.
+    """
+    seeds = sorted(rows["seed"].unique()) or [0]
+    cells = pd.MultiIndex.from_product([seeds, epochs, layers])
+    indexed = rows.set_index(["seed", "epoch", "reference_layer"]).reindex(cells)
+    values, drift = (
+        indexed[name].to_numpy(float).reshape(len(seeds), len(epochs), len(layers))
+        if name in rows
+        else None
+        for name in (column, f"{column}_drift")
+    )
+    return _over_seeds(column, epochs, layers, layers, values=values, drift=drift)
+
+
+def _over_seeds(
+    name: str,
+    epochs: Sequence[int],
+    layers: Sequence[int],
+    columns: Sequence[int],
+    *,
+    values: np.ndarray | None,
+    drift: np.ndarray | None,
+) -> Values:
+    values = np.ma.masked_invalid(values)
+    mean, std = values.mean(axis=0).filled(np.nan), values.std(axis=0, ddof=1).filled(np.nan)
+    seeds, moving = values.count(axis=0), np.zeros(mean.shape, bool)
+    if name.startswith(_SEEDLESS):
+        return Values(epochs, layers, columns, mean, mean * np.nan, seeds * 0, moving)
     if drift is not None:
-        moved = np.where(defined, np.nan_to_num(drift, nan=np.inf), 0.0).sum(axis=0)
-        moving = np.isfinite(mean) & is_moving(mean, moved / np.where(count, count, np.nan))
-    if not has_seeds:
-        std, count = np.full_like(std, np.nan), np.zeros_like(count)
-    return Values(epochs, rows, columns, mean, std, count, moving)
+        drift = np.ma.masked_array(np.nan_to_num(drift, nan=np.inf), values.mask).mean(axis=0)
+        moving = np.isfinite(mean) & is_moving(mean, drift.filled(np.nan))
+    return Values(epochs, layers, columns, mean, std, seeds, moving)
 
 
 def compared_models(results: xr.Dataset) -> list[ComparedModel]:
     """Return the models of which there is a result, the finetuned one first."""
-    there = results["model"].values.tolist()
-    models = (ComparedModel(results, m) for m in (FINETUNED, FROM_SCRATCH) if m in there)
+    present = results["model"].to_numpy().tolist()
+    models = (ComparedModel(results, m) for m in (FINETUNED, FROM_SCRATCH) if m in present)
     return [model for model in models if model.epochs]
 
 
-def compared_model(results: xr.Dataset, model: str | None = None) -> ComparedModel:
+def compared_model(results: xr.Dataset, model: str = "") -> ComparedModel:
     """Return a compared model of the results; the first if none is named.
 
     Raises:
@@ -253,19 +209,32 @@ def compared_model(results: xr.Dataset, model: str | None = None) -> ComparedMod
     """
     models = compared_models(results)
     for compared in models:
-        if model in {None, compared.model}:
+        if compared.model == (model or compared.model):
             return compared
     names = ", ".join(compared.model for compared in models) or "none"
     raise ValueError(f"no results of {model or 'any compared model'}; there are: {names}")
 
 
-def sample_note(results: xr.Dataset, curves: Sequence[Values], *, has_band: bool = True) -> str:
-    """Return how many images and seeds are behind curves, and what their band is."""
-    images = results["images"].max().fillna(0).item()
-    seeds = max((curve.most_seeds for curve in curves), default=0)
-    note = f"{images:.0f} images, one seed."
-    if seeds > 1:
-        band = "; band: ± 1 standard deviation" if has_band else ""
-        note = f"{images:.0f} images, mean of {seeds} seeds{band}."
-    gaps = any(np.isnan(curve.mean).any() for curve in curves)
-    return f"{note} Gaps: not computed." if gaps else note
+def last_epochs(table: pd.DataFrame, results: xr.Dataset) -> list[tuple[ComparedModel, int]]:
+    """Return each compared model that a table has rows of, with the last epoch of them."""
+    models = []
+    for compared in compared_models(results):
+        present = set(table.loc[table["model"] == compared.model, "epoch"])
+        epochs = [epoch for epoch in compared.epochs if epoch in present]
+        models += [(compared, epochs[-1])] if epochs else []
+    return models
+
+
+def sample_note(
+    results: xr.Dataset, rows: Iterable[dict], *, band: str = "; band: ± 1 standard deviation"
+) -> str:
+    """Return how many images and seeds are behind rows of lines, and what their band is."""
+    rows = list(rows)
+    note = sample(results, max((row.get("seeds", 0) for row in rows), default=0), band=band)
+    return f"{note} Gaps: not computed." if any(row["y"] is None for row in rows) else note
+
+
+def sample(results: xr.Dataset, seeds: int, *, band: str = "") -> str:
+    """Return how many images and seeds are behind a chart."""
+    images = f"{results['images'].max().fillna(0).item():.0f} images"
+    return f"{images}, mean of {seeds} seeds{band}." if seeds > 1 else f"{images}, one seed."

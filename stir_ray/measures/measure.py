@@ -1,4 +1,4 @@
-"""The interface of a measure: its tables, its computation, its summary and its cost."""
+"""The interface of a measure: its tables, computation, summary, cost and charts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 from stir_ray.lake.schemas import Column, TableSchema
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+    import xarray as xr
     from torch import Tensor
 
+    from stir_ray.charts.blocks import Chart
     from stir_ray.job import Job
 
 Option = Any
@@ -28,69 +31,42 @@ Value = TypeVar("Value")
 class Scope(StrEnum):
     """What an artifact of a measure is about."""
 
-    COMPARISON = "comparison"
-    """A layer of the reference, a seed, and a target."""
-    INVERSION = "inversion"
-    """A layer of the reference and a seed."""
-    PAIR = "pair"
-    """The pretrained model as reference and a compared model as target; nothing is inverted."""
+    COMPARISON = "comparison"  # a layer of the reference, a seed, and a target
+    INVERSION = "inversion"  # a layer of the reference and a seed
+    PAIR = "pair"  # the pretrained model and a compared one, the target; nothing is inverted
 
 
 class Target(Protocol):
     """The checkpoint of a target, as far as its digests are concerned."""
 
     @property
-    def weights(self) -> str:
-        """Digest of architecture and block weights."""
-        ...
-
+    def weights(self) -> str: ...  # digest of architecture and block weights
     @property
-    def content(self) -> str:
-        """Digest of all weights, of the classifier too."""
-        ...
-
+    def content(self) -> str: ...  # digest of all weights, of the classifier too
     @property
-    def has_classifier(self) -> bool:
-        """Whether it predicts classes."""
-        ...
+    def has_classifier(self) -> bool: ...
 
 
 class Subject(Protocol):
     """What an artifact is about, before anything is computed."""
 
     @property
-    def target(self) -> Target:
-        """The target; of scope `INVERSION` the reference."""
-        ...
-
+    def target(self) -> Target: ...  # of scope `INVERSION` the reference
     @property
-    def target_layers(self) -> tuple[int, ...]:
-        """Measured layers of the target, from 1."""
-        ...
-
+    def target_layers(self) -> tuple[int, ...]: ...  # measured layers of the target, from 1
     @property
-    def layer(self) -> int:
-        """The inverted layer, from 1."""
-        ...
+    def layer(self) -> int: ...  # the inverted layer, from 1
 
 
 class Views(Subject, Protocol):
     """What a worker computes of models and images: float32 features, float64 Gram matrices."""
 
     @property
-    def seed(self) -> int:
-        """Seed of the initial images."""
-        ...
-
+    def seed(self) -> int: ...  # of the initial images
     @property
-    def image_ids(self) -> tuple[int, ...]:
-        """Indices of the images in their dataset."""
-        ...
-
+    def image_ids(self) -> tuple[int, ...]: ...  # indices of the images in their dataset
     @property
-    def image_set(self) -> str:
-        """Digest of the images."""
-        ...
+    def image_set(self) -> str: ...  # digest of the images
 
     def layers(self, model: Model) -> tuple[int, ...]:
         """Return the measured layers of a model, from 1."""
@@ -131,19 +107,12 @@ class Views(Subject, Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """The columns that say where in the results an artifact stands.
+    """The columns that say where in the results an artifact stands."""
 
-    Attributes:
-        model: compared with the pretrained model, or inverted.
-        epoch: of its training.
-        direction: `target|reference`; empty unless it is of scope `COMPARISON`.
-        shares_basis: whether the model was finetuned from the pretrained one.
-    """
-
-    model: str
-    epoch: int
-    direction: str = ""
-    shares_basis: bool = False
+    model: str  # compared with the pretrained model, or inverted
+    epoch: int  # of its training
+    direction: str = ""  # `target|reference`; empty unless it is of scope `COMPARISON`
+    shares_basis: bool = False  # whether the model was finetuned from the pretrained one
 
 
 class Measure:
@@ -163,6 +132,7 @@ class Measure:
         needs_classifier: whether only targets with a classifier are measured, and by it.
         needs_layer: whether only targets that have the inverted layer are measured.
         forward_passes: its cost: of all images, per artifact, besides those for Gram matrices.
+        section: of the page, in which its charts stand; empty for none.
     """
 
     name: ClassVar[str]
@@ -176,6 +146,7 @@ class Measure:
     needs_classifier: ClassVar[bool] = False
     needs_layer: ClassVar[bool] = False
     forward_passes: ClassVar[int] = 0
+    section: ClassVar[str] = ""
 
     @property
     def table(self) -> TableSchema:
@@ -208,6 +179,14 @@ class Measure:
         """Return the columns of the results; by default those of the artifact."""
         names = [column.name for column in self.result_columns]
         return {name: artifact[name].to_numpy() for name in artifact.column_names if name in names}
+
+    def charts(
+        self,
+        results: xr.Dataset,  # noqa: ARG002
+        table: pd.DataFrame,  # noqa: ARG002
+    ) -> Iterable[tuple[str, Chart]]:
+        """Yield charts of a job's dataset and table of results, with the stems of their files."""
+        return ()
 
 
 def rows_to_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,9 +21,17 @@ from stir_ray.lake.schemas import (
 from stir_ray.measures.measure import Measure, Place, Scope, Views
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from stir_ray.charts.blocks import Chart
     from stir_ray.job import Job
 
-_CRITERIA = ("pearson", "spearman", "snr_db")
+_CRITERIA = {
+    "pearson": ("Pearson correlation", "correlation"),
+    "spearman": ("Spearman rank correlation", "correlation"),
+    "snr_db": ("Signal-to-noise ratio", "dB"),
+}
 _NULL = (
     Column("null_pearson", FLOAT, "largest of all pairs of two different images", "1", "[-1, 1]"),
     Column("null_spearman", FLOAT, "likewise", "1", "[-1, 1]"),
@@ -59,6 +67,7 @@ class Metamers(Measure):
     )
     result_key = ("model", "epoch", "seed", "reference_layer")
     forward_passes = 2
+    section = "measures"
 
     def options(self, job: Job) -> Iterable[None]:
         return (None,) if job.metamers else ()
@@ -89,5 +98,52 @@ class Metamers(Measure):
             **{name: artifact[name][0].as_py() for name in names},
         }
 
+    def charts(self, results: xr.Dataset, table: pd.DataFrame) -> Iterator[tuple[str, Chart]]:
+        yield "18-metamers-by-layer", metamers(results, table)
+
 
 METAMERS = Metamers()
+
+
+def metamers(results: xr.Dataset, counts: pd.DataFrame) -> Chart:
+    """Draw the share of images that pass all criteria by inverted layer, and each criterion.
+
+    Args:
+        results: as `stir_ray.open_results` gives them.
+        counts: the table `metamer_counts` of the same job.
+    """
+    from stir_ray.charts.lines import INVERTED_LAYER, Panel, layer_rows, line_chart
+    from stir_ray.charts.readings import compared_model, last_epochs, sample_note, table_values
+    from stir_ray.charts.style import DOTTED, MODELS, PRETRAINED, Look, model_at
+
+    counts = counts.assign(share=100 * counts["metamers"] / counts["images"])
+    inverted = [
+        (compared.model, model_at(compared.model, epoch, results), epoch, compared.layers("ft"))
+        for compared, epoch in last_epochs(counts, results)
+    ]
+    of_pretrained = counts[counts["model"] == PRETRAINED]
+    if len(of_pretrained):
+        layers = compared_model(results).layers("pt")
+        inverted.insert(0, (PRETRAINED, PRETRAINED, of_pretrained["epoch"].max(), layers))
+    shares, criteria = [], {criterion: [] for criterion in _CRITERIA}
+    looks, nulls = {}, {}
+    for model, line, epoch, layers in inverted:
+        rows = counts[(counts["model"] == model) & (counts["epoch"] == epoch)]
+        null = f"{line}: best of different images"
+        looks[line], nulls[null] = MODELS[model], Look(MODELS[model].colour, "cross", DOTTED)
+        shares += layer_rows(table_values(rows, "share", epochs=[epoch], layers=layers), line)
+        for criterion in _CRITERIA:
+            for column, name in ((f"{criterion}_median", line), (f"null_{criterion}", null)):
+                values = table_values(rows, column, epochs=[epoch], layers=layers)
+                criteria[criterion] += layer_rows(values, name)
+    title = "Metamers: pass all three criteria"
+    panels = [Panel(title, "images (%)", INVERTED_LAYER, shares, (), (0, 100))]
+    for criterion, (title, unit) in _CRITERIA.items():
+        panels.append(Panel(f"{title}: median", unit, INVERTED_LAYER, criteria[criterion], ()))
+    return line_chart(
+        "Metamers: inverted images that pass for the originals",
+        f"{sample_note(results, shares)} Dotted: the best of all pairs of different images.",
+        looks | nulls,
+        panels,
+        columns=2,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stir_ray.lake.schemas import (
@@ -21,8 +21,11 @@ from stir_ray.lake.schemas import (
 from stir_ray.measures.measure import Measure, Place, Subject, Views
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
+    import xarray as xr
 
+    from stir_ray.charts.blocks import Chart
     from stir_ray.job import Job
 
 
@@ -53,6 +56,7 @@ class Predictions(Measure):
     result_key = ("model", "epoch", "direction", "seed", "reference_layer")
     needs_classifier = True
     forward_passes = 1
+    section = "measures"
 
     def options(self, job: Job) -> Iterable[None]:
         return (None,) if job.predictions else ()
@@ -85,5 +89,58 @@ class Predictions(Measure):
             "noise_unchanged": float((real == noise).mean()),
         }
 
+    def charts(self, results: xr.Dataset, table: pd.DataFrame) -> Iterator[tuple[str, Chart]]:
+        yield "19-unchanged-predictions-by-layer", predictions(results, table)
+
 
 PREDICTIONS = Predictions()
+
+
+def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
+    """Draw the share of unchanged predictions by inverted layer, a panel per model that predicts.
+
+    Args:
+        results: as `stir_ray.open_results` gives them.
+        unchanged: the table `unchanged_predictions` of the same job.
+    """
+    from stir_ray.charts.lines import INVERTED_LAYER, Panel, layer_rows, line_chart
+    from stir_ray.charts.readings import last_epochs, sample_note, table_values
+    from stir_ray.charts.style import DASHED, DOTTED, GREY, MODELS, PRETRAINED, Look, model_at
+
+    start = "start of the inversion"
+    lines: dict[str, list[dict]] = {}
+    looks = {}
+    unchanged = unchanged.assign(**(100 * unchanged.filter(like="unchanged")))
+    for compared, epoch in last_epochs(unchanged, results):
+        names = {"pt": PRETRAINED, "ft": model_at(compared.model, epoch, results)}
+        of_model = unchanged[(unchanged["model"] == compared.model) & (unchanged["epoch"] == epoch)]
+        for direction in ("pt|pt", "pt|ft", "ft|pt", "ft|ft"):
+            target, side = direction.split("|")
+            rows = of_model[of_model["direction"] == direction]
+            drawn = lines.setdefault(names[target], [])
+            line, chance = f"inverted from {names[side]}", f"chance, {names[side]}"
+            # What the pretrained model predicts of its own is the same beside every compared one.
+            if rows.empty or any(row["line"] == line for row in drawn):
+                continue
+            look = MODELS[PRETRAINED if side == "pt" else compared.model]
+            looks |= {line: look, chance: Look(look.colour, "cross", DOTTED)}
+            columns = {line: "unchanged", chance: "chance_unchanged"}
+            if not any(row["line"] == start for row in drawn):
+                columns[start] = "noise_unchanged"
+            for name, column in columns.items():
+                values = table_values(rows, column, epochs=[epoch], layers=compared.layers(side))
+                bad = compared.unconverged(side)[epoch] if name == line else ()
+                drawn += layer_rows(values, name, unconverged=bad)
+    panels = [
+        Panel(f"Predicted by: {target}", "unchanged (%)", INVERTED_LAYER, rows, (), (0, 100))
+        for target, rows in lines.items()
+        if rows
+    ]
+    note = sample_note(results, [row for rows in lines.values() for row in rows])
+    return line_chart(
+        "Predictions that inverted images leave unchanged",
+        f"{note} Chance: if both predictions were independent.",
+        looks | {start: Look(GREY, "diamond", DASHED)},
+        panels,
+        shared_y=True,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,8 +19,12 @@ from stir_ray.lake.schemas import (
 from stir_ray.measures.measure import Measure, Model, Place, Scope, Subject, Views, rows_to_columns
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
     from torch import Tensor
 
+    from stir_ray.charts.blocks import Chart
+    from stir_ray.charts.readings import ComparedModel
     from stir_ray.job import Job
 
 _SIMILARITY = (
@@ -51,6 +55,7 @@ class Subspaces(Measure):
     )  # fmt: skip
     result_key = ("model", "epoch", "reference_layer", "target_layer")
     forward_passes = 1
+    section = "divergence"
 
     def options(self, job: Job) -> Iterable[int]:
         return (job.subspace_directions,)
@@ -72,6 +77,14 @@ class Subspaces(Measure):
 
     def summarize(self, artifact: pa.Table, cell: Place) -> Mapping[str, Any]:
         return {**super().summarize(artifact, cell), "shares_basis": cell.shares_basis}
+
+    def charts(
+        self,
+        results: xr.Dataset,
+        table: pd.DataFrame,  # noqa: ARG002 - the dataset has it
+    ) -> Iterator[tuple[str, Chart]]:
+        if any(_compared(results)):
+            yield "11-subspaces-by-layer", subspaces(results)
 
 
 SUBSPACES = Subspaces()
@@ -98,3 +111,59 @@ def similarity(first: Tensor, second: Tensor) -> dict[str, float | int]:
         "chance": k / units,
         "subspace_similarity": float(subspace_similarity(first[:k], second[:k])),
     }
+
+
+def subspaces(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
+    """Draw subspace similarity to the pretrained model beside forgetting and CKA divergence.
+
+    Arguments as in `learning_and_forgetting`. Two panels per compared model that shares the basis
+    of the pretrained one.
+    """
+    from stir_ray.charts.curves import metric_rows
+    from stir_ray.charts.lines import LAYER, Panel, line_chart, line_rows
+    from stir_ray.charts.style import DASHED, DOTTED, GREY, PALETTE, Look, model_at
+
+    looks = {
+        "forgetting": Look(PALETTE[0]),
+        "CKA divergence": Look(PALETTE[3], "square", DASHED),
+        "subspace similarity": Look(PALETTE[2], "diamond"),
+        "chance": Look(GREY, "cross", DOTTED),
+    }
+    panels = []
+    for compared, cells in _compared(results):
+        name, layers = (
+            model_at(compared.model, compared.epochs[-1], results),
+            compared.shared_layers,
+        )
+        rows = metric_rows(compared, "forgetting", "forgetting")
+        rows += metric_rows(compared, "cka_divergence", "CKA divergence")
+        panels.append(Panel(f"{name}: what was lost", "difference of STIR or CKA", LAYER, rows))
+        rows = line_rows("subspace similarity", layers, cells["subspace_similarity"].values)
+        rows += line_rows("chance", layers, cells["subspace_chance"].values)
+        counts = sorted(
+            {int(cells["subspace_directions"].min()), int(cells["subspace_directions"].max())}
+        )
+        title = f"{name}: {' to '.join(map(str, counts))} directions"
+        panels.append(Panel(title, "shared part, 0 to 1", LAYER, rows, (), (0, 1)))
+    images = f"{results['images'].max().fillna(0).item():.0f} images."
+    note = f"{images} Subspaces are of the images themselves: no inversion takes part."
+    title = "Subspace similarity to the pretrained model"
+    return line_chart(title, note, looks, panels, estimator=estimator, columns=2)
+
+
+def _compared(results: xr.Dataset) -> Iterator[tuple[ComparedModel, xr.Dataset]]:
+    """Yield the models that share the basis, with their similarity by layer at the last epoch."""
+    import numpy as np
+    import xarray as xr
+
+    from stir_ray.charts.readings import compared_models
+
+    for compared in compared_models(results):
+        layers = compared.shared_layers
+        axes = dict.fromkeys(("pretrained_layer", "compared_layer"), layers)
+        cells = results.sel(model=compared.model, epoch=compared.epochs[-1]).reindex(axes)
+        diagonal = xr.DataArray(layers, dims="layer")
+        cells = cells.sel(dict.fromkeys(axes, diagonal))
+        has_number = bool(np.isfinite(cells["subspace_similarity"]).any())
+        if cells["shares_basis"] == 1 and has_number:
+            yield compared, cells

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from stir_ray import __version__
 from stir_ray.charts.comparison import NamedResults, compare_jobs
@@ -15,7 +14,6 @@ from stir_ray.lake.parquet import Lake
 from stir_ray.report.differences import Differences, differences
 from stir_ray.report.page.job import comparison_page
 from stir_ray.report.reference_results import ReferenceResults
-from stir_ray.report.sections import Figure
 from stir_ray.report.write_figures import FigureFolder
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
@@ -101,8 +99,9 @@ def write_side_by_side(
     )
     lake = drawn[0].lake
     stem = f"{_STEM}{suffix}"
-    make = partial(compare_jobs, jobs, published=numbers)
-    files = FigureFolder(lake, folder).write(stem, inputs, lambda: [Figure(stem, make)])
+    files = FigureFolder(lake, folder).write(
+        stem, inputs, lambda: [(stem, compare_jobs(jobs, published=numbers))]
+    )
     differing = differences(
         [(job.name, shown.job, job.results) for job, shown in zip(jobs, drawn, strict=True)]
     )

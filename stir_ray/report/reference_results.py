@@ -41,8 +41,8 @@ from pydantic import (
 )
 
 from stir_ray.charts.comparison import PublishedNumbers
-from stir_ray.charts.hypotheses import Prefixes
 from stir_ray.charts.readings import Numbers
+from stir_ray.charts.study import Prefixes
 from stir_ray.errors import DataError
 from stir_ray.formatting import format_list
 from stir_ray.identity import content_id

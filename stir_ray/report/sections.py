@@ -3,24 +3,21 @@
 Figures and page are made from the same list: what is drawn is drawn once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from operator import itemgetter
 
-import altair as alt
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from stir_ray import charts
+from stir_ray.charts.blocks import Chart
 from stir_ray.charts.gallery import Gallery
-from stir_ray.charts.hypotheses import StrongestHypothesis, prefix_series
-from stir_ray.charts.optional_tables import last_epochs_in
 from stir_ray.charts.readings import ComparedModel, compared_models
-from stir_ray.charts.robustness import tested_models
-from stir_ray.charts.style import model_at, model_name
-from stir_ray.charts.subspaces import has_subspaces
+from stir_ray.charts.study import StrongestHypothesis, prefix_series
+from stir_ray.charts.style import FINETUNED, FROM_SCRATCH, model_at, model_name
+from stir_ray.measures import MEASURES
 from stir_ray.report.p_values import later_p, p_value
 from stir_ray.report.study_tables import Table, doubts, hypothesis_table, study_note, summary_of
 from stir_ray.results.epoch_curves import EpochCurves
@@ -31,103 +28,87 @@ _STUDY_ESTIMATOR = "biased"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A chart of a job: the stem of its files, and a function that makes it."""
-
-    stem: str
-    make: Callable[[], alt.ConcatChart]
-
-
-@dataclass(frozen=True)
 class Section:
-    """Figures that stand together on the page.
+    """Charts that stand together on the page."""
 
-    Attributes:
-        id: anchor, by which `words.toml` has title and paragraphs.
-        figures: in their order.
-        findings: paragraphs about the numbers of this job.
-        warnings: what to doubt.
-        tables: before the figures.
-    """
-
-    id: str
-    figures: Sequence[Figure]
-    findings: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    tables: Sequence[Table] = ()
+    id: str  # anchor, by which `words.toml` has title and paragraphs
+    charts: Mapping[str, Chart]  # by the stem of their files, in their order
+    findings: Sequence[str] = ()  # paragraphs about the numbers of this job
+    warnings: Sequence[str] = ()  # what to doubt
+    tables: Sequence[Table] = ()  # before the charts
 
 
 @dataclass(frozen=True)
 class JobResults:
-    """What there is of a job; None of what it has not.
+    """What there is of a job; None of what it has not."""
 
-    Attributes:
-        results: as `open_results` gives them, if there is a number.
-        tables: of optional measures, by name.
-        tested: the table `robustness`, if a compared model was tested.
-        images: original and inverted ones.
-        analysed: the correlation study.
-    """
-
-    results: xr.Dataset | None = None
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    tested: pd.DataFrame | None = None
+    results: xr.Dataset | None = None  # as `open_results` gives them, if there is a number
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of measures, by name
+    tested: pd.DataFrame | None = None  # the table `robustness`
     images: Gallery | None = None
-    analysed: StoredAnalysis | None = None
+    analysed: StoredAnalysis | None = None  # the correlation study
 
 
 def sections(job: JobResults) -> Iterator[Section]:
-    """Return the sections that a job's results allow."""
-    if job.results is not None:
-        models = compared_models(job.results)
-        yield _layers(job.results)
-        yield _matrices(job.results, models)
-        yield from _epochs(job.results, models)
-        yield _divergence(job.results, models)
-    yield from _robustness(job.tested)
-    if job.results is not None:
-        yield from _optional_measures(job.results, job.tables)
+    """Yield the sections that a job's results allow, each drawn when its turn comes."""
+    yield from (section for section in _sections(job) if section.charts)
+
+
+def _sections(job: JobResults) -> Iterator[Section]:
+    results, tested = job.results, job.tested
+    models = compared_models(results) if results is not None else []
+    if results is not None:
+        drawing = charts.learning_and_forgetting(results)
+        yield Section("layers", {"1-learning-forgetting-by-layer": drawing})
+        kinds = {"3-flow": charts.flow, "5-matrices": charts.matrices, "5-scores": charts.scores}
+        drawings = {
+            _stem(stem, compared.model): draw(results, model=compared.model)
+            for compared in models
+            for stem, draw in kinds.items()
+        }
+        yield Section("matrices", drawings)
+        drawings = {
+            _stem("4-epochs", compared.model): charts.curves(results, model=compared.model)
+            for compared in models
+            if len(compared.epochs) > 1
+        }
+        yield Section("epochs", drawings)
+        drawings = {"2-cka-divergence-by-layer": charts.cka_divergence(results)}
+        findings = [text for compared in models for text in _largest_difference(compared)]
+        yield Section("divergence", drawings | _of_measures(job, "divergence"), findings)
+    if tested is not None:
+        drawings = {
+            _stem("9-accuracy-on-corrupted-images", model): charts.robustness(tested, model=model)
+            for model in (FINETUNED, FROM_SCRATCH)
+            if (tested["model"] == model).any()
+        }
+        yield Section("robustness", drawings)
+    if results is not None:
+        yield Section("measures", _of_measures(job, "measures"))
         if job.images is not None:
-            yield Section("gallery", [Figure("8-gallery", partial(charts.gallery, job.images))])
-        yield _diagnostics(job.results)
+            yield Section("gallery", {"8-gallery": charts.gallery(job.images)})
+        drawings = {
+            "6-convergence-by-layer": charts.convergence(results),
+            "7-stir-and-baselines-by-layer": charts.baselines(results),
+            "10-learning-against-forgetting": charts.learning_against_forgetting(results),
+        }
+        yield Section("diagnostics", drawings)
     if job.analysed is not None:
-        yield from _study(job.analysed)
+        yield _study(job.analysed)
 
 
-def _layers(results: xr.Dataset) -> Section:
-    make = partial(charts.learning_and_forgetting, results)
-    return Section("layers", [Figure("1-learning-forgetting-by-layer", make)])
+def _stem(chart: str, model: str) -> str:
+    return f"{chart}-{model.replace('_', '-')}"
 
 
-def _matrices(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
-    kinds = {"3-flow": charts.flow, "5-matrices": charts.matrices, "5-scores": charts.scores}
-    figures = [
-        Figure(f"{stem}-{_dashed(compared.model)}", partial(draw, results, model=compared.model))
-        for compared in models
-        for stem, draw in kinds.items()
+def _of_measures(job: JobResults, section: str) -> dict[str, Chart]:
+    drawn = [
+        stem_and_chart
+        for measure in MEASURES.values()
+        if measure.section == section and measure.result in job.tables
+        for stem_and_chart in measure.charts(job.results, job.tables[measure.result])
     ]
-    return Section("matrices", figures)
-
-
-def _epochs(results: xr.Dataset, models: Sequence[ComparedModel]) -> Iterator[Section]:
-    figures = [
-        Figure(
-            f"4-epochs-{_dashed(compared.model)}",
-            partial(charts.curves, results, model=compared.model),
-        )
-        for compared in models
-        if len(compared.epochs) > 1
-    ]
-    if figures:
-        yield Section("epochs", figures)
-
-
-def _divergence(results: xr.Dataset, models: Sequence[ComparedModel]) -> Section:
-    figures = [Figure("2-cka-divergence-by-layer", partial(charts.cka_divergence, results))]
-    if has_subspaces(results):
-        figures.append(Figure("11-subspaces-by-layer", partial(charts.subspaces, results)))
-    findings = [text for compared in models for text in _largest_difference(compared)]
-    return Section("divergence", figures, findings)
+    return dict(sorted(drawn, key=itemgetter(0)))
 
 
 def _largest_difference(compared: ComparedModel) -> Iterator[str]:
@@ -144,79 +125,49 @@ def _largest_difference(compared: ComparedModel) -> Iterator[str]:
         )
 
 
-def _robustness(tested: pd.DataFrame | None) -> Iterator[Section]:
-    if tested is not None and (models := tested_models(tested)):
-        figures = [
-            Figure(
-                f"9-accuracy-on-corrupted-images-{_dashed(model)}",
-                partial(charts.robustness, tested, model=model),
-            )
-            for model in models
-        ]
-        yield Section("robustness", figures)
-
-
-def _optional_measures(
-    results: xr.Dataset, tables: Mapping[str, pd.DataFrame]
-) -> Iterator[Section]:
-    figures = []
-    if (table := tables.get("metamer_counts")) is not None:
-        make = partial(charts.metamers, results, table)
-        figures.append(Figure("18-metamers-by-layer", make))
-    if (table := tables.get("unchanged_predictions")) is not None:
-        make = partial(charts.predictions, results, table)
-        figures.append(Figure("19-unchanged-predictions-by-layer", make))
-    if (table := tables.get("other_similarities")) is not None:
-        for compared, _ in last_epochs_in(table, results):
-            make = partial(charts.similarities, results, table, model=compared.model)
-            figures.append(Figure(f"21-measures-by-layer-{_dashed(compared.model)}", make))
-            if len(compared.epochs) > 1:
-                make = partial(
-                    charts.similarities_over_epochs, results, table, model=compared.model
-                )
-                figures.append(Figure(f"22-measures-over-epochs-{_dashed(compared.model)}", make))
-    if figures:
-        yield Section("measures", figures)
-
-
-def _diagnostics(results: xr.Dataset) -> Section:
-    drawn = {
-        "6-convergence-by-layer": charts.convergence,
-        "7-stir-and-baselines-by-layer": charts.baselines,
-        "10-learning-against-forgetting": charts.learning_against_forgetting,
-    }
-    return Section(
-        "diagnostics", [Figure(stem, partial(draw, results)) for stem, draw in drawn.items()]
-    )
-
-
-def _study(analysed: StoredAnalysis) -> Iterator[Section]:
-    figures: list[Figure] = []
+def _study(analysed: StoredAnalysis) -> Section:
+    drawings: dict[str, Chart] = {}
     tables, warnings = [], []
     for curves, rows, correlations in models_analysed(analysed):
-        name, stem = model_name(curves.model), _dashed(curves.model)
-        note = study_note(analysed, curves, rows)
+        words = {"note": study_note(analysed, curves, rows), "name": model_name(curves.model)}
+        name = words["name"]
         best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]].to_dict("records")
         tables.append(hypothesis_table(rows, f"The strongest hypotheses about the {name} model"))
         warnings += [f"{name.capitalize()} model, {doubts(curves, row)}" for row in best]
-        words = {"note": note, "name": name}
-        against = _against(curves)
-        figures += [
-            Figure(f"12-hypotheses-{stem}",
-                   partial(charts.hypotheses, rows, against=against, **words)),
-            Figure(f"13-strongest-hypotheses-{stem}", partial(_strongest, curves, best, **words)),
-        ]  # fmt: skip
+        severities = ", ".join(str(n) for n in curves.severities if n)
+        against = f"accuracy at severity {severities}, averaged"
+        if not severities:
+            against = "accuracy on clean images"
+        drawing = charts.hypotheses(rows, against=against, **words)
+        drawings[_stem("12-hypotheses", curves.model)] = drawing
+        strongest = [
+            StrongestHypothesis(
+                row,
+                summary_of(row, curves),
+                (
+                    later_p(row["max_statistic_p"], row["epochs"]),
+                    p_value(row["max_statistic_p_all_epochs"]),
+                ),
+            )
+            for row in best
+        ]
+        drawings[_stem("13-strongest-hypotheses", curves.model)] = charts.strongest_hypotheses(
+            strongest,
+            epochs=curves.epochs,
+            severities=curves.severities,
+            accuracy=curves.accuracy,
+            **words,
+        )
         if prefix_series(correlations):
-            make = partial(charts.prefixes, correlations, **words)
-            figures.append(Figure(f"14-prefixes-{stem}", make))
-    if figures:
-        yield Section("study", figures, warnings=warnings, tables=tables)
+            drawing = charts.prefixes(correlations, **words)
+            drawings[_stem("14-prefixes", curves.model)] = drawing
+    return Section("study", drawings, warnings=warnings, tables=tables)
 
 
 def models_analysed(
     analysed: StoredAnalysis,
 ) -> Iterator[tuple[EpochCurves, pd.DataFrame, pd.DataFrame]]:
-    """Return the curves of every model with an r, and its rows of both tables, by biased CKA."""
+    """Yield the curves of every model with an r, and its rows of both tables, by biased CKA."""
     for curves in analysed.curves:
         rows, correlations = (
             table[(table["model"] == curves.model) & (table["estimator"] == curves.estimator)]
@@ -224,36 +175,3 @@ def models_analysed(
         )
         if curves.estimator == _STUDY_ESTIMATOR and not rows["is_undefined"].all():
             yield curves, rows, correlations
-
-
-def _strongest(
-    curves: EpochCurves, best: Sequence[Mapping[Any, Any]], *, note: str, name: str
-) -> alt.ConcatChart:
-    shown = [
-        StrongestHypothesis(
-            row,
-            summary_of(row, curves),
-            (later_p(row["max_statistic_p"], row["epochs"]),
-             p_value(row["max_statistic_p_all_epochs"])),
-        )
-        for row in best
-    ]  # fmt: skip
-    return charts.strongest_hypotheses(
-        shown,
-        epochs=curves.epochs,
-        severities=curves.severities,
-        accuracy=curves.accuracy,
-        note=note,
-        name=name,
-    )
-
-
-def _against(curves: EpochCurves) -> str:
-    severities = [n for n in curves.severities if n]
-    if not severities:
-        return "accuracy on clean images"
-    return f"accuracy at severity {', '.join(map(str, severities))}, averaged"
-
-
-def _dashed(model: str) -> str:
-    return model.replace("_", "-")

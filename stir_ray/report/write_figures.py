@@ -10,25 +10,23 @@ import pandas as pd
 import xarray as xr
 
 from stir_ray import charts
+from stir_ray.charts.blocks import Chart, render_estimators
 from stir_ray.charts.comparison import NamedResults
-from stir_ray.charts.hypotheses import prefix_series
 from stir_ray.charts.readings import compared_models
-from stir_ray.charts.save import render_estimators
+from stir_ray.charts.study import prefix_series
 from stir_ray.charts.style import model_name
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import figure_folder, figure_key, result_folder, result_key
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.measures.metamers import METAMERS
-from stir_ray.measures.predictions import PREDICTIONS
-from stir_ray.measures.similarities import SIMILARITIES
+from stir_ray.measures import MEASURES
 from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import PRETRAINED
 from stir_ray.report.gallery_data import read_gallery
 from stir_ray.report.reference_results import ReferenceResults
-from stir_ray.report.sections import Figure, JobResults, models_analysed, sections
+from stir_ray.report.sections import JobResults, models_analysed, sections
 from stir_ray.report.study_tables import study_note
 from stir_ray.results import analysis_inputs
 from stir_ray.results.dataset import open_results
@@ -37,7 +35,7 @@ from stir_ray.results.stored_analysis import StoredAnalysis, is_analysed, read_a
 
 _DRAWING = 1
 """Raised by hand when the figures of equal results come to look different."""
-_OPTIONAL = (METAMERS.result_table, PREDICTIONS.result_table, SIMILARITIES.result_table)
+_OPTIONAL = tuple(measure.result_table for measure in MEASURES.values() if measure.section)
 _INDEX = "index.json"
 """Which figures lie in the folder, and what they were drawn from."""
 
@@ -137,7 +135,13 @@ def write_figures(reduced_job: ReducedJob, reference: Reference | None = None) -
         optional=reduced_job.reduced.missing_optional,
     )
     folder = FigureFolder(reduced_job.lake, reduced_job.job.name)
-    folder.write("job", inputs, lambda: (f for s in sections(reduced_job.shown) for f in s.figures))
+    folder.write(
+        "job",
+        inputs,
+        lambda: (
+            item for section in sections(reduced_job.shown) for item in section.charts.items()
+        ),
+    )
     if reference is None:
         folder.remove("published", unless=inputs)
     elif reduced_job.results is not None:
@@ -153,15 +157,17 @@ class FigureFolder:
     lake: Lake
     job: str
 
-    def write(self, group: str, inputs: str, figures: Callable[[], Iterable[Figure]]) -> list[str]:
+    def write(
+        self, group: str, inputs: str, figures: Callable[[], Iterable[tuple[str, Chart]]]
+    ) -> list[str]:
         """Draw a group of figures, unless it is there and of the same inputs; return its files."""
         index, there = self._index(), self.lake.objects.list(figure_folder(self.job))
         drawn = index.get(group, {"inputs": "", "files": []})
         if drawn["inputs"] == inputs and all(self._key(file) in there for file in drawn["files"]):
             return drawn["files"]
         files = []
-        for figure in figures():
-            for file, content in render_estimators(figure.make(), figure.stem).items():
+        for stem, chart in figures():
+            for file, content in render_estimators(chart, stem).items():
                 self.lake.objects.put(self._key(file), content)
                 files.append(file)
         for file in set(drawn["files"]) - set(files):
@@ -186,24 +192,24 @@ class FigureFolder:
             return {}
 
 
-def _beside(reduced_job: ReducedJob, results: xr.Dataset, reference: Reference) -> Iterator[Figure]:
+def _beside(
+    reduced_job: ReducedJob, results: xr.Dataset, reference: Reference
+) -> Iterator[tuple[str, Chart]]:
     numbers = reference.published.numbers
     if numbers.curves:
         job = NamedResults(reduced_job.job.name, results, reference.depth)
-        make = partial(charts.beside_published, job, numbers)
-        yield Figure("15-curves-beside-published", make)
+        yield "15-curves-beside-published", charts.beside_published(job, numbers)
     for model in compared_models(results) if numbers.flow else ():
         name = model.model
-        make = partial(charts.flow_beside_published, results, numbers, model=name)
-        yield Figure(f"16-flow-beside-published-{name.replace('_', '-')}", make)
+        chart = charts.flow_beside_published(results, numbers, model=name)
+        yield f"16-flow-beside-published-{name.replace('_', '-')}", chart
     if reduced_job.analysed is None or not reference.published.prefixes:
         return
     for model, rows, correlations in models_analysed(reduced_job.analysed):
         if prefix_series(correlations):
             note = study_note(reduced_job.analysed, model, rows)
             selection = {"note": note, "name": model_name(model.model)}
-            make = partial(
-                charts.prefixes, correlations, published=reference.published.prefixes, **selection
+            chart = charts.prefixes(
+                correlations, published=reference.published.prefixes, **selection
             )
-            stem = f"17-prefixes-beside-published-{model.model.replace('_', '-')}"
-            yield Figure(stem, make)
+            yield f"17-prefixes-beside-published-{model.model.replace('_', '-')}", chart

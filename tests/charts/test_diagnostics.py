@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from stir_ray import charts
-from stir_ray.charts.diagnostics import CHANCE, START
+from stir_ray.charts.curves import CHANCE, CHANCE_95, START
 from stir_ray.charts.style import ESTIMATORS
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SELF_STIR
 from tests.charts.conftest import SHAPE
@@ -51,8 +51,8 @@ def test_baselines_are_those_of_the_model_and_estimator(results: xr.Dataset) -> 
         for by, suffix in ESTIMATORS.items():
             for name, column in (
                 (START, f"noise_stir{suffix}"),
-                (CHANCE[0], f"chance_stir{suffix}"),
-                (CHANCE[1], f"chance_stir{suffix}_q95"),
+                (CHANCE, f"chance_stir{suffix}"),
+                (CHANCE_95, f"chance_stir{suffix}_q95"),
             ):
                 shown = list(line(chart, name, panel=panel, by=by).values())
                 expected = own(results, column, "ft|pt", model, epoch)

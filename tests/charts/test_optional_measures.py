@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from stir_ray import charts
-from stir_ray.charts.subspaces import has_subspaces
+from stir_ray.measures.subspaces import SUBSPACES
 from tests.charts.conftest import SHAPE
 from tests.charts.read import line, rows, words
 from tests.report.further import by_measure, further, metamers, unchanged
@@ -75,7 +75,9 @@ def test_each_measure_has_a_panel_and_one_without_estimators_is_always_shown(
     assert list(line(over, "layer 1", panel=2, by="biased")) == list(SHAPE.epochs)
 
 
-def test_subspace_similarity_stands_beside_its_chance(results: xr.Dataset) -> None:
+def test_subspace_similarity_stands_beside_its_chance(
+    results: xr.Dataset, tables: dict[str, pd.DataFrame]
+) -> None:
     chart = charts.subspaces(results)
     expected = np.diagonal(similarity(SHAPE, "finetuned", 5))
     np.testing.assert_allclose(numbers(line(chart, "subspace similarity")), expected, rtol=1e-3)
@@ -83,4 +85,5 @@ def test_subspace_similarity_stands_beside_its_chance(results: xr.Dataset) -> No
     assert "7 directions" in words(chart)
     # A model trained from scratch has another basis: its subspaces compare to nothing.
     assert len(chart.to_dict()["concat"]) == 2
-    assert not has_subspaces(results.sel(model=["from_scratch"]))
+    table = tables[SUBSPACES.result]
+    assert not list(SUBSPACES.charts(results.sel(model=["from_scratch"]), table))

@@ -11,11 +11,13 @@ import xarray as xr
 from PIL import Image
 
 from stir_ray import charts
-from stir_ray.charts.save import render
+from stir_ray.charts.blocks import FORMATS, render
 
 
 def test_the_same_chart_has_the_same_bytes_in_every_format(results: xr.Dataset) -> None:
-    first, again = (render(charts.learning_and_forgetting(results)) for _ in range(2))
+    first, again = (
+        render(charts.learning_and_forgetting(results).to_dict(), *FORMATS) for _ in range(2)
+    )
     assert first == again
     assert {name: content[:5] for name, content in first.items()} == {
         "png": b"\x89PNG\r", "svg": b"<svg ", "pdf": b"%PDF-",

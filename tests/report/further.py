@@ -16,7 +16,8 @@ from stir_ray.lake.schemas import TableSchema
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.measures.similarities import SIMILARITIES
-from tests.report.synthetic import DIRECTIONS, IMAGES, Shape, stir
+from stir_ray.measures.subspaces import SUBSPACES
+from tests.report.synthetic import DIRECTIONS, IMAGES, Shape, stir, subspaces
 
 RBF, PROCRUSTES = ("rbf_cka", 0.5), ("procrustes", 0.0)
 MEASURES = (RBF, PROCRUSTES)
@@ -28,6 +29,7 @@ def further(folder: Path, shape: Shape) -> dict[str, pd.DataFrame]:
         METAMERS.result_table: _metamers(shape),
         PREDICTIONS.result_table: _unchanged(shape),
         SIMILARITIES.result_table: _similarities(shape),
+        SUBSPACES.result_table: subspaces(shape),
     }
     for schema, tables in made.items():
         write(folder, schema, list(tables))

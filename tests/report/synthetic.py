@@ -51,7 +51,7 @@ def synthetic_results(folder: Path, shape: Shape | None = None) -> xr.Dataset:
     _write(folder, RESULTS, [row for rows in results for row in rows])
     _write(folder, MATRICES, _matrices(shape))
     _write(folder, HISTORY, _history(shape))
-    _write(folder, SUBSPACES.result_table, _subspaces(shape))
+    _write(folder, SUBSPACES.result_table, subspaces(shape))
     _write(folder, ROBUSTNESS, _robustness(shape))
     return open_results(str(folder / "jobs" / "synthetic"))
 
@@ -277,7 +277,7 @@ def similarity(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
     return CHANCE + (1 - CHANCE) * alike * (1 - 0.8 * _change(shape, model, epoch)[:, None])
 
 
-def _subspaces(shape: Shape) -> Iterator[pa.Table]:
+def subspaces(shape: Shape) -> Iterator[pa.Table]:
     count = len(shape.layers)
     for model, epoch in _checkpoints(shape):
         yield make_table(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.charts.save import FORMATS, render_estimators
+from stir_ray.charts.blocks import FORMATS, Chart, render_estimators
 from stir_ray.lake.parquet import open_lake
-from stir_ray.report.sections import Figure, JobResults, sections
+from stir_ray.report.sections import JobResults, sections
 from stir_ray.report.write_figures import FigureFolder
 from tests.report.page.made import shown
 from tests.report.synthetic import Shape
@@ -22,11 +22,10 @@ LACKING = {
 }
 
 
-def figures(of: JobResults) -> dict[str, Figure]:
-    every = [figure for section in sections(of) for figure in section.figures]
-    named = {figure.stem: figure for figure in every}
-    assert len(named) == len(every)
-    return named
+def figures(of: JobResults) -> dict[str, Chart]:
+    drawn = [item for section in sections(of) for item in section.charts.items()]
+    assert len(dict(drawn)) == len(drawn)
+    return dict(drawn)
 
 
 @pytest.mark.parametrize("lacking", LACKING)
@@ -37,7 +36,7 @@ def test_every_figure_draws_whatever_is_missing(tmp_path: Path, lacking: str) ->
     assert ("4-epochs-finetuned" in drawn) == (len(shape.epochs) > 1)
     assert ("3-flow-finetuned" in drawn) == bool(shape.epochs)
     for figure in drawn.values():
-        spec = figure.make().to_dict()
+        spec = figure.to_dict()
         assert spec["datasets"]["rows"]
         assert re.search(r"\w", spec["usermeta"]["title"])
 
@@ -49,7 +48,7 @@ def test_a_job_without_numbers_has_no_figure() -> None:
 def test_a_figure_by_biased_cka_stands_beside_the_one_by_unbiased_cka(tmp_path: Path) -> None:
     shape = Shape(layers=(1, 2), epochs=(1,), seeds=(0,), scratch_epoch=None)
     drawn = figures(shown(tmp_path, shape, analysed=None, images=None))
-    files = render_estimators(drawn["3-flow-finetuned"].make(), "3-flow-finetuned")
+    files = render_estimators(drawn["3-flow-finetuned"], "3-flow-finetuned")
     stems = ("3-flow-finetuned", "3-flow-finetuned-biased")
     assert set(files) == {f"{stem}.{kind}" for stem in stems for kind in FORMATS}
     assert b"(biased CKA)" in files["3-flow-finetuned-biased.svg"]
@@ -62,15 +61,15 @@ def test_a_folder_draws_anew_what_changed_and_touches_nothing_else(tmp_path: Pat
     lake = open_lake(str(tmp_path / "lake"))
     folder = FigureFolder(lake, "small")
     names = ["10-learning-against-forgetting", "18-metamers-by-layer"]
-    folder.write("job", "first", lambda: [drawn[name] for name in names])
+    folder.write("job", "first", lambda: [(name, drawn[name]) for name in names])
     place = tmp_path / "lake" / "jobs" / "small" / "figures"
     own = place / "18-mine.png"
     own.write_bytes(b"drawn by hand")
     folder.write("job", "first", lambda: pytest.fail("nothing changed"))
     (place / f"{names[0]}.svg").unlink()
-    folder.write("job", "first", lambda: [drawn[name] for name in names])
+    folder.write("job", "first", lambda: [(name, drawn[name]) for name in names])
     assert (place / f"{names[0]}.svg").exists()
-    folder.write("job", "second", lambda: [drawn[names[0]]])
+    folder.write("job", "second", lambda: [(names[0], drawn[names[0]])])
     left = {file.name for file in place.iterdir()}
     assert own.name in left
     assert f"{names[0]}-biased.pdf" in left

@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stir_ray.charts.blocks import ROWS
+from stir_ray.charts.blocks import ROWS, Chart
 from stir_ray.charts.style import CONFIG
 from stir_ray.numerics import criteria
 from stir_ray.numerics.correlation import TRANSIENT
-from stir_ray.report.sections import Figure, Section
+from stir_ray.report.sections import Section
 from stir_ray.report.study_tables import Table
 
 # A browser ends a script at `</script`, wherever that stands, and may take `<!--` for a comment.
@@ -68,7 +68,7 @@ def page_sections(sections: Iterable[Section]) -> list[PageSection]:
             words.get("paper", ""),
             section.warnings,
             section.tables,
-            [_chart(figure, words) for figure in section.figures],
+            [_chart(stem, chart, words) for stem, chart in section.charts.items()],
         )
         for section in sections
         for words in [_words()[section.id]]
@@ -80,9 +80,9 @@ def _words() -> dict[str, Any]:
     return tomllib.loads(_text("words.toml"))
 
 
-def _chart(figure: Figure, words: Mapping[str, Any]) -> PageChart:
-    paragraphs = [text for stem, text in words.items() if figure.stem.startswith(stem)]
-    spec = figure.make().to_dict(validate=False)
+def _chart(stem: str, chart: Chart, words: Mapping[str, Any]) -> PageChart:
+    paragraphs = [text for prefix, text in words.items() if stem.startswith(prefix)]
+    spec = chart.to_dict()
     meta = spec["usermeta"]
     for part in ("title", "config", "$schema"):
         del spec[part]
@@ -92,9 +92,7 @@ def _chart(figure: Figure, words: Mapping[str, Any]) -> PageChart:
     panels = min(spec["columns"], len(spec["concat"]))
     first = spec["concat"][0]
     width = panels * (first.get("width", first.get("layer", [{}])[0].get("width", 0)) + _AXES_WIDTH)
-    return PageChart(
-        figure.stem, meta["title"], " ".join(paragraphs), meta["note"], width, embedded(spec)
-    )
+    return PageChart(stem, meta["title"], " ".join(paragraphs), meta["note"], width, embedded(spec))
 
 
 def _in_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

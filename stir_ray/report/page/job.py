@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -14,7 +13,7 @@ from stir_ray.charts.style import model_at
 from stir_ray.report.differences import Differences
 from stir_ray.report.page.assemble import assembled, page_sections
 from stir_ray.report.page.metadata import About
-from stir_ray.report.sections import Figure, JobResults, Section, sections
+from stir_ray.report.sections import JobResults, Section, sections
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def _tiles(results: xr.Dataset) -> Iterator[Tile]:
     epoch = compared.epochs[-1]
     names = {"forgetting": "Forgetting", "learning": "Learning", "cka_divergence": "CKA divergence"}
     for metric, name in names.items():
-        curve, biased = (compared.curve(metric, by).at([epoch]) for by in ("unbiased", "biased"))
+        curve, biased = (compared.curve(metric, by).at(epoch) for by in ("unbiased", "biased"))
         defined = np.flatnonzero(np.isfinite(curve.mean[0]))
         if defined.size:
             n = int(defined[-1])
@@ -85,15 +84,14 @@ def comparison_page(
         title: of the page.
         published: numbers of others, dashed.
     """
-    figures = [Figure("jobs-by-layer", partial(charts.compare_jobs, jobs, published=published))]
+    drawings = {"jobs-by-layer": charts.compare_jobs(jobs, published=published)}
     if any(len(compared_models(job.results)[0].epochs) > 1 for job in jobs):
-        make = partial(charts.compare_jobs_over_epochs, jobs)
-        figures.append(Figure("jobs-over-epochs", make))
+        drawings["jobs-over-epochs"] = charts.compare_jobs_over_epochs(jobs)
     return assembled(
         "compared.html.jinja",
         mark="stir_ray comparison",
         title=title,
         names=[job.name for job in jobs],
-        sections=page_sections([Section("jobs", figures)]),
+        sections=page_sections([Section("jobs", drawings)]),
         differing=differing,
     )

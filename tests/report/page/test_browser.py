@@ -172,8 +172,8 @@ def test_play_goes_through_the_epochs_and_stops_at_the_last(page: Page) -> None:
 
 def test_what_a_job_says_stays_text(opened: Opener, tmp_path: Path) -> None:
     made = images((1, 2))
-    hostile = replace(
-        made, panels={HOSTILE: made.panels["Pretrained model"]}, labels=(HOSTILE,) * 3
+    hostile = made._replace(
+        panels={HOSTILE: made.panels["Pretrained model"]}, labels=(HOSTILE,) * 3
     )
     names = ("name", "sentence", "runs")
     about = replace(ABOUT, **dict.fromkeys(names, HOSTILE), warnings=(HOSTILE,),
