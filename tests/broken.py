@@ -116,7 +116,7 @@ def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
 
 def with_figures(patch: pytest.MonkeyPatch) -> None:
     """Of runs, where there would be none."""
-    patch.setattr("workflows.results.write_report", write_report)
+    patch.setattr("stir_ray.report.summary.write_report", write_report)
 
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
@@ -125,4 +125,4 @@ def without_figures(patch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> Report:
         return Report("nowhere", "nowhere")
 
-    patch.setattr("workflows.results.write_report", none)
+    patch.setattr("stir_ray.report.summary.write_report", none)

@@ -15,12 +15,7 @@ README = "\n".join(path.read_text() for path in FILES)
 
 @dataclass(frozen=True)
 class Shown:
-    """A command as it is shown.
-
-    Attributes:
-        text: without its prompt and the comment behind it.
-        output: lines that are shown below it; none of a block that shows commands alone.
-    """
+    """A command as it is shown, without its prompt, and the lines of output that are shown."""
 
     text: str
     output: tuple[str, ...] = ()
@@ -38,13 +33,20 @@ def blocks(*languages: str) -> list[str]:
 
 def shown_commands() -> list[Shown]:
     """Every command of every block, in its order."""
-    of_shell = (Shown(text) for block in blocks("bash", "sh") for text in _commands(block))
-    return [*of_shell, *(one for block in blocks("console") for one in _with_output(block))]
+    shown = [Shown(text) for block in blocks("bash", "sh") for text in _commands(block)]
+    for block in blocks("console"):
+        first, *others = re.split(r"^\$ ", block, flags=re.MULTILINE)
+        assert not first.strip(), f"a console block begins with `$ `, got {first!r}"
+        for other in others:
+            # A query of several lines is shown without a prompt on those that follow.
+            (text, *_) = _commands(other)
+            shown.append(Shown(text, tuple(other[len(text) :].strip("\n").splitlines())))
+    return shown
 
 
 def _commands(block: str) -> list[str]:
     """The commands of a block: a line each, or as many as its quotes span."""
-    found, text = [], ""
+    commands, text = [], ""
     for line in block.splitlines():
         text = f"{text}\n{line}" if text else line
         try:
@@ -52,19 +54,6 @@ def _commands(block: str) -> list[str]:
         except ValueError:  # within quotes
             continue
         if words:
-            found.append(text)
+            commands.append(text)
         text = ""
-    return found
-
-
-def _with_output(block: str) -> list[Shown]:
-    first, *others = re.split(r"^\$ ", block, flags=re.MULTILINE)
-    if first.strip():
-        raise ValueError(f"a console block begins with `$ `, got {first!r}")
-    found = []
-    for one in others:
-        # A query of several lines is shown without a prompt on those that follow.
-        (text, *_) = _commands(one)
-        rest = one[len(text) :].strip("\n").splitlines()
-        found.append(Shown(text, tuple(rest)))
-    return found
+    return commands

@@ -20,39 +20,31 @@ from workflows import packaging
 ROOT = Path(__file__).parents[1]
 BUCKET = "s3://bucket/lake"
 CHECKPOINT = {"architecture": ARCHITECTURE, "checkpoint": "s3://bucket/weights.safetensors"}
-SAID = small_job(BUCKET).model_dump(mode="json", exclude_none=True)
+CONTENT = small_job(BUCKET).model_dump(mode="json", exclude_none=True)
 FOLDER = {"source": "folder", "size": 16, "channels": 1}
+RATES = {"grid": {"finetuned.train.learning_rate": [1e-05, 0.1], "layers": ["1-2", "all"]}}
 
 
 @pytest.mark.parametrize(
     ("changed", "overrides"),
     [
-        ({}, []),
         ({"inversion": {"step_size": 1e-05}, "seeds": [3, 5]}, ["inversion.iterations=3"]),
         ({"name": "1e5", "lake": "s3://bücket/no: yes #3"}, ["from_scratch=", "name=2e5"]),
         ({"pretrained": CHECKPOINT, "keep_images": "all"}, ["seeds=3-5"]),
-        (
-            {"pretrained": {"architecture": {"timm": "a", "arguments": {"x": 1e-07, "y": "1e-07"}},
-                            "train": {"epochs": 2}}},
-            ["pretrained.train.learning_rate=1e-3"],
-        ),
-        ({"grid": {"finetuned.train.learning_rate": [1e-05, 0.1], "layers": ["1-2", "all"]}}, []),
-        ({"grid": {"finetuned.train.learning_rate": [1e-05, 0.1]}},
-         ["finetuned.train.learning_rate=1e-5"]),
+        (RATES, ["finetuned.train.learning_rate=1e-5"]),
     ],
-)  # fmt: skip
+)
 def test_the_jobs_that_arrive_are_those_that_were_sent(
     changed: dict[str, Any], overrides: list[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text(yaml.safe_dump(SAID | changed, allow_unicode=True), encoding="utf-8")
+    file.write_text(yaml.safe_dump(CONTENT | changed, allow_unicode=True), encoding="utf-8")
     packaging.pack(read_content(file, overrides), tmp_path)
-    sent = read_jobs(tmp_path / packaging.JOB_FILE)
-    assert sent == read_jobs(file, overrides)
+    assert read_jobs(tmp_path / packaging.JOB_FILE) == read_jobs(file, overrides)
 
 
-def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
-    packaging.pack(SAID, tmp_path)
+def test_code_goes_along_and_nothing_else_and_runs_by_itself(tmp_path: Path) -> None:
+    packaging.pack(CONTENT | {"lake": "nowhere://bucket"}, tmp_path)
     sent = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
     code = {
         path.relative_to(ROOT)
@@ -61,30 +53,25 @@ def test_code_goes_along_and_nothing_else(tmp_path: Path) -> None:
         for path in ROOT.glob(f"{room}/**/{kind}")
     }
     assert sent == code | {Path(packaging.JOB_FILE)}
-
-
-@pytest.mark.parametrize("finetune", [True, False])
-def test_what_was_sent_runs_by_itself(finetune: bool, tmp_path: Path) -> None:
-    """As far as its job lets it, with the code that was sent and no other."""
-    packaging.pack(SAID | {"lake": "nowhere://bucket"}, tmp_path)
-    line = packaging.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    ended = subprocess.run(
-        line.split(), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert "stir-ray: lake nowhere://bucket" in ended.stderr
-    origins = {
-        word for word in ended.stderr.split() if "stir_ray/" in word and word.endswith(".py")
-    }
-    assert origins
-    assert all(str(tmp_path) in origin for origin in origins)
+    for finetune in (True, False):
+        line = packaging.command(finetune=finetune).replace("python", f"{sys.executable} -v", 1)
+        ended = subprocess.run(
+            line.split(), cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        # As far as its job lets it, with the code that was sent and no other.
+        assert ended.returncode == 2
+        assert "stir-ray: lake nowhere://bucket" in ended.stderr
+        origins = {
+            word for word in ended.stderr.split() if "stir_ray/" in word and word.endswith(".py")
+        }
+        assert origins
+        assert all(str(tmp_path) in origin for origin in origins)
 
 
 @pytest.mark.parametrize(
     ("lake", "shared", "is_sent"),
     [
-        ("./lake", False, False),
         ("./lake", True, False),
         ("~/lake", True, False),
         ("memory://lake", True, False),
@@ -133,20 +120,13 @@ def test_the_address_of_the_store_is_sent_and_its_keys_are_not() -> None:
     sent = packaging.environment({**store, **secret, "RAY_AUTH_TOKEN": "r", "HF_TOKEN": "h"})
     assert store.items() <= sent.items()
     assert not set("kstrh") & set(sent.values())
-
-
-def test_an_endpoint_with_a_password_is_not_sent() -> None:
     with pytest.raises(InputError, match=r"^AWS_ENDPOINT_URL: contains a password(?!.*hidden)"):
         packaging.environment({"AWS_ENDPOINT_URL": "https://me:hidden@minio.example.org"})
 
 
 def test_each_submission_has_a_new_id_that_names_the_job() -> None:
     job, other = Grid.of(small_job(BUCKET)), Grid.of(small_job(BUCKET, seeds=[3]))
-    first, second, third = (
-        packaging.submission_id(job),
-        packaging.submission_id(job),
-        packaging.submission_id(other),
-    )
+    first, second, third = map(packaging.submission_id, (job, job, other))
     assert first != second
     assert first.rsplit("-", 1)[0] == second.rsplit("-", 1)[0] != third.rsplit("-", 1)[0]
     assert first.startswith("small-")

@@ -11,7 +11,7 @@ WAITING = """
 import sys, time
 from stir_ray.worker import inspect
 from workflows import invariance
-from workflows.entrypoint import as_program
+from workflows.runtime import as_program
 
 def collect_images(*_):
     print("begun", file=sys.stderr, flush=True)

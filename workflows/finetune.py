@@ -1,7 +1,6 @@
 """Inspect and train the models of a job file: `python -m workflows.finetune JOB [A.B=VALUE]`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stir_ray.catalog.failures import inspection_error, task_error
 from stir_ray.catalog.inspection import (
@@ -14,39 +13,27 @@ from stir_ray.catalog.inspection import (
 )
 from stir_ray.catalog.stage_runner import AllTasks, StageRunner, TaskCounts
 from stir_ray.errors import TasksFailed
+from stir_ray.formatting import format_list
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate
-from workflows.entrypoint import as_program
-from workflows.executors import computing
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training the models of a file came to.
-
-    Attributes:
-        tally: tasks executed and failed.
-        untrained: names of the jobs of which some model is not trained.
-    """
-
-    tally: TaskCounts
-    untrained: tuple[str, ...]
+from workflows.runtime import as_program, computing
 
 
 def run(job: Job, *, serial: bool = False) -> TaskCounts:
     """Train the models of a job that are not trained; arguments and errors as `invariance.run`."""
-    return run_all(Grid.of(job), serial=serial).tally
+    tally, _ = run_all(Grid.of(job), serial=serial)
+    return tally
 
 
-def run_all(grid: Grid, *, serial: bool = False) -> Trained:
-    """Do the same for all jobs of a file, all trainings at once."""
+def run_all(grid: Grid, *, serial: bool = False) -> tuple[TaskCounts, list[str]]:
+    """Do the same for all jobs of a file; return also the names of those not wholly trained."""
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
     with computing(grid.shared, resolved, lake, AllTasks(), serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
-    return Trained(runner.tally, tuple(job.job.name for job in jobs if not job.study.is_trained))
+    return runner.tally, [job.job.name for job in jobs if not job.study.is_trained]
 
 
 def plan(
@@ -75,5 +62,18 @@ def train(jobs: Sequence[InspectedJob], runner: StageRunner) -> tuple[InspectedJ
     return with_trained(jobs)
 
 
+def program(grid: Grid, *, serial: bool = False) -> None:
+    """Train the models of a file and print how many tasks ran; arguments and errors as `run`.
+
+    Raises:
+        TasksFailed: if a model is not trained.
+    """
+    tally, untrained = run_all(grid, serial=serial)
+    print(f"{tally.tasks} tasks ran, {tally.failed} failed", flush=True)
+    if tally.last_failure:
+        names = f"{format_list(untrained)}: " if len(grid.jobs) > 1 else ""
+        raise TasksFailed(f"{names}{tally.last_failure.message}; run again to retry")
+
+
 if __name__ == "__main__":
-    as_program(lambda grid: run_all(grid).tally.require_success(task_error))
+    as_program(program)

@@ -1,7 +1,6 @@
 """From a job file to matrices of every epoch: `python -m workflows.invariance JOB [A.B=VALUE]`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stir_ray.catalog.failures import FailureFilter, RetryFailed, failed_tasks, select
 from stir_ray.catalog.inspection import lake_of, missing_tasks, resolve, resolve_all
@@ -11,27 +10,10 @@ from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate
-from stir_ray.report import summary
-from workflows.entrypoint import as_program
-from workflows.executors import computing
+from stir_ray.report.summary import JobSummary, RunSummary, finish
 from workflows.finetune import plan, train
-from workflows.results import JobSummary, RunSummary, finish
 from workflows.robustness import evaluate
-
-
-@dataclass(frozen=True)
-class Retried:
-    """What running failed tasks again came to.
-
-    Attributes:
-        failed: number of tasks that had failed.
-        chosen: of them, number of those that were executed again.
-        summary: of all that was executed, what waited for them included.
-    """
-
-    failed: int
-    chosen: int
-    summary: JobSummary
+from workflows.runtime import as_program, computing
 
 
 def run(job: Job, *, serial: bool = False) -> JobSummary:
@@ -61,13 +43,18 @@ def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
     return _run(grid.shared, resolved, lake, AllTasks(), serial=serial)
 
 
-def retry(job: Job, criteria: FailureFilter, *, serial: bool = False) -> Retried | None:
-    """Run failed tasks again, and what waited for them; return None if no task failed.
+def retry(
+    job: Job, criteria: FailureFilter, *, serial: bool = False
+) -> tuple[int, int, RunSummary] | None:
+    """Run failed tasks again, and what waited for them.
 
     Args:
         job: whose tasks failed.
         criteria: which of them to run again.
         serial: in this process, without Ray.
+
+    Returns:
+        The number of failed tasks, of those selected, and the outcome; None if no task failed.
 
     Raises:
         InputError: as `run`, or if tasks failed and none of them matches.
@@ -79,7 +66,7 @@ def retry(job: Job, criteria: FailureFilter, *, serial: bool = False) -> Retried
         return None
     selected = select(failed, criteria)
     done = _run(job, (resolved,), lake, RetryFailed(selected), serial=serial)
-    return Retried(len(failed), len(selected), done.of_jobs[job.name])
+    return len(failed), len(selected), done
 
 
 def _run(
@@ -95,15 +82,14 @@ def _run(
 
 
 def program(grid: Grid, *, serial: bool = False) -> None:
-    """Run the jobs of a file and print what came of it; arguments and errors as `run_all`.
+    """Run the jobs of a file and print the outcome; arguments and errors as `run_all`.
 
     Raises:
         TasksFailed: if not everything is computed.
     """
     done = run_all(grid, serial=serial)
-    for line in (summary.format_tasks(done.tally.ran), *done.lines(grid)):
-        # At once: in the log of a job what is wrong follows it.
-        print(line, flush=True)
+    # At once: in the log of a job what is wrong follows it.
+    print(*done.text(), sep="\n", flush=True)
     done.require_complete()
 
 

@@ -22,7 +22,6 @@ from stir_ray.job.loader import Grid
 JOB_FILE = "job.yaml"
 """Its name in the folder that is sent."""
 _PATH_KEYS = ("path", "checkpoint", "checkpoints")
-_LOCAL = ("file", "local", "memory")
 # These say which store a URL means. Credentials stay here: the cluster's machines have their own.
 _VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 # Ray gives a driver 3 seconds to end when its job is stopped.
@@ -41,30 +40,42 @@ def check_paths(job: Job, *, shared: bool) -> None:
     Raises:
         JobError: naming the path that does not.
     """
-    if get_protocol(job.lake) in _LOCAL and not (shared and _is_absolute(job.lake)):
+    if _is_local(job.lake) and not (shared and _is_absolute(job.lake)):
         raise JobError(
             f"`lake: {job.lake}` is on one machine, and a cluster's machines do not share it; use "
             "--set lake=s3://BUCKET/PREFIX, or pass --shared if an absolute path is on a file "
             "system that all of them share"
         )
     for key, path in _paths(job):
-        if get_protocol(path) in _LOCAL and not _is_absolute(path):
+        if _is_local(path) and not _is_absolute(path):
             raise JobError(
                 f"`{key}: {path}` is a path on this machine; give an absolute path that all "
                 "machines of the cluster have, or the URL of a checkpoint"
             )
 
 
-def pack(job_file: Mapping[str, Any], folder: Path) -> None:
-    """Write the code and a job file to an empty folder.
+def _paths(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name in type(value).model_fields:
+        inner = getattr(value, name)
+        if isinstance(inner, BaseModel):
+            yield from _paths(inner, f"{prefix}{name}.")
+        elif name in _PATH_KEYS:
+            yield f"{prefix}{name}", inner
 
-    Args:
-        job_file: its content, overrides applied.
-        folder: an empty one.
-    """
+
+def _is_local(path: str) -> bool:
+    return get_protocol(path) in {"file", "local", "memory"}
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith(("/", "file:///", "local:///"))
+
+
+def pack(job_file: Mapping[str, Any], folder: Path) -> None:
+    """Write the code, and the content of a job file with its overrides, to an empty folder."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.md")
     for package in (stir_ray, workflows):
-        source = Path(package.__file__ or "").parent
-        ignore = shutil.ignore_patterns("__pycache__", "*.pyc", "*.md")
+        source = Path(package.__path__[0])
         shutil.copytree(source, folder / source.name, ignore=ignore)
     text = yaml.safe_dump(dict(job_file), sort_keys=False, allow_unicode=True)
     (folder / JOB_FILE).write_text(text, encoding="utf-8")
@@ -95,16 +106,3 @@ def submission_id(grid: Grid) -> str:
     """Return a new id: the name of the file, 8 digits of its jobs, and 6 random ones."""
     jobs = [job.model_dump(mode="json") for job in grid.jobs]
     return f"{grid.name}-{content_id('submission', recipe=1, jobs=jobs)[:8]}-{secrets.token_hex(3)}"
-
-
-def _paths(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name in type(value).model_fields:
-        inner = getattr(value, name)
-        if isinstance(inner, BaseModel):
-            yield from _paths(inner, f"{prefix}{name}.")
-        elif name in _PATH_KEYS:
-            yield f"{prefix}{name}", inner
-
-
-def _is_absolute(path: str) -> bool:
-    return path.startswith(("/", "file:///", "local:///"))

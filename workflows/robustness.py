@@ -8,24 +8,28 @@ from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
 from stir_ray.plan.tasks import deduplicate
-from workflows.entrypoint import as_program
-from workflows.executors import computing
+from stir_ray.report.summary import RunSummary, finish
 from workflows.finetune import plan, train
-from workflows.results import RunSummary, finish
+from workflows.runtime import as_program, computing
 
 
 def run(job: Job, *, serial: bool = False) -> RunSummary:
-    """Train and test the models of a job; arguments and errors as `invariance.run`.
-
-    Raises:
-        JobError: if the job has no `robustness`.
-    """
+    """Train and test the models of a job; arguments and errors as `invariance.run`."""
     return run_all(Grid.of(job), serial=serial)
 
 
 def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
-    """Do the same for all jobs of a file, each stage of all of them at once."""
-    _require_robustness(grid)
+    """Do the same for all jobs of a file, each stage of all of them at once.
+
+    Raises:
+        JobError: if a job has no `robustness`.
+    """
+    for job in grid.jobs:
+        if job.robustness is None:
+            raise JobError(
+                f"{job.name}: no `robustness` in the job file; add e.g. "
+                "`robustness: {corruptions: benchmark}`"
+            )
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
     with computing(grid.shared, resolved, lake, AllTasks(), serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
@@ -42,14 +46,16 @@ def evaluate(jobs: Sequence[InspectedJob], runner: StageRunner) -> None:
         runner.run("evaluate", lambda: deduplicate(tasks))
 
 
-def _require_robustness(grid: Grid) -> None:
-    for job in grid.jobs:
-        if job.robustness is None:
-            raise JobError(
-                f"{job.name}: no `robustness` in the job file; add e.g. "
-                "`robustness: {corruptions: benchmark}`"
-            )
+def program(grid: Grid, *, serial: bool = False) -> None:
+    """Test the models of a file and print how many are tested; arguments and errors as `run_all`.
+
+    Raises:
+        TasksFailed: if a model is not tested.
+    """
+    done = run_all(grid, serial=serial)
+    print(*done.tests_text(), sep="\n", flush=True)
+    done.require_tested()
 
 
 if __name__ == "__main__":
-    as_program(lambda grid: run_all(grid).require_tested())
+    as_program(program)

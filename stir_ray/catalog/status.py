@@ -17,7 +17,15 @@ from stir_ray.catalog.runs import (
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
 from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.plan.model_tasks import Train
-from stir_ray.plan.tasks import CPU, Cost, CostSum, WorkloadSize, deduplicate_by_job, is_done
+from stir_ray.plan.tasks import (
+    CPU,
+    Cost,
+    CostSum,
+    Throughput,
+    WorkloadSize,
+    deduplicate_by_job,
+    is_done,
+)
 from stir_ray.worker.study_reader import trainings
 
 
@@ -152,57 +160,79 @@ _TABLES = {
 
 @dataclass(frozen=True)
 class StageForecast:
-    """A stage: its tasks, and the cost of those that are to do.
-
-    Attributes:
-        stage: its name.
-        planned: number of tasks.
-        done: of them.
-        remaining: cost if every inversion takes all its steps.
-        expected: cost if inversions take as many steps as those of earlier runs on average.
-    """
+    """The tasks of a stage, and the cost of those that are to do."""
 
     stage: str
     planned: int
     done: int
-    remaining: Cost
-    expected: Cost
+    to_do: int
+    flops: float  # if every inversion takes all its steps
+    flops_expected: float  # if every inversion takes `Forecast.steps_expected`
+    hours: float | None  # of one device, as expected; None if no rate is known
+    gpu_hours: float | None  # the same; None if the device is a CPU
+    money: float | None  # None if no price is known
+    images: int  # that are inverted
+    image_bytes: float  # of inverted images that are kept
+    checkpoint_bytes: float  # of the weights that trainings store
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """All stages of one job or several.
+    """What a run would compute and cost."""
 
-    Attributes:
-        stages: in the order in which they run.
-        steps: expected of an inversion; None if no earlier run tells.
-    """
-
-    stages: Sequence[StageForecast]
-    steps: float | None = None
-
-    @property
-    def remaining(self) -> Cost:
-        """Cost of all stages if every inversion takes all its steps."""
-        return sum((stage.remaining for stage in self.stages), Cost())
+    stages: tuple[StageForecast, ...]  # in the order in which they run
+    total: StageForecast
+    steps_expected: float | None  # of an inversion, as in earlier runs; None if there are none
+    rate: Throughput | None  # of one device; None if it is not known
+    price_per_gpu_hour: float | None  # in any currency
+    jobs: int  # that are planned together; what they share counts once
 
 
-def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
-    """Return what a run of these jobs would do; what they share counts once.
+def forecast(
+    *jobs: InspectedJob,
+    steps: float | None = None,
+    rate: Throughput | None = None,
+    price_per_gpu_hour: float | None = None,
+) -> Forecast:
+    """Return what a run of these jobs would do and cost; what they share counts once.
 
     It holds no tasks, and makes no ids where nothing is stored.
 
     Args:
         *jobs: on one lake.
         steps: that inversions are expected to take; all of them for None.
+        rate: of one device.
+        price_per_gpu_hour: in any currency.
     """
+
+    def priced(stage: str, planned: int, to_do: int, most: Cost, expected: Cost) -> StageForecast:
+        hours = rate.hours(expected.flops) if rate else None
+        gpu_hours = hours if rate and rate.is_of_gpu else None
+        money = None
+        if gpu_hours is not None and price_per_gpu_hour is not None:
+            money = gpu_hours * price_per_gpu_hour
+        return StageForecast(
+            stage=stage,
+            planned=planned,
+            done=planned - to_do,
+            to_do=to_do,
+            flops=most.flops,
+            flops_expected=expected.flops,
+            hours=hours,
+            gpu_hours=gpu_hours,
+            money=money,
+            images=most.images,
+            image_bytes=most.image_bytes,
+            checkpoint_bytes=most.checkpoint_bytes,
+        )
+
     stored = StoredIds(jobs[0].lake)
     sizes = [_size_with_trainings(job, stored) for job in jobs]
     tasks_of_jobs = [dict(job.stages()) for job in jobs]
-    stages = []
+    stages, total = list[StageForecast](), (0, 0, Cost(), Cost())
     # Not every job has every stage; they come in one order in all of them.
     for stage in dict.fromkeys(stage for tasks in tasks_of_jobs for stage in tasks):
-        planned, to_do, remaining, expected = 0, 0, Cost(), Cost()
+        planned, to_do, most, expected = 0, 0, Cost(), Cost()
         is_started = stage not in _TABLES or bool(stored[_TABLES[stage]])
         by_job = deduplicate_by_job(tasks.get(stage, ()) for tasks in tasks_of_jobs)
         for size, tasks in zip(sizes, by_job, strict=True):
@@ -212,10 +242,13 @@ def forecast(*jobs: InspectedJob, steps: float | None = None) -> Forecast:
                 if not (is_started and is_done(task, stored)):
                     to_do += 1
                     costs.add(task)
-            remaining += costs.total(size)
+            most += costs.total(size)
             expected += costs.total(size, steps)
-        stages.append(StageForecast(stage, planned, planned - to_do, remaining, expected))
-    return Forecast(stages, steps)
+        stages.append(priced(stage, planned, to_do, most, expected))
+        total = total[0] + planned, total[1] + to_do, total[2] + most, total[3] + expected
+    return Forecast(
+        tuple(stages), priced("all", *total), steps, rate, price_per_gpu_hour, len(jobs)
+    )
 
 
 def _size_with_trainings(job: InspectedJob, stored: StoredIds) -> WorkloadSize:

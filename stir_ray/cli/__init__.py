@@ -8,42 +8,30 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from stir_ray.cli.compute import (
-    finetune,
-    import_data,
-    plan,
-    reduce,
-    retry,
-    robustness,
-    run,
-    schema,
-)
-from stir_ray.cli.maintenance import explain, failures, gc, status, verify
-from stir_ray.cli.results import analyse, report, sql
-from stir_ray.cli.submit import submit
+from stir_ray.cli import job_verbs, lake_verbs
 from stir_ray.worker.logs import begin_logging
-from workflows.entrypoint import interrupt_on_sigterm, one_line
+from workflows.runtime import interrupt_on_sigterm, one_line
 
 
-class Verbs(TyperGroup):
-    """End every verb with one line and an exit code for each error of ours."""
-
+class _Verbs(TyperGroup):
+    # Ends every verb with one line and an exit code for each error of ours.
     def invoke(self, ctx: typer.Context) -> Any:
-        """Run the chosen verb."""
         with one_line():
             return super().invoke(ctx)
 
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=_Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="What finetuning does to a vision transformer's invariances.",
 )
 for verb in (
-    *(run, submit, plan, status, failures, retry, explain, finetune, robustness),
-    *(reduce, report, sql, analyse, verify, gc, import_data, schema),
+    *(job_verbs.run, job_verbs.submit, job_verbs.plan, lake_verbs.status, lake_verbs.failures),
+    *(job_verbs.retry, lake_verbs.explain, job_verbs.finetune, job_verbs.robustness),
+    *(job_verbs.reduce, job_verbs.report, lake_verbs.sql, job_verbs.analyse, lake_verbs.verify),
+    *(lake_verbs.gc, lake_verbs.import_data, job_verbs.schema),
 ):
     app.command()(verb)
 

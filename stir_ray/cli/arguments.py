@@ -1,12 +1,15 @@
-"""The arguments of verbs, and the jobs that they select."""
+"""Arguments of verbs, the jobs that they select, and the printer of what verbs return."""
 
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
+from rich.console import Console, RenderableType
 
 from stir_ray.catalog.inspection import (
     InspectedJob,
@@ -15,7 +18,8 @@ from stir_ray.catalog.inspection import (
     lake_of,
     resolve_or_restore,
 )
-from stir_ray.errors import InputError, JobError, LakeError
+from stir_ray.errors import InputError, JobError, LakeError, StirRayError
+from stir_ray.formatting import format_list
 from stir_ray.job import Job
 from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import Lake, open_lake
@@ -32,19 +36,15 @@ Overrides = Annotated[
 Serial = Annotated[
     bool, typer.Option("--serial", help="Run tasks one after the other in this process, no Ray.")
 ]
-FlopsPerS = Annotated[
-    float | None,
-    typer.Option(
-        min=1, metavar="NUMBER", help="FLOP/s of one GPU, e.g. 60e12; default: of earlier runs."
-    ),
-]
-Price = Annotated[
-    float | None, typer.Option(min=0, metavar="MONEY", help="Price of one GPU-hour, any currency.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
-TOTAL = "total"
+Answer = tuple[object, Iterable[RenderableType]]
+"""A value, and the tables and lines that show it."""
+_TOTAL = "total"
 """With `--json`, the key beside the names of jobs; so no job of several has this name."""
+_PIPED_COLUMNS = 140
+"""Where no terminal gives a width; 80, which is usual, cuts numbers off."""
+_ANY_WIDTH = 100_000
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,17 @@ class SelectedJob:
     lake: Lake
 
     @property
-    def name(self) -> str:
-        """The name of the job."""
-        return self.job.name
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
+    def words(self) -> tuple[str, ...]:
         """The words that select this job in another command."""
-        return job_arguments(self.file, self.sets)
+        return job_words(self.file, self.sets)
 
     def resolve(self) -> ResolvedJob:
         """Return the job with its files as they are, or as recorded where they cannot be read."""
         restored = resolve_or_restore(self.job, self.lake)
-        for path in restored.lost[:1]:
-            more = f" and {len(restored.lost) - 1} more" if len(restored.lost) > 1 else ""
+        if restored.lost:
+            files = format_list(restored.lost, most=1)
             print(
-                f"stir-ray: {path}{more} cannot be read; the last recorded version is used",
+                f"stir-ray: {files} cannot be read; the last recorded version is used",
                 file=sys.stderr,
             )
         return restored.resolved
@@ -92,13 +87,13 @@ class SelectedJob:
         return inspected
 
 
-def job_arguments(file: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
+def job_words(file: Path, sets: Sequence[str] | None) -> tuple[str, ...]:
     """Return the words that select a job in another command."""
     return (str(file), *(word for value in sets or () for word in ("--set", value)))
 
 
 def select(
-    files: Path | Sequence[Path], sets: Sequence[str] | None, *, one_lake: bool = True
+    *files: Path, sets: Sequence[str] | None, one_lake: bool = True
 ) -> tuple[SelectedJob, ...]:
     """Return all jobs of one file or several; each lake is listed once for all of its jobs.
 
@@ -107,7 +102,7 @@ def select(
     """
     lakes: dict[str, Lake] = {}
     jobs: list[SelectedJob] = []
-    for file in [files] if isinstance(files, Path) else dict.fromkeys(files):
+    for file in dict.fromkeys(files):
         grid = read_jobs(file, sets or ())
         lake = lakes.setdefault(grid.shared.lake, ListedLake(lake_of(grid.shared)))
         jobs += [
@@ -120,27 +115,98 @@ def select(
 
 
 def _require_one_lake(jobs: Sequence[SelectedJob]) -> None:
-    first, by_name = jobs[0], dict[str, SelectedJob]()
-    for job in jobs:
-        if job.job.lake != first.job.lake:
+    names: dict[str, object] = {_TOTAL: "the key of all together in JSON"}
+    for selected in jobs:
+        file, job, first = selected.file, selected.job, jobs[0]
+        if job.lake != first.job.lake:
             raise JobError(
-                f"{job.file}: its lake is {job.job.lake}, and that of {first.file} is "
-                f"{first.job.lake}; jobs of one lake at a time, or `--set lake=...` for all"
+                f"{file}: its lake is {job.lake}, and that of {first.file} is {first.job.lake}; "
+                "jobs of one lake at a time, or `--set lake=...` for all"
             )
-        other = by_name.setdefault(job.name, job)
-        if other is not job or job.name == TOTAL:
-            where = f" as in {other.file}" if other is not job else ""
-            raise JobError(f"{job.file}: `name: {job.name}`{where}; give each job its own name")
+        if job.name in names:
+            raise JobError(
+                f"{file}: `name: {job.name}` as in {names[job.name]}; give each job its own name"
+            )
+        names[job.name] = file
 
 
 def open_named_lake(
-    job: Path | None, lake: str | None, sets: Sequence[str] = (), *, option: str = "JOB"
+    job: Path | None, lake: str | None, sets: Sequence[str] | None = None, *, option: str = "JOB"
 ) -> Lake:
     """Open a lake that is named directly, or by a job file.
 
     Raises:
         InputError: if it is named twice or not at all.
     """
-    if (lake is None) == (job is None):
-        raise InputError(f"give the lake by `--lake`, or by a job file that names it: `{option}`")
-    return open_lake(lake) if lake else lake_of(read_jobs(job or "", sets).shared)
+    if lake is not None and job is None:
+        return open_lake(lake)
+    if job is not None and lake is None:
+        return lake_of(read_jobs(job, sets or ()).shared)
+    raise InputError(f"give the lake by `--lake`, or by a job file that names it: `{option}`")
+
+
+def show(answer: Answer, *, as_json: bool = False) -> None:
+    """Print a value as tables and lines, or as JSON."""
+    value, text = answer
+    if as_json:
+        print(json.dumps(_plain(value), indent=2))
+    else:
+        columns = None if sys.stdout.isatty() else _PIPED_COLUMNS
+        Console(highlight=False, soft_wrap=True, width=columns).print(*text, sep="\n")
+
+
+def show_wide(text: Iterable[RenderableType]) -> None:
+    """Print tables and lines as wide as they are: a terminal wraps them, and a pager scrolls."""
+    parts, console = list(text), Console(width=_ANY_WIDTH)
+    columns = max(console.measure(part).maximum for part in parts)
+    Console(highlight=False, soft_wrap=True, width=columns).print(*parts, sep="\n")
+
+
+def show_each(
+    jobs: Sequence[SelectedJob],
+    answer: Callable[[SelectedJob], Answer],
+    *,
+    as_json: bool = False,
+    total: Callable[[], Answer] | None = None,
+) -> None:
+    """Print the answer of a verb for each of its jobs, and last what there is of all together.
+
+    An error of one job of several is printed, and the next one follows. As JSON, the answers of
+    several jobs are one object by their names, and that of a job with an error is
+    `{"error": message}`.
+
+    Raises:
+        StirRayError: of a job that is alone; of several, as the first error, after all are shown.
+    """
+    if len(jobs) == 1:
+        show(answer(jobs[0]), as_json=as_json)
+        return
+    values: dict[str, Any] = {}
+    errors: list[StirRayError] = []
+
+    def add(name: str, shown: Answer) -> None:
+        values[name] = _plain(shown[0]) if as_json else show(shown)
+
+    for job in jobs:
+        if not as_json:
+            print(f"{job.job.name}:", flush=True)
+        try:
+            add(job.job.name, answer(job))
+        except StirRayError as error:
+            errors.append(error)
+            values[job.job.name] = {"error": str(error)}
+            if not as_json:
+                print(f"{job.job.name}: {error}", file=sys.stderr)
+    if total and len(errors) < len(jobs):
+        add(_TOTAL, total())
+    if as_json:
+        print(json.dumps(values, indent=2))
+    if errors:
+        where = "is in its `error`" if as_json else "is printed above"
+        raise type(errors[0])(
+            f"{len(errors)} of {len(jobs)} jobs failed; the message of each {where}"
+        )
+
+
+def _plain(value: object) -> Any:
+    return json.loads(TypeAdapter(type(value)).dump_json(value))

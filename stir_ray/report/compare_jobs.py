@@ -1,119 +1,93 @@
-"""Several jobs in one figure, and what differs between them, stored in one folder."""
+"""Several jobs in one figure and page, and a table of what differs between them."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from rich.table import Table
 
 from stir_ray import __version__
 from stir_ray.charts.comparison import NamedResults, compare_jobs
+from stir_ray.charts.readings import OWN, ComparedModel, compared_model
 from stir_ray.formatting import format_list
 from stir_ray.identity import content_id
 from stir_ray.job import Job
-from stir_ray.lake.keys import figure_key, result_folder
-from stir_ray.lake.parquet import Lake
-from stir_ray.report.differences import Differences, differences
+from stir_ray.lake.keys import figure_key
 from stir_ray.report.page.job import comparison_page
 from stir_ray.report.reference_results import ReferenceResults
-from stir_ray.report.write_figures import FigureFolder
-from stir_ray.results.dataset import open_results
-from stir_ray.results.reduce import Reduced
+from stir_ray.report.write_figures import FigureFolder, ReducedJob
+from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
 _STEM = "20-jobs-by-layer"
 _DRAWING = 1
 """Raised by hand when the figure of equal results comes to look different."""
 _MOST_NAMED = 3
 _DIGEST_DIGITS = 8
+_NO_RESULT = {"name", "lake", "execution", "schema_version"}
+"""Keys that change no result."""
+_UNKNOWN = "–"
 _BEFORE_AXIS = re.compile(r"-(?=[A-Za-z_][\w.]*=)", re.ASCII)
 """Where an axis begins in the name of a job of a grid: a value may have a `-`, too."""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A job whose results there are.
-
-    Attributes:
-        job: the job.
-        lake: that holds its results.
-        reduced: what they were made from.
-        depth: blocks of its pretrained model.
-    """
-
-    job: Job
-    lake: Lake
-    reduced: Reduced
-    depth: int
-
-
-@dataclass(frozen=True)
-class SideBySide:
-    """What was made of several jobs.
-
-    Attributes:
-        differences: of their settings and outcomes.
-        files: paths or URLs of the page, of the figures and of the table.
-    """
-
-    differences: Differences
-    files: tuple[str, ...]
-
-
-def write_side_by_side(
-    drawn: Sequence[Shown],
+def write_comparison(
+    reduced: Sequence[ReducedJob],
     folder: str,
     *,
     is_one_file: bool,
     published: ReferenceResults | None = None,
-) -> SideBySide:
+) -> tuple[pd.DataFrame, list[str]]:
     """Draw several jobs together, and write a page and a table of their differences.
 
     The files lie among the figures of the first job's lake, those of one file of jobs under its own
     names, so that other jobs beside the same first one do not replace them.
 
     Args:
-        drawn: two or more jobs.
+        reduced: two or more jobs with results.
         folder: name of the first file, whose figures these become.
         is_one_file: whether all are jobs of that file.
-        published: drawn with them.
+        published: numbers that are drawn with them.
+
+    Returns:
+        The differences, and paths or URLs of the page, of the figures and of the table.
     """
-    names = short_names([shown.job.name for shown in drawn])
+    names = short_names([each.job.name for each in reduced])
     jobs = [
-        NamedResults(
-            name,
-            open_results(shown.lake.objects.location(result_folder(shown.job.name))),
-            shown.depth,
-        )
-        for name, shown in zip(names, drawn, strict=True)
+        NamedResults(name, each.results, each.study.pretrained.depth or 0)
+        for name, each in zip(names, reduced, strict=True)
+        if each.results is not None
     ]
-    places = [f"{shown.lake.objects.location()} {shown.job.name}" for shown in drawn]
+    lake = reduced[0].lake
+    places = [f"{each.lake.objects.location()} {each.job.name}" for each in reduced]
     digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
     suffix = "" if is_one_file else f"-{digest}"
-    numbers = published.numbers if published else None
     inputs = content_id(
         "compared",
         recipe=_DRAWING,
         version=__version__,
-        results=[shown.reduced.inputs for shown in drawn],
+        results=[each.reduced.inputs for each in reduced],
         names=names,
-        depths=[shown.depth for shown in drawn],
+        depths=[job.depth for job in jobs],
         published=published.digest if published else None,
     )
-    lake = drawn[0].lake
-    stem = f"{_STEM}{suffix}"
-    files = FigureFolder(lake, folder).write(
+    numbers, stem = published.numbers if published else None, f"{_STEM}{suffix}"
+    figures = FigureFolder(lake, folder).write(
         stem, inputs, lambda: [(stem, compare_jobs(jobs, published=numbers))]
     )
-    differing = differences(
-        [(job.name, shown.job, job.results) for job, shown in zip(jobs, drawn, strict=True)]
+    rows = differences(
+        {job.name: (each.job, job.results) for job, each in zip(jobs, reduced, strict=True)}
     )
-    table, page = f"{stem}.csv", f"compared{suffix}.html"
-    lake.objects.put(figure_key(folder, table), differing.csv())
     title = folder if is_one_file else format_list(names, most=_MOST_NAMED)
-    content = comparison_page(jobs, differing, title=title, published=numbers)
+    content = comparison_page(jobs, rows, title=title, published=numbers)
+    table, page = f"{stem}.csv", f"compared{suffix}.html"
+    lake.objects.put(figure_key(folder, table), rows.to_csv(index=False).encode())
     lake.objects.put(figure_key(folder, page), content)
-    shown_files = [page, *(file for file in files if file.endswith(".png")), table]
-    return SideBySide(
-        differing, tuple(lake.objects.location(figure_key(folder, file)) for file in shown_files)
-    )
+    files = [page, *(file for file in figures if file.endswith(".png")), table]
+    return rows, [lake.objects.location(figure_key(folder, file)) for file in files]
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -123,12 +97,63 @@ def short_names(names: Sequence[str]) -> list[str]:
     """
     is_grid = any("=" in name for name in names)
     steps = [_BEFORE_AXIS.split(name) if is_grid else name.split("-") for name in names]
-    shared = 0
-    while (
-        all(len(parts) > shared + 1 for parts in steps)
-        and len({parts[shared] for parts in steps}) == 1
-    ):
-        shared += 1
-    short = ["-".join(parts[shared:]) for parts in steps]
+    while min(map(len, steps)) > 1 and len({parts[0] for parts in steps}) == 1:
+        steps = [parts[1:] for parts in steps]
+    short = ["-".join(parts) for parts in steps]
     again = [short[:index].count(name) for index, name in enumerate(short)]
     return [f"{name} ({n + 1})" if n else name for name, n in zip(short, again, strict=True)]
+
+
+def differences(jobs: dict[str, tuple[Job, xr.Dataset]]) -> pd.DataFrame:
+    """Return a row of text per job: its name, the settings that differ, and its outcome."""
+    rows = (
+        pd.json_normalize(job.model_dump(mode="json", exclude=_NO_RESULT)).map(_text)
+        for job, _ in jobs.values()
+    )
+    settings = pd.concat(rows, ignore_index=True).fillna(_UNKNOWN)
+    differing = settings.loc[:, (settings != settings.iloc[0]).any()]
+    outcomes = pd.DataFrame([_outcome(results) for _, results in jobs.values()])
+    return pd.concat([pd.Series(list(jobs), name="job"), differing, outcomes], axis=1)
+
+
+def differences_table(rows: pd.DataFrame) -> Table:
+    """Show differences with a column per job, since names of settings are long."""
+    table = Table(title="What differs", title_justify="left")
+    for title in ("job", *rows["job"]):
+        table.add_column(title, overflow="fold")
+    for name, values in rows.drop(columns="job").items():
+        table.add_row(str(name), *values)
+    return table
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return _UNKNOWN if value is None else str(value)
+
+
+def _outcome(results: xr.Dataset) -> dict[str, str]:
+    """Return the outcome at the last checkpoint of the finetuned model, or else of the only one."""
+    compared = compared_model(results)
+    epoch = compared.epochs[-1]
+    outcome = {"model": compared.model, "epoch": str(epoch)}
+    for estimator, metric in product(ESTIMATORS, ("learning", "forgetting", "cka_divergence")):
+        values = compared.curve(metric, estimator).mean[-1]
+        defined = values[np.isfinite(values)]
+        outcome[f"{metric}, mean of layers, {estimator} CKA"] = (
+            f"{defined.mean():.3f}" if defined.size else _UNKNOWN
+        )
+    outcome[f"lowest self-STIR, {CRITERION}"] = _lowest_self_stir(compared)
+    by_epoch = dict(zip(*compared.accuracy(), strict=True))
+    outcome["clean accuracy"] = f"{by_epoch[epoch]:.3f}" if epoch in by_epoch else _UNKNOWN
+    return outcome
+
+
+def _lowest_self_stir(compared: ComparedModel) -> str:
+    # Of both models, all layers and seeds, rounded down.
+    values = compared.results[f"stir_{CRITERION}"].sel(
+        model=compared.model, epoch=compared.epochs[-1]
+    )
+    own = values.reindex(direction=list(OWN.values()))
+    lowest = own.where(own["reference_layer"] == own["target_layer"]).min().item()
+    return _UNKNOWN if np.isnan(lowest) else f"{np.floor(1000 * lowest) / 1000:.3f}"

@@ -17,25 +17,21 @@ from stir_ray.catalog.stage_runner import Callback
 from stir_ray.execution.executor import Executor, TaskResult, WorkerStatus
 from stir_ray.plan.tasks import Task
 
-INTERVAL_S = 10.0
+_INTERVAL_S = 10.0
 """Between two lines of a stage in which no task fails."""
 _RECENT = 64
 """Tasks over which their duration is averaged."""
 
 
-def progress_callback(executor: Executor, stream: IO[str] | None = None) -> Callback:
-    """Return a live display if the stream is a terminal, JSON lines otherwise.
-
-    Args:
-        executor: whose workers are counted.
-        stream: standard error if not given.
-    """
-    out: IO[str] = stream or sys.stderr
+def progress_callback(executor: Executor) -> Callback:
+    """Return a live display if standard error is a terminal, JSON lines otherwise."""
 
     def status() -> WorkerStatus:
         return executor.status
 
-    return LiveProgress(status, Console(file=out)) if out.isatty() else JsonProgress(status, out)
+    if sys.stderr.isatty():
+        return LiveProgress(status, Console(stderr=True))
+    return JsonProgress(status, sys.stderr)
 
 
 class StageProgress:
@@ -56,33 +52,30 @@ class StageProgress:
             status: returns the number of workers.
             clock: returns seconds.
         """
-        self.stage, self.planned = stage, planned
-        self.stored = self.ran = 0
-        self._failed = self._retried = 0
-        self._sums: Counter[str] = Counter()
-        self._device, self._memory = "", (0.0, 0.0)
-        self._status, self._clock = status, clock
-        self._start, self._task_s = clock(), 0.0
+        self._stage, self._planned = stage, planned
+        self._status, self._clock, self._start = status, clock, clock()
+        self._counts: Counter[str] = Counter()
+        self._device, self._memory, self._task_s = "", (0.0, 0.0), 0.0
 
     def task_skipped(self) -> None:
         """Count a task that is stored already."""
-        self.stored += 1
+        self._counts["already_stored"] += 1
 
     def task_ended(self, result: TaskResult[Any]) -> None:
         """Count a task that ended."""
-        failed = result.failure is not None
-        self.ran += 1
-        self._failed += failed
-        self._retried += len(result.failures) - failed
-        self._device = result.device or self._device
+        failed, metrics, counts = result.failure is not None, result.metrics, self._counts
+        counts["ran"] += 1
+        counts["failed"] += failed
+        counts["retried"] += len(result.failures) - failed
         for name in ("stored_bytes", "waited_s"):
-            self._sums[name] += result.metrics.get(name, 0.0)  # pyright: ignore[reportArgumentType]
+            counts[name] += metrics.get(name, 0)  # pyright: ignore[reportArgumentType]
+        self._device = result.device or self._device
         names = ("device_memory_bytes", "device_memory_total_bytes")
-        used, total = (result.metrics.get(name, 0.0) for name in names)
+        used, total = (metrics.get(name, 0.0) for name in names)
         self._memory = max(self._memory, (used, total))
         if not failed:
             # A failure says little about how long other tasks take.
-            succeeded = self.ran - self._failed
+            succeeded = counts["ran"] - counts["failed"]
             self._task_s += (result.seconds - self._task_s) / min(succeeded, _RECENT)
 
     def snapshot(self) -> dict[str, Any]:
@@ -95,36 +88,33 @@ class StageProgress:
         `device_memory_bytes` (the most that a task needed) and `device_memory_total_bytes`;
         `waited_seconds` of all workers for a store.
         """
-        status, seconds = self._status(), self._clock() - self._start
+        status, seconds, counts = self._status(), self._clock() - self._start, self._counts
+        ran, failed = counts["ran"], counts["failed"]
+        remaining = self._planned - counts["already_stored"] - ran
+        seconds_left = None if remaining else 0.0
+        if remaining and status.ready and ran > failed:
+            seconds_left = self._task_s * max(1.0, remaining / status.ready)
         used, total = self._memory
         return {
-            "stage": self.stage,
-            "planned": self.planned,
-            "already_stored": self.stored,
-            "ran": self.ran,
-            "failed": self._failed,
-            "retried": self._retried,
-            "left": self.planned - self.stored - self.ran,
+            "stage": self._stage,
+            "planned": self._planned,
+            "already_stored": counts["already_stored"],
+            "ran": ran,
+            "failed": failed,
+            "retried": counts["retried"],
+            "left": remaining,
             "running": status.running,
             "workers_ready": status.ready,
             "workers_wanted": status.wanted,
             "seconds": seconds,
-            "tasks_per_second": self.ran / seconds if seconds else 0.0,
-            "seconds_left": self._seconds_left(status.ready),
-            "stored_bytes": int(self._sums["stored_bytes"]),
+            "tasks_per_second": ran / seconds if seconds else 0.0,
+            "seconds_left": seconds_left,
+            "stored_bytes": int(counts["stored_bytes"]),
             "device": self._device,
             "device_memory_bytes": int(used),
             "device_memory_total_bytes": int(total),
-            "waited_seconds": self._sums["waited_s"],
+            "waited_seconds": counts["waited_s"],
         }
-
-    def _seconds_left(self, workers: int) -> float | None:
-        remaining = self.planned - self.stored - self.ran
-        if not remaining:
-            return 0.0
-        if not workers or self.ran == self._failed:
-            return None
-        return self._task_s * max(1.0, remaining / workers)
 
 
 class LiveProgress:
@@ -134,21 +124,17 @@ class LiveProgress:
         self._status, self._console = status, console
 
     def begin(self, stage: str, *, planned: int) -> None:
-        """Draw the bar of a stage."""
         self._stage = StageProgress(stage, planned, self._status)
         self._display = _Display(self._stage, self._console)
         self._display.start()
 
     def found(self) -> None:
-        """Count a task that is stored already."""
         self._stage.task_skipped()
 
     def ended(self, outcome: TaskResult[Task]) -> None:
-        """Count a task that ended."""
         self._stage.task_ended(outcome)
 
     def end(self) -> None:
-        """Leave the last drawing on the terminal."""
         self._display.stop()
 
 
@@ -164,7 +150,8 @@ class _Display(Progress):
             console=console,
             refresh_per_second=4,
         )
-        self.add_task(stage.stage, total=stage.planned, rate="")
+        now = stage.snapshot()
+        self.add_task(now["stage"], total=now["planned"], rate="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
@@ -206,13 +193,12 @@ class JsonProgress:
     """
 
     def __init__(
-        self, status: Callable[[], WorkerStatus], stream: IO[str], interval_s: float = INTERVAL_S
+        self, status: Callable[[], WorkerStatus], stream: IO[str], interval_s: float = _INTERVAL_S
     ) -> None:
         self._status, self._stream, self._interval_s = status, stream, interval_s
         self._printing = threading.Lock()
 
     def begin(self, stage: str, *, planned: int) -> None:
-        """Print the first line of a stage."""
         self._stage = StageProgress(stage, planned, self._status)
         self._print("begin")
         # A thread, since the executor may wait for a long task, or compute it itself.
@@ -221,11 +207,9 @@ class JsonProgress:
         self._thread.start()
 
     def found(self) -> None:
-        """Count a task that is stored already."""
         self._stage.task_skipped()
 
     def ended(self, outcome: TaskResult[Task]) -> None:
-        """Count a task that ended; print a line if it failed."""
         self._stage.task_ended(outcome)
         if failure := outcome.failure:
             self._print(
@@ -236,7 +220,6 @@ class JsonProgress:
             )
 
     def end(self) -> None:
-        """Print the last line of a stage."""
         self._is_over.set()
         self._thread.join()
         self._print("end")
@@ -248,12 +231,10 @@ class JsonProgress:
     def _print(self, event: str, **details: str) -> None:
         # The snapshot too is inside, so that no line is older than the one before it.
         with self._printing:
-            now = self._stage.snapshot()
-            rounded = {key: _round(value) for key, value in now.items()}
+            now = {
+                key: float(f"{value:.4g}") if isinstance(value, float) else value
+                for key, value in self._stage.snapshot().items()
+            }
             timestamp = datetime.now(UTC).isoformat(timespec="seconds")
-            line = json.dumps({"time": timestamp, "event": event, **rounded, **details})
+            line = json.dumps({"time": timestamp, "event": event, **now, **details})
             print(line, file=self._stream, flush=True)
-
-
-def _round(value: Any) -> Any:
-    return float(f"{value:.4g}") if isinstance(value, float) else value

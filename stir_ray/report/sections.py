@@ -18,8 +18,15 @@ from stir_ray.charts.readings import ComparedModel, compared_models
 from stir_ray.charts.study import StrongestHypothesis, prefix_series
 from stir_ray.charts.style import FINETUNED, FROM_SCRATCH, model_at, model_name
 from stir_ray.measures import MEASURES
-from stir_ray.report.p_values import later_p, p_value
-from stir_ray.report.study_tables import Table, doubts, hypothesis_table, study_note, summary_of
+from stir_ray.report.hypotheses import (
+    Table,
+    doubts,
+    hypothesis_table,
+    later_p,
+    p_value,
+    study_note,
+    summary_of,
+)
 from stir_ray.results.epoch_curves import EpochCurves
 from stir_ray.results.stored_analysis import StoredAnalysis
 

@@ -1,47 +1,177 @@
-"""What a run says at its end: how complete and how well converged its results are."""
+"""The end of a run: results, page and figures of each job, and what is missing."""
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from stir_ray.catalog.failures import Unfinished
-from stir_ray.formatting import pluralize
+from stir_ray.catalog.failures import Unfinished, unfinished
+from stir_ray.catalog.inspection import InspectedJob, ListedLake
+from stir_ray.catalog.stage_runner import TaskCounts
+from stir_ray.errors import StirRayError, TasksFailed
+from stir_ray.formatting import format_list, pluralize
 from stir_ray.job import Job
-from stir_ray.lake.keys import result_folder
+from stir_ray.lake.keys import result_folder, result_key
+from stir_ray.lake.parquet import Lake
+from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.lake.store import ObjectStore
-from stir_ray.numerics.criteria import (
-    CONVERGED_DRIFT,
-    CONVERGED_RESIDUAL,
-    CONVERGED_SELF_STIR,
-    NOT_INVERTED_RESIDUAL,
-    STUCK_RATIO,
-)
-from stir_ray.results.job_metrics import Convergence
-from stir_ray.results.metric_info import CRITERION
-from stir_ray.results.reduce import Reduced
+from stir_ray.report.page.write import Report, write_report
+from stir_ray.report.text import convergence_text
+from stir_ray.report.write_figures import ReducedJob
+from stir_ray.results.reduce import Reduced, reduce_job
+from stir_ray.results.stored_analysis import analyse_robustness
 
 
-def format_tasks(executed: Mapping[str, int]) -> str:
-    """Return how many tasks ran, by stage."""
-    if not executed:
+@dataclass(frozen=True)
+class JobSummary:
+    """The outcome of a run for one job."""
+
+    job: Job
+    tally: TaskCounts  # of all jobs of the file
+    reduced: Reduced
+    report: Report
+    remaining: Unfinished  # tasks of the job, whichever run attempted them last
+
+    def require_complete(self) -> None:
+        """Go on only if everything is computed.
+
+        Raises:
+            TasksFailed: naming what is not.
+        """
+        reduced, failed = self.reduced, len(self.remaining.failed)
+        if not self.tally.failed and reduced.is_complete:
+            return
+        missing = f"{reduced.missing} of {reduced.cells} cells are missing"
+        if reduced.untested:
+            missing += f", {pluralize(reduced.untested, 'model')} not tested"
+        if reduced.missing_optional:
+            missing += f", {_optional(reduced)}"
+        if failed:
+            missing = (
+                f"{pluralize(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why "
+                "and what to do"
+            )
+        if waiting := self.remaining.not_attempted:
+            missing += (
+                f"; {pluralize(waiting, 'other' if failed else 'task')} not tried yet: "
+                "`stir-ray run JOB` computes them"
+            )
+        raise TasksFailed(missing)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The outcome of a run for the jobs of a file."""
+
+    tally: TaskCounts
+    of_jobs: Mapping[str, JobSummary]  # by name, of each job that has results
+    errors: Mapping[str, StirRayError]  # why each of the others has none
+
+    @property
+    def _jobs(self) -> int:
+        return len(self.of_jobs) + len(self.errors)
+
+    def text(self) -> Iterator[str]:
+        """Say how many tasks ran, and what there is now of each job."""
+        yield _tasks(self.tally)
+        for name, done in self.of_jobs.items():
+            if self._jobs == 1:
+                yield f"Page: {done.report.page}"
+                yield from results_text(done.job, done.reduced)
+                yield f"Figures: {done.report.figures}"
+            else:
+                yield f"{name}: {_in_a_line(done)}"
+        yield from (f"{name}: {error}" for name, error in self.errors.items())
+
+    def tests_text(self) -> Iterator[str]:
+        """Say how many models of each job are tested on corrupted images."""
+        yield _tasks(self.tally)
+        for name, done in self.of_jobs.items():
+            location = ObjectStore(done.job.lake).location(result_key(name, ROBUSTNESS.name))
+            yield f"{name}: {_tested(done.reduced)}: {location}"
+        yield from (f"{name}: {error}" for name, error in self.errors.items())
+
+    def require_complete(self) -> None:
+        """Go on only if everything is computed.
+
+        Raises:
+            TasksFailed: naming what is not, and of which jobs.
+            StirRayError: of the first job without results, if there is one, naming all.
+        """
+        self._require_results()
+        if self._jobs == 1:
+            next(iter(self.of_jobs.values())).require_complete()
+        incomplete = [name for name, job in self.of_jobs.items() if not job.reduced.is_complete]
+        if self.tally.failed or incomplete:
+            raise TasksFailed(
+                f"{pluralize(self.tally.failed, 'task')} failed, {len(incomplete)} of {self._jobs} "
+                f"jobs are incomplete: {format_list(incomplete) or 'none'}; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+    def require_tested(self) -> None:
+        """Go on only if every model is tested; errors as `require_complete`."""
+        self._require_results()
+        untested = sum(job.reduced.untested for job in self.of_jobs.values())
+        if self.tally.failed or untested:
+            raise TasksFailed(
+                f"{self.tally.failed} tasks failed, {untested} models are not tested; "
+                "`stir-ray failures` says why and what to do"
+            )
+
+    def _require_results(self) -> None:
+        for first in self.errors.values():
+            raise type(first)(
+                f"{len(self.errors)} of {self._jobs} jobs have no results of this run: "
+                f"{format_list(tuple(self.errors))}; of the first: {first}"
+            )
+
+
+def finish(jobs: Sequence[InspectedJob], tally: TaskCounts) -> RunSummary:
+    """Reduce and report each job; one that cannot be reduced stops no other.
+
+    Raises:
+        StirRayError: of a job that is alone.
+    """
+    lake = ListedLake(jobs[0].lake)
+    of_jobs: dict[str, JobSummary] = {}
+    errors: dict[str, StirRayError] = {}
+    for job in jobs:
+        try:
+            of_jobs[job.job.name] = _finish(job, lake, tally)
+        except StirRayError as error:
+            if len(jobs) == 1:
+                raise
+            errors[job.job.name] = error
+    return RunSummary(tally, of_jobs, errors)
+
+
+def _finish(job: InspectedJob, lake: Lake, tally: TaskCounts) -> JobSummary:
+    reduced = reduce_job(job.resolved, job.study, lake)
+    analyse_robustness(job.job, job.study, lake, reduced)
+    report = write_report(ReducedJob(job.resolved, job.study, lake, reduced))
+    is_done = reduced.is_complete and not tally.failed
+    remaining = Unfinished() if is_done else unfinished(job.missing(lake), lake)
+    return JobSummary(job.job, tally, reduced, report, remaining)
+
+
+def results_text(job: Job, reduced: Reduced) -> Iterator[str]:
+    """Say how complete and converged the results of a job are, and where they lie."""
+    yield f"{reduced.present} of {reduced.cells} cells have a number."
+    if reduced.models:
+        yield f"{_tested(reduced)}."
+    if reduced.missing_optional:
+        yield f"{_optional(reduced)}."
+    yield from convergence_text(reduced.convergence)
+    yield f"Results: {_folder(job)} (Parquet tables; `stir-ray sql JOB` lists them)"
+
+
+def _tasks(tally: TaskCounts) -> str:
+    if not tally.ran:
         return "No task ran: everything was in the lake."
-    return "Tasks run: " + ", ".join(f"{n} {stage}" for stage, n in executed.items()) + "."
+    return f"Tasks run: {', '.join(f'{count} {stage}' for stage, count in tally.ran.items())}."
 
 
-def format_results(job: Job, reduced: Reduced) -> str:
-    """Return how complete and converged the results are, and their folder."""
-    lines = [
-        f"{reduced.present} of {reduced.cells} cells have a number.",
-        *format_tests(reduced),
-        *([f"{_optional(reduced)}."] if reduced.missing_optional else ()),
-        *format_convergence(reduced.convergence),
-        f"Results: {_folder(job)} (Parquet tables; `stir-ray sql JOB` lists them)",
-    ]
-    return "\n".join(lines)
-
-
-def format_job(job: Job, reduced: Reduced) -> str:
-    """Return the same of one job of several, on a line."""
-    convergence = reduced.convergence
+def _in_a_line(done: JobSummary) -> str:
+    reduced, convergence = done.reduced, done.reduced.convergence
     parts = [f"{reduced.present} of {reduced.cells} cells"]
     if reduced.models:
         parts.append(f"{reduced.tested} of {reduced.models} models tested")
@@ -51,31 +181,11 @@ def format_job(job: Job, reduced: Reduced) -> str:
         parts.append("not all inversions converged")
     if convergence and convergence.moving:
         parts.append(f"{convergence.moving} of {convergence.cells} values still moving")
-    return f"{', '.join(parts)}: {_folder(job)}"
+    return f"{', '.join(parts)}: {_folder(done.job)}"
 
 
-def format_tests(reduced: Reduced) -> Iterator[str]:
-    """Return how many models were tested on corrupted images, if the job asks for that."""
-    if reduced.models:
-        yield f"{reduced.tested} of {reduced.models} models are tested on corrupted images."
-
-
-def format_missing(unfinished: Unfinished, reduced: Reduced) -> str:
-    """Return why results are not complete, and the command that goes on."""
-    parts = [f"{reduced.missing} of {reduced.cells} cells are missing"]
-    if reduced.untested:
-        parts.append(f"{pluralize(reduced.untested, 'model')} not tested")
-    if reduced.missing_optional:
-        parts.append(_optional(reduced))
-    missing, failed = ", ".join(parts), len(unfinished.failed)
-    if not failed:
-        tasks = pluralize(unfinished.not_attempted, "task")
-        return f"{missing}: {tasks} not tried yet; `stir-ray run JOB` computes them"
-    others = f"; {pluralize(unfinished.not_attempted, 'other')} not tried yet: `stir-ray run JOB`"
-    return (
-        f"{pluralize(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why and what "
-        f"to do{others if unfinished.not_attempted else ''}"
-    )
+def _tested(reduced: Reduced) -> str:
+    return f"{reduced.tested} of {reduced.models} models are tested on corrupted images"
 
 
 def _optional(reduced: Reduced) -> str:
@@ -84,62 +194,3 @@ def _optional(reduced: Reduced) -> str:
 
 def _folder(job: Job) -> str:
     return ObjectStore(job.lake).location(result_folder(job.name))
-
-
-def format_convergence(state: Convergence | None) -> Iterator[str]:
-    """Return whether the inversions converged, and whether the numbers still move."""
-    if state is None:
-        return
-    residual, self_stir = _round_up(state.residual.value), _round_down(state.self_stir.value)
-    least, most = state.iterations
-    steps = str(least) if least == most else f"{least} to {most}"
-    if state.is_enough:
-        yield (
-            f"All {state.inversions} inversions converged, after {steps} steps: 95 % of the images "
-            f"have a centred residual of at most {residual}, self-STIR by {CRITERION} CKA is at "
-            f"least {self_stir}."
-        )
-    else:
-        yield (
-            f"WARNING: {state.inversions - state.converged} of {state.inversions} inversions did "
-            f"not converge in {steps} steps, and what they miss is counted as forgetting or "
-            f"learning. Converged is a centred residual of at most {CONVERGED_RESIDUAL} for 95 % "
-            f"of the images, self-STIR of at least {CONVERGED_SELF_STIR} by {CRITERION} CKA, and "
-            f"no STIR of the model and the pretrained one changed by more than {CONVERGED_DRIFT} "
-            f"since half the steps. Largest residual: {residual} ({state.residual.where}); least "
-            f"self-STIR: {self_stir} ({state.self_stir.where})."
-            f"{'' if state.moving else f' {_remedy(state)}'}"
-        )
-    if state.stuck or state.not_inverted:
-        yield (
-            f"Images: {state.not_inverted} are not inverted (centred residual above "
-            f"{NOT_INVERTED_RESIDUAL}), {state.stuck} are stuck (centred residual above "
-            f"{CONVERGED_RESIDUAL} and more than {STUCK_RATIO} times the median)."
-        )
-    if state.moving:
-        yield (
-            f"WARNING: {state.moving} of {state.cells} values of learning, forgetting and flow are "
-            "still moving: since half the steps they changed by more than 0.01, or by a third of "
-            f"their size; the most by {state.drift.value:.3f} ({state.drift.where}). "
-            f"{_remedy(state)}"
-        )
-    elif state.cells:
-        yield (
-            "No value of learning, forgetting or flow is still moving: since half the steps none "
-            f"changed by more than {state.drift.value:.3f} ({state.drift.where})."
-        )
-
-
-def _remedy(state: Convergence) -> str:
-    return (
-        f"Take more steps: `--set inversion.iterations={4 * state.iterations[1]}`, and where "
-        "inversions ended before their last step `--set inversion.stop_when_converged=false`."
-    )
-
-
-def _round_down(value: float) -> str:
-    return f"{math.floor(1000 * value) / 1000:.3f}"
-
-
-def _round_up(value: float) -> str:
-    return f"{math.ceil(1000 * value) / 1000:.3f}"

@@ -1,9 +1,9 @@
-"""What the verbs show: each value as tables and lines for a terminal."""
+"""Tables and lines that verbs print: status, plan, garbage, rows of a query, convergence."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import singledispatch
-from typing import Any
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.console import RenderableType
@@ -12,104 +12,72 @@ from rich.table import Table
 
 from stir_ray.catalog.gc import GarbageReport
 from stir_ray.catalog.runs import RunRecord
-from stir_ray.catalog.status import Holding, StageStatus, Status
-from stir_ray.catalog.verify import Finding
-from stir_ray.errors import TasksFailed
+from stir_ray.catalog.status import Forecast, StageForecast, StageStatus, Status
 from stir_ray.formatting import pluralize, spelled, timed
+from stir_ray.numerics import criteria
+from stir_ray.results.metric_info import CRITERION
 
-
-@singledispatch
-def render(value: object) -> Iterable[RenderableType]:
-    """Return the tables and lines that show a value."""
-    return (str(value),)
+if TYPE_CHECKING:
+    from stir_ray.results.job_metrics import Convergence
 
 
 def table(
-    columns: Mapping[str, Callable[[Any], object]],
-    rows: Iterable[object],
+    titles: Sequence[str],
+    rows: Iterable[Sequence[object]],
     *,
-    totals: Sequence[str] = (),
+    totals: Sequence[object] = (),
     left_aligned: Sequence[str] = (),
     **options: Any,
 ) -> Table:
-    """Return a table.
+    """Return a table; the first column and those in `left_aligned` are aligned left.
 
     Args:
-        columns: by title, the cell of a row. The first is aligned left, the others right.
-        rows: a value each.
+        titles: of the columns.
+        rows: cells each.
         totals: cells below all rows.
-        left_aligned: titles of further columns that are aligned left.
+        left_aligned: titles of columns.
         options: of `rich.table.Table`.
     """
     made = Table(show_footer=bool(totals), **options)
-    for column, title in enumerate(columns):
-        is_left = not column or title in left_aligned
-        footer = totals[column] if column < len(totals) else ""
+    for index, title in enumerate(titles):
+        footer = str(totals[index]) if index < len(totals) else ""
+        is_left = not index or title in left_aligned
         made.add_column(title, justify="left" if is_left else "right", footer=footer)
     for row in rows:
-        made.add_row(*(str(cell(row)) for cell in columns.values()))
+        made.add_row(*map(str, row))
     return made
 
 
-@dataclass(frozen=True)
-class FailureGroup:
-    """Failures of one class and fingerprint: how many tasks, one of them, and its message."""
-
-    failure_class: str
-    fingerprint: str
-    tasks: int
-    example: str
-    message: str
-
-
-@dataclass(frozen=True)
-class JobStatus:
-    """How far a job is, and its failures by kind, the most frequent first."""
-
-    status: Status
-    failures: tuple[FailureGroup, ...]
-
-
-@render.register
-def _(job: JobStatus) -> Iterator[RenderableType]:
-    status = job.status
-    yield _stages(status.stages)
-    yield _holdings(status.holdings)
-    yield from map(_last_run, status.runs[-1:])
-    for group in job.failures:
-        yield (
-            f"{group.tasks} failed, {group.failure_class} ({group.fingerprint}), "
-            f"e.g. {group.example}: {group.message}"
-        )
-
-
-def _stages(stages: Sequence[StageStatus]) -> Table:
-    def work(stage: StageStatus) -> str:
-        if stage.gpu_hours is not None:
-            return "{} GPU-{}".format(*timed(stage.gpu_hours))
-        return _duration(stage.took.seconds + stage.took.failed_seconds)
-
-    counts: dict[str, Callable[[StageStatus], int]] = {
-        "tasks": lambda stage: stage.planned,
-        "done": lambda stage: stage.done,
-        "to do": lambda stage: stage.to_do,
-        "executed": lambda stage: stage.took.ran,
-        "retries": lambda stage: stage.retries,
-    }
-    seconds = sum(stage.took.seconds + stage.took.failed_seconds for stage in stages)
-    return table(
-        {
-            "stage": lambda stage: stage.stage,
-            **counts,
-            "work": work,
-            "FLOP/s": lambda stage: f"{stage.flops_per_s:.2e}" if stage.flops_per_s else "",
-            "on": lambda stage: ", ".join(stage.devices),
-        },
-        stages,
-        totals=("all", *(str(sum(map(count, stages))) for count in counts.values()),
-                _duration(seconds)),
+def status_text(status: Status) -> Iterator[RenderableType]:
+    """Show how far a job is, what it stores, and how its last run ended."""
+    counts = [
+        (stage.planned, stage.done, stage.to_do, stage.took.ran, stage.retries)
+        for stage in status.stages
+    ]
+    seconds = sum(stage.took.seconds + stage.took.failed_seconds for stage in status.stages)
+    yield table(
+        ("stage", "tasks", "done", "to do", "executed", "retries", "work", "FLOP/s", "on"),
+        [
+            (
+                stage.stage,
+                *numbers,
+                _work(stage),
+                f"{stage.flops_per_s:.2e}" if stage.flops_per_s else "",
+                ", ".join(stage.devices),
+            )
+            for stage, numbers in zip(status.stages, counts, strict=True)
+        ],
+        totals=("all", *map(sum, zip(*counts, strict=True)), _duration(seconds)),
         left_aligned=("on",),
-    )  # fmt: skip
+    )
+    yield _sizes("table", {name: (h.parts, h.size) for name, h in status.holdings.items()})
+    yield from map(_last_run, status.runs[-1:])
+
+
+def _work(stage: StageStatus) -> str:
+    if stage.gpu_hours is not None:
+        return "{} GPU-{}".format(*timed(stage.gpu_hours))
+    return _duration(stage.took.seconds + stage.took.failed_seconds)
 
 
 def _duration(seconds: float) -> str:
@@ -118,21 +86,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 36_000 else f"{seconds / 3600:.1f} h"
 
 
-def _holdings(holdings: Mapping[str, Holding]) -> Table:
-    held = holdings.values()
-    return table(
-        {
-            "table": lambda row: row[0],
-            "objects": lambda row: row[1].parts,
-            "bytes": lambda row: decimal(row[1].size),
-        },
-        holdings.items(),
-        totals=(
-            "all",
-            str(sum(row.parts for row in held)),
-            decimal(sum(row.size for row in held)),
-        ),
-    )
+def _sizes(title: str, sizes: dict[str, tuple[int, int]]) -> Table:
+    rows = [(name, count, decimal(size)) for name, (count, size) in sizes.items()]
+    count, size = (sum(numbers) for numbers in zip((0, 0), *sizes.values(), strict=True))
+    return table((title, "objects", "bytes"), rows, totals=("all", count, decimal(size)))
 
 
 def _last_run(run: RunRecord) -> str:
@@ -145,24 +102,15 @@ def _last_run(run: RunRecord) -> str:
     )
 
 
-@render.register
-def _(garbage: GarbageReport) -> Iterator[RenderableType]:
-    by_table: dict[str, list[int]] = {}
+def garbage_text(garbage: GarbageReport) -> Iterator[RenderableType]:
+    """Show what may be removed from a lake, and what stays."""
+    by_table: dict[str, list[int]] = defaultdict(list)
     for unused in garbage.unused:
-        by_table.setdefault(unused.table, []).append(unused.size)
-    sizes = [size for of_table in by_table.values() for size in of_table]
-    if not sizes:
-        yield "Nothing is unused."
+        by_table[unused.table].append(unused.size)
+    if by_table:
+        yield _sizes("unused", {name: (len(sizes), sum(sizes)) for name, sizes in by_table.items()})
     else:
-        yield table(
-            {
-                "unused": lambda row: row[0],
-                "objects": lambda row: len(row[1]),
-                "bytes": lambda row: decimal(sum(row[1])),
-            },
-            by_table.items(),
-            totals=("all", str(len(sizes)), decimal(sum(sizes))),
-        )
+        yield "Nothing is unused."
     if garbage.young:
         yield f"{garbage.young} more are younger than an hour, and stay for now."
     for key, tables in garbage.undecided.items():
@@ -172,71 +120,68 @@ def _(garbage: GarbageReport) -> Iterator[RenderableType]:
         )
 
 
-@dataclass(frozen=True)
-class Verified:
-    """What reading a whole lake found: how many objects are intact, and what is wrong."""
+def plan_text(plan: Forecast) -> Iterator[RenderableType]:
+    """Show what a run would compute and cost."""
+    rate, steps = plan.rate, plan.steps_expected
+    titles = ["stage", "tasks", "done", "to do", "FLOPs at most"]
+    if steps is not None:
+        titles.append("FLOPs expected")
+    if rate:
+        titles.append("GPU-hours" if rate.is_of_gpu else "hours of one worker")
+    if plan.total.money is not None:
+        titles.append("money")
 
-    intact: int
-    findings: tuple[Finding, ...]
-    removed: frozenset[str]
+    def cells(stage: StageForecast) -> list[object]:
+        row = [stage.stage, stage.planned, stage.done, stage.to_do, f"{stage.flops:.2e}"]
+        if steps is not None:
+            row.append(f"{stage.flops_expected:.2e}")
+        if stage.hours is not None:
+            time, unit = timed(stage.hours)
+            row.append(time if unit == "h" else f"{time} {unit}")
+        if stage.money is not None:
+            row.append(f"{stage.money:,.2f}")
+        return row
 
-    @classmethod
-    def check(
-        cls, objects: Iterable[Finding | str], remove: Callable[[str], object] | None
-    ) -> "Verified":
-        """Read objects; remove what is damaged and what the next run computes again."""
-        intact, findings, removed = 0, list[Finding](), set[str]()
-        for checked in objects:
-            if isinstance(checked, str):
-                intact += 1
-                continue
-            findings.append(checked)
-            if remove and checked.may_be_removed:
-                remove(checked.key)
-                removed.add(checked.key)
-        return cls(intact, tuple(findings), frozenset(removed))
-
-    @property
-    def damaged(self) -> list[Finding]:
-        """What is damaged, removed or not."""
-        return [finding for finding in self.findings if finding.is_damage]
-
-    def require_intact(self) -> None:
-        """Go on only if nothing damaged is left.
-
-        Raises:
-            TasksFailed: with what to do.
-        """
-        remaining = [finding for finding in self.damaged if finding.key not in self.removed]
-        if remaining and not self.removed:
-            raise TasksFailed(
-                "`stir-ray verify --repair` removes them, and the next run computes them; verify "
-                "again after it"
-            )
-        if remaining:
-            raise TasksFailed(f"{remaining[0].key}: stays until its job is run again")
+    if plan.jobs > 1:
+        yield f"All {plan.jobs} jobs in one run, what they share counted once:"
+    yield table(titles, map(cells, plan.stages), totals=cells(plan.total))
+    yield from _plan_notes(plan)
 
 
-@render.register
-def _(verified: Verified) -> Iterator[RenderableType]:
-    for finding in verified.findings:
-        removed = " (removed)" if finding.key in verified.removed else ""
-        yield f"{finding.key}: {finding.problem}{removed}"
-    damaged = len(verified.damaged)
+def _plan_notes(plan: Forecast) -> Iterator[str]:
+    rate, total, steps = plan.rate, plan.total, plan.steps_expected
     yield (
-        f"{verified.intact} objects are right, {damaged} are damaged, "
-        f"{len(verified.findings) - damaged} do not belong here"
+        f"To invert: {total.images:,} images. To store: {decimal(int(total.image_bytes))} of "
+        f"inverted images and {decimal(int(total.checkpoint_bytes))} of checkpoints; other tables "
+        "are small."
     )
+    yield (
+        "An inversion ends before its last step where it converges: no earlier run of this lake "
+        "tells when, so hours are those of all steps."
+        if steps is None
+        else f"Expected: {steps:.0f} steps per inversion, as in earlier runs of this lake; hours "
+        "are of these."
+    )
+    if rate:
+        origin = f"as on {rate.device} in the last run" if rate.device else "as given"
+        yield f"Hours at {rate.flops_per_s:.2e} FLOP/s, {origin}."
+    else:
+        yield (
+            "GPU-hours: no rate is known; give one, e.g. `--flops-per-s 60e12`, or run a part of "
+            "the job, which measures it."
+        )
+    if plan.price_per_gpu_hour is not None and total.money is None:
+        yield "Money: needs GPU-hours; give the rate of a GPU, e.g. `--flops-per-s 60e12`."
 
 
-def rows_table(rows: pa.Table, most: int) -> Iterator[RenderableType]:
-    """Return the first rows of a query as a table, and how many there are."""
+def rows_text(rows: pa.Table, most: int) -> Iterator[RenderableType]:
+    """Show the first rows of a query, and how many there are."""
     made = Table()
     for field in rows.schema:
-        is_number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
-        is_number = is_number or pa.types.is_decimal(field.type)
-        made.add_column(field.name, justify="right" if is_number else "left", no_wrap=True)
-    # Not by name: a query may give two columns the same one.
+        is_number = pa.types.is_primitive(field.type) and not pa.types.is_temporal(field.type)
+        justify = "right" if is_number or pa.types.is_decimal(field.type) else "left"
+        made.add_column(field.name, justify=justify, no_wrap=True)
+    # Not by name: a query may give two columns the same name.
     for row in zip(*(column.to_pylist() for column in rows.slice(0, most).columns), strict=True):
         made.add_row(*map(_cell, row))
     yield made
@@ -253,3 +198,52 @@ def _cell(value: object) -> str:
     if value is None:
         return "NULL"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def convergence_text(state: "Convergence | None") -> Iterator[str]:
+    """Say whether the inversions converged, and whether the numbers still move."""
+    if state is None:
+        return
+    # Rounded to the side on which a criterion is not met.
+    residual = f"{math.ceil(1000 * state.residual.value) / 1000:.3f}"
+    self_stir = f"{math.floor(1000 * state.self_stir.value) / 1000:.3f}"
+    least, most = state.iterations
+    steps = str(least) if least == most else f"{least} to {most}"
+    remedy = (
+        f"Take more steps: `--set inversion.iterations={4 * most}`, and where inversions ended "
+        "before their last step `--set inversion.stop_when_converged=false`."
+    )
+    if state.is_enough:
+        yield (
+            f"All {state.inversions} inversions converged, after {steps} steps: 95 % of the images "
+            f"have a centred residual of at most {residual}, self-STIR by {CRITERION} CKA is at "
+            f"least {self_stir}."
+        )
+    else:
+        yield (
+            f"WARNING: {state.inversions - state.converged} of {state.inversions} inversions did "
+            f"not converge in {steps} steps, and what they miss is counted as forgetting or "
+            f"learning. Converged is a centred residual of at most {criteria.CONVERGED_RESIDUAL} "
+            f"for 95 % of the images, self-STIR of at least {criteria.CONVERGED_SELF_STIR} by "
+            f"{CRITERION} CKA, and no STIR of the model and the pretrained one changed by more "
+            f"than {criteria.CONVERGED_DRIFT} since half the steps. Largest residual: {residual} "
+            f"({state.residual.where}); least self-STIR: {self_stir} ({state.self_stir.where})."
+            f"{'' if state.moving else f' {remedy}'}"
+        )
+    if state.stuck or state.not_inverted:
+        yield (
+            f"Images: {state.not_inverted} are not inverted (centred residual above "
+            f"{criteria.NOT_INVERTED_RESIDUAL}), {state.stuck} are stuck (centred residual above "
+            f"{criteria.CONVERGED_RESIDUAL} and more than {criteria.STUCK_RATIO} times the median)."
+        )
+    if state.moving:
+        yield (
+            f"WARNING: {state.moving} of {state.cells} values of learning, forgetting and flow are "
+            "still moving: since half the steps they changed by more than 0.01, or by a third of "
+            f"their size; the most by {state.drift.value:.3f} ({state.drift.where}). {remedy}"
+        )
+    elif state.cells:
+        yield (
+            "No value of learning, forgetting or flow is still moving: since half the steps none "
+            f"changed by more than {state.drift.value:.3f} ({state.drift.where})."
+        )

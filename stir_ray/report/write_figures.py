@@ -25,9 +25,9 @@ from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import PRETRAINED
 from stir_ray.report.gallery_data import read_gallery
+from stir_ray.report.hypotheses import study_note
 from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import JobResults, models_analysed, sections
-from stir_ray.report.study_tables import study_note
 from stir_ray.results import analysis_inputs
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced

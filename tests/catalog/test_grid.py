@@ -19,11 +19,12 @@ from stir_ray.lake.schemas import TRAININGS
 from stir_ray.measures import result_tables
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate, task_id
+from stir_ray.report import summary
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
 from tests.broken import stir_ray
 from tests.small_job import small_job
-from workflows import finetune, invariance, results
+from workflows import finetune, invariance
 
 OPTIMIZER, RATE = "finetuned.train.optimizer", "finetuned.train.learning_rate"
 LAYERS, SEEDS, EPOCHS = 2, 3, 1
@@ -50,13 +51,13 @@ def grid_file(folder: Path, grid: dict[str, list], **changed: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, invariance.RunSummary]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Grid, summary.RunSummary]:
     """A grid of four and what its run came to. Its lake is not to be changed."""
     grid = read_jobs(grid_file(tmp_path_factory.mktemp("grid"), GRID))
     return grid, invariance.run_all(grid, serial=True)
 
 
-Done = tuple[Grid, invariance.RunSummary]
+Done = tuple[Grid, summary.RunSummary]
 
 
 def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
@@ -182,7 +183,7 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     path = grid_file(tmp_path, {RATE: [0.002, 0.005, 0.01]}, seeds=[0])
     first, second, third = (f"small-learning_rate={rate}" for rate in ("0.002", "0.005", "0.01"))
     really, errors = (
-        results.reduce_job,
+        summary.reduce_job,
         {first: StorageUnavailable("late"), second: CorruptArtifact("part x")},
     )
 
@@ -191,7 +192,7 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
             raise errors[asked.job.name]
         return really(asked, *said)
 
-    monkeypatch.setattr(results, "reduce_job", reduce_job)
+    monkeypatch.setattr(summary, "reduce_job", reduce_job)
     code, said, error = stir_ray("run", path, "--serial")
     last = error.strip().splitlines()[-1]
     assert code == StorageUnavailable.exit_code
@@ -219,7 +220,7 @@ def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
         read.append(key)
         return read_run(key, lake)
 
-    for module in ("arguments", "compute"):
+    for module in ("arguments", "job_verbs"):
         monkeypatch.setattr(f"stir_ray.cli.{module}.lake_of", opening, raising=False)
     monkeypatch.setattr("stir_ray.catalog.runs.read_run", reading)
     code, said, error = stir_ray("plan", path, "--json")

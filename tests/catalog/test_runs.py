@@ -31,7 +31,7 @@ from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import Task
-from stir_ray.report.text import JobStatus, render
+from stir_ray.report.text import status_text
 from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.settings import WorkerSettings
 from tests.small_job import small_job
@@ -87,7 +87,7 @@ def _stop() -> None:
 
 
 def _said(status: Status) -> str:
-    return "\n".join(line for line in render(JobStatus(status, ())) if isinstance(line, str))
+    return "\n".join(line for line in status_text(status) if isinstance(line, str))
 
 
 def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -> None:

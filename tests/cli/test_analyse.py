@@ -130,7 +130,10 @@ def test_what_is_wrong_with_each_job_of_a_file_is_said_once(tmp_path: Path) -> N
 
 CASES = {
     "nothing": ([], "give a JOB file"),
-    "both": (["jobs/digits.yaml", "--dynamics", DYNAMICS], "leave out jobs/digits.yaml"),
+    "both": (
+        ["jobs/digits.yaml", "--dynamics", DYNAMICS],
+        "give a JOB file, or in its place --dynamics",
+    ),
     "no file": (["--dynamics", "nowhere.csv"], "nowhere.csv: no such file"),
     "other columns": (["--dynamics", ACCURACY], "column `layer` is missing"),
     "no curves": (["--dynamics", "bare.csv"], "no column of curves; expected one of learning"),

@@ -19,11 +19,12 @@ import typer
 import yaml
 
 from stir_ray.cli import app
+from stir_ray.formatting import timed
 from stir_ray.job import Architecture, Job
 from stir_ray.job.loader import schema_text
 from stir_ray.models.architectures import build
 from stir_ray.worker import inspect as inspections
-from tests.broken import job_file, modules_of_verb, stir_ray
+from tests.broken import job_file, modules_of_verb, stir_ray, without_figures
 from tests.readme import ROOT
 from tests.small_job import ARCHITECTURE, small_job
 
@@ -34,9 +35,9 @@ HEAVY = {"torch", "timm", "ray", "pandas", "xarray", "altair", "duckdb"}
 def written(tmp_path: Path) -> Callable[..., Path]:
     """Writes the small job to a file, with top-level keys changed."""
 
-    def write(**changed: Any) -> Path:
+    def write(stem: str = "job", /, **changed: Any) -> Path:
         content = small_job(tmp_path / "fresh").model_dump(mode="json", exclude_none=True)
-        path = tmp_path / "job.yaml"
+        path = tmp_path / f"{stem}.yaml"
         path.write_text(yaml.safe_dump(content | changed))
         return path
 
@@ -44,13 +45,13 @@ def written(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def of_finished(finished_copy: Callable[[], Job], tmp_path: Path) -> Path:
+def finished_file(finished_copy: Callable[[], Job], tmp_path: Path) -> Path:
     """A job file whose lake is finished."""
     return job_file(finished_copy(), tmp_path, "finished.yaml")
 
 
-def test_a_run_names_results_and_figures(of_finished: Path) -> None:
-    code, output, _ = stir_ray("run", of_finished, "--serial")
+def test_a_run_names_results_and_figures(finished_file: Path) -> None:
+    code, output, _ = stir_ray("run", finished_file, "--serial")
     assert code == 0
     folder = Path(output.split("Figures: ")[1].strip())
     assert {".png", ".svg"} <= {path.suffix for path in folder.iterdir()}
@@ -58,6 +59,10 @@ def test_a_run_names_results_and_figures(of_finished: Path) -> None:
     assert f"Results: {folder.parent} " in output
     for table in ("results", "matrices", "history"):
         assert (folder.parent / f"{table}.parquet").is_file()
+    assert stir_ray("reduce", finished_file)[0] == 0
+    code, output, _ = stir_ray("report", finished_file)
+    page, figures = map(Path, output.splitlines())
+    assert (code, page.is_file(), figures) == (0, True, folder)
 
 
 def planned(*arguments: object) -> dict[str, Any]:
@@ -73,65 +78,54 @@ def counts(plan: dict[str, Any]) -> dict[str, tuple[int, int]]:
     return {name: (stage["planned"], stage["done"]) for name, stage in plan["stages"].items()}
 
 
-def test_a_plan_counts_what_is_left(written: Callable[..., Path], of_finished: Path) -> None:
+def test_a_plan_counts_what_is_to_do_and_logs_nothing(
+    written: Callable[..., Path], finished_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("stir_ray").setLevel(logging.INFO)
     fresh = planned(written())
+    assert not [line for line in caplog.records if line.name.startswith("stir_ray")]
     expected = {"inspect": (2, 0), "train": (3, 0), "invert": (24, 0), "compare": (6, 0)}
     assert counts(fresh) == expected
     assert all(fresh["stages"][name]["flops"] > 0 for name in ("train", "invert", "compare"))
     assert not (written().parent / "fresh").exists()
-    finished = planned(of_finished)
+    finished = planned(finished_file)
     assert all(planned == done for planned, done in counts(finished).values())
     assert finished["total"]["flops"] == finished["total"]["hours"] == 0
-    other_images = planned(of_finished, "--set", "images.count=7")
+    other_images = planned(finished_file, "--set", "images.count=7")
     assert counts(other_images) == expected | {"inspect": (2, 1), "train": (3, 3)}
 
 
-def test_a_plan_has_hours_and_money_at_a_given_rate(written: Callable[..., Path]) -> None:
+def test_a_plan_has_hours_and_money_at_a_given_rate_or_hours_at_that_of_earlier_runs(
+    written: Callable[..., Path], finished_file: Path
+) -> None:
     path = written()
     plan = planned(path, "--flops-per-s", "7e6", "--price-per-gpu-hour", "3")
-    flops = plan["total"]["flops"]
-    assert plan["total"]["gpu_hours"] == pytest.approx(flops / 7e6 / 3600)
-    assert plan["total"]["money"] == pytest.approx(3 * flops / 7e6 / 3600)
+    hours = plan["total"]["flops"] / 7e6 / 3600
+    assert plan["total"]["gpu_hours"] == pytest.approx(hours)
+    assert plan["total"]["money"] == pytest.approx(3 * hours)
     assert plan["rate"]["device"] == ""
     unknown = planned(path)
     assert unknown["rate"] is unknown["total"]["gpu_hours"] is unknown["total"]["money"] is None
     assert "--flops-per-s" in stir_ray("plan", path)[1]
-
-
-@pytest.mark.parametrize(
-    ("hours", "expected"), [(0.05, "3 min"), (0.0004, "0.024 min"), (7, "7"), (1234, "1,234")]
-)
-def test_a_time_of_few_minutes_is_shown_in_minutes(
-    written: Callable[..., Path], hours: float, expected: str
-) -> None:
-    path = written()
-    per_s = planned(path, "--flops-per-s", "1")["total"]["flops"] / (3600 * hours)
-    lines = stir_ray("plan", path, "--flops-per-s", f"{per_s:.9g}")[1].splitlines()
-    # The last row of the table is the total.
-    (total,) = (line for line in lines if "all" in line and "e+" in line)
-    assert total.rstrip(" │┃|").endswith(f" {expected}")
-
-
-def test_a_plan_takes_the_rate_of_earlier_runs(of_finished: Path) -> None:
-    plan = planned(of_finished, "--set", "seeds=[5]")
+    more = (finished_file, "--set", "seeds=[5]")
+    plan = planned(*more)
     assert plan["rate"]["device"] == "cpu"
     assert plan["total"]["hours"] > 0
     # Hours of a CPU are no GPU-hours.
     assert plan["total"]["gpu_hours"] is None
-    assert "as on cpu in the last run" in stir_ray("plan", of_finished, "--set", "seeds=[5]")[1]
+    assert "as on cpu in the last run" in stir_ray("plan", *more)[1]
 
 
-def test_a_plan_logs_nothing_of_success(
-    written: Callable[..., Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    logging.getLogger("stir_ray").setLevel(logging.INFO)
-    assert stir_ray("plan", written())[0] == 0
-    assert not [line for line in caplog.records if line.name.startswith("stir_ray")]
-    assert logging.getLogger("stir_ray").level == logging.INFO
+@pytest.mark.parametrize(
+    ("hours", "expected"),
+    [(0.05, "3 min"), (0.0004, "0.024 min"), (7, "7 h"), (1234, "1,234 h")],
+)
+def test_a_time_of_few_minutes_is_in_minutes(hours: float, expected: str) -> None:
+    assert " ".join(timed(hours)) == expected
 
 
 def test_jobs_of_several_files_are_planned_together_and_share_inspections(
-    written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: Counter[str] = Counter()
     for name in ("collect_images", "select_test_images", "inspect_model"):
@@ -144,11 +138,10 @@ def test_jobs_of_several_files_are_planned_together_and_share_inspections(
         monkeypatch.setattr(inspections, name, counted)
     robust = {"robustness": {"corruptions": ["fog"], "images": 5}}
     files = [
-        written(**robust, **changed).rename(tmp_path / f"{place}.yaml")
-        for place, changed in enumerate(({}, {"name": "b"}, {"name": "c", "images": {"count": 7}}))
+        written(f"{index}", **robust, **changed)
+        for index, changed in enumerate(({}, {"name": "b"}, {"name": "c", "images": {"count": 7}}))
     ]
     apart = [json.loads(stir_ray("plan", "--json", file)[1]) for file in files]
-    assert ran["collect_images"] == 3
     alone = ran["inspect_model"] // 3
     ran.clear()
     code, output, error = stir_ray("plan", "--json", *files)
@@ -168,21 +161,19 @@ def test_jobs_of_several_files_are_planned_together_and_share_inspections(
     ("changed", "expected"),
     [
         ({}, "second.yaml: `name: small` as in"),
-        ({"name": "total"}, "second.yaml: `name: total`; give each job its own name"),
+        ({"name": "total"}, "second.yaml: `name: total` as in the key of all together"),
         ({"name": "b", "lake": "elsewhere"}, "second.yaml: its lake is elsewhere, and that of"),
     ],
 )
 def test_jobs_that_cannot_be_planned_together_are_named(
-    written: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], expected: str
+    written: Callable[..., Path], changed: dict[str, Any], expected: str
 ) -> None:
-    first = written().rename(tmp_path / "first.yaml")
-    second = written(**changed).rename(tmp_path / "second.yaml")
-    code, _, error = stir_ray("plan", first, second)
+    code, _, error = stir_ray("plan", written("first"), written("second", **changed))
     assert (code, expected in error) == (2, True)
 
 
-def test_status_counts_what_is_done_stored_and_took(of_finished: Path, tmp_path: Path) -> None:
-    code, output, _ = stir_ray("status", of_finished, "--json")
+def test_status_counts_what_is_done_stored_and_took(finished_file: Path, tmp_path: Path) -> None:
+    code, output, _ = stir_ray("status", finished_file, "--json")
     status = json.loads(output)["status"]
     assert code == 0
     stages = {stage["stage"]: stage for stage in status["stages"]}
@@ -199,7 +190,7 @@ def test_status_counts_what_is_done_stored_and_took(of_finished: Path, tmp_path:
         files += [path for path in folder.glob(f"{table}/**/*") if path.is_file()]
         assert (held["parts"], held["size"]) == (len(files), sum(f.stat().st_size for f in files))
     assert [(run["ended"], run["exit_code"]) for run in status["runs"]] == [("done", 0)]
-    assert "Last run: " in stir_ray("status", of_finished)[1]
+    assert "Last run: " in stir_ray("status", finished_file)[1]
 
 
 def test_status_before_the_first_run_names_the_command(written: Callable[..., Path]) -> None:
@@ -210,28 +201,23 @@ def test_status_before_the_first_run_names_the_command(written: Callable[..., Pa
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("schema",), ("status", "JOB")])
-def test_light_verbs_import_no_heavy_module(of_finished: Path, arguments: tuple[str, ...]) -> None:
-    words = (of_finished if word == "JOB" else word for word in arguments)
+def test_light_verbs_import_no_heavy_module(
+    finished_file: Path, arguments: tuple[str, ...]
+) -> None:
+    words = (finished_file if word == "JOB" else word for word in arguments)
     assert HEAVY & modules_of_verb(*words) == set()
 
 
-def test_verify_finds_damage_and_repairs_it(of_finished: Path, tmp_path: Path) -> None:
-    code, output, _ = stir_ray("verify", of_finished)
+def test_verify_finds_damage_and_repairs_it(finished_file: Path, tmp_path: Path) -> None:
+    code, output, _ = stir_ray("verify", finished_file)
     assert (code, "0 are damaged" in output) == (0, True)
     artifact = min((tmp_path / "lake").glob("*/images/*/*"))
     artifact.write_bytes(artifact.read_bytes()[:99])
-    code, output, _ = stir_ray("verify", of_finished)
+    code, output, _ = stir_ray("verify", finished_file)
     assert (code, artifact.name in output) == (3, True)
-    code, output, _ = stir_ray("verify", of_finished, "--repair")
+    code, output, _ = stir_ray("verify", finished_file, "--repair")
     assert (code, "(removed)" in output) == (0, True)
     assert not artifact.exists()
-
-
-def test_reduce_and_report_work_from_the_lake(of_finished: Path) -> None:
-    assert stir_ray("reduce", of_finished)[0] == 0
-    code, output, _ = stir_ray("report", of_finished)
-    page, figures = map(Path, output.splitlines())
-    assert (code, page.is_file(), figures.is_dir()) == (0, True, True)
 
 
 def test_schema_is_that_of_the_job_file() -> None:
@@ -258,44 +244,42 @@ def test_every_verb_has_help_with_an_example_that_is_a_command(verb: str, doc: s
     assert all((ROOT / word).is_file() for word in words if word.startswith("jobs/"))
 
 
-def _folder(path: Path) -> dict[str, Any]:
-    return {"source": "folder", "path": str(path), "size": 16, "channels": 1}
+def _folder(path: str) -> dict[str, Any]:
+    return {"source": "folder", "path": path, "size": 16, "channels": 1}
 
 
-def _model(**arguments: Any) -> dict[str, Any]:
-    own = {**ARCHITECTURE["arguments"], **arguments}
-    return {"architecture": {**ARCHITECTURE, "arguments": own}, "train": {"epochs": 1}}
+def _model(**changed: Any) -> dict[str, Any]:
+    arguments = {**ARCHITECTURE["arguments"], **changed}
+    return {"architecture": {**ARCHITECTURE, "arguments": arguments}, "train": {"epochs": 1}}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    return {"architecture": ARCHITECTURE, "checkpoint": str(path)}
 
 
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
         ({"sedes": [1]}, ["unknown key `sedes`", "did you mean `seeds`"]),
-        ({"seeds": "many"}, ["`seeds", "many", "expected a list"]),
         ({"layers": [2, 4]}, ["`layers: 4`", "last block", "use 1 to 3"]),
-        ({"images": {"count": 3}}, ["`images.count: 3`", "greater than or equal to 4"]),
         ({"images": {"count": 5000}}, ["images.count: 5000", "but the split has"]),
         ({"data": {"source": "digits", "size": 24}}, ["1 x 24 x 24", "1 x 16 x 16", "`size`"]),
-        ({"data": _folder(Path("/no/such"))}, ["/no/such: not there; correct the path"]),
-        (
-            {"pretrained": {"architecture": ARCHITECTURE, "checkpoint": "/no/such.safetensors"}},
-            ["/no/such.safetensors: not there"],
-        ),
+        ({"data": _folder("/no/such")}, ["/no/such: not there; correct the path"]),
+        ({"data": _folder("pictures")}, ["pictures: not there, looked for as /", "; correct"]),
+        ({"pretrained": _checkpoint(Path("/no/such.pt"))}, ["/no/such.pt: not there"]),
         (
             {"pretrained": {"architecture": {"timm": "vit_nope"}, "train": {"epochs": 1}}},
             ["vit_nope", "Unknown model"],
         ),
         (
-            {
-                "representation": "cls",
-                "pretrained": _model(class_token=False, global_pool="avg"),
-            },
+            {"representation": "cls",
+             "pretrained": _model(class_token=False, global_pool="avg")},
             ["`representation: cls`", "no class token"],
         ),
         ({"pretrained": _model(depth=0)}, ["vit_tiny_patch16_224", "depth"]),
         ({"lake": "/proc/lake"}, ["lake /proc/lake: cannot "]),
     ],
-)
+)  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_computed(
     written: Callable[..., Path], tmp_path: Path, changed: dict[str, Any], expected: list[str]
 ) -> None:
@@ -308,15 +292,6 @@ def test_bad_input_is_one_line_and_nothing_is_computed(
     assert not list((tmp_path / "fresh").glob("checkpoints/*"))
 
 
-def test_a_relative_path_is_shown_in_full(
-    written: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, _, error = stir_ray("plan", written(data=_folder(Path("pictures"))))
-    assert code == 2
-    assert f"pictures: not there, looked for as {tmp_path / 'pictures'}; correct" in error
-
-
 def test_a_checkpoint_that_does_not_fit_names_its_tensors(
     written: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -325,8 +300,7 @@ def test_a_checkpoint_that_does_not_fit_names_its_tensors(
     del state["pos_embed"]
     path = tmp_path / "bad.safetensors"
     safetensors.torch.save_file(state, path)
-    source = {"architecture": ARCHITECTURE, "checkpoint": str(path)}
-    code, _, error = stir_ray("run", written(pretrained=source), "--serial")
+    code, _, error = stir_ray("run", written(pretrained=_checkpoint(path)), "--serial")
     last = error.strip().splitlines()[-1]
     assert code == 2
     for part in (str(path), "blocks.1.attn.qkv.weight is (5, 7), expected (48, 16)", "pos_embed"):
@@ -334,20 +308,19 @@ def test_a_checkpoint_that_does_not_fit_names_its_tensors(
 
 
 def test_checkpoints_of_the_user_are_studied_like_trained_ones(
-    written: Callable[..., Path], tmp_path: Path
+    written: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_figures(monkeypatch)
     for epoch in (0, 3, 7):
         model = build(Architecture(**ARCHITECTURE), classes=3, seed=epoch)
         safetensors.torch.save_file(model.state_dict(), tmp_path / f"e{epoch}.safetensors")
     job = written(
-        pretrained={
-            "architecture": ARCHITECTURE,
-            "checkpoint": str(tmp_path / "e0.safetensors"),
-        },
+        pretrained=_checkpoint(tmp_path / "e0.safetensors"),
         finetuned={"checkpoints": str(tmp_path / "e{epoch}.safetensors"), "epochs": [3, 7]},
         from_scratch=None,
+        seeds=[0],
     )
     code, output, error = stir_ray("run", job, "--serial")
     assert code == 0, error
-    # Two epochs, four directions, two seeds, three layers.
-    assert "48 of 48 cells" in output
+    # Two epochs, four directions, one seed, three layers.
+    assert "24 of 24 cells" in output

@@ -17,9 +17,10 @@ from stir_ray import cli
 from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.tasks import Task
+from stir_ray.report import summary
 from stir_ray.report.page.write import Report
 from stir_ray.worker import dispatch
-from workflows import executors, results
+from workflows import runtime
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def main(command: Command) -> None:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
     # Drawing takes seconds, and no test looks at it.
-    results.write_report = lambda *_: Report("nowhere", "nowhere")
-    executors.make_worker = functools.partial(make_worker, command.ledger, command.held_at)
-    executors.make_worker_process = executors.make_worker
+    summary.write_report = lambda *_: Report("nowhere", "nowhere")
+    runtime.make_worker = functools.partial(make_worker, command.ledger, command.held_at)
+    runtime.make_worker_process = runtime.make_worker
     if command.die_before_put:
         _die_before_put(command.die_before_put)
     sys.argv = ["stir-ray", *command.arguments]

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stir_ray.report.compare_jobs import short_names
-from stir_ray.report.differences import differences
+from stir_ray.report.compare_jobs import differences, short_names
 from tests.report.synthetic import Shape, matrices, synthetic_results
 from tests.small_job import small_job
 
@@ -18,27 +17,27 @@ SHAPE = Shape(scratch_epoch=None)
 def test_only_settings_that_differ_have_a_column(tmp_path: Path) -> None:
     results = synthetic_results(tmp_path, SHAPE)
     finetuned = {"train": {"epochs": 2, "learning_rate": 0.5}}
-    jobs = [
-        ("a", small_job("here"), results),
-        ("b", small_job("there", seeds=[4], finetuned=finetuned, name="other"), results),
-    ]
-    found = differences(jobs)
-    assert found.columns[:3] == ("job", "finetuned.train.learning_rate", "seeds")
-    assert [row[:3] for row in found.rows] == [("a", "0.01", "0 1"), ("b", "0.5", "4")]
-    outcome = dict(zip(found.columns, found.rows[0], strict=True))
+    rows = differences(
+        {
+            "a": (small_job("here"), results),
+            "b": (small_job("there", seeds=[4], finetuned=finetuned, name="other"), results),
+        }
+    )
+    assert rows.columns[:4].tolist() == ["job", "seeds", "finetuned.train.learning_rate", "model"]
+    settings = rows.iloc[:, :4].to_numpy().tolist()
+    assert settings == [["a", "0 1", "0.01", "finetuned"], ["b", "4", "0.5", "finetuned"]]
+    outcome = rows.iloc[0]
     for estimator in ("unbiased", "biased"):
         forgetting = np.diagonal(matrices(SHAPE, "finetuned", 2, estimator)["forgetting"].mean(0))
         assert outcome[f"forgetting, mean of layers, {estimator} CKA"] == f"{forgetting.mean():.3f}"
-    assert found.csv().decode().splitlines()[1].startswith("a,0.01,0 1,finetuned,2,")
 
 
 def test_the_lowest_self_stir_is_of_any_layer_and_seed(tmp_path: Path) -> None:
     results = synthetic_results(tmp_path, SHAPE)
     place = {"model": "finetuned", "direction": "pt|pt", "epoch": 2, "seed": SHAPE.seeds[-1]}
     results["stir_unbiased"].loc[place | {"reference_layer": 3, "target_layer": 3}] = 0.60078
-    found = differences([("a", small_job("here"), results)])
-    outcome = dict(zip(found.columns, found.rows[0], strict=True))
-    assert outcome["lowest self-STIR, unbiased"] == "0.600"
+    rows = differences({"a": (small_job("here"), results)})
+    assert rows["lowest self-STIR, unbiased"].tolist() == ["0.600"]
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,8 @@ def test_prefixes_are_those_of_figure_14(tables: dict[str, pd.DataFrame]) -> Non
     rows = rows[(rows["hypothesis"] == BEST) & (rows["look"] == "pearson")]
     r = rows[rows["first_epoch"] == 1].groupby("last_epoch")["r"].mean()
     assert list(r.index) == list(range(3, 101))
-    lengths = reference.printed()["figure14_prefix_epochs"]
-    expected = reference.printed()["figure14_prefix_r_cifar10"]
+    lengths = reference.printed()["prefix_epochs"]
+    expected = reference.printed()["prefix_r_cifar10"]
     np.testing.assert_allclose(r[lengths], expected, atol=0.005)
 
 

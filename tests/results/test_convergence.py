@@ -10,7 +10,7 @@ import pytest
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import MATRICES, RESULTS
-from stir_ray.report.summary import format_convergence
+from stir_ray.report.text import convergence_text
 from stir_ray.results.job_metrics import Convergence, Worst, convergence
 from tests.report.synthetic import Shape, synthetic_results
 
@@ -68,7 +68,7 @@ def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> N
     assert summary.inversions == summary.converged == models * len(SHAPE.seeds) * len(SHAPE.layers)
     assert summary.self_stir.value == pytest.approx(0.9951)
     assert summary.is_enough
-    first, last = format_convergence(summary)
+    first, last = convergence_text(summary)
     assert first == (
         f"All {summary.inversions} inversions converged, after 200 to 400 steps: 95 % of the "
         "images have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least "
@@ -97,7 +97,7 @@ def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -
     assert summary.inversions - summary.converged == 1
     assert summary.residual == Worst(0.3123, "finetuned epoch 2, layer 5, seed 1")
     assert summary.self_stir == Worst(0.9379, "finetuned epoch 2, layer 5, seed 1")
-    text = next(format_convergence(summary))
+    text = next(convergence_text(summary))
     # Neither is rounded to its better side.
     assert "Largest residual: 0.313 (finetuned epoch 2, layer 5, seed 1)" in text
     assert "least self-STIR: 0.937 (finetuned epoch 2, layer 5, seed 1)" in text
@@ -129,7 +129,7 @@ def test_a_high_self_stir_alone_is_no_convergence_and_images_are_counted_once(
     cells = {"direction": "pt|pt", "seed": 0, "reference_layer": 3}
     summary = found(changed(results, cells, not_inverted=7, stuck=2), matrices)
     assert (summary.not_inverted, summary.stuck) == (7, 2)
-    (line,) = (line for line in format_convergence(summary) if "7 are not inverted" in line)
+    (line,) = (line for line in convergence_text(summary) if "7 are not inverted" in line)
     assert "2 are stuck" in line
 
 
@@ -142,7 +142,7 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
     still = found(results, matrices)
     assert (still.moving, summary.moving) == (0, 1)
     assert summary.drift == Worst(0.054, "learning, finetuned epoch 2, layers 2 and 5")
-    (warning,) = (line for line in format_convergence(summary) if line.startswith("WARNING"))
+    (warning,) = (line for line in convergence_text(summary) if line.startswith("WARNING"))
     assert f"1 of {summary.cells} values" in warning
     assert "inversion.iterations" in warning
     # A value of the diagonal of a flow is 0 and no number.
@@ -153,7 +153,7 @@ def test_values_that_still_move_are_counted_by_the_unbiased_estimator(
     assert found(results, changed(biased, cell | others, is_moving=True)).moving == 0
 
 
-def test_scores_of_other_models_say_nothing_format_convergence(
+def test_scores_of_other_models_say_nothing_convergence_text(
     results: pa.Table, matrices: pa.Table
 ) -> None:
     others = changed(results, {"direction": "ft|pt"}, stir_unbiased=0.1)
@@ -161,9 +161,9 @@ def test_scores_of_other_models_say_nothing_format_convergence(
     rows = [row for row in results.to_pylist() if row["direction"] in ("ft|pt", "pt|ft")]
     table = pa.Table.from_pylist(rows, schema=results.schema)
     assert convergence(table, matrices, "tokens") is None
-    assert list(format_convergence(None)) == []
+    assert list(convergence_text(None)) == []
 
 
 def test_a_single_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
     summary = replace(found(results, matrices), iterations=(400, 400))
-    assert "after 400 steps:" in next(format_convergence(summary))
+    assert "after 400 steps:" in next(convergence_text(summary))

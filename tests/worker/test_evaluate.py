@@ -140,10 +140,10 @@ def test_the_verb_says_where_the_numbers_are_and_draws_them(
     path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
     result = CliRunner().invoke(app, ["robustness", str(path), "--serial"])
     assert result.exit_code == 0
+    table = tmp_path / "lake" / result_key(job.name, ROBUSTNESS.name)
     assert result.stdout.splitlines() == [
         "No task ran: everything was in the lake.",
-        f"{TESTED} of {TESTED} models are tested on corrupted images.",
-        f"  {tmp_path / 'lake' / result_key(job.name, ROBUSTNESS.name)}",
+        f"{job.name}: {TESTED} of {TESTED} models are tested on corrupted images: {table}",
     ]
     figures = {file.name for file in tmp_path.glob("lake/jobs/*/figures/9-*")}
     assert {
@@ -215,7 +215,7 @@ def test_plan_and_status_show_the_stage(copy: Callable[..., Job]) -> None:
     planned = forecast(known).stages[-1]
     assert (planned.stage, planned.planned, planned.done) == ("evaluate", TESTED, TESTED - 2)
     card = evaluations(known.resolved, lake)[0]
-    assert planned.remaining.flops < 3 * CONDITIONS * card.images * 1e9
+    assert planned.flops < 3 * CONDITIONS * card.images * 1e9
 
 
 def test_a_failed_test_stops_no_other_and_is_recorded(

@@ -21,7 +21,7 @@ from stir_ray.worker.dispatch import make_worker
 from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.task_metrics import TaskMetrics
 from tests.small_job import small_job
-from workflows import executors, invariance
+from workflows import invariance, runtime
 
 
 def test_bytes_of_a_task_are_those_of_its_objects(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = Outcomes()
-    monkeypatch.setattr(executors, "progress_callback", lambda _: seen)
+    monkeypatch.setattr(runtime, "progress_callback", lambda _: seen)
     invariance.run(small_job(tmp_path, from_scratch=None, seeds=[0]), serial=True)
     lake = open_lake(str(tmp_path))
     inverted = [one for one in seen.all if isinstance(one.task, Invert)]

@@ -17,8 +17,8 @@ from stir_ray.charts.blocks import ROWS, Chart
 from stir_ray.charts.style import CONFIG
 from stir_ray.numerics import criteria
 from stir_ray.numerics.correlation import TRANSIENT
+from stir_ray.report.hypotheses import Table
 from stir_ray.report.sections import Section
-from stir_ray.report.study_tables import Table
 
 # A browser ends a script at `</script`, wherever that stands, and may take `<!--` for a comment.
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}

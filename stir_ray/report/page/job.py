@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from stir_ray import charts
 from stir_ray.charts.comparison import NamedResults, PublishedNumbers
 from stir_ray.charts.readings import compared_model, compared_models
 from stir_ray.charts.style import model_at
-from stir_ray.report.differences import Differences
 from stir_ray.report.page.assemble import assembled, page_sections
 from stir_ray.report.page.metadata import About
 from stir_ray.report.sections import JobResults, Section, sections
@@ -71,7 +71,7 @@ def number(value: float) -> str:
 
 def comparison_page(
     jobs: Sequence[NamedResults],
-    differing: Differences,
+    differing: pd.DataFrame,
     *,
     title: str,
     published: PublishedNumbers | None = None,

@@ -12,7 +12,7 @@ from stir_ray.numerics.settings import Initialization
 from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import CPU
-from stir_ray.report.summary import format_convergence
+from stir_ray.report.text import convergence_text
 from stir_ray.results.reduce import Reduced
 
 _ASSUMED = (
@@ -71,7 +71,7 @@ def about(
         made_by: provenance of one of its parts; empty where there is none yet.
     """
     job = asked.job
-    lines = list(format_convergence(reduced.convergence))
+    lines = list(convergence_text(reduced.convergence))
     doubts = [
         line.removeprefix(_WARNING).replace("`", "") for line in lines if line.startswith(_WARNING)
     ]
