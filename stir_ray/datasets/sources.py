@@ -140,7 +140,7 @@ def open_torchvision(
         else:
             remedy = f"`stir-ray import-data {data.source} --root {data.root}` downloads it"
             reason = reason.removesuffix(" You can use download=True to download it")
-        message = f"data.root: no {data.source} in {data.folder}: {reason}; {remedy}"
+        message = f"data.root: no {data.source} in {data.location}: {reason}; {remedy}"
         raise DataError(message) from None
 
 

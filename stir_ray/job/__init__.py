@@ -3,14 +3,7 @@
 Secrets never stand in a job file: they come from the machine's environment or role.
 """
 
-from stir_ray.job.options import (
-    CLEAN,
-    Condition,
-    Execution,
-    InversionChoice,
-    Robustness,
-)
-from stir_ray.job.spec import Job, Sample, Selection
+from stir_ray.job.spec import CLEAN, Condition, Job, Robustness
 from stir_ray.job.study_inputs import (
     DATASET,
     UNPACKED,
@@ -28,6 +21,7 @@ from stir_ray.job.study_inputs import (
     InLake,
     Pets,
     RandomModel,
+    Selection,
     TimmModel,
     TrainedFinetuning,
     TrainedModel,
@@ -48,16 +42,13 @@ __all__ = [
     "Data",
     "Digits",
     "EuroSat",
-    "Execution",
     "FromScratch",
     "ImageFolder",
     "InLake",
-    "InversionChoice",
     "Job",
     "Pets",
     "RandomModel",
     "Robustness",
-    "Sample",
     "Selection",
     "TimmModel",
     "TrainedFinetuning",

@@ -1,6 +1,5 @@
 """How values are written in a job file: strict mappings, ranges of numbers, unions by key."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -21,8 +20,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]*$"
 """Pattern of names that are folders anywhere."""
 UNPRINTABLE = "unprintable"
 """Type of a validation error whose input must not be printed."""
-
-_Text = TypeVar("_Text", bound=object)
+_Scalar = TypeVar("_Scalar", bound=object)
 
 
 class Value(BaseModel):
@@ -38,7 +36,7 @@ class Value(BaseModel):
     )
 
 
-def _refuse_secrets(value: _Text) -> _Text:
+def _refuse_secrets(value: _Scalar) -> _Scalar:
     secret = secret_in(value) if isinstance(value, str) else None
     if secret:
         message = f"{secret} stands in it; keep it in the machine's environment or role"
@@ -64,29 +62,30 @@ def refuse_repeated(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _union(tag: Callable[[Any], str | None], expected: str) -> Discriminator:
-    # With a tag, the errors of a union are those of the member that was meant.
-    return Discriminator(tag, custom_error_type="choice", custom_error_message=expected)
+# Each of the following chooses the member of a union by its tag, so that errors are those of the
+# member that was meant.
 
 
 def by_key(*keys: str) -> Discriminator:
-    """Choose the member of a union by the key that only it has."""
+    """Choose by the key that only one member has."""
 
     def tag(value: Any) -> str | None:
         present = value if isinstance(value, dict) else getattr(type(value), "model_fields", ())
         return next((f"<{key}>" for key in keys if key in present), None)
 
-    return _union(tag, "expected one of the keys " + ", ".join(f"`{key}`" for key in keys))
+    expected = "expected one of the keys " + ", ".join(f"`{key}`" for key in keys)
+    return Discriminator(tag, custom_error_type="choice", custom_error_message=expected)
 
 
 def by_source(*sources: str) -> Discriminator:
-    """Choose the member of a union by the value of its key `source`."""
+    """Choose by the value of the key `source`."""
 
     def tag(value: Any) -> str | None:
         source = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
         return f"<{source}>" if source in sources else None
 
-    return _union(tag, "expected `source: " + "` or `source: ".join(sources) + "`")
+    expected = "expected `source: " + "` or `source: ".join(sources) + "`"
+    return Discriminator(tag, custom_error_type="choice", custom_error_message=expected)
 
 
 def word_or(other: str, *words: str) -> Discriminator:
@@ -97,7 +96,8 @@ def word_or(other: str, *words: str) -> Discriminator:
             return "<word>" if value in words else None
         return "<other>"
 
-    return _union(tag, f"expected {', '.join(f'`{word}`' for word in words)} or {other}")
+    expected = f"expected {', '.join(f'`{word}`' for word in words)} or {other}"
+    return Discriminator(tag, custom_error_type="choice", custom_error_message=expected)
 
 
 Location = Annotated[str, AfterValidator(_refuse_secrets)]

@@ -25,33 +25,29 @@ from stir_ray.job.fields import (
     word_or,
 )
 
-Size = Annotated[
-    PositiveInt, Field(description="Height and width in pixels that the images are resized to.")
-]
-CroppedSize = Annotated[
-    PositiveInt,
-    Field(description="Height and width in pixels that images are resized and center-cropped to."),
-]
-Channels = Annotated[Literal[1, 3], Field(description="3 for color, 1 for gray.")]
 DATASET = "dataset:"
 """Prefix of the name of a dataset in the lake, where paths of others are expected."""
+Size = Annotated[PositiveInt, Field(description="Height and width in pixels after resizing.")]
+CroppedSize = Annotated[
+    PositiveInt, Field(description="Height and width in pixels after resizing and center crop.")
+]
+Channels = Annotated[Literal[1, 3], Field(description="3 for color, 1 for gray.")]
 
 
 class Digits(Value):
     """The 1797 handwritten digits that ship with scikit-learn: 8 × 8 pixels, one channel."""
 
     channels: ClassVar[Literal[1, 3]] = 1
+    location: ClassVar[str] = ""
     source: Literal["digits"]
     classes: Annotated[Numbers, Field(min_length=2)] = tuple(range(10))
     """Which of the digits 0 to 9; they become labels 0, 1, … in this order."""
     size: Size = 8
-    location: ClassVar[str] = ""
 
     @model_validator(mode="after")
     def _only_digits(self) -> "Digits":
-        beyond = [number for number in self.classes if number > 9]
-        if beyond:
-            raise ValueError(f"class {beyond[0]} is not a digit; use 0 to 9")
+        if (largest := max(self.classes)) > 9:
+            raise ValueError(f"class {largest} is not a digit; use 0 to 9")
         return self
 
 
@@ -66,7 +62,6 @@ class ImageFolder(Value):
 
     @property
     def location(self) -> str:
-        """Where the files of the dataset lie."""
         return self.path
 
 
@@ -82,14 +77,9 @@ class PublicDataset(Value):
     size: CroppedSize
 
     @property
-    def folder(self) -> str:
+    def location(self) -> str:
         """The folder of the dataset's own files."""
         return str(PurePath(self.root, self.unpacked))
-
-    @property
-    def location(self) -> str:
-        """Where the files of the dataset lie."""
-        return self.folder
 
 
 class Cifar10(PublicDataset):
@@ -118,8 +108,7 @@ class Pets(PublicDataset):
 class EuroSat(PublicDataset):
     """EuroSAT, RGB: 27000 satellite images of 64 × 64 pixels in 10 classes.
 
-    It has no split of its own: every fifth image of a class, in the order of file names, is of
-    `test`.
+    It has no split of its own: every fifth image of a class, by file name, is in `test`.
     """
 
     unpacked: ClassVar[str] = "eurosat"
@@ -142,7 +131,6 @@ class InLake(Value):
 
     @property
     def location(self) -> str:
-        """Its name, marked as no path."""
         return f"{DATASET}{self.name}"
 
 
@@ -156,6 +144,18 @@ Data = Annotated[
     | Annotated[InLake, Tag("<lake>")],
     by_source("digits", "folder", "cifar10", "cifar100", "pets", "eurosat", "lake"),
 ]
+
+
+class Selection(Value):
+    """Which images of the dataset are inverted."""
+
+    split: Literal["train", "test"] = "test"
+    count: Annotated[int, Field(ge=4)] = 256
+    """How many; the unbiased estimator needs at least 4. The paper uses 500, and so does
+    `inversion.preset: paper`."""
+    seed: NonNegativeInt | None = None
+    """null takes the first images, in the dataset's own order; a number draws them."""
+
 
 _NOT_ARCHITECTURE = {
     *("cache_dir", "checkpoint_path", "exportable", "features_only", "no_jit", "num_classes"),
@@ -192,8 +192,7 @@ class Architecture(Value):
     @model_validator(mode="after")
     def _no_weights(self) -> "Architecture":
         # `checkpoint_path` would make timm unpickle a file, which can run code.
-        odd = sorted(_NOT_ARCHITECTURE & set(self.arguments))
-        if odd:
+        if odd := sorted(_NOT_ARCHITECTURE & set(self.arguments)):
             raise ValueError(f"`{odd[0]}` is no argument of an architecture; leave it out")
         return self
 
@@ -222,15 +221,14 @@ class Training(Value):
     """Of `sgd` and `nesterov`; Adam keeps its own decay rates."""
     weight_decay: NonNegativeFloat = 1e-4
     warmup_epochs: NonNegativeInt = 0
-    """Epochs over which the learning rate rises linearly before it falls along a cosine."""
+    """Epochs over which the learning rate rises linearly first."""
     gradient_clip: PositiveFloat | None = None
     """The largest L2 norm of a step's gradient, which is scaled down to it; null clips none."""
     mixed_precision: Literal["none", "bf16"] = "none"
     """`bf16` computes products of a step in bfloat16; weights and tests stay in float32."""
     augmentation: Literal["none", "standard", "resized_crop"] = "none"
     """`standard`: images shifted by up to an eighth of their side. `resized_crop`: a random 8 to
-    100 % of the area, of 3:4 to 4:3, scaled to the image's size, as is usual for ImageNet. Both
-    mirror half of the images."""
+    100 % of the area, of 3:4 to 4:3, scaled to the image's size. Both mirror half of the images."""
     seed: NonNegativeInt = 0
     """Of the initial weights, the order of the images, dropout and augmentation."""
 
@@ -251,10 +249,10 @@ class TrainedModel(Value):
 
 
 class TimmModel(Value):
-    """Weights that timm downloads from its hub, e.g. `vit_base_patch32_224.augreg_in1k`."""
+    """Weights that timm downloads from its hub."""
 
     timm: Location
-    """Architecture and weights by their name in timm."""
+    """Architecture and weights by their name in timm, e.g. `vit_base_patch32_224.augreg_in1k`."""
 
 
 class CheckpointModel(Value):
@@ -326,8 +324,7 @@ class FromScratch(Value):
     """The paper's baseline: trained on the task from random weights."""
 
     train: Training
-    architecture: Architecture | None = None
-    """That of the pretrained model if not given, as in the paper."""
+    architecture: OtherArchitecture = None
 
 
 Pretrained = Annotated[

@@ -282,7 +282,7 @@ def test_a_missing_or_damaged_archive_is_refused_in_one_line_with_the_remedy(
     with pytest.raises(DataError) as caught:
         load(data, "test")
     message = str(caught.value)
-    assert message.startswith(f"data.root: no {data.source} in {data.folder}: ")
+    assert message.startswith(f"data.root: no {data.source} in {data.location}: ")
     assert f"`stir-ray import-data {data.source} --root {tmp_path / 'absent'}`" in message
     assert "\n" not in message
 
@@ -302,7 +302,7 @@ def test_a_batch_that_is_not_the_official_one_is_never_unpickled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = unpacked(Cifar10, put_cifar, tmp_path, monkeypatch)
-    batch = Path(data.folder) / "data_batch_3"
+    batch = Path(data.location) / "data_batch_3"
     batch.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="corrupted"):
@@ -314,7 +314,7 @@ def test_images_beside_a_broken_photograph_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = unpacked(Pets, put_pets, tmp_path, monkeypatch)
-    broken = Path(data.folder) / "images" / f"{pets_of('test')[2][0]}.jpg"
+    broken = Path(data.location) / "images" / f"{pets_of('test')[2][0]}.jpg"
     broken.write_bytes(b"no photograph")
     lazy = open_split(data, "test")
     assert lazy.at([0, 1]).ids == (0, 1)
