@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import stir_ray
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import IMAGE_SETS
-from stir_ray.models import checkpoints
+from stir_ray.models import state_dicts
 from stir_ray.models.features import representation
 from stir_ray.numerics.criteria import is_moving
 from stir_ray.numerics.optimization import initialization_of
@@ -72,8 +72,8 @@ def inversions(pt: nn.Module) -> stir_ray.Inversions:
 
 def _loaded(checkpoint: Checkpoint, lake: Lake) -> nn.Module:
     location = checkpoint.location
-    state = checkpoints.decode(lake.read_checkpoint(location.removeprefix(LAKE)), location)
-    return checkpoints.load(state, checkpoint.architecture, location)
+    state = state_dicts.decode(lake.read_checkpoint(location.removeprefix(LAKE)), location)
+    return state_dicts.load(state, checkpoint.architecture, location)
 
 
 @unconverged

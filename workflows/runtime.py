@@ -16,9 +16,8 @@ from stir_ray.lake.parquet import Lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.report.progress import progress_callback
-from stir_ray.worker.dispatch import make_worker, make_worker_process
+from stir_ray.worker.dispatch import WorkerSettings, make_worker, make_worker_process
 from stir_ray.worker.logs import begin_logging
-from stir_ray.worker.settings import WorkerSettings
 
 INTERRUPTED = 130
 _REMEDIES = {

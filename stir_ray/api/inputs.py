@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stir_ray.models.architectures import intermediates
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.fast_layers import with_cpu_attention, with_patch_projection
+from stir_ray.models.architectures import with_cpu_attention, with_patch_projection
+from stir_ray.models.features import FrozenModel, intermediates
 from stir_ray.models.microbatches import Microbatches, default_batch_size
-from stir_ray.numerics.similarity import SMALLEST_SAMPLE
-from stir_ray.worker.grams import GramMatrices, gram_matrices
+from stir_ray.numerics.similarity import SMALLEST_SAMPLE, linear_gram
+from stir_ray.worker.compare import GramMatrices, layer_features
 
 Model = nn.Module | FrozenModel
 Layers = str | Sequence[int]
@@ -81,7 +80,7 @@ def prepare_images(model: FrozenModel, images: Tensor) -> tuple[Tensor, int]:
     prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
     try:
         with torch.no_grad():
-            blocks = intermediates(model.module, model.normalised(prepared[:1]), up_to=None)
+            blocks = intermediates(model.module, model.normalized(prepared[:1]), up_to=None)
     except (AssertionError, RuntimeError, ValueError) as error:
         size = getattr(getattr(model.module, "patch_embed", None), "img_size", None)
         expected = f"the model takes {size[0]} x {size[1]} pixels" if size else "the model fails"
@@ -157,14 +156,14 @@ class ModelView:
 
     def grams_of(self, images: Tensor) -> GramMatrices:
         """Return the Gram matrix of every layer for other images, on the CPU."""
-        grams = gram_matrices(
+        features = layer_features(
             self.model,
             images.to(self.model.mean.device),
             layers=self.layers,
             pooling=self.representation,
             micro=self.microbatches,
         )
-        return [gram.cpu() for gram in grams]
+        return [linear_gram(layer).cpu() for layer in features]
 
     @property
     def microbatches(self) -> Microbatches:

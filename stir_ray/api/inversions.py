@@ -21,7 +21,7 @@ from stir_ray.api.inputs import (
 )
 from stir_ray.lake.schemas import RESULTS
 from stir_ray.measures.scores import baselines, drift, scores
-from stir_ray.models.features import POOLINGS
+from stir_ray.models.features import POOLINGS, representation
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import (
     CONVERGED_DRIFT,
@@ -34,8 +34,12 @@ from stir_ray.numerics.optimization import initialization_of
 from stir_ray.numerics.precision import resolve_precision
 from stir_ray.numerics.settings import DEFAULT, PAPER, Initialization, InversionSettings
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS, METRICS, SCORES
-from stir_ray.worker.convergence_criterion import largest_change, self_stir_converged
-from stir_ray.worker.layer_inverter import Inverted, LayerInverter
+from stir_ray.worker.layer_inverter import (
+    Inverted,
+    LayerInverter,
+    largest_change,
+    self_stir_converged,
+)
 
 ModelOrInversions: TypeAlias = "Model | Inversions"
 Settings = InversionSettings | Literal["default", "paper"]
@@ -324,9 +328,8 @@ def _invert_layer(
             return math.inf
         return largest_change(view.grams, now, view.grams_of(inverted.earlier))
 
-    search = LayerInverter.of(
-        view.model, layer=layer, pooling=view.representation, settings=settings
-    )
+    represent = representation(view.model, layer=layer, pooling=view.representation)
+    search = LayerInverter(represent, settings)
     return search.invert(view.images, noise, view.microbatches, remaining_drift=remaining_drift)
 
 

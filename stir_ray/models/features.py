@@ -1,17 +1,31 @@
-"""Representations of images in a layer: a vector per image, differentiable, without any clip."""
+"""Forward passes of a model: tokens after its blocks, and from them one vector per image."""
 
+import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stir_ray.errors import ModelError
-from stir_ray.models.architectures import intermediates
-from stir_ray.models.checkpoints import FrozenModel
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenModel:
+    """A timm model in evaluation mode, without gradients of its weights."""
+
+    module: nn.Module
+    mean: Tensor  # (1, channel, 1, 1), subtracted from images in [0, 1]
+    std: Tensor  # of the same shape; the divisor after that
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images in [0, 1] as the module takes them; without any clip."""
+        return (images - self.mean) / self.std
 
 
 def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[[Tensor], Tensor]:
-    """Return the map from images in [0, 1] to their representations in a block.
+    """Return the map from images in [0, 1] to their representations (image, unit) in a block.
 
     The forward pass stops at the block, and the image is shifted and scaled but never clipped: a
     clip in here would stop the gradient of every pixel on a bound.
@@ -20,15 +34,11 @@ def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[
         model: to which the block belongs.
         layer: number of the block, from 1.
         pooling: `tokens` (all tokens side by side), `token_mean`, `cls` or `patch_mean`.
-
-    Returns:
-        A function from (image, channel, height, width) to (image, unit).
     """
-    pool = POOLINGS[pooling]
 
     def represent(images: Tensor) -> Tensor:
-        ((patches, prefix),) = intermediates(model.module, model.normalised(images), up_to=layer)
-        return pool(patches, prefix)
+        (tokens,) = intermediates(model.module, model.normalized(images), up_to=layer)
+        return POOLINGS[pooling](*tokens)
 
     return represent
 
@@ -36,40 +46,48 @@ def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[
 def all_representations(
     model: FrozenModel, images: Tensor, *, layers: Sequence[int], pooling: str
 ) -> list[Tensor]:
-    """Return the representations in each of `layers`, by one forward pass without gradients.
-
-    Returns:
-        Per layer, a float32 tensor (image, unit).
-    """
+    """Return the representations in each of `layers`, by one forward pass without gradients."""
     with torch.no_grad():
-        blocks = intermediates(model.module, model.normalised(images), up_to=None)
+        blocks = intermediates(model.module, model.normalized(images), up_to=None)
     return [POOLINGS[pooling](*blocks[layer - 1]) for layer in layers]
 
 
-def _tokens(patches: Tensor, prefix: Tensor | None) -> Tensor:
-    tokens = patches if prefix is None else torch.cat([prefix, patches], dim=1)
-    return tokens.flatten(1)
+def intermediates(
+    module: nn.Module, images: Tensor, *, up_to: int | None
+) -> list[tuple[Tensor, Tensor | None]]:
+    """Return patch tokens (image, token, unit) and prefix tokens, if any, before any final norm.
+
+    Args:
+        module: a timm model with `forward_intermediates`.
+        images: normalized images.
+        up_to: the block, from 1, after which the forward pass stops; None for all blocks.
+    """
+    forward = cast("Callable[..., Any]", module.forward_intermediates)
+    has_prefix = "return_prefix_tokens" in inspect.signature(forward).parameters
+    extra = {"return_prefix_tokens": True, "output_fmt": "NLC"} if has_prefix else {}
+    indices = None if up_to is None else [up_to - 1]
+    outputs = forward(images, indices=indices, stop_early=True, intermediates_only=True, **extra)
+    if not has_prefix:
+        # Pooled transformers and ConvNets: maps (image, unit, row, column).
+        return [(output.flatten(2).transpose(1, 2), None) for output in outputs]
+    return [output if isinstance(output, tuple) else (output, None) for output in outputs]
 
 
-def _token_mean(patches: Tensor, prefix: Tensor | None) -> Tensor:
-    tokens = patches if prefix is None else torch.cat([prefix, patches], dim=1)
-    return tokens.mean(dim=1)
+def all_tokens(patches: Tensor, prefix: Tensor | None) -> Tensor:
+    """Return the tokens of a block (image, token, unit), the prefix first."""
+    return patches if prefix is None else torch.cat([prefix, patches], dim=1)
 
 
-def _patch_mean(patches: Tensor, prefix: Tensor | None) -> Tensor:  # noqa: ARG001 - one signature
-    return patches.mean(dim=1)
-
-
-def _class_token(patches: Tensor, prefix: Tensor | None) -> Tensor:  # noqa: ARG001
+def _class_token(_: Tensor, prefix: Tensor | None) -> Tensor:
     if prefix is None:
         raise ModelError("representation `cls`: the model has no class token; use `patch_mean`")
     return prefix[:, 0]
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
-    "tokens": _tokens,
-    "token_mean": _token_mean,
+    "tokens": lambda patches, prefix: all_tokens(patches, prefix).flatten(1),
+    "token_mean": lambda patches, prefix: all_tokens(patches, prefix).mean(dim=1),
     "cls": _class_token,
-    "patch_mean": _patch_mean,
+    "patch_mean": lambda patches, _: patches.mean(dim=1),
 }
 """The vector of an image, from the patch and prefix tokens of a block."""

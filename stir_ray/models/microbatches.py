@@ -10,16 +10,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from stir_ray.models.architectures import intermediates
-from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.features import FrozenModel, intermediates
 
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 _BYTES_PER_VALUE = {"cuda": 72, "cpu": 200}
 """Memory for each value that a block puts out: an estimate for the gradient of the image, with a
 tenth to spare on a GPU, where a batch that is too large is halved, and half to spare on a CPU,
 where the operating system kills the process."""
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""torch has no class of its own for the memory of the machine, nor for that which cuBLAS takes."""
 _log = logging.getLogger(__name__)
 
 
@@ -31,19 +31,14 @@ class Microbatches:
     """
 
     def __init__(self, batch_size: int | None = None, *, halvings: int = 0) -> None:
-        """Start with slices of a size.
-
-        Args:
-            batch_size: images of one forward pass at most; None for all of them.
-            halvings: how often that number is halved before the start.
-        """
+        """Start with slices of at most `batch_size` images, None for all, halved so many times."""
         self.batch_size, self.halvings = batch_size, halvings
 
     def size(self, count: int) -> int:
         """Return the number of images in a slice of `count` images, at least 1."""
         return max(1, -(-min(self.batch_size or count, count) // 2**self.halvings))
 
-    def map_slices(self, count: int, compute: Callable[[slice], Result]) -> list[Result]:
+    def map_slices(self, count: int, compute: Callable[[slice], _Result]) -> list[_Result]:
         """Return the results of `compute` for consecutive slices of `count` images.
 
         A slice that does not fit is divided; the slices before it are not computed again.
@@ -52,7 +47,7 @@ class Microbatches:
             MemoryError, RuntimeError: as `compute` does, if one image alone does not fit or the
                 error is another.
         """
-        results: list[Result] = []
+        results: list[_Result] = []
         first = 0
         while first < count:
             rows = slice(first, min(first + self.size(count), count))
@@ -61,13 +56,12 @@ class Microbatches:
                 first = rows.stop
                 continue
             except (MemoryError, RuntimeError) as error:
-                if not self._can_halve(error, count):
-                    raise
+                self._raise_unless_halvable(error, count)
             # Not in the handler: there the error still holds the frames, and they hold the tensors.
             self._halve(count)
         return results
 
-    def accumulate(self, count: int, compute: Callable[[list[slice]], Result]) -> Result:
+    def accumulate(self, count: int, compute: Callable[[list[slice]], _Result]) -> _Result:
         """Return the result of `compute` for all slices of `count` images together.
 
         For sums, such as the gradient of a batch: if one slice does not fit, `compute` starts again
@@ -79,12 +73,15 @@ class Microbatches:
             try:
                 return compute(slices)
             except (MemoryError, RuntimeError) as error:
-                if not self._can_halve(error, count):
-                    raise
+                self._raise_unless_halvable(error, count)
             self._halve(count)
 
-    def _can_halve(self, error: Exception, count: int) -> bool:
-        return ran_out_of_memory(error) and self.size(count) > 1
+    def _raise_unless_halvable(self, error: Exception, count: int) -> None:
+        is_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            words in str(error) for words in _OUT_OF_MEMORY
+        )
+        if not is_memory or self.size(count) == 1:
+            raise error
 
     def _halve(self, count: int) -> None:
         self.halvings += 1
@@ -93,30 +90,18 @@ class Microbatches:
             torch.cuda.empty_cache()
 
 
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the device or the machine has no memory left."""
-    # torch has no class of its own for the memory of the machine, nor for that which cuBLAS takes.
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in _OUT_OF_MEMORY
-    )
-
-
 def default_batch_size(model: FrozenModel, images: Tensor, *, share: float = 1.0) -> int:
     """Return how many images should fit through a model at once: a power of two.
 
     It depends on the model, the size of an image and the memory that the device has, and not on
-    the memory that is free: sums are rounded alike from task to task.
-
-    Args:
-        model: in evaluation mode.
-        images: at least one, on any device.
-        share: of the device's memory that this process may use, in (0, 1].
+    the memory that is free: sums are rounded alike from task to task. `share`, in (0, 1], is that
+    of the device's memory that this process may use.
     """
-    image = images[:1].to(model.mean.device)
-    with torch.no_grad():
-        blocks = intermediates(model.module, model.normalised(image), up_to=None)
-    values = sum(tokens.numel() for block in blocks for tokens in block if tokens is not None)
     device = model.mean.device
+    with torch.no_grad():
+        image = model.normalized(images[:1].to(device))
+        blocks = intermediates(model.module, image, up_to=None)
+    values = sum(tokens.numel() for block in blocks for tokens in block if tokens is not None)
     fitting = share * device_bytes(device) / (values * _BYTES_PER_VALUE[device.type])
     return 2 ** (max(1, int(fitting)).bit_length() - 1)
 

@@ -1,15 +1,32 @@
-"""Show inverted images to a model: STIR, CKA and the measures that a job requests."""
+"""Show images to models: features and Gram matrices, and from them STIR, CKA and the measures."""
 
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
 
 from stir_ray.errors import MissingArtifact
 from stir_ray.identity import Artifact
 from stir_ray.measures import MEASURES
-from stir_ray.measures.measure import rows_to_columns
+from stir_ray.measures.measure import Images, Model, rows_to_columns
 from stir_ray.measures.scores import baselines, drift, scores
-from stir_ray.plan.measurement import Compare, Comparison, Measurement
+from stir_ray.models.features import FrozenModel, all_representations, representation
+from stir_ray.models.microbatches import Microbatches
+from stir_ray.models.objectives import OBJECTIVES
+from stir_ray.numerics.precision import matmul_precision
+from stir_ray.numerics.settings import Initialization, Precision
+from stir_ray.numerics.similarity import linear_gram
+from stir_ray.plan.measurement import Compare, Comparison, Measurement, MeasurementSpec
+from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.grams import InvertedImages, WorkerViews
+
+GramMatrices = list[Tensor]
+"""A float64 Gram matrix (image, image) per layer, of all images of a study together."""
+_Value = TypeVar("_Value")
+_REMEMBERED = 64
+"""Small values of each kind."""
 
 
 def compare_models(task: Compare, ctx: WorkerContext) -> None:
@@ -21,9 +38,9 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if missing == set(task.outputs):
         ctx.metrics.set(whole=1.0)
-    pair = WorkerViews(ctx, task.spec, task.reference, task.target)
-    for measurement in task.measurements:
-        write_measurement(measurement, pair, missing)
+    write_measurements(
+        task.measurements, WorkerViews(ctx, task.spec, task.reference, task.target), missing
+    )
     absent = []
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.artifacts):
@@ -40,26 +57,10 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
         )
 
 
-def stored_images(artifacts: tuple[Artifact, ...], ctx: WorkerContext) -> InvertedImages:
-    """Return images in the lake: those after all steps, and those after half of them."""
-    now, earlier = (ctx.stored_images(artifact) for artifact in artifacts)
-    return InvertedImages(now, earlier)
-
-
 def compare_layer(
-    comparison: Comparison,
-    inverted: InvertedImages,
-    missing: set[Artifact],
-    ctx: WorkerContext,
+    comparison: Comparison, inverted: "InvertedImages", missing: set[Artifact], ctx: WorkerContext
 ) -> None:
-    """Store the missing artifacts of a comparison.
-
-    Args:
-        comparison: of all layers of the target.
-        inverted: the images.
-        missing: artifacts that are not in the lake, perhaps of other comparisons too.
-        ctx: of the worker.
-    """
+    """Store those artifacts of a comparison that are `missing`."""
     views = WorkerViews(
         ctx,
         comparison.spec,
@@ -70,39 +71,31 @@ def compare_layer(
         inverted,
     )
     if comparison.artifact in missing:
-        ctx.write(comparison.artifact, {**_place(views), **_scores(views)})
+        ctx.write(comparison.artifact, {**views.key_columns, **_scores(views)})
     # Last: the failure of an optional measure must not cost the scores.
-    for measurement in comparison.measurements:
-        write_measurement(measurement, views, missing)
+    write_measurements(comparison.measurements, views, missing)
 
 
-def write_measurement(measurement: Measurement, views: WorkerViews, missing: set[Artifact]) -> None:
-    """Compute and store an artifact of a measure, if it is missing."""
-    if measurement.artifact not in missing:
-        return
-    measure = MEASURES[measurement.name]
-    names = {column.name for column in measure.columns}
-    keys = {name: value for name, value in _place(views).items() if name in names}
-    computed = measure.compute(views, measurement.option)
-    views.ctx.write(measurement.artifact, {**keys, **computed})
+def write_measurements(
+    measurements: Sequence[Measurement], views: "WorkerViews", missing: set[Artifact]
+) -> None:
+    """Compute and store those artifacts of measures that are `missing`."""
+    for measurement in measurements:
+        if measurement.artifact not in missing:
+            continue
+        measure = MEASURES[measurement.name]
+        names = {column.name for column in measure.columns}
+        keys = {name: value for name, value in views.key_columns.items() if name in names}
+        computed = measure.compute(views, measurement.option)
+        views.ctx.write(measurement.artifact, {**keys, **computed})
 
 
-def _place(views: WorkerViews) -> dict[str, Any]:
-    return {
-        "reference": views.reference.weights,
-        "target": views.target.weights,
-        "reference_layer": views.layer,
-        "seed": views.seed,
-        "images": len(views.image_ids),
-    }
-
-
-def _scores(views: WorkerViews) -> dict[str, Any]:
+def _scores(views: "WorkerViews") -> dict[str, Any]:
     real, inverted, earlier = (
         views.grams("target", images) for images in ("real", "inverted", "earlier")
     )
-    of_reference = views.reference_gram()
-    by_chance = views.remembered(
+    reference = views.reference_gram()
+    chance = views.remembered(
         "baselines",
         "target",
         "initial",
@@ -111,8 +104,168 @@ def _scores(views: WorkerViews) -> dict[str, Any]:
     rows = [
         scores("stir", gram, now)
         | drift("stir", gram, now, before)
-        | scores("cka", gram, of_reference)
+        | scores("cka", gram, reference)
         | baseline
-        for gram, now, before, baseline in zip(real, inverted, earlier, by_chance, strict=True)
+        for gram, now, before, baseline in zip(real, inverted, earlier, chance, strict=True)
     ]
     return {"target_layer": list(views.target_layers), **rows_to_columns(rows)}
+
+
+@dataclass(frozen=True)
+class InvertedImages:
+    """Inverted images after all steps and after half of them, and their Gram matrices so far."""
+
+    now: Tensor
+    earlier: Tensor
+    grams: dict[Hashable, GramMatrices] = field(default_factory=dict)
+
+
+def stored_images(artifacts: tuple[Artifact, ...], ctx: WorkerContext) -> InvertedImages:
+    """Return images in the lake: those after all steps, and those after half of them."""
+    now, earlier = (ctx.stored_images(artifact) for artifact in artifacts)
+    return InvertedImages(now, earlier)
+
+
+@dataclass(frozen=True)
+class WorkerViews:
+    """Features and Gram matrices from which measures are computed; see `measures.Views`."""
+
+    ctx: WorkerContext
+    spec: MeasurementSpec
+    reference: Checkpoint  # the model that was inverted
+    target: Checkpoint  # the model that is shown the images; the reference if it alone is measured
+    layer: int = 0  # the inverted layer, from 1; 0 if none is
+    seed: int = 0  # of the initial images
+    inverted: InvertedImages | None = None
+
+    @property
+    def target_layers(self) -> tuple[int, ...]:
+        return self.layers("target")
+
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        return self.ctx.image_set(self.spec).ids
+
+    @property
+    def image_set(self) -> str:
+        return self.spec.image_set
+
+    @property
+    def key_columns(self) -> dict[str, Any]:
+        """Columns that say what an artifact is about."""
+        return {
+            "reference": self.reference.weights,
+            "target": self.target.weights,
+            "reference_layer": self.layer,
+            "seed": self.seed,
+            "images": len(self.image_ids),
+        }
+
+    def layers(self, model: Model) -> tuple[int, ...]:
+        return self.spec.layers_of(self._checkpoint(model))
+
+    def grams(self, model: Model, images: Images) -> GramMatrices:
+        if images == "initial" and self.spec.settings.init is Initialization.GRAY:
+            return []
+
+        def compute() -> GramMatrices:
+            return [linear_gram(features) for features in self.all_features(model, images)]
+
+        if images in ("real", "initial"):
+            return self.cached("grams", model, images, compute)
+        key = self._checkpoint(model).weights, self.layers(model), images
+        grams = self._inverted.grams
+        if key not in grams:
+            grams[key] = compute()
+        return grams[key]
+
+    def reference_gram(self) -> Tensor:
+        return self.grams("reference", "real")[self.layers("reference").index(self.layer)]
+
+    def features(self, images: Images) -> Tensor:
+        model = self.ctx.models.frozen(self.reference)
+        represent = representation(model, layer=self.layer, pooling=self.spec.representation)
+        return self._map(model, images, represent)
+
+    def all_features(self, model: Model, images: Images = "real") -> list[Tensor]:
+        frozen, pixels = self.ctx.models.frozen(self._checkpoint(model)), self._pixels(images)
+        return layer_features(
+            frozen,
+            pixels,
+            layers=self.layers(model),
+            pooling=self.spec.representation,
+            micro=self.ctx.microbatches(frozen, pixels),
+        )
+
+    def classes(self, images: Images) -> list[int]:
+        def predict() -> list[int]:
+            model = self.ctx.models.classifier(self.target)
+            logits = OBJECTIVES["classification"].output
+            return self._map(model, images, lambda batch: logits(model, batch).argmax(1)).tolist()
+
+        if images in ("inverted", "earlier"):
+            return predict()
+        return self.remembered(("classes", self.target.content), "target", images, predict)
+
+    def cached(
+        self, name: Hashable, model: Model, images: Images, make: Callable[[], _Value]
+    ) -> _Value:
+        kind = name, images, self.layers(model)
+        return self.ctx.cached(kind, self._key(model, images), make)
+
+    def remembered(
+        self, name: Hashable, model: Model, images: Images, make: Callable[[], _Value]
+    ) -> _Value:
+        key = self._key(model, images)
+        return self.ctx.cached((name, images), key, make, size=_REMEMBERED)
+
+    def _pixels(self, images: Images) -> Tensor:
+        if images == "real":
+            return self.ctx.image_set(self.spec).images
+        if images == "initial":
+            return self.ctx.initial_images(self.spec, self.seed).clamp(0, 1)
+        return self._inverted.now if images == "inverted" else self._inverted.earlier
+
+    def _map(
+        self, model: FrozenModel, images: Images, compute: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        pixels = self._pixels(images)
+        with torch.no_grad():
+            slices = self.ctx.microbatches(model, pixels).map_slices(
+                len(pixels), lambda rows: compute(pixels[rows])
+            )
+        return torch.cat(slices)
+
+    def _key(self, model: Model, images: Images) -> Hashable:
+        seed = self.seed if images == "initial" else None
+        return self._checkpoint(model).weights, self.spec, seed
+
+    def _checkpoint(self, model: Model) -> Checkpoint:
+        return self.reference if model == "reference" else self.target
+
+    @property
+    def _inverted(self) -> InvertedImages:
+        if self.inverted is None:
+            raise ValueError("no images are inverted for a measure of scope `pair`")
+        return self.inverted
+
+
+def layer_features(
+    model: FrozenModel,
+    images: Tensor,
+    *,
+    layers: Sequence[int],
+    pooling: str,
+    micro: Microbatches,
+) -> list[Tensor]:
+    """Return the features (image, unit) of all images, layer by layer.
+
+    The forward pass goes batch by batch. A Gram matrix must be that of all images together, since a
+    mean of CKAs over batches is another quantity.
+    """
+    with matmul_precision(Precision.FLOAT32):
+        slices = micro.map_slices(
+            len(images),
+            lambda rows: all_representations(model, images[rows], layers=layers, pooling=pooling),
+        )
+    return [torch.cat(layer) for layer in zip(*slices, strict=True)]

@@ -1,10 +1,11 @@
-"""What a worker keeps between tasks: its lake, its device, models, images and caches."""
+"""What a worker keeps between tasks: its lake, its device, models, images and metrics."""
 
 import os
 import platform
+import resource
 import socket
+import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,27 +21,27 @@ from torch import Tensor
 
 from stir_ray import __version__
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
-from stir_ray.errors import MissingArtifact
+from stir_ray.errors import LakeError, MissingArtifact, ModelError
 from stir_ray.execution.executor import Metrics
+from stir_ray.formatting import without_secrets
 from stir_ray.identity import Artifact, bytes_digest
-from stir_ray.lake.parquet import images_of, make_table, open_lake
+from stir_ray.lake.files import read_file
+from stir_ray.lake.parquet import Lake, images_of, make_table, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
+from stir_ray.lake.store import ObjectStore
 from stir_ray.measures import artifact_tables
-from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models import state_dicts
+from stir_ray.models.architectures import describe, with_cpu_attention
+from stir_ray.models.features import FrozenModel
 from stir_ray.models.microbatches import Microbatches, default_batch_size
+from stir_ray.models.objectives import with_new_decoder
 from stir_ray.numerics.optimization import initialization_of
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.model_tasks import CorruptedTest
-from stir_ray.plan.tasks import Task
-from stir_ray.worker.model_cache import ModelCache
-from stir_ray.worker.settings import WorkerSettings
-from stir_ray.worker.task_metrics import TaskMetrics
+from stir_ray.plan.model_tasks import CorruptedTest, Objective
+from stir_ray.plan.tasks import LAKE, Checkpoint, Task
+from stir_ray.worker.dispatch import WorkerSettings
 
-Value = TypeVar("Value")
-_CACHED = 2
-"""Large values of each kind: two models are shown images in a task."""
-_REMEMBERED = 64
-"""Small values of each kind."""
+_Value = TypeVar("_Value")
 _PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
 
 
@@ -75,25 +76,15 @@ class WorkerContext:
         has_gpu = settings.gpu_share > 0 and torch.cuda.is_available()
         self.device = torch.device("cuda" if has_gpu else "cpu")
         # A worker on the CPU has as much of the memory as of the cores.
-        of_cpu = min(1.0, threads / (os.cpu_count() or 1))
-        self._memory_share = settings.gpu_share if has_gpu else of_cpu
+        cpu_share = min(1.0, threads / (os.cpu_count() or 1))
+        self._memory_share = settings.gpu_share if has_gpu else cpu_share
         self.metrics = TaskMetrics(self.device, self.lake.objects)
         self.models = ModelCache(settings, self.lake, self.device, self.metrics)
-        self._cached: defaultdict[Hashable, LRUCache] = defaultdict(lambda: LRUCache(_CACHED))
-        self._remembered: defaultdict[Hashable, LRUCache] = defaultdict(
-            lambda: LRUCache(_REMEMBERED)
-        )
+        self._caches: dict[Hashable, LRUCache] = {}
         self.begin("")
 
     def begin(self, label: str, attempt: int = 1, *, out_of_memory: int = 0) -> None:
-        """Start a task.
-
-        Args:
-            label: of the task.
-            attempt: number of this attempt, from 1.
-            out_of_memory: earlier attempts that failed for want of memory; batches are halved as
-                often.
-        """
+        """Start an attempt at a task; batches are halved as often as earlier ones lacked memory."""
         self._label, self._attempt, self._halvings = label, attempt, out_of_memory
         self._start = time.monotonic()
         # Anew for every task: how often batches are halved must depend on the task alone.
@@ -167,31 +158,29 @@ class WorkerContext:
         Raises:
             MissingArtifact: if they are not in the lake.
         """
-        artifact = spec.image_artifact
-        return self.cached("image set", artifact, lambda: self._read_image_set(artifact))
 
-    def _read_image_set(self, artifact: Artifact) -> ImageSet:
-        try:
-            table = self.lake.read(IMAGE_SETS, artifact.id)
-        except FileNotFoundError:
-            raise MissingArtifact(
-                "the images to be inverted are not in the lake; run again"
-            ) from None
-        shape = [table.column(name)[0].as_py() for name in ("channels", "height", "width")]
-        pixels = np.stack(
-            [np.frombuffer(cell.as_py(), np.float32).reshape(shape) for cell in table["image"]]
-        )
-        images = torch.from_numpy(pixels).to(self.device)
-        return ImageSet(images, tuple(table.column("image_id").to_pylist()))
+        def read() -> ImageSet:
+            try:
+                table = self.lake.read(IMAGE_SETS, spec.image_artifact.id)
+            except FileNotFoundError:
+                raise MissingArtifact(
+                    "the images to be inverted are not in the lake; run again"
+                ) from None
+            shape = [table[name][0].as_py() for name in ("channels", "height", "width")]
+            pixels = [np.frombuffer(cell.as_py(), np.float32) for cell in table["image"]]
+            images = torch.from_numpy(np.stack(pixels).reshape(-1, *shape)).to(self.device)
+            return ImageSet(images, tuple(table["image_id"].to_pylist()))
+
+        return self.cached("image set", spec.image_artifact, read)
 
     def test_set(self, test: CorruptedTest) -> CorruptedTestSet:
         """Return the images that models are tested on, with their corruptions so far."""
-        cache_bytes = self.settings.cache_bytes
-        return self.cached(
-            "test set",
-            test,
-            lambda: open_test_set(test.data, test.settings, self.datasets, cache_bytes=cache_bytes),
-        )
+
+        def read() -> CorruptedTestSet:
+            cache_bytes = self.settings.cache_bytes
+            return open_test_set(test.data, test.settings, self.datasets, cache_bytes=cache_bytes)
+
+        return self.cached("test set", test, read)
 
     def stored_images(self, artifact: Artifact) -> Tensor:
         """Return stored inverted images on the device, float32.
@@ -205,43 +194,181 @@ class WorkerContext:
     def initial_images(self, spec: MeasurementSpec, seed: int) -> Tensor:
         """Return the image from which the inversion of every image starts, on the device."""
         real = self.image_set(spec)
-        return initialization_of(
-            spec.settings.init, images=real.images, image_ids=real.ids, seed=seed
-        )
+        init = spec.settings.init
+        return initialization_of(init, images=real.images, image_ids=real.ids, seed=seed)
 
-    def cached(self, kind: Hashable, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return a large value, made unless it is one of the last two of its kind."""
-        return _get(self._cached[kind], key, make)
+    def cached(
+        self, kind: Hashable, key: Hashable, make: Callable[[], _Value], *, size: int = 2
+    ) -> _Value:
+        """Return a value, made unless it is one of the last `size` of its kind.
 
-    def remembered(self, kind: Hashable, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return a small value, made unless it is one of the last 64 of its kind."""
-        return _get(self._remembered[kind], key, make)
+        Two large ones, by default: two models are shown images in a task.
+        """
+        values = self._caches.setdefault(kind, LRUCache(size))
+        if key not in values:
+            values[key] = make()
+        return values[key]
 
 
-def _get(values: LRUCache, key: Hashable, make: Callable[[], Value]) -> Value:
-    if key not in values:
-        values[key] = make()
-    return values[key]
+class ModelCache:
+    """Loads models onto the device of a worker, and keeps the last few."""
+
+    def __init__(
+        self, settings: WorkerSettings, lake: Lake, device: torch.device, metrics: "TaskMetrics"
+    ) -> None:
+        self._settings, self._lake, self._device, self._metrics = settings, lake, device, metrics
+        self._frozen: LRUCache[str, FrozenModel] = LRUCache(3)
+        self._classifiers: LRUCache[str, FrozenModel] = LRUCache(2)
+
+    def frozen(self, checkpoint: Checkpoint) -> FrozenModel:
+        """Return the checkpoint's model on the device; its classifier may be another's.
+
+        Raises:
+            ModelError: if the weights are not those that were inspected.
+        """
+        key = checkpoint.weights
+        if key not in self._frozen:
+            state = self.read(checkpoint.location)
+            if state_dicts.weights_digest(state, checkpoint.architecture) != key:
+                raise _changed(checkpoint)
+            self._frozen[key] = self._load(state, checkpoint)
+        return self._frozen[key]
+
+    def classifier(self, checkpoint: Checkpoint) -> FrozenModel:
+        """Return the checkpoint's model with its own classifier, from the cache."""
+        key = checkpoint.content
+        if key not in self._classifiers:
+            self._classifiers[key] = self.whole(checkpoint, "classification")
+        return self._classifiers[key]
+
+    def whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
+        """Return the checkpoint's model with its own classifier or decoder.
+
+        Raises:
+            ModelError: if the weights are not those that were inspected.
+        """
+        state = self.read(checkpoint.location)
+        # Files in the lake were checked against the digest in their key.
+        if not checkpoint.location.startswith(LAKE) and (
+            state_dicts.checkpoint_digest(state, checkpoint.architecture) != checkpoint.content
+        ):
+            raise _changed(checkpoint)
+        return self._load(state, checkpoint, has_decoder=objective == "reconstruction")
+
+    def _load(
+        self, state: dict[str, Tensor], checkpoint: Checkpoint, *, has_decoder: bool = False
+    ) -> FrozenModel:
+        module = state_dicts.load(state, checkpoint.architecture, checkpoint.location)
+        if has_decoder:
+            shape = describe(checkpoint.architecture).input_shape
+            with_new_decoder(module, image_shape=shape, seed=0).load_state_dict(state)
+        model = state_dicts.freeze(module, checkpoint.architecture, self._device)
+        with_cpu_attention(model.module)
+        return model
+
+    def read(self, location: str) -> dict[str, Tensor]:
+        """Return the state dict at a lake key, path, URL or timm name.
+
+        Raises:
+            ModelError: if there is none or it is damaged.
+            MissingArtifact, CorruptArtifact: of a checkpoint in the lake, which can be made again.
+        """
+        if location.startswith("timm:"):
+            return state_dicts.download(location.removeprefix("timm:"))
+        if location.startswith(LAKE):
+            try:
+                content = self._lake.read_checkpoint(location.removeprefix(LAKE))
+            except FileNotFoundError:
+                raise MissingArtifact(
+                    f"checkpoint {location}: not in the lake; `stir-ray verify --repair` and run "
+                    "again"
+                ) from None
+            return state_dicts.decode(content, location)
+        retry_s, cache_bytes = self._settings.storage_retry_s, self._settings.cache_bytes
+        try:
+            content = read_file(location, retry_s, cache_bytes=cache_bytes)
+        except (FileNotFoundError, LakeError) as error:
+            reason = without_secrets(f"checkpoint {location}: cannot be read ({error})")
+            raise ModelError(reason) from None
+        self._metrics.add("read_bytes", len(content))
+        return state_dicts.decode(content, without_secrets(location))
+
+
+def _changed(checkpoint: Checkpoint) -> ModelError:
+    return ModelError(
+        f"checkpoint {checkpoint.location}: its weights changed since it was inspected"
+    )
+
+
+class TaskMetrics:
+    """Metrics of one task after another.
+
+    They are, where they apply:
+
+    - `read_bytes`, `stored_bytes`: of objects of the lake, and of files from elsewhere;
+    - `device_memory_bytes`: the most that the task held on the GPU; on a CPU the most that the
+      process ever held, which the operating system tells of all its tasks together;
+    - `device_memory_total_bytes`: of the GPU, or of the machine;
+    - `halvings`: how often batches were halved for want of memory;
+    - `waited_s`: for stores that did not answer;
+    - `whole`: 1 if no artifact of the task was stored before, so that it did all of its work;
+    - those that a task sets itself, such as `median_residual` of an inversion.
+    """
+
+    def __init__(self, device: torch.device, store: ObjectStore) -> None:
+        self._device, self._store = device, store
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with a new task."""
+        self._values: dict[str, float] = {}
+        self._before = self._transferred()
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+
+    def set(self, **values: float) -> None:
+        """Set metrics of the current task."""
+        self._values.update(values)
+
+    def add(self, name: str, value: float) -> None:
+        """Add to a metric of the current task."""
+        self._values[name] = self._values.get(name, 0.0) + value
+
+    def read(self) -> dict[str, float]:
+        """Return all metrics of the current task so far."""
+        metrics = {**_memory(self._device), **self._values}
+        for name, now in self._transferred().items():
+            metrics[name] = self._values.get(name, 0.0) + (now - self._before[name])
+        return metrics
+
+    def _transferred(self) -> dict[str, float]:
+        names = "read_bytes", "stored_bytes", "waited_s"
+        return {name: getattr(self._store, name) for name in names}
+
+
+def _memory(device: torch.device) -> dict[str, float]:
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        total = torch.cuda.get_device_properties(device).total_memory
+    else:
+        # In KiB, but on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"device_memory_bytes": peak, "device_memory_total_bytes": total}
 
 
 @cache
 def _code_and_machine() -> dict[str, Any]:
+    # A version number does not say which code ran: the digest of the package's source does.
+    folder = Path(__file__).parents[1]
+    paths = sorted(folder.rglob("*.py"))
+    pieces = ((str(path.relative_to(folder)).encode(), path.read_bytes()) for path in paths)
     return {
         "version": __version__,
-        "code": _code_digest(),
+        "code": bytes_digest(piece for pair in pieces for piece in pair),
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
         "host": f"{platform.system()} {platform.machine()}",
         "node": socket.gethostname(),
     }
-
-
-def _code_digest() -> str:
-    """Return the digest of the package's source, which a version number does not replace."""
-    folder = Path(__file__).parents[1]
-    paths = sorted(folder.rglob("*.py"))
-    return bytes_digest(
-        part
-        for path in paths
-        for part in (str(path.relative_to(folder)).encode(), path.read_bytes())
-    )

@@ -7,8 +7,8 @@ from torch import Tensor
 from stir_ray.measures.scores import drift, scores
 from stir_ray.numerics.criteria import CONVERGED_SELF_STIR, residuals_converged
 from stir_ray.plan.measurement import Invert
+from stir_ray.worker.compare import GramMatrices, InvertedImages, WorkerViews
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.grams import GramMatrices, InvertedImages, WorkerViews
 
 
 def remaining_drift(

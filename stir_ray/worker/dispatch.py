@@ -1,6 +1,7 @@
 """The function that executors are given: a worker, built once and called with task after task."""
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
@@ -8,7 +9,6 @@ from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.model_tasks import CollectImages, Evaluate, InspectModel, SelectTestImages, Train
 from stir_ray.plan.tasks import Task, task_id
 from stir_ray.worker.logs import begin_logging, log_context
-from stir_ray.worker.settings import WorkerSettings
 
 if TYPE_CHECKING:
     from stir_ray.worker.context import WorkerContext
@@ -16,6 +16,19 @@ if TYPE_CHECKING:
 _ID_DIGITS = 12
 """Of a task's id, as `stir-ray retry --task` takes them."""
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Settings shared by all workers of a run; small, and safe to pickle."""
+
+    lake: str  # folder or URL
+    job: str  # name, for the footers of artifacts
+    batch_size: int | None  # images per forward pass at most; None for as many as should fit
+    storage_retry_s: float  # for how long requests to a store are repeated
+    cache_bytes: int = 0  # on each machine's disk, of a remote lake and of corrupted images
+    gpu_share: float = 1.0  # of a GPU per worker, where there are GPUs; 0 for the CPU
+    datasets: str = ""  # folder or URL of the lake of the datasets; empty for the same
 
 
 def make_worker(settings: WorkerSettings, threads: int) -> TaskFunction:
@@ -62,7 +75,7 @@ class _Worker:
 
 
 def _run(task: Task, ctx: "WorkerContext") -> None:
-    from stir_ray.worker import compare, evaluate, inspect, invert, train
+    from stir_ray.worker import compare, inspect, invert, train
 
     functions = {
         CollectImages: inspect.collect_images,
@@ -71,6 +84,6 @@ def _run(task: Task, ctx: "WorkerContext") -> None:
         Train: train.train_model,
         Invert: invert.invert_layer,
         Compare: compare.compare_models,
-        Evaluate: evaluate.evaluate_model,
+        Evaluate: inspect.evaluate_model,
     }
     functions[type(task)](task, ctx)

@@ -1,18 +1,24 @@
-"""Inspection: copy the images into the lake, and check and summarize the models.
+"""Look at images and models: store the images of a job, summarize models, test them.
 
-Every mistake of a job about images and models is found here, before anything is computed.
+Every mistake of a job about images and models is found by the inspections, before anything is
+computed.
 """
 
 import logging
-from collections.abc import Mapping
+import math
+from dataclasses import asdict
 
+import torch
 from torch import Tensor
 
+from stir_ray.datasets.corruptions.test_set import as_seen
 from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.identity import derive_seed
 from stir_ray.lake.keys import checkpoint_key
-from stir_ray.models import architectures, checkpoints
-from stir_ray.plan.model_tasks import CollectImages, InspectModel, SelectTestImages
+from stir_ray.models import architectures, state_dicts
+from stir_ray.models.features import FrozenModel
+from stir_ray.models.objectives import OBJECTIVES, LabeledImages
+from stir_ray.plan.model_tasks import CollectImages, Evaluate, InspectModel, SelectTestImages
 from stir_ray.plan.tasks import LAKE, RANDOM
 from stir_ray.worker.context import WorkerContext
 
@@ -43,7 +49,7 @@ def collect_images(task: CollectImages, ctx: WorkerContext) -> None:
 
 
 def _warn_of_few_classes(chosen: Tensor, split: Tensor) -> None:
-    """Warn if a split is ordered by class, as folders are, and its first images lack classes."""
+    # A split that is ordered by class, as folders are: its first images lack classes.
     present, total = (len(labels.unique()) for labels in (chosen, split))
     if present < total and bool((split[1:] >= split[:-1]).all()):
         _log.warning(
@@ -51,6 +57,39 @@ def _warn_of_few_classes(chosen: Tensor, split: Tensor) -> None:
             "them from all",
             *(len(chosen), present, total),
         )
+
+
+def inspect_model(task: InspectModel, ctx: WorkerContext) -> None:
+    """Store a model's summary, and the digests of its weights if it has any.
+
+    Raises:
+        ModelError: if the model cannot be built or its weights do not fit.
+    """
+    architecture = task.architecture
+    summary = asdict(architectures.describe(architecture))
+    columns = {
+        **{name: [list(it)] if isinstance(it, tuple) else it for name, it in summary.items()},
+        "weights": "",
+        "content": "",
+        "classes": 0,
+        "location": task.weights,
+    }
+    if task.weights.startswith(RANDOM):
+        # As a training draws them, and without a classifier.
+        seed = derive_seed("initial weights", int(task.weights.removeprefix(RANDOM)))
+        state = architectures.build(architecture, classes=0, seed=seed).state_dict()
+        content = state_dicts.encode(state)
+        # Stored, and not drawn again by each worker: another version of torch may draw others.
+        key = ctx.lake.write_checkpoint(checkpoint_key, task.id, 0, content)
+        columns["location"] = f"{LAKE}{key}"
+    else:
+        state = ctx.models.read(task.weights) if task.weights else None
+    if state is not None:
+        state_dicts.load(state, architecture, task.weights)
+        columns["weights"] = state_dicts.weights_digest(state, architecture)
+        columns["content"] = state_dicts.checkpoint_digest(state, architecture)
+        columns["classes"] = state_dicts.count_classes(state, architecture)
+    ctx.write(task.outputs[0], columns)
 
 
 def select_test_images(task: SelectTestImages, ctx: WorkerContext) -> None:
@@ -64,48 +103,54 @@ def select_test_images(task: SelectTestImages, ctx: WorkerContext) -> None:
     ctx.write(task.outputs[0], columns, classes=test_set.classes)
 
 
-def inspect_model(task: InspectModel, ctx: WorkerContext) -> None:
-    """Store a model's summary, and the digests of its weights if it has any.
-
-    Raises:
-        ModelError: if the model cannot be built or its weights do not fit.
-    """
-    summary = architectures.describe(task.architecture)
-    weights, content, classes, location = "", "", 0, task.weights
-    if task.weights:
-        state, location = _weights(task, ctx)
-        checkpoints.load(state, task.architecture, task.weights)
-        weights = checkpoints.weights_digest(state, task.architecture)
-        content = checkpoints.checkpoint_digest(state, task.architecture)
-        classes = checkpoints.classes(state, task.architecture)
-    channels, height, width = summary.input_shape
-    columns = {
-        "weights": weights,
-        "content": content,
-        "classes": classes,
-        "location": location,
-        "depth": summary.depth,
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "has_class_token": summary.has_class_token,
-        "parameters": summary.parameters,
-        "tokens": [list(summary.tokens)],
-        "token_units": [list(summary.token_units)],
-        "flops": [list(summary.flops)],
-        "gradient_flops": [list(summary.gradient_flops)],
+def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
+    """Store accuracy and loss of a model in every condition, and which images are correct."""
+    missing = ctx.missing(task)
+    if not missing:
+        return
+    ctx.metrics.set(whole=1.0)
+    model = ctx.models.whole(task.model, task.objective)
+    test_set, conditions = ctx.test_set(task.test), task.test.settings.conditions
+    measured = {
+        condition: _evaluate(task, model, images, ctx)
+        for condition, images in test_set.each(conditions)
     }
-    ctx.write(task.outputs[0], columns)
+    results = [measured[condition] for condition in conditions]
+    keys = {
+        "checkpoint": task.model.content,
+        "corruption": [condition.corruption for condition in conditions],
+        "severity": [condition.severity for condition in conditions],
+    }
+    accuracies, *answers = task.outputs
+    if accuracies in missing:
+        columns = {
+            **keys,
+            "weights": task.model.weights,
+            "images": len(test_set.ids),
+            "accuracy": [float(correct.mean()) for correct, _ in results],
+            "loss": [loss for _, loss in results],
+            "source": [condition.source for condition in conditions],
+        }
+        ctx.write(accuracies, columns)
+    for artifact in missing.intersection(answers):
+        right = [correct.bool().tolist() for correct, _ in results]
+        ctx.write(artifact, {**keys, "test_set": task.test.id, "right": right})
 
 
-def _weights(task: InspectModel, ctx: WorkerContext) -> tuple[Mapping[str, Tensor], str]:
-    """Return the state dict of the task's weights, and where workers read it."""
-    if not task.weights.startswith(RANDOM):
-        return ctx.models.read(task.weights), task.weights
-    # As a training draws them, and without a classifier.
-    seed = derive_seed("initial weights", int(task.weights.removeprefix(RANDOM)))
-    state = architectures.build(task.architecture, classes=0, seed=seed).state_dict()
-    content = checkpoints.encode(state)
-    # Stored, and not drawn again by each worker: another version of torch may draw others.
-    key = ctx.lake.write_checkpoint(checkpoint_key, task.id, 0, content)
-    return state, f"{LAKE}{key}"
+def _evaluate(
+    task: Evaluate, model: FrozenModel, images: Tensor, ctx: WorkerContext
+) -> tuple[Tensor, float]:
+    """Return 1 per correct image, NaN if none can be, and the mean loss."""
+    test_set = ctx.test_set(task.test)
+
+    def measure(rows: slice) -> tuple[Tensor, Tensor]:
+        pixels = as_seen(images[rows].to(ctx.device), test_set.size)
+        batch = LabeledImages(pixels, test_set.raw.labels[rows].to(ctx.device))
+        with torch.no_grad():
+            losses, correct = OBJECTIVES[task.objective].measure(model, batch)
+        return losses, losses * math.nan if correct is None else correct
+
+    example = as_seen(images[:1].to(ctx.device), test_set.size)
+    slices = ctx.microbatches(model, example).map_slices(len(images), measure)
+    losses, correct = (torch.cat(column).float() for column in zip(*slices, strict=True))
+    return correct, float(losses.mean())

@@ -1,18 +1,41 @@
 """Invert a layer of a model, and show the images to models while they are in memory."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
 from stir_ray.identity import Artifact
 from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.models.features import representation
+from stir_ray.numerics.criteria import residuals_converged
+from stir_ray.numerics.precision import resolve_precision
 from stir_ray.plan.measurement import Invert
-from stir_ray.worker.compare import compare_layer, stored_images, write_measurement
+from stir_ray.plan.tasks import Checkpoint
+from stir_ray.worker.compare import (
+    InvertedImages,
+    WorkerViews,
+    compare_layer,
+    stored_images,
+    write_measurements,
+)
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.convergence_criterion import remaining_drift
-from stir_ray.worker.grams import InvertedImages, WorkerViews
-from stir_ray.worker.layer_inverter import Inverted, LayerInverter
+from stir_ray.worker.layer_inverter import (
+    Inverted,
+    LayerInverter,
+    largest_change,
+    self_stir_converged,
+)
+
+_COLUMNS = {
+    "residual": torch.float32,
+    "centred_residual": torch.float32,
+    "start_residual": torch.float32,
+    "steps": torch.int64,
+}
+"""Of an inversion, with a value for every image."""
 
 
 def invert_layer(task: Invert, ctx: WorkerContext) -> None:
@@ -23,14 +46,21 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if not missing:
         return
-    stored_whole = task.keep is None and missing.isdisjoint(
-        (task.inversion_artifact, *task.image_artifacts)
-    )
-    if stored_whole:
+    stored = task.inversion_artifact, *task.image_artifacts
+    if task.keep is None and missing.isdisjoint(stored):
         images = stored_images(task.image_artifacts, ctx)
     else:
-        inverter, shorter = _inverter(task, ctx), _shorter(task, ctx)
-        inverted, images = _inverted(task, ctx, inverter, shorter)
+        shorter = _shorter(task, ctx)
+        precision = resolve_precision(task.spec.settings.precision, ctx.image_set(task.spec).images)
+        inverter = LayerInverter(
+            representation(
+                ctx.models.frozen(task.reference),
+                layer=task.layer,
+                pooling=task.spec.representation,
+            ),
+            replace(task.spec.settings, precision=precision),
+        )
+        inverted, images = _invert(task, ctx, inverter, shorter)
         if ctx.missing(task) != missing:
             # Another worker stores the same inversion, perhaps from another kind of device: what
             # it stored stays, and whatever is still missing is computed again to go with that.
@@ -39,28 +69,15 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
         ctx.metrics.set(median_residual=float(inverted.residual.median()))
         if shorter is None and missing == set(task.outputs):
             ctx.metrics.set(whole=1.0, iterations=float(inverted.iterations))
-        precision = str(inverter.settings.precision)
-        _write_images(task, ctx, inverted, missing, precision)
-        if task.inversion_artifact in missing:
-            _write_record(task, ctx, inverted, precision)
+        _write(task, ctx, inverted, missing, precision=str(precision))
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, ctx)
-    reference = task.reference
-    views = WorkerViews(ctx, task.spec, reference, reference, task.layer, task.seed, images)
-    for measurement in task.measurements:
-        write_measurement(measurement, views, missing)
+    model = task.reference
+    views = WorkerViews(ctx, task.spec, model, model, task.layer, task.seed, images)
+    write_measurements(task.measurements, views, missing)
 
 
-def _inverter(task: Invert, ctx: WorkerContext) -> LayerInverter:
-    return LayerInverter.of(
-        ctx.models.frozen(task.reference),
-        layer=task.layer,
-        pooling=task.spec.representation,
-        settings=task.spec.settings,
-    )
-
-
-def _inverted(
+def _invert(
     task: Invert, ctx: WorkerContext, inverter: LayerInverter, shorter: Inverted | None
 ) -> tuple[Inverted, InvertedImages]:
     real = ctx.image_set(task.spec).images
@@ -78,9 +95,36 @@ def _inverted(
         remaining_drift=drift,
         shorter=shorter,
     )
-    if latest is None or latest.now is not inverted.images:
+    if latest is None:
         latest = InvertedImages(inverted.images, inverted.earlier)
     return inverted, latest
+
+
+def remaining_drift(
+    task: Invert, centred_residual: Tensor, inverted: InvertedImages, ctx: WorkerContext
+) -> float:
+    """Return the largest change of a score of any target since half the steps.
+
+    It is infinite while residuals are large or self-STIR is low.
+    """
+    if not residuals_converged(centred_residual.double().cpu().numpy()):
+        return math.inf
+
+    def view(target: Checkpoint) -> WorkerViews:
+        # By all layers of a model, whichever of them a job measures.
+        spec = task.spec.with_all_layers_of(target)
+        return WorkerViews(ctx, spec, task.reference, target, task.layer, task.seed, inverted)
+
+    def grams(views: WorkerViews) -> tuple[list[Tensor], list[Tensor]]:
+        return views.grams("target", "real"), views.grams("target", "inverted")
+
+    reference, pooling = view(task.reference), task.spec.representation
+    if not self_stir_converged(*grams(reference), reference.target_layers, task.layer, pooling):
+        return math.inf
+    return max(
+        largest_change(*grams(views), views.grams("target", "earlier"))
+        for views in map(view, task.targets)
+    )
 
 
 def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
@@ -91,66 +135,43 @@ def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
         if not all(ctx.is_stored(artifact) for artifact in artifacts):
             continue
         record = ctx.lake.read(INVERSIONS, shorter.inversion_artifact.id)
+        columns = {
+            name: torch.tensor(record[name].to_pylist(), dtype=dtype, device=ctx.device)
+            for name, dtype in _COLUMNS.items()
+        }
         images, earlier = (ctx.stored_images(artifact) for artifact in shorter.image_artifacts)
-        stored = _from_record(record, images, earlier, ctx.device)
-        has_ended = stored.is_settled and settings.may_end_after(stored.iterations)
-        if has_ended or settings.continues_from(stored.iterations):
+        iterations, drift = (record[name][0].as_py() for name in ("iterations", "drift"))
+        stored = Inverted(
+            images=images, earlier=earlier, iterations=iterations, drift=drift, **columns
+        )
+        has_ended = stored.is_settled and settings.may_end_after(iterations)
+        if has_ended or settings.continues_from(iterations):
             return stored
     return None
 
 
-def _from_record(
-    record: pa.Table, images: Tensor, earlier: Tensor, device: torch.device
-) -> Inverted:
-    def column(name: str, dtype: torch.dtype = torch.float32) -> Tensor:
-        return torch.tensor(record[name].to_pylist(), dtype=dtype, device=device)
-
-    return Inverted(
-        images=images,
-        residual=column("residual"),
-        centred_residual=column("centred_residual"),
-        start_residual=column("start_residual"),
-        steps=column("steps", torch.int64),
-        iterations=record["iterations"][0].as_py(),
-        earlier=earlier,
-        drift=record["drift"][0].as_py(),
-    )
-
-
-def _write_images(
-    task: Invert, ctx: WorkerContext, inverted: Inverted, missing: set[Artifact], precision: str
+def _write(
+    task: Invert, ctx: WorkerContext, inverted: Inverted, missing: set[Artifact], *, precision: str
 ) -> None:
-    pairs = zip(task.image_artifacts, (inverted.images, inverted.earlier), strict=False)
-    for artifact, images in pairs:
-        if artifact not in missing:
-            continue
-        kept = images[: task.keep].cpu().numpy()
-        columns = {
-            **_place(task),
-            "image_id": list(ctx.image_set(task.spec).ids[: len(kept)]),
-            "image": kept.astype(np.float16),
-        }
-        ctx.write(artifact, columns, precision=precision)
-
-
-def _write_record(task: Invert, ctx: WorkerContext, inverted: Inverted, precision: str) -> None:
-    columns = {
-        **_place(task),
-        "image_id": list(ctx.image_set(task.spec).ids),
-        "residual": inverted.residual.double().tolist(),
-        "centred_residual": inverted.centred_residual.double().tolist(),
-        "start_residual": inverted.start_residual.double().tolist(),
-        "steps": inverted.steps.tolist(),
-        "iterations": inverted.iterations,
-        "drift": inverted.drift,
-        "is_converged": inverted.is_converged,
-    }
-    ctx.write(task.inversion_artifact, columns, precision=precision)
-
-
-def _place(task: Invert) -> dict[str, object]:
-    return {
+    ids = list(ctx.image_set(task.spec).ids)
+    keys = {
         "reference": task.reference.weights,
         "reference_layer": task.layer,
         "seed": task.seed,
     }
+    kept = zip(task.image_artifacts, (inverted.images, inverted.earlier), strict=False)
+    for artifact, images in kept:
+        if artifact in missing:
+            pixels = images[: task.keep].cpu().numpy().astype(np.float16)
+            columns = {**keys, "image_id": ids[: len(pixels)], "image": pixels}
+            ctx.write(artifact, columns, precision=precision)
+    if task.inversion_artifact in missing:
+        columns = {
+            **keys,
+            **{name: getattr(inverted, name).cpu().tolist() for name in _COLUMNS},
+            "image_id": ids,
+            "iterations": inverted.iterations,
+            "drift": inverted.drift,
+            "is_converged": inverted.is_converged,
+        }
+        ctx.write(task.inversion_artifact, columns, precision=precision)

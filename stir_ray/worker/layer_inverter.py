@@ -1,17 +1,18 @@
-"""The inversion of a layer: images that the layer cannot distinguish from given ones."""
+"""The inversion of a layer: images that the layer cannot distinguish from given ones.
+
+And whether it has converged: by its residuals, and by the scores of models on its images.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from torch import Tensor
 
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.features import representation
+from stir_ray.measures.scores import drift, scores
 from stir_ray.models.microbatches import Microbatches
-from stir_ray.numerics.criteria import CONVERGED_DRIFT, STOPPING_DRIFT
+from stir_ray.numerics.criteria import CONVERGED_DRIFT, CONVERGED_SELF_STIR, STOPPING_DRIFT
 from stir_ray.numerics.inversion import (
     Inversion,
     SearchState,
@@ -21,35 +22,24 @@ from stir_ray.numerics.inversion import (
     restart,
     rounded,
 )
-from stir_ray.numerics.precision import matmul_precision, resolve_precision
+from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import InversionSettings, Precision
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """Inverted images as they are stored, and their residuals.
+    """Inverted images as they are stored, and their residuals."""
 
-    Attributes:
-        images: (image, channel, height, width): float32 of float16 values.
-        residual: ‖rep(x') − rep(x)‖ / ‖rep(x)‖ per image, of float32 products.
-        centred_residual: ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ likewise, with the mean over the
-            given images.
-        start_residual: relative residual of the initial images, in the precision of the inversion.
-        steps: number of steps after which each image was best.
-        iterations: number of steps taken.
-        earlier: the images after half of the steps.
-        drift: the largest change of a score since then; infinite while residuals are large or
-            self-STIR is low.
-    """
-
-    images: Tensor
-    residual: Tensor
-    centred_residual: Tensor
-    start_residual: Tensor
-    steps: Tensor
-    iterations: int
-    earlier: Tensor
+    images: Tensor  # (image, channel, height, width): float32 of float16 values
+    residual: Tensor  # ‖rep(x') − rep(x)‖ / ‖rep(x)‖ per image, of float32 products
+    centred_residual: Tensor  # ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep of all given images‖
+    start_residual: Tensor  # relative residual of the initial images, in the search's precision
+    steps: Tensor  # after which each image was best
+    iterations: int  # steps taken
+    earlier: Tensor  # the images after half of the steps
     drift: float = math.inf
+    """The largest change of a score since half of the steps; infinite while residuals are large or
+    self-STIR is low."""
 
     @property
     def is_converged(self) -> bool:
@@ -64,25 +54,10 @@ class Inverted:
 
 @dataclass(frozen=True)
 class LayerInverter:
-    """The inversion of a layer.
-
-    Attributes:
-        represent: the map from images to their representations in the layer.
-        settings: of the inversion; their precision is never `auto`.
-    """
+    """The inversion of a layer, given as a map from images to their representations."""
 
     represent: Callable[[Tensor], Tensor]
     settings: InversionSettings
-
-    @classmethod
-    def of(
-        cls, model: FrozenModel, *, layer: int, pooling: str, settings: InversionSettings
-    ) -> Self:
-        """Return the inversion of a layer, from 1; `pooling` is one of `features.POOLINGS`."""
-        # Of the images' type, and on the same device.
-        precision = resolve_precision(settings.precision, model.mean)
-        represent = representation(model, layer=layer, pooling=pooling)
-        return cls(represent, replace(settings, precision=precision))
 
     def invert(
         self,
@@ -102,13 +77,16 @@ class LayerInverter:
             remaining_drift: returns `Inverted.drift`.
             shorter: the same inversion with fewer steps, which is continued.
         """
-        stops, evaluations = self.settings.stop_when_converged, self.settings.evaluations
-        if shorter and shorter.is_settled and stops:
-            return shorter
-        earlier: dict[int, Tensor] = {}
-        state, inverted = begin(start, self.settings), shorter
+        settings, evaluations = self.settings, self.settings.evaluations
+        state, inverted, earlier = begin(start, settings), shorter, dict[int, Tensor]()
         if shorter:
-            state, earlier = self._continue(shorter), {shorter.iterations: shorter.images}
+            if shorter.is_settled and settings.stop_when_converged:
+                return shorter
+            best = Inversion(
+                shorter.images, shorter.residual, shorter.start_residual, shorter.steps
+            )
+            state = restart(best, taken=shorter.iterations, settings=settings)
+            earlier = {shorter.iterations: shorter.images}
         mean = self._mean(images, micro)
         for steps in evaluations:
             if steps <= state.taken:
@@ -121,7 +99,7 @@ class LayerInverter:
             earlier = {taken: kept for taken, kept in earlier.items() if taken in needed}
             inverted = self._measure(images, state, mean, micro, earlier)
             inverted = replace(inverted, drift=remaining_drift(inverted))
-            if stops and inverted.is_settled:
+            if settings.stop_when_converged and inverted.is_settled:
                 break
         if inverted is None:
             raise ValueError(f"no evaluation has half as many steps as another: {evaluations}")
@@ -141,12 +119,7 @@ class LayerInverter:
 
         return joined(micro.map_slices(len(images), advance_slice))
 
-    def _continue(self, shorter: Inverted) -> SearchState:
-        best = Inversion(shorter.images, shorter.residual, shorter.start_residual, shorter.steps)
-        return restart(best, taken=shorter.iterations, settings=self.settings)
-
     def _mean(self, images: Tensor, micro: Microbatches) -> Tensor:
-        """Return the mean representation of all images."""
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
             sums = micro.map_slices(
                 len(images), lambda rows: self.represent(images[rows]).sum(dim=0)
@@ -176,3 +149,41 @@ class LayerInverter:
         return Inverted(
             stored, relative, centred, best.start_residual, best.steps, state.taken, half
         )
+
+
+def self_stir_converged(
+    real: list[Tensor], now: list[Tensor], layers: tuple[int, ...], layer: int, pooling: str
+) -> bool:
+    """Return whether unbiased self-STIR is high in the inverted layer and in all deeper ones.
+
+    Equal tokens of a layer make all deeper layers equal. The other representations drop most of a
+    layer: of those, only the inverted layer itself is expected to be equal.
+
+    Args:
+        real: Gram matrices of the given images in all `layers` of the inverted model.
+        now: the same of the inverted images.
+        layers: from 1.
+        layer: the inverted layer.
+        pooling: one of `models.features.POOLINGS`.
+    """
+    try:
+        return all(
+            scores("stir", gram, inverted)["stir_unbiased"] >= CONVERGED_SELF_STIR
+            for number, gram, inverted in zip(layers, real, now, strict=True)
+            if number == layer or (number > layer and pooling == "tokens")
+        )
+    except ValueError:
+        return False
+
+
+def largest_change(real: list[Tensor], now: list[Tensor], earlier: list[Tensor]) -> float:
+    """Return the largest change of a score since half the steps; infinite if it is not defined."""
+    try:
+        changes = [
+            abs(change)
+            for grams in zip(real, now, earlier, strict=True)
+            for change in drift("stir", *grams).values()
+        ]
+    except ValueError:
+        return math.inf
+    return max(math.inf if math.isnan(change) else change for change in changes)

@@ -3,25 +3,15 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from stir_ray.models.fast_layers import with_cpu_attention, with_patch_projection
-from stir_ray.models.rng import seeded_rng
-
-if TYPE_CHECKING:
-    from stir_ray.models.checkpoints import FrozenModel
-    from stir_ray.models.features import all_representations, representation
-else:
-    try:
-        from stir_ray.models.checkpoints import FrozenModel
-        from stir_ray.models.features import all_representations, representation
-    except ModuleNotFoundError:  # Those know the job's words, and so pydantic.
-        from tests.benchmarks.plain import FrozenModel, all_representations, representation
+from stir_ray.models.architectures import seeded_rng, with_cpu_attention, with_patch_projection
+from stir_ray.models.features import FrozenModel, all_representations, representation
 
 __all__ = ["FrozenModel", "all_representations", "representation"]
 

@@ -43,7 +43,8 @@ from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
 from stir_ray.numerics.optimization import initial_noise
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
-from stir_ray.worker.grams import GramMatrices, gram_matrices
+from stir_ray.numerics.similarity import linear_gram
+from stir_ray.worker.compare import GramMatrices, layer_features
 from tests.benchmarks import dinov2, models, options
 from tests.benchmarks.fewest import fewest
 from tests.benchmarks.photographs import photographs
@@ -107,9 +108,10 @@ class Layer:
 
     def _seen(self, images: Tensor) -> GramMatrices:
         layers = range(1, models.depth(self._model.module) + 1)
-        return gram_matrices(
+        features = layer_features(
             self._model, images, layers=layers, pooling=self.kind, micro=Microbatches()
         )
+        return [linear_gram(layer) for layer in features]
 
 
 class Run:

@@ -32,8 +32,7 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import Task
 from stir_ray.report.text import status_text
-from stir_ray.worker.dispatch import make_worker
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings, make_worker
 from tests.small_job import small_job
 from workflows import finetune, invariance
 

@@ -24,9 +24,9 @@ from stir_ray.job.loader import validate_job
 from stir_ray.lake.keys import CHECKPOINTS, DATASETS, index_key, shard_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.lake.store import ObjectStore
-from stir_ray.models.losses import LabelledImages
+from stir_ray.models.objectives import LabeledImages
 from stir_ray.worker import train
-from stir_ray.worker.train import labelled
+from stir_ray.worker.train import open_labeled
 from tests.datasets.archives import SOURCES, TESTED, description, load, put_cifar, put_pets
 from tests.small_job import ARCHITECTURE, small_job
 from workflows import finetune, invariance
@@ -223,7 +223,7 @@ def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
         at_place = open_lake(str(place))
         imported(cifar, at_place)
         monkeypatch.setattr(train, "IN_MEMORY_BYTES", held_bytes)
-        is_held = isinstance(labelled(in_lake(), "train", lake), LabelledImages)
+        is_held = isinstance(open_labeled(in_lake(), "train", lake), LabeledImages)
         assert is_held == (held_bytes > 0)
         job = job_on(in_lake(), at_place).model_dump(mode="json")
         done = finetune.run(validate_job({**job, "finetuned": augmented}, "job"), serial=True)

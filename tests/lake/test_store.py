@@ -22,7 +22,7 @@ from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.schemas import INVERSIONS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings
 from tests.lake.contract import ObjectsContract
 from tests.lake.values import example
 from tests.stores.servers import S3Store

@@ -25,7 +25,7 @@ from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import cka_of_subsets, linear_gram
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.study_reader import read_study
 from tests.small_job import COUNT, LAYERS, small_job
 from workflows import invariance

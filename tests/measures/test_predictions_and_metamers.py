@@ -22,7 +22,7 @@ from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.study_reader import read_study
 from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
@@ -102,7 +102,7 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
     model = ctx.models.whole(epoch_0, "classification")
     with torch.no_grad():
         real = ctx.image_set(study.spec).images
-        classes = model.module(model.normalised(real)).argmax(1)
+        classes = model.module(model.normalized(real)).argmax(1)
     assert of_epoch_0["class_of_image"].to_pylist() == classes.tolist()
 
 
@@ -114,7 +114,7 @@ def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext)
     starts = ctx.initial_images(study.spec, seed)
     with torch.no_grad():
         clipped, as_drawn = (
-            model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
+            model.module(model.normalized(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
         )
     assert clipped.tolist() != as_drawn.tolist()
     stored = ctx.lake.read(PREDICTIONS.table, part.id)
@@ -130,7 +130,7 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerCo
     real = ctx.image_set(study.spec).images
     model = ctx.models.whole(target, "classification")
     with torch.no_grad():
-        classes = [model.module(model.normalised(some)).argmax(1) for some in (real, inverted)]
+        classes = [model.module(model.normalized(some)).argmax(1) for some in (real, inverted)]
     assert classes[0].unique().numel() > 1
     rows = read(done, "unchanged_predictions").query(
         "model == 'finetuned' and epoch == @target.epoch and direction == 'ft|pt' "
@@ -155,7 +155,7 @@ def test_metamers_are_those_of_the_inverted_layer(done: Job, ctx: WorkerContext)
     real = ctx.image_set(study.spec).images
     with torch.no_grad():
         one, other = (
-            _tokens(module.module, module.normalised(some), layer) for some in (real, inverted)
+            _tokens(module.module, module.normalized(some), layer) for some in (real, inverted)
         )
     found, null = representation_similarity(one, other), null_maximum(one)
     stored = ctx.lake.read(METAMERS.table, metamers(study, layer, seed).id)

@@ -16,9 +16,9 @@ from stir_ray.job import Job
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.measures.similarities import SIMILARITIES
-from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.features import FrozenModel
 from stir_ray.numerics.settings import Similarity, SimilarityMeasure
-from stir_ray.worker import grams
+from stir_ray.worker import compare
 from stir_ray.worker.context import WorkerContext
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import invariance
@@ -44,7 +44,7 @@ def asked_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_however_much_is_measured_a_task_views_no_images_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, view = WorkerContext.begin, grams.layer_features
+    begin, view = WorkerContext.begin, compare.layer_features
     task, viewed = [""], Counter[tuple[str, float, float]]()
 
     def beginning(ctx: WorkerContext, label: str, *args: Any, **more: Any) -> None:
@@ -58,7 +58,7 @@ def test_however_much_is_measured_a_task_views_no_images_twice(
         return view(model, images, **more)
 
     monkeypatch.setattr(WorkerContext, "begin", beginning)
-    monkeypatch.setattr(grams, "layer_features", viewing)
+    monkeypatch.setattr(compare, "layer_features", viewing)
     job = small_job(tmp_path, similarities=ASKED, predictions=True, metamers=True)
     assert not invariance.run(job, serial=True).tally.failed
     # Of the real images once more for subspaces, once per model.

@@ -7,7 +7,7 @@ import torch
 
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
-from stir_ray.models.architectures import build, describe, intermediates, normalisation
+from stir_ray.models.architectures import build, describe, intermediates, normalization
 from tests.models.tiny import DEPTH, PATCHES, SHAPE, UNITS, VIT, images, vit
 
 SWIN = Architecture(
@@ -111,11 +111,11 @@ def test_what_timm_cannot_build_is_told_in_one_line(
 
 def test_mean_and_std_of_the_job_go_before_those_of_timm() -> None:
     grey = VIT.model_copy(update={"mean": (0.3,), "std": (0.7,)})
-    assert normalisation(grey, build(grey, classes=0)) == ((0.3,), (0.7,))
+    assert normalization(grey, build(grey, classes=0)) == ((0.3,), (0.7,))
     colour = vit(in_chans=3)
     # The weights that go with this name were trained with 0.5.
-    assert normalisation(colour, build(colour, classes=0)) == ((0.5,) * 3, (0.5,) * 3)
-    assert normalisation(VIT, build(VIT, classes=0)) == ((0.5,), (0.5,))
+    assert normalization(colour, build(colour, classes=0)) == ((0.5,) * 3, (0.5,) * 3)
+    assert normalization(VIT, build(VIT, classes=0)) == ((0.5,), (0.5,))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_mean_is_that_of_the_weights_that_are_named(name: str, mean: tuple[float
     architecture = Architecture(timm=name)
     with torch.device("meta"):
         model = build(architecture, classes=0)
-    assert normalisation(architecture, model)[0] == mean
+    assert normalization(architecture, model)[0] == mean
 
 
 @pytest.mark.parametrize("block", [1, 2, 3])

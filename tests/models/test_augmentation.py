@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from stir_ray.job import Training
-from stir_ray.models.augmentation import AUGMENTATIONS, augmented
-from stir_ray.models.losses import LabelledImages
 from stir_ray.models.microbatches import Microbatches
-from stir_ray.models.training import train
+from stir_ray.models.objectives import LabeledImages
+from stir_ray.models.training import AUGMENTATIONS, augment, train
 from tests.models.tiny import frozen, images
 
 SHAPE = (2, 16, 24)
@@ -37,7 +36,7 @@ def drawn(image: Tensor, changed: Tensor) -> tuple[int, int, bool]:
 
 
 def test_images_are_shifted_by_up_to_an_eighth_of_their_side_and_half_are_mirrored() -> None:
-    changed = augmented(SOME, PLACES, how="standard", seed=3, epoch=5)
+    changed = augment(SOME, PLACES, how="standard", seed=3, epoch=5)
     assert changed.shape == SOME.shape
     draws = [drawn(*pair) for pair in zip(SOME, changed, strict=True)]
     assert {down for down, _, _ in draws} == set(range(-2, 3))
@@ -48,7 +47,7 @@ def test_images_are_shifted_by_up_to_an_eighth_of_their_side_and_half_are_mirror
 def test_a_resized_crop_shows_8_to_100_percent_of_the_area_and_half_are_mirrored() -> None:
     down, right = torch.meshgrid(torch.linspace(0, 1, 32), torch.linspace(0, 1, 48), indexing="ij")
     where = torch.stack([down, right]).expand(97, 2, 32, 48)
-    changed = augmented(where, PLACES, how="resized_crop", seed=3, epoch=5)
+    changed = augment(where, PLACES, how="resized_crop", seed=3, epoch=5)
     assert changed.shape == where.shape
     rows, columns = changed[:, 0, :, 24], changed[:, 1, 16]
     areas = (rows[:, -1] - rows[:, 0]) * (columns[:, -1] - columns[:, 0]).abs()
@@ -62,17 +61,17 @@ def test_a_resized_crop_shows_8_to_100_percent_of_the_area_and_half_are_mirrored
 
 @every_kind
 def test_neither_batch_nor_order_change_what_becomes_of_an_image(how: str) -> None:
-    together = augmented(SOME, PLACES, how=how, seed=3, epoch=5)
+    together = augment(SOME, PLACES, how=how, seed=3, epoch=5)
     some = [83, 2, 47]
-    assert torch.equal(augmented(SOME[some], some, how=how, seed=3, epoch=5), together[some])
-    assert torch.equal(augmented(SOME[[2]], [2], how=how, seed=3, epoch=5), together[[2]])
+    assert torch.equal(augment(SOME[some], some, how=how, seed=3, epoch=5), together[some])
+    assert torch.equal(augment(SOME[[2]], [2], how=how, seed=3, epoch=5), together[[2]])
 
 
 @pytest.mark.parametrize("changed", [{"seed": 4}, {"epoch": 6}])
 @every_kind
 def test_another_epoch_and_another_seed_draw_anew(how: str, changed: dict[str, int]) -> None:
     said = {"seed": 3, "epoch": 5}
-    one, other = (augmented(SOME, PLACES, how=how, **s) for s in (said, said | changed))
+    one, other = (augment(SOME, PLACES, how=how, **s) for s in (said, said | changed))
     same = sum(torch.equal(*pair) for pair in zip(one, other, strict=True))
     # Of 5 x 7 x 2 draws of the shift a few agree by chance.
     assert same < 15
@@ -82,10 +81,10 @@ def test_another_epoch_and_another_seed_draw_anew(how: str, changed: dict[str, i
 def test_global_generators_are_neither_asked_nor_moved(how: str) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    one = augmented(SOME, PLACES, how=how, seed=3, epoch=5)
+    one = augment(SOME, PLACES, how=how, seed=3, epoch=5)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(13)
-    assert torch.equal(augmented(SOME, PLACES, how=how, seed=3, epoch=5), one)
+    assert torch.equal(augment(SOME, PLACES, how=how, seed=3, epoch=5), one)
 
 
 @every_kind
@@ -96,13 +95,13 @@ def test_a_training_sees_changed_images_and_is_tested_on_the_real_ones(how: Any)
         seen[model.module.training].append(inputs[0] * model.std + model.mean)
 
     model.module.register_forward_pre_hook(note)
-    both = LabelledImages(real, torch.arange(11) % 3)
+    both = LabeledImages(real, torch.arange(11) % 3)
     settings = Training(epochs=1, batch_size=11, augmentation=how, seed=3)
     list(train(model, settings, train_set=both, test_set=both, micro=Microbatches()))
     for tested in seen[False]:
         torch.testing.assert_close(tested, real)
     (trained,) = seen[True]
-    expected = augmented(real, range(11), how=how, seed=3, epoch=1)
+    expected = augment(real, range(11), how=how, seed=3, epoch=1)
     for image in trained:
         assert min(float((image - one).abs().max()) for one in expected) < 1e-6
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
 from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import decode, encode, freeze, load, weights_digest
+from stir_ray.models.state_dicts import decode, encode, freeze, load, weights_digest
 from tests.models.tiny import CPU, UNITS, VIT, images, vit
 
 State = dict[str, Tensor]

@@ -16,7 +16,7 @@ from timm.layers.attention import Attention
 from torch import nn
 
 from stir_ray.api import freeze as freeze_in_a_notebook
-from stir_ray.models.fast_layers import with_cpu_attention
+from stir_ray.models.architectures import with_cpu_attention
 from stir_ray.models.features import representation
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, Precision

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stir_ray.models import microbatches
-from stir_ray.models.checkpoints import FrozenModel
+from stir_ray.models.features import FrozenModel
 from stir_ray.models.microbatches import Microbatches, default_batch_size, device_bytes
 from tests.models.tiny import CPU, frozen, images, vit
 

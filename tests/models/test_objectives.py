@@ -11,7 +11,16 @@ from torch import Tensor
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture, Training
 from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import (
+from stir_ray.models.features import all_representations
+from stir_ray.models.microbatches import Microbatches
+from stir_ray.models.objectives import (
+    OBJECTIVES,
+    LabeledImages,
+    evaluate,
+    reconstruct,
+    with_new_decoder,
+)
+from stir_ray.models.state_dicts import (
     DECODER,
     FrozenModel,
     decode,
@@ -20,10 +29,6 @@ from stir_ray.models.checkpoints import (
     load,
     weights_digest,
 )
-from stir_ray.models.decoder import reconstruct, with_new_decoder
-from stir_ray.models.features import all_representations
-from stir_ray.models.losses import OBJECTIVES, LabelledImages, evaluate
-from stir_ray.models.microbatches import Microbatches
 from stir_ray.models.training import Epoch, train
 from tests.models.tiny import CPU, PATCHES, SHAPE, UNITS, VIT, images, vit, vivid
 
@@ -44,8 +49,8 @@ def run(model: FrozenModel | None = None, **changed: Any) -> list[Epoch]:
     epochs = train(
         model or autoencoder(),
         Training(**said),
-        train_set=LabelledImages(IMAGES, labels),
-        test_set=LabelledImages(HELD_OUT, labels[:17]),
+        train_set=LabeledImages(IMAGES, labels),
+        test_set=LabeledImages(HELD_OUT, labels[:17]),
         micro=Microbatches(),
     )
     return list(epochs)
@@ -76,7 +81,7 @@ def test_a_reconstruction_is_one_linear_map_per_patch_of_the_normed_tokens() -> 
 
 
 def test_the_loss_of_a_reconstruction_is_the_mean_distance_of_a_pixel() -> None:
-    model, held_out = autoencoder(), LabelledImages(HELD_OUT, torch.zeros(17))
+    model, held_out = autoencoder(), LabeledImages(HELD_OUT, torch.zeros(17))
     objective = OBJECTIVES["reconstruction"]
     loss, accuracy = evaluate(model, objective, held_out, Microbatches(), batch_size=5)
     expected = (reconstruct(model, HELD_OUT) - HELD_OUT).abs().sum() / HELD_OUT.numel()
@@ -88,8 +93,8 @@ def test_a_reconstruction_learns_and_moves_decoder_and_blocks() -> None:
     # An image of one grey: what there is to be learned is which.
     greys = torch.rand(31, 1, 1, 1, generator=torch.Generator().manual_seed(7)).expand(31, *SHAPE)
     sets = {
-        "train_set": LabelledImages(greys, torch.zeros(31)),
-        "test_set": LabelledImages(greys[:17], torch.zeros(17)),
+        "train_set": LabeledImages(greys, torch.zeros(31)),
+        "test_set": LabeledImages(greys[:17], torch.zeros(17)),
     }
     settings = Training(
         task="reconstruction", epochs=20, batch_size=7, optimizer="adamw", learning_rate=0.003

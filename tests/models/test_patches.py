@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from stir_ray.models.fast_layers import PatchProjection, with_patch_projection
+from stir_ray.models.architectures import PatchProjection, with_patch_projection
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 20), (13, 22)])

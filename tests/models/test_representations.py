@@ -10,8 +10,7 @@ from torch import Tensor
 
 from stir_ray.errors import ModelError
 from stir_ray.job import Architecture
-from stir_ray.models.checkpoints import FrozenModel
-from stir_ray.models.features import all_representations, representation
+from stir_ray.models.features import FrozenModel, all_representations, representation
 from tests.models.tiny import DEPTH, PATCHES, UNITS, VIT, frozen, images, vit
 
 KINDS = ("tokens", "token_mean", "cls", "patch_mean")

@@ -10,20 +10,20 @@ import torch
 
 from stir_ray.job import Training
 from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import freeze, weights_digest
-from stir_ray.models.losses import OBJECTIVES, LabelledImages, evaluate, with_new_classifier
 from stir_ray.models.microbatches import Microbatches
+from stir_ray.models.objectives import OBJECTIVES, LabeledImages, evaluate, with_new_classifier
+from stir_ray.models.state_dicts import freeze, weights_digest
 from stir_ray.models.training import Epoch, train
 from tests.models.tiny import CPU, UNITS, VIT, images, vit
 
 
-def labelled(count: int, *, seed: int) -> LabelledImages:
+def labelled(count: int, *, seed: int) -> LabeledImages:
     """Noise, brighter in the upper, the middle or the lower part: three classes."""
     labels = torch.arange(count) % 3
     pixels = 0.5 * images(count, seed=seed)
     for image, label in zip(pixels, labels.tolist(), strict=True):
         image[:, 5 * label : 5 * label + 5] += 0.5
-    return LabelledImages(pixels, labels)
+    return LabeledImages(pixels, labels)
 
 
 TRAIN_SET, TEST_SET = labelled(31, seed=3), labelled(17, seed=5)

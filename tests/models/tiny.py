@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from stir_ray.job import Architecture
-from stir_ray.models.architectures import build
-from stir_ray.models.checkpoints import FrozenModel, freeze
-from stir_ray.models.fast_layers import with_cpu_attention
+from stir_ray.models.architectures import build, with_cpu_attention
+from stir_ray.models.state_dicts import FrozenModel, freeze
 from tests.small_job import ARCHITECTURE
 
 DEPTH, SHAPE, UNITS, PATCHES = 3, (1, 16, 16), 16, 4

@@ -8,11 +8,11 @@ import torch
 from timm.layers.attention import Attention
 
 from stir_ray.errors import ModelError
-from stir_ray.models import checkpoints
+from stir_ray.models import state_dicts
 from stir_ray.models.architectures import build
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings
 from tests.models.tiny import DEPTH, vit
 
 
@@ -36,9 +36,9 @@ def test_models_that_a_worker_loads_onto_a_cpu_have_its_attention(
     architecture = vit()
     state = build(architecture, classes=3).state_dict()
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(checkpoints.encode(state))
-    weights = checkpoints.weights_digest(state, architecture)
-    content = checkpoints.checkpoint_digest(state, architecture)
+    path.write_bytes(state_dicts.encode(state))
+    weights = state_dicts.weights_digest(state, architecture)
+    content = state_dicts.checkpoint_digest(state, architecture)
     known = Checkpoint("finetuned", 0, weights, str(path), architecture, content)
     ctx = WorkerContext(WorkerSettings(str(tmp_path), "", None, 0.0), threads=1)
     for model in (ctx.models.frozen(known), ctx.models.whole(known, "classification")):

@@ -11,7 +11,7 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS
 from stir_ray.numerics import settings
 from stir_ray.numerics.inversion import SearchState
-from stir_ray.worker import convergence_criterion, layer_inverter
+from stir_ray.worker import invert, layer_inverter
 from stir_ray.worker.study_reader import read_study
 from tests.small_job import small_job
 from workflows.invariance import run
@@ -84,9 +84,9 @@ def test_a_job_with_more_steps_goes_on_from_what_is_stored(
 def test_what_converged_takes_no_more_steps(
     tmp_path: Path, taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convergence_criterion, "residuals_converged", lambda _: True)
-    monkeypatch.setattr(convergence_criterion, "self_stir_converged", lambda *_: True)
-    monkeypatch.setattr(convergence_criterion, "largest_change", lambda *_: 0.0)
+    monkeypatch.setattr(invert, "residuals_converged", lambda _: True)
+    monkeypatch.setattr(invert, "self_stir_converged", lambda *_: True)
+    monkeypatch.setattr(invert, "largest_change", lambda *_: 0.0)
     run(job(tmp_path, 16, stop_when_converged=True), serial=True)
     # The first look that has one after half as many steps.
     assert max(until for _, until in taken) == 4

@@ -14,11 +14,11 @@ from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.measures.scores import scores
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
-from stir_ray.worker import convergence_criterion
+from stir_ray.worker import invert
 from stir_ray.worker.compare import stored_images
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.convergence_criterion import largest_change, self_stir_converged
-from stir_ray.worker.settings import WorkerSettings
+from stir_ray.worker.dispatch import WorkerSettings
+from stir_ray.worker.layer_inverter import largest_change, self_stir_converged
 from stir_ray.worker.study_reader import read_study
 from tests.small_job import COUNT, small_job
 
@@ -111,8 +111,8 @@ def test_a_number_moves_by_more_than_a_hundredth_or_a_third_of_itself(
 def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convergence_criterion, "residuals_converged", lambda _: True)
-    monkeypatch.setattr(convergence_criterion, "self_stir_converged", lambda *_: True)
+    monkeypatch.setattr(invert, "residuals_converged", lambda _: True)
+    monkeypatch.setattr(invert, "self_stir_converged", lambda *_: True)
     job = small_job(finished)
     study = read_study(resolve(job), lake_of(job))
     task = next(one for one in study.inversions() if one.keep is None and one.layer == 2)
@@ -120,7 +120,7 @@ def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
     ctx = WorkerContext(WorkerSettings(job.lake, "", None, 0.0), threads=1)
     ctx.begin(task.label)
     found = [
-        convergence_criterion.remaining_drift(
+        invert.remaining_drift(
             one, torch.zeros(COUNT), stored_images(task.image_artifacts, ctx), ctx
         )
         for one in (task, few)

@@ -29,7 +29,7 @@ from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.results.contents import evaluations
-from stir_ray.worker import evaluate
+from stir_ray.worker import inspect
 from tests.broken import with_figures
 from tests.datasets.archives import load
 from tests.small_job import ARCHITECTURE, EPOCHS, small_job
@@ -225,7 +225,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
     lake = open_lake(job.lake)
     for one in lake.stored(ACCURACIES):
         lake.objects.delete(artifact_key("accuracies", one))
-    whole = evaluate.as_seen
+    whole = inspect.as_seen
 
     def seen(*args: Any) -> Any:
         if seen.calls == 3:
@@ -235,7 +235,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
         return whole(*args)
 
     seen.calls = 0  # pyright: ignore[reportFunctionMemberAccess]
-    monkeypatch.setattr(evaluate, "as_seen", seen)
+    monkeypatch.setattr(inspect, "as_seen", seen)
     done = robustness.run(job, serial=True)
     with pytest.raises(TasksFailed, match="1 tasks failed, 1 models are not tested"):
         done.require_tested()

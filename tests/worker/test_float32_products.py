@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from stir_ray.models import checkpoints
+from stir_ray.models import state_dicts
 from stir_ray.models.features import representation
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.settings import InversionSettings, Precision
-from stir_ray.worker import grams
+from stir_ray.worker import compare
 from stir_ray.worker.layer_inverter import LayerInverter
 from tests.models.tiny import frozen, images
 
@@ -33,7 +33,7 @@ def seen() -> list[str]:
 
 
 @pytest.fixture
-def model(seen: list[str]) -> checkpoints.FrozenModel:
+def model(seen: list[str]) -> state_dicts.FrozenModel:
     found = frozen()
 
     def note(*_: object) -> None:
@@ -43,15 +43,15 @@ def model(seen: list[str]) -> checkpoints.FrozenModel:
     return found
 
 
-def test_looks_are_exact(model: checkpoints.FrozenModel, seen: list[str]) -> None:
-    grams.gram_matrices(model, images(5), layers=(1, 3), pooling="tokens", micro=Microbatches(2))
-    grams.layer_features(model, images(5), layers=(1,), pooling="tokens", micro=Microbatches())
+def test_looks_are_exact(model: state_dicts.FrozenModel, seen: list[str]) -> None:
+    compare.layer_features(model, images(5), layers=(1, 3), pooling="tokens", micro=Microbatches(2))
+    compare.layer_features(model, images(5), layers=(1,), pooling="tokens", micro=Microbatches())
     assert seen == ["ieee"] * 4
     assert PRODUCTS.fp32_precision == "tf32"
 
 
 def test_residuals_are_exact_where_the_search_is_not(
-    model: checkpoints.FrozenModel, seen: list[str]
+    model: state_dicts.FrozenModel, seen: list[str]
 ) -> None:
     settings = InversionSettings(iterations=4, precision=Precision.TF32)
     search = LayerInverter(representation(model, layer=1, pooling="tokens"), settings)
@@ -70,7 +70,7 @@ def test_residuals_are_exact_where_the_search_is_not(
     assert looked == [len(seen)]
 
 
-def test_every_residual_is_that_of_the_stored_image(model: checkpoints.FrozenModel) -> None:
+def test_every_residual_is_that_of_the_stored_image(model: state_dicts.FrozenModel) -> None:
     settings = InversionSettings(iterations=6, precision=Precision.FLOAT32)
     represent = representation(model, layer=2, pooling="token_mean")
     real, start = images(7), images(7, seed=4)

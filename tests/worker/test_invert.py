@@ -15,8 +15,8 @@ from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.plan.measurement import Invert
 from stir_ray.worker import layer_inverter
 from stir_ray.worker.context import WorkerContext
+from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.invert import invert_layer
-from stir_ray.worker.settings import WorkerSettings
 from stir_ray.worker.study_reader import read_study
 
 Contents = Mapping[str, bytes]

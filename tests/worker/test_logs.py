@@ -15,9 +15,8 @@ from stir_ray.errors import MissingArtifact
 from stir_ray.execution.executor import Attempt
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import task_id
-from stir_ray.worker.dispatch import make_worker
+from stir_ray.worker.dispatch import WorkerSettings, make_worker
 from stir_ray.worker.logs import begin_logging, log_context
-from stir_ray.worker.settings import WorkerSettings
 from tests.plan.examples import STUDY
 from tests.small_job import small_job
 

@@ -16,7 +16,7 @@ from timm.models import _hub
 from stir_ray.errors import InputError
 from stir_ray.job import Architecture, Job
 from stir_ray.lake.keys import result_key
-from stir_ray.models import architectures, checkpoints
+from stir_ray.models import architectures, state_dicts
 from tests.broken import job_file, stir_ray, study_of
 from tests.small_job import small_job
 from workflows import invariance
@@ -33,7 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = architectures.build(Architecture(timm=name), classes=1000, seed=seed)
         file = folder / "timm" / name / "model.safetensors"
         file.parent.mkdir(parents=True)
-        file.write_bytes(checkpoints.encode(model.state_dict()))
+        file.write_bytes(state_dicts.encode(model.state_dict()))
     drawn = np.random.default_rng(5)
     for split, count in (("train", 2), ("test", 7)):
         for number in range(count):

@@ -18,7 +18,7 @@ from stir_ray.job import Architecture, Job
 from stir_ray.lake.parquet import images_of
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, MATRICES
 from stir_ray.measures.subspaces import SUBSPACES
-from stir_ray.models import architectures, checkpoints
+from stir_ray.models import architectures, state_dicts
 from stir_ray.plan.study import Study
 from tests import oracles
 from tests.broken import job_file, stir_ray, study_of, with_figures
@@ -59,7 +59,7 @@ def pair_job(lake: Path, **changed: Any) -> Job:
 def save(path: Path, architecture: dict[str, Any], *, seed: int) -> None:
     """Random weights as a file of somebody's."""
     model = architectures.build(Architecture(**architecture), classes=5, seed=seed)
-    path.write_bytes(checkpoints.encode(model.state_dict()))
+    path.write_bytes(state_dicts.encode(model.state_dict()))
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_a_difference_is_there_where_both_models_have_the_layer_and_nowhere_else
 
 def tokens(architecture: dict[str, Any], state: dict[str, Tensor], images: Tensor) -> list[Tensor]:
     """What every block makes of images, by hooks on timm's own model."""
-    model = checkpoints.load(state, Architecture(**architecture), "here").eval()
+    model = state_dicts.load(state, Architecture(**architecture), "here").eval()
     seen: list[Tensor] = []
     for block in model.blocks:  # type: ignore[union-attr]
         block.register_forward_hook(lambda _, __, output: seen.append(output.flatten(1)))
@@ -148,7 +148,7 @@ def test_a_score_of_the_rectangle_is_that_of_a_computation_by_hand(
     part = spec.images(pt, inverted, SEED, None)
     found = torch.from_numpy(images_of(lake.read(IMAGES, part.id)).astype(np.float32))
     path = Path(job.lake).parent / "9.safetensors"
-    state = checkpoints.decode(path.read_bytes(), "there")
+    state = state_dicts.decode(path.read_bytes(), "there")
     of_real, of_found = (tokens(NARROW, state, images)[looks - 1] for images in (real, found))
     expected = oracles.cka(oracles.hsic_biased, of_real, of_found)
     stir = open_results(f"{job.lake}/jobs/pair")["stir"].sel(

@@ -20,13 +20,11 @@ from stir_ray.lake.keys import checkpoint_key, resume_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.lake.store import ObjectStore
-from stir_ray.models import training_state
-from stir_ray.models.training_state import ResumeState
 from stir_ray.plan.model_tasks import Train
 from stir_ray.worker import context
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.settings import WorkerSettings
-from stir_ray.worker.train import train_model
+from stir_ray.worker.dispatch import WorkerSettings
+from stir_ray.worker.train import ResumeState, train_model
 from tests.small_job import ARCHITECTURE
 
 EPOCHS = 3
@@ -267,9 +265,9 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
     task, lake = task_of(), open_lake(str(tmp_path))
     dies(task, tmp_path, at=6)
     (key,) = resume_states(tmp_path)
-    found = training_state.decode(lake.read_checkpoint(key), key)
+    found = ResumeState.decode(lake.read_checkpoint(key), key)
     rows = changed.get("rows", found.rows)
-    content = training_state.encode(ResumeState(rows, 67, 0, found.optimizer | optimizer))
+    content = ResumeState(rows, 67, 0, found.optimizer | optimizer).encode()
     lake.objects.delete(key)
     lake.objects.put(resume_key(task.id, 2, bytes_digest([content])), content)
     assert trained(ends(task, tmp_path)) == [1, 2, 3]
@@ -279,11 +277,9 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
 def test_a_resume_state_is_read_as_it_was_written() -> None:
     rows = [{"epoch": 7, "train_loss": 0.1 + 0.2, "test_accuracy": None}]
     tensors = {"a.exp_avg": torch.rand(3, 5), "a.step": torch.tensor(11.0)}
-    content = training_state.encode(ResumeState(rows, 11, 2, tensors))
-    assert (
-        training_state.encode(ResumeState(rows, 11, 2, dict(reversed(tensors.items())))) == content
-    )
-    found = training_state.decode(content, "here")
+    content = ResumeState(rows, 11, 2, tensors).encode()
+    assert ResumeState(rows, 11, 2, dict(reversed(tensors.items()))).encode() == content
+    found = ResumeState.decode(content, "here")
     assert (found.rows, found.halvings, found.batch_size, found.epoch) == (rows, 2, 11, 7)
     assert set(found.optimizer) == set(tensors)
     assert all(torch.equal(found.optimizer[name], tensors[name]) for name in tensors)
@@ -320,7 +316,7 @@ def test_a_training_goes_on_with_as_many_images_at_once_wherever_that_is(
         attempt(task, lakes[0])
         dies(task, lakes[1], at=4)
     (key,) = resume_states(lakes[1])
-    kept = training_state.decode(open_lake(str(lakes[1])).read_checkpoint(key), key)
+    kept = ResumeState.decode(open_lake(str(lakes[1])).read_checkpoint(key), key)
     assert kept.batch_size == 32
     # On a machine where whole batches fit.
     attempt(task, lakes[1])

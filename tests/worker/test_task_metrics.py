@@ -17,9 +17,8 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Invert
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import Task
-from stir_ray.worker.dispatch import make_worker
-from stir_ray.worker.settings import WorkerSettings
-from stir_ray.worker.task_metrics import TaskMetrics
+from stir_ray.worker.context import TaskMetrics
+from stir_ray.worker.dispatch import WorkerSettings, make_worker
 from tests.small_job import small_job
 from workflows import invariance, runtime
 
