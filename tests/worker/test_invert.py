@@ -13,7 +13,7 @@ from stir_ray.lake.parquet import provenance
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.plan.measurement import Invert
-from stir_ray.worker import layer_inverter
+from stir_ray.worker import invert, layer_inverter
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.invert import invert_layer
@@ -82,7 +82,7 @@ def test_parts_say_in_which_precision_was_searched(
     for expected in ("float32", "bfloat16"):
         # As `auto` is resolved on a CPU, and on a GPU.
         monkeypatch.setattr(
-            layer_inverter, "resolve_precision", lambda *_, found=expected: Precision(found)
+            invert, "resolve_precision", lambda *_, found=expected: Precision(found)
         )
         monkeypatch.setattr(layer_inverter, "advance", noted)
         for task in tasks_of(job):

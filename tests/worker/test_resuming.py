@@ -275,7 +275,10 @@ def test_a_whole_resume_state_of_something_else_is_not_used(
 
 
 def test_a_resume_state_is_read_as_it_was_written() -> None:
-    rows = [{"epoch": 7, "train_loss": 0.1 + 0.2, "test_accuracy": None}]
+    rows = [
+        {"epoch": 7, "weights": "w", "location": "l"}
+        | {"train_loss": 0.1 + 0.2, "test_loss": 1e-9, "test_accuracy": None}
+    ]
     tensors = {"a.exp_avg": torch.rand(3, 5), "a.step": torch.tensor(11.0)}
     content = ResumeState(rows, 11, 2, tensors).encode()
     assert ResumeState(rows, 11, 2, dict(reversed(tensors.items()))).encode() == content
