@@ -265,6 +265,6 @@ def _size_with_trainings(job: InspectedJob, stored: StoredIds) -> WorkloadSize:
 
 def _count(task: Train, split: Literal["train", "test"], lake: Lake) -> int:
     # Inside the function: only a plan that still has to train needs the dataset, and torch.
-    from stir_ray.datasets.lake_dataset import count_images
+    from stir_ray.datasets.lake_dataset import open_dataset
 
-    return count_images(task.data, split, lake)
+    return len(open_dataset(task.data, split, lake).ids)

@@ -14,12 +14,7 @@ from stir_ray.lake.schemas import INDEX
 
 
 def dataset_version(name: str, lake: Lake) -> str:
-    """Return the digest of all images, labels and splits of a dataset in the lake.
-
-    Raises:
-        DataError: if it is not in the lake.
-        CorruptArtifact: if its index is damaged.
-    """
+    """Return the digest of all images, labels and splits of a dataset; errors as `read_index`."""
     return index_digest(read_index(name, lake))
 
 
@@ -29,7 +24,12 @@ def shard_digest(ids: Sequence[int], files: Sequence[bytes]) -> str:
 
 
 def read_index(name: str, lake: Lake) -> pa.Table:
-    """Return the index of a dataset; errors as `dataset_version`."""
+    """Return the index of a dataset.
+
+    Raises:
+        DataError: if it is not in the lake.
+        CorruptArtifact: if its index is damaged.
+    """
     try:
         return lake.read_object(INDEX, index_key(name))
     except FileNotFoundError:
@@ -47,5 +47,4 @@ def index_digest(index: pa.Table) -> str:
 
 
 def integer_column(table: pa.Table, column: str) -> NDArray[np.int64]:
-    """Return a column as 64-bit integers."""
     return table[column].to_numpy().astype(np.int64)

@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from stir_ray.datasets import sources
 from stir_ray.datasets.dataset_index import index_digest, integer_column, read_index, shard_digest
 from stir_ray.datasets.sources import (
     EncodedImages,
     LazyDataset,
-    ResizeTransform,
     Split,
     TorchvisionDataset,
+    open_images,
+    open_split,
 )
 from stir_ray.errors import DataError, LakeError
 from stir_ray.job import Data, ImageFolder, InLake
@@ -50,7 +50,7 @@ def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) ->
         CorruptArtifact: if its index in the lake is damaged.
     """
     if not isinstance(data, InLake):
-        return sources.open_split(data, split)
+        return open_split(data, split)
     index = read_index(data.name, lake)
     rows = index.filter(pc.field("split") == split)
     if not rows.num_rows:
@@ -63,16 +63,12 @@ def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) ->
         _Shards(integer_column(rows, "shard"), keys, lake, keep=keep).image,
         classes=provenance(index)["classes"],
     )
-    return sources.decode_images(images, ResizeTransform(data.size, data.channels))
-
-
-def count_images(data: Data, split: Split, lake: Lake) -> int:
-    """Return the number of images of a split without reading one; raises as `open_dataset`."""
-    return len(open_dataset(data, split, lake).ids)
+    return images.resized(data.size, data.channels)
 
 
 class _Shards:
-    # The image files of a split; several threads may read them.
+    """The image files of a split; several threads may read them."""
+
     def __init__(
         self, numbers: NDArray[np.int64], keys: Sequence[str], lake: Lake, *, keep: bool
     ) -> None:
@@ -84,15 +80,13 @@ class _Shards:
 
     def image(self, index: int) -> bytes:
         number = int(self._numbers[index])
-        return self._shard(number)[index - int(self._starts[number])].as_py()
-
-    def _shard(self, number: int) -> pa.ChunkedArray:
         with self._lock:
             if number not in self._cached:
                 if not self._keep:
                     self._cached.clear()
                 self._cached[number] = self._read(self._keys[number])
-            return self._cached[number]
+            shard = self._cached[number]
+        return shard[index - int(self._starts[number])].as_py()
 
     def _read(self, key: str) -> pa.ChunkedArray:
         try:
@@ -104,24 +98,13 @@ class _Shards:
             ) from None
 
 
-def imported_from(name: str, lake: Lake) -> str:
-    """Return the source that a dataset in the lake was imported from, e.g. `cifar10`."""
-    return provenance(read_index(name, lake))["source"]
-
-
 @dataclass(frozen=True)
 class ImportSummary:
-    """The result of an import.
+    """The result of an import."""
 
-    Attributes:
-        images: their number by split.
-        stored: number of shards that were put into the lake.
-        already_stored: number of shards that were in the lake before.
-    """
-
-    images: dict[str, int]
-    stored: int
-    already_stored: int
+    images: dict[str, int]  # their number by split
+    stored: int  # number of shards that were put into the lake
+    already_stored: int  # number of shards that were in the lake before
 
 
 def dataset_to_import(source: str, root: str) -> ImageFolder | TorchvisionDataset:
@@ -150,17 +133,26 @@ def import_dataset(
         DataError: if it cannot be downloaded, or one of its images cannot be read.
         LakeError: if the lake has another dataset of that name.
     """
+
+    def facts(key: str) -> dict[str, object]:
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return {"key": key, "source": data.source, "created": created}
+
+    name_is_taken = LakeError(
+        f"lake {lake.objects.location()}: has another dataset `{name}`; give this one another "
+        f"`--name`, or remove {dataset_folder(name)} there"
+    )
     try:
         before = read_index(name, lake)
     except DataError:
         before = None
     if before and provenance(before)["source"] != data.source:
-        raise _name_is_taken(name, lake)
+        raise name_is_taken
     present = frozenset(lake.objects.list(dataset_folder(name)))
     rows: dict[str, list] = {column.name: [] for column in INDEX.columns}
     stored, already_stored, classes = 0, 0, []
     for split in get_args(Split):
-        images = sources.open_images(data, split, download=True)
+        images = open_images(data, split, download=True)
         classes = list(images.classes)
         for number, (indices, files) in enumerate(_shards(images, shard_bytes)):
             ids = [images.ids[index] for index in indices]
@@ -170,7 +162,7 @@ def import_dataset(
                 already_stored += 1
             else:
                 shard = make_table(SHARD, {"image_id": ids, "image": files})
-                lake.objects.put(key, encode(shard, _provenance(data, key)))
+                lake.objects.put(key, encode(shard, facts(key)))
                 stored += 1
             rows["split"] += [split] * len(ids)
             rows["image_id"] += ids
@@ -180,10 +172,10 @@ def import_dataset(
     index = make_table(INDEX, rows)
     if before is None:
         # Written last: a dataset without an index is not in the lake yet.
-        facts = _provenance(data, index_key(name)) | {"classes": classes}
-        lake.objects.put(index_key(name), encode(index, facts))
+        key = index_key(name)
+        lake.objects.put(key, encode(index, facts(key) | {"classes": classes}))
     elif index_digest(before) != index_digest(index):
-        raise _name_is_taken(name, lake)
+        raise name_is_taken
     counts = {split: rows["split"].count(split) for split in get_args(Split)}
     return ImportSummary(counts, stored, already_stored)
 
@@ -191,21 +183,9 @@ def import_dataset(
 def _shards(images: EncodedImages, shard_bytes: int) -> Iterator[tuple[range, list[bytes]]]:
     start, files, size = 0, [], 0
     for index in range(len(images.ids)):
-        images.read([index])
+        images.decode(index)
         files.append(images.encoded(index))
         size += len(files[-1])
         if size >= shard_bytes or index == len(images.ids) - 1:
             yield range(start, index + 1), files
             start, files, size = index + 1, [], 0
-
-
-def _provenance(data: ImageFolder | TorchvisionDataset, key: str) -> dict[str, str]:
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"key": key, "source": data.source, "created": created}
-
-
-def _name_is_taken(name: str, lake: Lake) -> LakeError:
-    return LakeError(
-        f"lake {lake.objects.location()}: has another dataset `{name}`; give this one another "
-        f"`--name`, or remove {dataset_folder(name)} there"
-    )

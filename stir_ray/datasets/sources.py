@@ -1,9 +1,4 @@
-"""Image files of a dataset, decoded one by one, and what is made of them for a model.
-
-Public datasets, read by torchvision from where it unpacks them.
-
-Datasets by description: float32 images in [0, 1], labels from 0, and a fixed order.
-"""
+"""Datasets outside the lake: float32 images in [0, 1], labels from 0, and a fixed order."""
 
 import io
 import tarfile
@@ -15,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision import datasets
@@ -24,196 +20,24 @@ from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest, derive_seed
 from stir_ray.job import Cifar10, Cifar100, Digits, EuroSat, ImageFolder, Pets, Selection
 
-
-@dataclass(frozen=True)
-class ResizeTransform:
-    """Makes images of any size square, of so many pixels and channels."""
-
-    size: int
-    channels: Literal[1, 3]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return self.channels, self.size, self.size
-
-    def apply(self, images: Sequence[Image.Image]) -> Tensor:
-        """Return images of any size and mode as float32 (image, channel, size, size) in [0, 1].
-
-        The shorter side is resized (bilinear, antialiased, as Pillow does), the longer one cropped
-        around the center.
-        """
-        convert = v2.Grayscale() if self.channels == 1 else v2.RGB()
-        crop = v2.Compose([v2.Resize(self.size, antialias=True), v2.CenterCrop(self.size)])
-        converted = [convert(image) for image in images]
-        if len({image.size for image in converted}) == 1 and self._is_multiple_of(converted[0]):
-            levels = crop(_stack(converted))
-        else:
-            levels = _stack([crop(image) for image in converted])
-        return v2.functional.to_dtype(levels, torch.float32, scale=True).contiguous()
-
-    def _is_multiple_of(self, image: Image.Image) -> bool:
-        # There torch gives exactly what Pillow gives, of many images at once and several times as
-        # fast; elsewhere one level in hundreds differs. CIFAR at 224 pixels is such a case.
-        width, height = image.size
-        return width == height and self.size % width == 0
-
-
-def _stack(images: Sequence[Image.Image]) -> Tensor:
-    # uint8 (image, channel, height, width) of images of one size.
-    stacked = np.stack([np.asarray(image) for image in images])
-    return torch.from_numpy(stacked.reshape(*stacked.shape[:3], -1)).permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True)
-class EncodedImages:
-    """One split of a dataset as it was published.
-
-    Attributes:
-        labels: int64 (image), from 0.
-        ids: of the images.
-        encoded: the image file of an index in the split.
-        names: of the image files, for messages; empty where an image is no file of its own.
-        classes: names of the classes, by label.
-    """
-
-    labels: Tensor
-    ids: tuple[int, ...]
-    encoded: Callable[[int], bytes]
-    names: Sequence[str] = ()
-    classes: Sequence[str] = ()
-
-    def read(self, indices: Sequence[int]) -> list[Image.Image]:
-        """Decode the images at some indices, in color.
-
-        Raises:
-            DataError: if one of them cannot be read.
-        """
-        return [self._decode(index) for index in indices]
-
-    def _decode(self, index: int) -> Image.Image:
-        try:
-            return Image.open(io.BytesIO(self.encoded(index))).convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # Pillow's message would name a buffer.
-            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
-            name = self.names[index] if self.names else f"image {self.ids[index]}"
-            raise DataError(f"{name}: cannot be read ({reason})") from None
-
-
-def portable_pixmap(levels: np.ndarray) -> bytes:
-    """Return a PPM file of uint8 levels (height, width, 3).
-
-    Its bytes are the same whatever version of a library writes them.
-    """
-    height, width, _ = levels.shape
-    return b"P6 %d %d 255\n" % (width, height) + levels.tobytes()
-
-
+Split = Literal["train", "test"]
 TorchvisionDataset = Cifar10 | Cifar100 | Pets | EuroSat
+LocalDataset = Digits | ImageFolder | TorchvisionDataset
+"""Datasets that need no lake."""
+_READ_TOGETHER = 256
+"""Images read at a time where all are read, which bounds the memory beside them."""
 _TEST_EVERY = 5
 _ARCHIVE_ERRORS = (OSError, RuntimeError, EOFError, tarfile.TarError, zipfile.BadZipFile)
 """Raised by torchvision for archives that are missing, truncated, damaged or not downloadable."""
 
 
-def open_torchvision(
-    data: TorchvisionDataset, split: Literal["train", "test"], *, download: bool = False
-) -> EncodedImages:
-    """Return one split of a public dataset.
-
-    Args:
-        data: the dataset.
-        split: of it.
-        download: fetch and unpack the archives if they are missing; torchvision checks their MD5.
-
-    Raises:
-        DataError: if it is missing or damaged, or cannot be downloaded.
-    """
-    try:
-        if isinstance(data, Cifar10 | Cifar100):
-            return _cifar(data, split, download)
-        return (_pets if isinstance(data, Pets) else _eurosat)(data.root, split, download)
-    except _ARCHIVE_ERRORS as error:
-        reason = " ".join(str(error).split())
-        if download:
-            remedy = "remove what is damaged there, or put the archives there, and run again"
-        else:
-            remedy = f"`stir-ray import-data {data.source} --root {data.root}` downloads it"
-            reason = reason.removesuffix(" You can use download=True to download it")
-        message = f"data.root: no {data.source} in {data.location}: {reason}; {remedy}"
-        raise DataError(message) from None
-
-
-def is_test(labels: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return which images are of the test split, where the source has no split of its own.
-
-    The first image of every class is, and every fifth after it.
-    """
-    targets = np.asarray(labels)
-    rank_in_class = np.zeros(len(targets), dtype=np.int64)
-    for number in np.unique(targets):
-        members = np.flatnonzero(targets == number)
-        rank_in_class[members] = np.arange(len(members))
-    return rank_in_class % _TEST_EVERY == 0
-
-
-def _cifar(data: Cifar10 | Cifar100, split: str, download: bool) -> EncodedImages:
-    # torchvision unpickles these files, which could run code if they were not the official ones:
-    # it checks the MD5 of each before it opens any.
-    kind = datasets.CIFAR100 if isinstance(data, Cifar100) else datasets.CIFAR10
-    dataset = kind(data.root, train=split == "train", download=download)
-    levels = dataset.data
-    return EncodedImages(
-        torch.tensor(dataset.targets),
-        tuple(range(len(levels))),
-        lambda index: portable_pixmap(levels[index]),
-        classes=dataset.classes,
-    )
-
-
-def _pets(root: str, split: str, download: bool) -> EncodedImages:
-    name = "trainval" if split == "train" else "test"
-    dataset = datasets.OxfordIIITPet(root, split=name, download=download)
-    # torchvision's public way to a label decodes the photograph.
-    files, labels = dataset._images, dataset._labels  # noqa: SLF001
-    return _files(files, labels, range(len(dataset)), dataset.classes)
-
-
-def _eurosat(root: str, split: str, download: bool) -> EncodedImages:
-    dataset = datasets.EuroSAT(root, download=download)
-    ids = np.flatnonzero(is_test(dataset.targets) == (split == "test")).tolist()
-    paths = [Path(dataset.samples[index][0]) for index in ids]
-    return _files(paths, [dataset.targets[index] for index in ids], ids, dataset.classes)
-
-
-def _files(
-    paths: Sequence[Path], labels: Sequence[int], ids: Sequence[int], classes: Sequence[str]
-) -> EncodedImages:
-    names = [f"data.root: {path}" for path in paths]
-    return EncodedImages(
-        torch.tensor(labels), tuple(ids), lambda index: paths[index].read_bytes(), names, classes
-    )
-
-
-Split = Literal["train", "test"]
-_READ_TOGETHER = 256
-"""Images read at a time where all are read, which bounds the memory beside them."""
-LocalDataset = Digits | ImageFolder | TorchvisionDataset
-"""Datasets that need no lake."""
-
-
 @dataclass(frozen=True)
 class Dataset:
-    """Images of a dataset, in memory.
+    """Images of a dataset, in memory."""
 
-    Attributes:
-        images: float32 (image, channel, height, width) in [0, 1].
-        labels: int64 (image), from 0.
-        ids: index of each image in its source; where that has splits of its own, in its split.
-    """
-
-    images: Tensor
-    labels: Tensor
+    images: Tensor  # float32 (image, channel, height, width) in [0, 1]
+    labels: Tensor  # int64 (image), from 0
+    # Index of each image in its source; where that has splits of its own, in its split.
     ids: tuple[int, ...]
 
     def digest(self) -> str:
@@ -225,21 +49,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class LazyDataset:
-    """One split of a dataset whose images are read on demand.
-
-    Attributes:
-        labels: int64 (image), from 0.
-        ids: as of `Dataset`.
-        shape: channels, height and width of every image.
-        read: returns float32 images in [0, 1] of some indices in the split.
-        classes: names of the classes, by label.
-    """
+    """One split of a dataset whose images are read on demand."""
 
     labels: Tensor
     ids: tuple[int, ...]
-    shape: tuple[int, int, int]
-    read: Callable[[Sequence[int]], Tensor]
-    classes: tuple[str, ...] = ()
+    shape: tuple[int, int, int]  # channels, height and width of every image
+    read: Callable[[Sequence[int]], Tensor]  # images of some indices in the split
+    classes: tuple[str, ...] = ()  # names, by label
 
     def whole(self) -> Dataset:
         """Read all images; raises as `at`."""
@@ -282,13 +98,65 @@ def draw(count: int, *, total: int, seed: int) -> tuple[int, ...]:
     return tuple(sorted(order[:count].tolist()))
 
 
-def decode_images(images: EncodedImages, transform: ResizeTransform) -> LazyDataset:
-    """Return image files as a dataset of images of one size."""
+@dataclass(frozen=True)
+class EncodedImages:
+    """One split of a dataset as it was published."""
 
-    def read(indices: Sequence[int]) -> Tensor:
-        return transform.apply(images.read(indices))
+    labels: Tensor
+    ids: tuple[int, ...]
+    encoded: Callable[[int], bytes]  # the image file of an index in the split
+    names: Sequence[str] = ()  # of the image files, for messages; empty where there are none
+    classes: Sequence[str] = ()
 
-    return LazyDataset(images.labels, images.ids, transform.shape, read, tuple(images.classes))
+    def decode(self, index: int) -> Image.Image:
+        """Return an image in color.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        try:
+            return Image.open(io.BytesIO(self.encoded(index))).convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow's message would name a buffer.
+            reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else error
+            name = self.names[index] if self.names else f"image {self.ids[index]}"
+            raise DataError(f"{name}: cannot be read ({reason})") from None
+
+    def resized(self, size: int, channels: Literal[1, 3]) -> LazyDataset:
+        """Return the images as a dataset of images of one size."""
+
+        def read(indices: Sequence[int]) -> Tensor:
+            return resize([self.decode(index) for index in indices], size, channels)
+
+        shape = (channels, size, size)
+        return LazyDataset(self.labels, self.ids, shape, read, tuple(self.classes))
+
+
+def resize(images: Sequence[Image.Image], size: int, channels: Literal[1, 3]) -> Tensor:
+    """Return images of any size and mode as float32 (image, channel, size, size) in [0, 1].
+
+    The shorter side is resized (bilinear, antialiased, as Pillow does), the longer one cropped
+    around the center.
+    """
+    convert = v2.Grayscale() if channels == 1 else v2.RGB()
+    crop = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    converted = [convert(image) for image in images]
+    width, height = converted[0].size
+    # Torch gives exactly what Pillow gives at a multiple of the size of square images, of many at
+    # once and several times as fast; elsewhere one level in hundreds differs. CIFAR at 224 pixels
+    # is such a case.
+    is_multiple = width == height and size % width == 0
+    if is_multiple and len({image.size for image in converted}) == 1:
+        levels = crop(_stack(converted))
+    else:
+        levels = _stack([crop(image) for image in converted])
+    return v2.functional.to_dtype(levels, torch.float32, scale=True).contiguous()
+
+
+def _stack(images: Sequence[Image.Image]) -> Tensor:
+    # uint8 (image, channel, height, width) of images of one size.
+    stacked = np.stack([np.asarray(image) for image in images])
+    return torch.from_numpy(stacked.reshape(*stacked.shape[:3], -1)).permute(0, 3, 1, 2)
 
 
 def open_split(data: LocalDataset, split: Split) -> LazyDataset:
@@ -299,22 +167,7 @@ def open_split(data: LocalDataset, split: Split) -> LazyDataset:
     """
     if isinstance(data, Digits):
         return _digits(data, split)
-    return decode_images(open_images(data, split), ResizeTransform(data.size, data.channels))
-
-
-def open_images(
-    data: ImageFolder | TorchvisionDataset, split: Split, *, download: bool = False
-) -> EncodedImages:
-    """Return the image files of a split; raises as `open_split`.
-
-    Args:
-        data: the dataset.
-        split: of it.
-        download: whether to download a public dataset that is missing.
-    """
-    if isinstance(data, ImageFolder):
-        return _folder(data, split)
-    return open_torchvision(data, split, download=download)
+    return open_images(data, split).resized(data.size, data.channels)
 
 
 def _digits(data: Digits, split: Split) -> LazyDataset:
@@ -323,19 +176,59 @@ def _digits(data: Digits, split: Split) -> LazyDataset:
 
     bunch: Any = load_digits()
     targets = np.asarray(bunch.target)
-    ids = np.flatnonzero(np.isin(targets, data.classes) & (is_test(targets) == (split == "test")))
-    pixels = torch.from_numpy(np.asarray(bunch.images)[ids] / 16.0).float()[:, None]
-    images = pixels
-    if data.size != pixels.shape[-1]:
-        images = v2.functional.resize(pixels, [data.size, data.size], antialias=True).clamp(0, 1)
-    labels = torch.tensor([data.classes.index(int(targets[index])) for index in ids])
+    ids = np.flatnonzero(np.isin(targets, data.classes) & (_is_test(targets) == (split == "test")))
+    images = torch.from_numpy(np.asarray(bunch.images)[ids] / 16.0).float()[:, None]
+    if data.size != images.shape[-1]:
+        images = v2.functional.resize(images, [data.size, data.size], antialias=True).clamp(0, 1)
     return LazyDataset(
-        labels,
+        torch.tensor([data.classes.index(int(targets[index])) for index in ids]),
         tuple(ids.tolist()),
         (data.channels, data.size, data.size),
         lambda indices: images[list(indices)],
         tuple(f"digit {number}" for number in data.classes),
     )
+
+
+def _is_test(labels: ArrayLike) -> NDArray[np.bool_]:
+    # Where the source has no split of its own: the first image of every class, and every fifth
+    # after it.
+    targets = np.asarray(labels)
+    rank_in_class = np.zeros(len(targets), dtype=np.int64)
+    for number in np.unique(targets):
+        members = np.flatnonzero(targets == number)
+        rank_in_class[members] = np.arange(len(members))
+    return rank_in_class % _TEST_EVERY == 0
+
+
+def open_images(
+    data: ImageFolder | TorchvisionDataset, split: Split, *, download: bool = False
+) -> EncodedImages:
+    """Return the image files of a split.
+
+    Args:
+        data: the dataset.
+        split: of it.
+        download: fetch and unpack the archives of a public dataset if they are missing; torchvision
+            checks their MD5.
+
+    Raises:
+        DataError: if it is missing, damaged or empty, or cannot be downloaded.
+    """
+    if isinstance(data, ImageFolder):
+        return _folder(data, split)
+    try:
+        if isinstance(data, Cifar10 | Cifar100):
+            return _cifar(data, split, download)
+        return (_pets if isinstance(data, Pets) else _eurosat)(data.root, split, download)
+    except _ARCHIVE_ERRORS as error:
+        reason = " ".join(str(error).split())
+        if download:
+            remedy = "remove what is damaged there, or put the archives there, and run again"
+        else:
+            remedy = f"`stir-ray import-data {data.source} --root {data.root}` downloads it"
+            reason = reason.removesuffix(" You can use download=True to download it")
+        message = f"data.root: no {data.source} in {data.location}: {reason}; {remedy}"
+        raise DataError(message) from None
 
 
 def _folder(data: ImageFolder, split: Split) -> EncodedImages:
@@ -352,12 +245,53 @@ def _folder(data: ImageFolder, split: Split) -> EncodedImages:
     if unknown:
         raise DataError(f"data.path: class {unknown[0]} of {root} is not in {data.path}/train")
     # The same class has the same label in every split, also where a split lacks some classes.
-    labels = torch.tensor([classes.index(folder.classes[label]) for label in folder.targets])
+    labels = [classes.index(folder.classes[label]) for label in folder.targets]
     paths = [Path(path) for path, _ in folder.samples]
+    return _files("data.path", paths, labels, range(len(paths)), classes)
+
+
+def _cifar(data: Cifar10 | Cifar100, split: str, download: bool) -> EncodedImages:
+    # torchvision unpickles these files, which could run code if they were not the official ones:
+    # it checks the MD5 of each before it opens any.
+    kind = datasets.CIFAR100 if isinstance(data, Cifar100) else datasets.CIFAR10
+    dataset = kind(data.root, train=split == "train", download=download)
+
+    def portable_pixmap(index: int) -> bytes:
+        # A PPM file, whose bytes are the same whatever version of a library writes them.
+        levels = dataset.data[index]
+        height, width, _ = levels.shape
+        return b"P6 %d %d 255\n" % (width, height) + levels.tobytes()
+
+    ids = tuple(range(len(dataset.data)))
     return EncodedImages(
-        labels,
-        tuple(range(len(paths))),
-        lambda index: paths[index].read_bytes(),
-        [f"data.path: {path}" for path in paths],
-        classes,
+        torch.tensor(dataset.targets), ids, portable_pixmap, classes=dataset.classes
+    )
+
+
+def _pets(root: str, split: str, download: bool) -> EncodedImages:
+    name = "trainval" if split == "train" else "test"
+    dataset = datasets.OxfordIIITPet(root, split=name, download=download)
+    # torchvision's public way to a label decodes the photograph.
+    files, labels = dataset._images, dataset._labels  # noqa: SLF001
+    return _files("data.root", files, labels, range(len(dataset)), dataset.classes)
+
+
+def _eurosat(root: str, split: str, download: bool) -> EncodedImages:
+    dataset = datasets.EuroSAT(root, download=download)
+    ids = np.flatnonzero(_is_test(dataset.targets) == (split == "test")).tolist()
+    paths = [Path(dataset.samples[index][0]) for index in ids]
+    labels = [dataset.targets[index] for index in ids]
+    return _files("data.root", paths, labels, ids, dataset.classes)
+
+
+def _files(
+    key: str,
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    ids: Sequence[int],
+    classes: Sequence[str],
+) -> EncodedImages:
+    names = [f"{key}: {path}" for path in paths]
+    return EncodedImages(
+        torch.tensor(labels), tuple(ids), lambda index: paths[index].read_bytes(), names, classes
     )

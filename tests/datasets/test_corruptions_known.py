@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stir_ray.datasets.corruptions import SEVERITIES, corrupt
-from stir_ray.datasets.corruptions.blur import Disk, Motion, disk_kernel, trail_weights, trailed
+from stir_ray.datasets.corruptions.blur import disk, trail_weights, trailed
 from stir_ray.datasets.corruptions.pixels import FloatImage, Pixels, zoomed
 from stir_ray.datasets.corruptions.weather import canny, grain, plasma
 
@@ -151,14 +151,14 @@ def test_gaussian_blur_has_its_width(severity: int, value: float) -> None:
     assert np.abs(np.diff(profile) - bell / bell.sum()).max() < 1.5 / 255
 
 
-@pytest.mark.parametrize("disk", [Disk(0.3, 0.4), Disk(1.0, 0.2), Disk(1.5, 0.1), Disk(4.0, 0.5)])
-def test_a_lens_out_of_focus_keeps_the_light_and_is_round(disk: Disk) -> None:
-    kernel = disk_kernel(disk)
+@pytest.mark.parametrize(("radius", "softness"), [(0.3, 0.4), (1.0, 0.2), (1.5, 0.1), (4.0, 0.5)])
+def test_a_lens_out_of_focus_keeps_the_light_and_is_round(radius: float, softness: float) -> None:
+    kernel = disk(radius, softness)
     assert kernel.sum() == pytest.approx(1, abs=1e-12)
     assert kernel.min() >= 0
     assert np.allclose(kernel, kernel.T)
     assert np.allclose(kernel, np.rot90(kernel, 2))
-    assert (kernel > 0.5 * kernel.max()).sum() == pytest.approx(np.pi * disk.radius**2, abs=2.5)
+    assert (kernel > 0.5 * kernel.max()).sum() == pytest.approx(np.pi * radius**2, abs=2.5)
 
 
 def test_the_widest_lens_of_all_severities_is_a_box_of_nine() -> None:
@@ -170,13 +170,13 @@ def test_the_widest_lens_of_all_severities_is_a_box_of_nine() -> None:
     assert not blurred.any()
 
 
-@pytest.mark.parametrize("motion", [Motion(6, 1.0), Motion(9, 2.5), Motion(14, 12)])
-def test_a_trail_keeps_the_light_and_fades(motion: Motion) -> None:
-    weights = trail_weights(motion)
-    assert len(weights) == 2 * motion.reach + 1
+@pytest.mark.parametrize(("reach", "sigma"), [(6, 1.0), (9, 2.5), (14, 12)])
+def test_a_trail_keeps_the_light_and_fades(reach: int, sigma: float) -> None:
+    weights = trail_weights(reach, sigma)
+    assert len(weights) == 2 * reach + 1
     assert weights.sum() == pytest.approx(1, abs=1e-12)
     assert (np.diff(weights) < 0).all()
-    assert weights[0] / weights[3] == pytest.approx(np.exp(9 / (2 * motion.sigma**2)))
+    assert weights[0] / weights[3] == pytest.approx(np.exp(9 / (2 * sigma**2)))
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def test_a_trail_keeps_the_light_and_fades(motion: Motion) -> None:
 def test_a_trail_runs_against_its_angle(degrees: float, down: int, right: int) -> None:
     dot = np.zeros((37, 31), dtype=np.uint8)
     dot[18, 15] = 255
-    trail = trailed(dot, Motion(3, 2.0), degrees)
-    weights = trail_weights(Motion(3, 2.0))
+    trail = trailed(dot, 3, 2.0, degrees)
+    weights = trail_weights(3, 2.0)
     is_diagonal = abs(down * right)  # there a pixel is 1.41 long: some points coincide
     assert trail[18, 15] >= int(255 * weights[0])
     for step in range(1, 5):

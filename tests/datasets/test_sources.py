@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stir_ray.datasets.sources import Dataset, ResizeTransform, Split, open_images, open_split
+from stir_ray.datasets.sources import Dataset, Split, open_images, open_split, resize
 from stir_ray.errors import DataError
 from stir_ray.job import Cifar10, Digits, EuroSat, ImageFolder, Pets, Selection
 from tests.datasets.archives import (
@@ -240,7 +240,7 @@ def test_pets_have_the_labels_and_splits_of_their_annotations(
         assert dataset.labels.tolist() == [label for _, label in pets_of(split)]
         path = tmp_path / "oxford-iiit-pet" / "images" / f"{pets_of(split)[1][0]}.jpg"
         with Image.open(path) as photograph:
-            expected = ResizeTransform(29, 3).apply([photograph])[0]
+            expected = resize([photograph], 29, 3)[0]
         assert torch.equal(dataset.images[1], expected)
 
 
@@ -333,18 +333,16 @@ def test_public_images_are_those_of_a_folder_of_the_same_images(
     for number, levels in enumerate(levels_of_cifar("test")):
         Image.fromarray(levels).save(files / f"{number:03d}.png")
     folder = images_in(tmp_path, size, gray=channels == 1)
-    images = open_images(description(Cifar10, tmp_path), "test")
-    resized = ResizeTransform(size, folder.channels).apply(images.read(range(TESTED)))
-    assert torch.equal(resized, load(folder, "test").images)
+    images = open_images(description(Cifar10, tmp_path), "test").resized(size, folder.channels)
+    assert torch.equal(images.whole().images, load(folder, "test").images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(19, 31), (31, 19), (64, 64), (32, 32), (70, 33)])
 def test_an_image_is_resized_as_pillow_does_alone_and_among_others(height: int, width: int) -> None:
     images = [Image.fromarray(levels) for levels in noise(3, height, width, seed=7)]
-    transform = ResizeTransform(32, 3)
-    together = transform.apply(images)
-    assert torch.equal(together, torch.cat([transform.apply([image]) for image in images]))
-    assert torch.equal(together, transform.apply([*images, Image.new("RGB", (5, 50))])[:3])
+    together = resize(images, 32, 3)
+    assert torch.equal(together, torch.cat([resize([image], 32, 3) for image in images]))
+    assert torch.equal(together, resize([*images, Image.new("RGB", (5, 50))], 32, 3)[:3])
     short = min(height, width)
     wide, high = (int(32 * side / short) for side in (width, height))
     left, top = round((wide - 32) / 2.0), round((high - 32) / 2.0)

@@ -1,12 +1,10 @@
-"""CIFAR-10-C and CIFAR-100-C as they are downloaded: a folder of NumPy files.
+"""The images that models are tested on: some of a test split, as they are and corrupted.
 
-`<corruption>.npy` is uint8 (5 · n, height, width, 3): the n test images at severity 1, then the
-same at severity 2, and so on. `labels.npy` holds the n labels, five times. In the files of
+Corrupted here, or read from CIFAR-10-C and CIFAR-100-C as they are downloaded: a folder of NumPy
+files. There `<corruption>.npy` is uint8 (5 · n, height, width, 3): the n test images at severity 1,
+then the same at severity 2, and so on. `labels.npy` holds the n labels, five times. In the files of
 Hendrycks and Dietterich 2019 (zenodo.org/records/2535967 and 3555552) n is 10 000 and the images
 are 32 × 32.
-
-
-The images that models are tested on: some of a test split, as they are and corrupted.
 """
 
 import os
@@ -24,40 +22,34 @@ from torchvision.transforms import v2
 
 from stir_ray.datasets.corruptions import BENCHMARK, SEVERITIES, SMALLEST, corrupt
 from stir_ray.datasets.corruptions.pixels import LEVELS
-from stir_ray.datasets.lake_dataset import imported_from, open_dataset
+from stir_ray.datasets.dataset_index import read_index
+from stir_ray.datasets.lake_dataset import open_dataset
 from stir_ray.datasets.sources import Dataset, LazyDataset, draw
 from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest, content_id, derive_seed
 from stir_ray.job import CLEAN, Cifar10, Cifar100, Condition, Data, InLake, Robustness
 from stir_ray.lake.disk_cache import ArrayCache
-from stir_ray.lake.parquet import Lake
+from stir_ray.lake.parquet import Lake, provenance
+
+_PACKAGES = ("numpy", "scipy", "pillow")
+"""Whose other versions may blur or compress an image to other levels."""
+_CIFAR_SIZE = 32
+"""Height and width of the images that the settings of the corruptions are made for."""
 
 
 @dataclass(frozen=True, eq=False)
 class Release:
-    """A folder whose files were checked. Images stay on disk until they are read.
-
-    Attributes:
-        folder: of the files, on a local disk.
-        labels: int64, one of each image, from 0.
-    """
+    """A downloaded folder whose files were checked. Images stay on disk until they are read."""
 
     folder: Path
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64]  # of each image, from 0
 
     def read(self, name: str, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return corrupted images, (image, height, width, 3), reading no others from disk.
-
-        Args:
-            name: of the corruption.
-            severity: 1 to 5.
-            rows: of the clean test split.
+        """Return corrupted images, (image, height, width, 3), of rows of the clean test split.
 
         Raises:
             DataError: if the file is missing or not of this release, or a row is not in it.
         """
-        if severity not in SEVERITIES:
-            raise ValueError(f"severity of {name}: expected 1 to 5, got {severity!r}")
         count = len(self.labels)
         beyond = [row for row in rows if not 0 <= row < count]
         if beyond:
@@ -67,10 +59,6 @@ class Release:
 
 def open_release(folder: Path, names: Sequence[str] = BENCHMARK) -> Release:
     """Check the files of a release and return it.
-
-    Args:
-        folder: of the files.
-        names: of the corruptions that will be read.
 
     Raises:
         DataError: for the first file that is missing or unlike a release's.
@@ -116,31 +104,16 @@ def _mapped(path: Path) -> np.memmap:
         raise DataError(f"{path} cannot be read: {reason}; download it again") from None
 
 
-_PACKAGES = ("numpy", "scipy", "pillow")
-"""Whose other versions may blur or compress an image to other levels."""
-_CIFAR_SIZE = 32
-"""Height and width of the images that the settings of the corruptions are made for."""
-
-
 @dataclass(frozen=True, eq=False)
 class CorruptedTestSet:
-    """Some images of a test split.
+    """Some images of a test split."""
 
-    Attributes:
-        ids: of the images in their dataset.
-        raw: the images at the size at which they are corrupted; with a release, ids are its rows.
-        size: height and width in pixels at which models see them.
-        classes: number of classes of the whole split.
-        release: of corrupted images; None to corrupt the clean ones.
-        cache: of corrupted images on this machine's disk; None to corrupt them each time.
-    """
-
-    ids: tuple[int, ...]
-    raw: Dataset
-    size: int
-    classes: int
+    ids: tuple[int, ...]  # of the images in their dataset
+    raw: Dataset  # at the size at which they are corrupted; with a release, ids are its rows
+    size: int  # height and width in pixels at which models see them
+    classes: int  # number of classes of the whole split
     release: Release | None = None
-    cache: ArrayCache | None = None
+    cache: ArrayCache | None = None  # of corrupted images on this machine's disk
 
     def each(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Tensor]]:
         """Yield every condition with its images, in an order of this process.
@@ -153,31 +126,28 @@ class CorruptedTestSet:
 
     def images(self, condition: Condition) -> Tensor:
         """Return the images in a condition, clean or corrupted, as `as_seen` takes them."""
-        if condition.corruption == CLEAN:
-            # Resized as corrupted images are: else the two would differ by that too.
-            is_resized = self.raw.images.shape[-1] != self.size
-            levels = torch.from_numpy(_levels(self.raw.images)).permute(0, 3, 1, 2)
-            return levels if is_resized else self.raw.images
         name, severity = condition.corruption, condition.severity
-        if self.release:
+        if name == CLEAN:
+            if self.raw.images.shape[-1] == self.size:
+                return self.raw.images
+            # Resized as corrupted images are: else the two would differ by that too.
+            levels = _levels(self.raw.images)
+        elif self.release:
             levels = self.release.read(name, severity, self.raw.ids)
         elif self.cache:
-            key = self._content_id(name, severity)
+            # The id contains the code, so that no change of it reads what was cached before.
+            key = content_id(
+                "corrupted",
+                recipe=1,
+                images=self._digest,
+                name=name,
+                severity=severity,
+                by=_code_and_versions(),
+            )
             levels = self.cache.get(key, lambda: corrupt_all(self.raw, name, severity))
         else:
             levels = corrupt_all(self.raw, name, severity)
         return torch.from_numpy(levels).permute(0, 3, 1, 2)
-
-    def _content_id(self, name: str, severity: int) -> str:
-        # Contains the code, so that no change of it reads what was cached before.
-        return content_id(
-            "corrupted",
-            recipe=1,
-            images=self._digest,
-            name=name,
-            severity=severity,
-            by=_code_and_versions(),
-        )
 
     @cached_property
     def _digest(self) -> str:
@@ -192,14 +162,11 @@ def _code_and_versions() -> dict[str, str]:
 
 
 def corrupt_all(clean: Dataset, name: str, severity: int) -> NDArray[np.uint8]:
-    """Corrupt clean images; the noise of each is drawn from its own id.
+    """Return the levels (image, height, width, channel) of images after a corruption.
 
-    A gray image is corrupted as a color image of three equal channels, of which the green one is
-    kept: a mean of three would halve the noise. What only moves colors (saturate at 1 to 3) then
-    does nothing.
-
-    Returns:
-        Levels (image, height, width, channel).
+    The noise of each is drawn from its own id. A gray image is corrupted as a color image of three
+    equal channels, of which the green one is kept: a mean of three would halve the noise. What only
+    moves colors (saturate at 1 to 3) then does nothing.
     """
     levels = _levels(clean.images)
     is_gray = levels.shape[3] == 1
@@ -214,11 +181,8 @@ def corrupt_all(clean: Dataset, name: str, severity: int) -> NDArray[np.uint8]:
 def as_seen(images: Tensor, size: int) -> Tensor:
     """Return images as models take them: float32 in [0, 1], of this height and width.
 
-    On the device where they are, and each by itself.
-
-    Args:
-        images: uint8 levels of any size, or float32 that is of this size already.
-        size: height and width in pixels.
+    On the device where they are, and each by itself. `images` are uint8 levels of any size, or
+    float32 that is of this size already.
     """
     if images.is_floating_point():
         return images
@@ -251,60 +215,47 @@ def open_test_set(
         DataError: if the images are missing or cannot be corrupted, or if the published files are
             not of this split.
     """
-    shown = open_dataset(data, "test", lake)
-    size = _CIFAR_SIZE if _is_cifar(data, lake) else data.size
-    raw = shown
-    if size != data.size:
-        raw = open_dataset(data.model_copy(update={"size": size}), "test", lake)
-    _check_corruptible(raw.shape)
-    release = (
-        _open_release_of(raw, Path(robustness.folder), robustness.names)
-        if (robustness.folder)
-        else None
-    )
-    total = len(raw.ids)
-    seed = derive_seed("images per severity", robustness.seed)
-    rows = draw(min(robustness.images, total), total=total, seed=seed)
-    clean = raw.at(rows)
-    ids = clean.ids
-    if release:
-        # There an image is known by its index in the split.
-        clean = replace(clean, ids=rows)
-    array_cache = ArrayCache(cache_bytes) if cache_bytes else None
-    classes = int(shown.labels.max()) + 1
-    return CorruptedTestSet(ids, clean, data.size, classes, release, array_cache)
-
-
-def _is_cifar(data: Data, lake: Lake) -> bool:
     if isinstance(data, InLake):
-        return imported_from(data.name, lake) in ("cifar10", "cifar100")
-    return isinstance(data, Cifar10 | Cifar100)
-
-
-def _check_corruptible(shape: tuple[int, ...]) -> None:
-    channels, height, width = shape
+        source = provenance(read_index(data.name, lake))["source"]
+        is_cifar = source in ("cifar10", "cifar100")
+    else:
+        is_cifar = isinstance(data, Cifar10 | Cifar100)
+    raw_data = data.model_copy(update={"size": _CIFAR_SIZE}) if is_cifar else data
+    raw = open_dataset(raw_data, "test", lake)
+    channels, height, width = raw.shape
     if channels not in (1, 3) or min(height, width) < SMALLEST:
         raise DataError(
             f"data: corruptions need images of 1 or 3 channels and at least {SMALLEST} by "
             f"{SMALLEST} pixels, got {channels} of {height} by {width}"
         )
+    release = None
+    if robustness.folder:
+        release = open_release(Path(robustness.folder), robustness.names)
+        _check_labels(release, raw)
+    total = len(raw.ids)
+    seed = derive_seed("images per severity", robustness.seed)
+    rows = draw(min(robustness.images, total), total=total, seed=seed)
+    clean = raw.at(rows)
+    array_cache = ArrayCache(cache_bytes) if cache_bytes else None
+    classes = int(raw.labels.max()) + 1
+    # The rows of a release are indices in the split.
+    tested = replace(clean, ids=rows) if release else clean
+    return CorruptedTestSet(clean.ids, tested, data.size, classes, release, array_cache)
 
 
-def _open_release_of(split: LazyDataset, folder: Path, names: tuple[str, ...]) -> Release:
-    release = open_release(folder, names)
+def _check_labels(release: Release, split: LazyDataset) -> None:
     if split.shape[0] != 3:
         raise DataError("robustness.source: published images are in color, those of `data` gray")
     theirs, ours = torch.from_numpy(release.labels), split.labels
     if len(theirs) != len(ours):
         raise DataError(
-            f"robustness.source: {folder} is of {len(theirs)} images, and the test split of "
-            f"`data` has {len(ours)}; give the test images that they were made from, all of them"
+            f"robustness.source: {release.folder} is of {len(theirs)} images, and the test split "
+            f"of `data` has {len(ours)}; give the test images that they were made from, all of them"
         )
     if (theirs != ours).any():
         first = int((theirs != ours).nonzero()[0])
         raise DataError(
-            f"robustness.source: image {first} of {folder} is of class {int(theirs[first])}, "
-            f"and that of the test split of `data` of {int(ours[first])}; both must have the same "
-            "images in the same order"
+            f"robustness.source: image {first} of {release.folder} is of class "
+            f"{int(theirs[first])}, and that of the test split of `data` of {int(ours[first])}; "
+            "both must have the same images in the same order"
         )
-    return release

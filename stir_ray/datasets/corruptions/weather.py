@@ -1,20 +1,17 @@
-"""Weather: snow, frost, fog, bright light.
-
-Spatter: drops of water or of mud on the lens.
-"""
+"""Weather: snow, frost, fog; and spatter of water or mud on the lens."""
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stir_ray.datasets.corruptions.blur import Motion, trailed
+from stir_ray.datasets.corruptions.blur import trailed
 from stir_ray.datasets.corruptions.pixels import (
     FloatImage,
     Pixels,
     gaussian,
-    luma,
     to_float,
     to_uint8,
     whole,
@@ -22,57 +19,39 @@ from stir_ray.datasets.corruptions.pixels import (
 )
 
 
-class Snow(NamedTuple):
-    """Snow.
+def snow(
+    image: Pixels,
+    rng: Generator,
+    flake: tuple[float, float, float, float],
+    trail: tuple[int, float],
+    kept: float,
+) -> FloatImage:
+    """Whiten the image and lay falling flakes over it, and the same turned by 180°.
 
-    Attributes:
-        mean: of the normal noise that flakes are made of.
-        deviation: of that noise.
-        zoom: the noise is enlarged by this factor, and the flakes with it.
-        threshold: noise below it is no flake.
-        motion: the trail of a flake, falling within 45° of straight down.
-        kept: share of the image's own color; the rest is whitened.
+    Flakes are normal noise of a mean and deviation, enlarged by a zoom, above a threshold; they
+    fall within 45° of straight down, with a trail as of `trailed`. `kept` is the share of the
+    image's own color.
     """
-
-    mean: float
-    deviation: float
-    zoom: float
-    threshold: float
-    motion: Motion
-    kept: float
-
-
-class Frost(NamedTuple):
-    """Image and frost are added, each with its weight."""
-
-    image: float
-    frost: float
-
-
-class Fog(NamedTuple):
-    """Fog of this thickness, white being 1, in clouds whose detail decays from level to level."""
-
-    thickness: float
-    decay: float
+    light = to_float(image)
+    mean, deviation, zoom, threshold = flake
+    flakes = zoomed(rng.normal(mean, deviation, image.shape[:2]), zoom)
+    flakes = to_uint8(np.where(flakes < threshold, 0, flakes))
+    streaks = to_float(trailed(flakes, *trail, rng.uniform(-135, -45)))[..., None]
+    luma = light @ np.array([0.299, 0.587, 0.114])  # of ITU-R 601
+    white = np.maximum(light, 1.5 * luma[..., None] + 0.5)
+    return kept * light + (1 - kept) * white + streaks + np.rot90(streaks, 2)
 
 
 class FrostTexture(NamedTuple):
-    """Statistics of a photograph of frost, in 32 × 32 crops at a fifth of its size.
+    """Statistics of a photograph of frost, in 32 × 32 crops at a fifth of its size."""
 
-    Attributes:
-        color: mean red, green and blue levels.
-        between: standard deviation of the mean level between crops.
-        within: standard deviation of the level within a crop.
-        slope: power falls as frequency^-slope.
-    """
-
-    color: tuple[float, float, float]
-    between: float
-    within: float
-    slope: float
+    color: tuple[float, float, float]  # mean red, green and blue levels
+    between: float  # standard deviation of the mean level between crops
+    within: float  # standard deviation of the level within a crop
+    slope: float  # power falls as frequency^-slope
 
 
-FROST_TEXTURES = (
+_FROST_TEXTURES = (
     FrostTexture((78, 148, 165), between=11, within=14, slope=1.2),
     FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
     FrostTexture((198, 202, 212), between=9, within=18, slope=0.8),
@@ -83,56 +62,45 @@ FROST_TEXTURES = (
 second and third have equal statistics."""
 
 
-def snow(image: Pixels, setting: Snow, rng: np.random.Generator) -> FloatImage:
-    """Whiten the image and lay falling flakes over it, and the same turned by 180°."""
-    light = to_float(image)
-    flakes = zoomed(rng.normal(setting.mean, setting.deviation, image.shape[:2]), setting.zoom)
-    flakes = to_uint8(np.where(flakes < setting.threshold, 0, flakes))
-    streaks = to_float(trailed(flakes, setting.motion, rng.uniform(-135, -45)))[..., None]
-    white = np.maximum(light, 1.5 * luma(light)[..., None] + 0.5)
-    return setting.kept * light + (1 - setting.kept) * white + streaks + np.rot90(streaks, 2)
-
-
-def frost(image: Pixels, setting: Frost, rng: np.random.Generator) -> FloatImage:
+def frost(image: Pixels, rng: Generator, image_weight: float, frost_weight: float) -> FloatImage:
     """Add a texture in the colors of frost.
 
     The original adds crops of photographs, which are not shipped here. The texture has the color,
     contrast and spectrum of one of them, chosen at random, and none of its shapes.
     """
-    kind = FROST_TEXTURES[rng.integers(len(FROST_TEXTURES))]
+    kind = _FROST_TEXTURES[rng.integers(len(_FROST_TEXTURES))]
     height, width = image.shape[:2]
     level = rng.normal(scale=kind.between) + kind.within * grain(height, width, kind.slope, rng)
     texture = np.clip(np.array(kind.color) + level[..., None], 0, 255) / 255
-    return setting.image * to_float(image) + setting.frost * texture
+    return image_weight * to_float(image) + frost_weight * texture
 
 
-def fog(image: Pixels, setting: Fog, rng: np.random.Generator) -> FloatImage:
+def grain(height: int, width: int, slope: float, rng: Generator) -> FloatImage:
+    """Return noise of mean 0 and variance 1 whose power falls as frequency^-slope."""
+    # Twice the size, so that what is kept does not wrap around.
+    shape = (2 * height, 2 * width)
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    frequency[0, 0] = np.inf  # no mean of its own
+    spectrum = np.fft.rfft2(rng.standard_normal(shape)) * frequency ** (-slope / 2)
+    field = np.fft.irfft2(spectrum, s=shape)
+    return field[:height, :width] / field.std()
+
+
+def fog(image: Pixels, rng: Generator, thickness: float, decay: float) -> FloatImage:
     """Add clouds and divide so that the brightest value does not change."""
     light = to_float(image)
     height, width = image.shape[:2]
     size = 1 << (max(height, width) - 1).bit_length()
-    clouds = plasma(size, setting.decay, rng)[:height, :width, None]
+    clouds = plasma(size, decay, rng)[:height, :width, None]
     brightest = light.max()
-    return (light + setting.thickness * clouds) * brightest / (brightest + setting.thickness)
+    return (light + thickness * clouds) * brightest / (brightest + thickness)
 
 
-def brightness(image: Pixels, added: float, _: np.random.Generator) -> FloatImage:
-    """Add to the value in HSV, keeping hue and saturation."""
-    light = to_float(image)
-    value = light.max(axis=2, keepdims=True)
-    brighter = np.minimum(value + added, 1)
-    # Black has no hue: it becomes gray.
-    return np.where(value > 0, light / np.where(value > 0, value, 1), 1) * brighter
-
-
-def plasma(size: int, decay: float, rng: np.random.Generator) -> FloatImage:
+def plasma(size: int, decay: float, rng: Generator) -> FloatImage:
     """Return clouds from 0 to 1 by the diamond-square algorithm on a torus, (size, size).
 
-    Args:
-        size: a power of two.
-        decay: the noise of a level is 1/decay² of that of the coarser one. (Squared, because
-            the original multiplies noise of a range by that range.)
-        rng: draws the noise.
+    `size` is a power of two. The noise of a level is 1/decay² of that of the coarser one. (Squared,
+    because the original multiplies noise of a range by that range.)
     """
     height = np.zeros((size, size))
     step, reach = size, 1.0
@@ -152,19 +120,9 @@ def plasma(size: int, decay: float, rng: np.random.Generator) -> FloatImage:
     return height / height.max()
 
 
-def grain(height: int, width: int, slope: float, rng: np.random.Generator) -> FloatImage:
-    """Return noise of mean 0 and variance 1 whose power falls as frequency^-slope."""
-    # Twice the size, so that what is kept does not wrap around.
-    shape = (2 * height, 2 * width)
-    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
-    frequency[0, 0] = np.inf  # no mean of its own
-    spectrum = np.fft.rfft2(rng.standard_normal(shape)) * frequency ** (-slope / 2)
-    field = np.fft.irfft2(spectrum, s=shape)
-    return field[:height, :width] / field.std()
-
-
-WATER = np.array([175, 238, 238]) / 255
-MUD = np.array([63, 42, 20]) / 255
+_WATER = np.array([175, 238, 238]) / 255
+"""Pale turquoise."""
+_MUD = np.array([63, 42, 20]) / 255
 _FURTHEST = 20
 _STEPS = np.array(
     [
@@ -178,71 +136,46 @@ _STEPS = np.array(
 """Lengths of steps whose sum approximates a Euclidean distance (Borgefors 1986), with OpenCV's
 numbers, as in the original."""
 _SLOPE = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float64)
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
 
-class Drops(NamedTuple):
-    """Liquid on the lens, where smoothed normal noise is above a threshold.
+def spatter(
+    image: Pixels,
+    rng: Generator,
+    drop: tuple[float, float, float, float],
+    amount: float,
+    liquid: str,
+) -> FloatImage:
+    """Add shaded drops of water, or cover the image with spots of mud.
 
-    Attributes:
-        mean: of the noise.
-        deviation: of the noise.
-        sigma: of the Gaussian that smooths it, in pixels.
-        threshold: below it the lens is dry.
+    Liquid is where normal noise of a mean and deviation, smoothed by a Gaussian of a sigma, is
+    above a threshold. The brightest point of water gets `amount` of pale turquoise. The shape of
+    mud is smoothed by a Gaussian of sigma `amount`, and its faint border is dropped.
     """
-
-    mean: float
-    deviation: float
-    sigma: float
-    threshold: float
-
-
-class Water(NamedTuple):
-    """Drops of water: the brightest point gets this share of pale turquoise."""
-
-    drops: Drops
-    strength: float
-
-
-class Mud(NamedTuple):
-    """Spots of mud: their shape is smoothed by this sigma, and its faint border is dropped."""
-
-    drops: Drops
-    sigma: float
-
-
-def spatter(image: Pixels, setting: Water | Mud, rng: np.random.Generator) -> FloatImage:
-    """Add shaded drops of water, or cover the image with spots of mud."""
-    drops = setting.drops
-    liquid = gaussian(rng.normal(drops.mean, drops.deviation, image.shape[:2]), drops.sigma)
+    mean, deviation, sigma, threshold = drop
+    depth = gaussian(rng.normal(mean, deviation, image.shape[:2]), sigma)
     light = to_float(image)
-    if isinstance(setting, Water):
-        shade = _shading(np.where(liquid < drops.threshold, 0, liquid))[..., None]
-        return light + setting.strength * shade * WATER
-    spots = gaussian((liquid > drops.threshold).astype(np.float64), setting.sigma)[..., None]
+    if liquid == "water":
+        return light + amount * _shading(np.where(depth < threshold, 0, depth))[..., None] * _WATER
+    spots = gaussian((depth > threshold).astype(np.float64), amount)[..., None]
     spots = np.where(spots < 0.8, 0, spots)
-    return light * (1 - spots) + spots * MUD
+    return light * (1 - spots) + spots * _MUD
 
 
 def _shading(liquid: FloatImage) -> FloatImage:
     # Light on the drops from one side, at most 1, by the distance to the next edge.
     depth = to_uint8(liquid)
-    distance = _distance(canny(depth, low=50, high=150))
-    relief = _equalize(whole(_box(distance)))
-    lit = np.clip(ndimage.correlate(relief.astype(np.float64), _SLOPE, mode="mirror"), 0, 255)
-    shade = depth.astype(np.float64) * np.rint(_box(lit))
-    # A dry lens, or drops that all lie in the dark.
-    return shade / shade.max() if shade.any() else shade
-
-
-def _distance(edges: NDArray[np.bool_]) -> FloatImage:
-    # To the next edge, along steps of one and of two pixels; at most `_FURTHEST`.
-    distance = np.where(edges, 0.0, _FURTHEST)
+    distance = np.where(canny(depth, low=50, high=150), 0.0, _FURTHEST)
     # A step of two pixels costs 2 or more, so this many rounds reach that far.
     for _ in range(_FURTHEST // 2):
         distance = ndimage.grey_erosion(
             distance, structure=-_STEPS, mode="constant", cval=_FURTHEST
         )
-    return distance
+    relief = _equalize(whole(_box(distance)))
+    lit = np.clip(ndimage.correlate(relief.astype(np.float64), _SLOPE, mode="mirror"), 0, 255)
+    shade = depth.astype(np.float64) * np.rint(_box(lit))
+    # A dry lens, or drops that all lie in the dark.
+    return shade / shade.max() if shade.any() else shade
 
 
 def _box(plane: FloatImage) -> FloatImage:
@@ -256,9 +189,6 @@ def _equalize(levels: Pixels) -> Pixels:
     if darker[-1] == 0:
         return levels
     return np.rint(np.maximum(darker, 0) * (255 / darker[-1])).astype(np.uint8)[levels]
-
-
-_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
 
 def canny(levels: Pixels, *, low: int, high: int) -> NDArray[np.bool_]:
