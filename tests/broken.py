@@ -21,9 +21,9 @@ from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
 from stir_ray.report.page.write import Report, write_report
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker import compare, invert
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.study_reader import read_study
 
 
 def stir_ray(*arguments: object) -> tuple[int, str, str]:

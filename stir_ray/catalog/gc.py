@@ -32,7 +32,7 @@ from stir_ray.lake.schemas import (
 from stir_ray.measures import artifact_tables
 from stir_ray.plan.model_tasks import InspectModel, Train
 from stir_ray.plan.tasks import LAKE, is_done, task_id
-from stir_ray.worker.study_reader import inspected_card, trained_checkpoints
+from stir_ray.results.study_reader import read_summary, trained_checkpoints
 
 TEMPORARY, RUNS = "temporary files", "runs"
 """In place of a table: files of killed writers, and records of runs of jobs that were deleted."""
@@ -199,7 +199,7 @@ def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) 
                 locations[task.id] = [model.location for model in trained_checkpoints(task, lake)]
             if isinstance(task, InspectModel):
                 # Randomly initialised weights lie in the lake, those of other files elsewhere.
-                locations[task.id] = [inspected_card(task, lake)["location"]]
+                locations[task.id] = [read_summary(task, lake)["location"]]
     for training, files in locations.items():
         needed.checkpoints[training] = {location.removeprefix(LAKE) for location in files}
     study = inspected.study

@@ -30,9 +30,9 @@ from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
 from stir_ray.results.contents import evaluations
+from stir_ray.results.study_reader import read_study, trainings
 from stir_ray.worker.dispatch import WorkerSettings, make_worker
 from stir_ray.worker.logs import only_warnings
-from stir_ray.worker.study_reader import read_study, trainings
 
 _FORMAT = 2
 """Of a snapshot; another number was written by another version of stir_ray."""

@@ -30,7 +30,7 @@ from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.resolved_job import ResolvedJob, architecture_of, other_architectures
 from stir_ray.plan.tasks import CPU, PRETRAINED, CostSum, Task, Throughput, WorkloadSize, kind_of
-from stir_ray.worker.study_reader import model_cards
+from stir_ray.results.study_reader import read_summaries
 
 _RETRY_TIMEOUT_S = 5.0
 """A record is not worth more of a run's time."""
@@ -341,7 +341,7 @@ def workload_size(
             training_images=train_images or {},
             test_images=test_images or {},
         )
-        for role, card in model_cards(resolved, inspections).items()
+        for role, card in read_summaries(resolved, inspections).items()
     }
     pretrained = sizes.pop(kind_of(architecture_of(resolved.job, PRETRAINED)))
     return replace(pretrained, others=sizes)

@@ -26,7 +26,7 @@ from stir_ray.plan.tasks import (
     deduplicate_by_job,
     is_done,
 )
-from stir_ray.worker.study_reader import trainings
+from stir_ray.results.study_reader import trainings
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from stir_ray.plan.resolved_job import ResolvedJob, compared_epochs, is_finetune
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import FINETUNED, PRETRAINED, Checkpoint, Role
 from stir_ray.results.metric_info import FT_FT, FT_PT, PT_FT, PT_PT
-from stir_ray.worker.study_reader import (
+from stir_ray.results.study_reader import (
     checkpoint_of,
-    inspected_card,
+    read_summary,
     trained_checkpoints,
     trainings,
 )
@@ -90,7 +90,7 @@ def evaluations(asked: ResolvedJob, lake: Lake) -> tuple[Evaluate, ...]:
 def _classifiers(asked: ResolvedJob, classes: int, lake: Lake) -> tuple[Checkpoint, ...]:
     def checkpoint(numbered: tuple[int, InspectModel]) -> Checkpoint:
         epoch, task = numbered
-        card = inspected_card(task, lake)
+        card = read_summary(task, lake)
         # A classifier may have more classes than the images, but not those of other images.
         is_of_timm = task.weights.startswith("timm:")
         if card["classes"] < classes or (is_of_timm and card["classes"] != classes):

@@ -31,7 +31,7 @@ from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.study import Study
 from stir_ray.results.contents import Cell, cells, evaluations, optional_artifacts
 from stir_ray.results.job_metrics import Convergence, convergence, matrices
-from stir_ray.worker.study_reader import training_history, trainings
+from stir_ray.results.study_reader import trainings
 
 _RECIPE = 6
 _Where = TypeVar("_Where")
@@ -228,7 +228,7 @@ def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Tab
     histories = {}
     for task in trainings(asked, lake):
         if task.id in recorded:
-            history = training_history(task, lake)
+            history = lake.read(TRAININGS, task.id)
             checkpoint = study.compared.get(task.name, (study.pretrained,))[-1]
             if history["weights"][-1].as_py() != checkpoint.weights:
                 raise MissingArtifact(

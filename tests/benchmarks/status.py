@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
-from stir_ray.worker.study_reader import read_study
+from stir_ray.results.study_reader import read_study
 from tests.small_job import small_job
 from tests.stores import servers
 from workflows import finetune

@@ -24,9 +24,9 @@ from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import cka_of_subsets, linear_gram
 from stir_ray.plan.tasks import Checkpoint
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
-from stir_ray.worker.study_reader import read_study
 from tests.small_job import COUNT, LAYERS, small_job
 from workflows import invariance
 

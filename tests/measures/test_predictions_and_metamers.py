@@ -21,9 +21,9 @@ from stir_ray.numerics.metamers import are_metamers, null_maximum, representatio
 from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
-from stir_ray.worker.study_reader import read_study
 from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
 from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job

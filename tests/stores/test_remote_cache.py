@@ -21,8 +21,8 @@ from stir_ray.lake.parquet import Lake, make_table, open_lake
 from stir_ray.lake.schemas import COMPARISONS, IMAGES
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.measurement import Compare
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker.dispatch import WorkerSettings, make_worker
-from stir_ray.worker.study_reader import read_study
 from tests.lake.values import example
 from tests.small_job import LAYERS, SEEDS, small_job
 from tests.stores.faulty import FaultyProxy

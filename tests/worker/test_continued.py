@@ -11,8 +11,8 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS
 from stir_ray.numerics import settings
 from stir_ray.numerics.inversion import SearchState
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker import invert, layer_inverter
-from stir_ray.worker.study_reader import read_study
 from tests.small_job import small_job
 from workflows.invariance import run
 

@@ -14,12 +14,12 @@ from stir_ray.catalog.inspection import lake_of, resolve
 from stir_ray.measures.scores import scores
 from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
 from stir_ray.numerics.similarity import linear_gram
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker import invert
 from stir_ray.worker.compare import stored_images
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.layer_inverter import largest_change, self_stir_converged
-from stir_ray.worker.study_reader import read_study
 from tests.small_job import COUNT, small_job
 
 LAYERS = (2, 3, 5)

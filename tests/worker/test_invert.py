@@ -13,11 +13,11 @@ from stir_ray.lake.parquet import provenance
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.numerics.settings import InversionSettings, Precision
 from stir_ray.plan.measurement import Invert
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker import invert, layer_inverter
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
 from stir_ray.worker.invert import invert_layer
-from stir_ray.worker.study_reader import read_study
 
 Contents = Mapping[str, bytes]
 

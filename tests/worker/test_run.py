@@ -29,9 +29,9 @@ from stir_ray.models import training
 from stir_ray.models.training import Epoch
 from stir_ray.plan.measurement import Invert
 from stir_ray.results.reduce import reduce_job
+from stir_ray.results.study_reader import read_study
 from stir_ray.worker import invert
 from stir_ray.worker.context import WorkerContext
-from stir_ray.worker.study_reader import read_study
 from tests.small_job import ARCHITECTURE, COUNT, EPOCHS, LAYERS, SEEDS, small_job
 from workflows import finetune, invariance
 
