@@ -47,13 +47,13 @@ def evaluate(jobs: Sequence[InspectedJob], runner: StageRunner) -> None:
 
 
 def program(grid: Grid, *, serial: bool = False) -> None:
-    """Test the models of a file and print how many are tested; arguments and errors as `run_all`.
+    """Test the models of a file and print the outcome; arguments and errors as `run_all`.
 
     Raises:
         TasksFailed: if a model is not tested.
     """
     done = run_all(grid, serial=serial)
-    print(*done.tests_text(), sep="\n", flush=True)
+    print(*done.text(), sep="\n", flush=True)
     done.require_tested()
 
 

@@ -74,7 +74,7 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     """
     from workflows import invariance
 
-    choice = FailureFilter(
+    criteria = FailureFilter(
         classes=frozenset(classes or ()),
         fingerprints=frozenset(fingerprint or ()),
         epochs=frozenset(epoch or ()),
@@ -82,7 +82,7 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
         layers=frozenset(layer or ()),
         tasks=frozenset(task or ()),
     )
-    done = invariance.retry(read_job(job, sets or ()), choice, serial=serial)
+    done = invariance.retry(read_job(job, sets or ()), criteria, serial=serial)
     if done is None:
         print("No task of this job failed; `stir-ray run` computes what is missing.")
         return

@@ -16,7 +16,6 @@ from stir_ray.catalog.inspection import InspectedJob
 from stir_ray.formatting import format_list, spelled
 from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import (
-    CORRELATIONS,
     HYPOTHESES,
     LEARNING_WITH_FORGETTING,
     TableSchema,
@@ -45,8 +44,6 @@ Row = Mapping[Any, Any]
 """Of the table `hypotheses`."""
 _SHOWN = 5
 """Hypotheses of a family that are shown; the table `hypotheses` has all."""
-_PREFIXES = (3, 10, 30)
-"""Prefixes that are shown; the table `correlations` has all."""
 _TOO_FEW = "too few epochs"
 _WITHOUT = f"without the first {TRANSIENT}"
 _COLUMNS = {
@@ -289,7 +286,7 @@ def _of_model(analysis: Analysis, rows: _Rows) -> Iterator[RenderableType]:
         shown = hypothesis_table(rows[HYPOTHESES], "Strongest hypotheses")
         cells = [[row[shown.columns.index(name)] for name in _IN_TERMINAL] for row in shown.rows]
         yield table(_IN_TERMINAL, cells, title="Strongest hypotheses", caption=_CAPTION)
-        yield _tests_table(analysis.families, rows)
+        yield _tests_table(analysis.families, rows[HYPOTHESES])
     for family in analysis.families:
         undefined = list(map(str, family.screening.undefined))
         yield (
@@ -309,35 +306,14 @@ def _of_model(analysis: Analysis, rows: _Rows) -> Iterator[RenderableType]:
     yield from analysis.notes
 
 
-def _tests_table(families: Sequence[HypothesisFamily], rows: _Rows) -> TerminalTable:
-    """Show what else was computed of the examined hypotheses, a column each."""
-    by_name = rows[HYPOTHESES].set_index("hypothesis", drop=False).to_dict("index")
+def _tests_table(families: Sequence[HypothesisFamily], rows: pd.DataFrame) -> TerminalTable:
+    # Of the examined hypotheses, a column each.
+    by_name = rows.set_index("hypothesis", drop=False).to_dict("index")
     columns = {
-        f"{examined['hypothesis']}\n{examined['reason']}": {
-            **_by_epochs(by_name[examined["hypothesis"]], rows[CORRELATIONS]),
-            **_tests(by_name[examined["hypothesis"]]),
-        }
+        f"{examined['hypothesis']}\n{examined['reason']}": _tests(by_name[examined["hypothesis"]])
         for family in families
         for examined in _examined(family)
     }
     titles = dict.fromkeys(title for tests in columns.values() for title in tests)
     cells = [(title, *(tests.get(title, "") for tests in columns.values())) for title in titles]
     return table(("", *columns), cells, title="Other tests of them", caption=_CAPTION)
-
-
-def _by_epochs(row: Row, correlations: pd.DataFrame) -> dict[str, str]:
-    """Return r and p by severity, and averaged over severities of the first epochs alone."""
-    pearson = correlations[
-        (correlations["hypothesis"] == row["hypothesis"]) & (correlations["look"] == "pearson")
-    ]
-    # Others are without the first epochs.
-    pearson = pearson[pearson["first_epoch"] == pearson["first_epoch"].min()]
-    means = pearson.groupby("epochs")[["r", "p"]].mean()
-    whole = pearson[pearson["epochs"] == row["epochs"]].groupby("severity")[["r", "p"]].mean()
-    titles = {"r (p) at severity {}": whole, "r (p) of the first {} epochs alone": means}
-    return {
-        title.format(index): f"{_number(r)} ({p_value(p)})"
-        for title, values in titles.items()
-        for index, r, p in values.itertuples()
-        if values is whole or index in _PREFIXES
-    }

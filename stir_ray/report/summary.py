@@ -9,9 +9,8 @@ from stir_ray.catalog.stage_runner import TaskCounts
 from stir_ray.errors import StirRayError, TasksFailed
 from stir_ray.formatting import format_list, pluralize
 from stir_ray.job import Job
-from stir_ray.lake.keys import result_folder, result_key
+from stir_ray.lake.keys import result_folder
 from stir_ray.lake.parquet import Lake
-from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.lake.store import ObjectStore
 from stir_ray.report.page.write import Report, write_report
 from stir_ray.report.text import convergence_text
@@ -71,7 +70,8 @@ class RunSummary:
 
     def text(self) -> Iterator[str]:
         """Say how many tasks ran, and what there is now of each job."""
-        yield _tasks(self.tally)
+        counts = ", ".join(f"{count} {stage}" for stage, count in self.tally.ran.items())
+        yield f"Tasks run: {counts}." if counts else "No task ran: everything was in the lake."
         for name, done in self.of_jobs.items():
             if self._jobs == 1:
                 yield f"Page: {done.report.page}"
@@ -79,14 +79,6 @@ class RunSummary:
                 yield f"Figures: {done.report.figures}"
             else:
                 yield f"{name}: {_in_a_line(done)}"
-        yield from (f"{name}: {error}" for name, error in self.errors.items())
-
-    def tests_text(self) -> Iterator[str]:
-        """Say how many models of each job are tested on corrupted images."""
-        yield _tasks(self.tally)
-        for name, done in self.of_jobs.items():
-            location = ObjectStore(done.job.lake).location(result_key(name, ROBUSTNESS.name))
-            yield f"{name}: {_tested(done.reduced)}: {location}"
         yield from (f"{name}: {error}" for name, error in self.errors.items())
 
     def require_complete(self) -> None:
@@ -157,17 +149,11 @@ def results_text(job: Job, reduced: Reduced) -> Iterator[str]:
     """Say how complete and converged the results of a job are, and where they lie."""
     yield f"{reduced.present} of {reduced.cells} cells have a number."
     if reduced.models:
-        yield f"{_tested(reduced)}."
+        yield f"{reduced.tested} of {reduced.models} models are tested on corrupted images."
     if reduced.missing_optional:
         yield f"{_optional(reduced)}."
     yield from convergence_text(reduced.convergence)
     yield f"Results: {_folder(job)} (Parquet tables; `stir-ray sql JOB` lists them)"
-
-
-def _tasks(tally: TaskCounts) -> str:
-    if not tally.ran:
-        return "No task ran: everything was in the lake."
-    return f"Tasks run: {', '.join(f'{count} {stage}' for stage, count in tally.ran.items())}."
 
 
 def _in_a_line(done: JobSummary) -> str:
@@ -182,10 +168,6 @@ def _in_a_line(done: JobSummary) -> str:
     if convergence and convergence.moving:
         parts.append(f"{convergence.moving} of {convergence.cells} values still moving")
     return f"{', '.join(parts)}: {_folder(done.job)}"
-
-
-def _tested(reduced: Reduced) -> str:
-    return f"{reduced.tested} of {reduced.models} models are tested on corrupted images"
 
 
 def _optional(reduced: Reduced) -> str:
