@@ -15,9 +15,9 @@ from stir_ray.job.loader import Grid, read_jobs
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.report.progress import progress_callback
 from stir_ray.worker.dispatch import WorkerSettings, make_worker, make_worker_process
 from stir_ray.worker.logs import begin_logging
+from workflows.progress import progress_callback
 
 INTERRUPTED = 130
 _REMEDIES = {
@@ -63,12 +63,7 @@ def computing(
 ) -> Iterator[StageRunner]:
     """Run stages on a lake; the run is recorded there, and its progress is shown.
 
-    Args:
-        job: or what several jobs share.
-        resolved: the jobs of the run.
-        lake: of all of them.
-        tasks: which of the missing tasks are executed.
-        serial: in this process, without Ray.
+    The job is what all resolved jobs share; `tasks` selects which missing tasks are executed.
 
     Raises:
         LakeError: if the lake cannot be used.

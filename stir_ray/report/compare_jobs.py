@@ -48,7 +48,7 @@ def write_comparison(
 
     Args:
         reduced: two or more jobs with results.
-        folder: name of the first file, whose figures these become.
+        folder: name of the first file.
         is_one_file: whether all are jobs of that file.
         published: numbers that are drawn with them.
 
@@ -154,6 +154,7 @@ def _lowest_self_stir(compared: ComparedModel) -> str:
     values = compared.results[f"stir_{CRITERION}"].sel(
         model=compared.model, epoch=compared.epochs[-1]
     )
-    own = values.reindex(direction=list(OWN.values()))
-    lowest = own.where(own["reference_layer"] == own["target_layer"]).min().item()
+    same_model = values.reindex(direction=list(OWN.values()))
+    is_same = same_model["reference_layer"] == same_model["target_layer"]
+    lowest = same_model.where(is_same).min().item()
     return _UNKNOWN if np.isnan(lowest) else f"{np.floor(1000 * lowest) / 1000:.3f}"

@@ -15,11 +15,7 @@ from rich.table import Table as TerminalTable
 from stir_ray.catalog.inspection import InspectedJob
 from stir_ray.formatting import format_list, spelled
 from stir_ray.lake.parquet import encode, open_lake
-from stir_ray.lake.schemas import (
-    HYPOTHESES,
-    LEARNING_WITH_FORGETTING,
-    TableSchema,
-)
+from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.correlation import TRANSIENT, outlasts_transient
 from stir_ray.numerics.correlation_diagnostics import DROPPED
 from stir_ray.numerics.screening import Aggregate, Hypothesis

@@ -39,7 +39,7 @@ _DIGITS = 12
 
 
 def command(verb: str, job: Sequence[str], *options: str) -> str:
-    """Return the line for a shell; `job` is the job file as it was given, with its overrides."""
+    """Return the line for a shell; `job` as of `failures_text`."""
     return shlex.join(["stir-ray", verb, *job, *options])
 
 
@@ -98,12 +98,9 @@ def failure_record(failed: FailedTask, job: Sequence[str]) -> dict[str, Any]:
 def failures_text(
     tasks: Unfinished, job: Sequence[str], *, traceback: bool = False
 ) -> Iterator[str]:
-    """Show failures by kind with an example, and what to do about each.
+    """Show failures by kind with an example and its traceback, and what to do about each.
 
-    Args:
-        tasks: of a job.
-        job: the words that select it in a command.
-        traceback: of each example.
+    The job is the file as it was given, with its overrides: the words that select it in a command.
     """
     for group in kinds_of_failures(tasks.failed):
         failed = group[0]

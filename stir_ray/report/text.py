@@ -31,12 +31,7 @@ def table(
 ) -> Table:
     """Return a table; the first column and those in `left_aligned` are aligned left.
 
-    Args:
-        titles: of the columns.
-        rows: cells each.
-        totals: cells below all rows.
-        left_aligned: titles of columns.
-        options: of `rich.table.Table`.
+    `totals` are cells below all rows, and `options` those of `rich.table.Table`.
     """
     made = Table(show_footer=bool(totals), **options)
     for index, title in enumerate(titles):

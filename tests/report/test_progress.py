@@ -15,8 +15,8 @@ from rich.console import Console
 from stir_ray.execution.executor import TaskResult, WorkerStatus
 from stir_ray.execution.retry import Failure, FailureClass
 from stir_ray.plan.tasks import Task
-from stir_ray.report.progress import JsonProgress, LiveProgress, StageProgress
 from tests.plan.examples import TRAIN
+from workflows.progress import JsonProgress, LiveProgress, StageProgress
 
 AWAY = Failure(FailureClass.STORAGE, "x", "the store was away", "")
 WRONG = Failure(FailureClass.PERMANENT, "x", "not a number", "")

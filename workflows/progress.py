@@ -5,12 +5,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from stir_ray.catalog.stage_runner import Callback
@@ -44,14 +46,7 @@ class StageProgress:
         status: Callable[[], WorkerStatus],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start to count.
-
-        Args:
-            stage: its name.
-            planned: number of its tasks, those included that are stored already.
-            status: returns the number of workers.
-            clock: returns seconds.
-        """
+        """Start to count; tasks that are stored already are among the planned ones."""
         self._stage, self._planned = stage, planned
         self._status, self._clock, self._start = status, clock, clock()
         self._counts: Counter[str] = Counter()
@@ -125,8 +120,8 @@ class LiveProgress:
 
     def begin(self, stage: str, *, planned: int) -> None:
         self._stage = StageProgress(stage, planned, self._status)
-        self._display = _Display(self._stage, self._console)
-        self._display.start()
+        self._live = Live(console=self._console, get_renderable=self._draw)
+        self._live.start(refresh=True)
 
     def found(self) -> None:
         self._stage.task_skipped()
@@ -135,31 +130,20 @@ class LiveProgress:
         self._stage.task_ended(outcome)
 
     def end(self) -> None:
-        self._display.stop()
+        self._live.stop()
 
-
-class _Display(Progress):
-    def __init__(self, stage: StageProgress, console: Console) -> None:
-        self._stage = stage
-        super().__init__(
-            TextColumn("{task.description:>12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[rate]}"),
-            console=console,
-            refresh_per_second=4,
+    def _draw(self) -> Group:
+        now = self._stage.snapshot()
+        done, planned = now["already_stored"] + now["ran"], now["planned"]
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            f"{now['stage']:>12}",
+            ProgressBar(planned, done, width=40),
+            f"{done}/{planned}",
+            str(timedelta(seconds=int(now["seconds"]))),
+            ", ".join(_rates(now)),
         )
-        now = stage.snapshot()
-        self.add_task(now["stage"], total=now["planned"], rate="")
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        for task in self.tasks:
-            now = self._stage.snapshot()
-            task.completed = now["already_stored"] + now["ran"]
-            task.fields["rate"] = ", ".join(_rates(now))
-            yield self.make_tasks_table([task])
-            yield Text(" " * 13 + ", ".join(_notes(now)), style="dim")
+        return Group(bar, Text(" " * 13 + ", ".join(_notes(now)), style="dim"))
 
 
 def _rates(now: Mapping[str, Any]) -> Iterator[str]:
