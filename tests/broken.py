@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -28,7 +27,7 @@ from stir_ray.worker.context import WorkerContext
 
 def stir_ray(*arguments: object) -> tuple[int, str, str]:
     """Return the exit code, output and errors of a verb."""
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, [*map(str, arguments)])
     return result.exit_code, result.stdout, result.stderr
 
 
@@ -76,7 +75,7 @@ def lose(job: Job) -> int:
     keys = {artifact_key(part.table, part.id) for task in lost for part in task.outputs}
     waiting = 0
     for task in study.comparisons():
-        builds = [one.artifact for one in task.comparisons if one.layer == 2]
+        builds = [each.artifact for each in task.comparisons if each.layer == 2]
         keys |= {artifact_key(part.table, part.id) for part in builds}
         waiting += bool(builds)
     for key in keys:
@@ -84,15 +83,11 @@ def lose(job: Job) -> int:
     return len(lost) + waiting
 
 
-class Labels(list[str]):
-    """Labels of the tasks that were run, in order."""
-
-
 @contextmanager
-def watched(*, broken: bool = False, idle: bool = False) -> Iterator[Labels]:
-    """What is inverted and compared meanwhile; broken tasks fail, idle ones make nothing."""
+def watched(*, broken: bool = False, idle: bool = False) -> Iterator[list[str]]:
+    """Yield labels of what is inverted and compared; broken tasks fail, idle ones do nothing."""
     really_invert, really_compare = invert.invert_layer, compare.compare_models
-    ran = Labels()
+    ran: list[str] = []
 
     def invert_layer(task: Invert, ctx: WorkerContext) -> None:
         ran.append(task.label)
@@ -121,8 +116,4 @@ def with_figures(patch: pytest.MonkeyPatch) -> None:
 
 def without_figures(patch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest; nor is there a page."""
-
-    def none(*_: Any) -> Report:
-        return Report("nowhere", "nowhere")
-
-    patch.setattr("stir_ray.report.summary.write_report", none)
+    patch.setattr("stir_ray.report.summary.write_report", lambda *_: Report("nowhere", "nowhere"))

@@ -43,13 +43,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """Start one Ray of this machine for all tests: it takes seconds."""
-    from stir_ray.execution import ray_cluster
+    from stir_ray.execution import ray_executor
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, on import and start
-        ray_cluster.connect(cores=2)
+        ray_executor.connect(cores=2)
     yield
-    ray_cluster.ray.shutdown()
+    ray_executor.ray.shutdown()
 
 
 @pytest.fixture(scope="session")

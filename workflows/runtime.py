@@ -89,7 +89,7 @@ def _executor(job: Job, *, serial: bool) -> Executor:
         worker = partial(make_worker, settings)
         return SerialExecutor(worker, threads=execution.threads_per_worker)
     # Inside the function: `--serial` does without Ray, which takes seconds to import.
-    from stir_ray.execution.allocation import PoolSpec
+    from stir_ray.execution.executor import PoolSpec
     from stir_ray.execution.ray_executor import RayExecutor
 
     pool = PoolSpec(execution.workers, execution.threads_per_worker, execution.gpus_per_worker)

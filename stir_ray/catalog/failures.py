@@ -22,9 +22,9 @@ from stir_ray.errors import (
 from stir_ray.execution.executor import TaskResult
 from stir_ray.execution.retry import Failure, FailureClass
 from stir_ray.formatting import spelled
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import FAILURES
+from stir_ray.lake.store import map_concurrent
 from stir_ray.plan.model_tasks import Inspection, Train
 from stir_ray.plan.tasks import Task, task_id
 

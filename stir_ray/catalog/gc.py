@@ -20,7 +20,6 @@ from stir_ray.lake.keys import (
     spec_key,
     training_of,
 )
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds
 from stir_ray.lake.schemas import (
     FAILURES,
@@ -29,6 +28,7 @@ from stir_ray.lake.schemas import (
     TEST_SETS,
     TRAININGS,
 )
+from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import artifact_tables
 from stir_ray.plan.model_tasks import InspectModel, Train
 from stir_ray.plan.tasks import LAKE, is_done, task_id
@@ -129,9 +129,9 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
         if ages.get(candidate.key, 0.0) > young_s and training_of(candidate.key) not in in_progress
     ]
     temporary = [
-        Unused(file.key, TEMPORARY, file.size)
-        for file in lake.objects.temp_files()
-        if file.age_s > young_s
+        Unused(key, TEMPORARY, size)
+        for key, (age_s, size) in lake.objects.temp_files().items()
+        if age_s > young_s
     ]
     return GarbageReport((*old, *temporary), len(candidates) - len(old), needed.undecided)
 

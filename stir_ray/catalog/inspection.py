@@ -20,11 +20,10 @@ from stir_ray.execution.executor import SerialExecutor
 from stir_ray.formatting import without_secrets
 from stir_ray.job import DATASET, UNPACKED, Job
 from stir_ray.job.loader import Grid
-from stir_ray.lake.files import file_version
 from stir_ray.lake.keys import JOBS, spec_folder, spec_key
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, StoredIds, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, TableSchema
+from stir_ray.lake.store import file_version, map_concurrent
 from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.plan.study import Study

@@ -24,8 +24,8 @@ from stir_ray.errors import (
 )
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.lake.keys import JOBS, run_key
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake
+from stir_ray.lake.store import map_concurrent
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.resolved_job import ResolvedJob, architecture_of, other_architectures

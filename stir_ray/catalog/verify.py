@@ -30,7 +30,6 @@ from stir_ray.lake.keys import (
     shard_key,
     spec_key,
 )
-from stir_ray.lake.map_concurrent import THREADS, map_concurrent
 from stir_ray.lake.parquet import Lake, images_of, rehash
 from stir_ray.lake.schemas import (
     ANALYSIS_TABLES,
@@ -42,6 +41,7 @@ from stir_ray.lake.schemas import (
     Column,
     TableSchema,
 )
+from stir_ray.lake.store import THREADS, map_concurrent
 from stir_ray.measures import artifact_tables, result_tables
 from stir_ray.plan.tasks import LAKE
 

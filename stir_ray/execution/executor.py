@@ -11,6 +11,8 @@ from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 from stir_ray.errors import RunAborted
 from stir_ray.execution.retry import Failure, FailureClass, is_fatal_to_worker, retry_delay
 
+_MEMORY_PER_WORKER = 2 * 2**30
+"""Bytes of host memory that a worker on a CPU needs for torch, a small model and its images."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,21 +35,14 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Attempt:
-    """The number of an attempt at a task, and how often memory ran out before.
-
-    Attributes:
-        number: from 1.
-        out_of_memory: attempts so far that ran out of memory; a task halves its batch for each.
-    """
-
     number: int = 1
-    out_of_memory: int = 0
+    out_of_memory: int = 0  # attempts so far that were; a task halves its batch for each
 
     @classmethod
     def after(cls, failures: Sequence[Failure]) -> Self:
         """Return the attempt that follows these failed ones."""
-        out_of_memory = [f for f in failures if f.failure_class is FailureClass.OUT_OF_MEMORY]
-        return cls(len(failures) + 1, len(out_of_memory))
+        classes = [failure.failure_class for failure in failures]
+        return cls(len(classes) + 1, classes.count(FailureClass.OUT_OF_MEMORY))
 
 
 TaskFunction = Callable[[Item, Attempt], Metrics | None]
@@ -59,27 +54,16 @@ It may have an attribute `device`, a `str`: the name of the hardware that it com
 
 @dataclass(frozen=True)
 class TaskResult(Generic[Item]):
-    """The outcome of a task after its last attempt.
-
-    Attributes:
-        task: as it was given.
-        failure: None if the task succeeded.
-        seconds: duration of the last attempt.
-        node: name of the machine.
-        attempt: number of the last attempt, from 1.
-        failures: of all failed attempts, oldest first.
-        metrics: that the task function returned; empty if the last attempt failed.
-        device: name of the hardware; empty if the task function has none.
-    """
+    """The outcome of a task after its last attempt."""
 
     task: Item
-    failure: Failure | None
-    seconds: float
-    node: str
-    attempt: int
-    failures: tuple[Failure, ...] = ()
-    metrics: Metrics = field(default_factory=dict)
-    device: str = ""
+    failure: Failure | None  # None if the task succeeded
+    seconds: float  # duration of the last attempt
+    node: str  # name of the machine
+    attempt: int  # number of the last attempt, from 1
+    failures: tuple[Failure, ...] = ()  # of all failed attempts, oldest first
+    metrics: Metrics = field(default_factory=dict)  # empty if the last attempt failed
+    device: str = ""  # name of the hardware; empty if the task function has none
 
 
 class WorkerStatus(NamedTuple):
@@ -138,11 +122,10 @@ class SerialExecutor:
 
     @property
     def status(self) -> WorkerStatus:
-        """See `Executor.status`."""
         return WorkerStatus(1, 1, self._running)
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
-        """See `Executor.run`.
+        """Run tasks as every executor does.
 
         Raises:
             RunAborted: after a failure that leaves this process unable to run any other task.
@@ -164,14 +147,14 @@ class SerialExecutor:
             self._running = 1
             failure, seconds, metrics, device = run_attempt(self._function, task, attempt)
             self._running = 0
-            failures += (failure,) if failure else ()
-            may_retry = failure is not None and not is_fatal_to_worker(failure)
-            delay = retry_delay(failures) if may_retry else None
-            if delay is None:
+            delay = None
+            if failure:
+                failures = (*failures, failure)
+                delay = None if is_fatal_to_worker(failure) else retry_delay(failures)
+            if failure is None or delay is None:
                 node, number = socket.gethostname(), attempt.number
                 return TaskResult(task, failure, seconds, node, number, failures, metrics, device)
-            if failure:
-                log_retry(task, failure)
+            log_retry(task, failure)
             time.sleep(delay)
 
     def __enter__(self) -> Self:
@@ -209,3 +192,63 @@ def run_attempt(function: TaskFunction[Item], task: Item, attempt: Attempt) -> A
         failure = Failure.from_exception(error)
     seconds = time.monotonic() - start
     return AttemptResult(failure, seconds, metrics, getattr(function, "device", ""))
+
+
+Node = Mapping[str, float]
+"""Resources of a node: `CPU`, `GPU`, `memory` in bytes."""
+
+
+class Allocation(NamedTuple):
+    """The number of workers, and the CPU threads and GPUs of each."""
+
+    workers: int
+    threads: int
+    gpus: float
+
+    def capacity(self, nodes: Sequence[Node]) -> int:
+        """Return how many workers of this size fit on the nodes."""
+        return sum(map(self._capacity_of, nodes))
+
+    def _capacity_of(self, node: Node) -> int:
+        by_cores = int(node.get("CPU", 0.0) // self.threads)
+        gpus = node.get("GPU", 0.0)
+        if not self.gpus:
+            return by_cores
+        if self.gpus >= 1:
+            return min(by_cores, int(gpus // self.gpus))
+        # No worker has its fraction on two GPUs; the sum is for floats, in which 1 // 0.1 is 9.
+        return min(by_cores, int(gpus) * int(1 / self.gpus + 1e-9))
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """The number and size of workers, as far as the user sets them."""
+
+    workers: int | None = None  # processes; None for one per GPU share, or else one per core
+    threads: int | None = None  # of each; None for the cores divided among the workers
+    gpus: float = 1.0  # of each, on nodes with GPUs
+
+    def allocate(self, nodes: Sequence[Node], *, on_cluster: bool = False) -> Allocation:
+        """Return the allocation on these nodes; a given number of workers may not fit.
+
+        Args:
+            nodes: that are alive.
+            on_cluster: whether nodes may be added later. Then workers request GPUs as long as no
+                node can run anything.
+        """
+        is_empty = on_cluster and not any(node.get("CPU") for node in nodes)
+        gpus = self.gpus if is_empty or any(node.get("GPU") for node in nodes) else 0.0
+        smallest = Allocation(1, self.threads or 1, gpus)
+        workers = self.workers or max(1, sum(_capacity_by_memory(n, smallest) for n in nodes))
+        # As many threads as leave room for all workers: cores of a node without GPU do not help.
+        cores = int(sum(node.get("CPU", 0.0) for node in nodes))
+        candidates = (Allocation(workers, n, gpus) for n in range(cores // workers, 1, -1))
+        fitting = (c.threads for c in candidates if c.capacity(nodes) >= workers)
+        return Allocation(workers, self.threads or next(fitting, 1), gpus)
+
+
+def _capacity_by_memory(node: Node, allocation: Allocation) -> int:
+    capacity = allocation.capacity([node])
+    if allocation.gpus or "memory" not in node:
+        return capacity
+    return min(capacity, int(node["memory"] // _MEMORY_PER_WORKER))

@@ -24,9 +24,7 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 _REQUEST_S = (10.0, 120.0)
 """Time limits of a request: to connect, and between two bytes of the reply."""
 _POLL_S = 2.0
-_RETRY_TIMEOUT_S = 600.0
-_INTERRUPTED = 130
-# Its plain requests raise OSErrors.
+# Plain requests of the client raise OSErrors.
 _CLIENT_ERRORS = (OSError, RuntimeError, ValueError, AuthenticationError)
 
 # The client logs every request.
@@ -48,17 +46,10 @@ class _Client(JobSubmissionClient):
 
 
 class JobClient:
-    """The job API of a cluster."""
+    """The job API of a cluster. Every method raises InputError if the cluster refuses."""
 
     def __init__(self, address: str) -> None:
-        """Check that the cluster replies.
-
-        Args:
-            address: `http://HEAD:8265`, of the head node's dashboard.
-
-        Raises:
-            InputError: if it does not reply, or refuses the token.
-        """
+        """Check that the cluster replies at `http://HEAD:8265`, of the head node's dashboard."""
         if "://" not in address:
             raise InputError(
                 f"address {address}: not of a job API; give the one of the head node's dashboard, "
@@ -91,9 +82,6 @@ class JobClient:
             command: of a shell on the head node, in a copy of `folder`.
             folder: copied to every machine that works for the command.
             environment: variables of the command and its workers, visible to all who see the job.
-
-        Raises:
-            InputError: if the cluster does not accept it.
         """
         runtime_env = {"working_dir": str(folder), "env_vars": environment}
         try:
@@ -106,17 +94,12 @@ class JobClient:
             raise InputError(f"{self.address} did not accept the job: {_reason(error)}") from None
 
     def follow(
-        self, job_id: str, show: Callable[[str], None], retry_timeout_s: float = _RETRY_TIMEOUT_S
+        self, job_id: str, show: Callable[[str], None], retry_timeout_s: float = 600.0
     ) -> JobExit:
-        """Show the output of a command until it ends, also while the cluster cannot be reached.
-
-        Args:
-            job_id: of the submission.
-            show: called with each new piece of its output, standard error included.
-            retry_timeout_s: how long requests are retried while the cluster does not reply.
+        """Show the output of a command, standard error included, until it ends.
 
         Raises:
-            ClusterUnavailable: if it does not reply for longer.
+            ClusterUnavailable: if the cluster does not reply for longer than `retry_timeout_s`.
         """
         shown, last_reply = 0, time.monotonic()
         while True:
@@ -141,11 +124,11 @@ class JobClient:
 
 
 def _exit_of(details: JobDetails) -> JobExit:
-    if details.status == JobStatus.STOPPED:
-        return JobExit(_INTERRUPTED)
+    code = details.driver_exit_code
     if details.status == JobStatus.SUCCEEDED:
         return JobExit(0)
-    code = details.driver_exit_code
+    if details.status == JobStatus.STOPPED:
+        return JobExit(130)
     if code is None:
         return JobExit(1, _reason(details.message or "no reason given"))
     # A shell's code of a command that a signal killed.
@@ -153,6 +136,6 @@ def _exit_of(details: JobDetails) -> JobExit:
 
 
 def _reason(error: object) -> str:
-    """Return the first sentence; Ray's messages go on for many."""
+    # The first sentence; Ray's messages go on for many.
     lines = str(error).strip().splitlines()
     return lines[0].partition(". ")[0].rstrip(".") if lines else type(error).__name__

@@ -16,20 +16,13 @@ from stir_ray.formatting import without_secrets
 class FailureClass(StrEnum):
     """Why a task failed, as far as it decides what happens next."""
 
-    WORKER_LOST = "worker_lost"
-    """A worker or its machine died, or its device can no longer be used."""
-    STORAGE = "storage"
-    """A store did not answer for as long as it was retried."""
-    OUT_OF_MEMORY = "out_of_memory"
-    """The device or the machine ran out of memory."""
-    TIMEOUT = "timeout"
-    """The task exceeded its time limit."""
-    UPSTREAM_FAILED = "upstream_failed"
-    """An artifact that the task reads is missing, since the task that makes it failed."""
-    USER_ERROR = "user_error"
-    """The user must fix something; every other task would fail too."""
-    PERMANENT = "permanent"
-    """Another attempt would fail in the same way."""
+    WORKER_LOST = "worker_lost"  # its machine died, or its device can no longer be used
+    STORAGE = "storage"  # a store did not answer for as long as it was retried
+    OUT_OF_MEMORY = "out_of_memory"  # of the device or the machine
+    TIMEOUT = "timeout"  # the task exceeded its time limit
+    UPSTREAM_FAILED = "upstream_failed"  # the task that makes an artifact it reads failed
+    USER_ERROR = "user_error"  # the user must fix something; every other task would fail too
+    PERMANENT = "permanent"  # another attempt would fail in the same way
 
 
 _MAX_FAILURES = {
@@ -53,19 +46,12 @@ _DEVICE_OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 @dataclass(frozen=True)
 class Failure:
-    """One failed attempt.
-
-    Attributes:
-        failure_class: decides whether the task is retried.
-        fingerprint: equal for exceptions of the same type raised at the same place in the code.
-        message: of the exception, on one line.
-        traceback: its last lines; for a worker that died, what Ray reports of its death.
-    """
+    """One failed attempt."""
 
     failure_class: FailureClass
-    fingerprint: str
-    message: str
-    traceback: str
+    fingerprint: str  # equal for exceptions of one type raised at the same place in the code
+    message: str  # of the exception, on one line
+    traceback: str  # its last lines; for a worker that died, what Ray reports of its death
 
     @classmethod
     def from_exception(cls, error: BaseException) -> Self:
@@ -92,7 +78,6 @@ class Failure:
 
     @classmethod
     def timeout(cls, timeout_s: float) -> Self:
-        """Return the failure of a task that exceeded its time limit."""
         message = f"not done within its time limit of {timeout_s:g} s"
         return cls(FailureClass.TIMEOUT, "Timeout", message, "")
 
@@ -125,10 +110,7 @@ def is_fatal_to_worker(failure: Failure) -> bool:
 def retry_delay(failures: Sequence[Failure]) -> float | None:
     """Return the seconds to wait before another attempt, or None to give up.
 
-    Each class of failure is counted separately.
-
-    Args:
-        failures: of all attempts at the task so far, oldest first; at least one.
+    Each class is counted separately, in the failures of all attempts so far, oldest first.
     """
     latest = failures[-1].failure_class
     count = sum(failure.failure_class is latest for failure in failures)
@@ -136,18 +118,16 @@ def retry_delay(failures: Sequence[Failure]) -> float | None:
 
 
 def all_failed_alike(first_results: Sequence[Failure | None], limit: int) -> bool:
-    """Return whether the first tasks of a stage failed in the same way, so that all others would.
+    """Return whether the first `limit` tasks failed in the same way, so that all others would.
 
-    Args:
-        first_results: the failure of each of the first tasks in order, None for a success.
-        limit: number of tasks that must have failed.
+    `first_results` has the failure of each of the first tasks in order, None for a success.
     """
     failures = [
-        failure
+        failure.fingerprint
         for failure in first_results[:limit]
         if failure and failure.failure_class is not FailureClass.UPSTREAM_FAILED
     ]
-    return len(failures) == limit and len({failure.fingerprint for failure in failures}) == 1
+    return len(failures) == limit and len(set(failures)) == 1
 
 
 def _fingerprint(error: BaseException) -> str:

@@ -9,26 +9,23 @@ import heapq
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple, TypeVar
 
 from stir_ray.execution.executor import Attempt, Item
 from stir_ray.execution.retry import Failure, retry_delay
 
 Worker = TypeVar("Worker", bound=Hashable)
-
-MAX_BATCH = 64
+_MAX_BATCH = 64
 """Tasks reserved for one worker at a time, at most; a plan may be a million tasks long."""
 
 
 @dataclass(frozen=True)
 class PendingTask(Generic[Item]):
-    """A task, the failures of its attempts so far, and the nodes on which it lost a worker."""
-
     task: Item
-    failures: tuple[Failure, ...] = ()
-    lost_on: frozenset[str] = frozenset()
+    failures: tuple[Failure, ...] = ()  # of its attempts so far
+    lost_on: frozenset[str] = frozenset()  # nodes on which it lost a worker
 
     @property
     def attempt(self) -> Attempt:
@@ -36,9 +33,7 @@ class PendingTask(Generic[Item]):
         return Attempt.after(self.failures)
 
 
-class RunningTask(NamedTuple, Generic[Item]):
-    """A task that a worker runs, since when, and until when it may."""
-
+class _RunningTask(NamedTuple, Generic[Item]):
     pending: PendingTask[Item]
     node: str
     started: float
@@ -58,12 +53,12 @@ class Scheduler(Generic[Item, Worker]):
             timeout_s: seconds after which an attempt at a task is stopped; None for no limit.
         """
         self._timeout_s = timeout_s or (lambda _: None)
-        self._queue: LocalityQueue[Item, Worker] = LocalityQueue(tasks)
+        self._queue: _LocalityQueue[Item, Worker] = _LocalityQueue(tasks)
         self._due: deque[PendingTask[Item]] = deque()
         self._delayed: list[tuple[float, int, PendingTask[Item]]] = []
         self._order = itertools.count()
         self._idle: dict[Worker, str] = {}
-        self._running: dict[Worker, RunningTask[Item]] = {}
+        self._running: dict[Worker, _RunningTask[Item]] = {}
         self._nodes: Counter[str] = Counter()
         # A lower bound, so that most calls of `timed_out` need not look at every worker.
         self._next_timeout = math.inf
@@ -82,7 +77,7 @@ class Scheduler(Generic[Item, Worker]):
                 del self._idle[worker]
                 limit_s = self._timeout_s(pending.task)
                 deadline = math.inf if limit_s is None else now + limit_s
-                self._running[worker] = RunningTask(pending, node, now, deadline)
+                self._running[worker] = _RunningTask(pending, node, now, deadline)
                 self._next_timeout = min(self._next_timeout, deadline)
                 return worker, pending
             if not self._due:
@@ -90,24 +85,28 @@ class Scheduler(Generic[Item, Worker]):
         return None
 
     def finished(
-        self, worker: Worker, failure: Failure | None, now: float
+        self, worker: Worker, failure: Failure | None, now: float, *, worker_alive: bool = True
     ) -> PendingTask[Item] | None:
         """Record the end of a worker's task, which succeeded if there is no failure.
 
         Returns:
             The task with all its failures if it is over; None if it will be retried.
         """
-        running = self._running.pop(worker)
-        self._idle[worker] = running.node
-        return self._settle(running.pending, failure, now)
-
-    def lost(self, worker: Worker, failure: Failure, now: float) -> PendingTask[Item] | None:
-        """Record the loss of a worker and the failure of its task; return as `finished` does."""
-        running = self._running.pop(worker)
-        self._nodes -= Counter([running.node])
-        self._queue.remove(worker)
-        lost_on = running.pending.lost_on | {running.node}
-        return self._settle(replace(running.pending, lost_on=lost_on), failure, now)
+        pending, node, *_ = self._running.pop(worker)
+        if worker_alive:
+            self._idle[worker] = node
+        else:
+            self._nodes -= Counter([node])
+            self._queue.remove(worker)
+            pending = replace(pending, lost_on=pending.lost_on | {node})
+        if failure is None:
+            return pending
+        pending = replace(pending, failures=(*pending.failures, failure))
+        delay = retry_delay(pending.failures)
+        if delay is None:
+            return pending
+        heapq.heappush(self._delayed, (now + delay, next(self._order), pending))
+        return None
 
     def timed_out(self, now: float) -> list[tuple[Worker, Failure]]:
         """Return the workers whose task exceeds its time limit, and the failure that this is."""
@@ -121,20 +120,16 @@ class Scheduler(Generic[Item, Worker]):
             if running.deadline <= now
         ]
 
-    def running_task(self, worker: Worker) -> RunningTask[Item]:
-        """Return the task that a worker runs."""
-        return self._running[worker]
-
     def next_deadline(self) -> float:
         """Return the earliest time at which a retry is due or a task may exceed its limit."""
         return min(self._delayed[0][0] if self._delayed else math.inf, self._next_timeout)
 
     def is_over(self) -> bool:
-        """Return whether every task is over."""
+        """Return whether every task is over; may draw one to find out."""
         return not (self._running or self._due or self._delayed) and self._queue.is_empty()
 
     def _next_for(self, worker: Worker, node: str) -> PendingTask[Item] | None:
-        """Return a task for a worker: a retry before a new task."""
+        # A retry before a new task.
         for index, pending in enumerate(self._due):
             # Not on a node where it lost a worker, unless there is no other node.
             if node not in pending.lost_on or self._nodes.keys() <= pending.lost_on:
@@ -143,88 +138,56 @@ class Scheduler(Generic[Item, Worker]):
         task = self._queue.next_for(worker)
         return None if task is None else PendingTask(task)
 
-    def _settle(
-        self, pending: PendingTask[Item], failure: Failure | None, now: float
-    ) -> PendingTask[Item] | None:
-        if failure is None:
-            return pending
-        failed = replace(pending, failures=(*pending.failures, failure))
-        delay = retry_delay(failed.failures)
-        if delay is None:
-            return failed
-        heapq.heappush(self._delayed, (now + delay, next(self._order), failed))
-        return None
 
-
-@dataclass
-class _Batch(Generic[Item]):
-    """Tasks with one locality key, reserved for one worker."""
-
-    key: Hashable = None
-    tasks: deque[Item] = field(default_factory=deque)
-
-
-class LocalityQueue(Generic[Item, Worker]):
+class _LocalityQueue(Generic[Item, Worker]):
     """Tasks that have not started: drawn lazily, and reserved for one worker while keys are equal.
 
     At the end of the plan a worker without tasks steals those of others.
     """
 
     def __init__(self, tasks: Iterable[Item]) -> None:
-        self._source: Iterator[Item] = iter(tasks)
-        self._next: deque[Item] = deque()
-        self._batches: dict[Worker, _Batch[Item]] = {}
-        self._abandoned: deque[_Batch[Item]] = deque()
+        self._source = iter(tasks)
+        self._drawn: list[Item] = []  # at most one
+        self._batches: dict[Worker, deque[Item]] = {}
+        self._abandoned: deque[deque[Item]] = deque()  # of workers that were lost
+        self._keys: dict[Worker, Hashable] = {}  # of what each worker has loaded
 
     def next_for(self, worker: Worker) -> Item | None:
-        """Return the next task for a worker; None if there is none."""
         batch = self._batches.get(worker)
-        if not (batch and batch.tasks):
-            batch = self._new_batch()
-            if batch is None:
-                return self._steal(worker)
+        if not batch:
+            batch = self._abandoned.popleft() if self._abandoned else self._new_batch()
             self._batches[worker] = batch
-        return batch.tasks.popleft()
+        task = batch.popleft() if batch else self._steal(worker)
+        if task is not None:
+            self._keys[worker] = task.locality_key
+        return task
 
     def remove(self, worker: Worker) -> None:
         """Remove a worker; another one gets its batch."""
-        batch = self._batches.pop(worker, None)
-        if batch and batch.tasks:
+        self._keys.pop(worker, None)
+        if batch := self._batches.pop(worker, None):
             self._abandoned.append(batch)
 
     def is_empty(self) -> bool:
-        """Return whether no task is left; may draw one to find out."""
-        if self._abandoned or any(batch.tasks for batch in self._batches.values()):
-            return False
-        return not self._draw()
+        return not (self._abandoned or any(self._batches.values()) or self._draw())
 
     def _draw(self) -> bool:
-        if not self._next:
-            self._next.extend(itertools.islice(self._source, 1))
-        return bool(self._next)
+        # Returns whether there is another task.
+        self._drawn = self._drawn or list(itertools.islice(self._source, 1))
+        return bool(self._drawn)
 
-    def _new_batch(self) -> _Batch[Item] | None:
-        if self._abandoned:
-            return self._abandoned.popleft()
-        if not self._draw():
-            return None
-        first = self._next.popleft()
-        batch = _Batch(first.locality_key, deque([first]))
-        while (
-            batch.key is not None
-            and len(batch.tasks) < MAX_BATCH
-            and self._draw()
-            and self._next[0].locality_key == batch.key
-        ):
-            batch.tasks.append(self._next.popleft())
+    def _new_batch(self) -> deque[Item]:
+        batch: deque[Item] = deque(self._drawn.pop() for _ in range(self._draw()))
+        while batch and batch[0].locality_key is not None and len(batch) < _MAX_BATCH:
+            if not self._draw() or self._drawn[0].locality_key != batch[0].locality_key:
+                break
+            batch.append(self._drawn.pop())
         return batch
 
     def _steal(self, worker: Worker) -> Item | None:
-        """Return the last task of the longest batch, of the worker's last key if there is one."""
-        key = self._batches.get(worker, _Batch[Item]()).key
-        batches = [batch for batch in self._batches.values() if batch.tasks]
+        # The last task of the longest batch, of those with the worker's last key if there is one.
+        batches = [batch for batch in self._batches.values() if batch]
         if not batches:
             return None
-        longest = max(batches, key=lambda batch: (batch.key == key, len(batch.tasks)))
-        self._batches[worker] = _Batch(longest.key)
-        return longest.tasks.pop()
+        key = self._keys.get(worker)
+        return max(batches, key=lambda batch: (batch[0].locality_key == key, len(batch))).pop()

@@ -10,17 +10,15 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import platformdirs
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from stir_ray.identity import ID_DIGITS, bytes_digest
-from stir_ray.lake.atomic_write import is_temp_file, write_atomic
+from stir_ray.lake.filesystem import is_temp_file, write_atomic
 
 FOLDER_VARIABLE = "STIR_RAY_CACHE"
 """Environment variable naming a folder for the cache; without it, the user's cache folder."""
@@ -55,10 +53,10 @@ class DiskCache:
         # Its own folder below, since the given one may be full of other people's files.
         root = Path(base, "stir_ray-cache") if base else platformdirs.user_cache_path("stir_ray")
         self._root = root.absolute()
-        self._folder = self._root / kind
+        self._kind = kind
         self._limit_bytes = limit_bytes
 
-    def get(self, name: str, make: Callable[[], bytes]) -> memoryview:
+    def get(self, name: str, make: Callable[[], bytes | memoryview]) -> memoryview:
         """Return the cached bytes of a name; if there are none, one process makes them for all.
 
         Args:
@@ -69,7 +67,7 @@ class DiskCache:
         if content is not None:
             return content
         number = int(bytes_digest([name.encode()]), 16) % _LOCKS
-        with self._lock(f"{self._folder.name}-{number}"):
+        with self._lock(f"{self._kind}-{number}"):
             content = self._read(name)
             if content is None:
                 content = memoryview(make())
@@ -85,7 +83,7 @@ class DiskCache:
                 write_atomic(self._path(name), b"".join([content, digest]), durable=False)
 
     def _path(self, name: str) -> Path:
-        return self._folder / bytes_digest([name.encode()])
+        return self._root / self._kind / bytes_digest([name.encode()])
 
     def _read(self, name: str) -> memoryview | None:
         path = self._path(name)
@@ -115,42 +113,32 @@ class DiskCache:
             yield is_free
 
     def _make_room(self, size: int) -> bool:
-        used = self._total()
-        if used is None:
+        # Returns whether there is room. A file holds the bytes that all entries take, or more, so
+        # that they need not be listed for each write.
+        total_file = self._root / ".locks" / "bytes-used"
+        try:
+            used = int(total_file.read_text("ascii"))
+        except (OSError, ValueError):
+            used = -1
+        if used < 0:
             used = sum(entry.size for entry in self._entries())
         # Half of the disk that would be free without the entries.
         limit = min(self._limit_bytes, (used + shutil.disk_usage(self._root).free) // 2)
-        is_small_enough = size <= limit
-        if used + size * is_small_enough > limit:
-            used = self._remove_old(size * is_small_enough, limit)
-        # Before the entry is written: a writer that is killed in between leaves a total that is too
-        # large, which the next look corrects, and never one that is too small.
-        total = used + size * is_small_enough
-        write_atomic(self._total_file, str(total).encode(), durable=False)
-        return is_small_enough
-
-    @property
-    def _total_file(self) -> Path:
-        return self._root / ".locks" / "bytes-used"
-
-    def _total(self) -> int | None:
-        # Bytes that all entries take, or more; None if that is not known.
-        try:
-            used = int(self._total_file.read_text("ascii"))
-        except (OSError, ValueError):
-            return None
-        return used if used >= 0 else None
-
-    def _remove_old(self, size: int, limit: int) -> int:
-        entries = sorted(self._entries())
-        used = sum(entry.size for entry in entries)
+        fits = size <= limit
+        size = size if fits else 0
         if used + size > limit:
+            entries = sorted(self._entries())
+            used = sum(entry.size for entry in entries)
+            target = limit if used + size <= limit else _KEPT_SHARE * limit
             for entry in entries:
-                if used + size <= _KEPT_SHARE * limit:
+                if used + size <= target:
                     break
                 entry.path.unlink(missing_ok=True)
                 used -= entry.size
-        return used
+        # Before the entry is written: a writer that is killed in between leaves a total that is too
+        # large, which the next look corrects, and never one that is too small.
+        write_atomic(total_file, str(used + size).encode(), durable=False)
+        return fits
 
     def _entries(self) -> Iterator[_Entry]:
         # Only files that this cache has written.
@@ -164,29 +152,3 @@ class DiskCache:
                             # Its writer held the lock that this process holds, and was killed.
                             used_at = 0.0 if is_temp else stat.st_mtime
                             yield _Entry(used_at, stat.st_size, Path(file.path))
-
-
-class ArrayCache:
-    """Arrays that are slow to make: each machine makes them once, for all of its workers."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        """Name the cache; `limit_bytes` as of `DiskCache`."""
-        self._cache = DiskCache(limit_bytes, "arrays")
-
-    def get(self, array_id: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Return the array of an id that says all it depends on; make it if it is not cached."""
-        return _decode(self._cache.get(array_id, lambda: _encode(make())))
-
-
-def _encode(array: NDArray[np.uint8]) -> bytes:
-    file = BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def _decode(content: memoryview) -> NDArray[np.uint8]:
-    header = BytesIO(bytes(content[:1024]))
-    np.lib.format.read_magic(header)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(header)
-    array = np.frombuffer(content, dtype, offset=header.tell()).reshape(shape)
-    return array if array.flags.writeable else array.copy()

@@ -1,32 +1,57 @@
-"""One connection to a file system of fsspec, which retries requests and renews credentials.
+"""Requests to a file system of fsspec, retried until it answers; whole files on a local disk.
 
 What S3 in particular needs stands here: how its client is set up, and how an object is read,
 written and looked up with one request each.
 """
 
+import errno
 import hashlib
+import logging
 import os
+import random
+import re
 import threading
+import time
+import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
 
-from stir_ray.errors import LakeError
-from stir_ray.lake.retry import RetryPolicy
+from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.lake.storage_errors import ErrorKind, classify_error
 
 S3 = ("s3", "s3a")
-_MAX_PUT = 5 * 2**30
-"""Bytes of a single PUT, by the rules of S3."""
-_MIN_UPLOAD_BYTES_PER_S = 1e6
-"""An upload that is slower counts as hung."""
+RETRY_TIMEOUT_S = 300.0
+"""Seconds for which a failing request is repeated, unless `execution.storage_retry_s` says else."""
+_LIKELY_PERMANENT_S = 10.0
+"""The same for an error that hardly ever passes."""
+_MIN_WAIT_S, _FIRST_WAIT_S, _MAX_WAIT_S = 0.1, 0.5, 20.0
+_NOT_RETRIED = (ErrorKind.NOT_FOUND, ErrorKind.PERMANENT, ErrorKind.BUG)
 _RENEW_AFTER = (ErrorKind.CREDENTIALS_EXPIRED, ErrorKind.LIKELY_PERMANENT, ErrorKind.PERMANENT)
 """A permanent error ends the request, but the credentials may be corrected before the next one."""
+_MAX_PUT = 5 * 2**30
+"""Bytes of a single PUT, by the rules of S3."""
+UPLOAD_TIMEOUT_S, _MIN_UPLOAD_BYTES_PER_S = 60.0, 1e6
+"""An upload that takes so much longer than at this rate counts as hung."""
+# One set-up for AWS and for stores that speak like it. Endpoint, credentials and region come from
+# the environment, profile or role. Retries are off: they would multiply with those of `call`.
+_S3_CLIENT = {
+    "retries": {"mode": "standard", "total_max_attempts": 1},
+    "max_pool_connections": 32,
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    # Other stores do not send the checksums that the client expects of AWS by default, and some
+    # refuse those that it sends. All of them understand Content-MD5.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+}
+_TEMP_NAME = re.compile(r"\.tmp-[0-9a-f]{32}")
 _T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 
 def connect(protocol: str) -> "RetryingFilesystem":
@@ -50,64 +75,83 @@ def _connection(
 
 
 class RetryingFilesystem:
-    """The file system of one protocol. Safe to share between threads.
-
-    Attributes:
-        waited_s: seconds between retries so far.
-    """
+    """The file system of one protocol. Safe to share between threads."""
 
     def __init__(self, protocol: str) -> None:
         """Set up the client; nothing is sent yet. Errors as of `connect`."""
+        self.waited_s = 0.0  # between attempts so far
         self._protocol = protocol
-        self.waited_s = 0.0
         self._lock = threading.Lock()
         try:
-            self._files: Any = _open(protocol)
+            self._files = _open(protocol)
         except (ValueError, ImportError, OSError) as error:
             raise LakeError(f"{error}; give a folder or a URL fsspec knows") from None
 
     def call(self, what: str, retry_timeout_s: float, request: Callable[[Any], _T]) -> _T:
         """Return what `request` returns for the file system, retried after transient errors.
 
-        Args:
-            what: as of `RetryPolicy`.
-            retry_timeout_s: as of `RetryPolicy`.
-            request: one attempt.
+        Messages begin with `what`: `lake s3://bucket: cannot read <key>`. The seconds count from
+        the first failure, since a request may take long before it fails; 0 for a single attempt.
 
         Raises:
             FileNotFoundError: if there is no such object.
             LakeError: if a person must fix something first.
             StorageUnavailable: if the trouble lasted longer than `retry_timeout_s`.
         """
-        policy = RetryPolicy(what, retry_timeout_s)
-        try:
-            for attempt in policy.attempts():
-                with attempt, self._current() as files:
-                    return request(files)
-        except Exception as error:
-            final = policy.final_error(error)
-            if final is error:
-                raise
-            raise final from error
-        finally:
-            self.waited_s += policy.waited_s
-        raise AssertionError("the loop returns or raises")
+        attempt, kind = 0, None
+        first = since = 0.0
+        while True:
+            files = self._current()
+            try:
+                return request(files)
+            except Exception as error:
+                now, failed = time.monotonic(), classify_error(error)
+                self._renew(files, failed.kind)
+                attempt += 1
+                if attempt == 1:
+                    first = now
+                if failed.kind is not kind:
+                    kind, since = failed.kind, now
+                end = first + retry_timeout_s
+                if kind is ErrorKind.LIKELY_PERMANENT:
+                    end = min(end, since + _LIKELY_PERMANENT_S)
+                if kind is ErrorKind.BUG:
+                    raise
+                if kind in _NOT_RETRIED or now >= end:
+                    raise _final_error(what, error, now - first) from error
+            # A failure or two are everyday on object stores.
+            if attempt == 3:
+                _log.warning("%s (%s); retrying for %.0f s", what, failed.reason, retry_timeout_s)
+            # Random, since many workers that failed together would otherwise come back together.
+            longest = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2 ** min(attempt - 1, 9))
+            wait_s = random.uniform(_MIN_WAIT_S, longest)  # noqa: S311 - a wait, no secret
+            # Never past the end: the last attempt is made when the time is over.
+            wait_s = min(wait_s, end - now)
+            self.waited_s += wait_s
+            time.sleep(wait_s)
 
-    @contextmanager
-    def _current(self) -> Iterator[Any]:
+    def _current(self) -> Any:
         # A client keeps the credentials that it was made with.
         with self._lock:
             if self._files is None:
                 self._files = _open(self._protocol)
-            files = self._files
-        try:
-            yield files
-        except Exception as error:
-            with self._lock:
-                # Of many threads that failed together, the first one renews it for all.
-                if classify_error(error).kind in _RENEW_AFTER and self._files is files:
-                    self._files = None
-            raise
+            return self._files
+
+    def _renew(self, files: Any, kind: ErrorKind) -> None:
+        with self._lock:
+            # Of many threads that failed together, the first one renews it for all.
+            if kind in _RENEW_AFTER and self._files is files:
+                self._files = None
+
+
+def _final_error(what: str, error: Exception, tried_s: float) -> Exception:
+    kind, reason, remedy = classify_error(error)
+    if kind is ErrorKind.NOT_FOUND:
+        return FileNotFoundError(errno.ENOENT, "there is none", what)
+    if kind in (ErrorKind.TRANSIENT, ErrorKind.UNREACHABLE):
+        tried = f"tried for {tried_s:.0f} s" if tried_s >= 1 else "tried once"
+        return StorageUnavailable(f"{what} ({reason}), {tried}; run again once it answers")
+    return LakeError(f"{what} ({reason}); {remedy}")
 
 
 def _open(protocol: str) -> Any:
@@ -115,47 +159,17 @@ def _open(protocol: str) -> Any:
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if protocol not in S3:
         return fsspec.filesystem(protocol, **options)
-    files: Any = fsspec.filesystem(protocol, **options, config_kwargs=_s3_client())
-    # Retries of s3fs and of botocore are off: they would multiply with those of `call`.
+    files: Any = fsspec.filesystem(protocol, **options, config_kwargs=_S3_CLIENT)
     files.retries = 1
     return files
 
 
-def _s3_client() -> dict[str, Any]:
-    # One set-up for AWS and for stores that speak like it. Endpoint, credentials and region come
-    # from the environment, profile or role.
-    return {
-        "retries": {"mode": "standard", "total_max_attempts": 1},
-        "max_pool_connections": 32,
-        "connect_timeout": 5,
-        "read_timeout": 30,
-        # Other stores do not send the checksums that the client expects of AWS by default, and some
-        # refuse those that it sends. All of them understand Content-MD5.
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-    }
-
-
 def read_object(files: Any, path: str) -> bytes:
     """Return the bytes of an object by one GET, so that all are of the same version of it."""
-    if not _is_s3(files):
-        return files.cat_file(path)
-    # By default it looks up the size first and then reads ranges: twice the requests of small
+    # By default s3fs looks up the size first and then reads ranges: twice the requests of small
     # objects, and of an object replaced meanwhile a mixture.
-    return files.cat_file(path, max_concurrency=1)
-
-
-def read_start(files: Any, path: str, size: int) -> bytes:
-    """Return the first `size` bytes of an object, or all if it has fewer, by one GET."""
-    try:
-        # A server that does not know ranges sends all of it.
-        return files.cat_file(path, start=0, end=size)[:size]
-    except OSError as error:
-        # Of an empty object S3 has no range, and says so.
-        response = getattr(error.__cause__, "response", None) or {}
-        if str(response.get("Error", {}).get("Code")) in ("InvalidRange", "416"):
-            return b""
-        raise
+    options = {"max_concurrency": 1} if files.protocol == S3 else {}
+    return files.cat_file(path, **options)
 
 
 def write_object(files: Any, path: str, content: bytes) -> None:
@@ -163,20 +177,21 @@ def write_object(files: Any, path: str, content: bytes) -> None:
 
     Never a stream, which an exception would publish half-written.
     """
-    if not _is_s3(files):
-        files.pipe_file(path, content)
+    if files.protocol == ("file", "local"):
+        write_atomic(Path(path), content)
         return
-    digest = hashlib.md5(content, usedforsecurity=False).digest()
-    files.pipe_file(
-        path,
-        content,
-        chunksize=_MAX_PUT,
-        # A store that received other bytes refuses them.
-        ContentMD5=b64encode(digest).decode(),
-        # The client's time-outs end where it sends: a connection that takes no more bytes would
-        # hang until the system gives it up, a quarter of an hour later.
-        timeout=60 + len(content) / _MIN_UPLOAD_BYTES_PER_S,
-    )
+    options: dict[str, Any] = {}
+    if files.protocol == S3:
+        digest = hashlib.md5(content, usedforsecurity=False).digest()
+        options = {
+            "chunksize": _MAX_PUT,
+            # A store that received other bytes refuses them.
+            "ContentMD5": b64encode(digest).decode(),
+            # The client's time-outs end where it sends: a connection that takes no more bytes
+            # would hang until the system gives it up, a quarter of an hour later.
+            "timeout": UPLOAD_TIMEOUT_S + len(content) / _MIN_UPLOAD_BYTES_PER_S,
+        }
+    files.pipe_file(path, content, **options)
 
 
 def look_up(files: Any, path: str) -> Mapping[str, Any]:
@@ -184,11 +199,39 @@ def look_up(files: Any, path: str) -> Mapping[str, Any]:
     try:
         return files.info(path)
     except Exception as error:
-        if _is_s3(files) and classify_error(error).kind is ErrorKind.CREDENTIALS_EXPIRED:
+        if files.protocol == S3 and classify_error(error).kind is ErrorKind.CREDENTIALS_EXPIRED:
             # A HEAD has no body that could say why it is refused; a GET has.
             files.cat_file(path, start=0, end=1)
         raise
 
 
-def _is_s3(files: Any) -> bool:
-    return files.protocol == S3
+def write_atomic(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a local file, replacing what is there; make its folder if need be.
+
+    A reader sees the old file or the new one, never half of it; if it is `durable`, also after a
+    power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        with temp.open("xb") as file:
+            file.write(content)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temp.replace(path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    if durable:
+        # Without this the rename itself may be lost with the power.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def is_temp_file(key: str) -> bool:
+    """Return whether a path or key is that of a file being written, perhaps by a killed writer."""
+    return _TEMP_NAME.fullmatch(key.rsplit("/", 1)[-1]) is not None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from stir_ray.errors import CorruptArtifact, SchemaMismatch
 from stir_ray.identity import bytes_digest, text_id
 from stir_ray.lake.disk_cache import DiskCache
+from stir_ray.lake.filesystem import RETRY_TIMEOUT_S
 from stir_ray.lake.keys import (
     KeyTemplate,
     artifact_key,
@@ -27,10 +28,8 @@ from stir_ray.lake.keys import (
     resume_key,
     table_folders,
 )
-from stir_ray.lake.map_concurrent import map_concurrent
-from stir_ray.lake.retry import RETRY_TIMEOUT_S
 from stir_ray.lake.schemas import IMAGE, TableSchema
-from stir_ray.lake.store import ObjectStore
+from stir_ray.lake.store import ObjectStore, map_concurrent
 
 _CONTENT, _PROVENANCE = b"stir_ray.content", b"stir_ray.provenance"
 _CHECKSUM = b"stir_ray.checksum"
@@ -79,19 +78,15 @@ def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
 
 def images_of(table: pa.Table) -> NDArray[np.float16]:
     """Return the column `image` of a table of images: (image, channel, height, width)."""
-    column = table.column("image").combine_chunks()
-    if not isinstance(column, pa.FixedShapeTensorArray):
-        raise TypeError(f"the column `image` holds {column.type}, not image tensors")
+    column: Any = table.column("image").combine_chunks()
     return column.to_numpy_ndarray()
 
 
 def encode(table: pa.Table, provenance: Mapping[str, Any], content: str = "") -> bytes:
-    """Return the Parquet bytes of a table, with a checksum over every byte of it.
+    """Return the Parquet bytes of a table of `make_table`, with a checksum over every byte of it.
 
-    Args:
-        table: made by `make_table`.
-        provenance: who computed it, where, when and from what; anything JSON can hold.
-        content: the canonical JSON whose hash is the id of the artifact; empty if it has none.
+    Provenance is anything JSON can hold; `content` the canonical JSON whose hash is the id of the
+    artifact, empty if it has none.
     """
     footer = {
         _CONTENT: content.encode(),
@@ -100,7 +95,11 @@ def encode(table: pa.Table, provenance: Mapping[str, Any], content: str = "") ->
     }
     buffer = pa.BufferOutputStream()
     # Dictionaries and statistics of pixels cost space and say nothing.
-    plain: Any = [field.name for field in table.schema if not _is_pixels(field.type)]
+    plain: Any = [
+        field.name
+        for field in table.schema
+        if not (isinstance(field.type, pa.FixedShapeTensorType) or pa.types.is_binary(field.type))
+    ]
     pq.write_table(
         table.replace_schema_metadata(footer),
         buffer,
@@ -110,17 +109,6 @@ def encode(table: pa.Table, provenance: Mapping[str, Any], content: str = "") ->
     )
     written = buffer.getvalue().to_pybytes()
     return written.replace(_NO_CHECKSUM, _checksum(written), 1)
-
-
-def encode_artifact(
-    key: str, table: pa.Table, provenance: Mapping[str, Any], content: str = ""
-) -> bytes:
-    """Return the same of an artifact, whose provenance says where it belongs."""
-    return encode(table, {**provenance, "key": key}, content)
-
-
-def _is_pixels(kind: pa.DataType) -> bool:
-    return isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_binary(kind)
 
 
 def _checksum(content: bytes) -> bytes:
@@ -155,29 +143,13 @@ def provenance(table: pa.Table) -> dict[str, Any]:
     return json.loads((table.schema.metadata or {}).get(_PROVENANCE, b"{}"))
 
 
-def content_of(table: pa.Table) -> dict[str, Any]:
-    """Return `kind`, `recipe` and `content` that the id of a decoded artifact is the hash of.
-
-    Empty if none was written.
-    """
-    return json.loads(_content_json(table) or "{}")
-
-
 def rehash(table: pa.Table) -> str:
     """Return the id that the content in the footer of a decoded artifact hashes to."""
-    return text_id(_content_json(table))
-
-
-def _content_json(table: pa.Table) -> str:
-    return (table.schema.metadata or {}).get(_CONTENT, b"").decode()
+    return text_id((table.schema.metadata or {}).get(_CONTENT, b"").decode())
 
 
 class Lake:
-    """Artifacts by table and content id, results by key, checkpoints by content, in one place.
-
-    Attributes:
-        objects: the store they lie in.
-    """
+    """Artifacts by table and content id, results by key, checkpoints by content, in one place."""
 
     def __init__(self, objects: ObjectStore, cache: DiskCache | None = None) -> None:
         """Open a store; `cache` is for its large objects that never change, on this machine."""
@@ -198,7 +170,6 @@ class Lake:
         return {named[1]: size for key, size in sizes if (named := artifact_key.parse(key))}
 
     def has(self, schema: TableSchema, artifact_id: str) -> bool:
-        """Return whether an artifact is stored now."""
         return self.objects.exists(artifact_key(schema.name, artifact_id))
 
     def write(
@@ -210,17 +181,10 @@ class Lake:
         content: str = "",
         **provenance: Any,
     ) -> None:
-        """Store an artifact.
-
-        Args:
-            schema: of its table.
-            artifact_id: its content id.
-            table: its rows.
-            content: the canonical JSON whose hash is the id.
-            **provenance: who computed it, where, when and from what.
-        """
+        """Store an artifact; `content` is the canonical JSON whose hash is its id."""
         key = artifact_key(schema.name, artifact_id)
-        encoded = encode_artifact(key, table, provenance, content)
+        # The key, so that an artifact under the name of another is noticed.
+        encoded = encode(table, {**provenance, "key": key}, content)
         self.objects.put(key, encoded)
         self._cache_large(key, encoded)
 
@@ -300,12 +264,10 @@ class StoredIds(dict[str, frozenset[str]]):
     """Ids in the lake by table; a table is listed when it is first looked up, and once."""
 
     def __init__(self, lake: Lake) -> None:
-        """List nothing yet."""
         super().__init__()
         self._lake = lake
 
     def __missing__(self, table: str) -> frozenset[str]:
-        """List the table."""
         self[table] = self._lake.stored(table)
         return self[table]
 
@@ -313,11 +275,8 @@ class StoredIds(dict[str, frozenset[str]]):
 def open_lake(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S, *, cache_bytes: int = 0) -> Lake:
     """Return the lake at a folder or URL; nothing is read or written yet.
 
-    Args:
-        url: folder or URL.
-        retry_timeout_s: as of `ObjectStore`.
-        cache_bytes: limit of the cache on this machine's disk of a remote lake; 0 for none, so
-            that all that is read is what the lake holds now.
+    A remote lake is cached on this machine's disk, up to `cache_bytes`; with 0 all that is read is
+    what the lake holds now.
     """
     objects = ObjectStore(url, retry_timeout_s)
     is_cached = objects.is_remote and cache_bytes > 0

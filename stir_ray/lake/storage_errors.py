@@ -7,9 +7,8 @@ another request costs minutes and giving up may cost hours of computing.
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import Enum, auto
+from typing import Any, NamedTuple
 
 from stir_ray.formatting import without_secrets
 
@@ -17,28 +16,21 @@ from stir_ray.formatting import without_secrets
 class ErrorKind(Enum):
     """What follows from an error of storage."""
 
-    NOT_FOUND = "there is no such object"
-    PERMANENT = "a person must fix it; another request gets the same answer"
-    LIKELY_PERMANENT = "nearly always permanent, but known to pass within seconds"
-    CREDENTIALS_EXPIRED = "credentials may be renewed late"
-    UNREACHABLE = "nothing answers at that address"
-    TRANSIENT = "the store, or the network, is in trouble for a while"
-    BUG = "a mistake in a program, not of the store"
+    NOT_FOUND = auto()  # there is no such object
+    PERMANENT = auto()  # a person must fix it; another request gets the same answer
+    LIKELY_PERMANENT = auto()  # nearly always permanent, but known to pass within seconds
+    CREDENTIALS_EXPIRED = auto()  # credentials may be renewed late
+    UNREACHABLE = auto()  # nothing answers at that address
+    TRANSIENT = auto()  # the store, or the network, is in trouble for a while
+    BUG = auto()  # a mistake in a program, not of the store
 
 
-@dataclass(frozen=True)
-class StorageError:
-    """A classified error.
-
-    Attributes:
-        kind: decides about another request.
-        reason: what the store or its client said, in one line and without secrets.
-        remedy: what a person can do about it.
-    """
+class StorageError(NamedTuple):
+    """A classified error."""
 
     kind: ErrorKind
-    reason: str
-    remedy: str
+    reason: str  # what the store or its client said, in one line and without secrets
+    remedy: str  # what a person can do about it
 
 
 _ALLOW = "allow these credentials to list, get, put and delete there"
@@ -60,10 +52,8 @@ _PLACE = "check that the place exists and that you may read and write there"
 _ADDRESS = "check the address (AWS_ENDPOINT_URL for S3) and the network"
 _AGAIN = "run again once it answers"
 
-_Verdict = tuple[ErrorKind, str]
 
-
-def _by_word(*rows: tuple[str, ErrorKind, str]) -> dict[str, _Verdict]:
+def _by_word(*rows: tuple[str, ErrorKind, str]) -> dict[str, tuple[ErrorKind, str]]:
     return {word: (kind, remedy) for words, kind, remedy in rows for word in words.split()}
 
 
@@ -111,12 +101,15 @@ _NAMES = _by_word(
     ("ProxyConnectionError SSLError ClientConnectorError", ErrorKind.UNREACHABLE, _ADDRESS),
     ("SSLCertVerificationError", ErrorKind.UNREACHABLE, _ADDRESS),
     ("NotImplementedError", ErrorKind.PERMANENT, _UNABLE),
+    # Of an errno, or raised without it by a file system written in Python.
+    ("FileNotFoundError IsADirectoryError", ErrorKind.NOT_FOUND, _PLACE),
+    ("PermissionError NotADirectoryError FileExistsError", ErrorKind.PERMANENT, _PLACE),
+    ("ConnectionRefusedError", ErrorKind.UNREACHABLE, _ADDRESS),
 )
 _ERRNOS = _by_word(
-    ("ENOENT EISDIR", ErrorKind.NOT_FOUND, _PLACE),
-    ("EACCES EPERM EROFS ENOTDIR EEXIST ENAMETOOLONG ELOOP", ErrorKind.PERMANENT, _PLACE),
+    ("EROFS ENAMETOOLONG ELOOP", ErrorKind.PERMANENT, _PLACE),
     ("ENOSPC EDQUOT EFBIG", ErrorKind.PERMANENT, _SPACE),
-    ("ECONNREFUSED EHOSTUNREACH ENETUNREACH", ErrorKind.UNREACHABLE, _ADDRESS),
+    ("EHOSTUNREACH ENETUNREACH", ErrorKind.UNREACHABLE, _ADDRESS),
 )
 _BUGS = (TypeError, AttributeError, NameError, LookupError, AssertionError, ArithmeticError,
          ValueError, ImportError, MemoryError, SyntaxError)  # fmt: skip
@@ -126,9 +119,9 @@ _MAX_REASON = 300
 def classify_error(error: BaseException) -> StorageError:
     """Return what an exception of a store or its client means."""
     for link in _informative_links(error):
-        verdict = _by_response(link) or _by_name(link) or _by_status(link) or _by_errno(link)
-        if verdict:
-            return StorageError(verdict[0], _reason(link), verdict[1])
+        if verdict := _verdict(link):
+            kind, remedy = verdict
+            return StorageError(kind, _reason(link), remedy)
     if _is_bug(error):
         return StorageError(ErrorKind.BUG, _reason(error), "")
     return StorageError(ErrorKind.TRANSIENT, _reason(error), _AGAIN)
@@ -146,29 +139,25 @@ def _informative_links(error: BaseException) -> Iterator[BaseException]:
         link = cause
 
 
-def _by_response(error: BaseException) -> _Verdict | None:
+def _verdict(error: BaseException) -> tuple[ErrorKind, str] | None:
     response: Any = getattr(error, "response", None)
-    if not isinstance(response, dict) or "Error" not in response:
-        return None
-    code = str(response["Error"].get("Code"))
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return _CODES.get(code) or _of_status(status)
-
-
-def _by_name(error: BaseException) -> _Verdict | None:
+    if isinstance(response, dict) and "Error" in response:
+        code = str(response["Error"].get("Code"))
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return _CODES.get(code) or _by_status(status)
     if "CERTIFICATE_VERIFY_FAILED" in str(error) or str(error).startswith("Invalid endpoint"):
         return ErrorKind.PERMANENT, _ADDRESS
-    names = (kind.__name__ for kind in type(error).__mro__)
-    return next((_NAMES[name] for name in names if name in _NAMES), None)
-
-
-def _by_status(error: BaseException) -> _Verdict | None:
+    for kind in type(error).__mro__:
+        if kind.__name__ in _NAMES:
+            return _NAMES[kind.__name__]
+    if isinstance(error, OSError) and error.errno is not None:
+        return _ERRNOS.get(errno.errorcode.get(error.errno, ""))
     # Never `code`: HTTP clients give 400 there to an answer that was cut short.
     status = getattr(error, "status", None) or getattr(error, "status_code", None)
-    return None if status == 400 else _of_status(status)
+    return None if status == 400 else _by_status(status)
 
 
-def _of_status(status: object) -> _Verdict | None:
+def _by_status(status: object) -> tuple[ErrorKind, str] | None:
     if not isinstance(status, int) or not 300 <= status < 600:
         return None
     if status in (404, 410):
@@ -178,20 +167,6 @@ def _of_status(status: object) -> _Verdict | None:
     if status in (408, 409, 425, 429) or status >= 500:
         return ErrorKind.TRANSIENT, _AGAIN
     return ErrorKind.PERMANENT, _ALLOW if status in (401, 403) else _PLACE
-
-
-def _by_errno(error: BaseException) -> _Verdict | None:
-    if not isinstance(error, OSError):
-        return None
-    if error.errno is not None:
-        return _ERRNOS.get(errno.errorcode.get(error.errno, ""))
-    # Raised by a file system written in Python, which gives no number.
-    if isinstance(error, FileNotFoundError | IsADirectoryError):
-        return ErrorKind.NOT_FOUND, _PLACE
-    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
-        return ErrorKind.PERMANENT, _PLACE
-    is_refused = isinstance(error, ConnectionRefusedError)
-    return (ErrorKind.UNREACHABLE, _ADDRESS) if is_refused else None
 
 
 def _is_bug(error: BaseException) -> bool:

@@ -1,35 +1,44 @@
-"""Store whole objects under one folder or URL: an object is absent or complete."""
+"""Store whole objects under one folder or URL, and read files wherever fsspec finds them.
+
+An object is absent or complete.
+"""
 
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.formatting import secret_in, without_secrets
-from stir_ray.lake.atomic_write import is_temp_file, write_atomic
-from stir_ray.lake.filesystem import connect, look_up, read_object, read_start, write_object
-from stir_ray.lake.retry import RETRY_TIMEOUT_S
+from stir_ray.identity import bytes_digest
+from stir_ray.lake.disk_cache import DiskCache
+from stir_ray.lake.filesystem import (
+    RETRY_TIMEOUT_S,
+    S3,
+    connect,
+    is_temp_file,
+    look_up,
+    read_object,
+    write_object,
+)
 from stir_ray.lake.storage_errors import ErrorKind, classify_error
 
+THREADS = 16
+"""What an object store needs to be fast, and harmless on a disk."""
 _CHECK_RETRY_S = 5.0
 """At the start a person is waiting, and a wrong address is likelier than an outage."""
-_T = TypeVar("_T")
-
-
-class TempFile(NamedTuple):
-    """What a killed writer left of an object that was not yet whole; `size` in bytes."""
-
-    key: str
-    age_s: float
-    size: int
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class ObjectStore:
@@ -42,21 +51,10 @@ class ObjectStore:
 
     - LakeError, if a person must fix something: bucket, permission, credentials, address, disk;
     - StorageUnavailable, if the trouble lasted longer than `retry_timeout_s`.
-
-    Attributes:
-        url: as it was given, local folders in full.
-        retry_timeout_s: seconds for which a failing request is retried.
-        is_remote: whether the objects lie beyond a network.
-        read_bytes: of all objects read so far.
-        stored_bytes: of all objects written so far.
     """
 
     def __init__(self, url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
         """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …).
-
-        Args:
-            url: where the objects lie.
-            retry_timeout_s: seconds for which to retry a failing request; 0 for a single attempt.
 
         Raises:
             LakeError: if fsspec knows no such protocol, its package is missing, no place is
@@ -71,6 +69,7 @@ class ObjectStore:
         self._local = protocol in ("file", "local")
         if not self._local and not url.partition("://")[2].strip("/"):
             raise LakeError(f"lake {url}: names no bucket; give {protocol}://<bucket>/<folder>")
+        # Local folders in full: workers start elsewhere.
         self.url = str(Path(strip_protocol(url)).absolute()) if self._local else url.rstrip("/")
         self.retry_timeout_s = retry_timeout_s
         self.is_remote = not self._local and protocol != "memory"
@@ -82,7 +81,6 @@ class ObjectStore:
         self._root = strip_protocol(self.url).rstrip("/")
 
     def __reduce__(self) -> tuple[type["ObjectStore"], tuple[str, float]]:
-        """Pickle URL and retry time alone."""
         return ObjectStore, (self.url, self.retry_timeout_s)
 
     @property
@@ -96,15 +94,12 @@ class ObjectStore:
 
     def put(self, key: str, content: bytes) -> None:
         """Write an object, replacing what is there. Readers see all of it or none."""
-        write = _write_local if self._local else write_object
-        request = partial(write, path=self._path(key), content=content)
+        request = partial(write_object, path=f"{self._root}/{key}", content=content)
         try:
             self._call(f"write {key}", request)
         except FileNotFoundError as error:
             # Several stores say no more when the bucket is missing.
-            raise LakeError(
-                f"{self._place}: cannot write {key}; check that the place exists"
-            ) from error
+            raise LakeError(f"{self}: cannot write {key}; check that the place exists") from error
         self.stored_bytes += len(content)
 
     def get(self, key: str) -> bytes:
@@ -113,21 +108,13 @@ class ObjectStore:
         Raises:
             FileNotFoundError: if there is none.
         """
-        content = self._call(f"read {key}", partial(read_object, path=self._path(key)))
+        content = self._call(f"read {key}", partial(read_object, path=f"{self._root}/{key}"))
         self.read_bytes += len(content)
         return content
 
-    def head(self, key: str, size: int) -> bytes:
-        """Return the first `size` bytes (≥ 1) of an object; transfer no others. Errors as `get`."""
-        request = partial(read_start, path=self._path(key), size=size)
-        start = self._call(f"read the start of {key}", request)
-        self.read_bytes += len(start)
-        return start
-
     def exists(self, key: str) -> bool:
-        """Return whether the object is there."""
         try:
-            info = self._call(f"look up {key}", partial(look_up, path=self._path(key)))
+            info = self._call(f"look up {key}", partial(look_up, path=f"{self._root}/{key}"))
         except FileNotFoundError:
             return False
         return info["type"] == "file"
@@ -135,7 +122,7 @@ class ObjectStore:
     def delete(self, key: str) -> None:
         """Remove the object; it is no error if there is none."""
         with contextlib.suppress(FileNotFoundError):
-            self._call(f"delete {key}", lambda files: files.rm_file(self._path(key)))
+            self._call(f"delete {key}", lambda files: files.rm_file(f"{self._root}/{key}"))
 
     def list(self, folder: str) -> dict[str, int]:
         """Return the size in bytes of every object below `folder` by key, in one listing."""
@@ -151,18 +138,14 @@ class ObjectStore:
         written = {key: _written_at(info) for key, info in infos.items() if not is_temp_file(key)}
         return {key: now - then for key, then in written.items() if then is not None}
 
-    def temp_files(self) -> tuple[TempFile, ...]:
-        """Return what killed writers left in a local lake, oldest first; `delete` removes it.
+    def temp_files(self) -> dict[str, tuple[float, int]]:
+        """Return seconds of age and bytes of what killed writers left in a local lake, by key.
 
         An object store has none: it forgets an upload that was cut short.
         """
         now, infos = time.time(), self._infos("") if self._local else {}
-        files = (
-            TempFile(key, max(0.0, now - info["mtime"]), info["size"])
-            for key, info in infos.items()
-            if is_temp_file(key)
-        )
-        return tuple(sorted(files, key=lambda file: -file.age_s))
+        infos = {key: info for key, info in infos.items() if is_temp_file(key)}
+        return {key: (now - info["mtime"], info["size"]) for key, info in infos.items()}
 
     def check(self) -> None:
         """Write, list, read and delete a small object, with few retries.
@@ -182,50 +165,81 @@ class ObjectStore:
                 is_right = False
             store.delete(key)
         except StorageUnavailable as error:
-            classified = classify_error(error.__cause__ or error)
-            if classified.kind is ErrorKind.UNREACHABLE:
-                raise LakeError(
-                    f"{self._place}: cannot be reached ({classified.reason}); {classified.remedy}"
-                ) from error
+            kind, reason, remedy = classify_error(error.__cause__ or error)
+            if kind is ErrorKind.UNREACHABLE:
+                raise LakeError(f"{self}: cannot be reached ({reason}); {remedy}") from error
             raise
         if self._local:
             with contextlib.suppress(OSError):
-                Path(self._path(folder)).rmdir()
+                Path(self._root, folder).rmdir()
         if not is_right:
             raise LakeError(
-                f"{self._place}: an object just written is not there or differs; use a store "
+                f"{self}: an object just written is not there or differs; use a store "
                 "that shows what was written at once"
             )
 
-    @property
-    def _place(self) -> str:
+    def __str__(self) -> str:
         return f"lake {without_secrets(self.url)}"
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
-
-    def _call(self, verb: str, request: Callable[[Any], _T]) -> _T:
-        what = f"{self._place}: cannot {verb}"
-        return self._filesystem.call(what, self.retry_timeout_s, request)
+    def _call(self, verb: str, request: Callable[[Any], _Result]) -> _Result:
+        return self._filesystem.call(f"{self}: cannot {verb}", self.retry_timeout_s, request)
 
     def _infos(self, folder: str) -> dict[str, Any]:
         # By default a local folder that cannot be read counts as empty.
         strict = {"on_error": _raise_unless_gone} if self._local else {}
-        path = self._path(folder)
+        path = f"{self._root}/{folder}"
         try:
             below = self._call(
                 f"list {folder}".rstrip(), lambda files: files.find(path, detail=True, **strict)
             )
         except FileNotFoundError:
             return {}
-        start = len(self._root) + 1
-        infos = ((str(path)[start:], info) for path, info in below.items())
+        infos = ((path[len(self._root) + 1 :], info) for path, info in below.items())
         # Consoles of object stores mark folders by empty objects.
         return {key: info for key, info in infos if key and not key.endswith("/")}
 
 
-def _write_local(_files: Any, path: str, content: bytes) -> None:
-    write_atomic(Path(path), content)
+def read_file(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S, *, cache_bytes: int = 0) -> bytes:
+    """Return the bytes of the file at a path or URL, which need not be of a lake.
+
+    Only files on S3 are cached on this machine's disk, up to `cache_bytes`, since S3 tells for
+    certain whether a file has changed. Errors as of `ObjectStore`.
+    """
+    if not cache_bytes or get_protocol(url) not in S3:
+        return _call_url(url, retry_timeout_s, read_object)
+    name = f"{url}\n{file_version(url, retry_timeout_s)}"
+    cache = DiskCache(cache_bytes, "files")
+    return bytes(cache.get(name, lambda: _call_url(url, retry_timeout_s, read_object)))
+
+
+def file_version(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> str:
+    """Return a text that changes when the file or folder at a path or URL does."""
+    return _call_url(url, retry_timeout_s, _version)
+
+
+def _call_url(url: str, retry_timeout_s: float, request: Callable[[Any, str], _Result]) -> _Result:
+    shown = without_secrets(url)
+    try:
+        filesystem = connect(get_protocol(url))
+    except LakeError as error:
+        raise LakeError(f"{shown}: {error}") from None
+    path = strip_protocol(url)
+    what = f"{shown}: cannot read it"
+    return filesystem.call(what, retry_timeout_s, lambda files: request(files, path))
+
+
+def _version(files: Any, path: str) -> str:
+    info = look_up(files, path)
+    if info["type"] != "directory":
+        return _stamps(info)
+    below, root = files.find(path, detail=True), str(info["name"])
+    lines = (f"{file.removeprefix(root)} {_stamps(below[file])}" for file in sorted(below))
+    return bytes_digest(line.encode() for line in lines)
+
+
+def _stamps(info: Mapping[str, Any]) -> str:
+    stamps = (info.get(name) for name in ("size", "ETag", "etag", "mtime", "LastModified"))
+    return " ".join(str(stamp) for stamp in stamps if stamp is not None)
 
 
 def _raise_unless_gone(error: OSError) -> None:
@@ -238,3 +252,22 @@ def _written_at(info: Mapping[str, Any]) -> float | None:
     # Seconds since 1970; the file systems of fsspec name it differently.
     when = info.get("mtime") or info.get("LastModified") or info.get("created")
     return when.timestamp() if isinstance(when, datetime) else when
+
+
+def map_concurrent(
+    read: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int = THREADS
+) -> Iterator[_Result]:
+    """Yield the result of every item, in order; a few are read ahead, and never many are held.
+
+    A remote lake is slow to answer one request, and able to answer many at once.
+    """
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        ahead = deque(pool.submit(read, item) for item in islice(remaining, threads))
+        try:
+            while ahead:
+                yield ahead.popleft().result()
+                ahead.extend(pool.submit(read, item) for item in islice(remaining, 1))
+        finally:
+            for future in ahead:
+                future.cancel()

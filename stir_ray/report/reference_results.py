@@ -34,7 +34,7 @@ from stir_ray.charts.study import Prefixes
 from stir_ray.errors import DataError
 from stir_ray.formatting import format_list
 from stir_ray.identity import content_id
-from stir_ray.lake.files import read_file
+from stir_ray.lake.store import read_file
 
 _Difference = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 """Of two STIR or CKA, or a correlation: percents are a slip."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import CORRECT, TEST_SETS
+from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import Place
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.model_tasks import Evaluate, InspectModel, SelectTestImages

@@ -12,8 +12,8 @@ import xarray as xr
 from stir_ray.errors import DataError
 from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
-from stir_ray.lake.files import read_file
 from stir_ray.lake.schemas import HISTORY, RESULTS, ROBUSTNESS, TEST_CORRECT, TableSchema
+from stir_ray.lake.store import read_file
 from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.numerics import metrics

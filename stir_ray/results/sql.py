@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from stir_ray.errors import InputError, LakeError, StirRayError
 from stir_ray.lake.keys import JOBS, result_folder, result_key
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, open_lake, provenance
 from stir_ray.lake.schemas import ANALYSIS_TABLES, HISTORY, TableSchema
+from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import result_tables
 from stir_ray.results import analysis_inputs
 

@@ -8,9 +8,9 @@ from stir_ray.errors import DataError, JobError, MissingArtifact
 from stir_ray.identity import derive_seed
 from stir_ray.job import Job, TrainedModel
 from stir_ray.lake.keys import checkpoint_key
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
+from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import requested
 from stir_ray.plan.measurement import MeasurementSpec
 from stir_ray.plan.model_tasks import InspectModel, Train

@@ -25,10 +25,9 @@ from stir_ray.errors import LakeError, MissingArtifact, ModelError
 from stir_ray.execution.executor import Metrics
 from stir_ray.formatting import without_secrets
 from stir_ray.identity import Artifact, bytes_digest
-from stir_ray.lake.files import read_file
 from stir_ray.lake.parquet import Lake, images_of, make_table, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
-from stir_ray.lake.store import ObjectStore
+from stir_ray.lake.store import ObjectStore, read_file
 from stir_ray.measures import artifact_tables
 from stir_ray.models import state_dicts
 from stir_ray.models.architectures import describe, with_cpu_attention

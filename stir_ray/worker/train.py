@@ -18,9 +18,9 @@ from stir_ray.errors import CorruptArtifact, LakeError, ModelError, StorageUnava
 from stir_ray.identity import derive_seed
 from stir_ray.job import Data
 from stir_ray.lake.keys import checkpoint_key, resume_key, training_folder
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import TRAININGS
+from stir_ray.lake.store import map_concurrent
 from stir_ray.models import architectures, objectives, state_dicts, training
 from stir_ray.models.objectives import LabeledDataset, LabeledImages
 from stir_ray.plan.model_tasks import Train

@@ -8,8 +8,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from stir_ray.execution import ray_cluster
-from stir_ray.execution.allocation import PoolSpec
+from stir_ray.execution import ray_executor
+from stir_ray.execution.executor import PoolSpec
 from stir_ray.execution.ray_executor import RayExecutor
 from tests.benchmarks.idle import Idle, make_idle_worker
 
@@ -62,7 +62,7 @@ def main(words: list[str]) -> None:
     """Measure and say so."""
     busy = words[:1] == ["busy"]
     number = int(words[-1]) if words and words[-1].isdigit() else 64 if busy else 100_000
-    ray_cluster.connect(cores=number if busy else 2)
+    ray_executor.connect(cores=number if busy else 2)
     if busy:
         driven = drive(20 * number, workers=number, task_s=1.0)
         print(

@@ -14,9 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stir_ray.execution import ray_cluster
-from stir_ray.execution.allocation import PoolSpec
-from stir_ray.execution.executor import TaskResult
+from stir_ray.execution import ray_executor
+from stir_ray.execution.executor import PoolSpec, TaskResult
 from stir_ray.execution.ray_executor import RayExecutor
 from tests.execution.work import Chore, WorkerMaker, ledger_of
 
@@ -74,10 +73,10 @@ def machines() -> Iterator[Machines]:
     cluster = started(lambda: Cluster(initialize_head=True, head_node_args=arguments))
     os.environ["RAY_ADDRESS"] = str(cluster.address)
     try:
-        ray_cluster.connect()
+        ray_executor.connect()
         yield Machines(cluster)
     finally:
-        ray_cluster.ray.shutdown()
+        ray_executor.ray.shutdown()
         cluster.shutdown()
 
 

@@ -28,12 +28,10 @@ def failure(failure_class: FailureClass = FailureClass.WORKER_LOST) -> Failure:
     return Failure(failure_class, "x", "message", "")
 
 
-def scheduler_of(
-    tasks: int, *workers: str, timeout_s: float | None = None, keys: str = ""
-) -> Scheduler[Numbered, str]:
+def scheduler_of(tasks: int, *workers: str, keys: str = "") -> Scheduler[Numbered, str]:
     """Workers on the nodes of their first letters; the key of a task is its letter of `keys`."""
     numbered = (Numbered(number, keys[number] if keys else None) for number in range(tasks))
-    scheduler: Scheduler[Numbered, str] = Scheduler(numbered, lambda _: timeout_s)
+    scheduler: Scheduler[Numbered, str] = Scheduler(numbered)
     for worker in workers:
         scheduler.add(worker, worker[0])
     return scheduler
@@ -43,13 +41,6 @@ def assign_all(scheduler: Scheduler[Numbered, str], now: float = 0.0) -> list[tu
     """Fill all workers; return which got which task."""
     assigned = iter(lambda: scheduler.assign(now), None)
     return [(worker, pending.task.number) for worker, pending in assigned]
-
-
-def test_every_worker_has_one_task() -> None:
-    scheduler = scheduler_of(5, "a", "b", "c")
-    assert assign_all(scheduler) == [("a", 0), ("b", 1), ("c", 2)]
-    scheduler.finished("b", None, now=1.0)
-    assert assign_all(scheduler) == [("b", 3)]
 
 
 def test_tasks_are_drawn_only_for_workers_that_are_ready() -> None:
@@ -90,7 +81,7 @@ def test_at_the_end_a_free_worker_steals_tasks_of_others() -> None:
 def test_the_tasks_reserved_for_a_lost_worker_go_to_another() -> None:
     scheduler = scheduler_of(3, "x", keys="aaa")
     assert assign_all(scheduler) == [("x", 0)]
-    scheduler.lost("x", failure(), now=60.0)
+    scheduler.finished("x", failure(), 60.0, worker_alive=False)
     scheduler.add("y", "y")
     assigned = []
     for now in (61.0, 62.0, 63.0):
@@ -103,7 +94,7 @@ def test_the_tasks_reserved_for_a_lost_worker_go_to_another() -> None:
 def test_a_lost_task_is_retried_on_another_node_as_soon_as_it_is_free() -> None:
     scheduler = scheduler_of(3, "a1", "b")
     assign_all(scheduler)
-    scheduler.lost("a1", failure(), now=0.0)
+    scheduler.finished("a1", failure(), 0.0, worker_alive=False)
     scheduler.add("a2", "a")
     assert assign_all(scheduler, now=1.0) == [("a2", 2)]
     scheduler.finished("a2", None, now=1.5)
@@ -112,46 +103,13 @@ def test_a_lost_task_is_retried_on_another_node_as_soon_as_it_is_free() -> None:
     assert assign_all(scheduler, now=2.0) == [("b", 0)]
 
 
-def test_without_another_node_a_lost_task_is_retried_where_it_was_lost() -> None:
-    scheduler = scheduler_of(1, "a1")
-    assign_all(scheduler)
-    scheduler.lost("a1", failure(), now=0.0)
-    scheduler.add("a2", "a")
-    assert assign_all(scheduler, now=1.0) == [("a2", 0)]
-
-
-def test_a_task_past_its_time_limit_is_reported() -> None:
-    scheduler = scheduler_of(1, "a", timeout_s=TIMEOUT_S)
-    assign_all(scheduler, now=3.0)
-    assert scheduler.running_task("a").started == 3.0
-    assert (scheduler.timed_out(9.9), scheduler.next_deadline()) == ([], 10.0)
-    ((worker, late),) = scheduler.timed_out(10.0)
-    assert (worker, late) == ("a", Failure.timeout(TIMEOUT_S))
-    scheduler.finished("a", None, now=10.0)
-    assert scheduler.timed_out(1e9) == []
-
-
-def test_without_a_limit_no_task_times_out() -> None:
+def test_without_a_limit_or_a_retry_nothing_is_waited_for() -> None:
     scheduler = scheduler_of(1, "a")
     assign_all(scheduler)
     assert (scheduler.timed_out(1e9), scheduler.next_deadline()) == ([], math.inf)
-
-
-def test_a_failed_task_waits_for_its_retry_delay() -> None:
-    scheduler = scheduler_of(1, "a")
-    assign_all(scheduler)
     scheduler.finished("a", failure(FailureClass.STORAGE), now=11.0)
-    delay = retry_delay([failure(FailureClass.STORAGE)])
-    assert delay
-    assert scheduler.next_deadline() == 11.0 + delay
-    assert scheduler.assign(10.9 + delay) is None
-    assert scheduler.assign(11.0 + delay)
-
-
-def test_no_tasks_are_over_at_once() -> None:
-    assert scheduler_of(0).is_over()
+    assert scheduler.next_deadline() == 11.0 + (retry_delay([failure(FailureClass.STORAGE)]) or 0)
     assert scheduler_of(0, "a").is_over()
-    assert not scheduler_of(1).is_over()
 
 
 TASKS = 29
@@ -212,10 +170,11 @@ class AnyRun(RuleBasedStateMachine):
     @rule(data=st.data(), failure_class=st.sampled_from(FailureClass))
     def a_worker_is_lost(self, data: st.DataObject, failure_class: FailureClass) -> None:
         worker = data.draw(st.sampled_from(sorted(self.running)))
-        over = self.scheduler.lost(worker, failure(failure_class), self.now)
+        ended = failure(failure_class)
+        over = self.scheduler.finished(worker, ended, self.now, worker_alive=False)
         self.lost.add(worker)
         self.lost_on[self.running[worker][0]].add(self.nodes[worker])
-        self.settle(worker, failure(failure_class), over)
+        self.settle(worker, ended, over)
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 60.0]))
     def time_passes(self, seconds: float) -> None:

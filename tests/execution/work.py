@@ -44,7 +44,7 @@ class CountingWorker:
                 return {"tenfold": np.float64(chore.number * 10)}
             case "slow":
                 time.sleep(0.2)
-            case "hang":
+            case "hang" | "sleep":
                 time.sleep(600)
             case "hang once" if attempt.number == 1:
                 time.sleep(600)
@@ -67,8 +67,6 @@ _ERRORS = {
 
 
 class WorkerMaker:
-    """Makes counting workers in any process."""
-
     def __init__(self, ledger: Path) -> None:
         self._ledger = ledger
 

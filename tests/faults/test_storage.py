@@ -26,20 +26,28 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def on_s3(rclone_store: S3Store, tmp_path: Path) -> Callable[[], Scene]:
-    """A scene whose lake is a prefix of a new bucket, as the environment leads to it."""
+def proxy(faulty: Callable[..., FaultyProxy]) -> FaultyProxy:
+    return faulty(seed=11)
 
-    def scene() -> Scene:
-        return Scene(tmp_path, f"s3://{rclone_store.bucket()}/lake")
 
-    return scene
+@pytest.fixture
+def scene(proxy: FaultyProxy, rclone_store: S3Store, tmp_path: Path) -> Scene:
+    """A lake in a new bucket, behind the proxy."""
+    return Scene(tmp_path, f"s3://{rclone_store.bucket()}/lake")
+
+
+def went_on(scene: Scene, finished: Path, ended: set[str], *options: str) -> None:
+    """Run the job again; assert that it ends right, and that no task that had ended began again."""
+    assert scene.run(*options, job=small_job(scene.lake, execution=IMPATIENT)).code == 0
+    assert scene.is_as_undisturbed(finished)
+    assert not scene.findings()
+    assert all(scene.times()[task] == 1 for task in ended)
 
 
 def test_a_job_ends_right_though_every_fifth_request_fails(
-    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path
+    scene: Scene, proxy: FaultyProxy, finished: Path
 ) -> None:
-    proxy = faulty(TWENTY_PERCENT, seed=11)
-    scene = on_s3()
+    proxy.rates = dict(TWENTY_PERCENT)
     ended = scene.run()
     assert ended.code == 0, ended.output
     struck = sum(proxy.counts[fault] for fault in TWENTY_PERCENT)
@@ -58,60 +66,40 @@ def test_a_job_ends_right_though_every_fifth_request_fails(
     ],
 )
 def test_a_store_that_takes_nothing_stops_the_run_and_the_next_one_goes_on(
-    on_s3: Callable[[], Scene],
-    faulty: Callable[..., FaultyProxy],
-    finished: Path,
-    fault: Fault,
-    code: int,
-    remedy: str,
+    scene: Scene, proxy: FaultyProxy, finished: Path, fault: Fault, code: int, remedy: str
 ) -> None:
-    proxy = faulty()
-    scene = on_s3()
     job = small_job(scene.lake, execution=IMPATIENT)
     with scene.started("--serial", job=job) as run:
         run.until(lambda: scene.times().total() >= 12)
-        before = {one.task for one in scene.executions() if one.ended}
+        before = {execution.task for execution in scene.executions() if execution.ended}
         proxy.rates, proxy.spares = {fault: 1.0}, lambda method, _: method != "PUT"
         ended = run.wait()
     assert ended.code == code
     assert ended.last_line.startswith(f"stir-ray: lake {scene.lake}: cannot write")
     assert ended.last_line.endswith(remedy)
     proxy.rates = {}
-    assert scene.run("--serial", job=job).code == 0
-    assert scene.is_as_undisturbed(finished)
-    assert not scene.findings()
-    # What had ended was not begun again.
-    assert all(scene.times()[task] == 1 for task in before)
+    went_on(scene, finished, before, "--serial")
 
 
 def test_workers_that_lose_their_store_stop_the_run_and_the_next_one_goes_on(
-    on_s3: Callable[[], Scene], faulty: Callable[..., FaultyProxy], finished: Path
+    scene: Scene, proxy: FaultyProxy, finished: Path
 ) -> None:
-    proxy = faulty()
-    scene = on_s3()
-    job = small_job(scene.lake, execution=IMPATIENT)
-    with scene.started(job=job) as run:
+    with scene.started(job=small_job(scene.lake, execution=IMPATIENT)) as run:
         run.until(lambda: scene.times().total() >= 12)
         proxy.away = True
         ended = run.wait()
     assert ended.code == 4
     assert "run again once it answers" in ended.last_line
     proxy.away = False
-    done = {one.task for one in scene.executions() if one.ended}
-    assert scene.run(job=job).code == 0
-    assert scene.is_as_undisturbed(finished)
-    assert not scene.findings()
-    # What had ended was not begun again.
-    assert all(scene.times()[task] == 1 for task in done)
+    went_on(scene, finished, {task.task for task in scene.executions() if task.ended})
 
 
 def test_two_drivers_on_one_lake_at_once_end_with_the_same_right_lake(
-    on_s3: Callable[[], Scene], s3_store: S3Store, finished: Path
+    scene: Scene, finished: Path
 ) -> None:
-    scene = on_s3()
-    with scene.started("--serial") as one, scene.started("--serial") as other:
-        ended = [run.wait() for run in (one, other)]
-    assert [how.code for how in ended] == [0, 0], [how.output for how in ended]
+    with scene.started("--serial") as first, scene.started("--serial") as second:
+        ended = [run.wait() for run in (first, second)]
+    assert [run.code for run in ended] == [0, 0], [run.output for run in ended]
     assert scene.is_as_undisturbed(finished)
     assert not scene.findings()
     times = scene.times()

@@ -21,74 +21,63 @@ class NoCredentialsError(Exception):
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """Time that passes only where somebody sleeps, and a request on a file system."""
 
     def __init__(self) -> None:
-        """Start awkwardly."""
         self.now = 1e6
         self.sleeps: list[float] = []
-
-    def monotonic(self) -> float:
-        """Return seconds."""
-        return self.now
+        self.memory = RetryingFilesystem("memory")
 
     def sleep(self, seconds: float) -> None:
-        """Let them pass."""
         assert seconds >= 0
         self.sleeps.append(seconds)
         self.now += seconds
 
+    def call(self, timeout_s: float, errors: Callable[[float], BaseException | None]) -> float:
+        """Call a request that fails as long as there is an error; return its seconds."""
+        start = self.now
+
+        def request(_: object) -> float:
+            if error := errors(self.now - start):
+                raise error
+            return self.now - start
+
+        return self.memory.call(WHAT, timeout_s, request)
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time of this process."""
     clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
     monkeypatch.setattr(time, "sleep", clock.sleep)
     return clock
 
 
-@pytest.fixture
-def memory() -> RetryingFilesystem:
-    """A file system, of which requests need not use anything."""
-    return RetryingFilesystem("memory")
+def until(end_s: float, error: BaseException = AWAY) -> Callable[[float], BaseException | None]:
+    return lambda seconds: error if seconds < end_s else None
 
 
-def failing(clock: Clock, error: BaseException, until_s: float) -> Callable[[object], float]:
-    """Return a request that fails until so many seconds have passed, and then tells how many."""
-    start = clock.now
-
-    def request(_: object) -> float:
-        if clock.now - start < until_s:
-            raise error
-        return clock.now - start
-
-    return request
-
-
-def test_trouble_that_passes_in_time_is_outlived(clock: Clock, memory: RetryingFilesystem) -> None:
-    assert 290 <= memory.call(WHAT, 300, failing(clock, AWAY, 290)) <= 300
-    assert memory.waited_s == sum(clock.sleeps)
+def test_trouble_that_passes_in_time_is_outlived(clock: Clock) -> None:
+    assert 290 <= clock.call(300, until(290)) <= 300
+    assert clock.memory.waited_s == sum(clock.sleeps)
 
 
 @pytest.mark.parametrize("timeout_s", [0.0, 7.0, 300.0])
 def test_trouble_that_lasts_is_reported_when_the_time_is_over(
-    clock: Clock, memory: RetryingFilesystem, timeout_s: float
+    clock: Clock, timeout_s: float
 ) -> None:
     start = clock.now
     with pytest.raises(StorageUnavailable, match=rf"{WHAT} .*Input/output.*again"):
-        memory.call(WHAT, timeout_s, failing(clock, AWAY, math.inf))
+        clock.call(timeout_s, until(math.inf))
     assert clock.now - start == pytest.approx(timeout_s)
 
 
-def test_waits_are_short_at_first_then_long_and_random(
-    clock: Clock, memory: RetryingFilesystem
-) -> None:
+def test_waits_are_short_at_first_then_long_and_random(clock: Clock) -> None:
     first = []
     for _ in range(7):
         clock.sleeps.clear()
         with pytest.raises(StorageUnavailable):
-            memory.call(WHAT, 300, failing(clock, AWAY, math.inf))
+            clock.call(300, until(math.inf))
         first.append(clock.sleeps[0])
         assert 15 < len(clock.sleeps) < 80
         assert all(0 <= wait <= 20 for wait in clock.sleeps)
@@ -96,19 +85,12 @@ def test_waits_are_short_at_first_then_long_and_random(
     assert len(set(first)) == 7
 
 
-def test_an_attempt_that_took_longer_than_the_time_is_repeated(
-    clock: Clock, memory: RetryingFilesystem
-) -> None:
-    attempts = []
-
-    def slow(_: object) -> str:
+def test_an_attempt_that_took_longer_than_the_time_is_repeated(clock: Clock) -> None:
+    def slow(seconds: float) -> BaseException | None:
         clock.now += 1000
-        attempts.append(1)
-        if len(attempts) < 2:
-            raise AWAY
-        return "done"
+        return AWAY if seconds < 1000 else None
 
-    assert memory.call(WHAT, 7, slow) == "done"
+    assert clock.call(7, slow) > 2000
 
 
 @pytest.mark.parametrize(
@@ -122,38 +104,19 @@ def test_an_attempt_that_took_longer_than_the_time_is_repeated(
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_what_another_attempt_cannot_change_is_not_repeated(
-    clock: Clock,
-    memory: RetryingFilesystem,
-    error: BaseException,
-    expected: type[BaseException],
-    message: str,
+    clock: Clock, error: BaseException, expected: type[BaseException], message: str
 ) -> None:
     with pytest.raises(expected, match=message):
-        memory.call(WHAT, 300, failing(clock, error, math.inf))
+        clock.call(300, until(math.inf, error))
     assert clock.sleeps == []
-    assert memory.waited_s == 0
 
 
-def test_what_hardly_ever_passes_is_repeated_for_seconds(
-    clock: Clock, memory: RetryingFilesystem
-) -> None:
+def test_what_hardly_ever_passes_is_repeated_for_seconds(clock: Clock) -> None:
     start = clock.now
     with pytest.raises(LakeError, match="AWS_PROFILE"):
-        memory.call(WHAT, 300, failing(clock, NoCredentialsError(), math.inf))
+        clock.call(300, until(math.inf, NoCredentialsError()))
     assert 5 < clock.now - start < 15
-    assert memory.call(WHAT, 300, failing(clock, NoCredentialsError(), 5)) >= 5
-
-
-def test_these_seconds_count_from_the_first_such_error(
-    clock: Clock, memory: RetryingFilesystem
-) -> None:
-    start = clock.now
-
-    def request(_: object) -> float:
-        if clock.now - start < 60:
-            raise AWAY
-        if clock.now - start < 65:
-            raise NoCredentialsError
-        return clock.now - start
-
-    assert memory.call(WHAT, 300, request) >= 65
+    assert clock.call(300, until(5, NoCredentialsError())) >= 5
+    # They count from the first such error.
+    errors = lambda s: AWAY if s < 60 else until(65, NoCredentialsError())(s)  # noqa: E731
+    assert clock.call(300, errors) >= 65

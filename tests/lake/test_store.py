@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,9 +16,8 @@ import pytest
 import stir_ray
 from stir_ray.errors import LakeError, StorageUnavailable
 from stir_ray.identity import Artifact
-from stir_ray.lake.map_concurrent import map_concurrent
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.lake.store import ObjectStore
+from stir_ray.lake.store import ObjectStore, map_concurrent
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
 from tests.lake.contract import ObjectsContract
@@ -33,7 +30,6 @@ class TestLocalFolder(ObjectsContract):
 
     @pytest.fixture(params=["{}/not yet/lake", "file://{}/lake/"])
     def objects(self, tmp_path: Path, request: pytest.FixtureRequest) -> ObjectStore:
-        """Objects below a path or `file://` URL."""
         return ObjectStore(request.param.format(tmp_path))
 
 
@@ -42,7 +38,7 @@ class TestMemory(ObjectsContract):
 
     @pytest.fixture
     def objects(self) -> Iterator[ObjectStore]:
-        """Objects below a prefix of their own: memory is shared by the whole process."""
+        # Memory is shared by the whole process.
         url = f"memory://{uuid4().hex}/lake"
         yield ObjectStore(url)
         memory = fsspec.filesystem("memory")
@@ -57,7 +53,6 @@ class TestRclone(ObjectsContract):
 
     @pytest.fixture(params=["a prefix/lake", ""])
     def objects(self, s3_store: S3Store, request: pytest.FixtureRequest) -> ObjectStore:
-        """Objects below a prefix of a new bucket, or at its root."""
         return ObjectStore(f"s3://{s3_store.bucket()}/{request.param}", 7.0)
 
 
@@ -66,7 +61,6 @@ class TestMoto(ObjectsContract):
 
     @pytest.fixture
     def objects(self, moto_store: S3Store, reach: Callable[[S3Store], None]) -> ObjectStore:
-        """Objects below a prefix of a new bucket."""
         reach(moto_store)
         return ObjectStore(f"s3://{moto_store.bucket()}/lake", 7.0)
 
@@ -110,7 +104,7 @@ def test_few_items_are_read_ahead_and_none_after_an_error(fails: bool) -> None:
             raise FileNotFoundError
         return item
 
-    results = map_concurrent(read, range(10_007))
+    results = map_concurrent(read, range(1009))
     if fails:
         with pytest.raises(FileNotFoundError):
             list(results)
@@ -118,23 +112,7 @@ def test_few_items_are_read_ahead_and_none_after_an_error(fails: bool) -> None:
         assert [next(results) for _ in range(7)] == list(range(7))
     assert len(started) < 100
     if not fails:
-        assert list(results) == list(range(7, 10_007))
-
-
-@pytest.mark.parametrize("where", ["local", "rclone"])
-def test_processes_that_write_the_same_key_leave_one_whole_object(
-    tmp_path: Path, s3_store: S3Store, where: str
-) -> None:
-    url = str(tmp_path / "lake") if where == "local" else f"s3://{s3_store.bucket()}/lake"
-    code = (
-        "import sys; from stir_ray.lake.store import ObjectStore\n"
-        "for _ in range(29): ObjectStore(sys.argv[1]).put('key', sys.argv[2].encode() * 50_021)"
-    )
-    writers = [subprocess.Popen([sys.executable, "-c", code, url, letter]) for letter in "xyz"]
-    assert [writer.wait() for writer in writers] == [0, 0, 0]
-    content = ObjectStore(url).get("key")
-    assert content == content[:1] * 50_021
-    assert ObjectStore(url).list("") == {"key": 50_021}
+        assert list(results) == list(range(7, 1009))
 
 
 def test_a_relative_lake_stays_where_it_was_opened(
@@ -153,9 +131,8 @@ def test_a_relative_lake_stays_where_it_was_opened(
 @pytest.mark.parametrize("below", ["file", "file/lake"])
 def test_a_lake_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
-    objects = ObjectStore(str(tmp_path / below))
     with pytest.raises(LakeError) as caught:
-        objects.check()
+        ObjectStore(str(tmp_path / below)).check()
     message = str(caught.value)
     assert message.startswith(f"lake {tmp_path / below}: cannot write ")
     assert "Not a directory" in message
@@ -172,10 +149,8 @@ def test_a_store_that_does_not_keep_its_word_fails_its_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, does: Callable
 ) -> None:
     monkeypatch.setattr(ObjectStore, verb, does)
-    with pytest.raises(LakeError) as caught:
+    with pytest.raises(LakeError, match=rf"^lake {tmp_path}: [^\n]+$"):
         ObjectStore(str(tmp_path)).check()
-    assert f"lake {tmp_path}: " in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

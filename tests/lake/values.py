@@ -33,11 +33,12 @@ _BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
 
 def columns_of(schema: TableSchema) -> st.SearchStrategy[dict[str, Any]]:
     """Columns of one to five rows."""
-    return st.integers(1, 5).flatmap(
-        lambda rows: st.fixed_dictionaries(
-            {column.name: _values(column, rows) for column in schema.columns}
-        )
-    )
+
+    def of_rows(rows: int) -> st.SearchStrategy[dict[str, Any]]:
+        values = {column.name: _values(column, rows) for column in schema.columns}
+        return st.fixed_dictionaries(values)
+
+    return st.integers(1, 5).flatmap(of_rows)
 
 
 def _values(column: Column, rows: int) -> st.SearchStrategy[Any]:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import Lake, encode_artifact, provenance
+from stir_ray.lake.parquet import Lake, encode, provenance
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.plan.study import Study
 from stir_ray.report.gallery_data import SHOWN, read_gallery
@@ -61,7 +61,7 @@ def test_a_lake_that_has_no_names_has_numbers(job: Job) -> None:
     part_id = study.spec.image_artifact.id
     table, key = lake.read(IMAGE_SETS, part_id), artifact_key(IMAGE_SETS.name, part_id)
     made = {name: said for name, said in provenance(table).items() if name != "class_names"}
-    lake.objects.put(key, encode_artifact(key, table, made))
+    lake.objects.put(key, encode(table, made))
     found = read_gallery(job, study.trained(), lake)
     assert found.labels == ()
     texts = [text for of in found.panels["Finetuned model, epoch 2"] for text in of.classes]

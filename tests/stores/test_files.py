@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from stir_ray.errors import LakeError, StorageUnavailable
-from stir_ray.lake.files import file_version, read_file
-from stir_ray.lake.store import ObjectStore
+from stir_ray.lake.store import ObjectStore, file_version, read_file
 from tests.stores.faulty import FaultyProxy
 from tests.stores.servers import S3Store, free_port
 
@@ -24,8 +23,9 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[FaultyProxy]:
-    """A web server over the folder `web`, and the faulty way to it."""
+    """A web server over the folder `web`, which holds `weights`, and the faulty way to it."""
     (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "weights").write_bytes(b"weights" * 997)
     handler = partial(_Quiet, directory=str(tmp_path / "web"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -35,7 +35,6 @@ def web(tmp_path: Path) -> Iterator[FaultyProxy]:
 
 
 def test_a_file_on_the_web_is_read_through_faults(web: FaultyProxy, tmp_path: Path) -> None:
-    (tmp_path / "web" / "weights").write_bytes(b"weights" * 997)
     url = f"{web.url}/weights"
     first = file_version(url, 10)
     web.strike("slow_down", "cut_answer", "internal_error", "cut_request")
@@ -47,28 +46,23 @@ def test_a_file_on_the_web_is_read_through_faults(web: FaultyProxy, tmp_path: Pa
     assert web.counts["slow_down"] == 3
 
 
-def test_a_file_that_is_not_on_the_web_is_reported_at_once(web: FaultyProxy) -> None:
-    for ask in (read_file, file_version):
-        with pytest.raises(FileNotFoundError):
-            ask(f"{web.url}/absent")
-
-
-def test_a_web_server_that_is_away_or_refuses_is_reported(web: FaultyProxy, tmp_path: Path) -> None:
-    (tmp_path / "web" / "weights").write_bytes(b"x")
+@pytest.mark.parametrize("read", [read_file, file_version])
+def test_a_file_that_is_absent_refused_or_on_a_server_that_is_away_is_reported(
+    web: FaultyProxy, read: Callable[..., object]
+) -> None:
     url = f"{web.url}/weights?X-Amz-Signature=5ec7e7"
+    with pytest.raises(FileNotFoundError):
+        read(f"{web.url}/absent")
     web.rates = {"denied": 1.0}
-    for ask in (read_file, file_version):
-        with pytest.raises(LakeError) as refused:
-            ask(url)
-        assert "5ec7e7" not in str(refused.value)
+    with pytest.raises(LakeError) as refused:
+        read(url)
+    assert "5ec7e7" not in str(refused.value)
     web.away = True
-    for ask in (read_file, file_version):
-        with pytest.raises(StorageUnavailable) as caught:
-            ask(url, 0.5)
-        assert "5ec7e7" not in str(caught.value)
-        assert f"{web.url}/weights" in str(caught.value)
+    with pytest.raises(StorageUnavailable, match=f"{web.url}/weights") as caught:
+        read(url, 0.5)
+    assert "5ec7e7" not in str(caught.value)
     with pytest.raises(StorageUnavailable):
-        read_file(f"http://127.0.0.1:{free_port()}/weights", 0.5)
+        read(f"http://127.0.0.1:{free_port()}/weights", 0.5)
 
 
 def test_a_file_on_s3_is_read_through_faults(

@@ -28,7 +28,7 @@ from stir_ray.datasets.sources import Dataset, LazyDataset, draw
 from stir_ray.errors import DataError
 from stir_ray.identity import bytes_digest, content_id, derive_seed
 from stir_ray.job import CLEAN, Cifar10, Cifar100, Condition, Data, InLake, Robustness
-from stir_ray.lake.disk_cache import ArrayCache
+from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.parquet import Lake, provenance
 
 _PACKAGES = ("numpy", "scipy", "pillow")
@@ -113,7 +113,7 @@ class CorruptedTestSet:
     size: int  # height and width in pixels at which models see them
     classes: int  # number of classes of the whole split
     release: Release | None = None
-    cache: ArrayCache | None = None  # of corrupted images on this machine's disk
+    cache: DiskCache | None = None  # of corrupted images on this machine's disk
 
     def each(self, conditions: Sequence[Condition]) -> Iterator[tuple[Condition, Tensor]]:
         """Yield every condition with its images, in an order of this process.
@@ -144,7 +144,11 @@ class CorruptedTestSet:
                 severity=severity,
                 by=_code_and_versions(),
             )
-            levels = self.cache.get(key, lambda: corrupt_all(self.raw, name, severity))
+            content = self.cache.get(
+                key, lambda: corrupt_all(self.raw, name, severity).data.cast("B")
+            )
+            count, channels, height, width = self.raw.images.shape
+            levels = np.frombuffer(content, np.uint8).reshape(count, height, width, channels)
         else:
             levels = corrupt_all(self.raw, name, severity)
         return torch.from_numpy(levels).permute(0, 3, 1, 2)
@@ -236,7 +240,7 @@ def open_test_set(
     seed = derive_seed("images per severity", robustness.seed)
     rows = draw(min(robustness.images, total), total=total, seed=seed)
     clean = raw.at(rows)
-    array_cache = ArrayCache(cache_bytes) if cache_bytes else None
+    array_cache = DiskCache(cache_bytes, "arrays") if cache_bytes else None
     classes = int(raw.labels.max()) + 1
     # The rows of a release are indices in the split.
     tested = replace(clean, ids=rows) if release else clean

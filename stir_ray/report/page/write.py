@@ -52,7 +52,7 @@ def write_page(reduced_job: ReducedJob) -> str:
 def is_current(key: str, mark: str, lake: Lake) -> bool:
     """Whether the page at a key has this mark."""
     try:
-        return mark.encode() in lake.objects.head(key, _HEAD_BYTES)
+        return mark.encode() in lake.objects.get(key)[:_HEAD_BYTES]
     except FileNotFoundError:
         return False
 

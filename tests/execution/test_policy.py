@@ -1,4 +1,4 @@
-"""Failure classes and retries: pure functions of what is known about a failure."""
+"""What an executor decides: retries by the class of a failure, workers by the given nodes."""
 
 import errno
 
@@ -13,6 +13,7 @@ from stir_ray.errors import (
     MissingArtifact,
     StorageUnavailable,
 )
+from stir_ray.execution.executor import Node, PoolSpec
 from stir_ray.execution.retry import (
     Failure,
     FailureClass,
@@ -83,21 +84,13 @@ def test_failures_of_one_type_at_one_line_have_one_fingerprint() -> None:
 
 
 def test_no_secret_of_a_url_is_stored() -> None:
-    def ask() -> None:
-        try:
-            raise ConnectionError("no answer from https://host/key?X-Amz-Signature=hunter2")
-        except ConnectionError as error:
-            raise StorageUnavailable(
-                "lake s3://b: http://me:ab/hunter2@host:9000\nis away"
-            ) from error
-
-    with pytest.raises(StorageUnavailable) as caught:
-        ask()
-    failed = Failure.from_exception(caught.value)
+    error = StorageUnavailable("lake s3://b: http://me:ab/hunter2@host:9000\nis away")
+    error.__cause__ = ConnectionError("no answer from https://host/key?X-Amz-Signature=hunter2")
+    failed = Failure.from_exception(error)
     assert "hunter2" not in failed.message + failed.traceback
     assert failed.message == "lake s3://b: http://…@host:9000 is away"
     assert "ConnectionError: no answer from https://host/key?" in failed.traceback
-    assert "hunter2" not in str(Failure.from_worker_death(caught.value))
+    assert "hunter2" not in str(Failure.from_worker_death(error))
 
 
 def test_a_death_for_lack_of_memory_is_told_from_other_deaths() -> None:
@@ -117,23 +110,15 @@ def failure(failure_class: FailureClass, fingerprint: str = "x") -> Failure:
     return Failure(failure_class, fingerprint, "message", "")
 
 
-ATTEMPTS = {
-    FailureClass.WORKER_LOST: 20,
-    FailureClass.STORAGE: 3,
-    FailureClass.OUT_OF_MEMORY: 4,
-    FailureClass.TIMEOUT: 2,
-    FailureClass.UPSTREAM_FAILED: 1,
-    FailureClass.USER_ERROR: 1,
-    FailureClass.PERMANENT: 1,
-}
-"""As the documentation promises."""
+ATTEMPTS = {"worker_lost": 20, "storage": 3, "out_of_memory": 4, "timeout": 2}
+"""As the documentation promises; of other classes one."""
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
 def test_every_class_has_its_number_of_attempts_at_growing_delays(
     failure_class: FailureClass,
 ) -> None:
-    allowed = ATTEMPTS[failure_class]
+    allowed = ATTEMPTS.get(failure_class, 1)
     *delays, last = (retry_delay([failure(failure_class)] * n) for n in range(1, allowed + 1))
     assert last is None
     waits = [delay for delay in delays if delay is not None]
@@ -169,3 +154,62 @@ def test_a_stage_stops_only_if_its_first_tasks_all_fail_alike(
     first_results: list[Failure | None], stops: bool
 ) -> None:
     assert all_failed_alike(first_results, 3) is stops
+
+
+MUCH = 2.0**40
+GPU_NODE = {"CPU": 16.0, "GPU": 8.0, "memory": MUCH}
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes", "expected"),
+    [
+        (PoolSpec(), [{"CPU": 2.0, "memory": MUCH}], (2, 1, 0.0)),
+        (PoolSpec(threads=3), [{"CPU": 7.0, "memory": MUCH}], (2, 3, 0.0)),
+        (PoolSpec(workers=5), [{"CPU": 12.0, "memory": MUCH}], (5, 2, 0.0)),
+        (PoolSpec(), [{"CPU": 64.0, "memory": 5 * 2.0**30}], (2, 32, 0.0)),
+        (PoolSpec(), [GPU_NODE], (8, 2, 1.0)),
+        (PoolSpec(gpus=0.5), [{"CPU": 16.0, "GPU": 2.0, "memory": MUCH}], (4, 4, 0.5)),
+        (PoolSpec(gpus=0), [{"CPU": 4.0, "GPU": 2.0, "memory": MUCH}], (4, 1, 0.0)),
+        # A head without GPU brings no worker, and its cores no threads.
+        (PoolSpec(), [{"CPU": 40.0, "memory": MUCH}, GPU_NODE, GPU_NODE], (16, 2, 1.0)),
+        # Two workers with 5 threads each would fit on neither node.
+        (PoolSpec(workers=3), [{"CPU": 5.0}, {"CPU": 5.0}], (3, 2, 0.0)),
+        # A quarter of a GPU is left over on each node.
+        (PoolSpec(gpus=0.75), [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}], (2, 8, 0.75)),
+        # A tenth is a tenth, and no worker gets the rest of two GPUs.
+        (PoolSpec(gpus=0.1), [{"CPU": 40.0, "GPU": 1.0}], (10, 4, 0.1)),
+        (PoolSpec(gpus=0.4), [{"CPU": 40.0, "GPU": 4.0}], (8, 5, 0.4)),
+        (PoolSpec(), [], (1, 1, 0.0)),
+    ],
+)
+def test_the_machines_are_divided_among_workers(
+    spec: PoolSpec, nodes: list[Node], expected: tuple[int, int, float]
+) -> None:
+    assert spec.allocate(nodes) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "nodes", "expected"),
+    [
+        # A head that runs no workers, before any other node is there.
+        (PoolSpec(workers=5), [{"memory": MUCH}], (5, 1, 1.0)),
+        (PoolSpec(gpus=0, workers=5), [{"memory": MUCH}], (5, 1, 0.0)),
+        (PoolSpec(), [{"memory": MUCH}, GPU_NODE], (8, 2, 1.0)),
+        (PoolSpec(), [{"CPU": 4.0, "memory": MUCH}], (4, 1, 0.0)),
+    ],
+)
+def test_workers_request_gpus_from_a_cluster_without_machines(
+    spec: PoolSpec, nodes: list[Node], expected: tuple[int, int, float]
+) -> None:
+    assert spec.allocate(nodes, on_cluster=True) == expected
+
+
+NODES = st.lists(
+    st.fixed_dictionaries({"CPU": st.integers(1, 97), "GPU": st.integers(0, 8)}), min_size=1
+)
+
+
+@given(NODES, st.sampled_from([0.0, 0.5, 1.0, 2.0]))
+def test_workers_fit_if_their_number_is_not_given(nodes: list[Node], gpus: float) -> None:
+    allocation = PoolSpec(gpus=gpus).allocate(nodes)
+    assert allocation.workers <= max(1, allocation.capacity(nodes))
