@@ -3,9 +3,7 @@
 import json
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,19 +16,17 @@ with warnings.catch_warnings():
     from stir_ray.execution.job_client import JobClient, JobExit
 
 LOG = "".join(f"line {number} of the log\n" for number in range(7))
+SUCCEEDED = {"status": "SUCCEEDED"}
 
 
-@dataclass
-class FakeHead:
-    """As much of the job API as following one job takes.
+class Head(ThreadingHTTPServer):
+    """As much of the job API as following one job takes."""
 
-    Attributes:
-        info: of its one job.
-        growth: length of the log at each request but the last; None for a request that fails.
-    """
-
-    info: dict[str, Any]
-    growth: list[int | None] = field(default_factory=list)
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.info: dict[str, Any] = SUCCEEDED
+        # Length of the log at each request but the last; None for a request that fails.
+        self.growth: list[int | None] = []
 
     def reply_to(self, path: str) -> dict[str, Any] | None:
         if path == "/api/version":
@@ -41,29 +37,18 @@ class FakeHead:
         running = {"status": "RUNNING"} if self.growth else {}
         return {"type": "SUBMISSION", "entrypoint": ""} | self.info | running
 
-    @contextmanager
-    def listening(self) -> Iterator[str]:
-        """Listen in a thread, and yield the address."""
-        head = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                reply = head.reply_to(self.path)
-                self.send_response(500 if reply is None else 200)
-                self.end_headers()
-                self.wfile.write(json.dumps(reply).encode())
+class _Handler(BaseHTTPRequestHandler):
+    server: Head  # pyright: ignore[reportIncompatibleVariableOverride]
 
-            def log_message(self, *_: Any) -> None:
-                pass
+    def do_GET(self) -> None:
+        reply = self.server.reply_to(self.path)
+        self.send_response(500 if reply is None else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(reply).encode())
 
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_port}"
-            finally:
-                server.shutdown()
-                thread.join()
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
 class FakeClock:
@@ -78,21 +63,39 @@ class FakeClock:
         self.now += seconds
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+Follow = Callable[[dict[str, Any], list[int | None]], tuple[JobExit, str]]
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Follow]:
+    """Follow a job for at most 7 s without a reply; return its exit and what was shown."""
     # The client sets this variable.
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
-    clock = FakeClock()
-    monkeypatch.setattr("stir_ray.execution.job_client.time", clock)
-    return clock
+    monkeypatch.setattr("stir_ray.execution.job_client.time", FakeClock())
+    with Head() as head:
+        threading.Thread(target=head.serve_forever, args=(0.05,), daemon=True).start()
+
+        def follow_job(info: dict[str, Any], growth: list[int | None]) -> tuple[JobExit, str]:
+            head.info, head.growth = info, growth
+            shown: list[str] = []
+            client = JobClient(f"http://127.0.0.1:{head.server_port}")
+            ended = client.follow("small-1", shown.append, retry_timeout_s=7.0)
+            return ended, "".join(shown)
+
+        yield follow_job
+        head.shutdown()
 
 
-@pytest.mark.parametrize("growth", [[], [0, 3], [30, None, 30, 61], [None, None, 5]])
-def test_a_log_is_shown_once_and_whole(growth: list[int | None]) -> None:
-    shown: list[str] = []
-    with FakeHead({"status": "SUCCEEDED"}, growth).listening() as address:
-        assert JobClient(address).follow("job", shown.append) == JobExit(0)
-    assert "".join(shown) == LOG
+@pytest.mark.parametrize(
+    "growth", [[], [0, 3], [30, None, 30, 61], [None] * 3, [None] * 3 + [5] + [None] * 3]
+)
+def test_a_log_is_shown_once_and_whole(follow: Follow, growth: list[int | None]) -> None:
+    assert follow(SUCCEEDED, growth) == (JobExit(0), LOG)
+
+
+def test_a_cluster_that_does_not_reply_is_given_up_after_a_time(follow: Follow) -> None:
+    with pytest.raises(ClusterUnavailable, match=r"job small-1 .*goes on"):
+        follow(SUCCEEDED, [None] * 7)
 
 
 @pytest.mark.parametrize(
@@ -105,25 +108,10 @@ def test_a_log_is_shown_once_and_whole(growth: list[int | None]) -> None:
         ({"status": "FAILED", "message": "no room. Or so.\nmore"}, JobExit(1, "no room")),
     ],
 )
-def test_following_ends_as_the_command_does(info: dict[str, Any], expected: JobExit) -> None:
-    with FakeHead(info).listening() as address:
-        assert JobClient(address).follow("job", lambda _: None) == expected
-
-
-@pytest.mark.parametrize(
-    ("failures", "is_given_up"), [([None] * 3, False), ([None] * 3 + [5] + [None] * 3, False),
-                                  ([None] * 7, True)],
-)  # fmt: skip
-def test_a_cluster_that_does_not_reply_is_given_up_after_a_time(
-    failures: list[int | None], is_given_up: bool
+def test_following_ends_as_the_command_does(
+    follow: Follow, info: dict[str, Any], expected: JobExit
 ) -> None:
-    with FakeHead({"status": "SUCCEEDED"}, failures).listening() as address:
-        client = JobClient(address)
-        if not is_given_up:
-            assert client.follow("small-1", lambda _: None, retry_timeout_s=7.0) == JobExit(0)
-            return
-        with pytest.raises(ClusterUnavailable, match=r"job small-1 .*goes on"):
-            client.follow("small-1", lambda _: None, retry_timeout_s=7.0)
+    assert follow(info, [])[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -134,7 +122,10 @@ def test_a_cluster_that_does_not_reply_is_given_up_after_a_time(
         ("gopher://127.0.0.1", "gopher"),
     ],
 )
-def test_an_address_without_a_cluster_is_one_line(address: str, expected: str) -> None:
+def test_an_address_without_a_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str, expected: str
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
     with pytest.raises(InputError) as caught:
         JobClient(address)
     assert expected in str(caught.value)

@@ -11,7 +11,7 @@ from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import S3Store
 
 # One request in five, of every kind that a store in trouble shows.
-TWENTY_PERCENT = {
+TWENTY_PERCENT: dict[Fault, float] = {
     "slow_down": 0.04,
     "internal_error": 0.04,
     "expired": 0.02,

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 # slow_down, internal_error, expired, denied: an error instead of the store's answer;
 # cut_request, cut_answer: the connection ends in the middle of either; garbled: a byte of what the
 # client sends changes; truncated: the answer is shorter than the object, and says so itself;
-# delay: the answer comes `delay_s` late; hang: nothing is read or answered until the client leaves.
+# delay: the answer comes late; hang: nothing is read or answered until the client leaves.
 Fault = Literal[
     "slow_down", "internal_error", "expired", "denied", "cut_request", "cut_answer", "garbled",
     "truncated", "delay", "hang",
@@ -38,37 +38,27 @@ _ERRORS = {
     "expired": (403, "ExpiredToken", "The provided token has expired."),
     "denied": (403, "AccessDenied", "Access Denied"),
 }
-_OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+_OF_ONE_CONNECTION = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect"}
 """Headers that are not passed on."""
+_DELAY_S = 0.2
 
 
 class FaultyProxy:
-    """An HTTP server in front of another one, whose attributes may be changed while it runs.
-
-    Attributes:
-        rates: share of requests that a fault strikes; their sum is at most 1.
-        away: while it is set, every connection is closed without a word.
-        expired_keys: access keys whose requests are answered by ExpiredToken.
-        spares: whether a request, by method and path, meets neither rates nor `strike`.
-        counts: of `requests`, of each method, and of each fault that struck.
-    """
+    """An HTTP server in front of another one, whose attributes may be changed while it runs."""
 
     def __init__(
-        self,
-        endpoint: str,
-        *,
-        rates: Mapping[Fault, float] | None = None,
-        seed: int = 0,
-        delay_s: float = 0.2,
+        self, endpoint: str, *, rates: Mapping[Fault, float] | None = None, seed: int = 0
     ) -> None:
-        """Prepare a way to `endpoint`; `rates` are shares of requests, `seed` is of the draws."""
+        """Prepare a way to `endpoint`; `seed` is of the draws."""
+        # Share of requests that a fault strikes; their sum is at most 1.
         self.rates: dict[Fault, float] = dict(rates or {})
-        self.delay_s = delay_s
-        self.away = False
-        self.expired_keys: set[str] = set()
+        self.away = False  # whether every connection is closed without a word
+        self.expired_keys: set[str] = set()  # whose requests are answered by ExpiredToken
+        # Whether a request, by method and path, meets neither rates nor `strike`.
         self.spares: Callable[[str, str], bool] = lambda _method, _path: False
+        # Of `requests`, of each method, and of each fault that struck.
         self.counts: Counter[str] = Counter()
-        self._upstream = urlsplit(endpoint).netloc
+        self.upstream = urlsplit(endpoint).netloc
         self._next: deque[Fault | None] = deque()
         self._draws = random.Random(seed)  # noqa: S311 - faults, not secrets
         self._lock = threading.Lock()
@@ -112,24 +102,6 @@ class FaultyProxy:
                 return fault
         return None
 
-    def forward(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """The store's own answer: status, headers and body."""
-        connection = http.client.HTTPConnection(self._upstream, timeout=60)
-        try:
-            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers.items():
-                if name.lower() not in {"connection", "expect", "content-length"}:
-                    connection.putheader(name, value)
-            connection.putheader("Content-Length", str(len(body)))
-            connection.putheader("Connection", "close")
-            connection.endheaders(body)
-            answer = connection.getresponse()
-            return answer.status, answer.getheaders(), answer.read()
-        finally:
-            connection.close()
-
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -150,51 +122,62 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def _answer(self) -> None:
-        size = int(self.headers.get("Content-Length", 0))
-        fault = self.server.proxy.meet(
-            self.command, self.path, self.headers.get("Authorization", "")
-        )
-        if fault == "hang":
-            while not self.server.proxy.away:
-                time.sleep(0.05)
+        proxy, size = self.server.proxy, int(self.headers.get("Content-Length", 0))
+        fault = proxy.meet(self.command, self.path, self.headers.get("Authorization", ""))
+        while fault == "hang" and not proxy.away:
+            time.sleep(0.05)
         if fault == "cut_request":
             self.rfile.read(size // 2)
         if fault in ("away", "hang", "cut_request"):
             self._hang_up()
-        elif fault in _ERRORS:
-            self.rfile.read(size)
-            self._say(*_error(fault))
-        else:
-            self._forward(fault, self.rfile.read(size))
+            return
+        body = self.rfile.read(size)
+        if fault in _ERRORS:
+            status, code, message = _ERRORS[fault]
+            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            self._send(status, {"Content-Type": "application/xml"}, text.encode())
+            return
+        if fault == "delay":
+            time.sleep(_DELAY_S)
+        if fault == "garbled" and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        status, headers, content = self._forward(body)
+        if fault == "truncated" and status == 200:
+            content = content[: len(content) // 2]
+        self._send(status, headers, content, cut=fault == "cut_answer")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - asked for by name
 
-    def _forward(self, fault: str | None, body: bytes) -> None:
-        proxy = self.server.proxy
-        if fault == "delay":
-            time.sleep(proxy.delay_s)
-        if fault == "garbled" and body:
-            body = body[:-1] + bytes([body[-1] ^ 1])
-        headers = dict(self.headers.items())
-        status, answer, content = proxy.forward(self.command, self.path, headers, body)
-        if fault == "truncated" and status == 200:
-            content = content[: len(content) // 2]
-        self._say(status, answer, content, cut=fault == "cut_answer")
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.server.proxy.upstream, timeout=60)
+        try:
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                if name.lower() not in _OF_ONE_CONNECTION:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(body)))
+            connection.putheader("Connection", "close")
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
 
-    def _say(
-        self, status: int, headers: list[tuple[str, str]], body: bytes, *, cut: bool = False
+    def _send(
+        self, status: int, headers: Mapping[str, str], body: bytes, *, cut: bool = False
     ) -> None:
         if cut and not body:
             self._hang_up()
             return
-        sizes = [value for name, value in headers if name.lower() == "content-length"]
-        # The answer to a HEAD gives the size of a body that it does not have.
-        size = sizes[0] if self.command == "HEAD" and sizes else str(len(body))
         self.send_response_only(status)
-        for name, value in headers:
+        for name, value in headers.items():
             if name.lower() not in _OF_ONE_CONNECTION:
                 self.send_header(name, value)
-        self.send_header("Content-Length", size)
+        # The answer to a HEAD gives the size of a body that it does not have.
+        size = headers.get("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", size or str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body[: len(body) // 2] if cut else body)
@@ -208,9 +191,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Tests count faults instead of reading a log."""
-
-
-def _error(fault: str) -> tuple[int, list[tuple[str, str]], bytes]:
-    status, code, message = _ERRORS[fault]
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    return status, [("Content-Type", "application/xml")], body.encode()

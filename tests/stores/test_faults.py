@@ -100,7 +100,7 @@ def test_what_is_damaged_or_was_cut_on_the_way_is_never_taken_for_the_object(
 
 
 # 60 MB are more than what s3fs puts and gets in one piece by default.
-@pytest.mark.parametrize("times", [1, pytest.param(2003, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, 2003])
 def test_an_object_is_moved_by_one_request(proxy: FaultyProxy, url: str, times: int) -> None:
     objects = ObjectStore(url, 20.0)
     objects.put("artifacts/x", CONTENT * times)
