@@ -19,13 +19,10 @@ _log = logging.getLogger(__name__)
 class SchedulableTask(Protocol):
     """What an executor knows of a task."""
 
+    # Equal for tasks that share what a worker keeps in memory, such as a model; None for a task
+    # that shares nothing.
     @property
-    def locality_key(self) -> Hashable:
-        """Equal for tasks that share what a worker keeps in memory, such as a model.
-
-        None for a task that shares nothing.
-        """
-        ...
+    def locality_key(self) -> Hashable: ...
 
 
 Item = TypeVar("Item", bound=SchedulableTask)
@@ -89,14 +86,10 @@ class Executor(Protocol):
         ...
 
     @property
-    def workers(self) -> int:
-        """The number of tasks that run at once."""
-        ...
+    def workers(self) -> int: ...  # the number of tasks that run at once
 
     @property
-    def status(self) -> WorkerStatus:
-        """The number of workers now; any thread may read it."""
-        ...
+    def status(self) -> WorkerStatus: ...  # any thread may read it
 
     def __enter__(self) -> Self: ...
 

@@ -58,9 +58,6 @@ def connect(protocol: str) -> "RetryingFilesystem":
     """Return the connection of this process to a protocol, under its present account.
 
     It is shared, because a client takes longer to set up than most objects take to read.
-
-    Raises:
-        LakeError: if fsspec knows no such protocol or its package is missing.
     """
     account = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
     # A forked process has the client of its parent, but not the thread that it runs in.
@@ -78,7 +75,11 @@ class RetryingFilesystem:
     """The file system of one protocol. Safe to share between threads."""
 
     def __init__(self, protocol: str) -> None:
-        """Set up the client; nothing is sent yet. Errors as of `connect`."""
+        """Set up the client; nothing is sent yet.
+
+        Raises:
+            LakeError: if fsspec knows no such protocol or its package is missing.
+        """
         self.waited_s = 0.0  # between attempts so far
         self._protocol = protocol
         self._lock = threading.Lock()

@@ -40,12 +40,7 @@ _T = TypeVar("_T")
 
 
 def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
-    """Return a table of one sequence or scalar per column; scalars are repeated.
-
-    Raises:
-        ValueError: if the columns are not exactly the declared ones or their lengths differ.
-        pyarrow.ArrowInvalid: if a value does not fit its declared type.
-    """
+    """Return a table of one sequence or scalar per column; scalars are repeated."""
     declared = [column.name for column in schema.columns]
     if set(columns) != set(declared):
         odd = sorted(set(columns) ^ set(declared))
@@ -56,7 +51,15 @@ def make_table(schema: TableSchema, columns: Mapping[str, Any]) -> pa.Table:
     rows = lengths.pop() if lengths else 1
     images = [columns[column.name] for column in schema.columns if column.type == IMAGE]
     arrow = schema.arrow(images[0].shape[1:] if images else ())
-    arrays = [_array(columns[field.name], field.type, rows) for field in arrow]
+    arrays = []
+    for field in arrow:
+        values = columns[field.name]
+        if isinstance(field.type, pa.FixedShapeTensorType):
+            pixels = np.ascontiguousarray(values, np.float16)
+            arrays.append(pa.FixedShapeTensorArray.from_numpy_ndarray(pixels))
+        else:
+            repeated = values if _is_sequence(values) else [values] * rows
+            arrays.append(pa.array(repeated, type=field.type))
     return pa.Table.from_arrays(arrays, schema=arrow)
 
 
@@ -68,12 +71,6 @@ def concat_tables(schema: TableSchema, tables: Iterable[Mapping[str, Any]]) -> p
 
 def _is_sequence(values: object) -> bool:
     return isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
-
-
-def _array(values: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(values, np.float16))
-    return pa.array(values if _is_sequence(values) else [values] * rows, type=kind)
 
 
 def images_of(table: pa.Table) -> NDArray[np.float16]:
@@ -159,7 +156,7 @@ class Lake:
         self._account = "\n".join(os.environ.get(name, "") for name in _STORE_VARIABLES)
 
     def stored(self, table: TableSchema | str) -> frozenset[str]:
-        """Return the ids of all artifacts of a table, by listing it."""
+        """Return the ids of all artifacts of a table."""
         return frozenset(self.sizes(table))
 
     def sizes(self, table: TableSchema | str) -> dict[str, int]:
@@ -198,12 +195,7 @@ class Lake:
         return key
 
     def read(self, schema: TableSchema, artifact_id: str) -> pa.Table:
-        """Return an artifact.
-
-        Raises:
-            FileNotFoundError: if it is not there.
-            CorruptArtifact: if it is not as it was written.
-        """
+        """Return an artifact; raise FileNotFoundError or CorruptArtifact."""
         key = artifact_key(schema.name, artifact_id)
 
         def check(content: bytes, where: str) -> pa.Table:
@@ -215,20 +207,14 @@ class Lake:
         return self._read(key, check)
 
     def read_artifacts(self, schema: TableSchema, artifact_ids: Iterable[str]) -> list[pa.Table]:
-        """Return artifacts in order, read several at a time; errors as `read`."""
+        """Return artifacts in order, read several at a time."""
         return list(map_concurrent(lambda id_: self.read(schema, id_), artifact_ids))
 
     def read_object(self, schema: TableSchema, key: str) -> pa.Table:
-        """Return the table of a key; errors as `read`."""
         return self._read(key, lambda content, where: decode(content, schema, where))
 
     def read_checkpoint(self, key: str) -> bytes:
-        """Return the bytes of a checkpoint or resume state, which its key names.
-
-        Raises:
-            FileNotFoundError, CorruptArtifact: as `read`.
-            ValueError: if the key is of something else.
-        """
+        """Return the bytes of a checkpoint or resume state, which its key names."""
         parsed = checkpoint_key.parse(key) or resume_key.parse(key)
         if parsed is None:
             raise ValueError(f"{key}: not the key of a checkpoint of a lake")
@@ -242,7 +228,7 @@ class Lake:
 
     def _cache_large(self, key: str, content: bytes) -> None:
         if self._cache and is_cacheable(key):
-            self._cache.put(self._cache_name(key), content)
+            self._cache.put(f"{self._account}\n{self.objects.location(key)}", content)
 
     def _read(self, key: str, check: Callable[[bytes, str], _T]) -> _T:
         where = self.objects.location(key)
@@ -254,10 +240,7 @@ class Lake:
             check(content, where)  # What is damaged in the lake is not cached.
             return content
 
-        return check(bytes(self._cache.get(self._cache_name(key), fetch)), where)
-
-    def _cache_name(self, key: str) -> str:
-        return f"{self._account}\n{self.objects.location(key)}"
+        return check(bytes(self._cache.get(f"{self._account}\n{where}", fetch)), where)
 
 
 class StoredIds(dict[str, frozenset[str]]):
