@@ -48,7 +48,7 @@ from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 _POLL_S = 1.0
 _SCALE_UP_S = 5.0
 """Interval at which missing workers are started and the cluster is checked for new nodes."""
-_MAX_FAILED_STARTS, _MIN_FAILING_S = 10, 10.0
+MAX_FAILED_STARTS, MIN_FAILING_S = 10, 10.0
 """The run is aborted when so many workers died while starting, over so long, with none ready."""
 _log = logging.getLogger(__name__)
 
@@ -347,8 +347,8 @@ class RayExecutor:
         self._failing_since = self._failing_since if self._failed_starts else now
         self._failed_starts += 1
         # One dying node takes many workers with it, so the number alone says little.
-        is_long = now - self._failing_since >= _MIN_FAILING_S
-        if not self._ready and is_long and self._failed_starts >= _MAX_FAILED_STARTS:
+        is_long = now - self._failing_since >= MIN_FAILING_S
+        if not self._ready and is_long and self._failed_starts >= MAX_FAILED_STARTS:
             # The report of an actor's death ends with its cause; other reports begin with it.
             line = -1 if isinstance(error, RayActorError) else 0
             reason = str(error).strip().splitlines()[line].strip()

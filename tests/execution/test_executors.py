@@ -208,7 +208,11 @@ class TestRay(ExecutorContract):
         assert first != second
 
 
-def test_workers_that_never_start_abort_the_run(local_ray: None) -> None:
+def test_workers_that_never_start_abort_the_run(
+    local_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_executor, "MAX_FAILED_STARTS", 3)
+    monkeypatch.setattr(ray_executor, "MIN_FAILING_S", 1.0)
     with (
         RayExecutor(Unloadable(), TWO) as executor,
         pytest.raises(RunAborted, match="no module for this worker") as aborted,

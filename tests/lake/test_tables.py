@@ -11,15 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from stir_ray.identity import canonical_json, content_id, text_id
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, decode, encode, make_table, open_lake, provenance, rehash
 from stir_ray.lake.schemas import ANALYSIS_TABLES, COMPARISONS, IMAGES, INVERSIONS, TableSchema
 from stir_ray.measures import artifact_tables, result_tables
-from tests.lake.values import IMAGE_SHAPE, columns_of, example, read_back, same
+from tests.lake.values import IMAGE_SHAPE, awkward, example, read_back, same
 
 TABLES = (*artifact_tables().values(), *result_tables().values(), *ANALYSIS_TABLES)
 every_table = pytest.mark.parametrize("schema", TABLES, ids=lambda schema: schema.name)
@@ -31,14 +29,14 @@ def lake(tmp_path: Path) -> Lake:
 
 
 @every_table
-@settings(max_examples=11, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_a_table_is_read_as_it_was_written(schema: TableSchema, data: st.DataObject) -> None:
-    columns = data.draw(columns_of(schema))
-    table = decode(encode(make_table(schema, columns), {}), schema, "here")
-    assert same(read_back(table), columns)
-    empty = decode(encode(table.slice(0, 0), {}), schema, "here")
-    assert empty.num_rows == 0
+def test_a_table_is_read_as_it_was_written(schema: TableSchema) -> None:
+    columns = awkward(schema)
+    whole = make_table(schema, columns)
+    chunked = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
+    for table in (whole, chunked):
+        again = decode(encode(table, {"job": "other"}), schema, "here")
+        assert same(read_back(again), columns)
+    assert decode(encode(whole.slice(0, 0), {}), schema, "here").num_rows == 0
 
 
 def test_only_the_declared_columns_make_a_table() -> None:
@@ -70,13 +68,6 @@ def test_a_value_of_another_type_never_reaches_the_lake(value: object) -> None:
     # OverflowError is Python's own for an integer past 64 bits.
     with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)):
         encode(make_table(INVERSIONS, example(INVERSIONS) | {"image_id": value}), {})
-
-
-def test_how_a_table_is_chunked_changes_no_value() -> None:
-    for schema in TABLES:
-        whole = make_table(schema, example(schema, 5))
-        chunked = pa.concat_tables([whole.slice(0, 2), whole.slice(2, 1), whole.slice(3)])
-        assert decode(encode(chunked, {"job": "other"}), schema, "here").equals(whole)
 
 
 def test_the_stored_ids_are_those_written_and_no_others(lake: Lake) -> None:

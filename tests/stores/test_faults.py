@@ -16,7 +16,7 @@ from stir_ray.identity import bytes_digest
 from stir_ray.lake.keys import artifact_key, checkpoint_key
 from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import INVERSIONS
-from stir_ray.lake.store import ObjectStore, map_concurrent
+from stir_ray.lake.store import ObjectStore
 from tests.lake.values import example, read_back, same
 from tests.stores.faulty import Fault, FaultyProxy
 from tests.stores.servers import KEY, OTHER_KEY, OTHER_SECRET, SECRET, S3Store, free_port
@@ -58,17 +58,6 @@ def test_every_request_outlives_each_fault(proxy: FaultyProxy, url: str, fault: 
     objects.delete(key_of(1))
     assert objects.list("artifacts") == {}
     assert proxy.counts[fault] == 2 + 4
-
-
-def test_many_requests_outlive_a_mixture_of_faults(proxy: FaultyProxy, url: str) -> None:
-    proxy.rates = {**dict.fromkeys(PASSING, 0.04), "expired": 0.02}
-    objects = ObjectStore(url, 30.0)
-    contents = {key_of(number): CONTENT[: 97 * number] for number in range(53)}
-    with ThreadPoolExecutor(16) as writers:
-        list(writers.map(objects.put, contents, contents.values()))
-    assert list(map_concurrent(objects.get, contents)) == list(contents.values())
-    assert objects.list("artifacts") == {key: len(content) for key, content in contents.items()}
-    assert all(proxy.counts[fault] for fault in PASSING)
 
 
 def test_bytes_garbled_on_the_way_are_never_stored(proxy: FaultyProxy, url: str) -> None:
