@@ -19,7 +19,7 @@ from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.study import Study
-from stir_ray.report.page.write import Report, write_report
+from stir_ray.report.write_report import Report, write_report
 from stir_ray.results.study_reader import read_study
 from stir_ray.worker import compare, invert
 from stir_ray.worker.context import WorkerContext

@@ -160,13 +160,13 @@ def compare_jobs_over_epochs(jobs: Sequence[NamedResults], *, estimator: str = "
             for by in ESTIMATORS:
                 values = compared.curve(metric, by)
                 # NaN where a layer is missing: the mean of fewer is another quantity.
-                mean, moving = values.mean.mean(axis=1), values.moving.any(axis=1)
+                mean, moving = values.mean.mean(axis=1), np.any(values.moving, axis=1)
                 rows += line_rows(line, values.epochs, mean, by=by, state=map(doubt, moving),
                                   which=[_MEAN] * len(mean))  # fmt: skip
                 for n, layer in enumerate(values.layers):
                     rows += line_rows(
                         line, values.epochs, values.mean[:, n], by=by, std=values.std[:, n],
-                        seeds=int(values.seeds.max(initial=0)),
+                        seeds=values.most_seeds,
                         state=map(doubt, values.moving[:, n]),
                         which=[f"layer {layer}"] * len(mean),
                     )  # fmt: skip
@@ -205,7 +205,7 @@ def flow_beside_published(
         other = Values([epoch], layers, layers, mean, mean * np.nan, none, none > 0)
         title = f"{series.replace('_', ' ')}, published"
         panels.append(MatrixPanel(title, "", "finetuned layer j", {estimator: other}))
-    note = sample(results, int(flow.seeds.max(initial=0)))
+    note = sample(results, flow.most_seeds)
     return matrix_chart(
         "Invariance flow beside published numbers",
         f"{note} Published: {published.source}.",

@@ -160,7 +160,7 @@ def _of_model(
     pt, ft = compared.layers("pt"), compared.layers("ft")
     if pt != ft:
         note += f" Of {len(pt)} and {len(ft)} layers: a difference needs a layer of both models."
-    seeds = max(int(v.seeds.max(initial=0)) for panel in panels for v in panel.values.values())
+    seeds = max(v.most_seeds for panel in panels for v in panel.values.values())
     return matrix_chart(
         f"{title}, epoch {{epoch}}",
         f"{sample(compared.results, seeds)} {note}",

@@ -120,7 +120,7 @@ def epoch_rows(
             curves.mean[:, n],
             by=by,
             std=curves.std[:, n],
-            seeds=int(curves.seeds.max(initial=0)),
+            seeds=curves.most_seeds,
             state=map(doubt, curves.moving[:, n], bad),
         )
     return rows

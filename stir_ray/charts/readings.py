@@ -1,8 +1,9 @@
 """What charts read from a job's results: models, epochs, layers, and values over seeds."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,23 +29,29 @@ class Values:
     epochs: Sequence[int]
     layers: Sequence[int]
     columns: Sequence[int]  # layers of the third axis
-    mean: Numbers  # over seeds
-    std: Numbers  # over seeds with n - 1; NaN with fewer than two
-    seeds: NDArray[np.integer]  # count; 0 where missing, or where no seed takes part
-    moving: NDArray[np.bool_]  # whether the value still moves with the number of inversion steps
+    mean: np.ndarray  # over seeds
+    std: np.ndarray  # over seeds with n - 1; NaN with fewer than two
+    seeds: np.ndarray  # count; 0 where missing, or where no seed takes part
+    moving: np.ndarray  # whether the value still moves with the number of inversion steps
+
+    @property
+    def most_seeds(self) -> int:
+        """Largest number of seeds behind a value."""
+        return int(self.seeds.max(initial=0))
 
     def at(self, epoch: int) -> "Values":
         """Return the values at one epoch."""
-        n = [self.epochs.index(epoch)]
-        arrays = (array[n] for array in (self.mean, self.std, self.seeds, self.moving))
-        return Values([epoch], self.layers, self.columns, *arrays)
+        return self._select([self.epochs.index(epoch)], epochs=[epoch])
 
     def diagonal(self) -> "Values":
         """Return the values where row and column are the same layer."""
         layers = [layer for layer in self.layers if layer in self.columns]
         i, j = ([axis.index(layer) for layer in layers] for axis in (self.layers, self.columns))
-        arrays = (array[:, i, j] for array in (self.mean, self.std, self.seeds, self.moving))
-        return Values(self.epochs, layers, layers, *arrays)
+        return self._select((slice(None), i, j), layers=layers, columns=layers)
+
+    def _select(self, index: Any, **axes: Sequence[int]) -> "Values":
+        arrays = {name: getattr(self, name)[index] for name in ("mean", "std", "seeds", "moving")}
+        return replace(self, **arrays, **axes)
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,13 @@ class ComparedModel:
     @cached_property
     def epochs(self) -> list[int]:
         """Epochs at which either model has seen inversions of the other."""
-        stir = np.isfinite(self._scores("stir").sel(direction=["ft|pt", "pt|ft"]))
-        present = stir.any([dim for dim in stir.dims if dim != "epoch"])
+        stir = self._scores("stir").sel(direction=["ft|pt", "pt|ft"])
+        present = stir.count([dim for dim in stir.dims if dim != "epoch"]) > 0
         return sorted(self.results["epoch"].to_numpy()[present.to_numpy()].tolist())
 
     @cached_property
     def _layers(self) -> dict[str, list[int]]:
-        present = np.isfinite(self._scores("stir")).any(["epoch", "seed"])
+        present = self._scores("stir").count(["epoch", "seed"]) > 0
         layers: dict[str, set[int]] = {"pt": set(), "ft": set()}
         for direction in present["direction"].to_numpy():
             cells = present.sel(direction=direction)
@@ -180,8 +187,8 @@ def _over_seeds(
     layers: Sequence[int],
     columns: Sequence[int],
     *,
-    values: np.ndarray | None,
-    drift: np.ndarray | None,
+    values: Any,
+    drift: Any,
 ) -> Values:
     values = np.ma.masked_invalid(values)
     mean, std = values.mean(axis=0).filled(np.nan), values.std(axis=0, ddof=1).filled(np.nan)

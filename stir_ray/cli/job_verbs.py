@@ -189,9 +189,9 @@ def report(
     Example: stir-ray report jobs/digits.yaml --compare jobs/paper/reference.json
     """
     from stir_ray.report.compare_jobs import differences_table, write_comparison
-    from stir_ray.report.page.write import write_report
+    from stir_ray.report.job_results import ReducedJob
     from stir_ray.report.reference_results import read_published
-    from stir_ray.report.write_figures import ReducedJob, Reference
+    from stir_ray.report.write_report import write_report
     from stir_ray.results.reduce import reduce_job
     from stir_ray.results.stored_analysis import analyse_robustness
 
@@ -203,8 +203,7 @@ def report(
         reduced = reduce_job(started.resolved, started.study, started.lake)
         analyse_robustness(started.job, started.study, started.lake, reduced)
         job = ReducedJob(started.resolved, started.study, started.lake, reduced)
-        depth = started.study.pretrained.depth or 0
-        written = write_report(job, Reference(published, depth) if published else None)
+        written = write_report(job, published)
         if job.results is not None:
             drawn.append(job)
         return written, [written.page, written.figures]

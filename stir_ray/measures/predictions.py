@@ -110,7 +110,8 @@ def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
     start = "start of the inversion"
     lines: dict[str, list[dict]] = {}
     looks = {}
-    unchanged = unchanged.assign(**(100 * unchanged.filter(like="unchanged")))
+    fractions = ("unchanged", "chance_unchanged", "noise_unchanged")
+    unchanged = unchanged.assign(**{name: 100 * unchanged[name] for name in fractions})
     for compared, epoch in last_epochs(unchanged, results):
         names = {"pt": PRETRAINED, "ft": model_at(compared.model, epoch, results)}
         of_model = unchanged[(unchanged["model"] == compared.model) & (unchanged["epoch"] == epoch)]

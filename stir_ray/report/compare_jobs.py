@@ -17,9 +17,10 @@ from stir_ray.formatting import format_list
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.lake.keys import figure_key
-from stir_ray.report.page.job import comparison_page
+from stir_ray.report.job_results import ReducedJob
+from stir_ray.report.page import comparison_page
 from stir_ray.report.reference_results import ReferenceResults
-from stir_ray.report.write_figures import FigureFolder, ReducedJob
+from stir_ray.report.write_report import write_figures
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
 _STEM = "20-jobs-by-layer"
@@ -75,8 +76,8 @@ def write_comparison(
         published=published.digest if published else None,
     )
     numbers, stem = published.numbers if published else None, f"{_STEM}{suffix}"
-    figures = FigureFolder(lake, folder).write(
-        stem, inputs, lambda: [(stem, compare_jobs(jobs, published=numbers))]
+    figures = write_figures(
+        lake, folder, stem, inputs, lambda: [(stem, compare_jobs(jobs, published=numbers))]
     )
     rows = differences(
         {job.name: (each.job, job.results) for job, each in zip(jobs, reduced, strict=True)}

@@ -4,7 +4,7 @@ Figures and page are made from the same list: what is drawn is drawn once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -13,7 +13,6 @@ import xarray as xr
 
 from stir_ray import charts
 from stir_ray.charts.blocks import Chart
-from stir_ray.charts.gallery import Gallery
 from stir_ray.charts.readings import ComparedModel, compared_models
 from stir_ray.charts.study import StrongestHypothesis, prefix_series
 from stir_ray.charts.style import FINETUNED, FROM_SCRATCH, model_at, model_name
@@ -27,6 +26,7 @@ from stir_ray.report.hypotheses import (
     study_note,
     summary_of,
 )
+from stir_ray.report.job_results import JobResults
 from stir_ray.results.epoch_curves import EpochCurves
 from stir_ray.results.stored_analysis import StoredAnalysis
 
@@ -45,17 +45,6 @@ class Section:
     tables: Sequence[Table] = ()  # before the charts
 
 
-@dataclass(frozen=True)
-class JobResults:
-    """What there is of a job; None of what it has not."""
-
-    results: xr.Dataset | None = None  # as `open_results` gives them, if there is a number
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of measures, by name
-    tested: pd.DataFrame | None = None  # the table `robustness`
-    images: Gallery | None = None
-    analysed: StoredAnalysis | None = None  # the correlation study
-
-
 def sections(job: JobResults) -> Iterator[Section]:
     """Yield the sections that a job's results allow, each drawn when its turn comes."""
     yield from (section for section in _sections(job) if section.charts)
@@ -69,29 +58,32 @@ def _sections(job: JobResults) -> Iterator[Section]:
         yield Section("layers", {"1-learning-forgetting-by-layer": drawing})
         kinds = {"3-flow": charts.flow, "5-matrices": charts.matrices, "5-scores": charts.scores}
         drawings = {
-            _stem(stem, compared.model): draw(results, model=compared.model)
+            stem_of(stem, compared.model): draw(results, model=compared.model)
             for compared in models
             for stem, draw in kinds.items()
         }
         yield Section("matrices", drawings)
         drawings = {
-            _stem("4-epochs", compared.model): charts.curves(results, model=compared.model)
+            stem_of("4-epochs", compared.model): charts.curves(results, model=compared.model)
             for compared in models
             if len(compared.epochs) > 1
         }
         yield Section("epochs", drawings)
         drawings = {"2-cka-divergence-by-layer": charts.cka_divergence(results)}
+        drawings |= _of_measures(results, job.tables, "divergence")
         findings = [text for compared in models for text in _largest_difference(compared)]
-        yield Section("divergence", drawings | _of_measures(job, "divergence"), findings)
+        yield Section(
+            "divergence", drawings | _of_measures(results, job.tables, "divergence"), findings
+        )
     if tested is not None:
         drawings = {
-            _stem("9-accuracy-on-corrupted-images", model): charts.robustness(tested, model=model)
+            stem_of("9-accuracy-on-corrupted-images", model): charts.robustness(tested, model=model)
             for model in (FINETUNED, FROM_SCRATCH)
             if (tested["model"] == model).any()
         }
         yield Section("robustness", drawings)
     if results is not None:
-        yield Section("measures", _of_measures(job, "measures"))
+        yield Section("measures", _of_measures(results, job.tables, "measures"))
         if job.images is not None:
             yield Section("gallery", {"8-gallery": charts.gallery(job.images)})
         drawings = {
@@ -104,16 +96,19 @@ def _sections(job: JobResults) -> Iterator[Section]:
         yield _study(job.analysed)
 
 
-def _stem(chart: str, model: str) -> str:
+def stem_of(chart: str, model: str) -> str:
+    """Return the stem of the files of a model's chart."""
     return f"{chart}-{model.replace('_', '-')}"
 
 
-def _of_measures(job: JobResults, section: str) -> dict[str, Chart]:
+def _of_measures(
+    results: xr.Dataset, tables: Mapping[str, pd.DataFrame], section: str
+) -> dict[str, Chart]:
     drawn = [
         stem_and_chart
         for measure in MEASURES.values()
-        if measure.section == section and measure.result in job.tables
-        for stem_and_chart in measure.charts(job.results, job.tables[measure.result])
+        if measure.section == section and measure.result in tables
+        for stem_and_chart in measure.charts(results, tables[measure.result])
     ]
     return dict(sorted(drawn, key=itemgetter(0)))
 
@@ -136,17 +131,14 @@ def _study(analysed: StoredAnalysis) -> Section:
     drawings: dict[str, Chart] = {}
     tables, warnings = [], []
     for curves, rows, correlations in models_analysed(analysed):
-        words = {"note": study_note(analysed, curves, rows), "name": model_name(curves.model)}
-        name = words["name"]
+        note, name = study_note(analysed, curves, rows), model_name(curves.model)
         best = rows[(rows["rank"] == 1) & ~rows["is_undefined"]].to_dict("records")
         tables.append(hypothesis_table(rows, f"The strongest hypotheses about the {name} model"))
         warnings += [f"{name.capitalize()} model, {doubts(curves, row)}" for row in best]
         severities = ", ".join(str(n) for n in curves.severities if n)
-        against = f"accuracy at severity {severities}, averaged"
-        if not severities:
-            against = "accuracy on clean images"
-        drawing = charts.hypotheses(rows, against=against, **words)
-        drawings[_stem("12-hypotheses", curves.model)] = drawing
+        against = f"at severity {severities}, averaged" if severities else "on clean images"
+        drawing = charts.hypotheses(rows, against=f"accuracy {against}", note=note, name=name)
+        drawings[stem_of("12-hypotheses", curves.model)] = drawing
         strongest = [
             StrongestHypothesis(
                 row,
@@ -158,16 +150,17 @@ def _study(analysed: StoredAnalysis) -> Section:
             )
             for row in best
         ]
-        drawings[_stem("13-strongest-hypotheses", curves.model)] = charts.strongest_hypotheses(
+        drawings[stem_of("13-strongest-hypotheses", curves.model)] = charts.strongest_hypotheses(
             strongest,
             epochs=curves.epochs,
             severities=curves.severities,
             accuracy=curves.accuracy,
-            **words,
+            note=note,
+            name=name,
         )
         if prefix_series(correlations):
-            drawing = charts.prefixes(correlations, **words)
-            drawings[_stem("14-prefixes", curves.model)] = drawing
+            drawing = charts.prefixes(correlations, note=note, name=name)
+            drawings[stem_of("14-prefixes", curves.model)] = drawing
     return Section("study", drawings, warnings=warnings, tables=tables)
 
 

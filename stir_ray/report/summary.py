@@ -12,9 +12,9 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import result_folder
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.store import ObjectStore
-from stir_ray.report.page.write import Report, write_report
+from stir_ray.report.job_results import ReducedJob
 from stir_ray.report.text import convergence_text
-from stir_ray.report.write_figures import ReducedJob
+from stir_ray.report.write_report import Report, write_report
 from stir_ray.results.reduce import Reduced, reduce_job
 from stir_ray.results.stored_analysis import analyse_robustness
 

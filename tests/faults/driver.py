@@ -18,7 +18,7 @@ from stir_ray.execution.executor import Attempt, Metrics, TaskFunction
 from stir_ray.lake.store import ObjectStore
 from stir_ray.plan.tasks import Task
 from stir_ray.report import summary
-from stir_ray.report.page.write import Report
+from stir_ray.report.write_report import Report
 from stir_ray.worker import dispatch
 from workflows import runtime
 

@@ -15,7 +15,7 @@ from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, encode, provenance
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.plan.study import Study
-from stir_ray.report.gallery_data import SHOWN, read_gallery
+from stir_ray.report.job_results import SHOWN, read_gallery
 from tests.broken import study_of
 from tests.small_job import COUNT
 from workflows import invariance
@@ -41,7 +41,7 @@ def test_classes_go_by_the_names_of_the_dataset_where_a_model_knows_that_dataset
     # By scikit-learn itself: the number that each image shows.
     bunch: Any = load_digits()
     shown = np.asarray(bunch.target)[image_set_of(study, lake)]
-    expected = tuple(f"digit {number}" for number in shown[: min(SHOWN, COUNT)])
+    expected = [f"digit {number}" for number in shown[: min(SHOWN, COUNT)]]
     assert found.labels == expected
     texts = [text for layers in found.panels.values() for of in layers for text in of.classes]
     taken = [

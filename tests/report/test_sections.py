@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stir_ray.charts.blocks import FORMATS, Chart, render_estimators
 from stir_ray.lake.parquet import open_lake
-from stir_ray.report.sections import JobResults, sections
-from stir_ray.report.write_figures import FigureFolder
+from stir_ray.report.job_results import JobResults
+from stir_ray.report.sections import sections
+from stir_ray.report.write_report import write_figures
 from tests.report.page.made import shown
 from tests.report.synthetic import Shape
 
@@ -59,17 +61,17 @@ def test_a_folder_draws_anew_what_changed_and_touches_nothing_else(tmp_path: Pat
     shape = Shape(layers=(1, 2), epochs=(1,), seeds=(0,), scratch_epoch=None)
     drawn = figures(shown(tmp_path, shape, analysed=None, images=None))
     lake = open_lake(str(tmp_path / "lake"))
-    folder = FigureFolder(lake, "small")
+    folder = partial(write_figures, lake, "small")
     names = ["10-learning-against-forgetting", "18-metamers-by-layer"]
-    folder.write("job", "first", lambda: [(name, drawn[name]) for name in names])
+    folder("job", "first", lambda: [(name, drawn[name]) for name in names])
     place = tmp_path / "lake" / "jobs" / "small" / "figures"
     own = place / "18-mine.png"
     own.write_bytes(b"drawn by hand")
-    folder.write("job", "first", lambda: pytest.fail("nothing changed"))
+    folder("job", "first", lambda: pytest.fail("nothing changed"))
     (place / f"{names[0]}.svg").unlink()
-    folder.write("job", "first", lambda: [(name, drawn[name]) for name in names])
+    folder("job", "first", lambda: [(name, drawn[name]) for name in names])
     assert (place / f"{names[0]}.svg").exists()
-    folder.write("job", "second", lambda: [(names[0], drawn[names[0]])])
+    folder("job", "second", lambda: [(names[0], drawn[names[0]])])
     left = {file.name for file in place.iterdir()}
     assert own.name in left
     assert f"{names[0]}-biased.pdf" in left

@@ -12,9 +12,9 @@ from stir_ray.charts.gallery import Gallery, InvertedLayer
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ROBUSTNESS
-from stir_ray.report.page.job import job_page
-from stir_ray.report.page.metadata import About
-from stir_ray.report.sections import JobResults
+from stir_ray.report.about import About
+from stir_ray.report.job_results import JobResults
+from stir_ray.report.page import job_page
 from stir_ray.results.correlation_study import analyse
 from stir_ray.results.epoch_curves import EpochCurves
 from stir_ray.results.stored_analysis import StoredAnalysis, analysis_tables

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from pypdf import PdfReader
 
-from stir_ray.report.sections import JobResults
+from stir_ray.report.job_results import JobResults
 from tests.report.page.conftest import Opener
 from tests.report.page.made import ABOUT, EPOCHS, LAYERS, SHAPE, images, shown, written
 from tests.report.synthetic import IMAGES, Shape

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.store import ObjectStore
-from stir_ray.report.page.assemble import embedded
-from stir_ray.report.page.job import job_page, number
-from stir_ray.report.page.write import is_current
-from stir_ray.report.sections import JobResults, sections
+from stir_ray.report.job_results import JobResults
+from stir_ray.report.page import embedded, job_page, number
+from stir_ray.report.sections import sections
+from stir_ray.report.write_report import is_current
 from stir_ray.results.correlation_study import analyse
 from tests.report.page.made import ABOUT, LAYERS, PAPER, analysed, images, shown
 from tests.report.synthetic import Shape
