@@ -89,7 +89,7 @@ def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = N
 def is_current(key: str, mark: str, lake: Lake) -> bool:
     """Whether the page at a key has this mark."""
     try:
-        return mark.encode() in lake.objects.head(key, _HEAD_BYTES)
+        return mark.encode() in lake.objects.get(key)[:_HEAD_BYTES]
     except FileNotFoundError:
         return False
 
