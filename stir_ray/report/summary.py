@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stir_ray.catalog.failures import Unfinished, unfinished
 from stir_ray.catalog.inspection import InspectedJob, ListedLake
 from stir_ray.catalog.stage_runner import TaskCounts
 from stir_ray.errors import StirRayError, TasksFailed
@@ -27,33 +26,6 @@ class JobSummary:
     tally: TaskCounts  # of all jobs of the file
     reduced: Reduced
     report: Report
-    remaining: Unfinished  # tasks of the job, whichever run attempted them last
-
-    def require_complete(self) -> None:
-        """Go on only if everything is computed.
-
-        Raises:
-            TasksFailed: naming what is not.
-        """
-        reduced, failed = self.reduced, len(self.remaining.failed)
-        if not self.tally.failed and reduced.is_complete:
-            return
-        missing = f"{reduced.missing} of {reduced.cells} cells are missing"
-        if reduced.untested:
-            missing += f", {pluralize(reduced.untested, 'model')} not tested"
-        if reduced.missing_optional:
-            missing += f", {_optional(reduced)}"
-        if failed:
-            missing = (
-                f"{pluralize(failed, 'task')} failed, {missing}; `stir-ray failures JOB` says why "
-                "and what to do"
-            )
-        if waiting := self.remaining.not_attempted:
-            missing += (
-                f"; {pluralize(waiting, 'other' if failed else 'task')} not tried yet: "
-                "`stir-ray run JOB` computes them"
-            )
-        raise TasksFailed(missing)
 
 
 @dataclass(frozen=True)
@@ -88,32 +60,28 @@ class RunSummary:
             TasksFailed: naming what is not, and of which jobs.
             StirRayError: of the first job without results, if there is one, naming all.
         """
-        self._require_results()
-        if self._jobs == 1:
-            next(iter(self.of_jobs.values())).require_complete()
-        incomplete = [name for name, job in self.of_jobs.items() if not job.reduced.is_complete]
-        if self.tally.failed or incomplete:
-            raise TasksFailed(
-                f"{pluralize(self.tally.failed, 'task')} failed, {len(incomplete)} of {self._jobs} "
-                f"jobs are incomplete: {format_list(incomplete) or 'none'}; "
-                "`stir-ray failures` says why and what to do"
-            )
+        jobs = self.of_jobs
+        incomplete = [name for name, job in jobs.items() if not job.reduced.is_complete]
+        text = f"{len(incomplete)} of {len(jobs)} jobs are incomplete: {format_list(incomplete)}"
+        if len(jobs) == 1:
+            text = ", ".join(_missing(job.reduced) for job in jobs.values())
+        self._require(not incomplete, text)
 
     def require_tested(self) -> None:
         """Go on only if every model is tested; errors as `require_complete`."""
-        self._require_results()
         untested = sum(job.reduced.untested for job in self.of_jobs.values())
-        if self.tally.failed or untested:
-            raise TasksFailed(
-                f"{self.tally.failed} tasks failed, {untested} models are not tested; "
-                "`stir-ray failures` says why and what to do"
-            )
+        self._require(not untested, f"{pluralize(untested, 'model')} not tested")
 
-    def _require_results(self) -> None:
+    def _require(self, is_done: bool, missing: str) -> None:
         for first in self.errors.values():
             raise type(first)(
                 f"{len(self.errors)} of {self._jobs} jobs have no results of this run: "
                 f"{format_list(tuple(self.errors))}; of the first: {first}"
+            )
+        if self.tally.failed or not is_done:
+            raise TasksFailed(
+                f"{pluralize(self.tally.failed, 'task')} failed, {missing}; "
+                "`stir-ray failures JOB` says why and what to do"
             )
 
 
@@ -140,9 +108,7 @@ def _finish(job: InspectedJob, lake: Lake, tally: TaskCounts) -> JobSummary:
     reduced = reduce_job(job.resolved, job.study, lake)
     analyse_robustness(job.job, job.study, lake, reduced)
     report = write_report(ReducedJob(job.resolved, job.study, lake, reduced))
-    is_done = reduced.is_complete and not tally.failed
-    remaining = Unfinished() if is_done else unfinished(job.missing(lake), lake)
-    return JobSummary(job.job, tally, reduced, report, remaining)
+    return JobSummary(job.job, tally, reduced, report)
 
 
 def results_text(job: Job, reduced: Reduced) -> Iterator[str]:
@@ -168,6 +134,15 @@ def _in_a_line(done: JobSummary) -> str:
     if convergence and convergence.moving:
         parts.append(f"{convergence.moving} of {convergence.cells} values still moving")
     return f"{', '.join(parts)}: {_folder(done.job)}"
+
+
+def _missing(reduced: Reduced) -> str:
+    parts = [f"{reduced.missing} of {reduced.cells} cells are missing"]
+    if reduced.untested:
+        parts.append(f"{pluralize(reduced.untested, 'model')} not tested")
+    if reduced.missing_optional:
+        parts.append(_optional(reduced))
+    return ", ".join(parts)
 
 
 def _optional(reduced: Reduced) -> str:

@@ -234,7 +234,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
     seen.calls = 0  # pyright: ignore[reportFunctionMemberAccess]
     monkeypatch.setattr(inspect, "as_seen", seen)
     done = robustness.run(job, serial=True)
-    with pytest.raises(TasksFailed, match="1 tasks failed, 1 models are not tested"):
+    with pytest.raises(TasksFailed, match="1 task failed, 1 model not tested"):
         done.require_tested()
     assert len(results(job)) == (TESTED - 1) * CONDITIONS
     (failed,) = failed_tasks(missing_tasks(resolve(job), lake), lake)
