@@ -94,17 +94,13 @@ def test_a_range_means_the_list_of_its_numbers(first: int, count: int, space: st
     ("override", "key", "expected"),
     [
         ("name=other", "name", "other"),
-        ("images.count=7", "images.count", 7),
         ("finetuned.train.learning_rate=3e-2", "finetuned.train.learning_rate", 0.03),
-        ("seeds=[3, 5]", "seeds", (3, 5)),
         ("seeds=3-5", "seeds", (3, 4, 5)),
         ("layers=all", "layers", "all"),
         ("layers=[5, 2, 3]", "layers", (2, 3, 5)),
         ("from_scratch=", "from_scratch", None),
-        ("from_scratch=null", "from_scratch", None),
         ("keep_images={sample: 5}", "keep_images.sample", 5),
         ("lake=s3://bucket/a=b", "lake", "s3://bucket/a=b"),
-        ("execution.workers=3", "execution.workers", 3),
     ],
 )
 def test_an_override_says_what_the_file_could_have_said(

@@ -38,12 +38,12 @@ _DIGITS = 12
 """Of a task's id in a command: enough to be the only one."""
 
 
-def command(verb: str, job: Sequence[str], *options: str) -> str:
+def _command(verb: str, job: Sequence[str], *options: str) -> str:
     """Return the line for a shell; `job` as of `failures_text`."""
     return shlex.join(["stir-ray", verb, *job, *options])
 
 
-def kinds_of_failures(failed: Iterable[FailedTask]) -> list[list[FailedTask]]:
+def _by_kind(failed: Iterable[FailedTask]) -> list[list[FailedTask]]:
     """Return failures of one class and fingerprint together, the most frequent first."""
     kinds: dict[tuple[str, str], list[FailedTask]] = defaultdict(list)
     for task in failed:
@@ -71,7 +71,7 @@ def job_status(status: Status, failed: Iterable[FailedTask]) -> JobStatus:
                 "example": group[0].task.label,
                 "message": group[0].message,
             }
-            for group in kinds_of_failures(failed)
+            for group in _by_kind(failed)
         ],
     )
 
@@ -91,7 +91,7 @@ def failure_record(failed: FailedTask, job: Sequence[str]) -> dict[str, Any]:
         "stage": failed.task.stage,
         "label": failed.task.label,
         **record,
-        "retry": command("retry", job, "--task", failed.id),
+        "retry": _command("retry", job, "--task", failed.id),
     }
 
 
@@ -102,7 +102,7 @@ def failures_text(
 
     The job is the file as it was given, with its overrides: the words that select it in a command.
     """
-    for group in kinds_of_failures(tasks.failed):
+    for group in _by_kind(tasks.failed):
         failed = group[0]
         when = failed.time.astimezone(UTC).isoformat(timespec="seconds")
         yield f"{len(group)} x {failed.failure_class} ({failed.fingerprint})"
@@ -114,7 +114,7 @@ def failures_text(
     count, waiting = len(tasks.failed), tasks.not_attempted
     text = f"{pluralize(count, 'task')} failed" if count else "No task of this job failed"
     others = pluralize(waiting, "other" if count else "task")
-    run = f", {others} not tried yet: {command('run', job)}"
+    run = f", {others} not tried yet: {_command('run', job)}"
     yield f"{text}{run if waiting else '.'}"
 
 
@@ -122,13 +122,13 @@ def _remedy(failed: FailedTask, job: Sequence[str]) -> str:
     kind, remedy = failed.failure_class, _REMEDIES.get(failed.failure_class)
     # A user error stopped the run, so most of what is missing never failed; nor did the damaged
     # artifact that is removed. Only a run computes these.
-    line = command("run", job)
+    line = _command("run", job)
     if failed.fingerprint.startswith(f"{CorruptArtifact.__name__}-"):
-        remedy = f"a part that it reads is damaged; {command('verify', job, '--repair')}, then"
+        remedy = f"a part that it reads is damaged; {_command('verify', job, '--repair')}, then"
     elif kind == "upstream_failed":
-        line = command("retry", job)
+        line = _command("retry", job)
     elif kind != "user_error":
-        line = command("retry", job, "--class", kind, "--fingerprint", failed.fingerprint)
+        line = _command("retry", job, "--class", kind, "--fingerprint", failed.fingerprint)
     return f"{remedy}: {line}" if remedy else line
 
 
@@ -218,8 +218,8 @@ def _commands(explained: "Explanation", job: Sequence[str]) -> Iterator[str]:
     causes = [blocking for blocking in explained.blocked_by if blocking.is_root_cause]
     failed = [cause.id[:_DIGITS] for cause in causes if cause.failure]
     if is_damaged:
-        yield command("verify", job, "--repair")
+        yield _command("verify", job, "--repair")
     if failed:
-        yield command("retry", job, *(word for task in failed for word in ("--task", task)))
+        yield _command("retry", job, *(word for task in failed for word in ("--task", task)))
     if is_damaged or len(failed) < len(causes):
-        yield command("run", job)
+        yield _command("run", job)

@@ -208,18 +208,6 @@ def test_light_verbs_import_no_heavy_module(
     assert HEAVY & modules_of_verb(*words) == set()
 
 
-def test_verify_finds_damage_and_repairs_it(finished_file: Path, tmp_path: Path) -> None:
-    code, output, _ = stir_ray("verify", finished_file)
-    assert (code, "0 are damaged" in output) == (0, True)
-    artifact = min((tmp_path / "lake").glob("*/images/*/*"))
-    artifact.write_bytes(artifact.read_bytes()[:99])
-    code, output, _ = stir_ray("verify", finished_file)
-    assert (code, artifact.name in output) == (3, True)
-    code, output, _ = stir_ray("verify", finished_file, "--repair")
-    assert (code, "(removed)" in output) == (0, True)
-    assert not artifact.exists()
-
-
 def test_schema_is_that_of_the_job_file() -> None:
     assert stir_ray("schema")[:2] == (0, schema_text())
 
