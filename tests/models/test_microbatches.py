@@ -20,20 +20,16 @@ ERRORS = (
 )
 
 
-class Memory:
-    """Room for some images at once; notes what was made of which."""
+def fitting(room: int, error: Exception = ERRORS[0]) -> Callable[[slice], list[int]]:
+    """Return the numbers of the images of a slice, if so many fit."""
 
-    def __init__(self, room: int, error: Exception = ERRORS[0]) -> None:
-        self.room, self.error = room, error
-        self.made: list[int] = []
-
-    def make(self, part: slice) -> list[int]:
-        """The numbers of the images of a slice, if they fit."""
-        numbers = list(range(part.start, part.stop))
-        if len(numbers) > self.room:
-            raise self.error
-        self.made += numbers
+    def compute(rows: slice) -> list[int]:
+        numbers = list(range(rows.start, rows.stop))
+        if len(numbers) > room:
+            raise error
         return numbers
+
+    return compute
 
 
 @given(
@@ -42,37 +38,26 @@ class Memory:
     largest=st.none() | st.integers(1, 53),
     halvings=st.integers(0, 9),
 )
-def test_every_image_is_made_once_in_order_whatever_fits(
+def test_every_image_is_computed_once_in_order_whatever_fits(
     count: int, room: int, largest: int | None, halvings: int
 ) -> None:
-    memory = Memory(room)
-    made = Microbatches(largest, halvings=halvings).map_slices(count, memory.make)
-    assert [number for part in made for number in part] == list(range(count)) == memory.made
-    assert max(len(part) for part in made) <= min(count, largest or count)
-
-
-@given(count=st.integers(1, 97), room=st.integers(1, 101))
-def test_work_that_adds_up_begins_again_with_slices_that_fit(count: int, room: int) -> None:
-    added: list[int] = []
-
-    def make(slices: list[slice]) -> int:
-        added.clear()
-        memory = Memory(room)
-        for part in slices:
-            added.extend(memory.make(part))
-        return sum(added)
-
-    assert Microbatches().accumulate(count, make) == count * (count - 1) // 2
-    assert added == list(range(count))
+    results = Microbatches(largest, halvings=halvings).map_slices(count, fitting(room))
+    assert [number for rows in results for number in rows] == list(range(count))
+    assert max(len(rows) for rows in results) <= min(count, largest or count)
+    compute = fitting(room)
+    total = Microbatches().accumulate(
+        count, lambda slices: [number for rows in slices for number in compute(rows)]
+    )
+    assert total == list(range(count))
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["host", "device", "allocator", "cublas"])
 def test_slices_shrink_no_more_than_they_must_and_stay_so(error: Exception) -> None:
     micro = Microbatches()
-    sizes = [len(part) for part in micro.map_slices(23, Memory(11, error).make)]
+    sizes = [len(rows) for rows in micro.map_slices(23, fitting(11, error))]
     assert sizes == [6, 6, 6, 5]
     assert micro.halvings == 2
-    assert [len(part) for part in micro.map_slices(23, Memory(23).make)] == sizes
+    assert [len(rows) for rows in micro.map_slices(23, fitting(23))] == sizes
 
 
 @pytest.mark.parametrize(
@@ -80,37 +65,29 @@ def test_slices_shrink_no_more_than_they_must_and_stay_so(error: Exception) -> N
     [(0, ERRORS[1], 4), (3, ValueError("no"), 1), (3, RuntimeError("other"), 1)],
 )
 def test_what_fewer_images_do_not_mend_is_raised(room: int, error: Exception, tries: int) -> None:
-    tried: list[slice] = []
+    sizes: list[int] = []
 
-    def make(part: slice) -> list[int]:
-        tried.append(part)
-        return Memory(room, error).make(part)
+    def compute(rows: slice) -> list[int]:
+        sizes.append(rows.stop - rows.start)
+        return fitting(room, error)(rows)
 
-    for verb in _verbs(make):
-        tried.clear()
-        with pytest.raises(type(error), match=str(error)):
-            verb(Microbatches())
-        # 7, 4, 2 and 1 images.
-        assert len(tried) == tries
-
-
-def _verbs(make: Callable[[slice], list[int]]) -> list[Callable[[Microbatches], object]]:
-    return [
-        lambda micro: micro.map_slices(7, make),
-        lambda micro: micro.accumulate(7, lambda slices: make(slices[0])),
-    ]
+    with pytest.raises(type(error), match=str(error)):
+        Microbatches().map_slices(7, compute)
+    with pytest.raises(type(error), match=str(error)):
+        Microbatches().accumulate(7, lambda slices: compute(slices[0]))
+    assert sizes == [7, 4, 2, 1][:tries] * 2
 
 
 def test_the_default_batch_size_is_a_power_of_two_that_follows_memory_and_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small, wide = frozen(), frozen(vit(embed_dim=64))
-    state = torch.get_rng_state()
 
     def size(model: FrozenModel, memory: int, share: float = 1.0) -> int:
         monkeypatch.setattr(microbatches, "device_bytes", lambda _: memory)
         return default_batch_size(model, images(1), share=share)
 
+    assert device_bytes(CPU) > 2**28
     largest = size(small, 2**30)
     assert largest.bit_count() == 1
     assert size(small, 2**31) == 2 * largest
@@ -118,8 +95,3 @@ def test_the_default_batch_size_is_a_power_of_two_that_follows_memory_and_model(
     # Four times as many units.
     assert size(wide, 2**30) == largest // 4
     assert size(wide, 1) == 1
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_machine_has_memory() -> None:
-    assert device_bytes(CPU) > 2**28
