@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -230,32 +231,26 @@ class RayExecutor:
         reply = worker.reply = reference.future()
         reply.add_done_callback(lambda reply: self._replies.put((worker, reply)))
 
-    def _wait(self, until: float) -> Iterator[tuple[_Worker, Future[Any]]]:
-        # Yields replies; waits for them, at most a second and not past a time.
-        now = time.monotonic()
-        if now >= self._next_scale_up:
-            self._scale_up()
-        timeout_s = max(0.0, min(_POLL_S, until - now))
-        while True:
-            try:
-                worker, reply = self._replies.get(timeout=timeout_s)
-            except queue.Empty:
-                return
-            timeout_s = 0.0
-            # Else the worker was killed meanwhile.
-            if worker.reply is reply:
-                worker.reply = None
-                yield worker, reply
-
     def _ended(
         self, scheduler: Scheduler[Any, _Worker]
     ) -> Iterator[tuple[_Worker, AttemptResult, bool]]:
-        # Calls that ended, and whether the worker is still alive; also takes up new workers.
-        for worker, reply in self._wait(until=scheduler.next_deadline()):
-            if worker not in self._starting:
-                yield worker, *_outcome(worker, reply)
-            elif self._add(worker, reply):
-                scheduler.add(worker, worker.node)
+        # Calls that ended, and whether the worker is still alive; also takes up new workers. Waits
+        # for the first, at most a second and not past what is due next.
+        now = time.monotonic()
+        if now >= self._next_scale_up:
+            self._scale_up()
+        wait_s = max(0.0, min(_POLL_S, scheduler.next_deadline() - now))
+        with suppress(queue.Empty):
+            while True:
+                worker, reply = self._replies.get(timeout=wait_s)
+                wait_s = 0.0
+                if worker.reply is not reply:
+                    continue  # The worker was killed meanwhile.
+                worker.reply = None
+                if worker not in self._starting:
+                    yield worker, *_outcome(worker, reply)
+                elif self._add(worker, reply):
+                    scheduler.add(worker, worker.node)
         now = time.monotonic()
         for worker, failure in scheduler.timed_out(now):
             # It may have finished while the driver handled another result.
@@ -305,16 +300,17 @@ class RayExecutor:
         nodes = _nodes()
         allocation = self._spec.allocate(nodes, on_cluster=_on_cluster())
         workers, threads, gpus = allocation
-        capacity, each = allocation.capacity(nodes), f"{threads} CPU threads and {gpus:g} GPUs"
+        capacity, size = allocation.capacity(nodes), f"{threads} CPU threads and {gpus:g} GPUs"
+        if capacity >= workers:
+            return allocation
         # Ray waits for room, on one machine for ever.
-        if capacity < workers and not _on_cluster():
+        if not _on_cluster():
             raise InputError(
-                f"`execution`: {workers} workers with {each} each do not fit; "
+                f"`execution`: {workers} workers with {size} each do not fit; "
                 f"this machine has room for {capacity}"
             )
-        if capacity < workers:
-            text = "the cluster has room for %d of %d workers; the others wait for nodes with %s"
-            _log.warning(text, capacity, workers, each)
+        text = "the cluster has room for %d of %d workers; the others wait for nodes with %s"
+        _log.warning(text, capacity, workers, size)
         return allocation
 
     def _start(self, *, avoid_node: str = "") -> None:

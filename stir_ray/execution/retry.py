@@ -63,7 +63,7 @@ class Failure:
         lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
         message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
         report = "\n".join(lines[-_TRACEBACK_LINES:])
-        return cls(classify(error), _fingerprint(error), message, report)
+        return cls(_classify(error), _fingerprint(error), message, report)
 
     @classmethod
     def from_worker_death(cls, error: BaseException) -> Self:
@@ -82,8 +82,7 @@ class Failure:
         return cls(FailureClass.TIMEOUT, "Timeout", message, "")
 
 
-def classify(error: BaseException) -> FailureClass:
-    """Return the class of an exception raised by a task."""
+def _classify(error: BaseException) -> FailureClass:
     if _is_out_of_memory(error):
         return FailureClass.OUT_OF_MEMORY
     if _is_device_error(error):

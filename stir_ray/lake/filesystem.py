@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from stir_ray.errors import LakeError, StorageUnavailable
-from stir_ray.lake.storage_errors import ErrorKind, classify_error
+from stir_ray.lake.storage_errors import ErrorKind, StorageError, classify_error
 
 S3 = ("s3", "s3a")
 RETRY_TIMEOUT_S = 300.0
@@ -119,7 +119,7 @@ class RetryingFilesystem:
                 if kind is ErrorKind.BUG:
                     raise
                 if kind in _NOT_RETRIED or now >= end:
-                    raise _final_error(what, error, now - first) from error
+                    raise _final_error(what, failed, now - first) from error
             # A failure or two are everyday on object stores.
             if attempt == 3:
                 _log.warning("%s (%s); retrying for %.0f s", what, failed.reason, retry_timeout_s)
@@ -145,8 +145,8 @@ class RetryingFilesystem:
                 self._files = None
 
 
-def _final_error(what: str, error: Exception, tried_s: float) -> Exception:
-    kind, reason, remedy = classify_error(error)
+def _final_error(what: str, failed: StorageError, tried_s: float) -> Exception:
+    kind, reason, remedy = failed
     if kind is ErrorKind.NOT_FOUND:
         return FileNotFoundError(errno.ENOENT, "there is none", what)
     if kind in (ErrorKind.TRANSIENT, ErrorKind.UNREACHABLE):
