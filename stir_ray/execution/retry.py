@@ -63,14 +63,18 @@ class Failure:
         lines = without_secrets("".join(traceback.format_exception(error))).splitlines()
         message = " ".join(without_secrets(str(error)).split()) or type(error).__name__
         report = "\n".join(lines[-_TRACEBACK_LINES:])
-        return cls(_classify(error), _fingerprint(error), message, report)
+        frames = traceback.extract_tb(error.__traceback__)
+        origin = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
+        name = type(error).__name__
+        digest = hashlib.sha256(f"{name} {origin}".encode()).hexdigest()[:8]
+        return cls(_classify(error), f"{name}-{digest}", message, report)
 
     @classmethod
     def from_worker_death(cls, error: BaseException) -> Self:
         """Return the failure of a task whose worker died, from the error that Ray reports."""
         # Only a node that watches its memory reports this; a bare SIGKILL may be a preemption.
-        memory = _is_out_of_memory(error)
-        failure_class = FailureClass.OUT_OF_MEMORY if memory else FailureClass.WORKER_LOST
+        lacks_memory = _classify(error) is FailureClass.OUT_OF_MEMORY
+        failure_class = FailureClass.OUT_OF_MEMORY if lacks_memory else FailureClass.WORKER_LOST
         # The report fills pages; its first line says what happened.
         lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
         report = "\n".join(lines[:_TRACEBACK_LINES])
@@ -83,18 +87,26 @@ class Failure:
 
 
 def _classify(error: BaseException) -> FailureClass:
-    if _is_out_of_memory(error):
+    name, text = type(error).__name__, str(error)
+    named = any(phrase in text for phrase in _DEVICE_ERRORS)
+    on_device = name == "AcceleratorError" or (isinstance(error, RuntimeError) and named)
+    lacks_memory = on_device and any(phrase in text for phrase in _DEVICE_OUT_OF_MEMORY)
+    if lacks_memory or isinstance(error, MemoryError) or name == "OutOfMemoryError":
         return FailureClass.OUT_OF_MEMORY
-    if _is_device_error(error):
+    if on_device:
         # An assertion in a kernel is about the numbers that it was given.
-        is_assertion = "device-side assert" in str(error)
+        is_assertion = "device-side assert" in text
         return FailureClass.PERMANENT if is_assertion else FailureClass.WORKER_LOST
     if isinstance(error, MissingArtifact):
         return FailureClass.UPSTREAM_FAILED
     disk_is_full = isinstance(error, OSError) and error.errno in _DISK_FULL
     if disk_is_full or isinstance(error, InputError | PermissionError):
         return FailureClass.USER_ERROR
-    return FailureClass.STORAGE if _is_storage_error(error) else FailureClass.PERMANENT
+    # Client libraries have time-outs of their own, which are no `TimeoutError`.
+    timed_out = any("Timeout" in base.__name__ for base in type(error).__mro__)
+    is_of_store = timed_out or isinstance(error, StorageUnavailable | OSError)
+    is_absent = isinstance(error, FileNotFoundError)
+    return FailureClass.STORAGE if is_of_store and not is_absent else FailureClass.PERMANENT
 
 
 def is_fatal_to_worker(failure: Failure) -> bool:
@@ -127,28 +139,3 @@ def all_failed_alike(first_results: Sequence[Failure | None], limit: int) -> boo
         if failure and failure.failure_class is not FailureClass.UPSTREAM_FAILED
     ]
     return len(failures) == limit and len(set(failures)) == 1
-
-
-def _fingerprint(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    origin = f"{Path(frames[-1].filename).name}:{frames[-1].name}" if frames else ""
-    text = f"{type(error).__name__} {origin}"
-    return f"{type(error).__name__}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _is_device_error(error: BaseException) -> bool:
-    named = any(text in str(error) for text in _DEVICE_ERRORS)
-    return type(error).__name__ == "AcceleratorError" or (isinstance(error, RuntimeError) and named)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return _is_device_error(error) and any(text in str(error) for text in _DEVICE_OUT_OF_MEMORY)
-
-
-def _is_storage_error(error: BaseException) -> bool:
-    # Client libraries have time-outs of their own, which are no `TimeoutError`.
-    timed_out = any("Timeout" in base.__name__ for base in type(error).__mro__)
-    is_os_error = isinstance(error, StorageUnavailable | OSError)
-    return timed_out or (is_os_error and not isinstance(error, FileNotFoundError))

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import platformdirs
@@ -30,12 +29,6 @@ _WAIT_S = 600.0
 """Seconds to wait for another process that makes the same entry, before making it here too."""
 _KEPT_SHARE = 0.9
 """Share of the limit that is left when old entries are removed: worth it once in a while only."""
-
-
-class _Entry(NamedTuple):
-    used_at: float
-    size: int
-    path: Path
 
 
 class DiskCache:
@@ -121,27 +114,27 @@ class DiskCache:
         except (OSError, ValueError):
             used = -1
         if used < 0:
-            used = sum(entry.size for entry in self._entries())
+            used = sum(entry_size for _, entry_size, _ in self._entries())
         # Half of the disk that would be free without the entries.
         limit = min(self._limit_bytes, (used + shutil.disk_usage(self._root).free) // 2)
         fits = size <= limit
         size = size if fits else 0
         if used + size > limit:
             entries = sorted(self._entries())
-            used = sum(entry.size for entry in entries)
+            used = sum(entry_size for _, entry_size, _ in entries)
             target = limit if used + size <= limit else _KEPT_SHARE * limit
-            for entry in entries:
+            for _, entry_size, path in entries:
                 if used + size <= target:
                     break
-                entry.path.unlink(missing_ok=True)
-                used -= entry.size
+                path.unlink(missing_ok=True)
+                used -= entry_size
         # Before the entry is written: a writer that is killed in between leaves a total that is too
         # large, which the next look corrects, and never one that is too small.
         write_atomic(total_file, str(used + size).encode(), durable=False)
         return fits
 
-    def _entries(self) -> Iterator[_Entry]:
-        # Only files that this cache has written.
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        # When each was used, its bytes and its path; only of files that this cache has written.
         for kind in _KINDS:
             with suppress(FileNotFoundError), os.scandir(self._root / kind) as files:
                 for file in files:
@@ -151,4 +144,4 @@ class DiskCache:
                             stat = file.stat()
                             # Its writer held the lock that this process holds, and was killed.
                             used_at = 0.0 if is_temp else stat.st_mtime
-                            yield _Entry(used_at, stat.st_size, Path(file.path))
+                            yield used_at, stat.st_size, Path(file.path)

@@ -102,12 +102,17 @@ class RetryingFilesystem:
         attempt, kind = 0, None
         first = since = 0.0
         while True:
-            files = self._current()
+            # A client keeps the credentials that it was made with.
+            with self._lock:
+                files = self._files = self._files or _open(self._protocol)
             try:
                 return request(files)
             except Exception as error:
                 now, failed = time.monotonic(), classify_error(error)
-                self._renew(files, failed.kind)
+                with self._lock:
+                    # Of many threads that failed together, the first one renews it for all.
+                    if failed.kind in _RENEW_AFTER and self._files is files:
+                        self._files = None
                 attempt += 1
                 if attempt == 1:
                     first = now
@@ -130,19 +135,6 @@ class RetryingFilesystem:
             wait_s = min(wait_s, end - now)
             self.waited_s += wait_s
             time.sleep(wait_s)
-
-    def _current(self) -> Any:
-        # A client keeps the credentials that it was made with.
-        with self._lock:
-            if self._files is None:
-                self._files = _open(self._protocol)
-            return self._files
-
-    def _renew(self, files: Any, kind: ErrorKind) -> None:
-        with self._lock:
-            # Of many threads that failed together, the first one renews it for all.
-            if kind in _RENEW_AFTER and self._files is files:
-                self._files = None
 
 
 def _final_error(what: str, failed: StorageError, tried_s: float) -> Exception:
