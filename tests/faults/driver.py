@@ -94,13 +94,13 @@ def _cluster(command: Command) -> Iterator[None]:
 
 def make_worker(
     ledger: Path, held_at: str, settings: dispatch.WorkerSettings, threads: int
-) -> TaskFunction[Task]:
+) -> TaskFunction:
     """Make the worker of the real run, with its executions written to the ledger."""
     return functools.partial(_run, ledger, held_at, dispatch.make_worker(settings, threads))
 
 
 def _run(
-    ledger: Path, held_at: str, do: TaskFunction[Task], task: Task, attempt: Attempt
+    ledger: Path, held_at: str, do: TaskFunction, task: Task, attempt: Attempt
 ) -> Metrics | None:
     _write(ledger, task, "begin")
     if held_at == "begin":
