@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stir_ray.catalog.failures import inspection_error, task_error
+from stir_ray.catalog.failures import inspection_error
 from stir_ray.catalog.inspection import (
     InspectedJob,
     lake_of,
@@ -11,7 +11,7 @@ from stir_ray.catalog.inspection import (
     save_snapshots,
     with_trained,
 )
-from stir_ray.catalog.stage_runner import AllTasks, StageRunner, TaskCounts
+from stir_ray.catalog.stage_runner import StageRunner, TaskCounts
 from stir_ray.errors import TasksFailed
 from stir_ray.formatting import format_list
 from stir_ray.job import Job
@@ -31,7 +31,7 @@ def run(job: Job, *, serial: bool = False) -> TaskCounts:
 def run_all(grid: Grid, *, serial: bool = False) -> tuple[TaskCounts, list[str]]:
     """Do the same for all jobs of a file; return also the names of those not wholly trained."""
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, resolved, lake, AllTasks(), serial=serial) as runner:
+    with computing(grid.shared, resolved, lake, serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
     return runner.tally, [job.job.name for job in jobs if not job.study.is_trained]
 
@@ -49,16 +49,19 @@ def plan(
 
 def train(jobs: Sequence[InspectedJob], runner: StageRunner) -> tuple[InspectedJob, ...]:
     """Train models from random weights, then from the pretrained ones; return the trained jobs."""
-    runner.run("train", lambda: deduplicate(job.independent_trainings() for job in jobs))
+    runner.run("train", lambda: deduplicate(job.resolved.independent_trainings() for job in jobs))
     jobs = with_trained(jobs)
     started = [job for job in jobs if job.study.pretrained.is_trained]
     if not started:
-        runner.tally.require_success(task_error)
+        runner.tally.require_success()
         raise TasksFailed(
             "the pretrained model is not trained, and nothing can be computed without it; "
             "`stir-ray run JOB` trains it, and so does `stir-ray retry JOB` if it failed"
         )
-    runner.run("finetune", lambda: deduplicate(job.finetunings() for job in started))
+    runner.run(
+        "finetune",
+        lambda: deduplicate(job.resolved.finetunings(job.study.pretrained) for job in started),
+    )
     return with_trained(jobs)
 
 

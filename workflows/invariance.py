@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from stir_ray.catalog.failures import FailureFilter, RetryFailed, failed_tasks, select
+from stir_ray.catalog.failures import FailureFilter, RetryFailed, select, unfinished
 from stir_ray.catalog.inspection import lake_of, missing_tasks, resolve, resolve_all
-from stir_ray.catalog.stage_runner import AllTasks, TaskFilter
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
@@ -40,7 +39,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
         StirRayError: as `run`; of a job alone in its file also if it cannot be reduced or reported.
     """
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
-    return _run(grid.shared, resolved, lake, AllTasks(), serial=serial)
+    return _run(grid.shared, resolved, lake, serial=serial)
 
 
 def retry(
@@ -61,18 +60,23 @@ def retry(
         RunAborted: if the first tasks all fail in the same way.
     """
     resolved, lake = resolve(job), lake_of(job)
-    failed = failed_tasks(missing_tasks(resolved, lake), lake)
+    failed = unfinished(missing_tasks(resolved, lake), lake).failed
     if not failed:
         return None
     selected = select(failed, criteria)
-    done = _run(job, (resolved,), lake, RetryFailed(selected), serial=serial)
+    done = _run(job, (resolved,), lake, serial=serial, retry=RetryFailed(selected))
     return len(failed), len(selected), done
 
 
 def _run(
-    shared: Job, resolved: Sequence[ResolvedJob], lake: Lake, tasks: TaskFilter, *, serial: bool
+    shared: Job,
+    resolved: Sequence[ResolvedJob],
+    lake: Lake,
+    *,
+    serial: bool,
+    retry: RetryFailed | None = None,
 ) -> RunSummary:
-    with computing(shared, resolved, lake, tasks, serial=serial) as runner:
+    with computing(shared, resolved, lake, serial=serial, retry=retry) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
         studies = [job.study.trained() for job in jobs if job.study.pretrained.is_trained]
         runner.run("invert", lambda: deduplicate(study.inversions() for study in studies))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stir_ray.catalog.inspection import InspectedJob, lake_of, resolve_all
-from stir_ray.catalog.stage_runner import AllTasks, StageRunner
+from stir_ray.catalog.stage_runner import StageRunner
 from stir_ray.errors import JobError
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
@@ -31,7 +31,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
                 "`robustness: {corruptions: benchmark}`"
             )
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, resolved, lake, AllTasks(), serial=serial) as runner:
+    with computing(grid.shared, resolved, lake, serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
         evaluate(jobs, runner)
     return finish(jobs, runner.tally)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+from stir_ray.catalog.failures import RetryFailed
 from stir_ray.catalog.runs import RunRecorder
-from stir_ray.catalog.stage_runner import Callbacks, StageRunner, TaskFilter
+from stir_ray.catalog.stage_runner import StageRunner
 from stir_ray.errors import CorruptArtifact, SchemaMismatch, StirRayError
 from stir_ray.execution.executor import Executor, SerialExecutor
 from stir_ray.job import Job
@@ -59,19 +60,24 @@ def one_line() -> Iterator[None]:
 
 @contextmanager
 def computing(
-    job: Job, resolved: Sequence[ResolvedJob], lake: Lake, tasks: TaskFilter, *, serial: bool
+    job: Job,
+    resolved: Sequence[ResolvedJob],
+    lake: Lake,
+    *,
+    serial: bool,
+    retry: RetryFailed | None = None,
 ) -> Iterator[StageRunner]:
     """Run stages on a lake; the run is recorded there, and its progress is shown.
 
-    The job is what all resolved jobs share; `tasks` selects which missing tasks are executed.
+    The job is what all resolved jobs share; `retry` selects which missing tasks are executed.
 
     Raises:
         LakeError: if the lake cannot be used.
     """
     lake.objects.check()
     with _executor(job, serial=serial) as executor, RunRecorder(resolved, lake, executor) as record:
-        callbacks = Callbacks(progress_callback(executor), record)
-        yield StageRunner(job, lake, executor, callbacks, tasks)
+        callbacks = progress_callback(executor), record
+        yield StageRunner(job, lake, executor, callbacks, retry)
 
 
 def _executor(job: Job, *, serial: bool) -> Executor:

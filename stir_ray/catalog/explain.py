@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stir_ray.catalog.failures import FailedTask, failed_tasks
+from stir_ray.catalog.failures import FailedTask, unfinished
 from stir_ray.catalog.inspection import InspectedJob, missing_tasks
-from stir_ray.catalog.verify import check_artifact
+from stir_ray.catalog.verify import check_object
 from stir_ray.errors import InputError
 from stir_ray.formatting import spelled
 from stir_ray.identity import Artifact
@@ -165,7 +165,7 @@ def _state(lake: Lake, artifact: Artifact, *models: Checkpoint) -> ArtifactState
         return ArtifactState(table, "", UNNAMED)
     key = artifact_key(table, artifact.id)
     try:
-        finding = check_artifact(lake, key)
+        finding = check_object(lake, key)
     except FileNotFoundError:
         return ArtifactState(table, key, MISSING)
     if finding:
@@ -204,7 +204,9 @@ def _blocked_by(
             # Of a comparison of all layers, this number needs a single one.
             follow(id_, comparison.requires if isinstance(task, Compare) else task.requires)
     blocking = {id_: task for id_, task in missing.items() if id_ in is_root}
-    failures = {failed.id: failed for failed in failed_tasks(blocking.values(), inspected.lake)}
+    failures = {
+        failed.id: failed for failed in unfinished(blocking.values(), inspected.lake).failed
+    }
     for id_, task in blocking.items():
         shown_id = id_ if task.is_ready else ""
         yield BlockingTask(task, shown_id, failures.get(id_), is_root[id_])

@@ -4,11 +4,9 @@ A record counts while its task is planned and not done. It is never taken back: 
 later is done, and its record is not read any more.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import count
 from typing import Any
 
 from stir_ray.errors import (
@@ -28,52 +26,42 @@ from stir_ray.lake.store import map_concurrent
 from stir_ray.plan.model_tasks import Inspection, Train
 from stir_ray.plan.tasks import Task, task_id
 
-UNREADABLE = "unreadable"
-"""Failure class and fingerprint where a record cannot be read."""
-SHORTEST_PREFIX = 6
+_UNREADABLE = {
+    "failure_class": "unreadable",
+    "fingerprint": "unreadable",
+    "traceback": "",
+    "node": "",
+    "attempt": 0,
+    "seconds": 0.0,
+    "time": datetime.fromtimestamp(0, UTC),
+}
+"""In place of a damaged record, which still tells that the task failed."""
+_SHORTEST_PREFIX = 6
 """Digits of an id that are enough to name a task, if they are unique."""
 
 
 @dataclass(frozen=True)
 class FailedTask:
-    """A task that is not done, and the record of its last failure.
+    """A task that is not done, and the record of its last failure."""
 
-    Attributes:
-        task: as it is planned.
-        id: of the task.
-        failure_class: decides what can be done about it.
-        fingerprint: equal for failures of one kind at one place of the code.
-        message: of the exception, on one line.
-        traceback: its last lines.
-        node: where it was executed.
-        attempt: number of the last attempt, from 1.
-        seconds: duration of the last attempt.
-        time: when it failed.
-    """
-
-    task: Task
-    id: str
-    failure_class: str
-    fingerprint: str
-    message: str
-    traceback: str
-    node: str
-    attempt: int
-    seconds: float
-    time: datetime
+    task: Task  # as it is planned
+    id: str  # of the task
+    failure_class: str  # decides what can be done about it
+    fingerprint: str  # equal for failures of one kind at one place of the code
+    message: str  # of the exception, on one line
+    traceback: str  # its last lines
+    node: str  # where it was executed
+    attempt: int  # number of the last attempt, from 1
+    seconds: float  # duration of the last attempt
+    time: datetime  # when it failed
 
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Tasks that are planned and not done.
+    """Tasks that are planned and not done."""
 
-    Attributes:
-        failed: tasks with a record of a failure, in plan order.
-        not_attempted: number of other tasks: a run ended before them, or a prerequisite failed.
-    """
-
-    failed: tuple[FailedTask, ...] = ()
-    not_attempted: int = 0
+    failed: tuple[FailedTask, ...] = ()  # with a record of a failure, in plan order
+    not_attempted: int = 0  # others: a run ended before them, or a prerequisite failed
 
 
 @dataclass(frozen=True)
@@ -81,34 +69,31 @@ class FailureFilter:
     """Select failed tasks by all criteria that are given; an empty set is no criterion.
 
     A task that has no value of a kind, as a training has no layer, is not selected by that kind.
-
-    Attributes:
-        classes: of failures.
-        fingerprints: of failures.
-        epochs: of the compared model, as in the results.
-        seeds: of the initial images.
-        layers: inverted layers.
-        tasks: beginnings of ids.
     """
 
     classes: frozenset[str] = frozenset()
     fingerprints: frozenset[str] = frozenset()
-    epochs: frozenset[int] = frozenset()
-    seeds: frozenset[int] = frozenset()
-    layers: frozenset[int] = frozenset()
-    tasks: frozenset[str] = frozenset()
+    epochs: frozenset[int] = frozenset()  # of the compared model, as in the results
+    seeds: frozenset[int] = frozenset()  # of the initial images
+    layers: frozenset[int] = frozenset()  # that are inverted
+    tasks: frozenset[str] = frozenset()  # beginnings of ids
 
     def matches(self, failed: FailedTask) -> bool:
         """Return whether a failed task is selected."""
-        criteria: tuple[tuple[frozenset, Iterable], ...] = (
-            (self.classes, {failed.failure_class}),
-            (self.fingerprints, {failed.fingerprint}),
-            (self.epochs, failed.task.epochs),
-            (self.seeds, failed.task.seeds),
-            (self.layers, failed.task.layers),
-        )
         has_prefix = not self.tasks or failed.id.startswith(tuple(self.tasks))
-        return has_prefix and all(not given or not given.isdisjoint(has) for given, has in criteria)
+        criteria = ((getattr(self, name), values) for name, values in _values(failed).items())
+        return has_prefix and all(not given or given & values for given, values in criteria)
+
+
+def _values(failed: FailedTask) -> dict[str, set]:
+    """Return what a task can be selected by."""
+    return {
+        "classes": {failed.failure_class},
+        "fingerprints": {failed.fingerprint},
+        "epochs": set(failed.task.epochs),
+        "seeds": set(failed.task.seeds),
+        "layers": set(failed.task.layers),
+    }
 
 
 def select(failed: Iterable[FailedTask], criteria: FailureFilter) -> tuple[FailedTask, ...]:
@@ -119,37 +104,30 @@ def select(failed: Iterable[FailedTask], criteria: FailureFilter) -> tuple[Faile
     """
     candidates = tuple(failed)
     for prefix in sorted(criteria.tasks):
-        _require_unique(prefix, candidates)
+        ids = [task.id for task in candidates if task.id.startswith(prefix)]
+        if len(prefix) < _SHORTEST_PREFIX:
+            raise InputError(f"--task {prefix}: give at least {_SHORTEST_PREFIX} digits of the id")
+        if not ids:
+            raise InputError(
+                f"--task {prefix}: no failed task has this id; `stir-ray failures --json` lists "
+                "them"
+            )
+        if len(ids) > 1:
+            raise InputError(
+                f"--task {prefix}: begins the ids of {len(ids)} failed tasks: {', '.join(ids)}"
+            )
     selected = tuple(task for task in candidates if criteria.matches(task))
     if not selected:
-        raise InputError(f"no failed task matches; there are {_describe(candidates)}")
+        values = [_values(task) for task in candidates]
+        listed = (
+            f"{name} {spelled(distinct)}"
+            for name in (values[0] if values else ())
+            if (distinct := set().union(*(of_task[name] for of_task in values)))
+        )
+        raise InputError(
+            f"no failed task matches; there are {len(candidates)} failed, of {'; '.join(listed)}"
+        )
     return selected
-
-
-def _require_unique(prefix: str, failed: tuple[FailedTask, ...]) -> None:
-    if len(prefix) < SHORTEST_PREFIX:
-        raise InputError(f"--task {prefix}: give at least {SHORTEST_PREFIX} digits of the id")
-    ids = [task.id for task in failed if task.id.startswith(prefix)]
-    if not ids:
-        raise InputError(
-            f"--task {prefix}: no failed task has this id; `stir-ray failures --json` lists them"
-        )
-    if len(ids) > 1:
-        raise InputError(
-            f"--task {prefix}: begins the ids of {len(ids)} failed tasks: {', '.join(ids)}"
-        )
-
-
-def _describe(failed: tuple[FailedTask, ...]) -> str:
-    values = {
-        "classes": {task.failure_class for task in failed},
-        "fingerprints": {task.fingerprint for task in failed},
-        "epochs": {epoch for task in failed for epoch in task.task.epochs},
-        "seeds": {seed for task in failed for seed in task.task.seeds},
-        "layers": {layer for task in failed for layer in task.task.layers},
-    }
-    listed = [f"{name} {spelled(distinct)}" for name, distinct in values.items() if distinct]
-    return f"{len(failed)} failed, of {'; '.join(listed)}"
 
 
 class RetryFailed:
@@ -164,18 +142,19 @@ class RetryFailed:
         self._provided: set[str] = set()
 
     def includes(self, task: Task) -> bool:
+        """Return whether the task is executed if it is not done."""
         # A file that changed is inspected again: without that nothing else can be planned.
         return isinstance(task, Inspection) or self._is_repair(task)
 
     def succeeded(self, task: Task) -> None:
+        """Include what builds on the task from now on."""
         if self._is_repair(task):
             self._provided |= task.provides
 
     def _is_repair(self, task: Task) -> bool:
-        if not task.is_ready:
-            return False
-        was_blocked = bool(self._provided) and not self._provided.isdisjoint(task.requires)
-        return was_blocked or task_id(task) in self._selected
+        return task.is_ready and (
+            not self._provided.isdisjoint(task.requires) or task_id(task) in self._selected
+        )
 
 
 def record_failure(lake: Lake, result: TaskResult[Task], failure: Failure, *, job: str) -> None:
@@ -219,14 +198,8 @@ def is_own_failure(result: TaskResult[Task]) -> bool:
 
     In a grid, the first trainings may all diverge because of too large a learning rate.
     """
-    failure = result.failure
-    diverged = failure and failure.fingerprint.startswith(f"{FloatingPointError.__name__}-")
-    return bool(diverged) and isinstance(result.task, Train)
-
-
-def task_error(failure: Failure) -> TasksFailed:
-    """Return the error that reports the failure of a task."""
-    return TasksFailed(failure.message)
+    fingerprint = result.failure.fingerprint if result.failure else ""
+    return isinstance(result.task, Train) and fingerprint.startswith("FloatingPointError-")
 
 
 def inspection_error(failure: Failure) -> StirRayError:
@@ -241,31 +214,25 @@ def inspection_error(failure: Failure) -> StirRayError:
 
 
 def unfinished(tasks: Iterable[Task], lake: Lake) -> Unfinished:
-    """Return what is recorded of tasks that are planned and not done."""
-    counter = count()
-    counted = (task for task in tasks if next(counter) >= 0)
-    failed = failed_tasks(counted, lake)
-    deque(counted, maxlen=0)  # Where no failure is recorded, none of the tasks is read before.
-    return Unfinished(failed, next(counter) - len(failed))
-
-
-def failed_tasks(tasks: Iterable[Task], lake: Lake) -> tuple[FailedTask, ...]:
-    """Return those of the tasks that have a record of a failure, in their order.
+    """Return what is recorded of tasks that are planned and not done.
 
     Args:
-        tasks: that are planned and not done.
+        tasks: in plan order; perhaps a million, of which only those with a record are kept.
         lake: that holds the records.
     """
-    recorded = lake.stored(FAILURES)
-    if not recorded:
-        return ()
-    by_id = {id_: task for task in tasks if (id_ := task_id(task)) in recorded}
+    recorded, failed, count = lake.stored(FAILURES), dict[str, Task](), 0
+    for task in tasks:
+        count += 1
+        if recorded and (id_ := task_id(task)) in recorded:
+            failed[id_] = task
 
     def read(item: tuple[str, Task]) -> FailedTask | None:
-        record = _read_record(lake, item[0])
-        return FailedTask(item[1], item[0], **record) if record else None
+        id_, task = item
+        record = _read_record(lake, id_)
+        return FailedTask(task, id_, **record) if record else None
 
-    return tuple(failed for failed in map_concurrent(read, by_id.items()) if failed)
+    read_tasks = tuple(task for task in map_concurrent(read, failed.items()) if task)
+    return Unfinished(read_tasks, count - len(read_tasks))
 
 
 def _read_record(lake: Lake, failed: str) -> dict[str, Any] | None:
@@ -274,15 +241,5 @@ def _read_record(lake: Lake, failed: str) -> dict[str, Any] | None:
     except FileNotFoundError:  # removed since it was listed
         return None
     except CorruptArtifact as error:
-        # A damaged record still tells that the task failed.
-        return {
-            "failure_class": UNREADABLE,
-            "fingerprint": UNREADABLE,
-            "message": f"its record cannot be read: {error}",
-            "traceback": "",
-            "node": "",
-            "attempt": 0,
-            "seconds": 0.0,
-            "time": datetime.fromtimestamp(0, UTC),
-        }
+        return {**_UNREADABLE, "message": f"its record cannot be read: {error}"}
     return {name: value for name, value in row.items() if name not in ("task", "stage", "label")}

@@ -21,28 +21,17 @@ from stir_ray.lake.keys import (
     training_of,
 )
 from stir_ray.lake.parquet import Lake, StoredIds
-from stir_ray.lake.schemas import (
-    FAILURES,
-    IMAGE_SETS,
-    MODELS,
-    TEST_SETS,
-    TRAININGS,
-)
+from stir_ray.lake.schemas import FAILURES, IMAGE_SETS, MODELS, TEST_SETS, TRAININGS
 from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import artifact_tables
 from stir_ray.plan.model_tasks import InspectModel, Train
 from stir_ray.plan.tasks import LAKE, is_done, task_id
 from stir_ray.results.study_reader import read_summary, trained_checkpoints
 
-TEMPORARY, RUNS = "temporary files", "runs"
+_TEMPORARY, _RUNS = "temporary files", "runs"
 """In place of a table: files of killed writers, and records of runs of jobs that were deleted."""
-YOUNG_S = 3600.0
+_YOUNG_S = 3600.0
 """Younger objects stay: what refers to them may not be written yet."""
-_INSPECTIONS = {IMAGE_SETS.name, MODELS.name, TEST_SETS.name}
-
-
-def _after_training() -> frozenset[str]:
-    return frozenset(artifact_tables()) - _INSPECTIONS - {TRAININGS.name}
 
 
 @dataclass(frozen=True)
@@ -56,48 +45,37 @@ class Unused:
 
 @dataclass(frozen=True)
 class GarbageReport:
-    """What may be removed from a lake, and what is left alone.
+    """What may be removed from a lake, and what is left alone."""
 
-    Attributes:
-        unused: what may be removed.
-        young: number of objects that look unused and are too young to be judged.
-        undecided: snapshots of jobs whose models are not all trained, with the tables of what they
-            may need once they are; nothing of these tables is unused.
-    """
-
-    unused: tuple[Unused, ...]
-    young: int
+    unused: tuple[Unused, ...]  # what may be removed
+    young: int  # objects that look unused and are too young to be judged
+    # Snapshots of jobs whose models are not all trained, with the tables of what they may need once
+    # they are; nothing of these tables is unused.
     undecided: dict[str, frozenset[str]]
 
 
 @dataclass
 class _Needed:
-    """What the jobs of a lake need.
+    """What the jobs of a lake need."""
 
-    Attributes:
-        jobs: their names.
-        ids: of artifacts, by table.
-        checkpoints: keys, by the id of a training that has ended; of others every file is kept.
-        undecided: as of `GarbageReport`.
-    """
-
-    jobs: set[str]
-    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    jobs: set[str]  # their names
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by table
+    # Keys, by the id of a training that has ended; of others every file is kept.
     checkpoints: dict[str, set[str]] = field(default_factory=dict)
     undecided: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def includes(self, key: str) -> bool:
         """Return whether an object is needed."""
-        artifact, training, run = artifact_key.parse(key), training_of(key), run_key.parse(key)
-        if run:
+        if run := run_key.parse(key):
             return run[0] in self.jobs
-        if artifact:
+        if artifact := artifact_key.parse(key):
             return artifact[1] in self.ids[artifact[0]]
-        of_ended = self.checkpoints.get(training or "")
+        training = training_of(key) or ""
+        of_ended = self.checkpoints.get(training)
         return training in self.ids[TRAININGS.name] if of_ended is None else key in of_ended
 
 
-def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
+def unused(lake: Lake, *, young_s: float = _YOUNG_S) -> GarbageReport:
     """Return what no job needs of the objects that stir_ray writes.
 
     Args:
@@ -129,7 +107,7 @@ def unused(lake: Lake, *, young_s: float = YOUNG_S) -> GarbageReport:
         if ages.get(candidate.key, 0.0) > young_s and training_of(candidate.key) not in in_progress
     ]
     temporary = [
-        Unused(key, TEMPORARY, size)
+        Unused(key, _TEMPORARY, size)
         for key, (age_s, size) in lake.objects.temp_files().items()
         if age_s > young_s
     ]
@@ -140,20 +118,18 @@ def remove(garbage: GarbageReport, lake: Lake) -> None:
     """Remove what is unused, several objects at a time."""
     # The record of a training goes before its checkpoints: if the process is killed in between, it
     # leaves checkpoints without a record, and not a record without checkpoints.
-    others = [unused.key for unused in garbage.unused if unused.table != CHECKPOINTS]
-    checkpoints = [unused.key for unused in garbage.unused if unused.table == CHECKPOINTS]
-    for keys in (others, checkpoints):
+    for is_checkpoint in (False, True):
+        keys = [it.key for it in garbage.unused if (it.table == CHECKPOINTS) == is_checkpoint]
         for _ in map_concurrent(lake.objects.delete, keys):
             pass
 
 
 def _table_of(key: str) -> str | None:
     """Return the table of an object; None if stir_ray did not write it."""
-    artifact = artifact_key.parse(key)
-    if artifact:
+    if artifact := artifact_key.parse(key):
         return artifact[0] if artifact[0] in artifact_tables() else None
     if run_key.parse(key):
-        return RUNS
+        return _RUNS
     return CHECKPOINTS if training_of(key) else None
 
 
@@ -168,23 +144,19 @@ def _needed(lake: Lake) -> _Needed:
         )
     needed, stored = _Needed(set(snapshots.values())), StoredIds(lake)
     for key in sorted(snapshots):
-        _add(needed, key, _inspected(key, lake), stored)
+        reason: object = "its inspections are not in the lake"
+        try:
+            inspected = inspected_in_lake(read_snapshot(key, lake)[0], lake)
+            if inspected:
+                _add(needed, key, inspected, stored)
+                continue
+        except (StirRayError, FileNotFoundError) as error:
+            reason = error
+        raise LakeError(
+            f"{key}: what this job needs is not known ({reason}); run it again, or delete this "
+            "record to give it up"
+        )
     return needed
-
-
-def _inspected(key: str, lake: Lake) -> InspectedJob:
-    reason = "its inspections are not in the lake"
-    try:
-        inspected = inspected_in_lake(read_snapshot(key, lake).resolved, lake)
-        if inspected:
-            _ = inspected.study  # Read here, where an error names the snapshot.
-            return inspected
-    except (StirRayError, FileNotFoundError) as error:
-        reason = str(error)
-    raise LakeError(
-        f"{key}: what this job needs is not known ({reason}); run it again, or delete this record "
-        "to give it up"
-    )
 
 
 def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) -> None:
@@ -203,7 +175,9 @@ def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) 
     for training, files in locations.items():
         needed.checkpoints[training] = {location.removeprefix(LAKE) for location in files}
     study = inspected.study
+    inspections = {IMAGE_SETS.name, MODELS.name, TEST_SETS.name, TRAININGS.name}
+    after_training = frozenset(artifact_tables()) - inspections
     if not study.pretrained.is_trained:
-        needed.undecided[key] = frozenset(_after_training() | {TRAININGS.name, CHECKPOINTS})
+        needed.undecided[key] = after_training | {TRAININGS.name, CHECKPOINTS}
     elif study.trained().compared.keys() != study.compared.keys():
-        needed.undecided[key] = _after_training()
+        needed.undecided[key] = after_training

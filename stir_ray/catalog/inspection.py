@@ -1,9 +1,12 @@
-"""Jobs as they are planned: resolved, recorded in the lake, and inspected."""
+"""Jobs as they are planned: resolved, recorded in the lake, and inspected.
+
+A snapshot records a job as it was run. With it the job can be planned from the lake alone, and the
+lake knows what the job needs.
+"""
 
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -37,40 +40,13 @@ _FORMAT = 2
 """Of a snapshot; another number was written by another version of stir_ray."""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A job as it was once run.
-
-    Attributes:
-        key: of the snapshot in the lake.
-        resolved: the job and the versions of its files, in the lake that the snapshot lies in.
-        time: when it was first run, in ISO 8601.
-    """
-
-    key: str
-    resolved: ResolvedJob
-    time: str
-
-
-@dataclass(frozen=True)
-class RestoredJob:
-    """A job, and those of its files that cannot be read, so that recorded versions are used."""
-
-    resolved: ResolvedJob
-    lost: tuple[str, ...]
-
-
 def lake_of(job: Job) -> Lake:
     """Return the lake of a job, which is retried for as long as the job says."""
     return open_lake(job.lake, job.execution.storage_retry_s)
 
 
 def resolve(job: Job) -> ResolvedJob:
-    """Return the job with its files as they are now.
-
-    Raises:
-        InputError: if one of them cannot be read.
-    """
+    """Return the job with its files as they are now; errors as of `resolve_all`."""
     return resolve_all(Grid.of(job))[0]
 
 
@@ -80,64 +56,91 @@ def resolve_all(grid: Grid) -> tuple[ResolvedJob, ...]:
     Raises:
         InputError: if one of them cannot be read.
     """
-    paths_of_each = [files_of(job) for job in grid.jobs]
-    paths = tuple(dict.fromkeys(path for paths in paths_of_each for path in paths))
     lake = lake_of(grid.shared)
-    versions = dict(
-        zip(paths, map_concurrent(lambda path: _version(path, lake), paths), strict=True)
-    )
+    paths = tuple(dict.fromkeys(path for job in grid.jobs for path in files_of(job)))
+    current = map_concurrent(lambda path: _version(path, lake), paths)
+    versions = dict(zip(paths, current, strict=True))
     return tuple(
-        ResolvedJob(job, {path: versions[path] for path in paths})
-        for job, paths in zip(grid.jobs, paths_of_each, strict=True)
+        ResolvedJob(job, {path: versions[path] for path in files_of(job)}) for job in grid.jobs
     )
 
 
-def resolve_or_restore(job: Job, lake: Lake) -> RestoredJob:
+def resolve_or_restore(job: Job, lake: Lake) -> tuple[ResolvedJob, tuple[str, ...]]:
     """Return the job with its files as they are now, or else as they were in its last run.
+
+    Returns:
+        The job, and those of its files that cannot be read, so that recorded versions are used.
 
     Raises:
         InputError: if a file can neither be read nor was recorded.
     """
+
+    def version(path: str) -> str | InputError | StorageUnavailable:
+        try:
+            return _version(path, lake)
+        except (InputError, StorageUnavailable) as error:
+            return error
+
     paths = files_of(job)
-    current = map_concurrent(lambda path: _version_or_error(path, lake), paths)
-    versions = dict(zip(paths, current, strict=True))
-    lost = {path: error for path, error in versions.items() if isinstance(error, Exception)}
-    recorded = _last_versions(job.name, lake) if lost else {}
-    for path, error in lost.items():
+    versions, errors = dict[str, str](), dict[str, Exception]()
+    for path, current in zip(paths, map_concurrent(version, paths), strict=True):
+        if isinstance(current, str):
+            versions[path] = current
+        else:
+            errors[path] = current
+    recorded = _last_versions(job.name, lake) if errors else {}
+    for path, error in errors.items():
         if path not in recorded:
             raise error
         versions[path] = recorded[path]
-    resolved = ResolvedJob(job, {path: str(version) for path, version in versions.items()})
-    return RestoredJob(resolved, tuple(lost))
+    return ResolvedJob(job, versions), tuple(errors)
 
 
-def save_snapshots(jobs: Sequence[ResolvedJob], lake: Lake) -> None:
-    """Record in the lake that the jobs are run; a snapshot that is there already stays."""
-    deque(map_concurrent(lambda job: _save_snapshot(job, lake), jobs), maxlen=0)
-
-
-def _save_snapshot(resolved: ResolvedJob, lake: Lake) -> None:
-    key = spec_key(resolved.job.name, resolved.id)
+def _version(path: str, lake: Lake) -> str:
+    if path.startswith(DATASET):
+        return dataset_version(path.removeprefix(DATASET), lake)
     try:
-        read_snapshot(key, lake)
-    except (FileNotFoundError, CorruptArtifact):
-        snapshot = {
-            "format": _FORMAT,
-            "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-            "job": resolved.canonical_spec,
-            "versions": dict(resolved.versions),
-        }
-        text = json.dumps(snapshot, indent=2, ensure_ascii=False, sort_keys=True)
-        lake.objects.put(key, text.encode())
+        return file_version(path)
+    except FileNotFoundError:
+        message = f"{path}: not there"
+        if Path(path).name in UNPACKED:
+            message += "; `stir-ray import-data` downloads it"
+        else:
+            if "://" not in path and not Path(path).is_absolute():
+                message += f", looked for as {Path(path).absolute()}"
+            message += "; correct the path in the job file"
+    except (OSError, ValueError, ImportError) as error:
+        message = f"{path}: cannot be read ({error})"
+    raise InputError(without_secrets(message))
 
 
-def snapshot_keys(lake: Lake) -> list[str]:
-    """Return the keys of all snapshots of a lake."""
-    return sorted(key for key in lake.objects.list(JOBS) if spec_key.parse(key))
+def save_snapshots(jobs: Iterable[ResolvedJob], lake: Lake) -> None:
+    """Record in the lake that the jobs are run; a snapshot that is there already stays."""
+
+    def save(resolved: ResolvedJob) -> None:
+        key = spec_key(resolved.job.name, resolved.id)
+        try:
+            read_snapshot(key, lake)
+        except (FileNotFoundError, CorruptArtifact):
+            snapshot = {
+                "format": _FORMAT,
+                "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "job": resolved.canonical_spec,
+                "versions": dict(resolved.versions),
+            }
+            text = json.dumps(snapshot, indent=2, ensure_ascii=False, sort_keys=True)
+            lake.objects.put(key, text.encode())
+
+    deque(map_concurrent(save, jobs), maxlen=0)
 
 
-def read_snapshot(key: str, lake: Lake) -> Snapshot:
-    """Return a snapshot.
+def snapshot_keys(lake: Lake, folder: str = JOBS) -> list[str]:
+    """Return the keys of all snapshots of a lake, or of one job's folder."""
+    return sorted(key for key in lake.objects.list(folder) if spec_key.parse(key))
+
+
+def read_snapshot(key: str, lake: Lake) -> tuple[ResolvedJob, str]:
+    """Return a job as it was run, and when it was first run, in ISO 8601.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -147,66 +150,33 @@ def read_snapshot(key: str, lake: Lake) -> Snapshot:
     content = lake.objects.get(key)
     try:
         saved = json.loads(content)
-        is_of_this_version = saved["format"] == _FORMAT
         job = {**saved["job"], "lake": lake.objects.url}
-        versions, time = saved["versions"], str(saved["time"])
+        versions, time = dict(saved["versions"]), str(saved["time"])
+        is_of_this_version = saved["format"] == _FORMAT
     except (ValueError, KeyError, TypeError):
         raise CorruptArtifact(f"{key}: not a snapshot of a job") from None
     if not is_of_this_version:
         raise SchemaMismatch(f"{key}: written by another version of stir_ray")
     try:
         resolved = ResolvedJob(Job.model_validate(job), versions)
-        is_intact = spec_key.parse(key) == (resolved.job.name, resolved.id)
     except ValidationError:
         raise SchemaMismatch(f"{key}: a job of another version of stir_ray") from None
-    except TypeError:
-        is_intact = False
-    if not is_intact:
+    if spec_key.parse(key) != (resolved.job.name, resolved.id):
         raise CorruptArtifact(f"{key}: its content does not match its name")
-    return Snapshot(key, resolved, time)
+    return resolved, time
 
 
 def _last_versions(name: str, lake: Lake) -> dict[str, str]:
     """Return the last recorded version of every file that was read under a job's name."""
-    keys = [key for key in lake.objects.list(spec_folder(name)) if spec_key.parse(key)]
-    versions: dict[str, str] = {}
-    for snapshot in sorted(_intact(keys, lake), key=lambda snapshot: snapshot.time):
-        versions |= snapshot.resolved.versions
-    return versions
-
-
-def _intact(keys: Iterable[str], lake: Lake) -> Iterator[Snapshot]:
-    for key in keys:
+    recorded = []
+    for key in snapshot_keys(lake, spec_folder(name)):
         try:
-            yield read_snapshot(key, lake)
+            resolved, time = read_snapshot(key, lake)
         except CorruptArtifact:
             continue
-
-
-def _version(path: str, lake: Lake) -> str:
-    if path.startswith(DATASET):
-        return dataset_version(path.removeprefix(DATASET), lake)
-    try:
-        return file_version(path)
-    except FileNotFoundError:
-        raise InputError(without_secrets(_absent(path))) from None
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(without_secrets(f"{path}: cannot be read ({error})")) from None
-
-
-def _absent(path: str) -> str:
-    if Path(path).name in UNPACKED:
-        return f"{path}: not there; `stir-ray import-data` downloads it"
-    is_relative = "://" not in path and not Path(path).is_absolute()
-    where = f", looked for as {Path(path).absolute()}" if is_relative else ""
-    return f"{path}: not there{where}; correct the path in the job file"
-
-
-def _version_or_error(path: str, lake: Lake) -> str | InputError | StorageUnavailable:
-    try:
-        return _version(path, lake)
-    except (InputError, StorageUnavailable) as error:
-        return error
+        recorded.append((time, resolved.versions))
+    recorded.sort(key=lambda item: item[0])
+    return {path: version for _, versions in recorded for path, version in versions.items()}
 
 
 class ListedLake(Lake):
@@ -226,16 +196,16 @@ class ListedLake(Lake):
         return self._listed[name]
 
 
-class Inspections(Lake):
+class _Inspections(Lake):
     """Reads artifacts of inspections and trainings, each once: they never change.
 
     Of an image set it keeps the first image only: hundreds of jobs may share hundreds of megabytes.
+    What one lake does not have, it reads from the next.
     """
 
-    def __init__(self, lake: Lake, fallback: Lake | None = None) -> None:
-        """Read from a lake, and from `fallback` what it does not have."""
-        super().__init__(lake.objects)
-        self._lakes = (lake, fallback) if fallback else (lake,)
+    def __init__(self, *lakes: Lake) -> None:
+        super().__init__(lakes[0].objects)
+        self._lakes = lakes
         self._read_tables: dict[str, pa.Table] = {}
 
     def read(self, schema: TableSchema, artifact_id: str) -> pa.Table:
@@ -248,27 +218,22 @@ class Inspections(Lake):
         return self._read_tables[artifact_id]
 
     def _read_first(self, schema: TableSchema, artifact_id: str) -> pa.Table:
-        for lake in self._lakes[:-1]:
+        *others, last = self._lakes
+        for lake in others:
             try:
                 return lake.read(schema, artifact_id)
             except FileNotFoundError:
                 continue
-        return self._lakes[-1].read(schema, artifact_id)
+        return last.read(schema, artifact_id)
 
 
 @dataclass(frozen=True)
 class InspectedJob:
-    """A job of which models and images are known.
-
-    Attributes:
-        resolved: the job and the versions of its files.
-        lake: that it names.
-        inspections: in the lake, or in memory if the job was never run.
-    """
+    """A job of which models and images are known, so that all of its tasks can be planned."""
 
     resolved: ResolvedJob
     lake: Lake
-    inspections: Lake
+    inspections: Lake  # holds them: the job's lake, or one in memory if the job was never run
 
     @property
     def job(self) -> Job:
@@ -284,14 +249,6 @@ class InspectedJob:
     def evaluations(self) -> tuple[Evaluate, ...]:
         """The tests of its models on corrupted images."""
         return evaluations(self.resolved, self.inspections)
-
-    def independent_trainings(self) -> Iterator[Task]:
-        """Yield the trainings that start from random weights."""
-        return self.resolved.independent_trainings()
-
-    def finetunings(self) -> Iterator[Task]:
-        """Yield the trainings that start from the pretrained model."""
-        return self.resolved.finetunings(self.study.pretrained)
 
     def stages(self) -> Iterator[tuple[str, Iterable[Task]]]:
         """Yield all stages of the job with their tasks, in the order in which they run."""
@@ -312,10 +269,9 @@ class InspectedJob:
 def inspected_in_lake(resolved: ResolvedJob, lake: Lake) -> InspectedJob | None:
     """Return the job if its inspections are in its lake; None if it was never run."""
     stored = StoredIds(lake)
-    tasks = resolved.inspections()
-    if not all(is_done(task, stored) for task in tasks):
+    if not all(is_done(task, stored) for task in resolved.inspections()):
         return None
-    return InspectedJob(resolved, lake, Inspections(lake))
+    return InspectedJob(resolved, lake, _Inspections(lake))
 
 
 def read_inspected(jobs: Sequence[ResolvedJob], lake: Lake) -> tuple[InspectedJob, ...]:
@@ -325,13 +281,17 @@ def read_inspected(jobs: Sequence[ResolvedJob], lake: Lake) -> tuple[InspectedJo
         InputError: if a job cannot be run; it is named if there are several.
         MissingArtifact: if an inspection is not in the lake.
     """
-    inspections_ = Inspections(lake)
+    inspections = _Inspections(lake)
 
     def read(resolved: ResolvedJob) -> InspectedJob:
-        inspected = InspectedJob(resolved, lake, inspections_)
-        with _naming(resolved.job, jobs):
+        inspected = InspectedJob(resolved, lake, inspections)
+        try:
             # Everything that does not fit shows here, before anything is computed.
             _ = inspected.study, inspected.evaluations
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            raise type(error)(f"{resolved.job.name}: {error}") from error
         return inspected
 
     # The first alone: the others need not read what they share with it.
@@ -343,16 +303,6 @@ def with_trained(jobs: Sequence[InspectedJob]) -> tuple[InspectedJob, ...]:
     updated = tuple(replace(job) for job in jobs)
     deque(map_concurrent(lambda job: job.study, updated), maxlen=0)
     return updated
-
-
-@contextmanager
-def _naming(job: Job, jobs: Sequence[ResolvedJob]) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        if len(jobs) == 1:
-            raise
-        raise type(error)(f"{job.name}: {error}") from error
 
 
 def memory_lake() -> Lake:
@@ -389,13 +339,12 @@ def inspect(resolved: ResolvedJob, lake: Lake, memory: Lake | None = None) -> In
         for result in executor.run(tasks):
             if result.failure:
                 raise inspection_error(result.failure)
-    return InspectedJob(resolved, lake, Inspections(memory, fallback=lake))
+    return InspectedJob(resolved, lake, _Inspections(memory, lake))
 
 
 def missing_tasks(resolved: ResolvedJob, lake: Lake) -> Iterator[Task]:
     """Yield the tasks that are not done, of all stages that can be planned yet."""
     inspected = inspected_in_lake(resolved, lake)
     if inspected:
-        yield from inspected.missing(lake)
-    else:
-        yield from remaining(resolved.inspections(), StoredIds(lake))
+        return inspected.missing(lake)
+    return remaining(resolved.inspections(), StoredIds(lake))

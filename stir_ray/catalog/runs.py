@@ -7,9 +7,10 @@ import contextlib
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
+from operator import add
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,7 +30,7 @@ from stir_ray.lake.store import map_concurrent
 from stir_ray.plan.measurement import Compare, Invert
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.resolved_job import ResolvedJob, architecture_of, other_architectures
-from stir_ray.plan.tasks import CPU, PRETRAINED, CostSum, Task, Throughput, WorkloadSize, kind_of
+from stir_ray.plan.tasks import CPU, CostSum, Task, Throughput, WorkloadSize, kind_of
 from stir_ray.results.study_reader import read_summaries
 
 _RETRY_TIMEOUT_S = 5.0
@@ -40,65 +41,38 @@ _INTERRUPTED = 130
 
 @dataclass
 class StageTotals:
-    """The tasks of a stage in one run or several.
+    """The tasks of a stage in one run or several."""
 
-    Attributes:
-        ran: tasks that were executed, whether they succeeded or not.
-        failed: of them.
-        retried: of them, those that took more than one attempt.
-        seconds: of the last attempts of those that succeeded, summed over workers.
-        failed_seconds: of the last attempts of those that failed.
-        flops: of those that succeeded and did their whole work in one attempt.
-        flops_seconds: part of `seconds`, of those whose operations are counted.
-        inversions: number of those that could stop before their last step.
-        steps: total of these.
-    """
-
-    ran: int = 0
-    failed: int = 0
-    retried: int = 0
-    seconds: float = 0.0
-    failed_seconds: float = 0.0
-    flops: float = 0.0
-    flops_seconds: float = 0.0
-    inversions: int = 0
-    steps: float = 0.0
+    ran: int = 0  # tasks that were executed, whether they succeeded or not
+    failed: int = 0  # of them
+    retried: int = 0  # of them, those that took more than one attempt
+    seconds: float = 0.0  # of the last attempts of those that succeeded, summed over workers
+    failed_seconds: float = 0.0  # of the last attempts of those that failed
+    flops: float = 0.0  # of those that succeeded and did their whole work in one attempt
+    flops_seconds: float = 0.0  # part of `seconds`, of those whose operations are counted
+    inversions: int = 0  # number of those that could stop before their last step
+    steps: float = 0.0  # total of these
 
     def __add__(self, other: "StageTotals") -> "StageTotals":
-        """Add the totals of two runs."""
-        first, second = asdict(self), asdict(other)
-        return StageTotals(**{name: first[name] + second[name] for name in first})
+        return StageTotals(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run.
+    """One run."""
 
-    Attributes:
-        jobs: names of all jobs that were run together; the record lies with the first.
-        specs: `ResolvedJob.id` of each of them.
-        began: in UTC.
-        updated: when this was last written.
-        ended: `running` until its end (and for good if it was killed), then `done`,
-            `tasks failed`, `interrupted`, or the name of the error that ended it.
-        exit_code: None until its end.
-        workers: number of tasks at a time.
-        nodes: names of the machines.
-        gpus_per_worker: as the job has it.
-        devices: names of what was computed on, by stage.
-        stages: totals by stage.
-    """
-
-    jobs: tuple[str, ...]
-    specs: tuple[str, ...]
-    began: datetime
-    updated: datetime
+    jobs: tuple[str, ...]  # names of all that were run together; the record lies with the first
+    specs: tuple[str, ...]  # `ResolvedJob.id` of each of them
+    began: datetime  # in UTC
+    updated: datetime  # when this was last written
+    # `running` until its end (and for good if it was killed), then `done`, `tasks failed`,
+    # `interrupted`, or the name of the error that ended it.
     ended: str
-    exit_code: int | None
-    workers: int
-    nodes: tuple[str, ...]
-    gpus_per_worker: float
-    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exit_code: int | None  # None until its end
+    workers: int  # number of tasks at a time
+    nodes: tuple[str, ...]  # names of the machines
+    gpus_per_worker: float  # as the job has it
+    devices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # names, by stage
     stages: Mapping[str, StageTotals] = field(default_factory=dict)
 
 
@@ -119,11 +93,15 @@ class RunRecorder:
         self._began = datetime.now(UTC)
         self.key = run_key(jobs[0].job.name, self._began, secrets.randbits(32))
         self._stages: dict[str, StageTotals] = defaultdict(StageTotals)
+        # Costs are summed by stage and by a job whose models and images are those of the tasks.
         self._costs: dict[tuple[str, int], CostSum] = defaultdict(CostSum)
-        self._job_of_spec: dict[int, int] = {}
+        self._job_of_size: dict[Hashable, int] = {}
+        for number, job in enumerate(jobs):
+            for key in _sizes_of_job(job):
+                self._job_of_size.setdefault(key, number)
+        self._images: dict[str, dict[str, int]] = {"train_images": {}, "test_images": {}}
         self._devices: dict[str, set[str]] = defaultdict(set)
         self._nodes: set[str] = set()
-        self._images: dict[str, dict[str, int]] = {"train_images": {}, "test_images": {}}
         self._ended, self._exit_code = "running", None
         self._written = time.monotonic()
 
@@ -145,18 +123,18 @@ class RunRecorder:
             totals.seconds += outcome.seconds
             self._devices[task.stage] |= {outcome.device} - {""}
             if outcome.metrics.get("whole"):
-                self._count(task, outcome)
+                self._count(task, outcome, totals)
         if time.monotonic() - self._written > _INTERVAL_S:
             self._write()
 
-    def _count(self, task: Task, outcome: TaskResult[Task]) -> None:
-        totals, steps = self._stages[task.stage], outcome.metrics.get("iterations")
+    def _count(self, task: Task, outcome: TaskResult[Task], totals: StageTotals) -> None:
+        steps = outcome.metrics.get("iterations")
         totals.flops_seconds += outcome.seconds
         if steps and isinstance(task, Invert) and task.spec.settings.stop_when_converged:
             totals.inversions += 1
             totals.steps += steps
-        costs = self._costs[task.stage, self._job_of(task)]
-        costs.add(task, int(steps) if steps else None)
+        job = self._job_of_size.get(_size_of_task(task), 0)
+        self._costs[task.stage, job].add(task, int(steps) if steps else None)
         if isinstance(task, Train):
             for name, of_trainings in self._images.items():
                 of_trainings[task.id] = int(outcome.metrics[name])
@@ -165,7 +143,7 @@ class RunRecorder:
         self._write()
 
     def __enter__(self) -> Self:
-        """Nothing is written before the first stage ends."""
+        # Nothing is written before the first stage ends.
         return self
 
     def __exit__(
@@ -174,77 +152,103 @@ class RunRecorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write how the run ended."""
-        self._ended, self._exit_code = self._end_of(error)
-        self._write()
-
-    def _end_of(self, error: BaseException | None) -> tuple[str, int]:
         match error:
             case None if any(totals.failed for totals in self._stages.values()):
-                return "tasks failed", TasksFailed.exit_code
+                self._ended, self._exit_code = "tasks failed", TasksFailed.exit_code
             case None:
-                return "done", 0
+                self._ended, self._exit_code = "done", 0
             case KeyboardInterrupt():
-                return "interrupted", _INTERRUPTED
-            case StirRayError():
-                return type(error).__name__, error.exit_code
+                self._ended, self._exit_code = "interrupted", _INTERRUPTED
             case _:
-                return type(error).__name__, 1
+                self._ended = type(error).__name__
+                self._exit_code = error.exit_code if isinstance(error, StirRayError) else 1
+        self._write()
 
     def _write(self) -> None:
         self._written = time.monotonic()
         # What is wrong with the lake or its artifacts is reported elsewhere.
         with contextlib.suppress(LakeError, StorageUnavailable, CorruptArtifact, FileNotFoundError):
-            self._sum_flops()
-            self._lake.objects.put(self.key, _ADAPTER.dump_json(self._record(), indent=2))
+            flops: dict[str, float] = defaultdict(float)
+            for (stage, job), costs in self._costs.items():
+                size = workload_size(self._jobs[job], self._lake, **self._images)
+                flops[stage] += costs.total(size).flops
+            for stage, total in flops.items():
+                self._stages[stage].flops = total
+            record = RunRecord(
+                jobs=tuple(resolved.job.name for resolved in self._jobs),
+                specs=tuple(resolved.id for resolved in self._jobs),
+                began=self._began,
+                updated=datetime.now(UTC),
+                ended=self._ended,
+                exit_code=self._exit_code,
+                workers=self._executor.workers,
+                nodes=tuple(sorted(self._nodes)),
+                gpus_per_worker=self._jobs[0].job.execution.gpus_per_worker,
+                devices={stage: tuple(sorted(names)) for stage, names in self._devices.items()},
+                stages=dict(self._stages),
+            )
+            self._lake.objects.put(self.key, _ADAPTER.dump_json(record, indent=2))
 
-    def _sum_flops(self) -> None:
-        flops: dict[str, float] = defaultdict(float)
-        for (stage, job), costs in self._costs.items():
-            size = workload_size(self._jobs[job], self._lake, **self._images)
-            flops[stage] += costs.total(size).flops
-        for stage, total in flops.items():
-            self._stages[stage].flops = total
 
-    def _job_of(self, task: Task) -> int:
-        """Return the number of a job with the models and images of a task."""
-        if not isinstance(task, Invert | Compare):
-            return self._first_like(task)
-        # All tasks of a job share its spec, and keep it for the whole run.
-        key = id(task.spec)
-        if key not in self._job_of_spec:
-            self._job_of_spec[key] = self._first_like(task)
-        return self._job_of_spec[key]
+def _sizes_of_job(resolved: ResolvedJob) -> Iterator[Hashable]:
+    """Yield what tasks of a job are sized by: a kind of model, and of measurements the images."""
+    images = resolved.collect_images.outputs[0], resolved.job.representation
+    for architecture in (
+        architecture_of(resolved.job),
+        *other_architectures(resolved.job).values(),
+    ):
+        kind = kind_of(architecture)
+        yield from (kind, (kind, *images))
 
-    def _first_like(self, task: Task) -> int:
-        return next((n for n, job in enumerate(self._jobs) if _is_sized_like(task, job)), 0)
 
-    def _record(self) -> RunRecord:
-        return RunRecord(
-            jobs=tuple(resolved.job.name for resolved in self._jobs),
-            specs=tuple(resolved.id for resolved in self._jobs),
-            began=self._began,
-            updated=datetime.now(UTC),
-            ended=self._ended,
-            exit_code=self._exit_code,
-            workers=self._executor.workers,
-            nodes=tuple(sorted(self._nodes)),
-            gpus_per_worker=self._jobs[0].job.execution.gpus_per_worker,
-            devices={stage: tuple(sorted(names)) for stage, names in self._devices.items()},
-            stages=dict(self._stages),
+def _size_of_task(task: Task) -> Hashable:
+    if isinstance(task, Invert | Compare):
+        return task.models[0].kind, task.spec.image_artifact, task.spec.representation
+    if isinstance(task, Train):
+        return kind_of(task.architecture)
+    return task.models[0].kind if task.models else None
+
+
+def workload_size(
+    resolved: ResolvedJob,
+    inspections: Lake,
+    *,
+    train_images: Mapping[str, int] | None = None,
+    test_images: Mapping[str, int] | None = None,
+) -> WorkloadSize:
+    """Return the sizes that the costs of a job depend on.
+
+    Args:
+        resolved: a job whose models are inspected.
+        inspections: of its models.
+        train_images: by the training's id; without them trainings cost no operations.
+        test_images: the same of those that every epoch is tested on.
+
+    Raises:
+        FileNotFoundError: if a model is not inspected.
+        CorruptArtifact: if its inspection is damaged.
+    """
+
+    def size(card: Mapping[str, Any]) -> WorkloadSize:
+        is_whole = resolved.job.representation == "tokens"
+        tokens = card["tokens"] if is_whole else [1] * card["depth"]
+        return WorkloadSize(
+            flops=card["flops"],
+            gradient_flops=card["gradient_flops"],
+            units=[count * units for count, units in zip(tokens, card["token_units"], strict=True)],
+            images=resolved.job.images.count,
+            pixels=card["channels"] * card["height"] * card["width"],
+            parameters=card["parameters"],
+            training_images=train_images or {},
+            test_images=test_images or {},
         )
 
-
-def _is_sized_like(task: Task, resolved: ResolvedJob) -> bool:
-    job = resolved.job
-    if isinstance(task, Invert | Compare):
-        images = resolved.collect_images.outputs[0]
-        if (task.spec.image_artifact, task.spec.representation) != (images, job.representation):
-            return False
-    architectures = architecture_of(job), *other_architectures(job).values()
-    if isinstance(task, Train):
-        return task.architecture in architectures
-    return all(model.architecture in architectures for model in task.models[:1])
+    sizes = {
+        kind_of(architecture_of(resolved.job, role)): size(card)
+        for role, card in read_summaries(resolved, inspections).items()
+    }
+    pretrained = sizes.pop(kind_of(architecture_of(resolved.job)))
+    return replace(pretrained, others=sizes)
 
 
 def runs_of(spec_id: str, lake: Lake) -> list[RunRecord]:
@@ -287,20 +291,17 @@ def last_throughput(runs: Sequence[RunRecord]) -> Throughput | None:
     A stage counts if all of its devices were of one kind.
     """
     for run in reversed(runs):
-        timed = list(_timed(run))
-        device = timed[-1][0] if timed else ""
-        flops = sum(flops for name, flops, _ in timed if name == device)
-        seconds = sum(seconds for name, _, seconds in timed if name == device)
-        if seconds:
-            return Throughput(flops / seconds, device)
+        flops, seconds, device = dict[str, float](), dict[str, float](), ""
+        for stage, totals in run.stages.items():
+            names = run.devices.get(stage, ())
+            if len(names) == 1 and totals.flops > 0 and totals.flops_seconds > 0:
+                (device,) = names
+                flops[device] = flops.get(device, 0.0) + totals.flops
+                timed = device_seconds(run, stage, totals.flops_seconds)
+                seconds[device] = seconds.get(device, 0.0) + timed
+        if device:
+            return Throughput(flops[device] / seconds[device], device)
     return None
-
-
-def _timed(run: RunRecord) -> Iterator[tuple[str, float, float]]:
-    for stage, totals in run.stages.items():
-        names = run.devices.get(stage, ())
-        if len(names) == 1 and totals.flops > 0 and totals.flops_seconds > 0:
-            yield names[0], totals.flops, device_seconds(run, stage, totals.flops_seconds)
 
 
 def mean_steps(runs: Sequence[RunRecord]) -> float | None:
@@ -314,47 +315,3 @@ def device_seconds(run: RunRecord, stage: str, seconds: float) -> float:
     """Return seconds of the devices of a stage, of which workers may share a GPU."""
     is_on_cpu = CPU in run.devices.get(stage, ())
     return seconds * (1.0 if is_on_cpu else run.gpus_per_worker or 1.0)
-
-
-def workload_size(
-    resolved: ResolvedJob,
-    inspections: Lake,
-    *,
-    train_images: Mapping[str, int] | None = None,
-    test_images: Mapping[str, int] | None = None,
-) -> WorkloadSize:
-    """Return the sizes that the costs of a job depend on.
-
-    Args:
-        resolved: a job whose models are inspected.
-        inspections: of its models.
-        train_images: by the training's id; without them trainings cost no operations.
-        test_images: the same of those that every epoch is tested on.
-
-    Raises:
-        FileNotFoundError: if a model is not inspected.
-        CorruptArtifact: if its inspection is damaged.
-    """
-    sizes = {
-        kind_of(architecture_of(resolved.job, role)): replace(
-            _size_of_model(resolved, card),
-            training_images=train_images or {},
-            test_images=test_images or {},
-        )
-        for role, card in read_summaries(resolved, inspections).items()
-    }
-    pretrained = sizes.pop(kind_of(architecture_of(resolved.job, PRETRAINED)))
-    return replace(pretrained, others=sizes)
-
-
-def _size_of_model(resolved: ResolvedJob, card: Mapping[str, Any]) -> WorkloadSize:
-    is_whole = resolved.job.representation == "tokens"
-    tokens = card["tokens"] if is_whole else [1] * card["depth"]
-    return WorkloadSize(
-        flops=card["flops"],
-        gradient_flops=card["gradient_flops"],
-        units=[count * units for count, units in zip(tokens, card["token_units"], strict=True)],
-        images=resolved.job.images.count,
-        pixels=card["channels"] * card["height"] * card["width"],
-        parameters=card["parameters"],
-    )

@@ -1,12 +1,12 @@
 """Run the tasks of a stage that are not stored, and record those that fail."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stir_ray.catalog.failures import is_own_failure, record_failure
-from stir_ray.errors import InputError, RunAborted, StirRayError
+from stir_ray.catalog.failures import RetryFailed, is_own_failure, record_failure
+from stir_ray.errors import InputError, RunAborted, StirRayError, TasksFailed
 from stir_ray.execution.executor import Executor, TaskResult
 from stir_ray.execution.retry import Failure, FailureClass, all_failed_alike
 from stir_ray.job import Job
@@ -34,89 +34,42 @@ class Callback(Protocol):
         ...
 
 
-class Callbacks:
-    """Calls several callbacks in order."""
-
-    def __init__(self, *callbacks: Callback) -> None:
-        self._callbacks = callbacks
-
-    def begin(self, stage: str, *, planned: int) -> None:
-        for callback in self._callbacks:
-            callback.begin(stage, planned=planned)
-
-    def found(self) -> None:
-        for callback in self._callbacks:
-            callback.found()
-
-    def ended(self, outcome: TaskResult[Task]) -> None:
-        for callback in self._callbacks:
-            callback.ended(outcome)
-
-    def end(self) -> None:
-        for callback in self._callbacks:
-            callback.end()
-
-
 @dataclass
 class TaskCounts:
-    """Tasks of all stages of a run; as small after a million tasks as after one.
+    """Tasks of all stages of a run; as small after a million tasks as after one."""
 
-    Attributes:
-        ran: executed tasks by stage, whether they succeeded or not.
-        failed: of them.
-        last_failure: of the task that failed last; all failures are recorded in the lake.
-    """
-
+    # Executed tasks by stage, whether they succeeded or not.
     ran: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     failed: int = 0
-    last_failure: Failure | None = None
+    last_failure: Failure | None = None  # all failures are recorded in the lake
 
     @property
     def tasks(self) -> int:
         """Number of executed tasks."""
         return sum(self.ran.values())
 
-    def require_success(self, error_of: Callable[[Failure], StirRayError]) -> None:
+    def require_success(self, error_of: Callable[[Failure], StirRayError] | None = None) -> None:
         """Go on only if no task failed.
 
         Raises:
-            StirRayError: that `error_of` makes of the last failure.
+            StirRayError: that `error_of` makes of the last failure; by default TasksFailed.
         """
-        if self.last_failure:
+        if self.last_failure and error_of:
             raise error_of(self.last_failure)
-
-
-class TaskFilter(Protocol):
-    """Decides which of the missing tasks are executed."""
-
-    def includes(self, task: Task) -> bool:
-        """Return whether the task is executed if it is not done."""
-        ...
-
-    def succeeded(self, task: Task) -> None:
-        """Record that a task was executed and is done."""
-        ...
-
-
-class AllTasks:
-    """Every task is executed."""
-
-    def includes(self, task: Task) -> bool:  # noqa: ARG002
-        return True
-
-    def succeeded(self, task: Task) -> None:
-        pass
+        if self.last_failure:
+            raise TasksFailed(self.last_failure.message)
 
 
 class StageRunner:
-    """Executes the missing tasks of stage after stage.
-
-    Attributes:
-        tally: of the tasks of all stages.
-    """
+    """Executes the missing tasks of stage after stage, and counts those of all stages."""
 
     def __init__(
-        self, job: Job, lake: Lake, executor: Executor, callback: Callback, tasks: TaskFilter
+        self,
+        job: Job,
+        lake: Lake,
+        executor: Executor,
+        callbacks: Sequence[Callback] = (),
+        retry: RetryFailed | None = None,
     ) -> None:
         """Run on a lake.
 
@@ -124,13 +77,13 @@ class StageRunner:
             job: that the tasks belong to, or what several jobs share.
             lake: where artifacts are looked for and failures are recorded.
             executor: of the tasks.
-            callback: called as stages proceed.
-            tasks: which of the missing tasks are executed.
+            callbacks: called as stages proceed.
+            retry: which of the missing tasks are executed; None for all.
         """
-        self._job, self._lake = job, lake
-        self._executor, self._callback, self._filter = executor, callback, tasks
-        self._max_identical = job.execution.max_identical_failures
         self.tally = TaskCounts()
+        self._job, self._lake = job, lake
+        self._executor, self._callbacks, self._retry = executor, callbacks, retry
+        self._max_identical = job.execution.max_identical_failures
 
     def run(self, stage: str, tasks: Callable[[], Iterable[Task]]) -> None:
         """Execute those of a stage's tasks that are not done.
@@ -146,42 +99,46 @@ class StageRunner:
             RunAborted: if the first tasks all fail in the same way.
         """
         first: list[Failure | None] = []
-        self._callback.begin(stage, planned=sum(1 for _ in self._included(tasks)))
+        planned = sum(1 for _ in self._included(tasks))
+        for callback in self._callbacks:
+            callback.begin(stage, planned=planned)
         try:
-            for result in self._executor.run(self._missing(self._included(tasks))):
+            for result in self._executor.run(self._missing(tasks)):
                 self.tally.ran[result.task.stage] += 1
-                self._callback.ended(result)
+                for callback in self._callbacks:
+                    callback.ended(result)
                 if len(first) < self._max_identical:
                     first.append(None if is_own_failure(result) else result.failure)
                 if result.failure:
-                    self._record(result, result.failure)
-                    self._abort_if_hopeless(first, result.task, result.failure)
-                else:
-                    self._filter.succeeded(result.task)
+                    self._record(result, result.failure, first)
+                elif self._retry:
+                    self._retry.succeeded(result.task)
         finally:
-            self._callback.end()
+            for callback in self._callbacks:
+                callback.end()
 
-    def _missing(self, tasks: Iterable[Task]) -> Iterator[Task]:
+    def _included(self, tasks: Callable[[], Iterable[Task]]) -> Iterable[Task]:
+        return filter(self._retry.includes, tasks()) if self._retry else tasks()
+
+    def _missing(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
         stored = StoredIds(self._lake)
-        for task in tasks:
+        for task in self._included(tasks):
             if is_done(task, stored):
-                self._callback.found()
+                for callback in self._callbacks:
+                    callback.found()
             else:
                 yield task
 
-    def _included(self, tasks: Callable[[], Iterable[Task]]) -> Iterator[Task]:
-        return (task for task in tasks() if self._filter.includes(task))
-
-    def _record(self, result: TaskResult[Task], failure: Failure) -> None:
+    def _record(
+        self, result: TaskResult[Task], failure: Failure, first: Sequence[Failure | None]
+    ) -> None:
         record_failure(self._lake, result, failure, job=self._job.name)
         if failure.failure_class is FailureClass.USER_ERROR:
             raise InputError(failure.message)
         self.tally.failed += 1
         self.tally.last_failure = failure
-
-    def _abort_if_hopeless(self, first: list[Failure | None], task: Task, failure: Failure) -> None:
         if all_failed_alike(first, self._max_identical):
             raise RunAborted(
                 f"the first {self._max_identical} tasks failed alike, one of them: "
-                f"{task.label}: {failure.message}; mend the cause and run again"
+                f"{result.task.label}: {failure.message}; mend the cause and run again"
             )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import computed_field
 
-from stir_ray.catalog.inspection import InspectedJob
+from stir_ray.catalog.inspection import InspectedJob, ListedLake
 from stir_ray.catalog.runs import (
     RunRecord,
     StageTotals,
@@ -15,7 +15,7 @@ from stir_ray.catalog.runs import (
     workload_size,
 )
 from stir_ray.lake.keys import CHECKPOINTS, training_folder
-from stir_ray.lake.parquet import Lake, StoredIds
+from stir_ray.lake.parquet import StoredIds
 from stir_ray.plan.model_tasks import Train
 from stir_ray.plan.tasks import (
     CPU,
@@ -28,28 +28,26 @@ from stir_ray.plan.tasks import (
 )
 from stir_ray.results.study_reader import trainings
 
+_TABLES = {
+    "train": "trainings",
+    "invert": "inversions",
+    "compare": "comparisons",
+    "evaluate": "accuracies",
+}
+"""By stage, a table that every task writes to: while it is empty, no task is done."""
+
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage, and what the recorded runs of this job alone did of it.
-
-    Attributes:
-        stage: its name.
-        planned: number of tasks.
-        done: of them.
-        took: totals over runs.
-        device_seconds: `took.seconds`, of which workers that share a GPU count their share.
-        flops_device_seconds: the same of `took.flops_seconds`.
-        devices: names.
-    """
+    """A stage, and what the recorded runs of this job alone did of it."""
 
     stage: str
-    planned: int
-    done: int
-    took: StageTotals
-    device_seconds: float
-    flops_device_seconds: float
-    devices: tuple[str, ...]
+    planned: int  # number of tasks
+    done: int  # of them
+    took: StageTotals  # over runs
+    device_seconds: float  # `took.seconds`; workers that share a GPU count their share
+    flops_device_seconds: float  # the same of `took.flops_seconds`
+    devices: tuple[str, ...]  # names
 
     @computed_field
     @property
@@ -70,16 +68,12 @@ class StageStatus:
         seconds = self.flops_device_seconds
         return self.took.flops / seconds if seconds else None
 
-    @property
-    def is_of_gpu(self) -> bool:
-        """Whether all of its devices are GPUs."""
-        return bool(self.devices) and CPU not in self.devices
-
     @computed_field
     @property
     def gpu_hours(self) -> float | None:
         """Hours of its GPUs; None if not all of its devices are GPUs."""
-        return self.device_seconds / 3600 if self.is_of_gpu else None
+        is_of_gpu = bool(self.devices) and CPU not in self.devices
+        return self.device_seconds / 3600 if is_of_gpu else None
 
 
 @dataclass(frozen=True)
@@ -99,63 +93,38 @@ class Status:
     runs: Sequence[RunRecord]
 
 
-class _Sizes(dict[str, dict[str, int]]):
-    """Bytes by table and id; a table is listed when it is first read, and once."""
-
-    def __init__(self, lake: Lake) -> None:
-        super().__init__()
-        self._lake = lake
-
-    def __missing__(self, table: str) -> dict[str, int]:
-        self[table] = self._lake.sizes(table)
-        return self[table]
-
-
 def status_of(inspected: InspectedJob) -> Status:
-    """Return how far a job is."""
-    lake, sizes = inspected.lake, _Sizes(inspected.lake)
+    """Return how far a job is, from its lake alone."""
+    lake = ListedLake(inspected.lake)
     runs, stages = runs_of(inspected.resolved.id, lake), []
     stored: dict[str, list[int]] = {}
     for stage, tasks in inspected.stages():
         planned, done = 0, 0
         for task in tasks:
             planned += 1
-            done += is_done(task, sizes)
-            for output in task.outputs:
-                of_table = stored.setdefault(output.table, [])
-                if output.id in sizes[output.table]:
-                    of_table.append(sizes[output.table][output.id])
+            sizes = [lake.sizes(output.table).get(output.id) for output in task.outputs]
+            done += None not in sizes
+            for output, size in zip(task.outputs, sizes, strict=True):
+                stored.setdefault(output.table, []).extend([] if size is None else [size])
             if isinstance(task, Train):
                 checkpoints = lake.objects.list(training_folder(task.id)).values()
                 stored.setdefault(CHECKPOINTS, []).extend(checkpoints)
         stages.append(_stage_status(stage, planned, done, runs))
-    holdings = {table: Holding(len(bytes_), sum(bytes_)) for table, bytes_ in stored.items()}
+    holdings = {table: Holding(len(sizes), sum(sizes)) for table, sizes in stored.items()}
     return Status(stages, holdings, runs)
 
 
 def _stage_status(stage: str, planned: int, done: int, runs: Sequence[RunRecord]) -> StageStatus:
     # What a run of several jobs did for this one is not recorded.
     runs = [run for run in runs if stage in run.stages and len(run.jobs) == 1]
-    return StageStatus(
-        stage=stage,
-        planned=planned,
-        done=done,
-        took=sum((run.stages[stage] for run in runs), StageTotals()),
-        device_seconds=sum(device_seconds(run, stage, run.stages[stage].seconds) for run in runs),
-        flops_device_seconds=sum(
-            device_seconds(run, stage, run.stages[stage].flops_seconds) for run in runs
-        ),
-        devices=tuple(sorted({name for run in runs for name in run.devices.get(stage, ())})),
+    totals = [run.stages[stage] for run in runs]
+    seconds, flops_seconds = (
+        sum(device_seconds(run, stage, getattr(run.stages[stage], name)) for run in runs)
+        for name in ("seconds", "flops_seconds")
     )
-
-
-_TABLES = {
-    "train": "trainings",
-    "invert": "inversions",
-    "compare": "comparisons",
-    "evaluate": "accuracies",
-}
-"""By stage, a table that every task writes to: while it is empty, no task is done."""
+    devices = {name for run in runs for name in run.devices.get(stage, ())}
+    took = sum(totals, StageTotals())
+    return StageStatus(stage, planned, done, took, seconds, flops_seconds, tuple(sorted(devices)))
 
 
 @dataclass(frozen=True)
@@ -257,14 +226,12 @@ def _size_with_trainings(job: InspectedJob, stored: StoredIds) -> WorkloadSize:
         for task in trainings(job.resolved, job.inspections)
         if task.id not in stored["trainings"]
     ]
-    train, test = (
-        {task.id: _count(task, split, job.lake) for task in tasks} for split in ("train", "test")
-    )
+
+    def count(split: Literal["train", "test"]) -> dict[str, int]:
+        # Only a plan that still has to train needs the dataset, and torch.
+        from stir_ray.datasets.lake_dataset import open_dataset
+
+        return {task.id: len(open_dataset(task.data, split, job.lake).ids) for task in tasks}
+
+    train, test = (count("train"), count("test")) if tasks else ({}, {})
     return workload_size(job.resolved, job.inspections, train_images=train, test_images=test)
-
-
-def _count(task: Train, split: Literal["train", "test"], lake: Lake) -> int:
-    # Inside the function: only a plan that still has to train needs the dataset, and torch.
-    from stir_ray.datasets.lake_dataset import open_dataset
-
-    return len(open_dataset(task.data, split, lake).ids)

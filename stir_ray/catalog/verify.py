@@ -52,17 +52,11 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Finding:
-    """An object that is not as it should be.
-
-    Attributes:
-        key: of the object.
-        problem: what is wrong.
-        is_damage: whether computing it again repairs it; what is intact but foreign stays.
-    """
+    """An object that is not as it should be."""
 
     key: str
     problem: str
-    is_damage: bool = True
+    is_damage: bool = True  # computing it again repairs it; what is intact but foreign stays
 
     @property
     def may_be_removed(self) -> bool:
@@ -83,23 +77,18 @@ def verify(lake: Lake) -> Iterator[Finding | str]:
     Raises:
         LakeError: if there is nothing to read.
     """
-    tops = (ARTIFACTS, CHECKPOINTS, JOBS, DATASETS)
-    artifacts, checkpoints, of_jobs, of_datasets = (lake.objects.list(top) for top in tops)
-    if not artifacts and not checkpoints and not of_datasets:
+    # Checkpoints first: records of trainings refer to them.
+    tops = (CHECKPOINTS, ARTIFACTS, JOBS, DATASETS)
+    checkpoints, *others = (lake.objects.list(top) for top in tops)
+    if not (checkpoints or others[0] or others[2]):
         raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
     intact = set()
-    for result in _read(partial(_verify_checkpoint, lake), checkpoints):
+    for result in _read(partial(check_object, lake), checkpoints):
         if isinstance(result, str):
             intact.add(result)
         yield result
-    yield from _read(lambda key: _verify_artifact(lake, key, intact), artifacts)
-    of_jobs = {
-        key: size
-        for key, size in of_jobs.items()
-        if not (figure_key.parse(key) or page_key.parse(key))
-    }
-    yield from _read(partial(_verify_job_object, lake), of_jobs)
-    yield from _read(partial(_verify_dataset_object, lake), of_datasets)
+    for sizes in others:
+        yield from _read(lambda key: check_object(lake, key) or _lost(lake, key, intact), sizes)
 
 
 def _read(
@@ -115,116 +104,86 @@ def _read(
         except FileNotFoundError:  # removed since it was listed
             return None
 
-    results = map_concurrent(result, sorted(sizes), threads=threads)
-    yield from (problem for problem in results if problem)
+    keys = sorted(key for key in sizes if not (figure_key.parse(key) or page_key.parse(key)))
+    yield from (problem for problem in map_concurrent(result, keys, threads=threads) if problem)
 
 
-def check_artifact(lake: Lake, key: str) -> Finding | None:
-    """Return what is wrong with an artifact: its bytes, columns, content or values.
+def check_object(lake: Lake, key: str) -> Finding | None:
+    """Return what is wrong with an object: its name, bytes, columns, content or values.
 
     Raises:
         FileNotFoundError: if it is not there.
     """
-    table, artifact_id = artifact_key.parse(key) or ("", "")
-    if table not in artifact_tables():
+    try:
+        problem = _problem(lake, key)
+    except SchemaMismatch as error:
+        remedy = "if no other version of stir_ray uses this lake, remove it by hand"
+        return Finding(key, f"{error}; {remedy}", is_damage=False)
+    except CorruptArtifact as error:
+        return Finding(key, str(error))
+    if problem is None:
         return Finding(key, "not a part: no object of this name belongs here", is_damage=False)
-    schema = artifact_tables()[table]
-
-    def content_problem(table: pa.Table) -> str | None:
-        # The id of a failure is that of its task.
-        is_own = schema is FAILURES or rehash(table) == artifact_id
-        return None if is_own else "its content is not what its name is the hash of"
-
-    return _check_table(schema, key, lambda: lake.read(schema, artifact_id), content_problem)
+    return Finding(key, problem) if problem else None
 
 
-def _verify_artifact(lake: Lake, key: str, checkpoints: set[str]) -> Finding | None:
-    finding = check_artifact(lake, key)
-    table, artifact_id = artifact_key.parse(key) or ("", "")
-    if finding is None and table in (TRAININGS.name, MODELS.name):
-        locations = lake.read(artifact_tables()[table], artifact_id)["location"].to_pylist()
-        for location in locations:
-            if not str(location).startswith(LAKE):
-                continue
-            checkpoint = str(location).removeprefix(LAKE)
-            # A checkpoint that was stored since the listing is read now.
-            if checkpoint not in checkpoints and not _is_intact(lake, checkpoint):
-                return Finding(key, f"its checkpoint {location} is missing or damaged")
-    return finding
-
-
-def _is_intact(lake: Lake, checkpoint: str) -> bool:
-    try:
-        return _verify_checkpoint(lake, checkpoint) is None
-    except FileNotFoundError:
-        return False
-
-
-def _verify_checkpoint(lake: Lake, key: str) -> Finding | None:
-    if not (checkpoint_key.parse(key) or resume_key.parse(key)):
-        return Finding(key, "not a checkpoint of ours", is_damage=False)
-    try:
+def _problem(lake: Lake, key: str) -> str | None:
+    """Return what is wrong, an empty text if nothing is; None for an object of another kind."""
+    if checkpoint_key.parse(key) or resume_key.parse(key):
         lake.read_checkpoint(key)
-    except CorruptArtifact:
-        return Finding(key, "its bytes are not those it was named by")
-    return None
+    elif spec_key.parse(key):
+        read_snapshot(key, lake)
+    elif run_key.parse(key):
+        read_run(key, lake)
+    else:
+        return _table_problem(lake, key)
+    return ""
 
 
-def _verify_job_object(lake: Lake, key: str) -> Finding | None:
-    _, table = result_key.parse(key) or ("", "")
-    if table in _result_tables():
-        schema = _result_tables()[table]
-        return _check_table(schema, key, lambda: lake.read_object(schema, key))
-    if spec_key.parse(key):
-        return _check_json(key, partial(read_snapshot, key, lake), "a run of its job writes it")
-    if run_key.parse(key):
-        return _check_json(key, partial(read_run, key, lake), "a record, and nothing depends on it")
-    return Finding(key, "not of a job: no object of this name belongs here", is_damage=False)
+def _table_problem(lake: Lake, key: str) -> str | None:
+    if artifact := artifact_key.parse(key):
+        schema, artifact_id = artifact_tables().get(artifact[0]), artifact[1]
+        if schema is None:
+            return None
+        table = lake.read(schema, artifact_id)
+        # The id of a failure is that of its task.
+        if schema is not FAILURES and rehash(table) != artifact_id:
+            return "its content is not what its name is the hash of"
+        return next(value_problems(schema, table), "")
+    result, shard = result_key.parse(key), shard_key.parse(key)
+    schema = _result_tables().get(result[1]) if result else SHARD if shard else None
+    schema = INDEX if index_key.parse(key) else schema
+    if schema is None:
+        return None
+    table = lake.read_object(schema, key)
+    if shard:
+        digest = shard_digest(table["image_id"].to_pylist(), table["image"].to_pylist())
+        if digest != shard[-1]:
+            return "its images are not those it was named by"
+    return next(value_problems(schema, table), "")
 
 
 def _result_tables() -> dict[str, TableSchema]:
     return {**result_tables(), **{schema.name: schema for schema in ANALYSIS_TABLES}}
 
 
-def _verify_dataset_object(lake: Lake, key: str) -> Finding | None:
-    shard = shard_key.parse(key)
-    if shard is None:
-        if index_key.parse(key):
-            return _check_table(INDEX, key, lambda: lake.read_object(INDEX, key))
-        return Finding(key, "not of a dataset: nothing of this name belongs here", is_damage=False)
-
-    def content_problem(table: pa.Table) -> str | None:
-        digest = shard_digest(table["image_id"].to_pylist(), table["image"].to_pylist())
-        return None if digest == shard[3] else "its images are not those it was named by"
-
-    return _check_table(SHARD, key, lambda: lake.read_object(SHARD, key), content_problem)
-
-
-def _check_json(key: str, read: Callable[[], object], if_damaged: str) -> Finding | None:
-    try:
-        read()
-    except SchemaMismatch as error:
-        return Finding(key, str(error), is_damage=False)
-    except CorruptArtifact as error:
-        return Finding(key, f"{error}; {if_damaged}")
+def _lost(lake: Lake, key: str, checkpoints: set[str]) -> Finding | None:
+    """Return the finding about an intact record of a checkpoint that is not intact."""
+    table, artifact_id = artifact_key.parse(key) or ("", "")
+    if table not in (TRAININGS.name, MODELS.name):
+        return None
+    locations = lake.read(artifact_tables()[table], artifact_id)["location"].to_pylist()
+    for location in locations:
+        checkpoint = str(location).removeprefix(LAKE)
+        if checkpoint == location or checkpoint in checkpoints:
+            continue
+        # A checkpoint that was stored since the listing is read now.
+        try:
+            is_lost = check_object(lake, checkpoint) is not None
+        except FileNotFoundError:
+            is_lost = True
+        if is_lost:
+            return Finding(key, f"its checkpoint {location} is missing or damaged")
     return None
-
-
-def _check_table(
-    schema: TableSchema,
-    key: str,
-    read: Callable[[], pa.Table],
-    content_problem: Callable[[pa.Table], str | None] = lambda _: None,
-) -> Finding | None:
-    try:
-        table = read()
-    except SchemaMismatch as error:
-        remedy = "if no other version of stir_ray uses this lake, remove it by hand"
-        return Finding(key, f"{error}; {remedy}", is_damage=False)
-    except CorruptArtifact as error:
-        return Finding(key, str(error))
-    problem = content_problem(table) or next(value_problems(schema, table), None)
-    return Finding(key, problem) if problem else None
 
 
 def value_problems(schema: TableSchema, table: pa.Table) -> Iterator[str]:
@@ -244,15 +203,14 @@ def value_problems(schema: TableSchema, table: pa.Table) -> Iterator[str]:
                 yield f"`{column.name}` holds NaN or infinity"
         elif pa.types.is_floating(values.type) or pa.types.is_integer(values.type):
             numbers = values.to_numpy()
-            if schema in ANALYSIS_TABLES:
-                numbers = numbers[~np.isnan(numbers)]  # Not every hypothesis has a correlation.
+            # Not every hypothesis has a correlation.
+            if schema in ANALYSIS_TABLES or "NaN" in column.meaning:
+                numbers = numbers[~np.isnan(numbers)]
             yield from _range_problems(column, numbers)
 
 
 def _range_problems(column: Column, values: np.ndarray) -> Iterator[str]:
     low, high = _bounds(column.range)
-    if "NaN" in column.meaning:
-        values = values[~np.isnan(values)]
     if np.isinf(high) and column.range.endswith("]"):
         values = values[values != np.inf]
     if not np.isfinite(values).all():
@@ -268,12 +226,11 @@ def _range_problems(column: Column, values: np.ndarray) -> Iterator[str]:
 def _bounds(declared: str) -> tuple[float, float]:
     """Return the ends of an interval as `[0, 1]`; infinite where they are no numbers."""
 
-    def number(text: str) -> float:
+    def number(text: str, otherwise: float) -> float:
         try:
             return float(text)
         except ValueError:
-            return np.inf
+            return otherwise
 
     first, _, last = declared.partition(";")[0].strip("[]()").partition(",")
-    low = number(first)
-    return (low if low < np.inf else -np.inf), number(last)
+    return number(first, -np.inf), number(last, np.inf)

@@ -63,14 +63,14 @@ class SelectedJob:
 
     def resolve(self) -> ResolvedJob:
         """Return the job with its files as they are, or as recorded where they cannot be read."""
-        restored = resolve_or_restore(self.job, self.lake)
-        if restored.lost:
-            files = format_list(restored.lost, most=1)
+        resolved, lost = resolve_or_restore(self.job, self.lake)
+        if lost:
+            files = format_list(lost, most=1)
             print(
                 f"stir-ray: {files} cannot be read; the last recorded version is used",
                 file=sys.stderr,
             )
-        return restored.resolved
+        return resolved
 
     def require_started(self, resolved: ResolvedJob | None = None) -> InspectedJob:
         """Return the job as its lake knows it; needs neither torch nor the datasets.

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
 
-from stir_ray.catalog.stage_runner import AllTasks, StageRunner
+from stir_ray.catalog.stage_runner import StageRunner
 from stir_ray.execution.executor import Attempt, SerialExecutor
 from stir_ray.lake.parquet import open_lake
 from stir_ray.plan.study import Study
@@ -49,7 +49,7 @@ def measure(tasks: int) -> Planned:
     with TemporaryDirectory() as folder:
         lake = open_lake(folder)
         executor = SerialExecutor(lambda _: work)
-        computation = StageRunner(job(), lake, executor, _Nobody(), AllTasks())
+        computation = StageRunner(job(), lake, executor)
         start = time.perf_counter()
         computation.run("invert", lambda: deduplicate([study.inversions()]))
         end = time.perf_counter()
@@ -63,15 +63,6 @@ def study_of(tasks: int) -> Study:
     finetuned = tuple(checkpoint(f"{epoch:032x}", epoch=epoch) for epoch in range(checkpoints))
     spec = replace(SPEC, layers=tuple(range(1, LAYERS + 1)))
     return replace(STUDY, spec=spec, compared={"finetuned": finetuned}, seeds=tuple(range(SEEDS)))
-
-
-class _Nobody:
-    """Watches nothing."""
-
-    def begin(self, stage: str, *, planned: int) -> None: ...
-    def found(self) -> None: ...
-    def ended(self, outcome: object) -> None: ...
-    def end(self) -> None: ...
 
 
 def _peak_bytes() -> int:

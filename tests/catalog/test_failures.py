@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stir_ray.catalog.failures import failed_tasks, record_failure
+from stir_ray.catalog.failures import record_failure, unfinished
 from stir_ray.catalog.inspection import inspect, resolve
-from stir_ray.catalog.stage_runner import AllTasks, Callbacks, StageRunner
+from stir_ray.catalog.stage_runner import StageRunner
 from stir_ray.errors import (
     InputError,
     LakeError,
@@ -77,7 +77,7 @@ def test_a_message_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> No
     lake, outcome = open_lake(str(tmp_path)), _failed("no such file: caf\udce9.png")
     assert outcome.failure
     record_failure(lake, outcome, outcome.failure, job="small")
-    (found,) = failed_tasks([outcome.task], lake)
+    (found,) = unfinished([outcome.task], lake).failed
     assert found.message == "no such file: caf\\udce9.png"
 
 
@@ -93,7 +93,7 @@ def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:
         return fail
 
     executor = SerialExecutor(make_worker)
-    computation = StageRunner(job, lake, executor, Callbacks(), AllTasks())
+    computation = StageRunner(job, lake, executor)
     computation.run("inspect", lambda: iter(tasks))
     tally = computation.tally
     assert (tally.failed, dict(tally.ran)) == (len(tasks), {"inspect": len(tasks)})
@@ -103,7 +103,7 @@ def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:
     held = pickle.dumps((dict(tally.ran), {**vars(tally), "ran": None}))
     assert [str(task) in held.decode("latin-1") for task in tasks] == [False] * 6 + [True]
     # Each of them is in the lake.
-    assert len(list(failed_tasks(tasks, lake))) == len(tasks)
+    assert len(unfinished(tasks, lake).failed) == len(tasks)
 
 
 @pytest.mark.parametrize("refusal", [LakeError, StorageUnavailable])

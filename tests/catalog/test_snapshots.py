@@ -146,7 +146,7 @@ def test_a_changed_checkpoint_is_another_model_and_the_last_one_is_recalled(
 def test_a_record_says_what_was_asked_of_the_lake_that_it_lies_in(own: Path) -> None:
     lake = open_lake(str(own.parent / "lake"))
     (key,) = snapshot_keys(lake)
-    found = read_snapshot(key, lake).resolved
+    found = read_snapshot(key, lake)[0]
     said = read_job(own, ["execution={}", "lake=elsewhere"])
     assert found.job == said.model_copy(update={"lake": lake.objects.url})
     save_snapshots([found], lake)

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from stir_ray.catalog.failures import failed_tasks
+from stir_ray.catalog.failures import unfinished
 from stir_ray.catalog.inspection import inspected_in_lake, missing_tasks, resolve
 from stir_ray.catalog.status import forecast, status_of
 from stir_ray.catalog.verify import verify
@@ -237,7 +237,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
     with pytest.raises(TasksFailed, match="1 task failed, 1 model not tested"):
         done.require_tested()
     assert len(results(job)) == (TESTED - 1) * CONDITIONS
-    (failed,) = failed_tasks(missing_tasks(resolve(job), lake), lake)
+    (failed,) = unfinished(missing_tasks(resolve(job), lake), lake).failed
     assert (failed.task.label, failed.message) == ("test pretrained", "a broken image")
     robustness.run(job, serial=True).require_tested()
 
