@@ -117,3 +117,12 @@ def with_figures(patch: pytest.MonkeyPatch) -> None:
 def without_figures(patch: pytest.MonkeyPatch) -> None:
     """They take longer than all the rest; nor is there a page."""
     patch.setattr("stir_ray.report.summary.write_report", lambda *_: Report("nowhere", "nowhere"))
+
+
+def unrendered(patch: pytest.MonkeyPatch) -> None:
+    """Figures are files of their names, of which tests/charts has the real ones."""
+
+    def render(_: object, stem: str) -> dict[str, bytes]:
+        return {f"{stem}.{kind}": stem.encode() for kind in ("png", "svg", "pdf")}
+
+    patch.setattr("stir_ray.report.write_report.render_estimators", render)
