@@ -32,7 +32,7 @@ def without_secrets(text: str) -> str:
 
 
 def spelled(values: Iterable[int] | Iterable[str]) -> str:
-    """Distinct values in order; three or more numbers in a row as `1-12`."""
+    """Return distinct values in order; three or more numbers in a row as `1-12`."""
     runs: list[list] = []
     for value in sorted(set(values)):
         if runs and isinstance(value, int) and value == runs[-1][-1] + 1:
@@ -46,18 +46,18 @@ def spelled(values: Iterable[int] | Iterable[str]) -> str:
 
 
 def pluralize(count: int, what: str) -> str:
-    """A number of things."""
+    """Return a number of things."""
     return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def timed(hours: float) -> tuple[str, str]:
-    """A time given in hours, and its unit: `h`, or `min` of what is less than a tenth of one."""
+    """Return hours and their unit: `h`, or `min` below a tenth of an hour."""
     if 0 < hours < 0.1:
         return f"{60 * hours:.2g}", "min"
     return (f"{hours:.3g}" if hours < 100 else f"{hours:,.0f}"), "h"
 
 
 def format_list(names: Sequence[str], most: int = 5) -> str:
-    """Names one after the other, and how many more there are than one wants to read."""
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

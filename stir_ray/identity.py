@@ -30,8 +30,7 @@ def canonical_json(value: object) -> str:
     """Return the JSON text of a value, the same in every process: sorted keys, no spaces, no NaN.
 
     Raises:
-        TypeError: if part of the value has no content (a function, an arbitrary object), so that
-            its text would differ between processes.
+        TypeError: if part of the value has no content, such as a function.
         ValueError: for NaN or infinity, which JSON cannot represent.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain)
@@ -63,17 +62,12 @@ def content_id(kind: str, *, recipe: int, **content: object) -> str:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An object that a task stores, identified before it is computed.
-
-    Attributes:
-        table: that it belongs to.
-        id: hash of `content`.
-        content: the canonical JSON of everything that the result depends on, never of where it lies
-            or who computed it; empty if only the id is known.
-    """
+    """An object that a task stores, identified before it is computed."""
 
     table: str
-    id: str
+    id: str  # hash of the content
+    # Canonical JSON of everything that the result depends on, never of where it lies or who
+    # computed it; empty if only the id is known.
     content: str = field(default="", compare=False, repr=False)
 
 

@@ -19,11 +19,7 @@ import stir_ray
 from stir_ray.lake.parquet import Lake
 from stir_ray.lake.schemas import IMAGE_SETS
 from stir_ray.models import state_dicts
-from stir_ray.models.features import representation
 from stir_ray.numerics.criteria import is_moving
-from stir_ray.numerics.optimization import initialization_of
-from stir_ray.numerics.settings import Initialization
-from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from stir_ray.plan.tasks import LAKE, Checkpoint
 from stir_ray.worker import layer_inverter
 from tests import oracles
@@ -90,41 +86,40 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
     }
     last = study.compared["finetuned"][-1]
     pt, ft = _loaded(study.pretrained, lake), _loaded(last, lake)
-    by_seed = {seed: stir_ray.invert(pt, seed=seed, **settings) for seed in study.seeds}
-    for seed, inversions in by_seed.items():
-        there = results.sel(direction="ft|pt", epoch=last.epoch, seed=seed)
-        for estimator, suffix in (("biased", ""), ("unbiased", "_unbiased")):
-            result = inversions.stir(ft, estimator=estimator)
+    pairs = [
+        tuple(stir_ray.invert(model, seed=seed, **settings) for model in (pt, ft))
+        for seed in study.seeds
+    ]
+    for estimator, suffix in (("biased", ""), ("unbiased", "_unbiased")):
+        for of_pt, _ in pairs:
+            there = results.sel(direction="ft|pt", epoch=last.epoch, seed=of_pt.seed)
+            result = of_pt.stir(ft, estimator=estimator)
             for name in ("stir", "cka"):
                 _same(result[name], there[f"{name}{suffix}"])
             _same(result["stir_drift"], there[f"stir{suffix}_drift"])
             for name in ("centred_residual_median", "centred_residual_max", "unconverged"):
                 _same(result[name], there[name])
-            _same(result["noise_stir"], there[f"noise_stir{suffix}"][0])
-            _same(result["chance_stir"], there[f"chance_stir{suffix}"][0])
-            _same(result["chance_stir_q95"], there[f"chance_stir{suffix}_q95"][0])
-    tuned = [stir_ray.invert(ft, seed=seed, **settings) for seed in study.seeds]
-    pairs = list(zip(by_seed.values(), tuned, strict=True))
-    for estimator in ("biased", "unbiased"):
-        there = results.sel(epoch=last.epoch, estimator=estimator)
+            for name in ("noise_stir", "chance_stir", "chance_stir_q95"):
+                _same(result[name], there[name.replace("_stir", f"_stir{suffix}")][0])
+        means = results.sel(epoch=last.epoch, estimator=estimator)
         given: Any = {"estimator": estimator}
-        for name, values in {
+        for name, arrays in {
             "forgetting": [of_pt.forgetting(of_ft, **given) for of_pt, of_ft in pairs],
             "learning": [of_pt.learning(of_ft, **given) for of_pt, of_ft in pairs],
-            "cka_divergence": [of_pt.cka_divergence(ft, **given) for of_pt in by_seed.values()],
+            "cka_divergence": [of_pt.cka_divergence(ft, **given) for of_pt, _ in pairs],
         }.items():
-            _same(sum(values) / len(values), there[name].T)
+            _same(sum(arrays) / len(arrays), means[name].T)
             if name != "cka_divergence":
-                drift = [array["drift"] for array in values]
-                _same(sum(drift) / len(drift), there[f"{name}_drift"].T)
-        flows = [of_pt.flow(ft, **given) for of_pt in by_seed.values()]
+                drifts = [array["drift"] for array in arrays]
+                _same(sum(drifts) / len(drifts), means[f"{name}_drift"].T)
+        flows = [of_pt.flow(ft, **given) for of_pt, _ in pairs]
         for name in ("flow", "flow_control", "flow_beyond_control"):
-            drift = [flow[f"{name}_drift"] for flow in flows]
-            _same(sum(drift) / len(drift), there[f"{name}_drift"])
+            _same(sum(flow[name] for flow in flows) / len(flows), means[name])
+            drifts = [flow[f"{name}_drift"] for flow in flows]
+            _same(sum(drifts) / len(drifts), means[f"{name}_drift"])
             for flow in flows:
-                expected = is_moving(flow[name], flow[f"{name}_drift"])
-                np.testing.assert_array_equal(flow[f"{name}_is_moving"], expected)
-            _same(sum(flow[name] for flow in flows) / len(flows), there[name])
+                moving = is_moving(flow[name], flow[f"{name}_drift"])
+                np.testing.assert_array_equal(flow[f"{name}_is_moving"], moving)
 
 
 def _same(result: Any, expected: xr.DataArray) -> None:
@@ -156,18 +151,6 @@ def test_stir_is_cka_of_what_the_target_makes_of_images_and_inverted_images(
             here = result.sel(reference_layer=reference, target_layer=target)
             # The features are float32 here.
             assert float(here) == pytest.approx(expected, abs=1e-5)
-
-
-@unconverged
-def test_inversions_are_those_of_the_reference(pt: nn.Module) -> None:
-    result = stir_ray.invert(pt, images=pictures(4), layers=[2], settings=BRIEF, seed=3)
-    exact, inverted = copy.deepcopy(pt).double(), result.by_layer[2]
-    real, seen = (_features(exact, shown, 2) for shown in (result.view.images, inverted.images))
-    norms = torch.linalg.vector_norm(real - real.mean(dim=0), dim=1)
-    expected = torch.linalg.vector_norm(seen - real, dim=1) / norms
-    residual = result.residuals.sel(reference_layer=2)
-    np.testing.assert_allclose(residual, expected.numpy(), rtol=1e-4)
-    assert bool((inverted.residual < inverted.start_residual).all())
 
 
 @unconverged
@@ -222,20 +205,6 @@ def test_order_and_batches_of_images_are_irrelevant(pt: nn.Module, ft: nn.Module
     np.testing.assert_allclose(first["stir"], third["stir"], atol=1e-3)
 
 
-def test_the_noise_that_stir_is_compared_with_is_an_image(
-    ft: nn.Module, inversions: stir_ray.Inversions
-) -> None:
-    noise = inversions.stir(ft)["noise_stir"].sel(target_layer=2)
-    drawn = initialization_of(
-        Initialization.NOISE, images=pictures(), image_ids=range(IMAGES), seed=5
-    )
-    represent = representation(stir_ray.freeze(ft), layer=2, pooling="tokens")
-    of_images, of_noise = (
-        linear_gram(represent(shown).detach()) for shown in (pictures(), drawn.clamp(0, 1))
-    )
-    assert float(noise) == pytest.approx(cka_unbiased(of_images, of_noise), abs=1e-6)
-
-
 @unconverged
 def test_a_model_is_inverted_once_for_all_metrics(
     pt: nn.Module, ft: nn.Module, monkeypatch: pytest.MonkeyPatch
@@ -269,16 +238,6 @@ def test_models_may_differ_in_depth_and_width(inversions: stir_ray.Inversions) -
     flow = inversions.flow(shallow)["flow"]
     assert flow["reference_layer"].values.tolist() == [1, 2]
     assert bool(flow.sel(target_layer=[1, 2]).notnull().all())
-
-
-@unconverged
-def test_chosen_layers_are_those_of_all(
-    pt: nn.Module, ft: nn.Module, inversions: stir_ray.Inversions
-) -> None:
-    partial = stir_ray.invert(pt, images=pictures(), settings=BRIEF, seed=5, layers=[3, 1]).stir(ft)
-    assert partial["reference_layer"].values.tolist() == [1, 3]
-    chosen = inversions.stir(ft).sel(reference_layer=[1, 3], target_layer=[1, 3])
-    np.testing.assert_allclose(partial["stir"], chosen["stir"], atol=1e-6)
 
 
 def test_inversions_that_do_not_converge_are_warned_of_at_the_callers_line(
@@ -332,11 +291,9 @@ _BYTES = (255 * pictures()).to(torch.uint8)
     [
         (_BYTES, ["uint8", "divide by 255"]),
         (pictures() * 2 - 1, ["lie in [-", "expected [0, 1], before they are normalised"]),
-        (pictures() / 0, ["expected [0, 1]"]),
         (pictures(3), ["at least 4 images"]),
         (pictures()[0], ["(image, channel, height, width)"]),
         (pictures(size=24), ["1 x 24 x 24", "takes 16 x 16"]),
-        (pictures().expand(-1, 3, -1, -1), ["3 x 16 x 16"]),
         (pictures().numpy(), ["ndarray", "float tensor"]),
     ],
 )
@@ -349,7 +306,6 @@ def test_unsuitable_images_are_refused(pt: nn.Module, images: Any, expected: lis
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ({"layers": [0]}, "numbers from 1 to 3"),
         ({"layers": [2, 4]}, "numbers from 1 to 3"),
         ({"layers": []}, "numbers from 1 to 3"),
         ({"layers": "most"}, 'expected "all" or numbers'),

@@ -119,14 +119,6 @@ def test_a_value_that_the_grid_does_not_have_is_refused(
     assert "hunter2" not in message
 
 
-def test_keys_of_one_word_are_told_apart_by_what_stands_before_it(path: Path) -> None:
-    grid = {"finetuned.train.epochs": [3], "from_scratch.train.epochs": [5], RATE: [7]}
-    (job,) = read_jobs(written(path, grid)).jobs
-    assert job.name == (
-        "smallest-finetuned.train.epochs=3-from_scratch.train.epochs=5-learning_rate=7"
-    )
-
-
 def test_a_grid_may_give_what_stands_nowhere_else(path: Path) -> None:
     written(path, {"data": [DIGITS]}, data=None)
     content = json.loads(path.read_text())

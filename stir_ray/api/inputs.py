@@ -16,8 +16,6 @@ from stir_ray.numerics.similarity import SMALLEST_SAMPLE, linear_gram
 from stir_ray.worker.compare import GramMatrices, layer_features
 
 Model = nn.Module | FrozenModel
-Layers = str | Sequence[int]
-"""`all`, or numbers from 1."""
 
 
 def freeze(
@@ -48,51 +46,45 @@ def freeze(
             f"{type(module).__name__} returns no block outputs (`forward_intermediates`); expected "
             "a timm model"
         )
-    device = torch.device(device) if device is not None else _device_of(module)
+    weights = list(module.parameters())
+    device = device or (weights[0].device if weights else "cpu")
     with torch.no_grad():
         frozen = copy.deepcopy(module).to(device=device, dtype=torch.float32).eval()
     frozen.requires_grad_(False)
+    # The first weights that are convolved with the image tell its channels.
+    channels = next((weight.shape[1] for weight in weights if weight.ndim == 4), None)
     shift, scale = (
-        torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
-        for values in (_normalisation(module, "mean", mean), _normalisation(module, "std", std))
+        _per_channel(module, name, given, channels).to(device)
+        for name, given in (("mean", mean), ("std", std))
     )
-    channels = _channels(module)
-    for name, values in (("mean", shift), ("std", scale)):
-        if channels and values.numel() not in (1, channels):
-            raise ValueError(
-                f"{name} has {values.numel()} values for {channels} channels; give one per channel "
-                "or one for all"
-            )
     if not bool((scale > 0).all()):
         raise ValueError(f"std is {tuple(scale.flatten().tolist())}; expected values above 0")
     # As in a job: the same numbers to the last digits, and a faster gradient of the image.
     return FrozenModel(with_cpu_attention(with_patch_projection(frozen)), shift, scale)
 
 
-def prepare_images(model: FrozenModel, images: Tensor) -> tuple[Tensor, int]:
-    """Return the images in float32 on the model's device, and the number of the model's blocks.
-
-    Raises:
-        ValueError: unless they are float values in [0, 1], (image, channel, height, width), at
-            least four and of the model's size.
-    """
-    _check_images(images)
-    prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
-    try:
-        with torch.no_grad():
-            blocks = intermediates(model.module, model.normalized(prepared[:1]), up_to=None)
-    except (AssertionError, RuntimeError, ValueError) as error:
-        size = getattr(getattr(model.module, "patch_embed", None), "img_size", None)
-        expected = f"the model takes {size[0]} x {size[1]} pixels" if size else "the model fails"
-        shape = " x ".join(str(length) for length in images.shape[1:])
-        reason = " ".join(str(error).split()) or type(error).__name__
+def _per_channel(
+    module: Any, name: str, given: Sequence[float] | None, channels: int | None
+) -> Tensor:
+    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
+    if given is None and name not in config:
         raise ValueError(
-            f"images are {shape} (channel, height, width); {expected}: {reason}"
-        ) from None
-    return prepared, len(blocks)
+            f"the {name} that the model was trained with is not known (no `pretrained_cfg`); give "
+            "it: stir_ray.freeze(model, mean=..., std=...)"
+        )
+    # timm's values are for three channels; a grey image takes the first.
+    values = config[name][: 1 if channels == 1 else None] if given is None else given
+    values = torch.tensor(tuple(values), dtype=torch.float32)
+    if channels and len(values) not in (1, channels):
+        raise ValueError(
+            f"{name} has {len(values)} values for {channels} channels; give one per channel or one "
+            "for all"
+        )
+    return values.reshape(1, -1, 1, 1)
 
 
-def _check_images(images: Tensor) -> None:
+def prepare_images(model: FrozenModel, images: Tensor) -> tuple[Tensor, int]:
+    """Return the images as the model takes them, and the number of the model's blocks."""
     if not isinstance(images, Tensor) or not images.is_floating_point():
         dtype = str(getattr(images, "dtype", "")).removeprefix("torch.")
         kind = dtype if isinstance(images, Tensor) else type(images).__name__
@@ -109,45 +101,42 @@ def _check_images(images: Tensor) -> None:
         raise ValueError(
             f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1], before they are normalised"
         )
+    prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
+    try:
+        with torch.no_grad():
+            blocks = intermediates(model.module, model.normalized(prepared[:1]), up_to=None)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        size = getattr(getattr(model.module, "patch_embed", None), "img_size", None)
+        expected = f"the model takes {size[0]} x {size[1]} pixels" if size else "the model fails"
+        shape = " x ".join(str(length) for length in images.shape[1:])
+        raise ValueError(
+            f"images are {shape} (channel, height, width); {expected}: "
+            f"{' '.join(str(error).split()) or type(error).__name__}"
+        ) from None
+    return prepared, len(blocks)
 
 
-def choose_layers(layers: Layers, depth: int) -> tuple[int, ...]:
-    """Return the chosen layers of a model with `depth` blocks, ascending.
-
-    Raises:
-        ValueError: if there are none, or the model lacks one of them.
-    """
-    if isinstance(layers, str):
-        if layers != "all":
-            raise ValueError(f'layers={layers!r}; expected "all" or numbers from 1')
+def choose_layers(layers: str | Sequence[int], depth: int) -> tuple[int, ...]:
+    if layers == "all":
         return tuple(range(1, depth + 1))
-    chosen = tuple(sorted(set(layers)))
+    chosen = () if isinstance(layers, str) else tuple(sorted(set(layers)))
     if not chosen or chosen[0] < 1 or chosen[-1] > depth:
         raise ValueError(
-            f"layers={list(layers)}; expected numbers from 1 to {depth}, the last block"
+            f'layers={layers!r}; expected "all" or numbers from 1 to {depth}, the last block'
         )
     return chosen
 
 
 @dataclass(frozen=True, eq=False)
 class ModelView:
-    """A model, the layers to compare and the images that it is shown.
-
-    Attributes:
-        model: frozen.
-        images: on the model's device.
-        layers: from 1.
-        is_whole: whether `layers` are all layers of the model.
-        representation: of a layer, one of `models.features.POOLINGS`.
-        batch: images of one forward pass at most.
-    """
+    """A model, the layers to compare and the images that it is shown."""
 
     model: FrozenModel
-    images: Tensor
-    layers: tuple[int, ...]
-    is_whole: bool
-    representation: str
-    batch: int
+    images: Tensor  # on the model's device
+    layers: tuple[int, ...]  # from 1
+    is_whole: bool  # whether `layers` are all layers of the model
+    representation: str  # one of `models.features.POOLINGS`
+    batch: int  # images of one forward pass at most
 
     @cached_property
     def grams(self) -> GramMatrices:
@@ -178,27 +167,3 @@ class ModelView:
         images, depth = prepare_images(model, self.images)
         layers = "all" if self.is_whole else [layer for layer in self.layers if layer <= depth]
         return replace(self, model=model, images=images, layers=choose_layers(layers, depth))
-
-
-def _normalisation(module: Any, name: str, given: Sequence[float] | None) -> tuple[float, ...]:
-    if given is not None:
-        return tuple(given)
-    config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None) or {}
-    if name not in config:
-        raise ValueError(
-            f"the {name} that the model was trained with is not known (no `pretrained_cfg`); give "
-            "it: stir_ray.freeze(model, mean=..., std=...)"
-        )
-    values = tuple(config[name])
-    # timm's values are for three channels; a grey image takes the first.
-    return values[:1] if _channels(module) == 1 else values
-
-
-def _channels(module: nn.Module) -> int | None:
-    """Number of image channels, from the first weights that are convolved with the image."""
-    kernels = (weight for weight in module.parameters() if weight.ndim == 4)
-    return next((int(weight.shape[1]) for weight in kernels), None)
-
-
-def _device_of(module: nn.Module) -> torch.device:
-    return next((weight.device for weight in module.parameters()), torch.device("cpu"))

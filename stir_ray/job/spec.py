@@ -379,7 +379,7 @@ class Job(Value):
             raise ValueError("`inversion.init: gray` is one start for all seeds; give one of them")
         if 0 < self.half_samples < _LEAST_HALF_SAMPLES:
             raise ValueError(
-                f"`half_samples: {self.half_samples}` halves make no 95 % interval; use "
+                f"`half_samples`: {self.half_samples} halves make no 95 % interval; use "
                 f"{_LEAST_HALF_SAMPLES} or more (200 are good), or 0 for none"
             )
         if self.half_samples and self.images.count < _LEAST_IMAGES:

@@ -6,11 +6,10 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from stir_ray.job import Architecture, Selection
+from stir_ray.job import Architecture
 from stir_ray.plan.measurement import Compare, Invert
-from stir_ray.plan.model_tasks import CollectImages, InspectModel
 from stir_ray.plan.tasks import Cost, CostSum, Task, WorkloadSize
-from tests.plan.examples import ARCHITECTURE, DATA, FINETUNED, PRETRAINED, SPEC, STUDY, TRAIN
+from tests.plan.examples import DATA, FINETUNED, PRETRAINED, SPEC, STUDY, TRAIN
 
 # Of the same role, as in another job of a grid over datasets.
 OTHER_TRAIN = replace(TRAIN, data=DATA.model_copy(update={"classes": (0, 2)}))
@@ -39,19 +38,6 @@ def test_an_inversion_is_its_steps_to_its_layer_and_a_view_per_target() -> None:
     assert INVERT.cost(SCALE, 99) == INVERT.cost(SCALE)
 
 
-def test_a_step_costs_the_gradient_of_every_image() -> None:
-    def with_iterations(iterations: int) -> float:
-        settings = replace(SPEC.settings, iterations=iterations)
-        return replace(INVERT, spec=replace(SPEC, settings=settings)).cost(SCALE).flops
-
-    assert with_iterations(29) - with_iterations(17) == (29 - 17) * 7 * 23
-
-
-def test_a_deeper_layer_costs_more() -> None:
-    flops = [replace(INVERT, layer=layer).cost(SCALE).flops for layer in range(1, 6)]
-    assert flops == sorted(set(flops))
-
-
 def test_a_kept_image_takes_two_bytes_per_pixel() -> None:
     stored = {k: replace(INVERT, keep=k).cost(SCALE).image_bytes for k in (0, 2, 7, None)}
     # Where all are kept, also those after half of the steps.
@@ -71,11 +57,6 @@ def test_a_training_is_three_passes_per_image_and_epoch_a_test_and_a_checkpoint_
     more = longer.cost(SCALE).checkpoint_bytes - TRAIN.cost(SCALE).checkpoint_bytes
     assert more == 2 * 13 * 4
     assert OTHER_TRAIN.cost(SCALE).flops == (3 * 3 * 17 + 4 * 3) * 60
-
-
-def test_inspections_cost_nothing() -> None:
-    tasks = CollectImages(DATA, Selection(count=7)), InspectModel("pretrained", ARCHITECTURE)
-    assert [task.cost(SCALE) for task in tasks] == [Cost(), Cost()]
 
 
 def test_the_sum_of_many_tasks_is_that_of_each() -> None:
