@@ -10,7 +10,6 @@ import pandas as pd
 import xarray as xr
 from rich.table import Table
 
-from stir_ray import __version__
 from stir_ray.charts.comparison import NamedResults, compare_jobs
 from stir_ray.charts.readings import OWN, ComparedModel, compared_model
 from stir_ray.formatting import format_list
@@ -23,11 +22,6 @@ from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.write_report import write_figures
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS
 
-_STEM = "20-jobs-by-layer"
-_DRAWING = 1
-"""Raised by hand when the figure of equal results comes to look different."""
-_MOST_NAMED = 3
-_DIGEST_DIGITS = 8
 _NO_RESULT = {"name", "lake", "execution", "schema_version"}
 """Keys that change no result."""
 _UNKNOWN = "–"
@@ -64,25 +58,17 @@ def write_comparison(
     ]
     lake = reduced[0].lake
     places = [f"{each.lake.objects.location()} {each.job.name}" for each in reduced]
-    digest = content_id("side by side", recipe=1, places=places)[:_DIGEST_DIGITS]
+    digest = content_id("side by side", recipe=1, places=places)[:8]
     suffix = "" if is_one_file else f"-{digest}"
-    inputs = content_id(
-        "compared",
-        recipe=_DRAWING,
-        version=__version__,
-        results=[each.reduced.inputs for each in reduced],
-        names=names,
-        depths=[job.depth for job in jobs],
-        published=published.digest if published else None,
-    )
-    numbers, stem = published.numbers if published else None, f"{_STEM}{suffix}"
-    figures = write_figures(
-        lake, folder, stem, inputs, lambda: [(stem, compare_jobs(jobs, published=numbers))]
-    )
+    numbers, stem = published.numbers if published else None, f"20-jobs-by-layer{suffix}"
+    chart = compare_jobs(jobs, published=numbers)
+    # Rendering takes longer than drawing.
+    inputs = content_id("compared", recipe=2, chart=chart.to_json())
+    figures = write_figures(lake, folder, stem, inputs, lambda: [(stem, chart)])
     rows = differences(
         {job.name: (each.job, job.results) for job, each in zip(jobs, reduced, strict=True)}
     )
-    title = folder if is_one_file else format_list(names, most=_MOST_NAMED)
+    title = folder if is_one_file else format_list(names, most=3)
     content = comparison_page(jobs, rows, title=title, published=numbers)
     table, page = f"{stem}.csv", f"compared{suffix}.html"
     lake.objects.put(figure_key(folder, table), rows.to_csv(index=False).encode())
