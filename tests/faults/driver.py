@@ -25,25 +25,15 @@ from workflows import runtime
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, and the fault that it meets.
+    """A command line, and the fault that it meets."""
 
-    Attributes:
-        arguments: of `stir-ray`.
-        ledger: file of executions.
-        output: file of everything that is printed.
-        environment: all of it; the process is forked from one that may be older than this test.
-        die_before_put: number of the artifact that is encoded and never stored; 0 for none.
-        held_at: "begin" or "end" of an inversion, at which one worker blocks; "" for none.
-        nodes: of a cluster of this machine, of which the last dies at SIGUSR1; 0 for no cluster.
-    """
-
-    arguments: Sequence[str]
-    ledger: Path
-    output: Path
-    environment: Mapping[str, str]
-    die_before_put: int
-    held_at: str
-    nodes: int
+    arguments: Sequence[str]  # of `stir-ray`
+    ledger: Path  # file of executions
+    output: Path  # file of everything that is printed
+    environment: Mapping[str, str]  # all of it: the process that is forked may be older
+    die_before_put: int  # number of the artifact that is encoded and never stored; 0 for none
+    held_at: str  # "begin" or "end" of an inversion, at which a worker blocks; "" for none
+    nodes: int  # of a cluster, of which the last dies at SIGUSR1; 0 for no cluster
 
 
 def main(command: Command) -> None:

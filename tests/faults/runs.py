@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
@@ -109,26 +110,17 @@ class Scene:
         job_file, output = self.folder / f"job-{number}.yaml", self.folder / f"output-{number}"
         job_file.write_text((job or small_job(self.lake)).model_dump_json(exclude_none=True))
         output.touch()
-        command = driver.Command(
-            arguments=(verb, str(job_file), *options),
-            ledger=self.folder / "ledger",
-            output=output,
-            environment=dict(os.environ),
-            die_before_put=die_before_put,
-            held_at=held_at,
-            nodes=nodes,
-        )
-        run = Run(command)
+        arguments, ledger = (verb, str(job_file), *options), self.folder / "ledger"
+        fault = (die_before_put, held_at, nodes)
+        run = Run(driver.Command(arguments, ledger, output, dict(os.environ), *fault))
         try:
             yield run
         finally:
             run.close()
 
-    def run(
-        self, *options: str, verb: str = "run", job: Job | None = None, die_before_put: int = 0
-    ) -> Exit:
-        """Run a command to its end."""
-        with self.started(*options, verb=verb, job=job, die_before_put=die_before_put) as run:
+    def run(self, *options: str, **how: Any) -> Exit:
+        """Run a command to its end; options as of `started`."""
+        with self.started(*options, **how) as run:
             return run.wait()
 
     def executions(self) -> list[Execution]:
