@@ -83,7 +83,7 @@ def explain(inspected: InspectedJob, words: Iterable[str]) -> Explanation:
         targets=(comparison.target,),
         keep=None if is_of_pretrained else study.keep,
     )
-    scores, others = comparison.artifact, (inversion.inversion_artifact, *inversion.image_artifacts)
+    scores, others = comparison.artifact, (inversion.inversion, *inversion.image_artifacts)
     states = {
         scores: _state(lake, scores, comparison.reference, comparison.target),
         **{artifact: _state(lake, artifact, comparison.reference) for artifact in others},

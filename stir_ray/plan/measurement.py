@@ -50,33 +50,8 @@ class MeasurementSpec:
         layers = self.layers if model.depth is None else tuple(range(1, model.depth + 1))
         return self if layers == self.layers_of(model) else replace(self, layers=layers)
 
-    def inversion(self, reference: Checkpoint, layer: int, seed: int) -> Artifact:
-        """Return the artifact of an inversion's residuals per image."""
-        return artifact("inversions", **self.inversion_content(reference, layer, seed))
-
-    def images(self, reference: Checkpoint, layer: int, seed: int, keep: int | None) -> Artifact:
-        """Return the artifact of the first `keep` inverted images, or of all for None."""
-        return artifact("images", keep=keep, **self.inversion_content(reference, layer, seed))
-
-    def earlier_images(self, reference: Checkpoint, layer: int, seed: int) -> Artifact:
-        """Return the artifact of all images after half of the steps, for the drift of scores."""
-        inverted = self.inversion_content(reference, layer, seed)
-        return artifact("images", keep=None, steps="half", **inverted)
-
-    def inversion_content(self, reference: Checkpoint, layer: int, seed: int) -> dict[str, object]:
-        """Return what an inversion depends on."""
-        return {
-            "reference": reference.weights,
-            "layer": layer,
-            "seed": seed,
-            "images": self.image_set,
-            "representation": self.representation,
-            "inversion": self._settings,
-            **({} if reference.weights == self.pretrained else {"judged_by": self.pretrained}),
-        }
-
     @cached_property
-    def _settings(self) -> dict[str, object]:
+    def settings_content(self) -> dict[str, object]:
         return asdict(self.settings)
 
     def measurements(
@@ -117,14 +92,48 @@ class MeasurementSpec:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A target that is shown the inverted images of a layer of a reference."""
+class Inversion:
+    """A layer of a model that is inverted with one seed."""
 
     spec: MeasurementSpec
-    reference: Checkpoint  # the model that was inverted
-    target: Checkpoint
-    layer: int  # of the reference, from 1
+    reference: Checkpoint
+    layer: int  # from 1
     seed: int  # of the initial images
+
+    @property
+    def inverted_from(self) -> dict[str, object]:
+        """What the inversion depends on."""
+        spec, weights = self.spec, self.reference.weights
+        return {
+            "reference": weights,
+            "layer": self.layer,
+            "seed": self.seed,
+            "images": spec.image_set,
+            "representation": spec.representation,
+            "inversion": spec.settings_content,
+            **({} if weights == spec.pretrained else {"judged_by": spec.pretrained}),
+        }
+
+    @property
+    def inversion(self) -> Artifact:
+        """The residuals per image."""
+        return artifact("inversions", **self.inverted_from)
+
+    def images(self, keep: int | None = None) -> Artifact:
+        """Return the artifact of the first `keep` inverted images, or of all for None."""
+        return artifact("images", keep=keep, **self.inverted_from)
+
+    @property
+    def earlier_images(self) -> Artifact:
+        """All images after half of the steps, for the drift of scores."""
+        return artifact("images", keep=None, steps="half", **self.inverted_from)
+
+
+@dataclass(frozen=True)
+class Comparison(Inversion):
+    """A target that is shown the inverted images of a layer of a reference."""
+
+    target: Checkpoint
 
     @property
     def target_layers(self) -> tuple[int, ...]:
@@ -143,8 +152,7 @@ class Comparison:
 
     @property
     def _content(self) -> dict[str, object]:
-        inverted = self.spec.inversion_content(self.reference, self.layer, self.seed)
-        return {"target": self.target.weights, **inverted}
+        return {"target": self.target.weights, **self.inverted_from}
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
@@ -154,33 +162,14 @@ class Comparison:
     @property
     def requires(self) -> frozenset[str]:
         """Prerequisites of the comparison if it reads stored images; see `Task.requires`."""
-        return prerequisites(self.reference, self.target) | {self.images.id}
-
-    @property
-    def inversion(self) -> Artifact:
-        """The residuals of the inversion."""
-        return self.spec.inversion(self.reference, self.layer, self.seed)
-
-    @property
-    def images(self) -> Artifact:
-        """All inverted images, if they are stored."""
-        return self.spec.images(self.reference, self.layer, self.seed, None)
-
-    @property
-    def earlier_images(self) -> Artifact:
-        """All images after half of the steps, if they are stored."""
-        return self.spec.earlier_images(self.reference, self.layer, self.seed)
+        return prerequisites(self.reference, self.target) | {self.images().id}
 
 
 @dataclass(frozen=True)
-class Invert(Task):
+class Invert(Inversion, Task):
     """Invert one layer of a model with one seed, and show the images to models at once."""
 
     stage: ClassVar[str] = "invert"
-    spec: MeasurementSpec
-    reference: Checkpoint  # the model that is inverted
-    layer: int  # from 1
-    seed: int  # of the initial images
     targets: tuple[Checkpoint, ...]  # the models that are shown the images
     keep: int | None  # number of images to store; None for all
 
@@ -188,39 +177,32 @@ class Invert(Task):
     def outputs(self) -> tuple[Artifact, ...]:
         measured = (measurement.artifact for measurement in self.measurements)
         compared = (output for each in self.comparisons for output in each.artifacts)
-        return (self.inversion_artifact, *self.image_artifacts, *measured, *compared)
+        return (self.inversion, *self.image_artifacts, *measured, *compared)
 
     @cached_property
     def measurements(self) -> tuple[Measurement, ...]:
         """The artifacts of measures of scope `INVERSION`."""
-        content = self.spec.inversion_content(self.reference, self.layer, self.seed)
-        subject = Comparison(self.spec, self.reference, self.reference, self.layer, self.seed)
-        return self.spec.measurements(Scope.INVERSION, subject, **content)
+        subject = Comparison(self.spec, self.reference, self.layer, self.seed, self.reference)
+        return self.spec.measurements(Scope.INVERSION, subject, **self.inverted_from)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
         """One per target."""
         return tuple(
-            Comparison(self.spec, self.reference, target, self.layer, self.seed)
+            Comparison(self.spec, self.reference, self.layer, self.seed, target)
             for target in self.targets
         )
 
     @property
-    def inversion_artifact(self) -> Artifact:
-        """The residuals of the inversion."""
-        return self.spec.inversion(self.reference, self.layer, self.seed)
-
-    @property
     def images_artifact(self) -> Artifact:
         """The kept images."""
-        return self.spec.images(self.reference, self.layer, self.seed, self.keep)
+        return self.images(self.keep)
 
     @property
     def image_artifacts(self) -> tuple[Artifact, ...]:
         """All images that are kept; where they are kept whole, also after half of the steps."""
         if self.keep is None:
-            earlier = self.spec.earlier_images(self.reference, self.layer, self.seed)
-            return self.images_artifact, earlier
+            return self.images_artifact, self.earlier_images
         return (self.images_artifact,) if self.keep else ()
 
     def shorter(self) -> Iterator["Invert"]:
@@ -320,7 +302,7 @@ class Compare(Task):
         if not self.measures_pair:
             return ()
         # No layer is inverted for a pair of models.
-        subject = Comparison(self.spec, self.reference, self.target, layer=0, seed=self.seed)
+        subject = Comparison(self.spec, self.reference, 0, self.seed, self.target)
         layers = {"layers": self.layers}
         if subject.target_layers != self.layers:
             layers["target_layers"] = subject.target_layers
@@ -338,7 +320,7 @@ class Compare(Task):
     def comparisons(self) -> tuple[Comparison, ...]:
         """One per inverted layer, in the order of the layers."""
         return tuple(
-            Comparison(self.spec, self.reference, self.target, layer, self.seed)
+            Comparison(self.spec, self.reference, layer, self.seed, self.target)
             for layer in self.layers
         )
 

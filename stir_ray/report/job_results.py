@@ -19,7 +19,7 @@ from stir_ray.lake.parquet import Lake, images_of, provenance
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, INVERSIONS, ROBUSTNESS, TableSchema
 from stir_ray.measures import MEASURES
 from stir_ray.measures.predictions import PREDICTIONS
-from stir_ray.plan.measurement import Comparison
+from stir_ray.plan.measurement import Comparison, Inversion
 from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned, known_datasets
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import FINETUNED, PRETRAINED, Checkpoint, Role
@@ -134,8 +134,8 @@ class _GalleryReader:
         """Yield a model's inversions with the first seed; what is not stored is missing."""
         spec, seed = self.study.spec, self.study.seeds[0]
         for layer in spec.layers_of(model):
-            kept = self._read(IMAGES, spec.images(model, layer, seed, keep))
-            record = self._read(INVERSIONS, spec.inversion(model, layer, seed))
+            kept = self._read(IMAGES, Inversion(spec, model, layer, seed).images(keep))
+            record = self._read(INVERSIONS, Inversion(spec, model, layer, seed).inversion)
             images, residuals = np.full(shape, np.nan, np.float32), np.full(shape[0], np.nan)
             if kept is not None and record is not None:
                 stored = images_of(kept)[: shape[0]]
@@ -149,7 +149,7 @@ class _GalleryReader:
         study = self.study
         others = self.compared if reference.role == PRETRAINED else [study.pretrained]
         for target in (reference, *others):
-            comparison = Comparison(study.spec, reference, target, layer, study.seeds[0])
+            comparison = Comparison(study.spec, reference, layer, study.seeds[0], target)
             for name, _, artifact in comparison.measurements:
                 if name == PREDICTIONS.name and self.lake.has(PREDICTIONS.table, artifact.id):
                     table = self.lake.read(PREDICTIONS.table, artifact.id).slice(0, SHOWN)

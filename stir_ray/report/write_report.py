@@ -15,6 +15,7 @@ from stir_ray.identity import content_id
 from stir_ray.lake.keys import figure_folder, figure_key, page_key
 from stir_ray.lake.parquet import Lake, provenance
 from stir_ray.lake.schemas import INVERSIONS
+from stir_ray.plan.measurement import Inversion
 from stir_ray.plan.resolved_job import is_finetuned
 from stir_ray.report.about import about
 from stir_ray.report.hypotheses import study_note
@@ -78,7 +79,7 @@ def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = N
     if not is_current(page_key(job), mark, lake):
         study = reduced_job.study
         spec = study.spec
-        first = spec.inversion(study.pretrained, spec.layers[0], study.seeds[0]).id
+        first = Inversion(spec, study.pretrained, spec.layers[0], study.seeds[0]).inversion.id
         origin = provenance(lake.read(INVERSIONS, first)) if lake.has(INVERSIONS, first) else {}
         words = about(reduced_job.asked, study, reduced, runs, origin)
         lake.objects.put(page_key(job), job_page(words, reduced_job.shown, mark=mark))

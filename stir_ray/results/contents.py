@@ -46,7 +46,7 @@ def cells(study: Study) -> Iterator[Cell]:
         for ft in checkpoints:
             for direction, (reference, target) in pairs(study.pretrained, ft).items():
                 for seed, layer in product(study.seeds, study.spec.layers_of(reference)):
-                    comparison = Comparison(study.spec, reference, target, layer, seed)
+                    comparison = Comparison(study.spec, reference, layer, seed, target)
                     yield Cell(role, ft.epoch, direction, comparison)
 
 

@@ -45,7 +45,7 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.artifacts):
             continue
-        images = comparison.images, comparison.earlier_images
+        images = comparison.images(), comparison.earlier_images
         if all(ctx.is_stored(artifact) for artifact in images):
             compare_layer(comparison, stored_images(images, ctx), missing, ctx)
         else:

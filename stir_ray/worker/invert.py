@@ -46,7 +46,7 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if not missing:
         return
-    stored = task.inversion_artifact, *task.image_artifacts
+    stored = task.inversion, *task.image_artifacts
     if task.keep is None and missing.isdisjoint(stored):
         images = stored_images(task.image_artifacts, ctx)
     else:
@@ -131,10 +131,10 @@ def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
     """Return the same inversion with fewer steps from the lake, if this one can continue it."""
     settings = task.spec.settings
     for shorter in task.shorter():
-        artifacts = shorter.inversion_artifact, *shorter.image_artifacts
+        artifacts = shorter.inversion, *shorter.image_artifacts
         if not all(ctx.is_stored(artifact) for artifact in artifacts):
             continue
-        record = ctx.lake.read(INVERSIONS, shorter.inversion_artifact.id)
+        record = ctx.lake.read(INVERSIONS, shorter.inversion.id)
         columns = {
             name: torch.tensor(record[name].to_pylist(), dtype=dtype, device=ctx.device)
             for name, dtype in _COLUMNS.items()
@@ -165,7 +165,7 @@ def _write(
             pixels = images[: task.keep].cpu().numpy().astype(np.float16)
             columns = {**keys, "image_id": ids[: len(pixels)], "image": pixels}
             ctx.write(artifact, columns, precision=precision)
-    if task.inversion_artifact in missing:
+    if task.inversion in missing:
         columns = {
             **keys,
             **{name: getattr(inverted, name).cpu().tolist() for name in _COLUMNS},
@@ -174,4 +174,4 @@ def _write(
             "drift": inverted.drift,
             "is_converged": inverted.is_converged,
         }
-        ctx.write(task.inversion_artifact, columns, precision=precision)
+        ctx.write(task.inversion, columns, precision=precision)

@@ -16,6 +16,7 @@ from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import RESULTS
+from stir_ray.plan.measurement import Inversion
 from tests.broken import job_file, stir_ray, study_of, watched
 from tests.small_job import LAYERS, SEEDS, small_job
 
@@ -180,7 +181,7 @@ def test_a_number_of_a_model_that_is_not_trained_waits_for_its_training(path: Pa
 def test_a_number_from_a_damaged_part_is_not_told(path: Path) -> None:
     before = explained(path, CELL)["numbers"]
     study, lake = study_of(small_job(path.parent / "lake"))
-    inversion = study.spec.inversion(study.pretrained, 2, 1)
+    inversion = Inversion(study.spec, study.pretrained, 2, 1).inversion
     lake.objects.put(artifact_key("inversions", inversion.id), b"something else")
     found = explained(path, CELL)
     assert found["numbers"] is None

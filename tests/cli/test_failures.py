@@ -261,7 +261,7 @@ def test_a_damaged_artifact_is_removed_before_the_task_that_reads_it_runs_again(
     study, lake = study_of(job)
     task = next(iter(study.comparisons()))
     lake.objects.delete(artifact_key("comparisons", task.outputs[0].id))
-    images = Path(job.lake) / artifact_key("images", task.comparisons[0].images.id)
+    images = Path(job.lake) / artifact_key("images", task.comparisons[0].images().id)
     images.write_bytes(images.read_bytes()[:-37])
     assert stir_ray("run", path, "--serial")[0] == 3
     output = stir_ray("failures", path)[1]

@@ -23,6 +23,7 @@ from stir_ray.measures import artifact_tables
 from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import cka_of_subsets, linear_gram
+from stir_ray.plan.measurement import Inversion
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.results.study_reader import read_study
 from stir_ray.worker.context import WorkerContext
@@ -97,7 +98,7 @@ def test_a_number_is_the_cka_of_what_the_models_make_of_the_half(done: Job) -> N
     study = read_study(resolve(done), ctx.lake)
     spec, pretrained, target = study.spec, study.pretrained, study.compared["finetuned"][-1]
     layer, seed = 2, SEEDS[1]
-    inverted = ctx.stored_images(spec.images(pretrained, layer, seed, None))
+    inverted = ctx.stored_images(Inversion(spec, pretrained, layer, seed).images())
     real = ctx.image_set(spec).images
 
     def gram(model: Checkpoint, images: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
 from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
-from stir_ray.plan.measurement import Comparison, Invert, MeasurementSpec
+from stir_ray.plan.measurement import Comparison, Inversion, Invert, MeasurementSpec
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.results.study_reader import read_study
@@ -62,7 +62,7 @@ def ctx(done: Job) -> WorkerContext:
 
 def predictions(study: Study, layer: int, seed: int, target: Checkpoint) -> Artifact:
     """The artifact of a target that is shown inversions of the pretrained model."""
-    comparison = Comparison(study.spec, study.pretrained, target, layer, seed)
+    comparison = Comparison(study.spec, study.pretrained, layer, seed, target)
     return next(each.artifact for each in comparison.measurements if each.name == "predictions")
 
 
@@ -125,7 +125,7 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerCo
     study = read_study(resolve(done), ctx.lake)
     target = study.compared["finetuned"][-1]
     layer, seed = 2, study.seeds[-1]
-    part = study.spec.images(study.pretrained, layer, seed, None)
+    part = Inversion(study.spec, study.pretrained, layer, seed).images()
     inverted = torch.from_numpy(images_of(ctx.lake.read(IMAGES, part.id)).astype(np.float32))
     real = ctx.image_set(study.spec).images
     model = ctx.models.whole(target, "classification")
@@ -149,7 +149,7 @@ def test_the_share_is_that_of_the_models_own_classifier(done: Job, ctx: WorkerCo
 def test_metamers_are_those_of_the_inverted_layer(done: Job, ctx: WorkerContext) -> None:
     study = read_study(resolve(done), ctx.lake)
     layer, seed = 3, study.seeds[0]
-    part = study.spec.images(study.pretrained, layer, seed, None)
+    part = Inversion(study.spec, study.pretrained, layer, seed).images()
     inverted = torch.from_numpy(images_of(ctx.lake.read(IMAGES, part.id)).astype(np.float32))
     module = ctx.models.frozen(study.pretrained)
     real = ctx.image_set(study.spec).images

@@ -102,7 +102,7 @@ def test_all_images_of_the_pretrained_model_are_kept_and_of_others_what_was_aske
     kept = {(task.reference.weights, task.keep) for task in STUDY.inversions()}
     assert kept == {("pt", None), *((f"ft {epoch}", 2) for epoch in EPOCHS)}
     whole = {task.images_artifact for task in STUDY.inversions() if task.keep is None}
-    assert {one.images for task in STUDY.comparisons() for one in task.comparisons} == whole
+    assert {one.images() for task in STUDY.comparisons() for one in task.comparisons} == whole
 
 
 def test_one_epoch_more_is_one_epoch_of_work() -> None:

@@ -30,7 +30,7 @@ from tests.plan.examples import (
 )
 
 INVERT = Invert(SPEC, PRETRAINED, 3, 7, (PRETRAINED, FINETUNED[0]), keep=2)
-COMPARISON = Comparison(SPEC, PRETRAINED, FINETUNED[0], 3, 7)
+COMPARISON = Comparison(SPEC, PRETRAINED, 3, 7, FINETUNED[0])
 GATHER = CollectImages(DATA, Selection(count=11))
 INSPECT = InspectModel("pretrained", ARCHITECTURE, "weights", "version 3")
 STRANGER = Invert(SPEC, PRETRAINED, 3, max(SEEDS) + 2, (PRETRAINED,), keep=2)
@@ -84,7 +84,7 @@ def cases(changes: dict[str, Any]) -> pytest.MarkDecorator:
 @cases(MATTERS_TO_AN_INVERSION)
 def test_what_changes_an_image_changes_the_id_of_its_inversion(change: Callable) -> None:
     changed = change(INVERT)
-    assert changed.inversion_artifact.id != INVERT.inversion_artifact.id
+    assert changed.inversion.id != INVERT.inversion.id
     assert changed.images_artifact.id != INVERT.images_artifact.id
     assert not set(changed.outputs) & set(INVERT.outputs)
 

@@ -52,7 +52,7 @@ def tables_of(job: Job) -> Iterator[list[dict[str, Any]]]:
     # In an order that does not depend on the job, as that of the plan does.
     for task in sorted(study.inversions(), key=lambda task: task.label):
         for schema, parts in (
-            (INVERSIONS, [task.inversion_artifact]),
+            (INVERSIONS, [task.inversion]),
             (IMAGES, task.image_artifacts),
             (COMPARISONS, [one.artifact for one in task.comparisons]),
         ):

@@ -126,4 +126,4 @@ def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
         for one in (task, few)
     ]
     assert found[0] == found[1] > 0
-    assert few.inversion_artifact == task.inversion_artifact
+    assert few.inversion == task.inversion

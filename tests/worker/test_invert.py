@@ -90,7 +90,7 @@ def test_parts_say_in_which_precision_was_searched(
             other.stored_after(task)
             for schema, part in (
                 (IMAGES, task.images_artifact),
-                (INVERSIONS, task.inversion_artifact),
+                (INVERSIONS, task.inversion),
             ):
                 assert provenance(other.lake.read(schema, part.id))["precision"] == expected
         assert searched == {expected}

@@ -19,6 +19,7 @@ from stir_ray.lake.parquet import images_of
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES, MATRICES
 from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.models import architectures, state_dicts
+from stir_ray.plan.measurement import Inversion
 from stir_ray.plan.study import Study
 from tests import oracles
 from tests.broken import job_file, stir_ray, study_of, with_figures
@@ -145,7 +146,7 @@ def test_a_score_of_the_rectangle_is_that_of_a_computation_by_hand(
     row = lake.read(IMAGE_SETS, spec.image_artifact.id)
     pixels = [np.frombuffer(image.as_py(), np.float32) for image in row["image"]]
     real = torch.from_numpy(np.stack(pixels).reshape(-1, 1, 16, 16))
-    part = spec.images(pt, inverted, SEED, None)
+    part = Inversion(spec, pt, inverted, SEED).images()
     found = torch.from_numpy(images_of(lake.read(IMAGES, part.id)).astype(np.float32))
     path = Path(job.lake).parent / "9.safetensors"
     state = state_dicts.decode(path.read_bytes(), "there")

@@ -106,7 +106,7 @@ def test_the_measures_of_an_inversion_are_those_of_its_part(
     assert inverted
     for outcome in inverted:
         assert isinstance(outcome.task, Invert)
-        part = lake.read(INVERSIONS, outcome.task.inversion_artifact.id)
+        part = lake.read(INVERSIONS, outcome.task.inversion.id)
         residuals = torch.tensor(part.column("residual").to_pylist())
         assert outcome.metrics["median_residual"] == pytest.approx(float(residuals.median()))
     # A training also stores what it needs to go on, and removes it when it has ended.
