@@ -118,11 +118,7 @@ class SerialExecutor:
         return WorkerStatus(1, 1, self._running)
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
-        """Run tasks as every executor does.
-
-        Raises:
-            RunAborted: after a failure that leaves this process unable to run any other task.
-        """
+        """Run tasks as every executor does; raise RunAborted once this process is unusable."""
         for task in tasks:
             result = self._run_task(task)
             yield result
@@ -222,13 +218,8 @@ class PoolSpec:
     gpus: float = 1.0  # of each, on nodes with GPUs
 
     def allocate(self, nodes: Sequence[Node], *, on_cluster: bool = False) -> Allocation:
-        """Return the allocation on these nodes; a given number of workers may not fit.
-
-        Args:
-            nodes: that are alive.
-            on_cluster: whether nodes may be added later. Then workers request GPUs as long as no
-                node can run anything.
-        """
+        """Return the allocation on nodes that are alive; a given number of workers may not fit."""
+        # Nodes may be added to a cluster: workers request GPUs as long as no node can run anything.
         is_empty = on_cluster and not any(node.get("CPU") for node in nodes)
         gpus = self.gpus if is_empty or any(node.get("GPU") for node in nodes) else 0.0
         smallest = Allocation(1, self.threads or 1, gpus)

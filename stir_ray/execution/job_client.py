@@ -96,11 +96,7 @@ class JobClient:
     def follow(
         self, job_id: str, show: Callable[[str], None], retry_timeout_s: float = 600.0
     ) -> JobExit:
-        """Show the output of a command, standard error included, until it ends.
-
-        Raises:
-            ClusterUnavailable: if the cluster does not reply for longer than `retry_timeout_s`.
-        """
+        """Show the output of a command, standard error included, until it ends."""
         shown, last_reply = 0, time.monotonic()
         while True:
             try:

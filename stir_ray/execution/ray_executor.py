@@ -57,11 +57,7 @@ _log = logging.getLogger(__name__)
 def connect(cores: int | None = None) -> None:
     """Connect to the cluster that `RAY_ADDRESS` names; without it start Ray on this machine.
 
-    Args:
-        cores: of this machine that Ray may use if it is started here; all if not given.
-
-    Raises:
-        InputError: if the cluster cannot be reached, or Ray cannot be started.
+    Ray uses so many `cores` of this machine if it is started here; all if not given.
     """
     # Ray replaces the caller's handler of SIGTERM by its own.
     handler = signal.getsignal(signal.SIGTERM)
@@ -156,10 +152,8 @@ class RayExecutor:
     ) -> None:
         """Start nothing before the first task.
 
-        Args:
-            make_worker: called in each worker's process with its number of CPU threads.
-            spec: number and size of the workers.
-            timeout_s: time limit of a task, None for none; its worker is killed then.
+        `make_worker` is called in each worker's process with its number of CPU threads. A worker
+        is killed once its task exceeds its `timeout_s`; None for no limit.
         """
         self._make_worker, self._spec, self._timeout_s = make_worker, spec or PoolSpec(), timeout_s
         self._allocation: Allocation | None = None
@@ -182,12 +176,7 @@ class RayExecutor:
         return WorkerStatus(len(ready), self.workers, running)
 
     def run(self, tasks: Iterable[Item]) -> Iterator[TaskResult[Item]]:
-        """Run tasks as every executor does.
-
-        Raises:
-            InputError: if the workers do not fit on this machine.
-            RunAborted: if workers die while starting, again and again.
-        """
+        """Run tasks as every executor does; raise RunAborted if workers die while starting."""
         scheduler: Scheduler[Item, _Worker] = Scheduler(tasks, self._timeout_s)
         if scheduler.is_over():
             return

@@ -46,12 +46,7 @@ class Scheduler(Generic[Item, Worker]):
     def __init__(
         self, tasks: Iterable[Item], timeout_s: Callable[[Item], float | None] | None = None
     ) -> None:
-        """Draw no task before a worker is free.
-
-        Args:
-            tasks: in plan order.
-            timeout_s: seconds after which an attempt at a task is stopped; None for no limit.
-        """
+        """Take tasks in plan order; an attempt is stopped after its `timeout_s`, None for never."""
         self._timeout_s = timeout_s or (lambda _: None)
         self._queue: _LocalityQueue[Item, Worker] = _LocalityQueue(tasks)
         self._due: deque[PendingTask[Item]] = deque()
@@ -89,8 +84,7 @@ class Scheduler(Generic[Item, Worker]):
     ) -> PendingTask[Item] | None:
         """Record the end of a worker's task, which succeeded if there is no failure.
 
-        Returns:
-            The task with all its failures if it is over; None if it will be retried.
+        Return the task with all its failures if it is over, None if it will be retried.
         """
         pending, node, *_ = self._running.pop(worker)
         if worker_alive:

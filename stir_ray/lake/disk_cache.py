@@ -52,9 +52,7 @@ class DiskCache:
     def get(self, name: str, make: Callable[[], bytes | memoryview]) -> memoryview:
         """Return the cached bytes of a name; if there are none, one process makes them for all.
 
-        Args:
-            name: says all that the bytes depend on.
-            make: returns the bytes; its errors are passed on.
+        The name says all that the bytes depend on. Errors of `make` are passed on.
         """
         content = self._read(name)
         if content is not None:

@@ -75,11 +75,7 @@ class RetryingFilesystem:
     """The file system of one protocol. Safe to share between threads."""
 
     def __init__(self, protocol: str) -> None:
-        """Set up the client; nothing is sent yet.
-
-        Raises:
-            LakeError: if fsspec knows no such protocol or its package is missing.
-        """
+        """Set up the client; nothing is sent yet."""
         self.waited_s = 0.0  # between attempts so far
         self._protocol = protocol
         self._lock = threading.Lock()
@@ -93,11 +89,7 @@ class RetryingFilesystem:
 
         Messages begin with `what`: `lake s3://bucket: cannot read <key>`. The seconds count from
         the first failure, since a request may take long before it fails; 0 for a single attempt.
-
-        Raises:
-            FileNotFoundError: if there is no such object.
-            LakeError: if a person must fix something first.
-            StorageUnavailable: if the trouble lasted longer than `retry_timeout_s`.
+        Errors are FileNotFoundError and those of `stir_ray.lake.store.ObjectStore`.
         """
         attempt, kind = 0, None
         first = since = 0.0

@@ -113,12 +113,7 @@ def _checksum(content: bytes) -> bytes:
 
 
 def decode(content: bytes, schema: TableSchema, where: str) -> pa.Table:
-    """Return the table of Parquet bytes, checked against its checksum and its schema.
-
-    Raises:
-        CorruptArtifact: if a byte is not as it was written.
-        SchemaMismatch: if it is whole and has other columns.
-    """
+    """Return the table of Parquet bytes, checked against its checksum and its schema."""
     try:
         file = pq.ParquetFile(pa.BufferReader(content))
         checksum = (file.metadata.metadata or {}).get(_CHECKSUM, b"")

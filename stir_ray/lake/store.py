@@ -54,12 +54,7 @@ class ObjectStore:
     """
 
     def __init__(self, url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
-        """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …).
-
-        Raises:
-            LakeError: if fsspec knows no such protocol, its package is missing, no place is
-                named, or the URL contains a secret.
-        """
+        """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …)."""
         protocol = get_protocol(url)
         if secret := secret_in(url):
             raise LakeError(
@@ -103,11 +98,7 @@ class ObjectStore:
         self.stored_bytes += len(content)
 
     def get(self, key: str) -> bytes:
-        """Return the object's bytes.
-
-        Raises:
-            FileNotFoundError: if there is none.
-        """
+        """Return the object's bytes; raise FileNotFoundError if there is none."""
         content = self._call(f"read {key}", partial(read_object, path=f"{self._root}/{key}"))
         self.read_bytes += len(content)
         return content
@@ -148,12 +139,7 @@ class ObjectStore:
         return {key: (now - info["mtime"], info["size"]) for key, info in infos.items()}
 
     def check(self) -> None:
-        """Write, list, read and delete a small object, with few retries.
-
-        Raises:
-            LakeError: naming what does not work, why, and what to do.
-            StorageUnavailable: if the store answers, but is in trouble.
-        """
+        """Write, list, read and delete a small object, with few retries."""
         store = ObjectStore(self.url, min(self.retry_timeout_s, _CHECK_RETRY_S))
         folder, content = f"check-{uuid.uuid4().hex}", b"stir_ray"
         key = f"{folder}/object"
