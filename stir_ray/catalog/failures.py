@@ -87,12 +87,11 @@ class FailureFilter:
 
 def _values(failed: FailedTask) -> dict[str, set]:
     """Return what a task can be selected by."""
+    coordinates = failed.task.coordinates
     return {
         "classes": {failed.failure_class},
         "fingerprints": {failed.fingerprint},
-        "epochs": set(failed.task.epochs),
-        "seeds": set(failed.task.seeds),
-        "layers": set(failed.task.layers),
+        **{name: set(coordinates.get(name, ())) for name in ("epochs", "seeds", "layers")},
     }
 
 

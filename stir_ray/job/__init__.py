@@ -3,8 +3,8 @@
 Secrets never stand in a job file: they come from the machine's environment or role.
 """
 
-from stir_ray.job.spec import CLEAN, Condition, Job, Robustness
-from stir_ray.job.study_inputs import (
+from stir_ray.job.spec import CLEAN, Condition, Job, Robustness  # noqa: F401 - for other packages
+from stir_ray.job.study_inputs import (  # noqa: F401 - for other packages
     DATASET,
     UNPACKED,
     Architecture,
@@ -27,31 +27,3 @@ from stir_ray.job.study_inputs import (
     TrainedModel,
     Training,
 )
-
-__all__ = [
-    "CLEAN",
-    "DATASET",
-    "UNPACKED",
-    "Architecture",
-    "CheckpointFinetuning",
-    "CheckpointModel",
-    "Cifar10",
-    "Cifar100",
-    "ComparedCheckpoint",
-    "Condition",
-    "Data",
-    "Digits",
-    "EuroSat",
-    "FromScratch",
-    "ImageFolder",
-    "InLake",
-    "Job",
-    "Pets",
-    "RandomModel",
-    "Robustness",
-    "Selection",
-    "TimmModel",
-    "TrainedFinetuning",
-    "TrainedModel",
-    "Training",
-]

@@ -1,6 +1,6 @@
 """Tasks that measure: invert a layer of a model, and show the result to models."""
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple
@@ -233,16 +233,9 @@ class Invert(Inversion, Task):
         return self.reference.weights
 
     @property
-    def epochs(self) -> Iterable[int]:
-        return self.reference.compared_epochs
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return (self.seed,)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        return (self.layer,)
+    def coordinates(self) -> Mapping[str, Iterable[int]]:
+        epochs = self.reference.compared_epochs
+        return {"epochs": epochs, "seeds": (self.seed,), "layers": (self.layer,)}
 
     @property
     def duplicate_key(self) -> Hashable:
@@ -341,15 +334,13 @@ class Compare(Task):
         return self.target.weights
 
     @property
-    def epochs(self) -> Iterable[int]:
-        return self.target.compared_epochs
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        return (self.seed,)
+    def coordinates(self) -> Mapping[str, Iterable[int]]:
+        epochs = self.target.compared_epochs
+        return {"epochs": epochs, "seeds": (self.seed,), "layers": self.layers}
 
     @property
     def layers(self) -> tuple[int, ...]:
+        """Inverted layers of the reference."""
         return self.spec.layers_of(self.reference)
 
     @property

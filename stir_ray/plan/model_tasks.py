@@ -1,6 +1,6 @@
 """Tasks about images and whole models: collect, inspect, train, test."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -175,9 +175,10 @@ class Train(Task):
         return frozenset({self.name})
 
     @property
-    def epochs(self) -> Iterable[int]:
+    def coordinates(self) -> Mapping[str, Iterable[int]]:
         last = self.training.epochs
-        return {FINETUNED: range(last + 1), FROM_SCRATCH: (last,), PRETRAINED: ()}[self.name]
+        epochs = {FINETUNED: range(last + 1), FROM_SCRATCH: (last,), PRETRAINED: ()}
+        return {"epochs": epochs[self.name]}
 
     def cost(self, size: WorkloadSize, steps: float | None = None) -> Cost:  # noqa: ARG002
         """Count a step as a forward pass and twice as much for the gradients.
@@ -237,8 +238,8 @@ class Evaluate(Task):
         return self.model.is_stored
 
     @property
-    def epochs(self) -> Iterable[int]:
-        return self.model.compared_epochs
+    def coordinates(self) -> Mapping[str, Iterable[int]]:
+        return {"epochs": self.model.compared_epochs}
 
     @property
     def cost_key(self) -> Hashable:

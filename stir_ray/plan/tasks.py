@@ -166,19 +166,9 @@ class Task:
         return None
 
     @property
-    def epochs(self) -> Iterable[int]:
-        """Epochs of the compared model that the task contributes to; none if to all of them."""
-        return ()
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of the initial images."""
-        return ()
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """Inverted layers, from 1."""
-        return ()
+    def coordinates(self) -> Mapping[str, Iterable[int]]:
+        """`epochs` that it contributes to (none if to all), `seeds` and inverted `layers`."""
+        return {}
 
     @property
     def duplicate_key(self) -> Hashable:
