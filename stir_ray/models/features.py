@@ -27,13 +27,9 @@ class FrozenModel:
 def representation(model: FrozenModel, *, layer: int, pooling: str) -> Callable[[Tensor], Tensor]:
     """Return the map from images in [0, 1] to their representations (image, unit) in a block.
 
-    The forward pass stops at the block, and the image is shifted and scaled but never clipped: a
-    clip in here would stop the gradient of every pixel on a bound.
-
-    Args:
-        model: to which the block belongs.
-        layer: number of the block, from 1.
-        pooling: `tokens` (all tokens side by side), `token_mean`, `cls` or `patch_mean`.
+    The forward pass stops at the block (from 1), and the image is shifted and scaled but never
+    clipped: a clip in here would stop the gradient of every pixel on a bound. `pooling` is one of
+    `POOLINGS`.
     """
 
     def represent(images: Tensor) -> Tensor:
@@ -57,10 +53,8 @@ def intermediates(
 ) -> list[tuple[Tensor, Tensor | None]]:
     """Return patch tokens (image, token, unit) and prefix tokens, if any, before any final norm.
 
-    Args:
-        module: a timm model with `forward_intermediates`.
-        images: normalized images.
-        up_to: the block, from 1, after which the forward pass stops; None for all blocks.
+    Images are normalized. The forward pass stops after the block `up_to`, from 1, and returns its
+    tokens alone; None for those of all blocks.
     """
     forward = cast("Callable[..., Any]", module.forward_intermediates)
     has_prefix = "return_prefix_tokens" in inspect.signature(forward).parameters

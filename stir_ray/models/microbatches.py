@@ -41,11 +41,8 @@ class Microbatches:
     def map_slices(self, count: int, compute: Callable[[slice], _Result]) -> list[_Result]:
         """Return the results of `compute` for consecutive slices of `count` images.
 
-        A slice that does not fit is divided; the slices before it are not computed again.
-
-        Raises:
-            MemoryError, RuntimeError: as `compute` does, if one image alone does not fit or the
-                error is another.
+        A slice that does not fit is divided; the slices before it are not computed again. If one
+        image alone does not fit, or the error is another, it is raised.
         """
         results: list[_Result] = []
         first = 0

@@ -53,15 +53,8 @@ def train(
 ) -> Iterator[Epoch]:
     """Train the model's weights in place and yield every epoch, the one before training first.
 
-    Args:
-        model: whose module is trained; its weights start as they are. A reconstruction needs its
-            decoder.
-        settings: objective, optimizer, rates, epochs, batch size and the seed of all random draws.
-        train_set: anywhere; batches are moved to the model's device.
-        test_set: likewise.
-        micro: slices in which a batch goes through the model; their gradients are added up.
-        last_epoch: the epoch after which to resume; None starts at the beginning.
-        optimizer_state: of that epoch.
+    After `last_epoch` a training resumes, with the weights and the `optimizer_state` of that epoch.
+    A reconstruction needs its decoder.
 
     Raises:
         FloatingPointError: if the loss is not finite before training, or stops being so.
@@ -173,15 +166,10 @@ class _Trainer:
 
 
 def augment(images: Tensor, rows: Sequence[int], *, how: str, seed: int, epoch: int) -> Tensor:
-    """Return images changed at random, of the same shape.
+    """Return images on the CPU changed at random by one of `AUGMENTATIONS`.
 
-    Args:
-        images: (image, channel, height, width), on the CPU.
-        rows: of the images in their dataset. Random draws depend on seed, epoch and row, and so
-            neither on the order of the images nor on the batch that they are in.
-        how: one of `AUGMENTATIONS`.
-        seed: of the training.
-        epoch: of the training.
+    Random draws depend on seed, epoch and row in the dataset, and so neither on the order of the
+    images nor on the batch that they are in.
     """
     transform = AUGMENTATIONS[how](*images.shape[-2:])
     changed = []
@@ -217,10 +205,7 @@ ImageNet. Both mirror half of the images."""
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """Return copies of an optimizer's tensors by `<weight>.<slot>`, as `head.bias.exp_avg`.
-
-    Rates are left out: they follow from the settings and the step.
-    """
+    # By `<weight>.<slot>`, as `head.bias.exp_avg`. Rates follow from the settings and the step.
     names = _weight_names(optimizer, module)
     return _copy(
         {

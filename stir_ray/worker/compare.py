@@ -37,7 +37,7 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     """
     missing = ctx.missing(task)
     if missing == set(task.outputs):
-        ctx.metrics.set(whole=1.0)
+        ctx.metrics["whole"] = 1.0
     write_measurements(
         task.measurements, WorkerViews(ctx, task.spec, task.reference, task.target), missing
     )

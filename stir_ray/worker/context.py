@@ -1,4 +1,4 @@
-"""What a worker keeps between tasks: its lake, its device, models, images and metrics."""
+"""What a worker keeps between tasks: its lake, its device, models and images."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ from stir_ray.formatting import without_secrets
 from stir_ray.identity import Artifact, bytes_digest
 from stir_ray.lake.parquet import Lake, images_of, make_table, open_lake
 from stir_ray.lake.schemas import IMAGE_SETS, IMAGES
-from stir_ray.lake.store import ObjectStore, read_file
+from stir_ray.lake.store import read_file
 from stir_ray.measures import artifact_tables
 from stir_ray.models import state_dicts
 from stir_ray.models.architectures import describe, with_cpu_attention
@@ -55,13 +55,8 @@ class ImageSet:
 class WorkerContext:
     """The state of a worker. It saves time and changes no result.
 
-    Attributes:
-        settings: shared by all workers of a run.
-        lake: of the artifacts.
-        datasets: the lake of the datasets.
-        device: a GPU if the worker has one.
-        models: those that were loaded last.
-        metrics: of the current task.
+    `metrics` are those that a task sets itself, such as `whole`: 1 if none of its artifacts was
+    stored before, so that it did all of its work.
     """
 
     def __init__(self, settings: WorkerSettings, threads: int) -> None:
@@ -77,7 +72,7 @@ class WorkerContext:
         # A worker on the CPU has as much of the memory as of the cores.
         cpu_share = min(1.0, threads / (os.cpu_count() or 1))
         self._memory_share = settings.gpu_share if has_gpu else cpu_share
-        self.metrics = TaskMetrics(self.device, self.lake.objects)
+        self.metrics: dict[str, float] = {}
         self.models = ModelCache(settings, self.lake, self.device, self.metrics)
         self._caches: dict[Hashable, LRUCache] = {}
         self.begin("")
@@ -88,32 +83,34 @@ class WorkerContext:
         self._start = time.monotonic()
         # Anew for every task: how often batches are halved must depend on the task alone.
         self._microbatches: dict[FrozenModel, Microbatches] = {}
-        self.metrics.begin()
+        self.metrics.clear()
+        self._transferred = self._read_counters()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
 
     def end(self) -> Metrics:
-        """End a task; return its metrics."""
-        self.metrics.set(halvings=self._batching()["halvings"])
-        return self.metrics.read()
+        """End a task; return its metrics: also of its memory, and of what it read and stored."""
+        for name, count in self._read_counters().items():
+            before = self._transferred[name]
+            self.metrics[name] = self.metrics.get(name, 0.0) + (count - before)
+        halvings = self._batching()["halvings"]
+        return {**_memory(self.device), **self.metrics, "halvings": halvings}
+
+    def _read_counters(self) -> dict[str, float]:
+        # Bytes, and seconds of waiting for a store that did not answer.
+        names = "read_bytes", "stored_bytes", "waited_s"
+        return {name: getattr(self.lake.objects, name) for name in names}
 
     def missing(self, task: Task) -> set[Artifact]:
-        """Return the artifacts of a task that are not in the lake now.
-
-        Another run may have stored some of them since the task was planned.
-        """
+        """Return the artifacts of a task that are not in the lake now."""
+        # Another run may have stored some of them since the task was planned.
         return {artifact for artifact in task.outputs if not self.is_stored(artifact)}
 
     def is_stored(self, artifact: Artifact) -> bool:
-        """Return whether the lake has the artifact now."""
         return self.lake.has(artifact_tables()[artifact.table], artifact.id)
 
     def write(self, artifact: Artifact, columns: Mapping[str, Any], **footer: Any) -> None:
-        """Store an artifact.
-
-        Args:
-            artifact: its table and id.
-            columns: a sequence, or a scalar for every row, by column.
-            **footer: what stands in the footer, besides code, machine and task.
-        """
+        """Store an artifact: a sequence, or a scalar for every row, by column."""
         schema = artifact_tables()[artifact.table]
         self.lake.write(
             schema,
@@ -152,11 +149,7 @@ class WorkerContext:
         }
 
     def image_set(self, spec: MeasurementSpec) -> ImageSet:
-        """Return the images that are inverted, on the device.
-
-        Raises:
-            MissingArtifact: if they are not in the lake.
-        """
+        """Return the images that are inverted, on the device."""
 
         def read() -> ImageSet:
             try:
@@ -182,11 +175,7 @@ class WorkerContext:
         return self.cached("test set", test, read)
 
     def stored_images(self, artifact: Artifact) -> Tensor:
-        """Return stored inverted images on the device, float32.
-
-        Raises:
-            FileNotFoundError: if they are not stored.
-        """
+        """Return stored inverted images on the device, float32."""
         pixels = images_of(self.lake.read(IMAGES, artifact.id))
         return torch.from_numpy(pixels.astype(np.float32)).to(self.device)
 
@@ -213,7 +202,11 @@ class ModelCache:
     """Loads models onto the device of a worker, and keeps the last few."""
 
     def __init__(
-        self, settings: WorkerSettings, lake: Lake, device: torch.device, metrics: "TaskMetrics"
+        self,
+        settings: WorkerSettings,
+        lake: Lake,
+        device: torch.device,
+        metrics: dict[str, float],
     ) -> None:
         self._settings, self._lake, self._device, self._metrics = settings, lake, device, metrics
         self._frozen: LRUCache[str, FrozenModel] = LRUCache(3)
@@ -289,7 +282,7 @@ class ModelCache:
         except (FileNotFoundError, LakeError) as error:
             reason = without_secrets(f"checkpoint {location}: cannot be read ({error})")
             raise ModelError(reason) from None
-        self._metrics.add("read_bytes", len(content))
+        self._metrics["read_bytes"] = self._metrics.get("read_bytes", 0.0) + len(content)
         return state_dicts.decode(content, without_secrets(location))
 
 
@@ -299,53 +292,9 @@ def _changed(checkpoint: Checkpoint) -> ModelError:
     )
 
 
-class TaskMetrics:
-    """Metrics of one task after another.
-
-    They are, where they apply:
-
-    - `read_bytes`, `stored_bytes`: of objects of the lake, and of files from elsewhere;
-    - `device_memory_bytes`: the most that the task held on the GPU; on a CPU the most that the
-      process ever held, which the operating system tells of all its tasks together;
-    - `device_memory_total_bytes`: of the GPU, or of the machine;
-    - `halvings`: how often batches were halved for want of memory;
-    - `waited_s`: for stores that did not answer;
-    - `whole`: 1 if no artifact of the task was stored before, so that it did all of its work;
-    - those that a task sets itself, such as `median_residual` of an inversion.
-    """
-
-    def __init__(self, device: torch.device, store: ObjectStore) -> None:
-        self._device, self._store = device, store
-        self.begin()
-
-    def begin(self) -> None:
-        """Start with a new task."""
-        self._values: dict[str, float] = {}
-        self._before = self._transferred()
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-
-    def set(self, **values: float) -> None:
-        """Set metrics of the current task."""
-        self._values.update(values)
-
-    def add(self, name: str, value: float) -> None:
-        """Add to a metric of the current task."""
-        self._values[name] = self._values.get(name, 0.0) + value
-
-    def read(self) -> dict[str, float]:
-        """Return all metrics of the current task so far."""
-        metrics = {**_memory(self._device), **self._values}
-        for name, now in self._transferred().items():
-            metrics[name] = self._values.get(name, 0.0) + (now - self._before[name])
-        return metrics
-
-    def _transferred(self) -> dict[str, float]:
-        names = "read_bytes", "stored_bytes", "waited_s"
-        return {name: getattr(self._store, name) for name in names}
-
-
 def _memory(device: torch.device) -> dict[str, float]:
+    # The most that the task held on the GPU; on a CPU the most that the process ever held, which
+    # the operating system tells of all its tasks together.
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
         total = torch.cuda.get_device_properties(device).total_memory

@@ -108,7 +108,7 @@ def evaluate_model(task: Evaluate, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if not missing:
         return
-    ctx.metrics.set(whole=1.0)
+    ctx.metrics["whole"] = 1.0
     model = ctx.models.whole(task.model, task.objective)
     test_set, conditions = ctx.test_set(task.test), task.test.settings.conditions
     measured = {

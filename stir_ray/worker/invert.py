@@ -66,9 +66,9 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
             # it stored stays, and whatever is still missing is computed again to go with that.
             invert_layer(task, ctx)
             return
-        ctx.metrics.set(median_residual=float(inverted.residual.median()))
+        ctx.metrics["median_residual"] = float(inverted.residual.median())
         if shorter is None and missing == set(task.outputs):
-            ctx.metrics.set(whole=1.0, iterations=float(inverted.iterations))
+            ctx.metrics.update(whole=1.0, iterations=float(inverted.iterations))
         _write(task, ctx, inverted, missing, precision=str(precision))
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, ctx)

@@ -43,7 +43,6 @@ class Inverted:
 
     @property
     def is_converged(self) -> bool:
-        """Whether the images have converged."""
         return self.drift <= CONVERGED_DRIFT
 
     @property
@@ -68,14 +67,9 @@ class LayerInverter:
         remaining_drift: Callable[[Inverted], float],
         shorter: Inverted | None = None,
     ) -> Inverted:
-        """Invert images, and evaluate convergence after some of the steps.
+        """Invert images from `start`, and evaluate convergence after some of the steps.
 
-        Args:
-            images: the reference images.
-            start: initial images.
-            micro: slices in which images go through the model.
-            remaining_drift: returns `Inverted.drift`.
-            shorter: the same inversion with fewer steps, which is continued.
+        `remaining_drift` returns `Inverted.drift`. An inversion with fewer steps is continued.
         """
         settings, evaluations = self.settings, self.settings.evaluations
         state, inverted, earlier = begin(start, settings), shorter, dict[int, Tensor]()
@@ -157,14 +151,8 @@ def self_stir_converged(
     """Return whether unbiased self-STIR is high in the inverted layer and in all deeper ones.
 
     Equal tokens of a layer make all deeper layers equal. The other representations drop most of a
-    layer: of those, only the inverted layer itself is expected to be equal.
-
-    Args:
-        real: Gram matrices of the given images in all `layers` of the inverted model.
-        now: the same of the inverted images.
-        layers: from 1.
-        layer: the inverted layer.
-        pooling: one of `models.features.POOLINGS`.
+    layer: of those, only the inverted layer itself is expected to be equal. Gram matrices are of
+    the given and of the inverted images, in all `layers` of the model.
     """
     try:
         return all(

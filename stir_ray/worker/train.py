@@ -61,7 +61,7 @@ def train_model(task: Train, ctx: WorkerContext) -> None:
 def _train(task: Train, ctx: WorkerContext, states: "_ResumeStates") -> list[_Row]:
     """Train all epochs, or those that are missing; return the rows of the record."""
     train_set, test_set = (open_labeled(task.data, split, ctx.lake) for split in get_args(Split))
-    ctx.metrics.set(train_images=len(train_set.labels), test_images=len(test_set.labels))
+    ctx.metrics.update(train_images=len(train_set.labels), test_images=len(test_set.labels))
     module = _initial_module(task, ctx, classes=int(train_set.labels.max()) + 1)
     resumed = states.newest(module)
     model = state_dicts.freeze(module, task.architecture, ctx.device)
@@ -78,7 +78,7 @@ def _train(task: Train, ctx: WorkerContext, states: "_ResumeStates") -> list[_Ro
         if state.batch_size is not None:
             micro.batch_size = min(micro.batch_size or state.batch_size, state.batch_size)
     else:
-        ctx.metrics.set(whole=1.0)
+        ctx.metrics["whole"] = 1.0
     epochs = training.train(
         model,
         task.training,

@@ -64,7 +64,7 @@ TRAIN_SET, TEST_SET = labeled(31, seed=3), labeled(17, seed=5)
 
 def trained(model: FrozenModel, *, at_once: int | None = None, **settings: Any) -> list[Epoch]:
     """Every epoch of a short training; 31 images in batches of 7 leave a smaller last one."""
-    defaults = {"epochs": 1, "batch_size": 7, "seed": 7}
+    defaults: dict[str, Any] = {"epochs": 1, "batch_size": 7, "seed": 7}
     epochs = train(
         model,
         Training(**defaults | settings),

@@ -9,104 +9,95 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
-from typer.testing import CliRunner
 
 from stir_ray.catalog.failures import unfinished
 from stir_ray.catalog.inspection import inspected_in_lake, missing_tasks, resolve
 from stir_ray.catalog.status import forecast, status_of
-from stir_ray.catalog.verify import verify
-from stir_ray.cli import app
+from stir_ray.catalog.verify import Finding, verify
 from stir_ray.datasets.corruptions import test_set
 from stir_ray.datasets.corruptions.test_set import corrupt_all
 from stir_ray.datasets.sources import Dataset
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
 from stir_ray.job.loader import validate_job
-from stir_ray.lake.keys import artifact_key, result_folder, result_key
+from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.results.contents import evaluations
 from stir_ray.worker import inspect
-from tests.broken import with_figures
+from tests.broken import job_file, stir_ray
 from tests.datasets.archives import load
 from tests.small_job import ARCHITECTURE, EPOCHS, small_job
 from workflows import robustness
 
-ASKED: dict[str, Any] = {"corruptions": ["snow", "gaussian_noise"], "severities": [2, 5]}
+WANTED: dict[str, Any] = {"corruptions": ["snow", "gaussian_noise"], "severities": [2, 5]}
 CONDITIONS = 1 + 2 * 2
 # Of the pretrained model the last epoch, and every epoch of the others, epoch 0 included.
 TESTED = 1 + (EPOCHS + 1) + 2
+CLEAN = ("clean", 0)
 
 
-def asking(lake: Path | str, **changed: Any) -> Job:
+def robust_job(lake: Path | str, **changed: Any) -> Job:
     """The small job with robustness."""
-    return small_job(lake, **({"robustness": ASKED} | changed))
+    return small_job(lake, **({"robustness": WANTED} | changed))
 
 
 def results(job: Job) -> pd.DataFrame:
-    """What the job came to, by place."""
-    key = result_key(job.name, "robustness")
-    found = open_lake(job.lake).read_object(ROBUSTNESS, key).to_pandas()
-    return found.set_index(list(ROBUSTNESS.key)).sort_index()
+    """The accuracies by model, epoch and condition."""
+    table = open_lake(job.lake).read_object(ROBUSTNESS, result_key(job.name, "robustness"))
+    return table.to_pandas().set_index(list(ROBUSTNESS.key)).sort_index()
+
+
+def history(job: Job) -> pd.DataFrame:
+    """Losses and accuracies that the trainings measured."""
+    frame = pd.read_parquet(Path(job.lake) / result_key("small", "history"))
+    return frame.set_index(["model", "epoch"])
+
+
+def lose(job: Job, *, keep: int = 0) -> None:
+    """Delete accuracies of the job's models but a few."""
+    lake = open_lake(job.lake)
+    for artifact_id in sorted(lake.stored(ACCURACIES))[keep:]:
+        lake.objects.delete(artifact_key("accuracies", artifact_id))
 
 
 @pytest.fixture(scope="module")
 def tested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lake of a job whose models are tested. Not to be changed."""
     lake = tmp_path_factory.mktemp("tested")
-    robustness.run(asking(lake), serial=True).require_tested()
+    robustness.run(robust_job(lake), serial=True).require_tested()
     return lake
 
 
 @pytest.fixture
 def copy(tested: Path, tmp_path: Path) -> Callable[..., Job]:
-    """The job on a lake of its own, in which its models are tested."""
+    """The job on a lake in which its models are tested."""
 
-    def of(**changed: Any) -> Job:
+    def make(**changed: Any) -> Job:
         lake = tmp_path / "lake"
         if not lake.exists():
             shutil.copytree(tested, lake)
-        return asking(lake, **changed)
+        return robust_job(lake, **changed)
 
-    return of
+    return make
 
 
 def test_every_epoch_has_a_number_in_every_condition(tested: Path) -> None:
-    found = results(asking(tested))
-    assert len(found) == TESTED * CONDITIONS
+    frame = results(robust_job(tested))
+    assert len(frame) == TESTED * CONDITIONS
     assert len(open_lake(str(tested)).stored(ACCURACIES)) == TESTED
-    assert set(found["source"]) == {"clean", "regenerated"}
-    assert found["accuracy"].between(0, 1).all()
+    assert set(frame["source"]) == {"clean", "regenerated"}
+    assert frame["accuracy"].between(0, 1).all()
     # The noise of one severity is not that of another.
-    assert found.groupby(level=["model", "epoch"])["loss"].nunique().eq(CONDITIONS).all()
+    assert frame.groupby(level=["model", "epoch"])["loss"].nunique().eq(CONDITIONS).all()
 
 
-def test_all_epochs_share_the_images_that_were_corrupted_once(
-    tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
-    made: Counter[tuple[object, ...]] = Counter()
-
-    def counted(clean: Dataset, name: str, severity: int) -> Any:
-        made[clean.ids, name, severity] += 1
-        return corrupt_all(clean, name, severity)
-
-    monkeypatch.setattr(test_set, "corrupt_all", counted)
-    job = asking(tmp_path / "lake")
-    robustness.run(job, serial=True).require_tested()
-    # The pretrained model is tested on other digits than its finetuning.
-    assert len(made) == 2 * (CONDITIONS - 1)
-    assert set(made.values()) == {1}
-    assert results(job).equals(results(asking(tested)))
-
-
-def test_without_corruption_a_model_is_as_good_as_its_training_found(tested: Path) -> None:
-    clean = results(asking(tested)).xs(("clean", 0), level=("corruption", "severity"))
-    history = pd.read_parquet(tested / result_key("small", "history"))
-    trained = history.set_index(["model", "epoch"]).loc[clean.index]
+def test_without_corruption_a_model_is_as_good_as_in_its_training(tested: Path) -> None:
+    job = robust_job(tested)
+    clean = results(job).xs(CLEAN, level=("corruption", "severity"))
+    trained = history(job).loc[clean.index]
     # All images are drawn where the split has fewer than asked for, as the training's test has.
     assert (clean["images"] > 100).all()
     assert (clean["accuracy"] == trained["test_accuracy"]).all()
@@ -114,67 +105,67 @@ def test_without_corruption_a_model_is_as_good_as_its_training_found(tested: Pat
 
 
 def test_models_that_differ_in_their_heads_alone_are_told_apart(tested: Path) -> None:
-    found = results(asking(tested))
-    asked = resolve(asking(tested))
-    every = evaluations(asked, open_lake(str(tested)))
-    pretrained, start = every[0].model, every[1].model
+    planned = evaluations(resolve(robust_job(tested)), open_lake(str(tested)))
+    pretrained, start = planned[0].model, planned[1].model
     assert (start.role, start.epoch) == ("finetuned", 0)
     assert pretrained.weights == start.weights
-    assert len({one.outputs[0].id for one in every}) == TESTED
-    losses = found["loss"].xs(("clean", 0), level=("corruption", "severity"))
+    assert len({task.outputs[0].id for task in planned}) == TESTED
+    losses = results(robust_job(tested))["loss"].xs(CLEAN, level=("corruption", "severity"))
     assert losses["pretrained", 1] != losses["finetuned", 0]
 
 
-def test_a_tested_job_starts_no_task(copy: Callable[..., Job]) -> None:
-    again = robustness.run(copy(), serial=True)
-    assert again.tally.tasks == 0
-    again.require_tested()
-
-
-def test_the_verb_says_where_the_numbers_are_and_draws_them(
+def test_images_are_corrupted_once_and_shared_by_all_epochs(
     copy: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_figures(monkeypatch)
-    job = copy()
-    path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(job.model_dump(mode="json", exclude_none=True)))
-    result = CliRunner().invoke(app, ["robustness", str(path), "--serial"])
-    assert result.exit_code == 0
-    assert f"{TESTED} of {TESTED} models are tested on corrupted images." in result.stdout
-    assert f"Results: {tmp_path / 'lake' / result_folder(job.name)} " in result.stdout
-    figures = {file.name for file in tmp_path.glob("lake/jobs/*/figures/9-*")}
-    assert {
-        f"9-accuracy-on-corrupted-images-finetuned.{kind}" for kind in ("png", "svg", "pdf")
-    } <= figures
+    monkeypatch.setenv("STIR_RAY_CACHE", str(tmp_path / "cache"))
+    counts: Counter[tuple[object, ...]] = Counter()
 
+    def counted(clean: Dataset, name: str, severity: int) -> Any:
+        counts[clean.ids, name, severity] += 1
+        return corrupt_all(clean, name, severity)
 
-def test_a_deleted_part_is_all_that_is_computed_again(copy: Callable[..., Job]) -> None:
-    job = copy()
-    lake, before = open_lake(job.lake), results(job)
-    lost = sorted(lake.stored(ACCURACIES))[2]
-    part = lake.read(ACCURACIES, lost)
-    lake.objects.delete(artifact_key("accuracies", lost))
-    assert dict(robustness.run(job, serial=True).tally.ran) == {"evaluate": 1}
-    assert lake.read(ACCURACIES, lost).equals(part)
-    assert results(job).equals(before)
-
-
-def test_the_batch_size_changes_nothing_but_rounding(copy: Callable[..., Job]) -> None:
+    monkeypatch.setattr(test_set, "corrupt_all", counted)
     job = copy(execution={"batch_size": 13, "threads_per_worker": 1})
-    lake, before = open_lake(job.lake), results(job)
-    for one in lake.stored(ACCURACIES):
-        lake.objects.delete(artifact_key("accuracies", one))
-    robustness.run(job, serial=True)
+    before = results(job)
+    lose(job)
+    robustness.run(job, serial=True).require_tested()
+    # The pretrained model is tested on other digits than its finetuning.
+    assert len(counts) == 2 * (CONDITIONS - 1)
+    assert set(counts.values()) == {1}
+    # Another batch size changes nothing but rounding.
     after = results(job)
-    assert (after["images"] == before["images"]).all()
-    assert (after["accuracy"] == before["accuracy"]).all()
+    assert (after[["images", "accuracy"]] == before[["images", "accuracy"]]).all(axis=None)
     assert np.allclose(after["loss"], before["loss"], rtol=1e-5)
+
+
+def test_a_tested_job_starts_no_task_and_the_verb_says_where_the_numbers_are(
+    copy: Callable[..., Job], tmp_path: Path
+) -> None:
+    job = copy()
+    code, output, _ = stir_ray("robustness", job_file(job, tmp_path), "--serial")
+    assert code == 0
+    assert output.splitlines() == [
+        "No task ran: everything was in the lake.",
+        f"{TESTED} of {TESTED} models are tested on corrupted images.",
+        f"  {tmp_path / 'lake' / result_key(job.name, ROBUSTNESS.name)}",
+    ]
+
+
+def test_a_deleted_artifact_is_all_that_is_computed_again(copy: Callable[..., Job]) -> None:
+    job = copy()
+    lake, before = open_lake(job.lake), results(job)
+    lost = max(lake.stored(ACCURACIES))
+    table = lake.read(ACCURACIES, lost)
+    lose(job, keep=TESTED - 1)
+    assert dict(robustness.run(job, serial=True).tally.ran) == {"evaluate": 1}
+    assert lake.read(ACCURACIES, lost).equals(table)
+    assert results(job).equals(before)
 
 
 def test_fewer_images_are_drawn_by_seed(copy: Callable[..., Job]) -> None:
     frames = []
     for seed in (0, 0, 1):
-        job = copy(robustness=ASKED | {"images": 17, "seed": seed})
+        job = copy(robustness=WANTED | {"images": 17, "seed": seed})
         ran = robustness.run(job, serial=True).tally.ran.get("evaluate", 0)
         frames.append(results(job))
         assert (frames[-1]["images"] == 17).all()
@@ -193,48 +184,42 @@ def test_other_corruptions_leave_the_numbers_of_these_as_they_are(copy: Callable
     assert after.loc[both].equals(before.loc[both])
 
 
-def test_a_job_that_asks_for_no_test_is_told_how_to(copy: Callable[..., Job]) -> None:
+def test_a_job_that_asks_for_no_test_is_told_how_to(tmp_path: Path) -> None:
     with pytest.raises(JobError, match="no `robustness` in the job file; add"):
-        robustness.run(copy(robustness=None), serial=True)
+        robustness.run(small_job(tmp_path), serial=True)
 
 
 def test_plan_and_status_show_the_stage(copy: Callable[..., Job]) -> None:
     job = copy()
-    lake = open_lake(job.lake)
-    known = inspected_in_lake(resolve(job), lake)
-    assert known
-    stage = status_of(known).stages[-1]
+    inspected = inspected_in_lake(resolve(job), open_lake(job.lake))
+    assert inspected
+    status = status_of(inspected)
+    stage = status.stages[-1]
     assert (stage.stage, stage.planned, stage.done, stage.took.ran) == ("evaluate", *[TESTED] * 3)
     assert stage.took.flops > 0
-    assert status_of(known).holdings["accuracies"].parts == TESTED
-    for one in list(lake.stored(ACCURACIES))[:2]:
-        lake.objects.delete(artifact_key("accuracies", one))
-    planned = forecast(known).stages[-1]
+    assert status.holdings["accuracies"].parts == TESTED
+    lose(job, keep=TESTED - 2)
+    planned = forecast(inspected).stages[-1]
     assert (planned.stage, planned.planned, planned.done) == ("evaluate", TESTED, TESTED - 2)
-    card = evaluations(known.resolved, lake)[0]
-    assert planned.flops < 3 * CONDITIONS * card.images * 1e9
+    assert planned.flops < 3 * CONDITIONS * inspected.evaluations[0].images * 1e9
 
 
 def test_a_failed_test_stops_no_other_and_is_recorded(
     copy: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = copy(execution={"max_identical_failures": 2})
-    lake = open_lake(job.lake)
-    for one in lake.stored(ACCURACIES):
-        lake.objects.delete(artifact_key("accuracies", one))
-    whole = inspect.as_seen
+    lake, whole, calls = open_lake(job.lake), inspect.as_seen, []
+    lose(job)
 
-    def seen(*args: Any) -> Any:
-        if seen.calls == 3:
-            seen.calls += 1
+    def as_seen(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
             raise ValueError("a broken image")
-        seen.calls += 1
         return whole(*args)
 
-    seen.calls = 0  # pyright: ignore[reportFunctionMemberAccess]
-    monkeypatch.setattr(inspect, "as_seen", seen)
+    monkeypatch.setattr(inspect, "as_seen", as_seen)
     done = robustness.run(job, serial=True)
-    with pytest.raises(TasksFailed, match="1 task failed, 1 model not tested"):
+    with pytest.raises(TasksFailed, match="1 tasks failed, 1 models are not tested"):
         done.require_tested()
     assert len(results(job)) == (TESTED - 1) * CONDITIONS
     (failed,) = unfinished(missing_tasks(resolve(job), lake), lake).failed
@@ -244,53 +229,43 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
 
 @pytest.mark.parametrize(
     ("column", "value", "expected"),
-    [
-        ("accuracy", 1.001, "must stay in [0, 1]"),
-        ("loss", -0.5, "must stay in [0, inf)"),
-        ("severity", 7, "must stay in [0, 5]"),
-    ],
+    [("accuracy", 1.001, "must stay in [0, 1]"), ("severity", 7, "must stay in [0, 5]")],
 )
 def test_a_value_out_of_its_range_is_found(
     copy: Callable[..., Job], column: str, value: float, expected: str
 ) -> None:
     job = copy()
     lake = open_lake(job.lake)
-    task = evaluations(resolve(job), lake)[0]
-    part_id = task.outputs[0].id
-    part = lake.read(ACCURACIES, part_id)
-    place = part.column_names.index(column)
-    values = part[column].to_pylist()
-    values[0] = value
-    field = part.schema.field(place)
-    changed = part.set_column(place, field, [values])
-    content = task.outputs[0].content
-    lake.write(ACCURACIES, part_id, changed.cast(part.schema), content=content, job="small")
-    (wrong,) = [seen for seen in verify(lake) if not isinstance(seen, str)]
-    assert expected in wrong.problem
+    artifact = evaluations(resolve(job), lake)[0].outputs[0]
+    table = lake.read(ACCURACIES, artifact.id)
+    index = table.column_names.index(column)
+    values = [value, *table[column].to_pylist()[1:]]
+    changed = table.set_column(index, table.schema.field(index), [values]).cast(table.schema)
+    lake.write(ACCURACIES, artifact.id, changed, content=artifact.content, job="small")
+    (finding,) = [each for each in verify(lake) if isinstance(each, Finding)]
+    assert expected in finding.problem
 
 
 def test_a_reconstruction_has_a_loss_and_no_accuracy(tmp_path: Path) -> None:
-    said = {"train": {"task": "reconstruction", "epochs": 1, "learning_rate": 0.01}}
-    job = asking(tmp_path / "lake", finetuned=said, from_scratch=None)
+    train = {"train": {"task": "reconstruction", "epochs": 1, "learning_rate": 0.01}}
+    job = robust_job(tmp_path / "lake", finetuned=train, from_scratch=None)
     robustness.run(job, serial=True).require_tested()
-    found = results(job).loc["finetuned"]
-    assert found["accuracy"].isna().all()
-    history = pd.read_parquet(Path(job.lake) / result_key("small", "history"))
-    trained = history[history["model"] == "finetuned"]["test_loss"]
-    clean = found["loss"].xs(("clean", 0), level=("corruption", "severity"))
-    assert np.allclose(clean, trained, rtol=1e-6)
-    assert not [one for one in verify(open_lake(job.lake)) if not isinstance(one, str)]
+    frame = results(job).loc["finetuned"]
+    assert frame["accuracy"].isna().all()
+    clean = frame["loss"].xs(CLEAN, level=("corruption", "severity"))
+    assert np.allclose(clean, history(job).loc["finetuned"]["test_loss"], rtol=1e-6)
+    assert not [each for each in verify(open_lake(job.lake)) if isinstance(each, Finding)]
 
 
-def coloured(folder: Path) -> dict[str, Any]:
+def colored(folder: Path) -> dict[str, Any]:
     """A folder of small photographs, 11 of them to test on, and a job about it."""
     drawn = np.random.default_rng(3)
     for split, count in (("train", 7), ("test", 11)):
         for number in range(count):
-            place = folder / split / "ab"[number % 2]
-            place.mkdir(parents=True, exist_ok=True)
+            path = folder / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
             smooth = drawn.integers(0, 256, (4, 4, 3)).astype(np.uint8)
-            Image.fromarray(smooth).resize((16, 16)).save(place / f"{number}.png")
+            Image.fromarray(smooth).resize((16, 16)).save(path)
     arguments = ARCHITECTURE["arguments"] | {"in_chans": 3}
     train = {"epochs": 1, "batch_size": 4}
     return {
@@ -302,10 +277,11 @@ def coloured(folder: Path) -> dict[str, Any]:
     }
 
 
-def released(job: Job, folder: Path) -> None:
+def release(job: Job, folder: Path) -> None:
     """Write the published files as if the test images had been corrupted by us."""
     assert isinstance(job.data, ImageFolder)
     clean = load(job.data, "test")
+    folder.mkdir()
     np.save(folder / "labels.npy", np.tile(clean.labels.numpy(), 5))
     for name in ("snow", "gaussian_noise"):
         levels = [corrupt_all(clean, name, severity) for severity in range(1, 6)]
@@ -313,52 +289,44 @@ def released(job: Job, folder: Path) -> None:
 
 
 def test_published_files_of_the_same_images_give_the_same_numbers(tmp_path: Path) -> None:
-    said = coloured(tmp_path / "images")
-    asked = ASKED | {"images": 7}
-    job = asking(tmp_path / "lake", robustness=asked, **said)
-    robustness.run(job, serial=True).require_tested()
-    made = results(job)
-    files = tmp_path / "CIFAR-10-C"
-    files.mkdir()
-    released(job, files)
-    published = asked | {"source": {"npy": str(files)}}
-    job = asking(tmp_path / "lake", robustness=published, **said)
-    robustness.run(job, serial=True).require_tested()
-    read = results(job)
-    assert set(read["source"]) == {"clean", "released"}
-    assert read.drop(columns="source").equals(made.drop(columns="source"))
-    # Where the files lie is no part of what the result is.
-    moved = tmp_path / "moved"
+    described = colored(tmp_path / "images")
+    regenerated = robust_job(tmp_path / "lake", robustness=WANTED | {"images": 7}, **described)
+    robustness.run(regenerated, serial=True).require_tested()
+    before = results(regenerated)
+    files, moved = tmp_path / "CIFAR-10-C", tmp_path / "moved"
+    release(regenerated, files)
     shutil.copytree(files, moved)
-    there = validate_job(
-        job.model_dump() | {"robustness": published | {"source": {"npy": str(moved)}}}, ""
+    job, elsewhere = (
+        validate_job(
+            regenerated.model_dump()
+            | {"robustness": WANTED | {"images": 7, "source": {"npy": str(folder)}}},
+            "",
+        )
+        for folder in (files, moved)
     )
+    robustness.run(job, serial=True).require_tested()
+    after = results(job)
+    assert set(after["source"]) == {"clean", "released"}
+    assert after.drop(columns="source").equals(before.drop(columns="source"))
+    # Where the files lie is no part of what the result is.
+    resolved = (ResolvedJob(each, dict.fromkeys(files_of(each), "v")) for each in (job, elsewhere))
+    (here, *_), (there, *_) = ([test for _, test in each.corrupted_tests()] for each in resolved)
+    assert here.content == there.content
 
-    def resolved(job: Job) -> ResolvedJob:
-        return ResolvedJob(job, dict.fromkeys(files_of(job), "version"))
 
-    (one, *_), (other, *_) = (
-        [test for _, test in resolved(each).corrupted_tests()] for each in (job, there)
-    )
-    assert one.content == other.content
-
-
-def test_published_files_are_not_of_a_finetuning_on_other_images(tmp_path: Path) -> None:
-    said = coloured(tmp_path / "images")
-    other = {**said["data"], "size": 17}
-    finetuned = {"train": {"epochs": 1, "data": other}}
-    published = ASKED | {"source": {"npy": str(tmp_path)}}
-    job = asking(tmp_path / "lake", **said | {"robustness": published, "finetuned": finetuned})
+def test_published_files_of_other_images_are_refused_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    described, files = colored(tmp_path / "images"), tmp_path / "CIFAR-10-C"
+    published = {"robustness": WANTED | {"source": {"npy": str(files)}}}
+    job = robust_job(tmp_path / "lake", **described | published)
+    release(job, files)
+    other = {"train": {"epochs": 1, "data": described["data"] | {"size": 17}}}
     with pytest.raises(JobError, match="published images are of `data`, and"):
-        robustness.run(job, serial=True)
-
-
-def test_files_of_other_images_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    said = coloured(tmp_path / "images")
-    files = tmp_path / "CIFAR-10-C"
-    files.mkdir()
-    job = asking(tmp_path / "lake", robustness=ASKED | {"source": {"npy": str(files)}}, **said)
-    released(job, files)
+        robustness.run(
+            robust_job(tmp_path / "lake", **described | published | {"finetuned": other}),
+            serial=True,
+        )
     labels = np.load(files / "labels.npy")
     for wrong, expected in (
         (np.tile(labels[:11][::-1], 5), "image 0 of .* is of class 1, and that of the test"),
@@ -374,21 +342,15 @@ def test_files_of_other_images_are_refused_before_anything_is_computed(tmp_path:
     assert not open_lake(job.lake).objects.list("checkpoints")
 
 
-def test_a_classifier_of_other_classes_is_refused(
-    copy: Callable[..., Job],
-) -> None:
+def test_a_classifier_of_other_classes_is_refused(copy: Callable[..., Job]) -> None:
     job = copy()
-    lake = Path(job.lake)
     start = evaluations(resolve(job), open_lake(job.lake))[0].model
-    three_classes = lake / start.location.removeprefix("lake:")
-    said = {
-        "checkpoints": f"{three_classes.parent}/{{epoch}}{three_classes.name[1:]}",
-        "epochs": [1],
-    }
+    file = Path(job.lake) / start.location.removeprefix("lake:")
+    finetuned = {"checkpoints": f"{file.parent}/{{epoch}}{file.name[1:]}", "epochs": [1]}
     # The pretrained model knows three classes, and digits have ten.
     data = {"source": "digits", "size": 16}
     with pytest.raises(JobError, match=r"a classifier of 3 classes, and images of `data` are of"):
-        robustness.run(copy(finetuned=said, data=data), serial=True)
-    found = copy(finetuned=said)
-    robustness.run(found, serial=True).require_tested()
-    assert len(results(found).loc["finetuned"]) == CONDITIONS
+        robustness.run(copy(finetuned=finetuned, data=data), serial=True)
+    job = copy(finetuned=finetuned)
+    robustness.run(job, serial=True).require_tested()
+    assert len(results(job).loc["finetuned"]) == CONDITIONS

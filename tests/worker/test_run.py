@@ -71,12 +71,6 @@ def test_fewer_epochs_of_a_finetuning_are_compared_if_asked_for(
     assert some_epochs.equals(all_epochs.sel(epoch=[0, EPOCHS]))
 
 
-def test_a_finished_job_starts_no_task(finished_copy: Callable[[], Job]) -> None:
-    summary = invariance.run(finished_copy(), serial=True)
-    assert summary.tally.tasks == 0
-    assert summary.reduced.missing == 0
-
-
 @pytest.mark.parametrize("schema", STORED)
 def test_a_deleted_part_is_all_that_is_computed_again(
     finished_copy: Callable[[], Job], schema: TableSchema

@@ -174,7 +174,7 @@ def corrupt_all(clean: Dataset, name: str, severity: int) -> NDArray[np.uint8]:
     """
     levels = _levels(clean.images)
     is_gray = levels.shape[3] == 1
-    corrupted = np.empty_like(levels)
+    corrupted = np.empty(levels.shape, levels.dtype)  # contiguous, as a cache needs it
     for row, image_id in enumerate(clean.ids):
         color = np.repeat(levels[row], 3, axis=2) if is_gray else levels[row]
         image = corrupt(color, name, severity, image_id)
