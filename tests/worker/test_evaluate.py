@@ -21,7 +21,7 @@ from stir_ray.datasets.sources import Dataset
 from stir_ray.errors import InputError, JobError, TasksFailed
 from stir_ray.job import ImageFolder, Job
 from stir_ray.job.loader import validate_job
-from stir_ray.lake.keys import artifact_key, result_key
+from stir_ray.lake.keys import artifact_key, result_folder, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
@@ -144,11 +144,9 @@ def test_a_tested_job_starts_no_task_and_the_verb_says_where_the_numbers_are(
     job = copy()
     code, output, _ = stir_ray("robustness", job_file(job, tmp_path), "--serial")
     assert code == 0
-    assert output.splitlines() == [
-        "No task ran: everything was in the lake.",
-        f"{TESTED} of {TESTED} models are tested on corrupted images.",
-        f"  {tmp_path / 'lake' / result_key(job.name, ROBUSTNESS.name)}",
-    ]
+    assert output.startswith("No task ran: everything was in the lake.")
+    assert f"{TESTED} of {TESTED} models are tested on corrupted images." in output
+    assert f"Results: {tmp_path / 'lake' / result_folder(job.name)} " in output
 
 
 def test_a_deleted_artifact_is_all_that_is_computed_again(copy: Callable[..., Job]) -> None:
@@ -219,7 +217,7 @@ def test_a_failed_test_stops_no_other_and_is_recorded(
 
     monkeypatch.setattr(inspect, "as_seen", as_seen)
     done = robustness.run(job, serial=True)
-    with pytest.raises(TasksFailed, match="1 tasks failed, 1 models are not tested"):
+    with pytest.raises(TasksFailed, match="1 task failed, 1 model not tested"):
         done.require_tested()
     assert len(results(job)) == (TESTED - 1) * CONDITIONS
     (failed,) = unfinished(missing_tasks(resolve(job), lake), lake).failed
