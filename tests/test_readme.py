@@ -164,7 +164,7 @@ def test_job_files_are_valid() -> None:
 
 def test_the_architecture_section_names_every_room() -> None:
     tree = README.split("## Architecture")[1]
-    drawn = set(re.findall(r"^([a-z_]+(?:\.py|/))  ", tree, re.MULTILINE))
+    drawn = set(re.findall(r"^([a-z_]+(?:\.py|/)) ", tree, re.MULTILINE))
     rooms = {f"{path.parent.name}/" for path in ROOT.glob("stir_ray/*/__init__.py")}
     modules = {path.name for path in ROOT.glob("stir_ray/*.py")}
     assert rooms | modules - {"__init__.py"} == drawn - {"workflows/"}

@@ -31,11 +31,9 @@ _STOP_S = 30
 def check_paths(job: Job, *, shared: bool) -> None:
     """Check that every path of a job means the same on all machines.
 
-    Args:
-        job: to be sent.
-        shared: whether the lake's absolute path is on a file system that all machines share. Other
-            paths need no such word: a missing one ends the run at once, but a missing lake would
-            be created on every machine.
+    `shared` says that the lake's absolute path is on a file system of all machines. Other paths
+    need no such word: a missing file ends the run at once, but a missing lake would be created on
+    every machine.
 
     Raises:
         JobError: naming the path that does not.

@@ -49,17 +49,12 @@ _ANY_WIDTH = 100_000
 
 @dataclass(frozen=True)
 class SelectedJob:
-    """One job of the files of a command, with the overrides that select it, and its lake."""
+    """One job of the files of a command."""
 
     file: Path
-    sets: tuple[str, ...]
+    words: tuple[str, ...]  # that select this job in another command
     job: Job
     lake: Lake
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The words that select this job in another command."""
-        return job_words(self.file, self.sets)
 
     def resolve(self) -> ResolvedJob:
         """Return the job with its files as they are, or as recorded where they cannot be read."""
@@ -105,10 +100,9 @@ def select(
     for file in dict.fromkeys(files):
         grid = read_jobs(file, sets or ())
         lake = lakes.setdefault(grid.shared.lake, ListedLake(lake_of(grid.shared)))
-        jobs += [
-            SelectedJob(file, (*(sets or ()), *point.pins), point.job, lake)
-            for point in grid.points
-        ]
+        for point in grid.points:
+            words = job_words(file, (*(sets or ()), *point.pins))
+            jobs.append(SelectedJob(file, words, point.job, lake))
     if one_lake and len(jobs) > 1:
         _require_one_lake(jobs)
     return tuple(jobs)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from stir_ray.job import Job
 from stir_ray.lake.schemas import ANALYSIS_TABLES
 from tests import reference
-from tests.broken import job_file, stir_ray
+from tests.broken import stir_ray
 from tests.small_job import EPOCHS, LAYERS, small_job
 
 DYNAMICS = reference.HERE / "paper_cifar10_dynamics.csv"
@@ -80,21 +78,19 @@ def test_seeds_of_the_users_curves_are_averaged_and_nothing_is_stored(tmp_path: 
 
 
 def test_a_job_is_analysed_from_its_results_and_the_tables_lie_beside_them(
-    finished_copy: Callable[[], Job], tmp_path: Path
+    finished_file: Path, tmp_path: Path
 ) -> None:
-    job = finished_copy()
-    path = job_file(job, tmp_path)
-    code, output, error = analyse(path)
+    code, output, error = analyse(finished_file)
     assert code == 0, error
     # Two epochs: nothing over epochs, and the layers of each.
     assert "at least 5" in output
     assert f"Learning with forgetting over {LAYERS} layers, epoch {EPOCHS}" in output
-    folder = Path(job.lake) / "jobs" / "small"
+    folder = tmp_path / "lake" / "jobs" / "small"
     rows = pd.read_parquet(folder / "learning_with_forgetting.parquet")
     assert set(rows["model"]) == {"finetuned", "from_scratch"}
     assert set(rows["estimator"]) == {"biased", "unbiased"}
     assert (rows.groupby(["model", "estimator"]).size() == [EPOCHS, EPOCHS, 1, 1]).all()
-    code, output, _ = stir_ray("verify", path)
+    code, output, _ = stir_ray("verify", finished_file)
     assert (code, "0 are damaged, 0 do not belong here" in output) == (0, True)
 
 

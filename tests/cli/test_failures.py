@@ -6,13 +6,12 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stir_ray.job import Job
+from stir_ray.job.loader import read_job
 from stir_ray.lake.keys import artifact_key, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import FAILURES, RESULTS
@@ -87,16 +86,17 @@ def test_failures_are_grouped_with_an_example_and_a_command(broken: Path) -> Non
 
 
 def test_tasks_that_a_stopped_run_did_not_attempt_have_a_command(
-    finished_copy: Callable[[], Job], tmp_path: Path
+    finished_file: Path,
 ) -> None:
-    job = finished_copy()
-    tasks, path = lose(job), job_file(job, tmp_path)
+    tasks = lose(read_job(finished_file))
     with watched(broken=True) as ran:
-        code, *_ = stir_ray("run", path, "--set", "execution.max_identical_failures=1", "--serial")
+        code, *_ = stir_ray(
+            "run", finished_file, "--set", "execution.max_identical_failures=1", "--serial"
+        )
     assert (code, len(ran)) == (4, 1)
-    *_, last = stir_ray("failures", path)[1].splitlines()
-    assert last == f"1 task failed, {tasks - 1} others not tried yet: stir-ray run {path}"
-    code, _, error = stir_ray("retry", path, "--layer", 2, "--serial")
+    *_, last = stir_ray("failures", finished_file)[1].splitlines()
+    assert last == f"1 task failed, {tasks - 1} others not tried yet: stir-ray run {finished_file}"
+    code, _, error = stir_ray("retry", finished_file, "--layer", 2, "--serial")
     # The other seed, the finetuned model, and what compares the other seed.
     assert (code, "cells are missing; `stir-ray failures" in error) == (3, True)
     assert stir_ray(*shlex.split(last.partition(": ")[2])[1:], "--serial")[0] == 0
@@ -185,26 +185,24 @@ def test_a_choice_of_nothing_says_what_there_is(
 
 
 def test_where_nothing_failed_there_is_nothing_to_retry(
-    finished_copy: Callable[[], Job], tmp_path: Path
+    finished_file: Path,
 ) -> None:
-    path = job_file(finished_copy(), tmp_path)
     with watched() as ran:
-        code, output, _ = stir_ray("retry", path, "--layer", 7, "--serial")
+        code, output, _ = stir_ray("retry", finished_file, "--layer", 7, "--serial")
     assert (code, ran) == (0, [])
     assert "No task of this job failed" in output
-    assert failed_tasks(path) == []
+    assert failed_tasks(finished_file) == []
 
 
 def test_after_a_failed_training_all_that_waited_for_it_is_computed(
-    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = job_file(finished_copy(), tmp_path)
     sets = ["--set", "finetuned.train.seed=7", "--set", "finetuned.train.epochs=1"]
     sets += ["--set", "seeds=[0]", "--set", "from_scratch=null"]
     with monkeypatch.context() as patch:
         patch.setattr("stir_ray.worker.train.train_model", no_training)
-        assert stir_ray("run", path, *sets, "--serial")[0] == 3
-    (failed,) = failed_tasks(path, *sets)
+        assert stir_ray("run", finished_file, *sets, "--serial")[0] == 3
+    (failed,) = failed_tasks(finished_file, *sets)
     assert failed["label"] == "train finetuned"
     with watched() as ran:
         code, output, error = stir_ray(*shlex.split(failed["retry"])[1:], "--serial")
@@ -219,32 +217,32 @@ def no_images(*_: object) -> None:
 
 
 def test_a_user_error_is_recorded_and_only_a_run_retries_it(
-    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = job_file(finished_copy(), tmp_path)
     sets = ["--set", "images.count=7", "--set", "seeds=[0]"]
     with monkeypatch.context() as patch:
         patch.setattr("stir_ray.worker.inspect.collect_images", no_images)
-        code, _, error = stir_ray("run", path, *sets, "--serial")
+        code, _, error = stir_ray("run", finished_file, *sets, "--serial")
     assert (code, "not yours" in error) == (2, True)
-    output = stir_ray("failures", path, *sets)[1]
+    output = stir_ray("failures", finished_file, *sets)[1]
     assert "1 x user_error (PermissionError" in output
-    assert f"stir-ray run {path} --set images.count=7" in output
+    assert f"stir-ray run {finished_file} --set images.count=7" in output
     with watched(idle=True):
-        stir_ray("retry", path, *sets, "--serial")
-    assert "No task" in stir_ray("failures", path, *sets)[1]
+        stir_ray("retry", finished_file, *sets, "--serial")
+    assert "No task" in stir_ray("failures", finished_file, *sets)[1]
 
 
 def test_a_retry_without_the_pretrained_model_names_the_command_that_trains_it(
-    finished_copy: Callable[[], Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = job_file(finished_copy(), tmp_path)
     sets = ["--set", "pretrained.train.seed=7", "--set", "from_scratch.train.seed=7"]
     with monkeypatch.context() as patch:
         patch.setattr("stir_ray.worker.train.train_model", no_training)
-        assert stir_ray("run", path, *sets, "--serial")[0] == 3
+        assert stir_ray("run", finished_file, *sets, "--serial")[0] == 3
     (retry,) = (
-        task["retry"] for task in failed_tasks(path, *sets) if task["label"] == "train from_scratch"
+        task["retry"]
+        for task in failed_tasks(finished_file, *sets)
+        if task["label"] == "train from_scratch"
     )
     with watched() as ran:
         code, _, error = stir_ray(*shlex.split(retry)[1:], "--serial")
@@ -254,21 +252,22 @@ def test_a_retry_without_the_pretrained_model_names_the_command_that_trains_it(
 
 
 def test_a_damaged_artifact_is_removed_before_the_task_that_reads_it_runs_again(
-    finished_copy: Callable[[], Job], tmp_path: Path
+    finished_file: Path,
 ) -> None:
-    job = finished_copy()
-    path = job_file(job, tmp_path)
+    job = read_job(finished_file)
     study, lake = study_of(job)
     task = next(iter(study.comparisons()))
     lake.objects.delete(artifact_key("comparisons", task.outputs[0].id))
     images = Path(job.lake) / artifact_key("images", task.comparisons[0].images().id)
     images.write_bytes(images.read_bytes()[:-37])
-    assert stir_ray("run", path, "--serial")[0] == 3
-    output = stir_ray("failures", path)[1]
+    assert stir_ray("run", finished_file, "--serial")[0] == 3
+    output = stir_ray("failures", finished_file)[1]
     assert "1 x permanent (CorruptArtifact-" in output
-    assert f"stir-ray verify {path} --repair, then: stir-ray run {path}\n" in output
+    assert (
+        f"stir-ray verify {finished_file} --repair, then: stir-ray run {finished_file}\n" in output
+    )
     image_set = Path(job.lake) / artifact_key("image_sets", study.spec.image_artifact.id)
     image_set.write_bytes(image_set.read_bytes()[:-37])
-    code, _, error = stir_ray("status", path)
+    code, _, error = stir_ray("status", finished_file)
     assert code == 3
     assert error.endswith("; `stir-ray verify JOB --repair`, then run again\n")

@@ -20,11 +20,11 @@ import yaml
 
 from stir_ray.cli import app
 from stir_ray.formatting import timed
-from stir_ray.job import Architecture, Job
+from stir_ray.job import Architecture
 from stir_ray.job.loader import schema_text
 from stir_ray.models.architectures import build
 from stir_ray.worker import inspect as inspections
-from tests.broken import job_file, modules_of_verb, stir_ray, without_figures
+from tests.broken import modules_of_verb, stir_ray, without_figures
 from tests.readme import ROOT
 from tests.small_job import ARCHITECTURE, small_job
 
@@ -42,12 +42,6 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def finished_file(finished_copy: Callable[[], Job], tmp_path: Path) -> Path:
-    """A job file whose lake is finished."""
-    return job_file(finished_copy(), tmp_path, "finished.yaml")
 
 
 def test_a_run_names_results_and_figures(finished_file: Path) -> None:
