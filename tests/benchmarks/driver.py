@@ -9,35 +9,35 @@ import time
 from dataclasses import dataclass
 
 from stir_ray.execution import ray_executor
-from stir_ray.execution.executor import PoolSpec
+from stir_ray.execution.executor import Attempt, PoolSpec, TaskFunction
 from stir_ray.execution.ray_executor import RayExecutor
-from tests.benchmarks.idle import Idle, make_idle_worker
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A task that takes so many seconds and no core."""
+
+    number: int
+    seconds: float = 0.0
+    locality_key: None = None
+
+
+def _idle(task: Idle, _: Attempt) -> None:
+    time.sleep(task.seconds)
+
+
+def make_idle_worker(_: int) -> TaskFunction[Idle]:
+    return _idle
 
 
 @dataclass(frozen=True)
 class Driven:
-    """How a run went.
+    """How a run went."""
 
-    Attributes:
-        tasks: that were done.
-        workers: that did them.
-        wall_s: from the first to the last outcome.
-        driver_s: of CPU that the driver's process took, all its threads together.
-        task_s: that each task took in its worker.
-        growth_bytes: of the driver's memory meanwhile.
-    """
-
-    tasks: int
-    workers: int
-    wall_s: float
-    driver_s: float
-    task_s: float
-    growth_bytes: int
-
-    @property
-    def busy(self) -> float:
-        """The share of their time that workers spent on tasks."""
-        return self.tasks * self.task_s / (self.workers * self.wall_s)
+    tasks: int  # that were done
+    wall_s: float  # from the first to the last outcome
+    driver_s: float  # of CPU that the driver's process took, all its threads together
+    growth_bytes: int  # of the driver's memory meanwhile
 
 
 def drive(tasks: int, *, workers: int, task_s: float = 0.0) -> Driven:
@@ -51,7 +51,7 @@ def drive(tasks: int, *, workers: int, task_s: float = 0.0) -> Driven:
             for outcome in executor.run(Idle(number, task_s) for number in range(tasks))
         )
         wall_s, driver_s = time.perf_counter() - start, time.process_time() - cpu
-    return Driven(done, workers, wall_s, driver_s, task_s, _peak_bytes() - before)
+    return Driven(done, wall_s, driver_s, _peak_bytes() - before)
 
 
 def _peak_bytes() -> int:
@@ -59,22 +59,22 @@ def _peak_bytes() -> int:
 
 
 def main(words: list[str]) -> None:
-    """Measure and say so."""
     busy = words[:1] == ["busy"]
     number = int(words[-1]) if words and words[-1].isdigit() else 64 if busy else 100_000
     ray_executor.connect(cores=number if busy else 2)
     if busy:
         driven = drive(20 * number, workers=number, task_s=1.0)
         print(
-            f"{driven.workers} workers with tasks of 1 s: {driven.busy:.1%} busy over "
-            f"{driven.tasks} tasks; driver {driven.driver_s / driven.wall_s:.0%} of a core"
+            f"{number} workers with tasks of 1 s: {driven.tasks / (number * driven.wall_s):.1%} "
+            f"busy over {driven.tasks} tasks; driver {driven.driver_s / driven.wall_s:.0%} of a "
+            "core"
         )
         return
     driven = drive(number, workers=2)
     print(
-        f"{driven.tasks} tasks on {driven.workers} workers: {driven.wall_s / number * 1e3:.2f} ms "
-        f"per task, of which {driven.driver_s / number * 1e3:.2f} ms of CPU in the driver; its "
-        f"memory grew by {driven.growth_bytes / 1e6:.0f} MB"
+        f"{driven.tasks} tasks on 2 workers: {driven.wall_s / number * 1e3:.2f} ms per task, of "
+        f"which {driven.driver_s / number * 1e3:.2f} ms of CPU in the driver; its memory grew by "
+        f"{driven.growth_bytes / 1e6:.0f} MB"
     )
 
 

@@ -1,16 +1,23 @@
-"""What every benchmark of inversions can be asked: which model, how many images, where."""
+"""What every benchmark of inversions can be asked, and how it prints: models, images, seconds."""
 
 import argparse
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from stir_ray.numerics.inversion import Inversion, invert
 from stir_ray.numerics.optimization import initial_noise
+from stir_ray.numerics.settings import InversionSettings, Precision
 from tests.benchmarks import models
+
+PRECISIONS = tuple(kind.value for kind in Precision if kind is not Precision.AUTO)
+Made = TypeVar("Made")
 
 
 def parser(
@@ -20,20 +27,15 @@ def parser(
     asked = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    where = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     asked.add_argument("--model", default=model, help=f"timm name of a ViT ({model})")
-    asked.add_argument("--arguments", type=_mapping, default=arguments, help="of it, as JSON")
-    asked.add_argument("--weights", type=_file, help="safetensors file instead of random weights")
+    asked.add_argument("--arguments", type=json.loads, default=arguments, help="of it, as JSON")
+    asked.add_argument("--weights", type=Path, help="safetensors file instead of random weights")
     asked.add_argument("--gain", type=float, default=gain, help=f"of random weights ({gain})")
     asked.add_argument("--images", type=int, default=images, help=f"number ({images})")
     asked.add_argument("--seed", type=int, default=0, help="of weights, images and noise")
-    asked.add_argument("--device", type=torch.device, default=where, help=f"({where})")
-    asked.add_argument(
-        "--threads",
-        type=int,
-        default=torch.get_num_threads(),
-        help="of the CPU; fewer than it has cores if others compute on them too",
-    )
+    asked.add_argument("--device", type=torch.device, default=device, help=f"({device})")
+    asked.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
     return asked
 
 
@@ -44,38 +46,59 @@ def read(asked: argparse.ArgumentParser, words: Sequence[str] | None) -> argpars
     return chosen
 
 
-def module_of(asked: argparse.Namespace) -> nn.Module:
-    """The model that was asked for, on the CPU."""
+def subject(asked: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor]:
+    """The model that was asked for, on the CPU, and images and noise for it, on the device.
+
+    Digits for a gray model.
+    """
     if asked.weights:
-        return models.load(asked.model, asked.weights, arguments=asked.arguments)
-    return models.create(asked.model, seed=asked.seed, gain=asked.gain, arguments=asked.arguments)
-
-
-def images_of(asked: argparse.Namespace, module: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images and noise for a model, on the device; digits for a grey one."""
+        module = models.load(asked.model, asked.weights, arguments=asked.arguments)
+    else:
+        module = models.create(
+            asked.model, seed=asked.seed, gain=asked.gain, arguments=asked.arguments
+        )
     shape = models.image_shape(module)
-    grey = shape[0] == 1
     images = (
         models.digits(asked.images, size=shape[1])
-        if grey
+        if shape[0] == 1
         else models.photograph_like(asked.images, shape=shape, seed=asked.seed)
     )
     noise = initial_noise(range(len(images)), seed=asked.seed, shape=shape)
-    return images.to(asked.device), noise.to(asked.device)
+    return module, images.to(asked.device), noise.to(asked.device)
 
 
-def _mapping(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"`{text}` is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError(f'`{text}` is no mapping; expected {{"img_size": 32}}')
-    return found
+def invert_in(
+    precision: str,
+    represent: Callable[[Tensor], Tensor],
+    *,
+    images: Tensor,
+    start: Tensor,
+    settings: InversionSettings,
+) -> Inversion:
+    """As `invert`, in one of `PRECISIONS`: `auto` would be another on another device."""
+    settings = replace(settings, precision=Precision(precision))
+    return invert(represent, images=images, start=start, settings=settings)
 
 
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"no file {path}")
-    return path
+def timed(device: torch.device, make: Callable[[], Made]) -> tuple[Made, float]:
+    """What is made, and the seconds until the device has finished it."""
+    _finish(device)
+    start = time.perf_counter()
+    made = make()
+    _finish(device)
+    return made, time.perf_counter() - start
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def table(*rows: Sequence[Any]) -> str:
+    """Rows as aligned columns; the first holds their names."""
+    cells = [[str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(value.rjust(width) for value, width in zip(row, widths, strict=True))
+        for row in cells
+    )

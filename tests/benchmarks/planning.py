@@ -21,19 +21,12 @@ LAYERS, SEEDS = 12, 3
 
 @dataclass(frozen=True)
 class Planned:
-    """How planning a job went.
+    """How planning a job went."""
 
-    Attributes:
-        tasks: of the job.
-        first_s: from the beginning of its stage to the beginning of its first task.
-        all_s: until the last of them was drawn and done, which took no time.
-        peak_bytes: of this process, above what it had when everything was imported.
-    """
-
-    tasks: int
-    first_s: float
-    all_s: float
-    peak_bytes: int
+    tasks: int  # of the job
+    first_s: float  # from the beginning of its stage to the beginning of its first task
+    all_s: float  # until the last of them was drawn and done, which took no time
+    peak_bytes: int  # of this process, above what it had when everything was imported
 
 
 def measure(tasks: int) -> Planned:

@@ -25,22 +25,16 @@ _PARTS_PER_SEED = 54
 
 
 @dataclass(frozen=True)
-class Told:
-    """How a status was told.
+class StatusTime:
+    """How long a status took."""
 
-    Attributes:
-        parts: in the lake.
-        local_s: that the command took with the lake in a folder.
-        s3_s: the same on an S3 server on this machine.
-    """
-
-    parts: int
-    local_s: float
-    s3_s: float
+    parts: int  # in the lake
+    local_s: float  # with the lake in a folder
+    s3_s: float  # with the lake on an S3 server on this machine
 
 
-def measure(parts: int) -> Told:
-    """Tell the status of a job with about so many parts, all of which are there."""
+def measure(parts: int) -> StatusTime:
+    """Show the status of a job with about so many parts, all of which are there."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         lake = root / "served" / "bucket" / "lake"
@@ -51,7 +45,7 @@ def measure(parts: int) -> Told:
         with servers.rclone(root / "served") as store:
             remote = job.model_copy(update={"lake": "s3://bucket/lake"})
             s3_s = _status(remote, root / "remote.json", os.environ | store.environment())
-    return Told(stored, local_s, s3_s)
+    return StatusTime(stored, local_s, s3_s)
 
 
 def _pretend(job: Job, lake: Path) -> int:
@@ -73,16 +67,16 @@ def _status(job: Job, path: Path, environment: dict[str, str]) -> float:
     path.write_text(json.dumps(job.model_dump(mode="json")))
     command = [sys.executable, "-m", "stir_ray.cli", "status", str(path), "--json"]
     start = time.perf_counter()
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - start
-    stages = json.loads(said.stdout)["status"]["stages"]
+    stages = json.loads(done.stdout)["status"]["stages"]
     if any(stage["done"] != stage["planned"] for stage in stages):
         raise AssertionError(f"not everything was found: {stages}")
     return seconds
 
 
 if __name__ == "__main__":
-    told = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    took = measure(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
     print(
-        f"status of {told.parts} parts: {told.local_s:.1f} s in a folder, {told.s3_s:.1f} s on S3"
+        f"status of {took.parts} parts: {took.local_s:.1f} s in a folder, {took.s3_s:.1f} s on S3"
     )

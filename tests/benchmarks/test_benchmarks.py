@@ -18,19 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
-from tests.benchmarks import (
-    dinov2,
-    driver,
-    gpu,
-    limit,
-    models,
-    peer,
-    planning,
-    published,
-    status,
-    trained,
-)
-from tests.benchmarks.fewest import fewest
+from tests.benchmarks import driver, gpu, limit, models, peer, planning, status, trained
+from tests.benchmarks.downloads import DINOV2, load_dinov2
+from tests.benchmarks.matrix import StirMatrix
 
 
 def test_planning_holds_few_tasks() -> None:
@@ -59,45 +49,27 @@ def vit() -> torch.nn.Module:
     return models.create("vit_tiny_patch16_224", seed=3, gain=4.0, arguments=TINY)
 
 
-def test_the_peer_finds_what_we_find(vit: torch.nn.Module) -> None:
+@pytest.fixture
+def images(vit: torch.nn.Module) -> torch.Tensor:
+    return models.photograph_like(7, shape=models.image_shape(vit), seed=2)
+
+
+def test_the_peer_finds_what_we_find(vit: torch.nn.Module, images: torch.Tensor) -> None:
     ft = models.finetuned(vit, seed=5)
-    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
     start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
-    against = peer.measure(vit, ft, images=images, start=start, iterations=11, subset=5)
+    pairs, residual, (ours,) = peer.measure(vit, ft, images=images, start=start, iterations=11)
     # Every layer once as reference and once as target.
-    assert [reference for reference, _ in against.pairs] == [1, 2, 3]
-    assert sorted(target for _, target in against.pairs) == [1, 2, 3]
-    paper, *default = against.ours
+    assert [reference for reference, _ in pairs] == [1, 2, 3]
+    assert sorted(target for _, target in pairs) == [1, 2, 3]
     # Both in float32, whose sums in another order grow over the steps.
-    torch.testing.assert_close(paper.residual, against.residual, atol=1e-4, rtol=0)
-    assert paper.delta.max() < 1e-4
-    assert paper.iterations == 11
-    on_average, in_every_layer = default
-    assert on_average.residual.mean() <= against.residual.mean()
-    assert (in_every_layer.residual <= against.residual).all()
-    assert on_average.iterations <= in_every_layer.iterations <= 11
+    torch.testing.assert_close(ours.residual, residual, atol=1e-4, rtol=0)
+    assert ours.delta.max() < 1e-4
 
 
-def test_the_whole_model_of_the_peer_has_the_layers_that_we_read(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(2, shape=models.image_shape(vit), seed=2)
-    whole = published.Published(vit, layer=2)
-    _, theirs = whole((images - 0.5) / 0.5)
-    model = models.frozen(vit, images.device)
-    ours = models.representation(model, layer=2, pooling="tokens")(images)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("needed", [2, 3, 7, 19, 50])
-def test_the_fewest_that_suffice_are_found(needed: int) -> None:
-    assert fewest(lambda number: number >= needed, lowest=2, limit=50) == needed
-
-
-def test_nothing_is_found_where_the_limit_does_not_suffice() -> None:
-    assert fewest(lambda number: number >= 51, lowest=2, limit=50) is None
-
-
-def test_the_limit_claims_no_product_that_an_inversion_does_not_do(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(3, shape=models.image_shape(vit), seed=2)
+def test_the_limit_claims_no_product_that_an_inversion_does_not_do(
+    vit: torch.nn.Module, images: torch.Tensor
+) -> None:
+    images = images[:3]
     model = models.frozen(vit, images.device)
     see = models.representation(model, layer=2, pooling="tokens")
     with FlopCounterMode(display=False) as counter:
@@ -106,8 +78,10 @@ def test_the_limit_claims_no_product_that_an_inversion_does_not_do(vit: torch.nn
     assert 0.8 * counter.get_total_flops() < counted <= counter.get_total_flops()
 
 
-def test_the_limit_is_measured_in_every_layer_and_round(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(3, shape=models.image_shape(vit), seed=2)
+def test_the_limit_is_measured_in_every_layer_and_round(
+    vit: torch.nn.Module, images: torch.Tensor
+) -> None:
+    images = images[:3]
     measured = limit.measure(
         vit,
         images=images,
@@ -125,8 +99,13 @@ def test_the_limit_is_measured_in_every_layer_and_round(vit: torch.nn.Module) ->
     assert measured[1].flops > 2 * measured[0].flops
 
 
-def test_the_steps_without_a_horizon_are_the_first_that_suffice(vit: torch.nn.Module) -> None:
-    layer = _layer(vit)
+@pytest.fixture
+def layer(vit: torch.nn.Module, images: torch.Tensor) -> trained.Layer:
+    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    return trained.Layer(models.frozen(vit, images.device), images, start, layer=2, kind="tokens")
+
+
+def test_the_steps_without_a_horizon_are_the_first_that_suffice(layer: trained.Layer) -> None:
     found = trained.by_one_run(layer, DEFAULT, limit=200)
     for share, needed in zip(trained.SHARES, found.needed, strict=True):
         assert needed.suffices
@@ -138,8 +117,7 @@ def test_the_steps_without_a_horizon_are_the_first_that_suffice(vit: torch.nn.Mo
         assert enough == [False, True]
 
 
-def test_the_steps_of_a_horizon_are_bracketed(vit: torch.nn.Module) -> None:
-    layer = _layer(vit)
+def test_the_steps_of_a_horizon_are_bracketed(layer: trained.Layer) -> None:
     ours = trained.by_one_run(layer, DEFAULT, limit=200)
     found = trained.Horizons(layer, trained.BEFORE, limit=200).converged(ours.needed)
     for share, needed in zip(trained.SHARES, found.needed, strict=True):
@@ -152,8 +130,7 @@ def test_the_steps_of_a_horizon_are_bracketed(vit: torch.nn.Module) -> None:
         assert needed.steps <= max(1.25 * needed.below, needed.below + 1)
 
 
-def test_where_neither_suffices_what_they_leave_is_said(vit: torch.nn.Module) -> None:
-    layer = _layer(vit)
+def test_where_neither_suffices_what_they_leave_is_said(layer: trained.Layer) -> None:
     found = trained.compared(layer, precision="float32", limit=3)
     assert not any(one.suffices for one in (*found.ours.needed, *found.before.needed))
     ours, before = (one.needed[0].residual for one in (found.ours, found.before))
@@ -162,23 +139,16 @@ def test_where_neither_suffices_what_they_leave_is_said(vit: torch.nn.Module) ->
     assert found.remark in ("", "leaves more")
 
 
-def _layer(vit: torch.nn.Module) -> trained.Layer:
-    images = models.photograph_like(7, shape=models.image_shape(vit), seed=2)
-    start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
-    model = models.frozen(vit, images.device)
-    return trained.Layer(model, images, start, layer=2, kind="tokens")
-
-
 def test_an_exported_model_is_the_one_that_was_exported(tmp_path: Path) -> None:
     sizes: dict[str, Any] = {"depth": 2, "embed_dim": 12, "num_heads": 3}
-    exported = timm.create_model(dinov2.NAME, img_size=42, num_classes=0, **sizes)
+    exported = timm.create_model(DINOV2, img_size=42, num_classes=0, **sizes)
     for weight in exported.parameters():
         torch.nn.init.normal_(weight)
     path = tmp_path / "model.onnx"
     onnx.save(_as_exported(exported.state_dict()), path)
-    loaded = dinov2.load(path, size=42, arguments=sizes)
+    loaded = load_dinov2(path, size=42, arguments=sizes)
     torch.testing.assert_close(loaded.state_dict(), exported.state_dict(), atol=1e-6, rtol=0)
-    larger = dinov2.load(path, size=70, arguments=sizes).get_parameter("pos_embed")
+    larger = load_dinov2(path, size=70, arguments=sizes).get_parameter("pos_embed")
     ours = exported.get_parameter("pos_embed")
     assert larger.shape == (1, 1 + 25, 12)
     # The class token has no place, and the middle of a grid stays where it is.
@@ -226,11 +196,12 @@ def _as_exported(state: dict[str, torch.Tensor]) -> onnx.ModelProto:
     return helper.make_model(helper.make_graph(nodes, "exported", into, out, held))
 
 
-def test_a_matrix_beside_itself_differs_in_nothing(vit: torch.nn.Module) -> None:
-    images = models.photograph_like(5, shape=models.image_shape(vit), seed=2)
-    question = gpu.asked_of(vit, images, images.flip(0), seed=5, device=images.device)
-    same, again = gpu.beside(
-        question, others=[("again", question, "float32")], settings=InversionSettings(iterations=3)
+def test_a_matrix_compared_with_itself_differs_in_nothing(
+    vit: torch.nn.Module, images: torch.Tensor
+) -> None:
+    matrix = StirMatrix.of_finetuned(vit, images, images.flip(0), seed=5, device=images.device)
+    same, again = gpu.compare(
+        matrix, others=[("again", matrix, "float32")], settings=InversionSettings(iterations=3)
     )
     assert same.delta.shape == again.delta.shape == (3, 3)
     # The same sums in the same order.

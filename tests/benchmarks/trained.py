@@ -26,6 +26,7 @@ import argparse
 import math
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -45,10 +46,9 @@ from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.worker.compare import GramMatrices, layer_features
-from tests.benchmarks import dinov2, models, options
-from tests.benchmarks.fewest import fewest
-from tests.benchmarks.photographs import photographs
-from tests.benchmarks.precisions import PRECISIONS
+from tests.benchmarks import models, options
+from tests.benchmarks.downloads import DINOV2, load_dinov2, photographs, published_dinov2
+from tests.benchmarks.options import PRECISIONS
 
 BEFORE = replace(
     DEFAULT, schedule=Schedule.COSINE, second_moment_decay=0.999, stop_when_converged=False
@@ -68,15 +68,6 @@ class Layer:
     def __init__(
         self, model: models.FrozenModel, images: Tensor, start: Tensor, *, layer: int, kind: str
     ) -> None:
-        """What the model makes of the images.
-
-        Args:
-            model: whose layer.
-            images: in [0, 1].
-            start: of the inversions.
-            layer: from 1.
-            kind: of representation.
-        """
         self.images, self.start, self.layer, self.kind = images, start, layer, kind
         self._model = model
         self.represent = models.representation(model, layer=layer, pooling=kind)
@@ -118,7 +109,6 @@ class Run:
     """One inversion of a layer, which can be looked at after any number of steps."""
 
     def __init__(self, layer: Layer, settings: InversionSettings) -> None:
-        """No step is taken yet."""
         self.layer, self._settings = layer, settings
         self._states: dict[int, SearchState] = {0: begin(layer.start, settings)}
         self._residuals: dict[int, Tensor] = {}
@@ -158,22 +148,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Needed:
-    """Steps until a share of the images has converged.
+    """Steps until a share of the images has converged."""
 
-    Attributes:
-        steps: the fewest known to suffice; the limit if that does not.
-        below: the most known not to suffice.
-        suffices: False if the limit does not.
-        residual: that the share does not exceed after `steps`.
-    """
-
-    steps: int
-    below: int
-    suffices: bool
-    residual: float
+    steps: int  # the fewest known to suffice; the limit if that does not
+    below: int  # the most known not to suffice
+    suffices: bool  # False if the limit does not
+    residual: float  # that the share does not exceed after `steps`
 
     def __str__(self) -> str:
-        """For a table."""
         if not self.suffices:
             return f"> {self.steps} ({self.residual:.3f})"
         return f"{self.steps}" if self.steps == self.below + 1 else f"{self.below + 1}-{self.steps}"
@@ -190,19 +172,12 @@ class Needed:
 
 @dataclass(frozen=True)
 class Converged:
-    """When a representation has converged by one update.
+    """When a representation has converged by an update."""
 
-    Attributes:
-        needed: per share.
-        seconds: of the CPU, for the steps of the largest share.
-        drift: after them.
-        deep_self_stir: after them.
-    """
-
-    needed: tuple[Needed, ...]
-    seconds: float
-    drift: float
-    deep_self_stir: float
+    needed: tuple[Needed, ...]  # per share
+    seconds: float  # of the CPU, for the steps of the largest share
+    drift: float  # after them
+    deep_self_stir: float  # after them
 
     @classmethod
     def by(cls, run: Run, needed: Sequence[Needed]) -> "Converged":
@@ -224,9 +199,9 @@ def by_one_run(layer: Layer, settings: InversionSettings, *, limit: int) -> Conv
     def needed(share: float) -> Needed:
         for until in (*range(_EVERY, limit, _EVERY), limit):
             if run.suffices(until, share):
-                lowest = max(1, until - _EVERY + 1)
-                first = fewest(lambda steps: run.suffices(steps, share), lowest=lowest, limit=until)
-                steps = first or until
+                tried = range(max(1, until - _EVERY + 1), until)
+                first = bisect_left(tried, True, key=lambda steps: run.suffices(steps, share))
+                steps = tried.start + first
                 return Needed(steps, steps - 1, True, run.residual(steps, share))
         return Needed(limit, limit, False, run.residual(limit, share))
 
@@ -237,7 +212,6 @@ class Horizons:
     """Runs of an update that must know the number of its steps beforehand."""
 
     def __init__(self, layer: Layer, settings: InversionSettings, *, limit: int) -> None:
-        """None is tried yet."""
         self._layer, self._settings, self._limit = layer, settings, limit
         self._tried: dict[int, Run] = {}
 
@@ -305,7 +279,6 @@ class Compared:
         return list(zip(self.ours.needed, self.before.needed, strict=True))
 
     def cells(self) -> list[str]:
-        """For a table."""
         both = self.ours, self.before
         return [
             str(self.layer),
@@ -334,7 +307,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = options.read(parser(), words)
     images, which = photographs(chosen.images, size=_SIZE)
     model = models.frozen(
-        dinov2.load(dinov2.published(), size=_SIZE),
+        load_dinov2(published_dinov2(), size=_SIZE),
         images.device,
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
@@ -345,7 +318,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for layer, kind in product(chosen.layers, chosen.representations)
     ]
     most = _minutes(layers, precision=chosen.precision, limit=chosen.limit)
-    print(f"{dinov2.NAME} at {_SIZE} px, {which}; the default / the one before")
+    print(f"{DINOV2} at {_SIZE} px, {which}; the default / the one before")
     print(f"Up to {most:.0f} CPU minutes, fewer where layers converge early", flush=True)
     print(_line(_NAMES), flush=True)
     more = 0
@@ -358,7 +331,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of what can be asked."""
     asked = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

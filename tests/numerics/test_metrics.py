@@ -57,15 +57,6 @@ def test_metrics_are_those_by_hand_of_arrays_and_of_named_layers(form: Any) -> N
     np.testing.assert_array_equal(of_reference_and_target(control), CONTROL)
 
 
-def test_invariances_that_move_to_a_shallower_layer_are_left_of_the_diagonal() -> None:
-    # What pt saw alike in layer 3, ft sees alike in layer 1: STIR(ft_1 | pt_3) is high.
-    ft_given_pt = np.full((3, 3), 0.5)
-    ft_given_pt[0, 2] = 1.0
-    flow = metrics.invariance_flow(ft_given_pt=ft_given_pt)
-    assert flow[2, 0] == 0.5
-    assert np.count_nonzero(flow) == 1
-
-
 @given(seed=st.integers(0, 999), layers=st.integers(1, 13))
 def test_a_model_left_alone_loses_and_learns_nothing_and_no_layer_flows_to_itself(
     seed: int, layers: int
@@ -112,8 +103,3 @@ def test_a_layer_pair_that_was_not_measured_stays_unknown(form: Any) -> None:
 def test_a_reference_layer_that_the_target_lacks_has_no_flow() -> None:
     flow = metrics.invariance_flow(ft_given_pt=labelled(FT_GIVEN_PT).sel(target_layer=[1, 2]))
     assert flow.isnull().all("target_layer").values.tolist() == [False, False, True]
-
-
-def test_roles_must_be_named() -> None:
-    with pytest.raises(TypeError):
-        metrics.forgetting(PT_GIVEN_PT, FT_GIVEN_PT)  # pyright: ignore[reportCallIssue]

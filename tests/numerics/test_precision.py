@@ -57,13 +57,6 @@ def test_bfloat16_reaches_the_models_products_during_inversion_alone(
     assert dtypes == {torch.float32}
 
 
-def test_float64_images_keep_theirs_and_a_named_precision_is_taken(images: Tensor) -> None:
-    for precision in Precision:
-        assert resolve_precision(precision, images.double()) is Precision.FLOAT32
-        if precision is not Precision.AUTO:
-            assert resolve_precision(precision, images) is precision
-
-
 @pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "avx512_f"])
 def test_auto_is_float32_on_any_cpu(
     monkeypatch: pytest.MonkeyPatch, images: Tensor, unit: str
@@ -143,23 +136,9 @@ def test_a_precision_of_all_backends_holds_again_after(precision: str) -> None:
     assert in_force()["cpu products"] == in_force()["cpu convolutions"] == "tf32"
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-def test_the_older_flags_can_be_read_after(*, allowed: bool) -> None:
-    BACKENDS.cuda.matmul.allow_tf32 = BACKENDS.cudnn.allow_tf32 = allowed
-    with matmul_precision(Precision.FLOAT32):
-        pass
-    assert BACKENDS.cuda.matmul.allow_tf32 is BACKENDS.cudnn.allow_tf32 is allowed
-
-
 def test_products_of_a_cpu_are_bitwise_those_of_float32() -> None:
     left, right = torch.randn(307, 401), torch.randn(401, 503)
     expected = left @ right
     BACKENDS.mkldnn.matmul.fp32_precision = "bf16"
     with matmul_precision(Precision.FLOAT32):
         assert torch.equal(left @ right, expected)
-
-
-def test_auto_must_be_resolved_first() -> None:
-    message = "`auto` is no precision"
-    with pytest.raises(ValueError, match=message), matmul_precision(Precision.AUTO):
-        pass

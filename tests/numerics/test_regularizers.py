@@ -49,12 +49,6 @@ def test_plain_gray_costs_nothing_and_has_a_gradient() -> None:
     assert torch.isfinite(gradient).all()
 
 
-def test_an_image_is_penalized_alone() -> None:
-    images, regularizer = uniform(5, 2, 7, 11), Regularizer(total_variation=0.3, norm=0.7)
-    alone = torch.cat([penalty(image[None], regularizer) for image in images])
-    torch.testing.assert_close(penalty(images, regularizer), alone)
-
-
 @pytest.mark.parametrize("sigma", [0.4, 1.3])
 def test_a_blur_is_that_of_scipy(sigma: float) -> None:
     images, regularizer = uniform(2, 3, 11, 13), Regularizer(blur_sigma=sigma, blur_every=1)
