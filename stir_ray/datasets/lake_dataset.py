@@ -38,12 +38,8 @@ SHARD_BYTES = 32 * 2**20
 def open_dataset(data: Data, split: Split, lake: Lake, *, keep: bool = False) -> LazyDataset:
     """Return a split of a dataset whose images are read on demand.
 
-    Args:
-        data: the dataset.
-        split: of it.
-        lake: of the dataset, if it is `source: lake`.
-        keep: whether image files from the lake stay in memory, because all of them are read again
-            and again.
+    With `keep`, image files from the lake stay in memory, because all of them are read again and
+    again.
 
     Raises:
         DataError: if it is missing or its split is empty.
@@ -122,12 +118,6 @@ def import_dataset(
 
     A public dataset is downloaded first if it is not where the description says. Every image is
     decoded once, so that a damaged one is noticed before any training.
-
-    Args:
-        data: the dataset; its `size` is ignored.
-        name: in the lake.
-        lake: that receives it.
-        shard_bytes: of image files in a shard, about.
 
     Raises:
         DataError: if it cannot be downloaded, or one of its images cannot be read.

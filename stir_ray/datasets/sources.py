@@ -67,20 +67,12 @@ class LazyDataset:
         return Dataset(images, self.labels, self.ids)
 
     def at(self, indices: Sequence[int]) -> Dataset:
-        """Read the images at some indices.
-
-        Raises:
-            DataError: if one of them cannot be read.
-        """
+        """Read the images at some indices; raises DataError if one of them cannot be read."""
         ids = tuple(self.ids[index] for index in indices)
         return Dataset(self.read(indices), self.labels[list(indices)], ids)
 
     def select(self, selection: Selection) -> Dataset:
-        """Read the images that a job inverts.
-
-        Raises:
-            DataError: if the split has fewer, or one cannot be read.
-        """
+        """Read the images that a job inverts; raises as `at`, and if the split has fewer."""
         count, total = selection.count, len(self.ids)
         if total < count:
             raise DataError(f"images.count: {count} asked for, but the split has {total}")
@@ -109,11 +101,7 @@ class EncodedImages:
     classes: Sequence[str] = ()
 
     def decode(self, index: int) -> Image.Image:
-        """Return an image in color.
-
-        Raises:
-            DataError: if it cannot be read.
-        """
+        """Return an image in color; raises DataError if it cannot be read."""
         try:
             return Image.open(io.BytesIO(self.encoded(index))).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -160,11 +148,7 @@ def _stack(images: Sequence[Image.Image]) -> Tensor:
 
 
 def open_split(data: LocalDataset, split: Split) -> LazyDataset:
-    """Return a split of a dataset.
-
-    Raises:
-        DataError: if the source is missing, or its split is empty.
-    """
+    """Return a split of a dataset; raises as `open_images`."""
     if isinstance(data, Digits):
         return _digits(data, split)
     return open_images(data, split).resized(data.size, data.channels)
@@ -205,11 +189,8 @@ def open_images(
 ) -> EncodedImages:
     """Return the image files of a split.
 
-    Args:
-        data: the dataset.
-        split: of it.
-        download: fetch and unpack the archives of a public dataset if they are missing; torchvision
-            checks their MD5.
+    With `download`, archives of a public dataset are fetched and unpacked if they are missing;
+    torchvision checks their MD5.
 
     Raises:
         DataError: if it is missing, damaged or empty, or cannot be downloaded.

@@ -1,18 +1,16 @@
 """Correlations over epochs, how much they are worth by chance, and their intervals.
 
-Correlations are along the last axis, many at once, each with its p for independent samples. Leading
-axes broadcast: hypotheses `(352, 1, 100)` against severities `(5, 100)` give `(352, 5)`. A series
-that is constant, or unknown (NaN) somewhere, has no correlation: r and p are NaN there.
-`scipy.stats.pearsonr` warns of such series and takes whole numbers of samples only.
+Correlations are along the last axis, many at once; leading axes broadcast: hypotheses
+`(352, 1, 100)` against severities `(5, 100)` give `(352, 5)`. A series that is constant, or unknown
+(NaN) somewhere, has no correlation: r and p are NaN there. `scipy.stats.pearsonr` warns of such
+series and takes whole numbers of samples only.
 
-The epochs of one training are no independent draws: r and p over 100 of them describe that one
-training. Chance for curves as smooth as these is by circular shifts of one against the other. All
-are tried, so no generator is needed, and with n epochs no p is below 1/n. A shift keeps how each
-curve moves and breaks what happens at the same time. It assumes that the curves move alike at all
-times (Harris 2020, arXiv 2012.06862). Training begins with a transient: two curves that both begin
-with one agree there as in no shift, so independent curves nearly always seem related. The leading
-p-values are therefore `without_transient`. A transient longer than the epochs left out here still
-has that effect.
+Epochs of a training are no independent draws. Chance for curves as smooth as these is by circular
+shifts of one against the other. A shift keeps how each curve moves and breaks what happens at the
+same time. It assumes that curves move alike at all times (Harris 2020, arXiv 2012.06862). But
+training begins with a transient: two curves that both begin with one agree there as in no shift, so
+independent curves nearly always seem related. The leading p-values are therefore
+`without_transient`. A transient longer than the epochs left out still has that effect.
 """
 
 from __future__ import annotations
@@ -70,11 +68,7 @@ class Correlation:
 
 
 def pearson(x: Series, y: Series) -> Correlation:
-    """Return Pearson's r.
-
-    Raises:
-        ValueError: for series of unequal length or of fewer than 3 samples.
-    """
+    """Return Pearson's r of series of equal length, of 3 samples or more."""
     samples = _shared_length(x, y)
     r = _cosine(_standardize(x), _standardize(y))
     return Correlation(r, significance(r, samples))
@@ -180,11 +174,9 @@ def effective_epochs(x: Series, y: Series) -> PerPair:
     Journal of Fisheries and Aquatic Sciences 55. Never more than n, though series that alternate
     could be worth more.
 
-    ρ is Pearson's r of neighbours, with a mean and variance for each side. The textbook estimator
-    divides by the variance of the whole series, which a training curve owes to its first epochs:
-    there the first deviation has one neighbour where the others have two. In the paper's curves it
-    is .61 and .29 where this is .83 and .83, and would make 70 of 100 epochs independent instead
-    of 18.
+    ρ is Pearson's r of neighbors, with a mean and variance for each side. The textbook estimator
+    divides by the variance of the whole series, which a training curve owes to its first epochs: of
+    the paper's curves it makes 70 of 100 epochs independent instead of 18.
     """
     lag1_x, lag1_y = (pearson(series[..., :-1], series[..., 1:]).r for series in (x, y))
     repeated = lag1_x * lag1_y
@@ -224,9 +216,8 @@ def circular_shift_p(by_shift: ByShift) -> PerHypothesis:
 def family_wise_p(by_shift: ByShift) -> PerHypothesis:
     """Return the share of shifts whose strongest hypothesis is as strong as this one unshifted.
 
-    Valid for all hypotheses at once, however much they repeat each other, where Bonferroni counts
-    each as new: the single-step max-statistic of Westfall and Young 1993. Undefined hypotheses are
-    NaN and affect no other.
+    Valid for all hypotheses at once, however much they repeat each other: the single-step
+    max-statistic of Westfall and Young 1993. Undefined hypotheses are NaN and affect no other.
     """
     strength = np.abs(by_shift)
     return _share_as_strong(np.fmax.reduce(strength, axis=0), strength)
@@ -251,12 +242,7 @@ def t_interval(estimate: ArrayLike, leave_one_out: Repeated) -> Interval:
     other statistics the jackknife (Tukey 1958) estimates s/√n. Percentiles of a bootstrap would
     cover 49 % of the means of two draws and 75 % of those of three, instead of 95 %.
 
-    Args:
-        estimate: the statistic of all draws.
-        leave_one_out: of all but the first draw, of all but the second, and so on.
-
-    Raises:
-        ValueError: for fewer than 2 draws.
+    `leave_one_out` is the statistic of all but the first draw, of all but the second, and so on.
     """
     n = len(leave_one_out)
     if n < 2:
@@ -283,13 +269,11 @@ def random_halves(n: int, *, seeds: Sequence[int]) -> Bool[NDArray, "half image"
     The mean of m of n images, drawn without replacement, has variance (1/m − 1/n) σ² about the mean
     of all. For m = n/2 that is σ²/n, the variance of the mean of all n itself. So, to first order,
     any smooth statistic spreads over halves as it spreads over draws of n images: half-samples of
-    McCarthy 1969, the deletion of d = n/2 images of Shao and Wu 1989. For an odd n the spread is
-    √((n + 1) / (n − 1)) times what it should be.
+    McCarthy 1969, the deletion of d = n/2 images of Shao and Wu 1989.
 
-    A bootstrap would repeat images. Unbiased HSIC, which leaves out the pair of an image with
-    itself, would count the pair of its two copies and be biased upward; on halves it stays
-    unbiased. Biased CKA is larger for fewer images, in a half as in a bootstrap: its halves have
-    the right spread, around a mean that is too high.
+    A bootstrap would repeat images, and unbiased HSIC would count the pair of two copies; on halves
+    it stays unbiased. Biased CKA is larger for fewer images, in a half as in a bootstrap: its
+    halves have the right spread, around a mean that is too high.
     """
     chosen = np.zeros((len(seeds), n), dtype=bool)
     for half, seed in enumerate(seeds):

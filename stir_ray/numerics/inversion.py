@@ -107,10 +107,7 @@ def begin(start: Images, settings: InversionSettings) -> SearchState:
 def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> SearchState:
     """Return the state of an inversion that continues from its best images as they are stored.
 
-    Args:
-        best: the best iterates so far, of which `residual` is not used.
-        taken: number of steps so far.
-        settings: of the inversion.
+    After `taken` steps; `best.residual` is not used.
     """
     state = begin(rounded(best.images), settings)
     renewed = state.best._replace(start_residual=best.start_residual, steps=best.steps)

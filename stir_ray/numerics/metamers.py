@@ -37,13 +37,7 @@ class RepresentationSimilarity(NamedTuple):
 def representation_similarity(features: Features, inverted: Features) -> RepresentationSimilarity:
     """Return how similar the representation of each inverted image is to that of its original.
 
-    Args:
-        features: of the images.
-        inverted: of the inverted images, in the same order.
-
-    Raises:
-        ValueError: if their shapes differ, or an image has features that are not finite, all zero
-            or all equal.
+    Raises ValueError if an image has features that are not finite, all zero or all equal.
     """
     if features.shape != inverted.shape:
         raise ValueError(
@@ -62,11 +56,8 @@ def null_maximum(features: Features) -> RepresentationSimilarity:
     """Return the maximum over all ordered pairs of two different images.
 
     Feather et al. draw a million pairs at random; of hundreds of images all pairs can be computed.
-    Two images with the same features are the same image, and no pair.
-
-    Raises:
-        ValueError: for fewer than 2 images, all of equal features, or features as of
-            `representation_similarity`.
+    Two images with the same features are the same image, and no pair. Raises as
+    `representation_similarity`, and for fewer than 2 different images.
     """
     if len(features) < 2:
         raise ValueError(f"a pair takes at least 2 images, got {len(features)}")

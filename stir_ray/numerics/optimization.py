@@ -32,19 +32,10 @@ _NO_IMAGE = 2**64 - 1
 def initialization_of(
     init: Initialization, *, images: Images, image_ids: Sequence[int], seed: int
 ) -> Images:
-    """Return the first iterate of the inversion of each of `images`, float32, on their device.
+    """Return the first iterate of the inversion of each image of a set, float32, on their device.
 
     Noise is a function of (seed, image id) alone. So is `other_image` of the seed and the set of
     ids, in whatever order they come.
-
-    Args:
-        init: kind of initialization.
-        images: all images of a set, in [0, 1].
-        image_ids: of the images, all different.
-        seed: non-negative, below 2⁶⁴.
-
-    Raises:
-        ValueError: for `other_image` of a single image.
     """
     if init is Initialization.GRAY:
         return torch.full_like(images, _GRAY, dtype=torch.float32)
@@ -58,9 +49,9 @@ def initialization_of(
 def initial_noise(image_ids: Sequence[int], *, seed: int, shape: tuple[int, int, int]) -> Images:
     """Return standard normal noise, one image of this shape per id, on the CPU in float32.
 
-    The noise of an image is a function of `(seed, image id)` and nothing else, so that no batch
-    size, order or worker count can change it. Philox is a counter-based generator whose stream is
-    fixed by its key, on every platform; numpy keeps its normal draws stable across versions.
+    A function of `(seed, image id)` and nothing else, so that no batch size, order or worker count
+    can change it. Philox is a counter-based generator whose stream is fixed by its key, on every
+    platform; numpy keeps its normal draws stable across versions.
     """
     noise = np.empty((len(image_ids), *shape), dtype=np.float32)
     for row, image_id in enumerate(image_ids):
@@ -86,13 +77,10 @@ def _generator(seed: int, image_id: int) -> np.random.Generator:
 class Parameterization:
     """Represents images by coefficients of the same shape: their pixels, or waves around gray.
 
-    Waves are scaled by 1 / frequency: Olah et al. 2017, appendix. By the Hartley transform, which
-    is the Fourier transform of real images in real numbers, as many as there are pixels, and its
-    own inverse. The scale has a mean square of 1, so that a step that changes all coefficients
-    alike changes pixels as much on average.
-
-    Images are projected into [0, 1] after the step and not by a sigmoid or clamp in the forward
-    pass, where pixels at a bound would get no gradient.
+    Waves are scaled by 1 / frequency: Olah et al. 2017, appendix. By the Hartley transform, the
+    Fourier transform of real images in real numbers, which is its own inverse. The scale has a mean
+    square of 1, so that a step that changes all coefficients alike changes pixels as much on
+    average.
     """
 
     def __init__(self, space: SearchSpace, like: Images) -> None:
@@ -179,14 +167,8 @@ class ImageOptimizer:
     """Moves images in place, each along its own gradient, which is their `grad`.
 
     By Adam (Kingma and Ba 2015, algorithm 1), with a β₁ that may change from step to step; or by
-    steps of a given L2 norm per image, as in the public code of Nanda et al. 2022.
-
-    Args:
-        settings: of the inversion.
-        images: changed in place.
-        state: tensors that the next step depends on, with a row for each image: the moments of
-            Adam; empty at the first step.
-        steps: number of steps before.
+    steps of a given L2 norm per image, as in the public code of Nanda et al. 2022. `state` holds
+    the moments of Adam, with a row for each image, after a number of `steps`; empty at first.
     """
 
     def __init__(

@@ -55,9 +55,7 @@ class Hypothesis:
     def summary(self, curves: Mapping[str, Curve], *, layers: Sequence[int]) -> Summary:
         """Return its value at each epoch; NaN where it is undefined or a layer is unknown.
 
-        Args:
-            curves: the values of all layers, by name.
-            layers: the numbers of those layers, in the order of the last axis.
+        `layers` are the numbers of the layers of the curves, in the order of their last axis.
         """
         values = curves[self.curve][..., [layers.index(layer) for layer in self.layers]]
         if self.aggregate is Aggregate.STD:
@@ -70,11 +68,7 @@ class Hypothesis:
 
 
 def hypotheses(curves: Iterable[str], *, layers: Sequence[int]) -> tuple[Hypothesis, ...]:
-    """Return every aggregate over the first n and the last n layers of every curve, for each n.
-
-    Raises:
-        ValueError: for layers that do not ascend.
-    """
+    """Return every aggregate over the first n and the last n layers of every curve, for each n."""
     ordered, sizes = tuple(layers), range(1, len(layers))
     if list(ordered) != sorted(set(ordered)):
         raise ValueError(f"layers must ascend, each named once, got {list(ordered)}")
@@ -132,10 +126,6 @@ def screen(
         curves: by name; one family, within which the tests are counted.
         accuracy: per severity, without the clean one.
         layers: numbers of the blocks, ascending, one for each column of the curves.
-
-    Raises:
-        ValueError: if layers do not ascend, or epochs are fewer than 3 or not as many on both
-            sides.
     """
     family = hypotheses(curves, layers=layers)
     summaries = np.stack([hypothesis.summary(curves, layers=layers) for hypothesis in family])

@@ -43,12 +43,9 @@ Gram matrix squares the spread of the features, and float64 has 16 digits."""
 def linear_gram(features: Features) -> Gram:
     """Return the inner products of the centered features, in float64.
 
-    Centering changes no score, biased or unbiased. After the product it would cancel large common
-    offsets too late.
-
-    Raises:
-        ValueError: for features that are not finite or equal for all images, or fewer than 4
-            images.
+    Centering changes no score, biased or unbiased; after the product it would cancel large common
+    offsets too late. Raises ValueError for features that are not finite or equal for all images, or
+    fewer than 4 images.
     """
     n = len(features)
     if n < SMALLEST_SAMPLE:
@@ -69,9 +66,6 @@ def rbf_of_linear(gram: Gram, *, bandwidth: float = 1.0) -> Gram:
     which is nearly 1 everywhere, would cancel. `bandwidth` is σ as a fraction of the median
     distance over all ordered pairs of images, an image with itself included, as in the code of
     Kornblith et al. 2019.
-
-    Raises:
-        ValueError: if the median distance is 0.
     """
     squares = gram.diagonal()
     # Rounding can leave a tiny negative where two images have the same features.
@@ -104,20 +98,14 @@ def cka_biased(k: Gram, l: Gram) -> float:  # noqa: E741
     """Return HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)) with biased HSIC, in [0, 1].
 
     Kornblith et al. 2019. 1 for equal geometry. Near 1 for *independent* features too when they
-    have many more units than there are images.
-
-    Raises:
-        ValueError: if one of the two has no positive HSIC with itself.
+    have many more units than there are images. Raises ValueError if one of the two has no positive
+    HSIC with itself.
     """
     return _ratio(hsic_biased(k, l), hsic_biased(k, k), hsic_biased(l, l))
 
 
 def cka_unbiased(k: Gram, l: Gram) -> float:  # noqa: E741
-    """Return the same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features.
-
-    Raises:
-        ValueError: if one of the two has no positive HSIC with itself.
-    """
+    """Return the same ratio with unbiased HSIC: in [−1, 1], about 0 for independent features."""
     return _ratio(hsic_unbiased(k, l), hsic_unbiased(k, k), hsic_unbiased(l, l))
 
 
@@ -141,9 +129,6 @@ def cka_of_subsets(
 
     Equal to CKA of the rows and columns of a subset, without a copy of them; NaN where a
     representation has no positive HSIC with itself.
-
-    Raises:
-        ValueError: if a subset has fewer than 4 images.
     """
     if subsets.sum(axis=1).min(initial=SMALLEST_SAMPLE) < SMALLEST_SAMPLE:
         raise ValueError(f"unbiased HSIC needs at least {SMALLEST_SAMPLE} images in every set")
@@ -177,9 +162,6 @@ def procrustes_coordinates(gram: Gram) -> Coordinates:
 
     All features with that Gram matrix, one of `linear_gram`, are these after a rotation, which
     changes no similarity.
-
-    Raises:
-        ValueError: if it is not finite or has no positive eigenvalue.
     """
     if not bool(torch.isfinite(gram).all()):
         raise ValueError("Gram matrix is not finite: no Procrustes similarity")
@@ -211,11 +193,7 @@ def random_orders(images: int, *, seed: int) -> Orders:
 
 
 def cka_by_chance(k: Gram, orders: Orders) -> tuple[PerOrder, PerOrder]:
-    """Return biased and unbiased CKA of a Gram matrix and itself in each order of the images.
-
-    Raises:
-        ValueError: if the Gram matrix has no positive HSIC with itself.
-    """
+    """Return biased and unbiased CKA of a Gram matrix and itself in each order of the images."""
     n = len(k)
     # The images' own order comes first: it gives the HSIC of the features with themselves.
     permutations = np.vstack([np.arange(n), orders.cpu().numpy()])
@@ -245,9 +223,6 @@ def resolved_directions(features: Features, *, k: int = 10) -> Directions:
 
     Fewer, perhaps none, if the features vary in fewer directions. The sign of a direction is
     arbitrary. Where variance k equals variance k + 1, so is the subspace.
-
-    Raises:
-        ValueError: for features that are not finite.
     """
     if not bool(torch.isfinite(features).all()):
         raise ValueError("features are not finite: they have no principal directions")
@@ -268,9 +243,6 @@ def subspace_similarity(u: Directions, v: Directions) -> Float[Tensor, "*batch"]
     Ramasesh et al. 2021. Meaningful only for models that share a basis, one finetuned from the
     other: units of models trained from scratch are in no common order, and their subspaces are as
     similar as random ones: k over the number of units. Leading axes broadcast.
-
-    Raises:
-        ValueError: for sets of unequal size, or of different spaces.
     """
     if u.shape[-2:] != v.shape[-2:]:
         raise ValueError(

@@ -201,32 +201,23 @@ def test_a_job_whose_dataset_is_not_in_the_lake_is_told_before_anything_is_compu
     assert not lake.objects.list("artifacts")
 
 
-def test_a_job_runs_on_a_dataset_of_its_lake_and_its_download_is_not_needed(
-    cifar: Cifar10, lake: Lake, tmp_path: Path
-) -> None:
-    imported(cifar, lake)
-    (tmp_path / "downloads").rename(tmp_path / "gone")
-    summary = invariance.run(job_on(in_lake(), lake), serial=True)
-    assert not summary.tally.failed
-    again = invariance.run(job_on(in_lake(), lake), serial=True)
-    assert not again.tally.tasks
-
-
 def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
     cifar: Cifar10, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    imported(cifar, lake)
     augmented = {"train": {"epochs": 2, "augmentation": "standard", "batch_size": 9}}
+    held, read = (open_lake(str(tmp_path / name)) for name in ("held", "read"))
+    for place in (held, read):
+        imported(cifar, place)
+    # The download is not needed any more.
+    (tmp_path / "downloads").rename(tmp_path / "elsewhere")
 
-    def weights(held_bytes: int, place: Path) -> set[str]:
-        at_place = open_lake(str(place))
-        imported(cifar, at_place)
+    def weights(place: Lake, held_bytes: int) -> set[str]:
         monkeypatch.setattr(train, "IN_MEMORY_BYTES", held_bytes)
-        is_held = isinstance(open_labeled(in_lake(), "train", lake), LabeledImages)
+        is_held = isinstance(open_labeled(in_lake(), "train", place), LabeledImages)
         assert is_held == (held_bytes > 0)
-        job = job_on(in_lake(), at_place).model_dump(mode="json")
+        job = job_on(in_lake(), place).model_dump(mode="json")
         done = finetune.run(validate_job({**job, "finetuned": augmented}, "job"), serial=True)
         assert not done.failed
-        return set(at_place.objects.list(CHECKPOINTS))
+        return set(place.objects.list(CHECKPOINTS))
 
-    assert weights(2**30, tmp_path / "held") == weights(0, tmp_path / "read")
+    assert weights(held, 2**30) == weights(read, 0)

@@ -158,13 +158,6 @@ def test_images_of_any_mode_get_the_channels_asked_for(
     assert 0 <= dataset.images.min() <= dataset.images.max() <= 1
 
 
-def test_an_image_is_cropped_around_its_center(folder: Path) -> None:
-    pixels = np.zeros((5, 13), dtype=np.uint8)
-    pixels[:, 4:9] = 255
-    Image.fromarray(pixels).save(folder / "test" / "ant" / "0.png")
-    assert torch.equal(load(images_in(folder, gray=True), "test").images[0], torch.ones(1, 5, 5))
-
-
 def test_a_class_has_the_same_label_in_a_split_that_lacks_another(folder: Path) -> None:
     shutil.rmtree(folder / "test" / "ant")
     dataset = load(images_in(folder), "test")
@@ -308,33 +301,6 @@ def test_a_batch_that_is_not_the_official_one_is_never_unpickled(
     with pytest.raises(DataError, match="corrupted"):
         load(data, "test")
     assert not (tmp_path / "ran").exists()
-
-
-def test_images_beside_a_broken_photograph_can_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = unpacked(Pets, put_pets, tmp_path, monkeypatch)
-    broken = Path(data.location) / "images" / f"{pets_of('test')[2][0]}.jpg"
-    broken.write_bytes(b"no photograph")
-    lazy = open_split(data, "test")
-    assert lazy.at([0, 1]).ids == (0, 1)
-    with pytest.raises(DataError, match=rf"{broken.name}: cannot be read \(not an image\)$"):
-        lazy.at([0, 2])
-
-
-@pytest.mark.parametrize("size", [24, 32, 47, 224])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_public_images_are_those_of_a_folder_of_the_same_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, channels: int
-) -> None:
-    unpacked(Cifar10, put_cifar, tmp_path, monkeypatch)
-    files = tmp_path / "test" / "class"
-    files.mkdir(parents=True)
-    for number, levels in enumerate(levels_of_cifar("test")):
-        Image.fromarray(levels).save(files / f"{number:03d}.png")
-    folder = images_in(tmp_path, size, gray=channels == 1)
-    images = open_images(description(Cifar10, tmp_path), "test").resized(size, folder.channels)
-    assert torch.equal(images.whole().images, load(folder, "test").images)
 
 
 @pytest.mark.parametrize(("height", "width"), [(19, 31), (31, 19), (64, 64), (32, 32), (70, 33)])

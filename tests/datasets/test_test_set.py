@@ -166,13 +166,3 @@ def test_other_images_and_a_torn_file_are_computed_again(
     fewer = NINE.model_copy(update={"images": 12})
     epoch(open_test_set(DIGITS, fewer, lake, cache_bytes=CACHE_BYTES))
     assert computed.total() == 9
-
-
-def test_without_a_cache_each_epoch_computes_its_own(
-    computed: Counter[tuple[str, int]], tmp_path: Path
-) -> None:
-    tested = open_test_set(DIGITS, NINE, open_lake(str(tmp_path / "lake")))
-    for _ in range(2):
-        epoch(tested)
-    assert set(computed.values()) == {2}
-    assert not (tmp_path / "cache").exists()

@@ -45,11 +45,7 @@ class Release:
     labels: NDArray[np.int64]  # of each image, from 0
 
     def read(self, name: str, severity: int, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return corrupted images, (image, height, width, 3), of rows of the clean test split.
-
-        Raises:
-            DataError: if the file is missing or not of this release, or a row is not in it.
-        """
+        """Return corrupted images, (image, height, width, 3), of rows of the clean test split."""
         count = len(self.labels)
         beyond = [row for row in rows if not 0 <= row < count]
         if beyond:
@@ -58,11 +54,7 @@ class Release:
 
 
 def open_release(folder: Path, names: Sequence[str] = BENCHMARK) -> Release:
-    """Check the files of a release and return it.
-
-    Raises:
-        DataError: for the first file that is missing or unlike a release's.
-    """
+    """Check the files of a release; raises DataError for the first that is missing or unlike."""
     path = folder / "labels.npy"
     labels = _mapped(path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) % len(SEVERITIES):
@@ -206,14 +198,8 @@ def open_test_set(
     """Return the images that models of a dataset are tested on.
 
     CIFAR is corrupted at its own 32 × 32 pixels and enlarged afterwards, as the published files
-    are; other datasets are corrupted at the size at which models see them.
-
-    Args:
-        data: the dataset.
-        robustness: how many images, which, and under which corruptions.
-        lake: of the dataset, if it is in one.
-        cache_bytes: limit of this machine's disk cache, so that its workers corrupt images once; 0
-            for none.
+    are; other datasets are corrupted at the size at which models see them. With a disk cache the
+    workers of this machine corrupt images once.
 
     Raises:
         DataError: if the images are missing or cannot be corrupted, or if the published files are
