@@ -109,21 +109,6 @@ def test_the_result_depends_on_its_arguments_and_changes_no_global_generator(nam
     assert torch.equal(torch.get_rng_state(), torch_before)
 
 
-def test_another_severity_or_name_draws_other_noise() -> None:
-    gray = np.full((32, 32, 3), 128, dtype=np.uint8)
-    names = ["gaussian_noise", "speckle_noise"]
-    noise = np.stack(
-        [
-            corrupt(gray, name, severity, 2).astype(float).ravel()
-            for name in names
-            for severity in SEVERITIES
-        ]
-    )
-    correlations = np.corrcoef(noise)[~np.eye(len(noise), dtype=bool)]
-    # Correlations of independent series of 3072 values have a standard deviation of 0.018.
-    assert np.abs(correlations).max() < 0.09
-
-
 @pytest.mark.parametrize(
     ("name", "severity", "match"),
     [

@@ -18,7 +18,7 @@ from stir_ray.datasets.corruptions.test_set import (
     open_test_set,
 )
 from stir_ray.datasets.lake_dataset import import_dataset, open_dataset
-from stir_ray.datasets.sources import Dataset, draw, open_images
+from stir_ray.datasets.sources import Dataset, open_images
 from stir_ray.errors import DataError
 from stir_ray.job import CLEAN, Cifar10, Condition, Digits, EuroSat, InLake, Robustness
 from stir_ray.lake.parquet import open_lake
@@ -95,14 +95,6 @@ def test_without_corruption_models_see_the_images_that_they_are_trained_on(
     if size != 48:  # elsewhere torch and Pillow differ by a level in hundreds
         trained = split.read([split.ids.index(image_id) for image_id in tested.ids])
         assert torch.equal(clean, trained)
-
-
-def test_a_smaller_draw_of_a_seed_is_a_subset_and_all_images_are_drawn_alike() -> None:
-    assert draw(13, total=13, seed=3) == tuple(range(13))
-    assert set(draw(5, total=211, seed=3)) < set(draw(17, total=211, seed=3))
-    rows = [image_id for seed in range(1000) for image_id in draw(3, total=11, seed=seed)]
-    # 3000 draws over 11: 273 each, give or take a standard deviation of 14.
-    assert np.abs(np.bincount(rows, minlength=11) - 3000 / 11).max() < 60
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stir_ray.numerics import settings as module
-from stir_ray.numerics.inversion import advance, begin, invert, joined, restart
+from stir_ray.numerics.inversion import advance, begin, invert, restart
 from stir_ray.numerics.settings import DEFAULT, PAPER, InversionSettings, Optimizer, Schedule
 from stir_ray.numerics.similarity import cka_unbiased, linear_gram
 from tests import oracles
@@ -48,23 +48,6 @@ def test_every_image_is_inverted_as_it_would_be_alone(
     # Float64 sums in another order, over 11 steps.
     together = invert(middle, **few, settings=settings)
     torch.testing.assert_close(together.images, alone, atol=1e-9, rtol=0)
-
-
-@BOTH
-def test_an_inversion_depends_neither_on_its_neighbors_nor_on_their_order(
-    middle: Callable[[Tensor], Tensor],
-    images: Tensor,
-    start: Tensor,
-    settings: InversionSettings,
-) -> None:
-    whole = invert(middle, images=images.double(), start=start.double(), settings=settings)
-    rows = torch.tensor([11, 2, 7, 0, 5])
-    fewer = invert(
-        middle, images=images[rows].double(), start=start[rows].double(), settings=settings
-    )
-    # Not bitwise: a matrix product rounds a row by where it stands. Float64 over 50 steps.
-    torch.testing.assert_close(fewer.images, whole.images[rows], atol=1e-9, rtol=0)
-    torch.testing.assert_close(fewer.residual, whole.residual[rows], atol=1e-9, rtol=0)
 
 
 @BOTH
@@ -147,21 +130,6 @@ def test_a_search_goes_on_from_its_best_images_alone(
     assert torch.equal(continued.images, run_on.images)
     assert torch.equal(continued.steps, run_on.steps)
     assert torch.equal(continued.start_residual, run_on.start_residual)
-
-
-def test_a_state_of_some_images_is_that_of_a_search_for_them(
-    middle: Callable[[Tensor], Tensor], images: Tensor, start: Tensor
-) -> None:
-    settings, real = InversionSettings(iterations=9), images.double()
-    half = advance(
-        middle, images=real, state=begin(start.double(), settings), settings=settings, until=4
-    )
-    parts = [
-        advance(middle, images=real[rows], state=half[rows], settings=settings, until=9)
-        for rows in (slice(0, 5), slice(5, None))
-    ]
-    whole = invert(middle, images=real, start=start.double(), settings=settings)
-    torch.testing.assert_close(joined(parts).best.images, whole.images, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize(

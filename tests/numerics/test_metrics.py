@@ -68,19 +68,6 @@ def test_a_model_left_alone_loses_and_learns_nothing_and_no_layer_flows_to_itsel
     np.testing.assert_array_equal(metrics.diagonal(flow), np.zeros(layers))
 
 
-def test_epochs_and_seeds_are_kept_and_one_pretrained_matrix_serves_them_all() -> None:
-    rng = np.random.default_rng(2)
-    pt, ft = rng.random((5, 5)), rng.random((7, 3, 5, 5))  # epoch, seed, target, reference
-    lost, flow = (
-        metrics.forgetting(pt_given_pt=pt, ft_given_pt=ft),
-        metrics.invariance_flow(ft_given_pt=ft),
-    )
-    for at in [(0, 0), (6, 2), (3, 1)]:
-        alone = metrics.forgetting(pt_given_pt=pt, ft_given_pt=ft[at])
-        np.testing.assert_array_equal(lost[at], alone)
-        np.testing.assert_array_equal(flow[at], metrics.invariance_flow(ft_given_pt=ft[at]))
-
-
 def test_assuming_a_self_stir_of_one_changes_equal_layers_of_a_copy_alone() -> None:
     measured = labelled(FT_GIVEN_PT)
     assumed = metrics.with_self_stir_one(measured)

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stir_ray.numerics.correlation import (
     effective_epochs,
@@ -45,16 +43,6 @@ def unrelated(epochs: int = 60, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
 
 def doubts(summary: np.ndarray, accuracy: np.ndarray, clean: np.ndarray | None = None) -> str:
     return " ".join(interpretation(diagnose(summary, accuracy, clean=clean))[1:])
-
-
-@given(depth=st.integers(2, 24))
-def test_each_size_below_the_depth_is_taken_from_either_end(depth: int) -> None:
-    layers = tuple(range(1, depth + 1))
-    family = hypotheses(["learning"], layers=layers)
-    sets = {hypothesis.layers for hypothesis in family}
-    assert {layers[:size] for size in range(1, depth)} <= sets
-    assert {layers[-size:] for size in range(1, depth)} <= sets
-    assert len(set(family)) == len(family) == 4 * len(sets) == 8 * (depth - 1)
 
 
 def test_twelve_layers_and_four_curves_make_352_hypotheses_and_layers_must_ascend() -> None:
@@ -146,12 +134,6 @@ def test_the_diagnostics_of_the_papers_best_are_those_of_its_curves() -> None:
     # One severity at a time, from the mildest, whose noise is least, to the strongest.
     by_severity = effective_epochs(BEST, ACCURACY)
     np.testing.assert_allclose(by_severity, [15.1, 16.8, 22.5, 27.6, 28.7], atol=0.1)
-
-
-def test_learning_and_forgetting_are_similar_over_the_layers() -> None:
-    by_epoch = pearson(LEARNING, FORGETTING).r
-    assert by_epoch[-1] == pytest.approx(0.977, abs=DIGITISED)
-    assert by_epoch.mean() == pytest.approx(0.970, abs=DIGITISED)
 
 
 def test_the_interpretation_of_the_papers_best_names_what_it_rests_on() -> None:
@@ -247,16 +229,6 @@ def test_shifts_that_correlate_as_strongly_are_a_doubt_and_a_correlation_must_la
     assert "Without the first 5 epochs there is no correlation." in doubts(summary, accuracy)
 
 
-def test_a_transient_of_both_curves_moves_the_p_of_all_epochs_alone() -> None:
-    summary, accuracy = unrelated(seed=3)
-    start = 20 * np.exp(-np.arange(60)) * (np.arange(60) < 5)
-    without, with_start = (diagnose(summary + x, accuracy + x) for x in (np.zeros(60), start))
-    assert with_start.circular_shift_p == without.circular_shift_p > 0.05
-    assert with_start.circular_shift_p_all_epochs < 0.05 < without.circular_shift_p_all_epochs
-    assert with_start.effective.epochs == without.effective.epochs
-    assert with_start.effective_all_epochs.epochs < without.effective_all_epochs.epochs
-
-
 def test_no_correlation_is_interpreted_as_none() -> None:
     summary, accuracy = honest()
     assert "not be significant even were the epochs independent" in doubts(*unrelated())
@@ -264,14 +236,6 @@ def test_no_correlation_is_interpreted_as_none() -> None:
     assert interpretation(diagnose(np.ones(60), accuracy)) == (none,)
     accuracy[1, 4] = np.nan
     assert interpretation(diagnose(summary, accuracy)) == (none,)
-
-
-def test_the_sign_of_a_correlation_changes_no_doubt() -> None:
-    for summary, accuracy in (honest(), unrelated()):
-        result, other = diagnose(summary, accuracy), diagnose(-summary, accuracy)
-        assert other.by_severity.r == pytest.approx(-result.by_severity.r)
-        assert len(interpretation(result)) == len(interpretation(other))
-        assert result.circular_shift_p == other.circular_shift_p
 
 
 def test_each_check_is_the_function_of_its_name_for_one_and_for_many() -> None:

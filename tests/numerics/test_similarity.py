@@ -112,12 +112,6 @@ def test_it_is_symmetric_bounded_one_with_itself_and_ignores_the_order_of_images
     assert similarity(x[order], y[order]) == pytest.approx(score, abs=ROOT)
 
 
-@every_similarity
-def test_the_pairing_of_images_matters(name: str) -> None:
-    x, y = related(seed=17, images=23)
-    assert SIMILARITIES[name](x, y.roll(1, dims=0)) < SIMILARITIES[name](x, y) - 0.1
-
-
 def test_known_answers() -> None:
     line = torch.tensor([[-3.0], [-1.0], [1.0], [3.0]])
     step = torch.tensor([[-1.0], [-1.0], [1.0], [1.0]])
@@ -318,15 +312,6 @@ def test_cka_of_subsets_is_that_of_the_images_of_each() -> None:
         assert [biased[half], unbiased[half]] == pytest.approx(expected, abs=1e-12)
     with pytest.raises(ValueError, match="at least 4"):
         cka_of_subsets(linear_gram(x), linear_gram(y), np.arange(13)[None] < 3)
-
-
-def test_a_subset_in_which_a_view_does_not_vary_has_no_unbiased_cka() -> None:
-    x, y = view(9)
-    x[:5] = 2.0
-    chosen = np.array([[True] * 5 + [False] * 4, [False] * 4 + [True] * 5])
-    _, unbiased = cka_of_subsets(linear_gram(x), linear_gram(y), chosen)
-    assert not unbiased[0] > 0.99
-    assert np.isfinite(unbiased[1])
 
 
 def test_halves_spread_as_other_images_would() -> None:
