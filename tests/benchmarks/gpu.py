@@ -72,7 +72,6 @@ def text(compared: Sequence[Comparison]) -> str:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Measure everything and print it."""
     chosen = options.read(parser(), words)
     precisions = PRECISIONS
     if chosen.device.type == "cuda":

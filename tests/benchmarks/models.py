@@ -65,12 +65,10 @@ def frozen(
 
 
 def depth(module: nn.Module) -> int:
-    """Number of blocks."""
     return len(_vit(module).blocks)
 
 
 def image_shape(module: nn.Module) -> tuple[int, int, int]:
-    """Channels, height, width."""
     embedding = _vit(module).patch_embed
     height, width = embedding.img_size
     return embedding.proj.weight.shape[1], height, width

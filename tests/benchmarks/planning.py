@@ -21,8 +21,6 @@ LAYERS, SEEDS = 12, 3
 
 @dataclass(frozen=True)
 class Planned:
-    """How planning a job went."""
-
     tasks: int  # of the job
     first_s: float  # from the beginning of its stage to the beginning of its first task
     all_s: float  # until the last of them was drawn and done, which took no time

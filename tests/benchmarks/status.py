@@ -26,8 +26,6 @@ _PARTS_PER_SEED = 54
 
 @dataclass(frozen=True)
 class StatusTime:
-    """How long a status took."""
-
     parts: int  # in the lake
     local_s: float  # with the lake in a folder
     s3_s: float  # with the lake on an S3 server on this machine

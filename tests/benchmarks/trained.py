@@ -303,7 +303,6 @@ def compared(layer: Layer, *, precision: str, limit: int) -> Compared:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and say so, row by row."""
     chosen = options.read(parser(), words)
     images, which = photographs(chosen.images, size=_SIZE)
     model = models.frozen(

@@ -32,19 +32,16 @@ def noise(count: int, *size: int, seed: int) -> np.ndarray:
 
 
 def levels_of_cifar(split: str) -> np.ndarray:
-    """The pictures of the small CIFAR."""
     if split == "test":
         return noise(TESTED, 32, 32, seed=100)
     return np.concatenate([noise(PER_BATCH, 32, 32, seed=number) for number in range(5)])
 
 
 def labels_of_cifar(count: int, classes: int) -> list[int]:
-    """Of one batch."""
     return [3 * place % classes for place in range(count)]
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
-    """A .tar.gz of files."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in files.items():
@@ -91,14 +88,12 @@ def pets_of(split: str) -> list[tuple[str, int]]:
 
 
 def picture_file(levels: np.ndarray, kind: str = "JPEG") -> bytes:
-    """An image file."""
     buffer = io.BytesIO()
     Image.fromarray(levels).save(buffer, kind)
     return buffer.getvalue()
 
 
 def put_pets(root: Path, patch: pytest.MonkeyPatch) -> None:
-    """Both archives, likewise."""
     both = [*pets_of("train"), *pets_of("test")]
     photographs = {
         f"images/{name}.jpg": picture_file(noise(1, 37 + place, 53 - place, seed=place)[0])
@@ -144,7 +139,6 @@ def _put(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def put_cifar100(root: Path, patch: pytest.MonkeyPatch) -> None:
-    """CIFAR-100."""
     put_cifar(root, patch, datasets.CIFAR100)
 
 
@@ -157,10 +151,8 @@ SOURCES: Sequence[tuple[Any, Any]] = (
 
 
 def description(kind: Any, root: Path, size: int = 32) -> Any:
-    """A description of the dataset below a folder."""
     return kind(source=kind.__name__.lower(), root=str(root), size=size)
 
 
 def load(data: LocalDataset, split: Split) -> Dataset:
-    """All images of a split."""
     return open_split(data, split).whole()

@@ -45,7 +45,6 @@ def photographs() -> Pixels:
 
 
 def photograph(height: int = 32, width: int = 32) -> Pixels:
-    """A photograph of a size."""
     return np.array(Image.fromarray(photographs()[13]).resize((width, height)))
 
 

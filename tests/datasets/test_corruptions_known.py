@@ -14,7 +14,6 @@ every_severity = pytest.mark.parametrize("severity", SEVERITIES)
 
 
 def flat(level: int, side: int = 32) -> Pixels:
-    """A gray image."""
     return np.full((side, side, 3), level, dtype=np.uint8)
 
 
@@ -28,12 +27,10 @@ def random_colors() -> Pixels:
 
 
 def corrupted(image: Pixels, name: str, severity: int, draws: int = 1) -> FloatImage:
-    """The result as floats, over several ids."""
     return np.stack([corrupt(image, name, severity, draw) for draw in range(draws)]).astype(float)
 
 
 def by_severity(*values: object) -> pytest.MarkDecorator:
-    """One case for each severity."""
     return pytest.mark.parametrize(
         ("severity", "value"), list(zip(SEVERITIES, values, strict=True))
     )

@@ -51,7 +51,6 @@ def test_a_missing_image_is_refused(folder: Path) -> None:
 
 
 def message(folder: Path, *names: str) -> str:
-    """The line with which opening a release fails."""
     with pytest.raises(DataError) as caught:
         open_release(folder, names)
     assert "\n" not in str(caught.value)

@@ -36,7 +36,6 @@ SMALL_SHARD = 5 * 3 * 32 * 32
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    """An empty one."""
     return open_lake(str(tmp_path / "lake"))
 
 
@@ -48,14 +47,12 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cifar10:
 
 
 def in_lake(name: str = "cifar10", size: int = 32, channels: int = 3) -> InLake:
-    """What a job says of it."""
     return InLake.model_validate(
         {"source": "lake", "name": name, "size": size, "channels": channels}
     )
 
 
 def imported(data: Any, lake: Lake, name: str = "cifar10") -> ImportSummary:
-    """Put into the lake in small shards."""
     return import_dataset(data, name, lake, shard_bytes=SMALL_SHARD)
 
 
@@ -156,7 +153,6 @@ def test_damage_is_found_and_importing_again_mends_it(cifar: Cifar10, lake: Lake
 
 
 def ids_of(data: Data, lake: Lake) -> dict[str, str]:
-    """What a job on the dataset is made of."""
     return dict(resolve(job_on(data, lake)).versions)
 
 

@@ -38,7 +38,6 @@ every_source = pytest.mark.parametrize(
 
 
 def digits(classes: tuple[int, ...] = tuple(range(10)), size: int = 8) -> Digits:
-    """A description of digits."""
     return Digits(source="digits", classes=classes, size=size)
 
 
@@ -127,7 +126,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def images_in(path: Path, size: int = 5, *, gray: bool = False) -> ImageFolder:
-    """A description of images on disk."""
     return ImageFolder(source="folder", path=str(path), size=size, channels=1 if gray else 3)
 
 
@@ -203,7 +201,6 @@ def test_a_damaged_folder_is_refused_in_one_line(folder: Path, damage: Any, expe
 
 
 def unpacked(kind: Any, put: Any, root: Path, patch: pytest.MonkeyPatch, size: int = 32) -> Any:
-    """A dataset that was downloaded and unpacked."""
     put(root, patch)
     data = description(kind, root, size)
     open_images(data, "train", download=True)

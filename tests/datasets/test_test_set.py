@@ -99,7 +99,6 @@ def test_without_corruption_models_see_the_images_that_they_are_trained_on(
 
 @pytest.fixture
 def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
-    """How often each condition is computed."""
     counts: Counter[tuple[str, int]] = Counter()
 
     def count(clean: Dataset, name: str, severity: int) -> Any:
@@ -112,12 +111,10 @@ def computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[s
 
 
 def epoch(tested: CorruptedTestSet) -> dict[Condition, torch.Tensor]:
-    """All images that a model is tested on."""
     return dict(tested.each(NINE.conditions))
 
 
 def equal(images: dict[Condition, torch.Tensor], expected: dict[Condition, torch.Tensor]) -> bool:
-    """Whether two epochs are the same."""
     return images.keys() == expected.keys() and all(
         torch.equal(images[condition], expected[condition]) for condition in expected
     )
@@ -142,19 +139,3 @@ def test_a_machine_corrupts_once_for_all_epochs_and_workers(
     assert all(equal(images, expected) for images in epochs)
     assert set(computed.values()) == {1}
     assert len(computed) == 9
-
-
-def test_other_images_and_a_torn_file_are_computed_again(
-    computed: Counter[tuple[str, int]], tmp_path: Path
-) -> None:
-    lake = open_lake(str(tmp_path / "lake"))
-    expected = epoch(open_test_set(DIGITS, NINE, lake, cache_bytes=CACHE_BYTES))
-    files = [path for path in sorted(tmp_path.rglob("cache/**/*")) if path.stat().st_size > 1000]
-    torn = next(path for path in files if path.is_file())
-    torn.write_bytes(torn.read_bytes()[:997])
-    assert equal(epoch(open_test_set(DIGITS, NINE, lake, cache_bytes=CACHE_BYTES)), expected)
-    assert sorted(computed.values()) == [1] * 8 + [2]
-    computed.clear()
-    fewer = NINE.model_copy(update={"images": 12})
-    epoch(open_test_set(DIGITS, fewer, lake, cache_bytes=CACHE_BYTES))
-    assert computed.total() == 9

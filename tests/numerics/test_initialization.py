@@ -56,7 +56,6 @@ IMAGES = torch.rand(len(IMAGE_IDS), *SHAPE, generator=torch.Generator().manual_s
 
 
 def start(init: Initialization, seed: int = 5, rows: slice | Tensor = slice(None)) -> Tensor:
-    """The first iterates of some of the images."""
     ids = torch.tensor(IMAGE_IDS)[rows].tolist()
     return initialization_of(init, images=IMAGES[rows], image_ids=ids, seed=seed)
 

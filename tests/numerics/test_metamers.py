@@ -22,7 +22,6 @@ ROUNDING = 1e-9
 
 
 def snr_db(x: Tensor, y: Tensor) -> float:
-    """By its definition."""
     return float(10 * torch.log10((x**2).sum() / ((y - x) ** 2).sum()))
 
 

@@ -26,7 +26,6 @@ from tests.tiny_models import representation
 
 
 def uniform(images: int, *shape: int, seed: int = 3) -> Tensor:
-    """Uniform in [0, 1], float64."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(images, *shape, generator=generator, dtype=torch.float64)
 
@@ -90,7 +89,6 @@ def test_a_step_in_waves_changes_pixels_as_much_on_average() -> None:
 def inversion(
     model: VisionTransformer, images: Tensor, start: Tensor, settings: InversionSettings
 ) -> Inversion:
-    """Layer 3 inverted at the first five images."""
     see = representation(model, layer=3)
     return invert(see, images=images[:5], start=start[:5], settings=settings)
 
