@@ -19,19 +19,14 @@ from tests.tiny_models import representation
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("layer", [1, 6, 12])
 def test_stir_is_the_same_in_bfloat16_and_float32(
-    pretrained: VisionTransformer,
-    finetuned: VisionTransformer,
-    images: Tensor,
-    start: Tensor,
-    layer: int,
+    pretrained: VisionTransformer, finetuned: VisionTransformer, images: Tensor, start: Tensor
 ) -> None:
-    inverted_by = representation(pretrained, layer=layer)
-    seen_by = representation(finetuned, layer=layer)
+    inverted_by = representation(pretrained, layer=6)
+    seen_by = representation(finetuned, layer=6)
 
     def stir(precision: Precision) -> float:
-        settings = replace(DEFAULT, precision=precision)
+        settings = replace(DEFAULT, precision=precision, iterations=200)
         inverted = invert(inverted_by, images=images, start=start, settings=settings).images
         return cka_biased(linear_gram(seen_by(images)), linear_gram(seen_by(inverted)))
 

@@ -103,7 +103,9 @@ def test_waves_invert_too(
     assert -1e-5 < result.images.min() < result.images.max() < 1 + 1e-5
 
 
-@pytest.mark.parametrize("base", [DEFAULT, PAPER], ids=["default", "paper"])
+@pytest.mark.parametrize(
+    "base", [replace(DEFAULT, iterations=100), PAPER], ids=["default", "paper"]
+)
 def test_a_regularizer_does_what_it_is_for(
     pretrained: VisionTransformer, images: Tensor, start: Tensor, base: InversionSettings
 ) -> None:
