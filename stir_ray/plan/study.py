@@ -1,9 +1,8 @@
 """The measurements of a job whose models and images are known."""
 
-from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 from stir_ray.errors import JobError
 from stir_ray.job import Job
@@ -49,9 +48,11 @@ class Study:
         A model looks at its own inversions, and the pretrained model at those of all.
         """
         pretrained = self.pretrained
-        shared = deque(self._inversions_of(pretrained, (pretrained,), None))
-        shared.rotate(-self.turn)
-        yield from shared
+        turn = self.turn % (len(self.seeds) * len(self.spec.layers_of(pretrained)))
+        # Twice from the start, so that no plan of a million tasks stands in memory.
+        for part in (slice(turn, None), slice(turn)):
+            tasks = self._inversions_of(pretrained, (pretrained,), None)
+            yield from islice(tasks, part.start, part.stop)
         for checkpoint in self._distinct(lambda checkpoint: checkpoint.weights):
             yield from self._inversions_of(checkpoint, (checkpoint, pretrained), self.keep)
 
