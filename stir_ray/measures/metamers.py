@@ -73,7 +73,11 @@ class Metamers(Measure):
         return (None,) if job.metamers else ()
 
     def compute(self, views: Views, option: None) -> Mapping[str, Any]:  # noqa: ARG002
-        from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
+        from stir_ray.numerics.similarity import (
+            are_metamers,
+            null_maximum,
+            representation_similarity,
+        )
 
         real = views.features("real")
         null = views.remembered(

@@ -17,7 +17,7 @@ from stir_ray.lake.parquet import images_of, open_lake
 from stir_ray.lake.schemas import IMAGES, INVERSIONS
 from stir_ray.measures.metamers import METAMERS
 from stir_ray.measures.predictions import PREDICTIONS
-from stir_ray.numerics.metamers import are_metamers, null_maximum, representation_similarity
+from stir_ray.numerics.similarity import are_metamers, null_maximum, representation_similarity
 from stir_ray.plan.measurement import Comparison, Inversion, Invert, MeasurementSpec
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Checkpoint

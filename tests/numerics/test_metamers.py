@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
-from stir_ray.numerics.metamers import (
+from stir_ray.numerics.similarity import (
     RepresentationSimilarity,
     are_metamers,
     null_maximum,
