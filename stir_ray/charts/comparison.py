@@ -75,7 +75,7 @@ def compare_jobs(
     ]
     for job, compared, line in lines:
         rows = [row for metric in METRICS for row in metric_rows(compared, metric, line)]
-        notes.setdefault(sample_note(job.results, rows), []).append(job.name)
+        notes.setdefault(sample_note(job.results, rows, has_band=True), []).append(job.name)
     note = " ".join(notes)
     if len(notes) > 1:
         note = " ".join(f"{', '.join(names)}: {text}" for text, names in notes.items())
@@ -97,7 +97,7 @@ def beside_published(
         for compared in compared_models(job.results)
     ]
     rows = [row for _, model, line in lines for m in METRICS for row in metric_rows(model, m, line)]
-    note = f"{sample_note(job.results, rows)} {chance_note(job.results)}"
+    note = f"{sample_note(job.results, rows, has_band=True)} {chance_note(job.results)}"
     looks = {line: MODELS[compared.model] for _, compared, line in lines}
     return _by_layer(
         "Beside published numbers", note, looks, lines, published=published, estimator=estimator

@@ -86,25 +86,18 @@ def learning_and_forgetting(results: xr.Dataset, *, estimator: str = "unbiased")
 
 
 def _by_layer(results: xr.Dataset, metrics: Iterable[str], title: str, estimator: str) -> Chart:
-    models = compared_models(results)
-    names = {model.model: model_at(model.model, model.epochs[-1], results) for model in models}
-    panels = [
-        metric_panel(
-            metric,
-            LAYER,
-            [row for model in models for row in metric_rows(model, metric, names[model.model])],
-            f"{METRICS[metric]}: {_MEANINGS[metric]}",
-        )
-        for metric in metrics
-    ]
-    looks = {name: MODELS[model] for model, name in names.items()}
-    note = _note(results, panels)
-    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
-
-
-def _note(results: xr.Dataset, panels: Iterable[Panel]) -> str:
-    rows = [row for panel in panels for row in panel.rows]
-    return f"{sample_note(results, rows)} {chance_note(results)}".strip()
+    looks, panels = {}, []
+    for metric in metrics:
+        rows: Rows = []
+        for compared in compared_models(results):
+            line = model_at(compared.model, compared.epochs[-1], results)
+            looks[line] = MODELS[compared.model]
+            rows += metric_rows(compared, metric, line)
+        panels.append(metric_panel(metric, LAYER, rows, f"{METRICS[metric]}: {_MEANINGS[metric]}"))
+    note = chance_note(results)
+    return line_chart(
+        title, note, looks, panels, results=results, estimator=estimator, shared_y=True
+    )
 
 
 def metric_panel(metric: str, x: str, rows: Rows, title: str = "") -> Panel:
@@ -167,19 +160,14 @@ def cka_divergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart
     Arguments as in `learning_and_forgetting`. Figure 3 of Merlin et al. 2023.
     """
     looks = {"forgetting": Look(PALETTE[0]), "CKA divergence": Look(PALETTE[3], "diamond", DASHED)}
-    panels = [
-        Panel(
-            model_at(compared.model, compared.epochs[-1], results),
-            "difference of STIR or CKA",
-            LAYER,
-            metric_rows(compared, "forgetting", "forgetting")
-            + metric_rows(compared, "cka_divergence", "CKA divergence"),
-        )
-        for compared in compared_models(results)
-    ]
-    note = sample_note(results, [row for panel in panels for row in panel.rows])
+    panels = []
+    for compared in compared_models(results):
+        rows = metric_rows(compared, "forgetting", "forgetting")
+        rows += metric_rows(compared, "cka_divergence", "CKA divergence")
+        name = model_at(compared.model, compared.epochs[-1], results)
+        panels.append(Panel(name, "difference of STIR or CKA", LAYER, rows))
     title = "Forgetting beside CKA divergence"
-    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
+    return line_chart(title, "", looks, panels, results=results, estimator=estimator, shared_y=True)
 
 
 def curves(results: xr.Dataset, *, model: str = "", estimator: str = "unbiased") -> Chart:
@@ -208,21 +196,15 @@ def curves(results: xr.Dataset, *, model: str = "", estimator: str = "unbiased")
             for row in epoch_rows(compared.curve(metric, by), by=by, unconverged=bad)
         ]
         panels.append(metric_panel(metric, EPOCH, rows))
-    note = sample_note(results, [row for panel in panels for row in panel.rows], band="")
     epochs, accuracies = compared.accuracy()
     if epochs:
         looks["accuracy"] = Look("#000000", "square")
         rows = line_rows("accuracy", epochs, [100 * value for value in accuracies])
         panels.append(Panel("Accuracy on clean test images", "accuracy (%)", EPOCH, rows, ()))
-    name = model_name(compared.model, results)
+    name, note = model_name(compared.model, results), "0: as in the pretrained model."
+    title = f"Learning and forgetting while the {name} model is trained"
     return line_chart(
-        f"Learning and forgetting while the {name} model is trained",
-        f"{note} 0: as in the pretrained model.",
-        looks,
-        panels,
-        estimator=estimator,
-        columns=2,
-        bands=False,
+        title, note, looks, panels, results=results, estimator=estimator, columns=2, bands=False
     )
 
 
@@ -256,13 +238,9 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
         Panel(f"Images above {CONVERGED_RESIDUAL}", "images (%)", x, shares, (), (0, 1)),
         Panel("Self-STIR", "1: perfect", x, self_stir, [(CONVERGED_SELF_STIR, needed)], (0.975, 1)),
     ]  # fmt: skip
-    return line_chart(
-        "How well inverted images match the originals for their own model",
-        sample_note(results, self_stir),
-        {line: MODELS[model] for _, _, model, line in inverted},
-        panels,
-        estimator=estimator,
-    )
+    looks = {line: MODELS[model] for _, _, model, line in inverted}
+    title = "How well inverted images match the originals for their own model"
+    return line_chart(title, "", looks, panels, results=results, estimator=estimator)
 
 
 def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -285,9 +263,14 @@ def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
         ]
         title = model_at(compared.model, compared.epochs[-1], results)
         panels.append(Panel(title, "STIR (1: full agreement)", LAYER, rows))
-    title = "What the trained model shares, between self-STIR and chance"
-    note, looks = _note(results, panels), looks | BASELINES
-    return line_chart(title, note, looks, panels, estimator=estimator, shared_y=True)
+    title, note = (
+        "What the trained model shares, between self-STIR and chance",
+        chance_note(results),
+    )
+    looks |= BASELINES
+    return line_chart(
+        title, note, looks, panels, results=results, estimator=estimator, shared_y=True
+    )
 
 
 def learning_against_forgetting(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
@@ -303,30 +286,23 @@ def learning_against_forgetting(results: xr.Dataset, *, estimator: str = "unbias
         texts = []
         for by in ESTIMATORS:
             x, y = (compared.curve(metric, by) for metric in ("forgetting", "learning"))
-            for n, (layer, line) in enumerate(zip(x.layers, names, strict=True)):
-                state = doubt(x.moving[-1, n] or y.moving[-1, n])
-                point = line_rows(line, [x.mean[-1, n]], [y.mean[-1, n]], by=by, state=[state],
-                                  seeds=int(y.seeds[-1, n]), label=[str(layer)])  # fmt: skip
-                rows += point
+            for n, line in enumerate(names):
+                state, label = [doubt(x.moving[-1, n] or y.moving[-1, n])], [str(x.layers[n])]
+                rows += line_rows(line, x.mean[-1, n : n + 1], y.mean[-1, n : n + 1], by=by,
+                                  seeds=y.most_seeds, state=state, label=label)  # fmt: skip
             is_defined = np.isfinite(x.mean[-1] + y.mean[-1])
             if is_defined.sum() > 2:
                 r = pearson(x.mean[-1][is_defined], y.mean[-1][is_defined])
                 texts.append(f"r = {float(r.r):.2f}, p = {float(r.p):.1g} ({by})")
         every_row += rows
         rows = [row for row in rows if None not in {row["x"], row["y"]}]
-        looks |= {
-            line: look for line, look in names.items() if any(r["line"] == line for r in rows)
-        }
+        drawn = {row["line"] for row in rows}
+        looks |= {line: look for line, look in names.items() if line in drawn}
         title = f"{model_at(compared.model, compared.epochs[-1], results)}\n{'; '.join(texts)}"
         panels.append(Panel(title.strip(), "learning", "forgetting", rows, ()))
-    sample = sample_note(results, every_row, band="")
+    looks = dict(sorted(looks.items(), key=lambda look: int(look[0].split()[-1])))
+    sample, title = sample_note(results, every_row), "Do layers learn where they forget?"
+    note = f"A point is a layer. {sample} p: as if layers were independent. Chance: r = 0."
     return line_chart(
-        "Do layers learn where they forget?",
-        f"A point is a layer. {sample} p: as if layers were independent. Chance: r = 0.",
-        dict(sorted(looks.items(), key=lambda look: int(look[0].split()[-1]))),
-        panels,
-        estimator=estimator,
-        joined=False,
-        named=True,
-        height=240,
+        title, note, looks, panels, estimator=estimator, joined=False, named=True, height=240
     )

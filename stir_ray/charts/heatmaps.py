@@ -31,14 +31,21 @@ _SIDES = (
     "Above 0 left of the diagonal: invariances moved to shallower layers (compression); right of "
     "it: to deeper layers (expansion)."
 )
-_FORMULAS = {
-    "flow": "STIR(ft j | pt i) − STIR(ft i | pt i)",
-    "flow_control": "STIR(pt j | pt i) − STIR(pt i | pt i)",
-    "flow_beyond_control": "flow − control: due to training",
-    "learning": "STIR(ft i | ft j) − STIR(pt i | ft j)",
-    "forgetting": "STIR(pt i | pt j) − STIR(ft i | pt j)",
-    "cka_divergence": "CKA(pt i, pt j) − CKA(ft i, pt j)",
-}
+_METRICS = {
+    "flow": ("Flow", "STIR(ft j | pt i) − STIR(ft i | pt i)", "{} layer j"),
+    "flow_control": (
+        "Control: no training", "STIR(pt j | pt i) − STIR(pt i | pt i)", "pretrained layer j",
+    ),
+    "flow_beyond_control": (
+        "Flow minus control", "flow − control: due to training", "{} layer j",
+    ),
+    "learning": ("Learning", "STIR(ft i | ft j) − STIR(pt i | ft j)", "{} layer j, inverted"),
+    "forgetting": (
+        "Forgetting", "STIR(pt i | pt j) − STIR(ft i | pt j)", "pretrained layer j, inverted",
+    ),
+    "cka_divergence": ("CKA divergence", "CKA(pt i, pt j) − CKA(ft i, pt j)", "pretrained layer j"),
+}  # fmt: skip
+"""Title, formula and columns of a metric's matrix, `{}` for the compared model."""
 
 
 class MatrixPanel(NamedTuple):
@@ -73,37 +80,21 @@ def flow(
 
     Figure 4 of Merlin et al. 2023.
     """
-    compared = compared_model(results, model)
-    name = model_name(compared.model, results)
-    panels = _metrics(
-        compared,
-        flow=("Flow", f"{name} layer j"),
-        flow_control=("Control: no training", f"{PRETRAINED} layer j"),
-        flow_beyond_control=("Flow minus control", f"{name} layer j"),
-    )
-    return _of_model(
-        compared, panels, epoch, estimator, title=f"Invariance flow: {name}", note=_SIDES,
-        rows=f"{PRETRAINED} layer i", scale="difference of STIR",
-    )  # fmt: skip
+    metrics = ("flow", "flow_control", "flow_beyond_control")
+    compared, name, panels = _metrics(results, model, metrics)
+    words = (f"Invariance flow: {name}", "pretrained layer i", _SIDES, "difference of STIR")
+    return _of_model(compared, panels, words, epoch, estimator)
 
 
 def matrices(
     results: xr.Dataset, *, model: str = "", epoch: int | None = None, estimator: str = "unbiased"
 ) -> Chart:
     """Draw learning, forgetting and CKA divergence for all pairs of layers; see `flow`."""
-    compared = compared_model(results, model)
-    name = model_name(compared.model, results)
-    panels = _metrics(
-        compared,
-        learning=("Learning", f"{name} layer j, inverted"),
-        forgetting=("Forgetting", f"{PRETRAINED} layer j, inverted"),
-        cka_divergence=("CKA divergence", f"{PRETRAINED} layer j"),
-    )
+    metrics = ("learning", "forgetting", "cka_divergence")
+    compared, name, panels = _metrics(results, model, metrics)
     title = f"Learning and forgetting between all layers: {name}"
-    return _of_model(
-        compared, panels, epoch, estimator, title=title, note="0: no change.",
-        rows="layer i, which sees the images", scale="difference of STIR or CKA",
-    )  # fmt: skip
+    words = (title, "layer i, which sees the images", "0: no change.", "difference of STIR or CKA")
+    return _of_model(compared, panels, words, epoch, estimator)
 
 
 def scores(
@@ -124,51 +115,43 @@ def scores(
         panel("CKA", "on the images themselves", PRETRAINED, "cka", "ft|pt"),
     ]
     title = f"What the layers of both models share: {name}"
-    return _of_model(
-        compared, panels, epoch, estimator, title=title, note="1: full agreement.",
-        rows="layer i of the other model", scale="STIR or CKA",
-    )  # fmt: skip
+    words = (title, "layer i of the other model", "1: full agreement.", "STIR or CKA")
+    return _of_model(compared, panels, words, epoch, estimator)
 
 
-def _metrics(compared: ComparedModel, **panels: tuple[str, str]) -> list[MatrixPanel]:
-    # A model that was only compared, not finetuned, is `cp`.
-    short = "ft" if model_name(FINETUNED, compared.results) == FINETUNED else "cp"
-    return [
-        MatrixPanel(
-            title,
-            _FORMULAS[metric].replace("ft", short),
-            columns,
-            {estimator: compared.metric(metric, estimator) for estimator in ESTIMATORS},
-        )
-        for metric, (title, columns) in panels.items()
-    ]
+def _metrics(
+    results: xr.Dataset, model: str, metrics: Sequence[str]
+) -> tuple[ComparedModel, str, list[MatrixPanel]]:
+    compared = compared_model(results, model)
+    name = model_name(compared.model, results)
+    panels = []
+    for metric in metrics:
+        title, formula, columns = _METRICS[metric]
+        # A model that was only compared, not finetuned, is `cp`.
+        if model_name(FINETUNED, results) != FINETUNED:
+            formula = formula.replace("ft", "cp")
+        values = {estimator: compared.metric(metric, estimator) for estimator in ESTIMATORS}
+        panels.append(MatrixPanel(title, formula, columns.format(name), values))
+    return compared, name, panels
 
 
 def _of_model(
     compared: ComparedModel,
     panels: Sequence[MatrixPanel],
+    words: tuple[str, str, str, str],
     epoch: int | None,
     estimator: str,
-    *,
-    title: str,
-    rows: str,
-    note: str,
-    scale: str,
 ) -> Chart:
+    title, rows, note, scale = words
     if epoch is not None and epoch not in compared.epochs:
         raise ValueError(f"epoch {epoch}: there are {', '.join(map(str, compared.epochs))}")
     pt, ft = compared.layers("pt"), compared.layers("ft")
     if pt != ft:
         note += f" Of {len(pt)} and {len(ft)} layers: a difference needs a layer of both models."
     seeds = max(v.most_seeds for panel in panels for v in panel.values.values())
+    title, note = f"{title}, epoch {{epoch}}", f"{sample(compared.results, seeds)} {note}"
     return matrix_chart(
-        f"{title}, epoch {{epoch}}",
-        f"{sample(compared.results, seeds)} {note}",
-        panels,
-        rows=rows,
-        scale=scale,
-        estimator=estimator,
-        epoch=epoch,
+        title, note, panels, rows=rows, scale=scale, estimator=estimator, epoch=epoch
     )
 
 

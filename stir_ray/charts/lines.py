@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 
 from stir_ray.charts.blocks import (
     WIDTHS,
@@ -16,7 +17,7 @@ from stir_ray.charts.blocks import (
     choose_estimator,
     panel_title,
 )
-from stir_ray.charts.readings import Values
+from stir_ray.charts.readings import Values, sample_note
 from stir_ray.charts.style import GREY, INK, SOLID, Look
 
 LAYER, INVERTED_LAYER, EPOCH = "layer (transformer block)", "inverted layer", "epoch"
@@ -138,6 +139,7 @@ def line_chart(
     looks: Mapping[str, Look],
     panels: Sequence[Panel],
     *,
+    results: xr.Dataset | None = None,
     estimator: str = "",
     columns: int = 0,
     height: int = 190,
@@ -155,6 +157,7 @@ def line_chart(
         note: below the title: sample, and how to read the chart.
         looks: of each line by its name, in the order of the legend.
         panels: in their order.
+        results: of whose images and seeds the note begins to tell.
         estimator: shown first; empty where rows belong to no estimator.
         columns: panels in a row; 0 for up to three.
         height: of a panel, in pixels.
@@ -167,6 +170,8 @@ def line_chart(
     """
     columns = columns or min(len(panels), 3)
     rows = [{"panel": n, **row} for n, panel in enumerate(panels) for row in panel.rows]
+    if results is not None:
+        note = f"{sample_note(results, rows, has_band=bands)} {note}".strip()
     params = choose_estimator(estimator)
     tests = ["!datum.by || datum.by === estimator"] if estimator else []
     if which:

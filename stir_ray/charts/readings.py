@@ -1,6 +1,6 @@
 """What charts read from a job's results: models, epochs, layers, and values over seeds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -232,12 +232,10 @@ def last_epochs(table: pd.DataFrame, results: xr.Dataset) -> list[tuple[Compared
     return models
 
 
-def sample_note(
-    results: xr.Dataset, rows: Iterable[dict], *, band: str = "; band: ± 1 standard deviation"
-) -> str:
+def sample_note(results: xr.Dataset, rows: Sequence[dict], *, has_band: bool = False) -> str:
     """Return how many images and seeds are behind rows of lines, and what their band is."""
-    rows = list(rows)
-    note = sample(results, max((row.get("seeds", 0) for row in rows), default=0), band=band)
+    seeds = max((row.get("seeds", 0) for row in rows), default=0)
+    note = sample(results, seeds, band="; band: ± 1 standard deviation" if has_band else "")
     return f"{note} Gaps: not computed." if any(row["y"] is None for row in rows) else note
 
 

@@ -68,41 +68,26 @@ class Views(Subject, Protocol):
     @property
     def image_set(self) -> str: ...  # digest of the images
 
-    def layers(self, model: Model) -> tuple[int, ...]:
-        """Return the measured layers of a model, from 1."""
-        ...
-
-    def grams(self, model: Model, images: Images) -> list[Tensor]:
-        """Return a Gram matrix (image, image) per layer; none if initial images are all equal."""
-        ...
-
-    def reference_gram(self) -> Tensor:
-        """Return the reference's Gram matrix of the real images in the inverted layer."""
-        ...
-
-    def features(self, images: Images) -> Tensor:
-        """Return the reference's features (image, unit) in the inverted layer."""
-        ...
-
-    def all_features(self, model: Model) -> list[Tensor]:
-        """Return a model's features (image, unit) of the real images, layer by layer."""
-        ...
-
-    def classes(self, images: Images) -> list[int]:
-        """Return the classes that the target predicts."""
-        ...
-
+    # Measured layers of a model, from 1.
+    def layers(self, model: Model) -> tuple[int, ...]: ...
+    # A Gram matrix (image, image) per layer; none if initial images are all equal.
+    def grams(self, model: Model, images: Images) -> list[Tensor]: ...
+    # Of the reference and the real images in the inverted layer.
+    def reference_gram(self) -> Tensor: ...
+    # The reference's features (image, unit) in the inverted layer.
+    def features(self, images: Images) -> Tensor: ...
+    # A model's features (image, unit) of the real images, layer by layer.
+    def all_features(self, model: Model) -> list[Tensor]: ...
+    # Classes that the target predicts.
+    def classes(self, images: Images) -> list[int]: ...
+    # A large value of a model and images, made unless the worker still has it.
     def cached(
         self, name: Option, model: Model, images: Images, make: Callable[[], Value]
-    ) -> Value:
-        """Return a large value of a model and images, made unless the worker still has it."""
-        ...
-
+    ) -> Value: ...
+    # A small one.
     def remembered(
         self, name: Option, model: Model, images: Images, make: Callable[[], Value]
-    ) -> Value:
-        """Return a small value of a model and images, made unless the worker still has it."""
-        ...
+    ) -> Value: ...
 
 
 @dataclass(frozen=True)

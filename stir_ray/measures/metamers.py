@@ -117,7 +117,7 @@ def metamers(results: xr.Dataset, counts: pd.DataFrame) -> Chart:
         counts: the table `metamer_counts` of the same job.
     """
     from stir_ray.charts.lines import INVERTED_LAYER, Panel, layer_rows, line_chart
-    from stir_ray.charts.readings import compared_model, last_epochs, sample_note, table_values
+    from stir_ray.charts.readings import compared_model, last_epochs, table_values
     from stir_ray.charts.style import DOTTED, MODELS, PRETRAINED, Look, model_at
 
     counts = counts.assign(share=100 * counts["metamers"] / counts["images"])
@@ -144,10 +144,6 @@ def metamers(results: xr.Dataset, counts: pd.DataFrame) -> Chart:
     panels = [Panel(title, "images (%)", INVERTED_LAYER, shares, (), (0, 100))]
     for criterion, (title, unit) in _CRITERIA.items():
         panels.append(Panel(f"{title}: median", unit, INVERTED_LAYER, criteria[criterion], ()))
-    return line_chart(
-        "Metamers: inverted images that pass for the originals",
-        f"{sample_note(results, shares)} Dotted: the best of all pairs of different images.",
-        looks | nulls,
-        panels,
-        columns=2,
-    )
+    title = "Metamers: inverted images that pass for the originals"
+    note = "Dotted: the best of all pairs of different images."
+    return line_chart(title, note, looks | nulls, panels, results=results, columns=2)

@@ -104,7 +104,7 @@ def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
         unchanged: the table `unchanged_predictions` of the same job.
     """
     from stir_ray.charts.lines import INVERTED_LAYER, Panel, layer_rows, line_chart
-    from stir_ray.charts.readings import last_epochs, sample_note, table_values
+    from stir_ray.charts.readings import last_epochs, table_values
     from stir_ray.charts.style import DASHED, DOTTED, GREY, MODELS, PRETRAINED, Look, model_at
 
     start = "start of the inversion"
@@ -137,11 +137,7 @@ def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
         for target, rows in lines.items()
         if rows
     ]
-    note = sample_note(results, [row for rows in lines.values() for row in rows])
-    return line_chart(
-        "Predictions that inverted images leave unchanged",
-        f"{note} Chance: if both predictions were independent.",
-        looks | {start: Look(GREY, "diamond", DASHED)},
-        panels,
-        shared_y=True,
-    )
+    looks[start] = Look(GREY, "diamond", DASHED)
+    title = "Predictions that inverted images leave unchanged"
+    note = "Chance: if both predictions were independent."
+    return line_chart(title, note, looks, panels, results=results, shared_y=True)

@@ -175,7 +175,7 @@ def similarities(
 
     from stir_ray.charts.curves import BASELINES, CHANCE, CHANCE_95, START
     from stir_ray.charts.lines import LAYER, Panel, layer_rows, line_chart
-    from stir_ray.charts.readings import compared_model, last_epochs, sample_note
+    from stir_ray.charts.readings import compared_model, last_epochs
     from stir_ray.charts.style import (
         DASHED,
         MODELS,
@@ -210,15 +210,9 @@ def similarities(
                     bad = unconverged if name == line else ()
                     rows += layer_rows(curve, name, by=by, unconverged=bad)
         panels.append(Panel(title, "1: full agreement", LAYER, rows))
-    return line_chart(
-        f"STIR and similarity by other measures: {model_at(model, epoch, results)}",
-        sample_note(results, [row for panel in panels for row in panel.rows]),
-        looks,
-        panels,
-        estimator=estimator,
-        shared_y=True,
-        columns=2 if len(panels) in {2, 4} else 3,
-    )
+    title = f"STIR and similarity by other measures: {model_at(model, epoch, results)}"
+    shown = {"shared_y": True, "columns": 2 if len(panels) in {2, 4} else 3}
+    return line_chart(title, "", looks, panels, results=results, estimator=estimator, **shown)
 
 
 def similarities_over_epochs(
@@ -229,11 +223,11 @@ def similarities_over_epochs(
     Arguments as in `similarities`.
     """
     from stir_ray.charts.lines import EPOCH, Panel, epoch_rows, line_chart
-    from stir_ray.charts.readings import compared_model, sample_note
+    from stir_ray.charts.readings import compared_model
     from stir_ray.charts.style import PRETRAINED, layer_looks, model_name
 
     compared = compared_model(results, model)
-    name = model_name(compared.model, results)
+    name, layers = model_name(compared.model, results), compared.shared_layers
     scores = {"stir": f"STIR({name} | {PRETRAINED})", "similarity": _IMAGES}
     unconverged = {"stir": compared.unconverged("pt"), "similarity": None}
     panels = []
@@ -247,16 +241,12 @@ def similarities_over_epochs(
                 )
             ]
             panels.append(Panel(f"{title}\n{quantity}", "1: full agreement", EPOCH, rows, ()))
-    return line_chart(
+    title, looks = (
         f"Other measures while the {name} model is trained",
-        sample_note(results, [row for panel in panels for row in panel.rows], band=""),
-        layer_looks(compared.shared_layers),
-        panels,
-        estimator=estimator,
-        columns=2,
-        bands=False,
-        height=150,
+        layer_looks(layers),
     )
+    shown = {"columns": 2, "bands": False, "height": 150}
+    return line_chart(title, "", looks, panels, results=results, estimator=estimator, **shown)
 
 
 def _measures(

@@ -19,7 +19,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from stir_ray import charts
+from stir_ray import __version__, charts
 from stir_ray.charts.blocks import ROWS, Chart, Rows
 from stir_ray.charts.comparison import NamedResults, PublishedNumbers
 from stir_ray.charts.curves import METRICS
@@ -44,18 +44,10 @@ _AXES_WIDTH = 70
 """Of labels and titles beside a panel, in pixels."""
 
 
-def job_page(about: About, shown: JobResults, *, mark: str) -> bytes:
-    """Return the page of a job.
-
-    Args:
-        about: the job, in words.
-        shown: its results.
-        mark: what tells later whether the page is current.
-    """
+def job_page(about: About, shown: JobResults) -> bytes:
     parts = _sections(sections(shown))
     return _page(
         "job.html.jinja",
-        mark=mark,
         title=f"{about.name}: what training did to invariances",
         about=about,
         tiles=list(_tiles(shown.results)) if shown.results is not None else [],
@@ -85,7 +77,6 @@ def comparison_page(
         drawn["jobs-over-epochs"] = charts.compare_jobs_over_epochs(jobs)
     return _page(
         "compared.html.jinja",
-        mark="stir_ray comparison",
         title=title,
         names=[job.name for job in jobs],
         sections=_sections([Section("jobs", drawn)]),
@@ -173,7 +164,7 @@ def embedded(value: Any) -> Markup:
     return Markup(text.translate(_ESCAPES))  # noqa: S704 - nothing is left that HTML would read
 
 
-def _page(template: str, *, mark: str, **words: Any) -> bytes:
+def _page(template: str, **words: Any) -> bytes:
     """Return a page.
 
     What comes from jobs and lakes is text in it: the template escapes all words, charts are data,
@@ -193,7 +184,7 @@ def _page(template: str, *, mark: str, **words: Any) -> bytes:
         style=Markup(_text("page.css")),  # noqa: S704 - ours
         script=script,
         config=embedded({**CONFIG, "background": None}),
-        mark=mark,
+        generator=f"stir_ray {__version__}",
         **words,
     )
     return page.encode()

@@ -1,8 +1,9 @@
 """A job's page and figures, drawn where they are not current, beside its results in the lake."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from stir_ray import __version__, charts
 from stir_ray.catalog.runs import runs_of
@@ -27,10 +28,8 @@ from stir_ray.results import analysis_inputs
 
 _DRAWING = 11
 """Raised by hand when page or figures of equal results come to look different."""
-_HEAD_BYTES = 4096
-"""The mark of a page stands among its first."""
 _INDEX = "index.json"
-"""Which figures lie in the folder, and what they were drawn from."""
+"""Which figures lie in the folder, and what they and the page were drawn from."""
 
 
 @dataclass(frozen=True)
@@ -75,24 +74,17 @@ def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = N
         is_finetuned=is_finetuned(reduced_job.job),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
     )
-    mark = f"stir_ray page {digest}"
-    if not is_current(page_key(job), mark, lake):
+    index = _index(lake, job)
+    if index.get("page") != digest or not lake.objects.exists(page_key(job)):
         study = reduced_job.study
         spec = study.spec
         first = Inversion(spec, study.pretrained, spec.layers[0], study.seeds[0]).inversion.id
         origin = provenance(lake.read(INVERSIONS, first)) if lake.has(INVERSIONS, first) else {}
         words = about(reduced_job.asked, study, reduced, runs, origin)
-        lake.objects.put(page_key(job), job_page(words, reduced_job.shown, mark=mark))
+        lake.objects.put(page_key(job), job_page(words, reduced_job.shown))
+        _put_index(lake, job, {**index, "page": digest})
     locate = lake.objects.location
     return Report(locate(page_key(job)), locate(figure_folder(job)))
-
-
-def is_current(key: str, mark: str, lake: Lake) -> bool:
-    """Whether the page at a key has this mark."""
-    try:
-        return mark.encode() in lake.objects.get(key)[:_HEAD_BYTES]
-    except FileNotFoundError:
-        return False
 
 
 def write_figures(
@@ -128,12 +120,15 @@ def write_figures(
             files.append(file)
     for file in set(drawn["files"]) - set(files):
         lake.objects.delete(figure_key(job, file))
-    index[group] = {"inputs": inputs, "files": files}
-    lake.objects.put(figure_key(job, _INDEX), json.dumps(index, indent=1).encode())
+    _put_index(lake, job, {**index, group: {"inputs": inputs, "files": files}})
     return files
 
 
-def _index(lake: Lake, job: str) -> dict[str, dict]:
+def _put_index(lake: Lake, job: str, index: Mapping[str, Any]) -> None:
+    lake.objects.put(figure_key(job, _INDEX), json.dumps(index, indent=1).encode())
+
+
+def _index(lake: Lake, job: str) -> dict[str, Any]:
     try:
         return json.loads(lake.objects.get(figure_key(job, _INDEX)))
     except (FileNotFoundError, ValueError):

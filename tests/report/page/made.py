@@ -98,5 +98,5 @@ def analysed(of: EpochCurves) -> StoredAnalysis:
 
 def written(of: JobResults, place: Path, about: About = ABOUT) -> Path:
     """The file of a page."""
-    place.write_bytes(job_page(about, of, mark="stir_ray page made up"))
+    place.write_bytes(job_page(about, of))
     return place

@@ -13,12 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stir_ray.lake.parquet import open_lake
-from stir_ray.lake.store import ObjectStore
 from stir_ray.report.job_results import JobResults
 from stir_ray.report.page import embedded, job_page, number
 from stir_ray.report.sections import sections
-from stir_ray.report.write_report import is_current
 from stir_ray.results.correlation_study import analyse
 from tests.report.page.made import ABOUT, LAYERS, PAPER, analysed, images, shown
 from tests.report.synthetic import Shape
@@ -49,7 +46,7 @@ def test_a_hundred_epochs_of_two_models_can_be_mailed(tmp_path: Path) -> None:
     many = made.results.isel(epoch=np.resize(epochs, 100)).assign_coords(epoch=range(100))
     tables = {name: _repeated(table, epochs) for name, table in made.tables.items()}
     whole = replace(made, results=many, images=images(LAYERS, side=224), tables=tables)
-    content = job_page(ABOUT, whole, mark="made up")
+    content = job_page(ABOUT, whole)
     assert MEGABYTE < len(content) < 10 * MEGABYTE
 
 
@@ -97,14 +94,3 @@ def test_the_strongest_hypotheses_stand_beside_the_intervals_that_are_known() ->
     assert [first, r, p, *beside.tables[0].columns[5:]] == without.tables[0].columns
     assert intervals == ["r, 95 % t interval over 3 seeds", "r, 95 % over images"]
     assert {row[2] for row in beside.tables[0].rows} == {"-0.25 to 1", "–"}
-
-
-def test_whether_a_page_is_current_is_read_off_its_begin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake = open_lake(str(tmp_path / "lake"))
-    lake.objects.put("page.html", job_page(ABOUT, JobResults(), mark="stir_ray page abc"))
-    monkeypatch.setattr(ObjectStore, "get", lambda *_: pytest.fail("megabytes were read"))
-    assert is_current("page.html", "stir_ray page abc", lake)
-    assert not is_current("page.html", "stir_ray page abd", lake)
-    assert not is_current("elsewhere.html", "stir_ray page abc", lake)
