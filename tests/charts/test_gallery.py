@@ -10,7 +10,7 @@ from PIL import Image
 
 from stir_ray import charts
 from tests.charts.read import rows, words
-from tests.report.page.made import images
+from tests.report.made import images
 
 
 def test_small_images_are_shown_as_they_are_and_missing_ones_are_not() -> None:

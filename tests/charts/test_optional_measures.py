@@ -14,13 +14,21 @@ from stir_ray import charts
 from stir_ray.measures.subspaces import SUBSPACES
 from tests.charts.conftest import SHAPE
 from tests.charts.read import line, rows, words
-from tests.report.further import by_measure, further, metamers, unchanged
-from tests.report.synthetic import CHANCE, IMAGES, similarity, stir
+from tests.report.synthetic import (
+    CHANCE,
+    IMAGES,
+    by_measure,
+    measure_tables,
+    metamers,
+    similarity,
+    stir,
+    unchanged,
+)
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
-    return further(Path(tmp_path_factory.mktemp("lake")), SHAPE)
+    return measure_tables(Path(tmp_path_factory.mktemp("lake")), SHAPE)
 
 
 def numbers(shown: dict[float, Any]) -> np.ndarray:

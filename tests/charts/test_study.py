@@ -11,7 +11,7 @@ from stir_ray.charts.study import Prefixes, StrongestHypothesis
 from stir_ray.numerics.correlation import TRANSIENT
 from stir_ray.results.stored_analysis import StoredAnalysis
 from tests.charts.read import line, rows, words
-from tests.report.page.made import PAPER, analysed
+from tests.report.made import PAPER, analysed
 from tests.report.synthetic import accuracy_under
 
 

@@ -1,12 +1,8 @@
 """Laws of every measure: stored once, computed again alone, and without effect on anything else."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from stir_ray.catalog.gc import unused
@@ -14,31 +10,15 @@ from stir_ray.catalog.verify import Finding, verify
 from stir_ray.job import Job
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import open_lake
+from stir_ray.lake.schemas import COMPARISONS
 from stir_ray.measures import MEASURES, requested
+from tests.measures.conftest import REQUESTS, read
 from tests.plan.examples import FINETUNED, STUDY
 from tests.small_job import small_job
 from workflows import invariance
 
-REQUESTS = {
-    "similarities": ["procrustes", {"rbf_cka": 2}],
-    "half_samples": 41,
-    "predictions": True,
-    "metamers": True,
-}
-OPTIONAL = [measure for name, measure in MEASURES.items() if name in REQUESTS]
-every_measure = pytest.mark.parametrize("name", MEASURES)
 
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A job that requests all of them and keeps its images, run to its end."""
-    lake = tmp_path_factory.mktemp("measures")
-    job = small_job(lake, keep_images="all", seeds=[3], from_scratch=None, **REQUESTS)
-    assert not invariance.run(job, serial=True).tally.failed
-    return job
-
-
-@every_measure
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_lost_artifact_is_computed_again_alone_and_bitwise(done: Job, name: str) -> None:
     lake, schema = open_lake(done.lake), MEASURES[name].table
     stored = {table: lake.stored(table) for table in ("inversions", "images", *MEASURES)}
@@ -50,7 +30,7 @@ def test_a_lost_artifact_is_computed_again_alone_and_bitwise(done: Job, name: st
     assert {table: lake.stored(table) for table in stored} == stored
 
 
-def test_they_are_verified_and_needed(done: Job) -> None:
+def test_artifacts_are_verified_and_needed(done: Job) -> None:
     lake = open_lake(done.lake)
     assert not [each for each in verify(lake) if isinstance(each, Finding)]
     assert not unused(lake, young_s=0).unused
@@ -71,9 +51,19 @@ def test_a_measure_changes_no_id_of_anything_else() -> None:
         assert len(same.outputs) > len(kept)
 
 
-def test_a_job_without_them_has_empty_tables(
+def test_a_measure_that_is_added_later_is_computed_alone(
     finished_copy: Callable[[], Job],
 ) -> None:
-    folder = Path(finished_copy().lake) / "jobs" / "small"
-    for measure in OPTIONAL:
-        assert pd.read_parquet(folder / f"{measure.result}.parquet").empty
+    job = finished_copy()
+    for name in REQUESTS:
+        assert read(job, MEASURES[name].result).empty
+    lake = open_lake(job.lake)
+    before = {artifact: lake.read(COMPARISONS, artifact) for artifact in lake.stored(COMPARISONS)}
+    more = small_job(job.lake, similarities=["procrustes"], half_samples=41)
+    assert not invariance.run(more, serial=True).tally.failed
+    assert {each: lake.read(COMPARISONS, each) for each in lake.stored(COMPARISONS)} == before
+    assert len(lake.stored("similarities")) == len(lake.stored("half_samples")) == len(before)
+    assert not invariance.run(more, serial=True).tally.ran
+    # One more similarity leaves those that are there.
+    invariance.run(small_job(job.lake, similarities=["procrustes", "rbf_cka"]), serial=True)
+    assert len(lake.stored("similarities")) == 2 * len(before)

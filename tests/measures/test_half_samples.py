@@ -1,26 +1,15 @@
 """Halves of the images of a job: the same everywhere, beside what was there, and analysed."""
 
-from __future__ import annotations
-
-import re
-import shutil
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from stir_ray.catalog.gc import unused
 from stir_ray.catalog.inspection import resolve
 from stir_ray.errors import JobError
 from stir_ray.job import Job
-from stir_ray.lake.keys import artifact_key
-from stir_ray.lake.parquet import open_lake
-from stir_ray.lake.schemas import ACCURACIES, COMPARISONS, CORRECT, TableSchema
-from stir_ray.measures import artifact_tables
-from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
+from stir_ray.measures.half_samples import halves_of
 from stir_ray.models.features import representation
 from stir_ray.numerics.similarity import cka_of_subsets, linear_gram
 from stir_ray.plan.measurement import Inversion
@@ -28,6 +17,7 @@ from stir_ray.plan.tasks import Checkpoint
 from stir_ray.results.study_reader import read_study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
+from tests.measures.conftest import read
 from tests.small_job import COUNT, LAYERS, small_job
 from workflows import invariance
 
@@ -35,52 +25,21 @@ EPOCHS, HALVES, SEEDS, TESTED = 5, 41, (3, 5), 61
 DIRECTIONS = ("pt|pt", "ft|pt", "ft|ft", "pt|ft")
 
 
-def asking(lake: Path | str, **changed: Any) -> Job:
-    """The small job with more epochs, tested on corrupted images."""
-    said: dict[str, Any] = {
-        "finetuned": {"train": {"epochs": EPOCHS, "learning_rate": 0.05}},
-        "from_scratch": None,
-        "seeds": SEEDS,
-        "inversion": {"iterations": 2},
-        "keep_images": "all",
-        "robustness": {
-            "corruptions": ["fog", "gaussian_noise"],
-            "severities": [2, 5],
-            "images": TESTED,
-        },
-        "half_samples": HALVES,
-    }
-    return small_job(lake, **(said | changed))
-
-
 @pytest.fixture(scope="module")
-def without(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lake of a job that does not ask for halves. Not to be changed."""
-    lake = tmp_path_factory.mktemp("without")
-    assert not invariance.run(asking(lake, half_samples=0), serial=True).tally.failed
-    return lake
-
-
-@pytest.fixture(scope="module")
-def done(without: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """The job that asks for them later, in a copy of that lake."""
-    lake = tmp_path_factory.mktemp("halves") / "lake"
-    shutil.copytree(without, lake)
-    job = asking(lake)
+def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """The small job with halves and more epochs, tested on corrupted images, run to its end."""
+    job = small_job(
+        tmp_path_factory.mktemp("halves"),
+        finetuned={"train": {"epochs": EPOCHS, "learning_rate": 0.05}},
+        from_scratch=None,
+        seeds=SEEDS,
+        inversion={"iterations": 2},
+        keep_images="all",
+        robustness={"corruptions": ["fog", "gaussian_noise"], "severities": [2, 5], "images": 61},
+        half_samples=HALVES,
+    )
     assert not invariance.run(job, serial=True).tally.failed
     return job
-
-
-@pytest.fixture
-def copy(done: Job, tmp_path: Path) -> Job:
-    """The job in a lake of its own."""
-    shutil.copytree(done.lake, tmp_path / "lake")
-    return asking(tmp_path / "lake")
-
-
-def read(job: Job, table: str) -> pd.DataFrame:
-    """A result."""
-    return pd.read_parquet(Path(job.lake) / "jobs" / "small" / f"{table}.parquet")
 
 
 def test_every_equal_pair_of_layers_has_a_number_of_every_half(done: Job) -> None:
@@ -133,41 +92,6 @@ def test_answers_are_what_accuracies_count(done: Job) -> None:
     assert len(set(both[both["model"] == "finetuned"]["test_set"])) == 1
 
 
-def test_to_ask_for_halves_later_leaves_all_that_was_there(without: Path, done: Job) -> None:
-    before, after = open_lake(str(without)), open_lake(done.lake)
-    beside = {HALF_SAMPLES.table, CORRECT}
-    for schema in (one for one in artifact_tables().values() if one not in beside):
-        assert after.stored(schema) == before.stored(schema)
-    for schema in (COMPARISONS, ACCURACIES):
-        for part_id in before.stored(schema):
-            assert after.read(schema, part_id).equals(before.read(schema, part_id))
-    for schema in beside:
-        assert not before.stored(schema)
-        assert after.stored(schema)
-    assert not invariance.run(done, serial=True).tally.ran
-
-
-def test_a_lost_part_is_computed_again_alone_and_bitwise(copy: Job) -> None:
-    lake = open_lake(copy.lake)
-    lost: dict[tuple[TableSchema, str], Any] = {}
-    for schema in (HALF_SAMPLES.table, CORRECT):
-        part_id = min(lake.stored(schema))
-        lost[schema, part_id] = lake.read(schema, part_id)
-        lake.objects.delete(artifact_key(schema.name, part_id))
-    assert invariance.run(copy, serial=True).tally.tasks == len(lost)
-    for (schema, part_id), table in lost.items():
-        assert lake.read(schema, part_id).to_pandas().equals(table.to_pandas())
-
-
-def test_halves_nobody_asks_for_are_unused(copy: Job) -> None:
-    lake = open_lake(copy.lake)
-    for path in Path(copy.lake).glob("jobs/small/specs/*"):
-        if re.search(r'"half_samples": *[1-9]', path.read_text()):
-            path.unlink()
-    tables = {one.table for one in unused(lake, young_s=0).unused}
-    assert tables == {"half_samples", "correct"}
-
-
 def test_a_correlation_has_an_interval_over_images(done: Job) -> None:
     rows = read(done, "hypotheses")
     rows = rows[~rows["is_undefined"] & (rows["estimator"] == "biased")]
@@ -200,15 +124,6 @@ def test_its_ends_are_percentiles_of_r_of_each_half(done: Job) -> None:
         f"hypothesis == 'mean of forgetting over layer {LAYERS}' and estimator == 'biased'"
     )
     np.testing.assert_allclose(row[["images_low", "images_high"]].iloc[0], expected, atol=1e-5)
-
-
-def test_a_job_that_does_not_ask_has_empty_tables_and_no_interval(without: Path) -> None:
-    job = asking(without, half_samples=0)
-    assert read(job, "half_sample_scores").empty
-    assert read(job, "test_correct").empty
-    rows = read(job, "hypotheses")
-    assert rows["images_low"].isna().all()
-    assert set(rows["half_samples"]) == {0}
 
 
 def test_which_images_are_in_a_half_hangs_on_image_set_and_half_alone() -> None:

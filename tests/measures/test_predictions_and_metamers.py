@@ -1,9 +1,6 @@
 """Predictions and metamers of a job: tables beside the results, checked by hand."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,34 +21,15 @@ from stir_ray.plan.tasks import Checkpoint
 from stir_ray.results.study_reader import read_study
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.dispatch import WorkerSettings
+from tests.measures.conftest import read
 from tests.plan.examples import FINETUNED, STUDY
 from tests.plan.test_cost import COMPARE, INVERT, SCALE
-from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS, small_job
-from workflows import invariance
+from tests.small_job import COUNT, EPOCHS, LAYERS, SEEDS
 
 
 def with_measures(spec: MeasurementSpec, *names: str) -> MeasurementSpec:
     """The same with further measures."""
     return replace(spec, measures=(*spec.measures, *((name, None) for name in names)))
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A small job that asks for both, run to its end; its images are all stored."""
-    return _run(tmp_path_factory.mktemp("beside"))
-
-
-def _run(lake: Path) -> Job:
-    job = small_job(
-        lake,
-        # Fast enough to tell classes apart after two epochs.
-        finetuned={"train": {"epochs": EPOCHS, "optimizer": "adamw", "learning_rate": 0.01}},
-        predictions=True,
-        metamers=True,
-        keep_images="all",
-    )
-    assert not invariance.run(job, serial=True).tally.failed
-    return job
 
 
 @pytest.fixture
@@ -69,12 +47,7 @@ def predictions(study: Study, layer: int, seed: int, target: Checkpoint) -> Arti
 def metamers(study: Study, layer: int, seed: int) -> Artifact:
     """The artifact of an inversion of the pretrained model."""
     inversion = Invert(study.spec, study.pretrained, layer, seed, (), None)
-    return next(each.artifact for each in inversion.measurements)
-
-
-def read(job: Job, table: str) -> pd.DataFrame:
-    """A result."""
-    return pd.read_parquet(Path(job.lake) / "jobs" / "small" / f"{table}.parquet")
+    return next(each.artifact for each in inversion.measurements if each.name == "metamers")
 
 
 def test_every_inversion_seen_by_a_classifier_has_a_share(done: Job) -> None:
@@ -109,15 +82,14 @@ def test_of_models_with_equal_blocks_each_looks_with_its_own_classifier(
 def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext) -> None:
     study = read_study(resolve(done), ctx.lake)
     target, seed = study.compared["finetuned"][-1], study.seeds[0]
-    part = predictions(study, 2, seed, target)
     model = ctx.models.whole(target, "classification")
     starts = ctx.initial_images(study.spec, seed)
     with torch.no_grad():
         clipped, as_drawn = (
-            model.module(model.normalized(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
+            model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
         )
     assert clipped.tolist() != as_drawn.tolist()
-    stored = ctx.lake.read(PREDICTIONS.table, part.id)
+    stored = ctx.lake.read(PREDICTIONS.table, predictions(study, 2, seed, target).id)
     assert stored["class_of_noise"].to_pylist() == clipped.tolist()
 
 

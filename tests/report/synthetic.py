@@ -1,10 +1,13 @@
 """Made-up results of a job, smooth and plausible, through the same tables as real ones."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import xarray as xr
 from numpy.typing import NDArray
@@ -12,6 +15,9 @@ from numpy.typing import NDArray
 from stir_ray.lake.keys import result_key
 from stir_ray.lake.parquet import encode, make_table, open_lake
 from stir_ray.lake.schemas import HISTORY, MATRICES, RESULTS, ROBUSTNESS, TableSchema
+from stir_ray.measures.metamers import METAMERS
+from stir_ray.measures.predictions import PREDICTIONS
+from stir_ray.measures.similarities import SIMILARITIES
 from stir_ray.measures.subspaces import SUBSPACES
 from stir_ray.numerics import metrics
 from stir_ray.numerics.criteria import is_moving
@@ -24,48 +30,57 @@ DIRECTIONS_COMPARED, CHANCE = 7, 7 / 29
 
 @dataclass(frozen=True)
 class Shape:
-    """What a made-up job measured.
+    """What a made-up job measured."""
 
-    Attributes:
-        layers: blocks, from 1.
-        epochs: of the finetuned model.
-        scratch_epoch: the one epoch of the model trained from scratch; None without one.
-        history: whether the trainings are known.
-        severities: at which the finetuned model is tested; () for not at all.
-        without: (model, direction, reference layer) of which there is no part yet.
-    """
-
-    layers: tuple[int, ...] = (1, 2, 3, 5, 7)
-    epochs: tuple[int, ...] = (0, 1, 2)
+    layers: tuple[int, ...] = (1, 2, 3, 5, 7)  # blocks, from 1
+    epochs: tuple[int, ...] = (0, 1, 2)  # of the finetuned model
     seeds: tuple[int, ...] = (0, 1)
-    scratch_epoch: int | None = 4
-    history: bool = True
-    severities: tuple[int, ...] = ()
+    scratch_epoch: int | None = 4  # the one epoch of the model trained from scratch, if there is
+    history: bool = True  # whether the trainings are known
+    severities: tuple[int, ...] = ()  # at which the finetuned model is tested; () for not at all
+    # (model, direction, reference layer) of which there is no artifact yet
     without: frozenset[tuple[str, str, int]] = frozenset()
+
+    @property
+    def checkpoints(self) -> list[tuple[str, int]]:
+        """Compared models with their epochs."""
+        scratch = [] if self.scratch_epoch is None else [("from_scratch", self.scratch_epoch)]
+        return [*(("finetuned", epoch) for epoch in self.epochs), *scratch]
+
+    def inverted(self, model: str, direction: str) -> list[int]:
+        """Return the layers whose inversions are there."""
+        return [n for n in self.layers if (model, direction, n) not in self.without]
 
 
 def synthetic_results(folder: Path, shape: Shape | None = None) -> xr.Dataset:
     """The dataset of a made-up job, written to a lake in `folder` and read back."""
     shape = shape or Shape()
-    results = list(_results(shape))
-    _write(folder, RESULTS, [row for rows in results for row in rows])
+    _write(folder, RESULTS, _results(shape))
     _write(folder, MATRICES, _matrices(shape))
     _write(folder, HISTORY, _history(shape))
-    _write(folder, SUBSPACES.result_table, subspaces(shape))
+    _write(folder, SUBSPACES.result_table, _subspaces(shape))
     _write(folder, ROBUSTNESS, _robustness(shape))
     return open_results(str(folder / "jobs" / "synthetic"))
 
 
-def _write(folder: Path, schema: TableSchema, tables: Iterable[pa.Table]) -> None:
-    tables = list(tables)
+def measure_tables(folder: Path, shape: Shape) -> dict[str, pd.DataFrame]:
+    """The tables of all measures with charts, written to a lake in `folder` and read back."""
+    return {
+        measure.result: _write(folder, measure.result_table, make(shape))
+        for measure, make in (
+            (METAMERS, _metamers),
+            (PREDICTIONS, _unchanged),
+            (SIMILARITIES, _similarities),
+            (SUBSPACES, _subspaces),
+        )
+    }
+
+
+def _write(folder: Path, schema: TableSchema, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    tables = [make_table(schema, columns) for columns in rows]
     table = pa.concat_tables(tables) if tables else schema.arrow().empty_table()
     open_lake(str(folder)).objects.put(result_key("synthetic", schema.name), encode(table, {}))
-
-
-def _checkpoints(shape: Shape) -> list[tuple[str, int]]:
-    finetuned = [("finetuned", epoch) for epoch in shape.epochs]
-    scratch = [] if shape.scratch_epoch is None else [("from_scratch", shape.scratch_epoch)]
-    return finetuned + scratch
+    return table.to_pandas()
 
 
 def _change(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
@@ -103,25 +118,16 @@ def _cka(shape: Shape, model: str, epoch: int, direction: str) -> NDArray[np.flo
     return alike * (1 - 0.55 * _change(shape, model, epoch)[:, None] ** 2)
 
 
-def _results(shape: Shape) -> Iterator[Iterator[pa.Table]]:
-    for model, epoch in _checkpoints(shape):
-        for direction in DIRECTIONS:
-            for seed in shape.seeds:
-                yield _rows(shape, model, epoch, direction, seed)
-
-
-def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> Iterator[pa.Table]:
-    scores = stir(shape, model, epoch, direction, seed)
-    cka = _cka(shape, model, epoch, direction)
-    count = len(shape.layers)
-    for column, reference in enumerate(shape.layers):
-        if (model, direction, reference) in shape.without:
-            continue
-        depth = reference / max(shape.layers)
-        median = 0.02 + 0.09 * depth + 0.01 * (direction.endswith("ft")) + 0.002 * seed
-        yield make_table(
-            RESULTS,
-            {
+def _results(shape: Shape) -> Iterator[dict[str, Any]]:
+    for (model, epoch), direction, seed in product(shape.checkpoints, DIRECTIONS, shape.seeds):
+        scores = stir(shape, model, epoch, direction, seed)
+        cka, drift = _cka(shape, model, epoch, direction), stir_drift(shape, direction)
+        n = np.arange(len(shape.layers))
+        for reference in shape.inverted(model, direction):
+            column = shape.layers.index(reference)
+            depth = reference / max(shape.layers)
+            median = 0.02 + 0.09 * depth + 0.01 * (direction.endswith("ft")) + 0.002 * seed
+            yield {
                 "model": model,
                 "epoch": epoch,
                 "direction": direction,
@@ -131,16 +137,16 @@ def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> It
                 "images": IMAGES,
                 "stir": scores[:, column],
                 "stir_unbiased": scores[:, column] ** 1.2 - 0.01,
-                "stir_drift": stir_drift(shape, direction)[:, column],
-                "stir_unbiased_drift": 1.25 * stir_drift(shape, direction)[:, column],
+                "stir_drift": drift[:, column],
+                "stir_unbiased_drift": 1.25 * drift[:, column],
                 "cka": cka[:, column],
                 "cka_unbiased": cka[:, column] ** 1.2 - 0.01,
-                "noise_stir": 0.3 + 0.02 * np.arange(count) + 0.01 * seed,
-                "noise_stir_unbiased": 0.02 - 0.01 * np.arange(count) + 0.01 * seed,
-                "chance_stir": 0.2 + 0.005 * np.arange(count) + 0.01 * seed,
-                "chance_stir_unbiased": 0.01 * np.cos(np.arange(count)),
-                "chance_stir_q95": 0.23 + 0.005 * np.arange(count) + 0.01 * seed,
-                "chance_stir_unbiased_q95": 0.04 + 0.01 * np.cos(np.arange(count)),
+                "noise_stir": 0.3 + 0.02 * n + 0.01 * seed,
+                "noise_stir_unbiased": 0.02 - 0.01 * n + 0.01 * seed,
+                "chance_stir": 0.2 + 0.005 * n + 0.01 * seed,
+                "chance_stir_unbiased": 0.01 * np.cos(n),
+                "chance_stir_q95": 0.23 + 0.005 * n + 0.01 * seed,
+                "chance_stir_unbiased_q95": 0.04 + 0.01 * np.cos(n),
                 "residual_q05": 0.6 * median,
                 "residual_median": median,
                 "residual_q95": 1.9 * median,
@@ -153,16 +159,31 @@ def _rows(shape: Shape, model: str, epoch: int, direction: str, seed: int) -> It
                 "stuck": int(depth == 1),
                 "iterations": 400 if depth > 0.6 else 200,
                 "is_converged": depth <= 0.6,
-            },
-        )
+            }
 
 
-def _matrices(shape: Shape) -> Iterator[pa.Table]:
-    for model, epoch in _checkpoints(shape):
-        for estimator in ("biased", "unbiased"):
-            for metric, values in matrices(shape, model, epoch, estimator).items():
-                place = {"model": model, "epoch": epoch, "estimator": estimator}
-                yield _metric_table(shape, values, metric=metric, **place)
+def _matrices(shape: Shape) -> Iterator[dict[str, Any]]:
+    layers = np.array(shape.layers)
+    for (model, epoch), estimator in product(shape.checkpoints, ("biased", "unbiased")):
+        for metric, values in matrices(shape, model, epoch, estimator).items():
+            row, column = np.nonzero(np.isfinite(values).all(axis=0))
+            of_cell = values[:, row, column]
+            mean, drift = of_cell.mean(axis=0), drifts(shape, estimator)[metric][row, column]
+            # No inversion takes part in CKA.
+            count = 0 if metric == "cka_divergence" else len(shape.seeds)
+            yield {
+                "model": model,
+                "epoch": epoch,
+                "estimator": estimator,
+                "metric": metric,
+                "row_layer": layers[row],
+                "column_layer": layers[column],
+                "mean": mean,
+                "drift": drift,
+                "is_moving": is_moving(mean, drift),
+                "std": of_cell.std(axis=0, ddof=1) if count > 1 else np.nan,
+                "seeds": count,
+            }
 
 
 _MOVES = {"pt|pt": 0.2, "ft|pt": 1.0, "ft|ft": 0.3, "pt|ft": -0.8}
@@ -220,54 +241,20 @@ def matrices(
     }
 
 
-def _metric_table(
-    shape: Shape, values: NDArray[np.float64], *, metric: str, **place: str | int
-) -> pa.Table:
-    row, column = np.nonzero(np.isfinite(values).all(axis=0))
-    of_cell = values[:, row, column]
-    mean = of_cell.mean(axis=0)
-    drift = drifts(shape, str(place["estimator"]))[metric][row, column]
-    layers = np.array(shape.layers)
-    # No inversion takes part in CKA.
-    count = 0 if metric == "cka_divergence" else len(shape.seeds)
-    return make_table(
-        MATRICES,
-        {
-            **place,
-            "metric": metric,
-            "row_layer": layers[row],
-            "column_layer": layers[column],
-            "mean": mean,
-            "drift": drift,
-            "is_moving": is_moving(mean, drift),
-            "std": of_cell.std(axis=0, ddof=1) if count > 1 else np.nan,
-            "seeds": count,
-        },
-    )
-
-
-def _history(shape: Shape) -> Iterator[pa.Table]:
-    if not shape.history:
-        return
-    yield _training("pretrained", range(3), best=0.93)
-    yield _training("finetuned", shape.epochs, best=0.97)
+def _history(shape: Shape) -> Iterator[dict[str, Any]]:
+    trainings = {"pretrained": (range(3), 0.93), "finetuned": (shape.epochs, 0.97)}
     if shape.scratch_epoch is not None:
-        yield _training("from_scratch", range(shape.scratch_epoch + 1), best=0.95)
-
-
-def _training(model: str, epochs: Sequence[int], *, best: float) -> pa.Table:
-    passed = np.array(epochs, dtype=float)
-    return make_table(
-        HISTORY,
-        {
+        trainings["from_scratch"] = (range(shape.scratch_epoch + 1), 0.95)
+    for model, (epochs, best) in trainings.items() if shape.history else ():
+        passed = np.array(epochs, dtype=float)
+        yield {
             "model": model,
             "epoch": list(epochs),
             "weights": [f"{model}{epoch}" for epoch in epochs],
             "train_loss": 2.0 * np.exp(-passed),
             "test_loss": 2.1 * np.exp(-passed),
             "test_accuracy": best - (best - 0.2) * np.exp(-1.3 * passed),
-        },
-    )
+        }
 
 
 def similarity(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
@@ -277,23 +264,20 @@ def similarity(shape: Shape, model: str, epoch: int) -> NDArray[np.float64]:
     return CHANCE + (1 - CHANCE) * alike * (1 - 0.8 * _change(shape, model, epoch)[:, None])
 
 
-def subspaces(shape: Shape) -> Iterator[pa.Table]:
+def _subspaces(shape: Shape) -> Iterator[dict[str, Any]]:
     count = len(shape.layers)
-    for model, epoch in _checkpoints(shape):
-        yield make_table(
-            SUBSPACES.result_table,
-            {
-                "model": model,
-                "epoch": epoch,
-                "reference_layer": list(shape.layers) * count,
-                "target_layer": [layer for layer in shape.layers for _ in shape.layers],
-                "images": IMAGES,
-                "directions": DIRECTIONS_COMPARED,
-                "chance": CHANCE,
-                "subspace_similarity": similarity(shape, model, epoch).ravel(),
-                "shares_basis": model == "finetuned",
-            },
-        )
+    for model, epoch in shape.checkpoints:
+        yield {
+            "model": model,
+            "epoch": epoch,
+            "reference_layer": list(shape.layers) * count,
+            "target_layer": [layer for layer in shape.layers for _ in shape.layers],
+            "images": IMAGES,
+            "directions": DIRECTIONS_COMPARED,
+            "chance": CHANCE,
+            "subspace_similarity": similarity(shape, model, epoch).ravel(),
+            "shares_basis": model == "finetuned",
+        }
 
 
 def accuracy_under(epoch: int, corruption: str, severity: int) -> float:
@@ -303,21 +287,106 @@ def accuracy_under(epoch: int, corruption: str, severity: int) -> float:
     return float(learnt - lost - 0.02 * severity * (corruption == "snow"))
 
 
-def _robustness(shape: Shape) -> Iterator[pa.Table]:
-    conditions = [("clean", 0)] if shape.severities else []
-    conditions += [(name, severity) for name in ("fog", "snow") for severity in shape.severities]
-    for epoch in shape.epochs if conditions else ():
+def _robustness(shape: Shape) -> Iterator[dict[str, Any]]:
+    conditions = [("clean", 0), *product(("fog", "snow"), shape.severities)]
+    for epoch in shape.epochs if shape.severities else ():
         accuracies = [accuracy_under(epoch, *condition) for condition in conditions]
-        yield make_table(
-            ROBUSTNESS,
-            {
-                "model": "finetuned",
+        yield {
+            "model": "finetuned",
+            "epoch": epoch,
+            "corruption": [name for name, _ in conditions],
+            "severity": [severity for _, severity in conditions],
+            "images": 97,
+            "accuracy": accuracies,
+            "loss": [1 - accuracy for accuracy in accuracies],
+            "source": ["regenerated" if severity else "clean" for _, severity in conditions],
+        }
+
+
+def metamers(shape: Shape, model: str, epoch: int, seed: int) -> NDArray[np.int64]:
+    """How many images of each layer are."""
+    fewer = {"pretrained": 0, "finetuned": 3, "from_scratch": 7}[model]
+    return IMAGES - fewer - epoch - 2 * seed - 5 * np.arange(len(shape.layers))
+
+
+def _metamers(shape: Shape) -> Iterator[dict[str, Any]]:
+    for (model, epoch), seed in product([("pretrained", 0), *shape.checkpoints], shape.seeds):
+        own = ("finetuned", "pt|pt") if model == "pretrained" else (model, "ft|ft")
+        inverted = shape.inverted(*own)
+        n = np.array([shape.layers.index(layer) for layer in inverted])
+        yield {
+            "model": model,
+            "epoch": epoch,
+            "seed": seed,
+            "reference_layer": inverted,
+            "images": IMAGES,
+            "metamers": metamers(shape, model, epoch, seed)[n],
+            "pearson_median": 0.99 - 0.01 * n,
+            "spearman_median": 0.98 - 0.02 * n,
+            "snr_db_median": 40.0 - 3 * n + seed,
+            "null_pearson": 0.9,
+            "null_spearman": 0.85,
+            "null_snr_db": 11.0,
+        }
+
+
+def unchanged(shape: Shape, direction: str, epoch: int, seed: int) -> NDArray[np.float64]:
+    """Fraction of predictions by inverted layer."""
+    less = 0.07 * DIRECTIONS.index(direction) + 0.02 * epoch + 0.01 * seed
+    return 0.95 - less - 0.04 * np.arange(len(shape.layers), dtype=np.float64)
+
+
+def _unchanged(shape: Shape) -> Iterator[dict[str, Any]]:
+    for (model, epoch), direction, seed in product(shape.checkpoints, DIRECTIONS, shape.seeds):
+        inverted = shape.inverted(model, direction)
+        values = unchanged(shape, direction, epoch, seed)
+        values = values[[shape.layers.index(layer) for layer in inverted]]
+        yield {
+            "model": model,
+            "epoch": epoch,
+            "direction": direction,
+            "seed": seed,
+            "reference_layer": inverted,
+            "images": IMAGES,
+            "unchanged": values,
+            "chance_unchanged": values / 3,
+            "noise_unchanged": 0.13,
+        }
+
+
+def by_measure(values: NDArray[np.float64], measure: str) -> NDArray[np.float64]:
+    """A score by another measure, of what it is by linear CKA."""
+    return values**2 if measure == "rbf_cka" else np.sqrt(values)
+
+
+def _similarities(shape: Shape) -> Iterator[dict[str, Any]]:
+    for (model, epoch), direction, seed in product(shape.checkpoints, DIRECTIONS, shape.seeds):
+        scores = stir(shape, model, epoch, direction, seed)
+        for (measure, bandwidth), reference in product(
+            (("rbf_cka", 0.5), ("procrustes", 0.0)), shape.inverted(model, direction)
+        ):
+            column = shape.layers.index(reference)
+            less = 0.02 if measure == "rbf_cka" else np.nan
+            both = {
+                "stir": by_measure(scores, measure)[:, column],
+                "noise_stir": 0.31,
+                "chance_stir": 0.22,
+                "similarity": 0.9 - 0.01 * column,
+            }
+            yield {
+                "model": model,
                 "epoch": epoch,
-                "corruption": [name for name, _ in conditions],
-                "severity": [severity for _, severity in conditions],
-                "images": 97,
-                "accuracy": accuracies,
-                "loss": [1 - accuracy for accuracy in accuracies],
-                "source": ["regenerated" if severity else "clean" for _, severity in conditions],
-            },
-        )
+                "direction": direction,
+                "seed": seed,
+                "reference_layer": reference,
+                "target_layer": list(shape.layers),
+                "measure": measure,
+                "bandwidth": bandwidth,
+                "images": IMAGES,
+                **both,
+                **{f"{name}_unbiased": value - less for name, value in both.items()},
+                "stir_drift": 0.004,
+                "stir_unbiased_drift": 0.004 - less,
+                "chance_stir_q95": 0.25,
+                "chance_stir_unbiased_q95": 0.25 - less,
+            }

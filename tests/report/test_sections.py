@@ -13,7 +13,7 @@ from stir_ray.lake.parquet import open_lake
 from stir_ray.report.job_results import JobResults
 from stir_ray.report.sections import sections
 from stir_ray.report.write_report import write_figures
-from tests.report.page.made import shown
+from tests.report.made import shown
 from tests.report.synthetic import Shape
 
 LACKING = {

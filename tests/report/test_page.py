@@ -17,7 +17,7 @@ from stir_ray.report.job_results import JobResults
 from stir_ray.report.page import embedded, job_page, number
 from stir_ray.report.sections import sections
 from stir_ray.results.correlation_study import analyse
-from tests.report.page.made import ABOUT, LAYERS, PAPER, analysed, images, shown
+from tests.report.made import ABOUT, LAYERS, PAPER, analysed, images, shown
 from tests.report.synthetic import Shape
 
 MEGABYTE = 10**6

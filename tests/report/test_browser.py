@@ -16,8 +16,8 @@ from playwright.sync_api import Locator, Page, expect
 from pypdf import PdfReader
 
 from stir_ray.report.job_results import JobResults
-from tests.report.page.conftest import Opener
-from tests.report.page.made import ABOUT, EPOCHS, LAYERS, SHAPE, images, shown, written
+from tests.report.conftest import Opener
+from tests.report.made import ABOUT, EPOCHS, LAYERS, SHAPE, images, shown, written
 from tests.report.synthetic import IMAGES, Shape
 
 PHONE = {"width": 390, "height": 844}

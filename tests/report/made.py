@@ -1,7 +1,5 @@
 """Pages made of made-up results, as a person would open them: files on a disk."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from stir_ray.results.correlation_study import analyse
 from stir_ray.results.epoch_curves import EpochCurves
 from stir_ray.results.stored_analysis import StoredAnalysis, analysis_tables
 from tests import reference
-from tests.report.further import further
-from tests.report.synthetic import Shape, synthetic_results
+from tests.report.synthetic import Shape, measure_tables, synthetic_results
 
 LAYERS = tuple(range(1, 13))
 EPOCHS = (0, 1, 2, 3, 5, 8)
@@ -58,7 +55,7 @@ def shown(folder: Path, shape: Shape = SHAPE, **changed: Any) -> JobResults:
     tested = open_lake(str(folder)).read_object(ROBUSTNESS, key).to_pandas()
     made = JobResults(
         results=results,
-        tables=further(folder, shape),
+        tables=measure_tables(folder, shape),
         tested=None if tested.empty else tested,
         images=images(shape.layers),
         analysed=analysed(PAPER),
