@@ -10,7 +10,7 @@ Example:
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stir_ray.charts.blocks import save
 from stir_ray.charts.comparison import (
@@ -33,14 +33,13 @@ from stir_ray.charts.gallery import gallery
 from stir_ray.charts.heatmaps import flow, matrices, scores
 from stir_ray.charts.study import hypotheses, prefixes, robustness, strongest_hypotheses
 
-_MEASURES = {
-    "metamers": "metamers",
-    "predictions": "predictions",
-    "similarities": "similarities",
-    "similarities_over_epochs": "similarities",
-    "subspaces": "subspaces",
-}
-__all__ = [  # noqa: PLE0604
+if TYPE_CHECKING:
+    from stir_ray.measures.metamers import metamers
+    from stir_ray.measures.predictions import predictions
+    from stir_ray.measures.similarities import similarities, similarities_over_epochs
+    from stir_ray.measures.subspaces import subspaces
+
+__all__ = [
     "baselines",
     "beside_published",
     "cka_divergence",
@@ -57,17 +56,22 @@ __all__ = [  # noqa: PLE0604
     "learning_against_forgetting",
     "learning_and_forgetting",
     "matrices",
+    "metamers",
+    "predictions",
     "prefixes",
     "robustness",
     "save",
     "scores",
+    "similarities",
+    "similarities_over_epochs",
     "strongest_hypotheses",
-    *_MEASURES,
+    "subspaces",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import the chart of a measure, which stands in the measure's module, above this package."""
-    if name not in _MEASURES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"stir_ray.measures.{_MEASURES[name]}"), name)
+    module = import_module(f"stir_ray.measures.{name.removesuffix('_over_epochs')}")
+    return getattr(module, name)
