@@ -86,7 +86,7 @@ def test_the_noise_that_is_classified_is_an_image(done: Job, ctx: WorkerContext)
     starts = ctx.initial_images(study.spec, seed)
     with torch.no_grad():
         clipped, as_drawn = (
-            model.module(model.normalised(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
+            model.module(model.normalized(some)).argmax(1) for some in (starts.clamp(0, 1), starts)
         )
     assert clipped.tolist() != as_drawn.tolist()
     stored = ctx.lake.read(PREDICTIONS.table, predictions(study, 2, seed, target).id)
