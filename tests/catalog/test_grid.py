@@ -9,16 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from stir_ray.catalog.inspection import lake_of, read_inspected, resolve_all
-from stir_ray.catalog.runs import RunRecord, read_run
 from stir_ray.errors import CorruptArtifact, DataError, StorageUnavailable, TasksFailed
-from stir_ray.job import Job
 from stir_ray.job.loader import Grid, read_jobs
-from stir_ray.lake.parquet import Lake, open_lake, provenance
+from stir_ray.lake.parquet import open_lake, provenance
 from stir_ray.lake.schemas import TRAININGS
 from stir_ray.measures import result_tables
 from stir_ray.plan.resolved_job import ResolvedJob
-from stir_ray.plan.tasks import deduplicate, task_id
 from stir_ray.report import summary
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
@@ -69,6 +65,10 @@ def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
         "invert": (1 + jobs * EPOCHS) * LAYERS * SEEDS,
         "compare": jobs * EPOCHS * SEEDS,
     }
+    # An artifact tells which file requested it.
+    lake = open_lake(grid.shared.lake)
+    records = [lake.read(TRAININGS, artifact_id) for artifact_id in lake.stored(TRAININGS)]
+    assert {provenance(table)["job"] for table in records} == {"small"}
 
 
 def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
@@ -86,32 +86,10 @@ def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
     assert len(means) == len(NAMES)
 
 
-def test_parts_say_which_file_asked_for_them(done: Done) -> None:
-    lake = open_lake(done[0].shared.lake)
-    records = [lake.read(TRAININGS, part_id) for part_id in lake.stored(TRAININGS)]
-    assert {provenance(table)["job"] for table in records} == {"small"}
-
-
 def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(done: Done) -> None:
     grid, _ = done
     assert invariance.run_all(grid, serial=True).tally.tasks == 0
     assert invariance.run(grid.jobs[2], serial=True).tally.tasks == 0
-
-
-def test_tasks_of_several_jobs_are_planned_once_and_none_is_lost(done: Done) -> None:
-    grid, _ = done
-    jobs = read_inspected(resolve_all(grid), open_lake(grid.shared.lake))
-    studies = [job.study for job in jobs]
-    for stage in ("inversions", "comparisons"):
-        single = [task_id(task) for study in studies for task in getattr(study, stage)()]
-        together = [task_id(task) for task in deduplicate(getattr(one, stage)() for one in studies)]
-        assert together == list(dict.fromkeys(single))
-        # Twice the same job, one after the other, is the job.
-        alone = [task_id(task) for task in getattr(studies[0], stage)()]
-        twice = [
-            task_id(task) for task in deduplicate(getattr(studies[0], stage)() for _ in range(2))
-        ]
-        assert twice == alone
 
 
 def test_verbs_about_one_job_go_through_all_of_a_file(done: Done, tmp_path: Path) -> None:
@@ -204,34 +182,6 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     code, _, error = stir_ray("run", path, "--serial", "--set", f"{RATE}=0.005")
     assert code == CorruptArtifact.exit_code
     assert error.strip().splitlines()[-1].startswith("stir-ray: part x; ")
-
-
-def test_a_plan_of_a_grid_reads_the_records_of_runs_once(
-    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
-    really, opened, read = lake_of, list[str](), list[str]()
-
-    def opening(job: Job) -> Lake:
-        opened.append(job.name)
-        return really(job)
-
-    def reading(key: str, lake: Lake) -> RunRecord:
-        read.append(key)
-        return read_run(key, lake)
-
-    for module in ("arguments", "job_verbs"):
-        monkeypatch.setattr(f"stir_ray.cli.{module}.lake_of", opening, raising=False)
-    monkeypatch.setattr("stir_ray.catalog.runs.read_run", reading)
-    code, said, error = stir_ray("plan", path, "--json")
-    assert code == 0, error
-    plans = json.loads(said)
-    assert list(plans) == [*NAMES, "total"]
-    rates = [plan["rate"] for plan in plans.values()]
-    assert rates == [rates[0]] * len(plans)
-    assert rates[0]["device"] == "cpu"
-    assert len(opened) == 1
-    assert sorted(read) == sorted(set(read)) != []
 
 
 def test_a_plan_of_a_grid_counts_once_what_its_jobs_share(done: Done, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGET
 from stir_ray.numerics.correlation import pearson
 from stir_ray.numerics.screening import screen
 from stir_ray.results.correlation_study import Analysis, analyse, interval_over_seeds
-from stir_ray.results.epoch_curves import EpochCurves, Halves, Sample, over_seeds
+from stir_ray.results.epoch_curves import EpochCurves, Halves, Sample
 from stir_ray.results.stored_analysis import analysis_tables
 from tests import reference
 
@@ -181,11 +181,6 @@ def test_an_epoch_of_which_something_is_unknown_is_left_out_and_said_to_be() -> 
     assert "CKA divergence: 2 of 7 epochs left out" in " ".join(analysis.notes)
 
 
-def test_a_seed_that_is_missing_leaves_the_mean_of_the_others() -> None:
-    values = np.array([[0.1, np.nan, 0.2], [0.3, np.nan, np.nan]])
-    np.testing.assert_array_equal(over_seeds(values), [0.2, np.nan, 0.2])
-
-
 def test_the_interval_over_seeds_lies_around_the_number_it_is_of() -> None:
     (family, _) = analyse(few(seeds=3)).families
     interval, r = family.over_seeds, family.screening.r
@@ -236,14 +231,6 @@ def test_a_seed_that_is_not_computed_yet_is_no_draw() -> None:
     np.testing.assert_array_equal(family.over_seeds.low, expected.over_seeds.low)
 
 
-def test_one_seed_has_no_interval_and_says_so() -> None:
-    analysis = analyse(few(seeds=1))
-    assert all(family.over_seeds is None for family in analysis.families)
-    assert "One seed" in " ".join(analysis.notes)
-    rows = analysis_tables([analysis])[HYPOTHESES].to_pandas()
-    assert rows["seeds_low"].isna().all()
-
-
 def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     three = few(seeds=3)
     # A job's curves have a copy for every seed.
@@ -255,6 +242,9 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
     assert rows.loc["CKA divergence", ["seeds_low", "seeds_high"]].isna().all(axis=None)
     assert "No inversion takes part in CKA divergence:" in " ".join(analysis.notes)
     assert "The t interval over 3 seeds is about other noise of" in " ".join(analysis.notes)
+    single = analyse(few(seeds=1))
+    assert all(family.over_seeds is None for family in single.families)
+    assert "One seed" in " ".join(single.notes)
 
 
 @pytest.mark.parametrize("epochs", [1, 4])

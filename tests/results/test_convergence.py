@@ -1,7 +1,6 @@
 """What is said of the inversions of a job, and of its numbers, is what its results say."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -162,8 +161,3 @@ def test_scores_of_other_models_say_nothing_convergence_text(
     table = pa.Table.from_pylist(rows, schema=results.schema)
     assert convergence(table, matrices, "tokens") is None
     assert list(convergence_text(None)) == []
-
-
-def test_a_single_number_of_steps_is_no_range(results: pa.Table, matrices: pa.Table) -> None:
-    summary = replace(found(results, matrices), iterations=(400, 400))
-    assert "after 400 steps:" in next(convergence_text(summary))
