@@ -17,9 +17,8 @@ from stir_ray.measures import artifact_tables
 from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import FINETUNED, Checkpoint, Task, task_id
-from stir_ray.results.contents import Cell, cells, pairs
 from stir_ray.results.metric_info import DIRECTIONS
-from stir_ray.results.reduce import rows_of
+from stir_ray.results.reduce import Cell, cells, pairs, rows_of
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
 _COLUMNS = ("model", "direction", "epoch", "seed", "reference_layer", "target_layer")

@@ -31,8 +31,7 @@ from stir_ray.plan.model_tasks import Evaluate
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import Task, is_done, remaining
-from stir_ray.results.contents import evaluations
-from stir_ray.results.study_reader import read_study, trainings
+from stir_ray.results.study_reader import evaluations, read_study, trainings
 from stir_ray.worker.dispatch import WorkerSettings, make_worker
 from stir_ray.worker.logs import only_warnings
 

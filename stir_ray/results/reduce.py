@@ -1,7 +1,8 @@
 """Reduce the artifacts of a job to its results: tidy scores, matrices, histories, accuracies."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,16 +28,49 @@ from stir_ray.lake.schemas import (
 )
 from stir_ray.measures import MEASURES, Place, result_tables
 from stir_ray.numerics import criteria
-from stir_ray.plan.resolved_job import ResolvedJob
+from stir_ray.plan.measurement import Compare, Comparison, Invert
+from stir_ray.plan.model_tasks import Evaluate
+from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
 from stir_ray.plan.study import Study
-from stir_ray.results.contents import Cell, cells, evaluations, optional_artifacts
+from stir_ray.plan.tasks import FINETUNED, Checkpoint, Role
 from stir_ray.results.job_metrics import Convergence, convergence, matrices
-from stir_ray.results.study_reader import trainings
+from stir_ray.results.metric_info import FT_FT, FT_PT, PT_FT, PT_PT
+from stir_ray.results.study_reader import evaluations, trainings
 
 _RECIPE = 6
 _Where = TypeVar("_Where")
 _Stored = Mapping[str, list[tuple[Place, str]]]
 """Places in the results and ids of stored artifacts, by table."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A comparison and its place in the results."""
+
+    model: Role
+    epoch: int
+    direction: str
+    comparison: Comparison
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the results that its artifacts do not have."""
+        return {"model": self.model, "epoch": self.epoch, "direction": self.direction}
+
+
+def cells(study: Study) -> Iterator[Cell]:
+    """Yield every cell of the results. Cells of equal models share their comparison."""
+    for role, checkpoints in study.compared.items():
+        for ft in checkpoints:
+            for direction, (reference, target) in pairs(study.pretrained, ft).items():
+                for seed, layer in product(study.seeds, study.spec.layers_of(reference)):
+                    comparison = Comparison(study.spec, reference, layer, seed, target)
+                    yield Cell(role, ft.epoch, direction, comparison)
+
+
+def pairs(pt: Checkpoint, ft: Checkpoint) -> Mapping[str, tuple[Checkpoint, Checkpoint]]:
+    """Return reference (inverted) and target by direction."""
+    return {PT_PT: (pt, pt), FT_PT: (pt, ft), FT_FT: (ft, ft), PT_FT: (ft, pt)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +123,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         if test.is_ready and test.outputs[0].id in tested
     ]
     planned: dict[str, list[tuple[Place, str]]] = {}
-    for table, place, artifact in optional_artifacts(job, study, planned_cells, planned_tests):
+    for table, place, artifact in _optional_artifacts(job, study, planned_cells, planned_tests):
         planned.setdefault(table, []).append((place, artifact))
     optional = {}
     for table, artifacts in planned.items():
@@ -148,6 +182,37 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         missing_optional=sum(map(len, planned.values())) - sum(map(len, optional.values())),
         convergence=convergence(results, metrics, job.representation, unchanged),
     )
+
+
+def _optional_artifacts(
+    job: Job, study: Study, planned_cells: Iterable[Cell], tests: Sequence[Evaluate]
+) -> Iterator[tuple[str, Place, str]]:
+    """Yield table, place in the results, and id of each artifact of the measures of a job."""
+    is_of_pretrained = is_finetuned(job)
+
+    def place(model: str, epoch: int, direction: str = "") -> Place:
+        return Place(model, epoch, direction, model == FINETUNED and is_of_pretrained)
+
+    def measured(subject: Comparison | Invert | Compare, where: Place) -> Iterator[Any]:
+        return ((each.name, where, each.artifact.id) for each in subject.measurements)
+
+    for cell in planned_cells:
+        yield from measured(cell.comparison, place(**cell.columns))
+    spec, pretrained = study.spec, study.pretrained
+    compared = [model for models in study.compared.values() for model in models]
+    for model in (pretrained, *compared):
+        for seed, layer in product(study.seeds, spec.layers_of(model)):
+            inversion = Invert(spec, model, layer, seed, (), 0)
+            yield from measured(inversion, place(model.role, model.epoch))
+    for model in compared:
+        # Equal blocks are not compared.
+        if model.weights != pretrained.weights:
+            pair = Compare(spec, pretrained, model, study.seeds[0], measures_pair=True)
+            yield from measured(pair, place(model.role, model.epoch))
+    for test in tests:
+        # The id of a model that is not trained yet is not known.
+        if test.has_correct and test.is_ready:
+            yield CORRECT.name, place(test.model.role, test.model.epoch), test.outputs[1].id
 
 
 def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:

@@ -9,11 +9,11 @@ from stir_ray.identity import derive_seed
 from stir_ray.job import Job, TrainedModel
 from stir_ray.lake.keys import checkpoint_key
 from stir_ray.lake.parquet import Lake, provenance
-from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TRAININGS
+from stir_ray.lake.schemas import IMAGE_SETS, MODELS, TEST_SETS, TRAININGS
 from stir_ray.lake.store import map_concurrent
 from stir_ray.measures import requested
 from stir_ray.plan.measurement import MeasurementSpec
-from stir_ray.plan.model_tasks import InspectModel, Train
+from stir_ray.plan.model_tasks import Evaluate, InspectModel, SelectTestImages, Train
 from stir_ray.plan.resolved_job import (
     ResolvedJob,
     compared_epochs,
@@ -134,7 +134,7 @@ def read_summary(task: InspectModel, lake: Lake) -> dict[str, Any]:
     return lake.read(MODELS, task.outputs[0].id).to_pylist()[0]
 
 
-def checkpoint_of(
+def _checkpoint_of(
     summary: Mapping[str, Any], task: InspectModel, role: Role, epoch: int
 ) -> Checkpoint:
     """Return the checkpoint of an inspected model."""
@@ -173,12 +173,61 @@ def trained_checkpoints(task: Train, lake: Lake) -> tuple[Checkpoint, ...]:
     )
 
 
+def evaluations(resolved: ResolvedJob, lake: Lake) -> tuple[Evaluate, ...]:
+    """Return a test of every epoch of every model whose classes are known, if the job wants tests.
+
+    Of the pretrained model only the last epoch is tested, which is the model; of a finetuning the
+    compared epochs.
+
+    Raises:
+        JobError: if a model that is not trained by the job has no classifier for these images.
+        FileNotFoundError: if an inspection is not in the lake.
+    """
+    job, planned = resolved.job, list[Evaluate]()
+    tests = dict(resolved.corrupted_tests())
+    tasks = {task.name: task for task in trainings(resolved, lake)} if tests else {}
+    for role, test in tests.items():
+        images = lake.read(TEST_SETS, SelectTestImages(test).outputs[0].id)
+        objective = "classification"
+        if role in tasks:
+            objective = tasks[role].training.task
+            models = trained_checkpoints(tasks[role], lake)
+            if role == PRETRAINED:
+                models = models[-1:]
+            elif role == FINETUNED:
+                models = compared_epochs(job, models)
+        else:
+            models = _classifiers(resolved, int(provenance(images)["classes"]), lake)
+        with_correct = job.half_samples > 0
+        planned += [
+            Evaluate(test, model, objective, images.num_rows, with_correct) for model in models
+        ]
+    return tuple(planned)
+
+
+def _classifiers(resolved: ResolvedJob, classes: int, lake: Lake) -> tuple[Checkpoint, ...]:
+    def checkpoint(numbered: tuple[int, InspectModel]) -> Checkpoint:
+        epoch, task = numbered
+        summary = read_summary(task, lake)
+        # A classifier may have more classes than the images, but not those of other images.
+        in_model, is_of_timm = summary["classes"], task.weights.startswith("timm:")
+        if in_model < classes or (is_of_timm and in_model != classes):
+            raise JobError(
+                f"`robustness`: {task.weights} has a classifier of {in_model} classes, and images "
+                f"of `data` are of {classes}; give checkpoints with a classifier of these classes, "
+                "or leave `robustness` out"
+            )
+        return _checkpoint_of(summary, task, FINETUNED, epoch)
+
+    return tuple(map_concurrent(checkpoint, resolved.inspect_finetuned()))
+
+
 def _read_pretrained(resolved: ResolvedJob, lake: Lake) -> Checkpoint:
     if isinstance(resolved.job.pretrained, TrainedModel):
         task = next(task for task in resolved.independent_trainings() if task.name == PRETRAINED)
         return trained_checkpoints(task, lake)[-1]
     inspection = resolved.inspect_pretrained
-    return checkpoint_of(read_summary(inspection, lake), inspection, PRETRAINED, 0)
+    return _checkpoint_of(read_summary(inspection, lake), inspection, PRETRAINED, 0)
 
 
 def _read_compared(
@@ -186,7 +235,7 @@ def _read_compared(
 ) -> Iterator[tuple[Role, tuple[Checkpoint, ...]]]:
     def inspected(numbered: tuple[int, InspectModel]) -> Checkpoint:
         epoch, task = numbered
-        return checkpoint_of(read_summary(task, lake), task, FINETUNED, epoch)
+        return _checkpoint_of(read_summary(task, lake), task, FINETUNED, epoch)
 
     if checkpoints := tuple(map_concurrent(inspected, resolved.inspect_finetuned())):
         yield FINETUNED, checkpoints

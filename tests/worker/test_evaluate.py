@@ -25,7 +25,7 @@ from stir_ray.lake.keys import artifact_key, result_folder, result_key
 from stir_ray.lake.parquet import open_lake
 from stir_ray.lake.schemas import ACCURACIES, ROBUSTNESS
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
-from stir_ray.results.contents import evaluations
+from stir_ray.results.study_reader import evaluations
 from stir_ray.worker import inspect
 from tests.broken import job_file, stir_ray
 from tests.datasets.archives import load
