@@ -213,12 +213,7 @@ def inspection_error(failure: Failure) -> StirRayError:
 
 
 def unfinished(tasks: Iterable[Task], lake: Lake) -> Unfinished:
-    """Return what is recorded of tasks that are planned and not done.
-
-    Args:
-        tasks: in plan order; perhaps a million, of which only those with a record are kept.
-        lake: that holds the records.
-    """
+    """Return what is recorded of tasks that are planned and not done, in plan order."""
     recorded, failed, count = lake.stored(FAILURES), dict[str, Task](), 0
     for task in tasks:
         count += 1

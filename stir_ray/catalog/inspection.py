@@ -67,8 +67,7 @@ def resolve_all(grid: Grid) -> tuple[ResolvedJob, ...]:
 def resolve_or_restore(job: Job, lake: Lake) -> tuple[ResolvedJob, tuple[str, ...]]:
     """Return the job with its files as they are now, or else as they were in its last run.
 
-    Returns:
-        The job, and those of its files that cannot be read, so that recorded versions are used.
+    Return also those of its files that cannot be read, so that recorded versions are used.
 
     Raises:
         InputError: if a file can neither be read nor was recorded.
@@ -312,10 +311,7 @@ def memory_lake() -> Lake:
 def inspect(resolved: ResolvedJob, lake: Lake, memory: Lake | None = None) -> InspectedJob:
     """Inspect a job without writing to its lake; what the lake holds is used.
 
-    Args:
-        resolved: the job.
-        lake: that it names.
-        memory: of `memory_lake`, for several jobs: what they share is inspected once.
+    Jobs for which the same `memory_lake` is given are inspected once where they share a model.
 
     Raises:
         InputError: if something about job, models or images must be corrected.

@@ -216,17 +216,12 @@ def workload_size(
     train_images: Mapping[str, int] | None = None,
     test_images: Mapping[str, int] | None = None,
 ) -> WorkloadSize:
-    """Return the sizes that the costs of a job depend on.
+    """Return the sizes that the costs of an inspected job depend on.
 
-    Args:
-        resolved: a job whose models are inspected.
-        inspections: of its models.
-        train_images: by the training's id; without them trainings cost no operations.
-        test_images: the same of those that every epoch is tested on.
+    Numbers of images are by the training's id; without them trainings cost no operations.
 
     Raises:
-        FileNotFoundError: if a model is not inspected.
-        CorruptArtifact: if its inspection is damaged.
+        FileNotFoundError, CorruptArtifact: if the inspection of a model is missing or damaged.
     """
 
     def size(card: Mapping[str, Any]) -> WorkloadSize:
@@ -273,12 +268,7 @@ def all_runs(lake: Lake) -> list[RunRecord]:
 
 
 def read_run(key: str, lake: Lake) -> RunRecord:
-    """Return the record of a run.
-
-    Raises:
-        FileNotFoundError: if it is not there.
-        CorruptArtifact: if it is not as it was written.
-    """
+    """Return the record of a run; errors as of `Lake.read`."""
     try:
         return _ADAPTER.validate_json(lake.objects.get(key))
     except ValidationError:

@@ -71,15 +71,7 @@ class StageRunner:
         callbacks: Sequence[Callback] = (),
         retry: RetryFailed | None = None,
     ) -> None:
-        """Run on a lake.
-
-        Args:
-            job: that the tasks belong to, or what several jobs share.
-            lake: where artifacts are looked for and failures are recorded.
-            executor: of the tasks.
-            callbacks: called as stages proceed.
-            retry: which of the missing tasks are executed; None for all.
-        """
+        """Run tasks of a job, or of several that share `job`; `retry` selects missing ones."""
         self.tally = TaskCounts()
         self._job, self._lake = job, lake
         self._executor, self._callbacks, self._retry = executor, callbacks, retry
@@ -88,11 +80,8 @@ class StageRunner:
     def run(self, stage: str, tasks: Callable[[], Iterable[Task]]) -> None:
         """Execute those of a stage's tasks that are not done.
 
-        Args:
-            stage: its name, for people.
-            tasks: makes the tasks in plan order; called twice, to count and to run. Only a few of
-                them are in memory at a time, and counting makes no ids: the first task of a million
-                starts within seconds.
+        `tasks` makes them in plan order, and is called twice, to count and to run. Only a few are
+        in memory at a time, and counting makes no ids: the first of a million starts in seconds.
 
         Raises:
             InputError: as soon as a task fails because of the job file or its files.

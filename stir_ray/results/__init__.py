@@ -7,9 +7,5 @@ _RECIPE = 6
 
 
 def analysis_inputs(results: str) -> str:
-    """The digest of all that an analysis was made from.
-
-    Args:
-        results: the same of the results that it analyses.
-    """
+    """Return the digest of all that an analysis of results of a digest was made from."""
     return content_id("analysis", recipe=_RECIPE, results=results)

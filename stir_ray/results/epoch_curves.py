@@ -96,11 +96,7 @@ def over_seeds(curve: np.ndarray) -> np.ndarray:
 
 
 def curves_of_families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the curves that hypotheses are about, by family and name.
-
-    Args:
-        curves: by metric.
-    """
+    """Return the curves that hypotheses are about, by family and name, from curves by metric."""
     known = {name: curves[name] for name in _PAIR if name in curves}
     families = {name: {name: curve} for name, curve in known.items()}
     if len(known) == len(_PAIR):
@@ -163,10 +159,8 @@ def accuracy_by_severity(measured: pd.DataFrame) -> pd.DataFrame:
 def accuracies(history: pd.DataFrame, robustness: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy by model, epoch, severity and corruption, each from one source.
 
-    Args:
-        history: of the trainings, with the clean accuracy alone.
-        robustness: the tests on clean and corrupted images. For a model that was tested they alone
-            count: clean and corrupted accuracies are then of the same images.
+    Of a tested model the table `robustness` alone counts: its clean and corrupted accuracies are of
+    the same images. Of others the history of their training has the clean accuracy.
     """
     tested = robustness.dropna(subset="accuracy")
     trained = history[~history["model"].isin(tested["model"])]
@@ -182,8 +176,8 @@ def epoch_curves(
     """Return curves and accuracies at the epochs of the curves.
 
     Args:
-        model: name of the curves.
-        estimator: of HSIC.
+        model: as of `EpochCurves`.
+        estimator: likewise.
         curves: by metric, (epoch, layer) and perhaps seed.
         accuracy: as of `accuracy_by_severity`; may lack epochs, or be empty.
     """
@@ -217,12 +211,8 @@ def job_epoch_curves(
 ) -> Iterator[EpochCurves]:
     """Yield the curves of every compared model of a job, by both estimators.
 
-    Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition.
-
-    Args:
-        tables: `JOB_TABLES`.
-        job: whose number of halves and assumption about self-STIR hold.
-        layers: by model, those that it shares with the pretrained one, ascending.
+    Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition. Layers are
+    those that a model shares with the pretrained one, ascending.
     """
     tested = accuracies(tables[HISTORY], tables[ROBUSTNESS])
     for model in tables[RESULTS]["model"].unique():

@@ -64,10 +64,6 @@ def matrices(results: pa.Table, *, assume_self_stir_one: bool) -> pa.Table:
     """Return the table `matrices`: mean, drift, spread and number of seeds of every metric.
 
     A cell without a number of any seed has no row.
-
-    Args:
-        results: the tidy table of a job.
-        assume_self_stir_one: as of `metrics_of`.
     """
     if not results.num_rows:
         return MATRICES.arrow().empty_table()
@@ -153,12 +149,8 @@ def convergence(
 ) -> Convergence | None:
     """Summarise all inversions, each counted once; None without scores of a model on its own.
 
-    Args:
-        results: the table of that name.
-        matrices: the table of that name.
-        representation: of the job.
-        unchanged: models and epochs whose weights, and so whose inversions, are the pretrained
-            model's.
+    `unchanged` are models and epochs whose weights, and so whose inversions, are the pretrained
+    model's.
     """
     rows = results.to_pandas()
     depth = rows["target_layer"] - rows["reference_layer"]

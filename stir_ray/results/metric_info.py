@@ -26,21 +26,13 @@ _METRICS_PAPER = "Merlin et al. 2023, PMLR 232:601-619"
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """A metric of two models, layer by layer.
+    """A metric of two models, layer by layer."""
 
-    Attributes:
-        long_name: for the axis of a figure.
-        meaning: formula and reading; `pt` is the pretrained model, `ft` the other one.
-        direction: which model is inverted and which is shown the inverted images.
-        bounds: (biased, unbiased) range.
-        source: of the formula.
-    """
-
-    long_name: str
-    meaning: str
-    direction: str
-    bounds: tuple[str, str] = ("[-1, 1]", "[-2, 2]")
-    source: str = _METRICS_PAPER
+    long_name: str  # for the axis of a figure
+    meaning: str  # formula and reading; `pt` is the pretrained model, `ft` the other one
+    direction: str  # which model is inverted and which is shown the inverted images
+    bounds: tuple[str, str] = ("[-1, 1]", "[-2, 2]")  # (biased, unbiased) range
+    source: str = _METRICS_PAPER  # of the formula
 
     def attrs(self, estimator: str | None = None) -> dict[str, str]:
         """Return attributes for an array of the metric, by one estimator or by both."""

@@ -225,11 +225,7 @@ def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
 
 
 def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
-    """Return the quality of an inversion under the column names of the results.
-
-    Args:
-        inversion: an artifact of the table `inversions`.
-    """
+    """Return the quality of an inversion, an artifact, under the column names of the results."""
     relative, centred = (inversion[name].to_numpy() for name in ("residual", "centred_residual"))
     low, median, high = np.quantile(relative, [0.05, 0.5, 0.95])
     centred_median, centred_high = np.quantile(centred, [0.5, 0.95])
