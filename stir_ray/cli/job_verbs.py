@@ -192,8 +192,8 @@ def report(
     from stir_ray.report.job_results import ReducedJob
     from stir_ray.report.reference_results import read_published
     from stir_ray.report.write_report import write_report
+    from stir_ray.results.correlation_study import analyse_robustness
     from stir_ray.results.reduce import reduce_job
-    from stir_ray.results.stored_analysis import analyse_robustness
 
     published = read_published(compare) if compare else None
     drawn: list[ReducedJob] = []

@@ -23,18 +23,16 @@ from stir_ray.report.text import table
 from stir_ray.results.correlation_study import (
     Analysis,
     HypothesisFamily,
+    StoredAnalysis,
     analyse,
+    analyse_job,
+    analysis_tables,
     over_seeds,
     samples,
+    store_analysis,
 )
 from stir_ray.results.epoch_curves import CLEAN, EpochCurves, curves_of_families, user_curves
 from stir_ray.results.reduce import reduce_job
-from stir_ray.results.stored_analysis import (
-    StoredAnalysis,
-    analyse_job,
-    analysis_tables,
-    store_analysis,
-)
 
 Row = Mapping[Any, Any]
 """Of the table `hypotheses`."""

@@ -23,9 +23,9 @@ from stir_ray.plan.measurement import Comparison, Inversion
 from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned, known_datasets
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import FINETUNED, PRETRAINED, Checkpoint, Role
+from stir_ray.results.correlation_study import StoredAnalysis, is_analysed, read_analysis
 from stir_ray.results.dataset import open_results
 from stir_ray.results.reduce import Reduced
-from stir_ray.results.stored_analysis import StoredAnalysis, is_analysed, read_analysis
 
 SHOWN = 8
 """Images in the gallery."""

@@ -27,8 +27,8 @@ from stir_ray.report.hypotheses import (
     summary_of,
 )
 from stir_ray.report.job_results import JobResults
+from stir_ray.results.correlation_study import StoredAnalysis
 from stir_ray.results.epoch_curves import EpochCurves
-from stir_ray.results.stored_analysis import StoredAnalysis
 
 _STUDY_ESTIMATOR = "biased"
 """As in the paper; the tables have both."""

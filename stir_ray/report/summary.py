@@ -14,8 +14,8 @@ from stir_ray.lake.store import ObjectStore
 from stir_ray.report.job_results import ReducedJob
 from stir_ray.report.text import convergence_text
 from stir_ray.report.write_report import Report, write_report
+from stir_ray.results.correlation_study import analyse_robustness
 from stir_ray.results.reduce import Reduced, reduce_job
-from stir_ray.results.stored_analysis import analyse_robustness
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,46 @@
 """The correlation study: do changes of the layers go with accuracy over the epochs?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 
-from stir_ray.numerics.correlation import (
-    Correlation,
-    Interval,
-    pearson,
-    percentiles,
-    spearman,
-    t_interval,
+from stir_ray.errors import LakeError
+from stir_ray.job import Job
+from stir_ray.lake.keys import result_key
+from stir_ray.lake.parquet import Lake, concat_tables, encode
+from stir_ray.lake.schemas import (
+    ANALYSIS_TABLES,
+    CORRELATIONS,
+    HYPOTHESES,
+    LEARNING_WITH_FORGETTING,
+    RESULTS,
+    ROBUSTNESS,
+    TableSchema,
 )
+from stir_ray.numerics.correlation import Interval, pearson, percentiles, spearman, t_interval
 from stir_ray.numerics.correlation_diagnostics import (
+    DROPPED,
     LEAST_EPOCHS,
     CorrelationDiagnostics,
     SensitivityCheck,
     interpretation,
     prefixes,
 )
-from stir_ray.numerics.screening import (
-    Aggregate,
-    Screening,
-    screen,
+from stir_ray.numerics.screening import Aggregate, Screening, screen
+from stir_ray.plan.study import Study
+from stir_ray.results import analysis_inputs
+from stir_ray.results.epoch_curves import (
+    EpochCurves,
+    Sample,
+    job_epoch_curves,
+    over_seeds,
+    samples,
 )
-from stir_ray.results.epoch_curves import EpochCurves, Sample, over_seeds, samples
+from stir_ray.results.reduce import Reduced, is_current, read_result
 
 _PAIR = ("learning", "forgetting")
 
@@ -41,32 +56,20 @@ class ExaminedHypothesis:
 
 @dataclass(frozen=True)
 class HypothesisFamily:
-    """Hypotheses that were tried together, and within which tests are counted.
+    """Hypotheses that were tried together, and within which tests are counted."""
 
-    Arrays have an element per hypothesis; NaN where it is undefined.
-    """
-
-    name: str
-    epochs: tuple[int, ...]
-    severities: tuple[int, ...]
+    sample: Sample
     screening: Screening  # r and p, corrected for the number of hypotheses
     diagnostics: CorrelationDiagnostics
     prefixes: tuple[SensitivityCheck, ...]  # r of the first epochs, of `examined` in their order
-    seeds: int  # of the inversions; 0 for curves without inversions
     over_seeds: Interval | None  # 95 % t interval of r; None with fewer than two seeds
-    halves: int  # of the images that were measured
-    over_images: Interval | None  # 95 % interval of r; None without halves
+    over_images: Interval | None  # 95 % interval of r; None without halves of the images
     examined: tuple[ExaminedHypothesis, ...]  # the strongest, and that of the paper
 
-
-@dataclass(frozen=True)
-class LayerCorrelation:
-    """Correlation of learning with forgetting over the layers, by epoch (App. C.1)."""
-
-    epochs: tuple[int, ...]
-    layers: int
-    pearson: Correlation
-    spearman: Correlation
+    @property
+    def name(self) -> str:
+        """What its hypotheses are about."""
+        return self.sample.name
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,20 @@ class Analysis:
 
     curves: EpochCurves
     families: tuple[HypothesisFamily, ...]  # those that could be tried
-    layer_correlation: LayerCorrelation | None  # None of too few layers or unknown curves
+    # Columns of the table `learning_with_forgetting`; None of too few layers or unknown curves.
+    learning_with_forgetting: Mapping[str, Any] | None
     notes: tuple[str, ...]  # what was left out and why, and what the numbers cannot say
+
+
+@dataclass(frozen=True)
+class StoredAnalysis:
+    """An analysis as it is stored."""
+
+    curves: tuple[EpochCurves, ...]  # that were analysed, by both estimators
+    hypotheses: pd.DataFrame
+    correlations: pd.DataFrame
+    images: int  # of the curves
+    tested_images: int  # of the accuracies on corrupted images; 0 without those
 
 
 def analyse(curves: EpochCurves) -> Analysis:
@@ -95,16 +110,14 @@ def analyse(curves: EpochCurves) -> Analysis:
                     f"{sample.name}: {total - count} of {total} epochs left out, where a layer or "
                     "an accuracy is not known."
                 )
-            if count < LEAST_EPOCHS:
-                notes.append(
-                    f"{sample.name}: {count} known epochs; a correlation over epochs needs at "
-                    f"least {LEAST_EPOCHS}."
-                )
-            else:
+            if count >= LEAST_EPOCHS:
                 families.append(_family(sample))
+                continue
+            least = f"a correlation over epochs needs at least {LEAST_EPOCHS}"
+            notes.append(f"{sample.name}: {count} known epochs; {least}.")
     if families:
         notes += _limits(curves, families)
-    return Analysis(curves, tuple(families), _layer_correlation(curves), tuple(notes))
+    return Analysis(curves, tuple(families), _learning_with_forgetting(curves), tuple(notes))
 
 
 def _family(sample: Sample) -> HypothesisFamily:
@@ -117,15 +130,11 @@ def _family(sample: Sample) -> HypothesisFamily:
     examined = tuple(_examined(screening, diagnostics, over_images))
     chosen = summaries[[hypothesis.index for hypothesis in examined]]
     return HypothesisFamily(
-        name=sample.name,
-        epochs=curves.epochs,
-        severities=curves.severities,
-        screening=screening,
-        diagnostics=diagnostics,
+        sample,
+        screening,
+        diagnostics,
         prefixes=tuple(prefixes(chosen, curves.accuracy)),
-        seeds=sample.seeds,
         over_seeds=interval_over_seeds(sample, screening),
-        halves=curves.halves.count if curves.halves else 0,
         over_images=over_images,
         examined=examined,
     )
@@ -161,18 +170,16 @@ def _examined(
 def interval_over_seeds(sample: Sample, screening: Screening) -> Interval | None:
     """Return the t interval of r of each hypothesis; None with fewer than 2 seeds.
 
-    It lies around the r of the mean over seeds. The mean of the r of single seeds would be another
-    number: a single seed is noisier, and noise draws r towards 0.
+    It lies around the r of the mean over seeds: that of a single seed is noisier, and noise draws r
+    towards 0.
     """
     if sample.seeds < 2:
         return None
-    curves, leave_one_out = sample.curves, []
+    whole, leave_one_out = sample.curves, []
     for seed in range(sample.seeds):
-        means = {
-            name: over_seeds(np.delete(curve, seed, axis=0))
-            for name, curve in curves.curves.items()
-        }
-        leave_one_out.append(_r(screening, means, curves.accuracy, curves.layers))
+        curves = ((name, np.delete(curve, seed, axis=0)) for name, curve in whole.curves.items())
+        means = {name: over_seeds(curve) for name, curve in curves}
+        leave_one_out.append(_r(screening, means, whole.accuracy, whole.layers))
     interval = t_interval(screening.r, np.stack(leave_one_out))
     return Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
 
@@ -180,8 +187,7 @@ def interval_over_seeds(sample: Sample, screening: Screening) -> Interval | None
 def interval_over_images(sample: Sample, screening: Screening) -> Interval | None:
     """Return the interval of r of each hypothesis over random halves of the images, if measured.
 
-    Accuracy is fixed where that of halves is unknown. Curves of a half are noisier, and noise draws
-    r towards 0: the interval leans that way.
+    Accuracy is fixed where that of halves is unknown. Halves are noisier: it leans towards 0.
     """
     halves = sample.curves.halves
     if halves is None:
@@ -203,16 +209,19 @@ def _r(
     return np.stack(r, axis=-1)
 
 
-def _layer_correlation(curves: EpochCurves) -> LayerCorrelation | None:
+def _learning_with_forgetting(curves: EpochCurves) -> dict[str, Any] | None:
+    """Correlate learning with forgetting over the layers, epoch by epoch (App. C.1)."""
     if len(curves.layers) < 3 or not set(_PAIR) <= set(curves.curves):
         return None
     learning, forgetting = (over_seeds(curves.curves[name]) for name in _PAIR)
     finite = np.isfinite(learning).all(axis=-1) & np.isfinite(forgetting).all(axis=-1)
     if not finite.any():
         return None
-    pair = learning[finite], forgetting[finite]
-    epochs = tuple(np.asarray(curves.epochs)[finite].tolist())
-    return LayerCorrelation(epochs, len(curves.layers), pearson(*pair), spearman(*pair))
+    columns = {"epoch": np.asarray(curves.epochs)[finite], "layers": len(curves.layers)}
+    for name, correlate in (("pearson", pearson), ("spearman", spearman)):
+        correlation = correlate(learning[finite], forgetting[finite])
+        columns |= {f"{name}_r": correlation.r, f"{name}_p": correlation.p}
+    return columns
 
 
 def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterator[str]:
@@ -224,7 +233,7 @@ def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterat
         )
     elif curves.clean is None:
         yield "Accuracy on clean images is not known: no correlation given it."
-    seeds = max(family.seeds for family in families)
+    seeds = max(family.sample.seeds for family in families)
     if seeds == 1:
         yield "One seed of the inversions: no t interval over seeds."
     elif seeds:
@@ -233,7 +242,7 @@ def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterat
             "other trainings: how much another training would differ, only another training can "
             "tell."
         )
-    if seedless := [family.name for family in families if not family.seeds]:
+    if seedless := [family.name for family in families if not family.sample.seeds]:
         yield (
             f"No inversion takes part in {' or '.join(seedless)}: nothing varies with the seed, "
             "and there is no t interval over seeds."
@@ -255,3 +264,137 @@ def _limits(curves: EpochCurves, families: Sequence[HypothesisFamily]) -> Iterat
         )
     if without := [family.name for family in families if not family.over_images]:
         yield f"No interval over images of {', '.join(without)}: not measured on halves."
+
+
+def analysis_tables(analyses: Iterable[Analysis]) -> dict[TableSchema, pa.Table]:
+    """Return the tables `hypotheses`, `correlations` and `learning_with_forgetting`."""
+    rows: dict[TableSchema, list[dict[str, Any]]] = {schema: [] for schema in ANALYSIS_TABLES}
+    for analysis in analyses:
+        curves = {"model": analysis.curves.model, "estimator": analysis.curves.estimator}
+        for family in analysis.families:
+            rows[HYPOTHESES].append(curves | _hypotheses(family))
+            rows[CORRELATIONS].extend(curves | columns for columns in _correlations(family))
+        if analysis.learning_with_forgetting:
+            rows[LEARNING_WITH_FORGETTING].append({**curves, **analysis.learning_with_forgetting})
+    return {schema: concat_tables(schema, columns) for schema, columns in rows.items()}
+
+
+def _hypotheses(family: HypothesisFamily) -> dict[str, Any]:
+    screening, diagnostics, curves = family.screening, family.diagnostics, family.sample.curves
+    tried = screening.hypotheses
+    unknown = np.full(len(tried), np.nan)
+    columns = {
+        "family": family.name,
+        "hypothesis": [str(hypothesis) for hypothesis in tried],
+        "curve": [hypothesis.curve for hypothesis in tried],
+        "aggregate": [str(hypothesis.aggregate) for hypothesis in tried],
+        "first_layer": [hypothesis.layers[0] for hypothesis in tried],
+        "last_layer": [hypothesis.layers[-1] for hypothesis in tried],
+        "is_undefined": np.isnan(screening.r),
+        "rank": np.argsort(screening.strongest_first()) + 1,
+        "epochs": len(curves.epochs),
+        "severities": len(curves.severities),
+        "pearson_r": screening.r,
+        "pearson_p": screening.p,
+        "bonferroni_p": screening.bonferroni,
+        "max_statistic_p": screening.family_wise,
+        "max_statistic_p_all_epochs": screening.family_wise_all_epochs,
+        "circular_shift_p": diagnostics.circular_shift_p,
+        "circular_shift_p_all_epochs": diagnostics.circular_shift_p_all_epochs,
+        "effective_epochs": diagnostics.effective.epochs,
+        "effective_p": diagnostics.effective.p,
+        "effective_epochs_all_epochs": diagnostics.effective_all_epochs.epochs,
+        "effective_p_all_epochs": diagnostics.effective_all_epochs.p,
+        "seeds": family.sample.seeds,
+        "half_samples": curves.halves.count if curves.halves else 0,
+    }
+    for name, interval in (("seeds", family.over_seeds), ("images", family.over_images)):
+        columns |= {f"{name}_{end}": getattr(interval, end, unknown) for end in ("low", "high")}
+    for name in ("spearman", "differences", "given_clean"):
+        check = diagnostics.check(name)
+        columns |= {f"{name}_{value}": getattr(check, value, unknown) for value in ("r", "p")}
+    for count in DROPPED:
+        for name, prefix in (("pearson", ""), ("differences", "differences_")):
+            check = diagnostics.check(name, without_first=count)
+            columns[f"{prefix}without_first_{count}_r"] = getattr(check, "r", unknown)
+    return columns
+
+
+def _correlations(family: HypothesisFamily) -> Iterator[dict[str, Any]]:
+    curves = family.sample.curves
+    names = [str(hypothesis) for hypothesis in family.screening.hypotheses]
+    examined = [names[hypothesis.index] for hypothesis in family.examined]
+    checks = [(check, names) for check in family.diagnostics.checks]
+    for check, hypotheses in checks + [(prefix, examined) for prefix in family.prefixes]:
+        epochs = curves.epochs[check.start : check.stop]
+        yield {
+            "hypothesis": np.repeat(hypotheses, len(curves.severities)),
+            "look": check.name,
+            "first_epoch": epochs[0],
+            "last_epoch": epochs[-1],
+            "severity": np.tile(curves.severities, len(hypotheses)),
+            "epochs": len(epochs),
+            "r": check.correlation.r.ravel(),
+            "p": check.correlation.p.ravel(),
+        }
+
+
+def analyse_job(job: Job, study: Study, lake: Lake, reduced: Reduced) -> tuple[Analysis, ...]:
+    """Analyse every compared model of a reduced job by both estimators.
+
+    Raises:
+        LakeError: if nothing of the job has a number yet, or no epoch of a training has.
+    """
+    if not reduced.present:
+        raise LakeError(
+            f"job {job.name}: no cell has a number yet, so there is nothing to analyse; "
+            "`stir-ray run` first"
+        )
+    analyses = tuple(map(analyse, job_epoch_curves(job, study, lake)))
+    if not analyses:
+        raise LakeError(
+            f"job {job.name}: no epoch after 0 has a number, and an analysis is over the epochs of "
+            "a training; give `finetuned: {checkpoints, epochs}`, or wait for the run"
+        )
+    return analyses
+
+
+def store_analysis(
+    tables: Mapping[TableSchema, pa.Table], job: Job, lake: Lake, reduced: Reduced
+) -> dict[str, str]:
+    """Store the tables of an analysis beside the results; return the location of each by name."""
+    footer = {"inputs": analysis_inputs(reduced.inputs), "job": job.model_dump(mode="json")}
+    locations = {}
+    for schema, table in tables.items():
+        key = result_key(job.name, schema.name)
+        lake.objects.put(key, encode(table, footer))
+        locations[schema.name] = lake.objects.location(key)
+    return locations
+
+
+def is_analysed(job: Job, lake: Lake, reduced: Reduced) -> bool:
+    """Return whether the tables of an analysis of these results are stored."""
+    inputs = analysis_inputs(reduced.inputs)
+    return all(is_current(lake, job, schema, inputs) for schema in ANALYSIS_TABLES)
+
+
+def analyse_robustness(job: Job, study: Study, lake: Lake, reduced: Reduced) -> None:
+    """Analyse a job with `robustness`, unless that is done or too few epochs are tested."""
+    if job.robustness is None or not reduced.present or reduced.tested < LEAST_EPOCHS:
+        return
+    if not is_analysed(job, lake, reduced):
+        analyses = tuple(map(analyse, job_epoch_curves(job, study, lake)))
+        if any(analysis.families for analysis in analyses):
+            store_analysis(analysis_tables(analyses), job, lake, reduced)
+
+
+def read_analysis(job: Job, study: Study, lake: Lake) -> StoredAnalysis:
+    """Read the stored analysis of a job."""
+    results, tested = read_result(RESULTS, job, lake), read_result(ROBUSTNESS, job, lake)
+    return StoredAnalysis(
+        tuple(job_epoch_curves(job, study, lake)),
+        read_result(HYPOTHESES, job, lake),
+        read_result(CORRELATIONS, job, lake),
+        int(results["images"].max()),
+        0 if tested.empty else int(tested["images"].max()),
+    )

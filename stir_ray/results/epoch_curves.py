@@ -12,7 +12,8 @@ import xarray as xr
 from stir_ray.errors import DataError
 from stir_ray.job import CLEAN as CLEAN_IMAGES
 from stir_ray.job import Job
-from stir_ray.lake.schemas import HISTORY, RESULTS, ROBUSTNESS, TEST_CORRECT, TableSchema
+from stir_ray.lake.parquet import Lake
+from stir_ray.lake.schemas import HISTORY, RESULTS, ROBUSTNESS, TEST_CORRECT
 from stir_ray.lake.store import read_file
 from stir_ray.measures.half_samples import HALF_SAMPLES, halves_of
 from stir_ray.measures.subspaces import SUBSPACES
@@ -23,11 +24,13 @@ from stir_ray.numerics.correlation_diagnostics import (
     interpretation,
 )
 from stir_ray.numerics.screening import Hypothesis, learning_and_forgetting
+from stir_ray.plan.study import Study
 from stir_ray.results.job_metrics import metrics_of, scores_of
 from stir_ray.results.metric_info import CURVES, DIRECTIONS, ESTIMATORS, OF_NO_SEED
+from stir_ray.results.reduce import read_result
 
 _SUBSPACES, _HALVES = SUBSPACES.result_table, HALF_SAMPLES.result_table
-JOB_TABLES = (RESULTS, HISTORY, ROBUSTNESS, _SUBSPACES, _HALVES, TEST_CORRECT)
+_JOB_TABLES = (RESULTS, HISTORY, ROBUSTNESS, _SUBSPACES, _HALVES, TEST_CORRECT)
 CLEAN = 0
 """The severity of images that are not corrupted."""
 _PAIR = ("learning", "forgetting")
@@ -206,14 +209,13 @@ def _arrays(values: xr.Dataset, *dims: str) -> dict[str, np.ndarray]:
     }
 
 
-def job_epoch_curves(
-    tables: Mapping[TableSchema, pd.DataFrame], job: Job, layers: Mapping[str, Sequence[int]]
-) -> Iterator[EpochCurves]:
+def job_epoch_curves(job: Job, study: Study, lake: Lake) -> Iterator[EpochCurves]:
     """Yield the curves of every compared model of a job, by both estimators.
 
     Epoch 0 is left out: nothing is trained there, and forgetting is 0 by definition. Layers are
     those that a model shares with the pretrained one, ascending.
     """
+    tables = {schema: read_result(schema, job, lake) for schema in _JOB_TABLES}
     tested = accuracies(tables[HISTORY], tables[ROBUSTNESS])
     for model in tables[RESULTS]["model"].unique():
         rows = {schema: table[table["model"] == model] for schema, table in tables.items()}
@@ -226,7 +228,7 @@ def job_epoch_curves(
         for estimator in reversed(ESTIMATORS):
             values = _metrics(scores, estimator, job)[list(CURVES)]
             curves = metrics.diagonal(values).rename(reference_layer="layer")
-            curves = curves.reindex(layer=list(layers[model]))
+            curves = curves.reindex(layer=list(study.shared_layers(model)))
             curves = _with_subspaces(curves, rows[_SUBSPACES])
             whole = epoch_curves(model, estimator, curves, accuracy)
             yield replace(whole, halves=_halves(rows[_HALVES], rows[TEST_CORRECT], whole, job))

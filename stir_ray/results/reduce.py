@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from stir_ray.errors import CorruptArtifact, MissingArtifact
@@ -222,6 +223,11 @@ def is_current(lake: Lake, job: Job, schema: TableSchema, inputs: str) -> bool:
         return provenance(lake.read_object(schema, key)).get("inputs") == inputs
     except (FileNotFoundError, CorruptArtifact):
         return False
+
+
+def read_result(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
+    """Return a table of a job's results."""
+    return lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
 
 
 def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:

@@ -9,7 +9,7 @@ import pytest
 from stir_ray import charts
 from stir_ray.charts.study import Prefixes, StrongestHypothesis
 from stir_ray.numerics.correlation import TRANSIENT
-from stir_ray.results.stored_analysis import StoredAnalysis
+from stir_ray.results.correlation_study import StoredAnalysis
 from tests.charts.read import line, rows, words
 from tests.report.made import PAPER, analysed
 from tests.report.synthetic import accuracy_under

@@ -13,9 +13,8 @@ from stir_ray.lake.schemas import ROBUSTNESS
 from stir_ray.report.about import About
 from stir_ray.report.job_results import JobResults
 from stir_ray.report.page import job_page
-from stir_ray.results.correlation_study import analyse
+from stir_ray.results.correlation_study import StoredAnalysis, analyse, analysis_tables
 from stir_ray.results.epoch_curves import EpochCurves
-from stir_ray.results.stored_analysis import StoredAnalysis, analysis_tables
 from tests import reference
 from tests.report.synthetic import Shape, measure_tables, synthetic_results
 

@@ -12,9 +12,13 @@ from stir_ray.catalog.verify import value_problems
 from stir_ray.lake.schemas import CORRELATIONS, HYPOTHESES, LEARNING_WITH_FORGETTING
 from stir_ray.numerics.correlation import pearson
 from stir_ray.numerics.screening import screen
-from stir_ray.results.correlation_study import Analysis, analyse, interval_over_seeds
+from stir_ray.results.correlation_study import (
+    Analysis,
+    analyse,
+    analysis_tables,
+    interval_over_seeds,
+)
 from stir_ray.results.epoch_curves import EpochCurves, Halves, Sample
-from stir_ray.results.stored_analysis import analysis_tables
 from tests import reference
 
 DIGITISED = 0.001
@@ -177,7 +181,10 @@ def test_an_epoch_of_which_something_is_unknown_is_left_out_and_said_to_be() -> 
     accuracy = whole.accuracy.copy()
     accuracy[3, 5] = np.nan
     analysis = analyse(replace(whole, curves=curves, accuracy=accuracy))
-    assert [family.epochs for family in analysis.families] == [(1, 2, 3, 4, 5, 7), (1, 2, 4, 5, 7)]
+    assert [family.sample.curves.epochs for family in analysis.families] == [
+        (1, 2, 3, 4, 5, 7),
+        (1, 2, 4, 5, 7),
+    ]
     assert "CKA divergence: 2 of 7 epochs left out" in " ".join(analysis.notes)
 
 
@@ -225,7 +232,7 @@ def test_a_seed_that_is_not_computed_yet_is_no_draw() -> None:
     }
     expected = analyse(two).families[0]
     family = analyse(replace(two, curves=missing)).families[0]
-    assert family.seeds == expected.seeds == 2
+    assert family.sample.seeds == expected.sample.seeds == 2
     assert family.over_seeds is not None
     assert expected.over_seeds is not None
     np.testing.assert_array_equal(family.over_seeds.low, expected.over_seeds.low)
@@ -251,8 +258,8 @@ def test_what_no_inversion_takes_part_in_is_of_no_seed() -> None:
 def test_too_few_epochs_leave_the_correlation_over_layers(epochs: int) -> None:
     analysis = analyse(few(seeds=2, epochs=epochs))
     assert analysis.families == ()
-    assert analysis.layer_correlation is not None
-    assert analysis.layer_correlation.epochs == tuple(range(1, epochs + 1))
+    assert analysis.learning_with_forgetting
+    assert list(analysis.learning_with_forgetting["epoch"]) == list(range(1, epochs + 1))
     assert "at least 5" in " ".join(analysis.notes)
     assert analysis_tables([analysis])[HYPOTHESES].num_rows == 0
 
@@ -288,7 +295,7 @@ def test_the_interval_over_images_is_about_the_number_it_is_of() -> None:
     for family in analysis.families:
         interval, r = family.over_images, family.screening.r
         assert interval is not None
-        assert family.halves == 97
+        assert family.sample.curves.halves
         finite = np.isfinite(r)
         np.testing.assert_array_equal(np.isnan(interval.low), ~finite)
         assert (interval.low < interval.high)[finite].all()
