@@ -65,9 +65,3 @@ def test_running_again_analyses_nothing_again(analysed: Path) -> None:
     before = [file.stat().st_mtime_ns for file in files]
     invariance.run(job_in(analysed.parent.parent), serial=True)
     assert [file.stat().st_mtime_ns for file in files] == before
-
-
-def test_a_few_epochs_are_nothing_to_correlate(tmp_path: Path) -> None:
-    invariance.run(job_in(tmp_path, epochs=2), serial=True)
-    assert (tmp_path / "jobs" / "small" / "robustness.parquet").exists()
-    assert not (tmp_path / "jobs" / "small" / "hypotheses.parquet").exists()
