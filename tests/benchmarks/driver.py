@@ -1,6 +1,6 @@
-"""What the driver costs: seconds per task that does nothing, and how busy it keeps many workers.
+"""What the driver costs: seconds per task that does nothing.
 
-`python -m tests.benchmarks.driver [TASKS]` and `python -m tests.benchmarks.driver busy [WORKERS]`
+`python -m tests.benchmarks.driver [TASKS]`
 """
 
 import resource
@@ -40,16 +40,14 @@ class Driven:
     growth_bytes: int  # of the driver's memory meanwhile
 
 
-def drive(tasks: int, *, workers: int, task_s: float = 0.0) -> Driven:
+def drive(tasks: int, *, workers: int) -> Driven:
     """Do so many idle tasks on so many workers, which are up before the clock starts."""
     with RayExecutor(make_idle_worker, PoolSpec(workers=workers, threads=1, gpus=0)) as executor:
         while executor.status.ready < workers:
             list(executor.run([Idle(number, 0.02) for number in range(4 * workers)]))
         before, cpu, start = _peak_bytes(), time.process_time(), time.perf_counter()
-        done = sum(
-            outcome.failure is None
-            for outcome in executor.run(Idle(number, task_s) for number in range(tasks))
-        )
+        outcomes = executor.run(Idle(number) for number in range(tasks))
+        done = sum(outcome.failure is None for outcome in outcomes)
         wall_s, driver_s = time.perf_counter() - start, time.process_time() - cpu
     return Driven(done, wall_s, driver_s, _peak_bytes() - before)
 
@@ -58,25 +56,11 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(words: list[str]) -> None:
-    busy = words[:1] == ["busy"]
-    number = int(words[-1]) if words and words[-1].isdigit() else 64 if busy else 100_000
-    ray_executor.connect(cores=number if busy else 2)
-    if busy:
-        driven = drive(20 * number, workers=number, task_s=1.0)
-        print(
-            f"{number} workers with tasks of 1 s: {driven.tasks / (number * driven.wall_s):.1%} "
-            f"busy over {driven.tasks} tasks; driver {driven.driver_s / driven.wall_s:.0%} of a "
-            "core"
-        )
-        return
-    driven = drive(number, workers=2)
-    print(
-        f"{driven.tasks} tasks on 2 workers: {driven.wall_s / number * 1e3:.2f} ms per task, of "
-        f"which {driven.driver_s / number * 1e3:.2f} ms of CPU in the driver; its memory grew by "
-        f"{driven.growth_bytes / 1e6:.0f} MB"
-    )
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    ray_executor.connect(cores=2)
+    driven = drive(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, workers=2)
+    print(
+        f"{driven.tasks} tasks on 2 workers: {driven.wall_s / driven.tasks * 1e3:.2f} ms per task, "
+        f"of which {driven.driver_s / driven.tasks * 1e3:.2f} ms of CPU in the driver; its memory "
+        f"grew by {driven.growth_bytes / 1e6:.0f} MB"
+    )

@@ -2,12 +2,10 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stir_ray.models.architectures import seeded_rng, with_cpu_attention, with_patch_projection
@@ -29,15 +27,6 @@ def create(
     for weight in _matrices(module):
         weight.mul_(gain)
     return module
-
-
-def load(name: str, path: Path, *, arguments: Mapping[str, Any] | None = None) -> nn.Module:
-    """A timm model with the weights of a safetensors file, whatever its classifier."""
-    module = timm.create_model(name, pretrained=False, num_classes=0, **(arguments or {}))
-    kept = module.state_dict()
-    state = load_file(path)
-    module.load_state_dict({key: state[key] for key in kept})
-    return module.eval().requires_grad_(False)
 
 
 def finetuned(module: nn.Module, *, seed: int) -> nn.Module:
@@ -86,16 +75,6 @@ def photograph_like(count: int, *, shape: tuple[int, int, int], seed: int) -> Te
     smooth = torch.fft.irfft2(torch.fft.rfft2(grey + 0.3 * colours) / frequency, s=shape[1:])
     spread = smooth.std(dim=(1, 2, 3), keepdim=True)
     return (0.5 + 0.25 * smooth / spread).clamp(0.0, 1.0)
-
-
-def digits(count: int, *, size: int) -> Tensor:
-    """Handwritten digits 5 to 9, as jobs/digits.yaml has them; needs scikit-learn."""
-    from sklearn.datasets import load_digits
-
-    found: Any = load_digits()
-    pixels = torch.from_numpy(found.images[found.target >= 5][:count] / 16.0).float()[:, None]
-    resized = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True)
-    return resized.clamp(0.0, 1.0)
 
 
 def _matrices(module: nn.Module) -> list[Tensor]:

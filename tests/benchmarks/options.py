@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -30,7 +29,6 @@ def parser(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     asked.add_argument("--model", default=model, help=f"timm name of a ViT ({model})")
     asked.add_argument("--arguments", type=json.loads, default=arguments, help="of it, as JSON")
-    asked.add_argument("--weights", type=Path, help="safetensors file instead of random weights")
     asked.add_argument("--gain", type=float, default=gain, help=f"of random weights ({gain})")
     asked.add_argument("--images", type=int, default=images, help=f"number ({images})")
     asked.add_argument("--seed", type=int, default=0, help="of weights, images and noise")
@@ -47,22 +45,10 @@ def read(asked: argparse.ArgumentParser, words: Sequence[str] | None) -> argpars
 
 
 def subject(asked: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor]:
-    """The model that was asked for, on the CPU, and images and noise for it, on the device.
-
-    Digits for a gray model.
-    """
-    if asked.weights:
-        module = models.load(asked.model, asked.weights, arguments=asked.arguments)
-    else:
-        module = models.create(
-            asked.model, seed=asked.seed, gain=asked.gain, arguments=asked.arguments
-        )
+    """The model that was asked for, on the CPU, and images and noise for it, on the device."""
+    module = models.create(asked.model, seed=asked.seed, gain=asked.gain, arguments=asked.arguments)
     shape = models.image_shape(module)
-    images = (
-        models.digits(asked.images, size=shape[1])
-        if shape[0] == 1
-        else models.photograph_like(asked.images, shape=shape, seed=asked.seed)
-    )
+    images = models.photograph_like(asked.images, shape=shape, seed=asked.seed)
     noise = initial_noise(range(len(images)), seed=asked.seed, shape=shape)
     return module, images.to(asked.device), noise.to(asked.device)
 

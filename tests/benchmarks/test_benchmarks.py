@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stir_ray.numerics.inversion import invert
 from stir_ray.numerics.settings import DEFAULT, InversionSettings
-from tests.benchmarks import driver, gpu, limit, models, peer, planning, status, trained
+from tests.benchmarks import driver, gpu, limit, models, peer, planning, trained
 from tests.benchmarks.downloads import DINOV2, load_dinov2
 from tests.benchmarks.matrix import StirMatrix
 
@@ -35,10 +35,6 @@ def test_planning_holds_few_tasks() -> None:
 def test_the_driver_does_every_idle_task(local_ray: None) -> None:
     driven = driver.drive(301, workers=2)
     assert driven.tasks == 301
-
-
-def test_a_status_finds_every_part() -> None:
-    assert status.measure(200).parts >= 200
 
 
 TINY = {"img_size": 24, "patch_size": 8, "depth": 3, "embed_dim": 16, "num_heads": 2}
@@ -78,27 +74,6 @@ def test_the_limit_claims_no_product_that_an_inversion_does_not_do(
     assert 0.8 * counter.get_total_flops() < counted <= counter.get_total_flops()
 
 
-def test_the_limit_is_measured_in_every_layer_and_round(
-    vit: torch.nn.Module, images: torch.Tensor
-) -> None:
-    images = images[:3]
-    measured = limit.measure(
-        vit,
-        images=images,
-        start=images.flip(0),
-        layers=[1, 3],
-        iterations=2,
-        rounds=2,
-        shapes=[(31, 37, 41), (7, 11, 13)],
-    )
-    assert [(one.layer, len(one.seconds), len(one.rates)) for one in measured] == [
-        (1, 2, 2),
-        (3, 2, 2),
-    ]
-    # Two more blocks.
-    assert measured[1].flops > 2 * measured[0].flops
-
-
 @pytest.fixture
 def layer(vit: torch.nn.Module, images: torch.Tensor) -> trained.Layer:
     start = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
@@ -128,15 +103,6 @@ def test_the_steps_of_a_horizon_are_bracketed(layer: trained.Layer) -> None:
         ]
         assert enough == [False, True]
         assert needed.steps <= max(1.25 * needed.below, needed.below + 1)
-
-
-def test_where_neither_suffices_what_they_leave_is_said(layer: trained.Layer) -> None:
-    found = trained.compared(layer, precision="float32", limit=3)
-    assert not any(one.suffices for one in (*found.ours.needed, *found.before.needed))
-    ours, before = (one.needed[0].residual for one in (found.ours, found.before))
-    assert found.ours.needed[0].leaves_more_than(found.before.needed[0]) == (ours > before)
-    assert found.is_at_most
-    assert found.remark in ("", "leaves more")
 
 
 def test_an_exported_model_is_the_one_that_was_exported(tmp_path: Path) -> None:

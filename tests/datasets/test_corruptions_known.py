@@ -7,7 +7,7 @@ import pytest
 
 from stir_ray.datasets.corruptions import SEVERITIES, corrupt
 from stir_ray.datasets.corruptions.blur import disk, trail_weights, trailed
-from stir_ray.datasets.corruptions.pixels import FloatImage, Pixels, zoomed
+from stir_ray.datasets.corruptions.pixels import FloatImage, Pixels
 from stir_ray.datasets.corruptions.weather import canny, grain, plasma
 
 every_severity = pytest.mark.parametrize("severity", SEVERITIES)
@@ -167,15 +167,6 @@ def test_the_widest_lens_of_all_severities_is_a_box_of_nine() -> None:
     assert not blurred.any()
 
 
-@pytest.mark.parametrize(("reach", "sigma"), [(6, 1.0), (9, 2.5), (14, 12)])
-def test_a_trail_keeps_the_light_and_fades(reach: int, sigma: float) -> None:
-    weights = trail_weights(reach, sigma)
-    assert len(weights) == 2 * reach + 1
-    assert weights.sum() == pytest.approx(1, abs=1e-12)
-    assert (np.diff(weights) < 0).all()
-    assert weights[0] / weights[3] == pytest.approx(np.exp(9 / (2 * sigma**2)))
-
-
 @pytest.mark.parametrize(
     ("degrees", "down", "right"), [(0, 0, -1), (90, -1, 0), (45, -1, -1), (-90, 1, 0)]
 )
@@ -191,22 +182,6 @@ def test_a_trail_runs_against_its_angle(degrees: float, down: int, right: int) -
         assert level > 0
         assert is_diagonal or level == int(255 * weights[step])
         assert trail[18 - step * down, 15 - step * right] == 0
-
-
-@pytest.mark.parametrize("factor", [1.05, 1.25, 2.25])
-@pytest.mark.parametrize("shape", [(32, 32), (23, 41), (41, 23, 3)])
-def test_a_zoom_flattens_a_slope_and_keeps_its_middle(
-    factor: float, shape: tuple[int, ...]
-) -> None:
-    slopes = np.indices(shape, dtype=float)
-    for axis in (0, 1):
-        large = zoomed(slopes[axis], factor)
-        assert large.shape == shape
-        # Whole pixels are cropped, so that both are known to a pixel of the side.
-        rise = np.diff(large, axis=axis)
-        assert np.allclose(rise, rise.flat[0])
-        assert rise.flat[0] == pytest.approx(1 / factor, rel=2 / min(shape[:2]))
-        assert large.mean() == pytest.approx((shape[axis] - 1) / 2, abs=1)
 
 
 @by_severity(1.06, 1.11, 1.15, 1.20, 1.25)

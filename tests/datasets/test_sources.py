@@ -61,19 +61,6 @@ def test_an_image_has_the_same_id_and_split_with_any_classes(classes: list[int])
     assert names == tuple(f"digit {number}" for number in classes)
 
 
-@pytest.mark.parametrize("size", [8, 5, 16])
-def test_digits_are_float_images_of_the_size_asked_for(size: int) -> None:
-    dataset = load(digits((3, 7), size), "test")
-    assert dataset.images.shape == (len(dataset.ids), 1, size, size)
-    assert (dataset.images.dtype, dataset.labels.dtype) == (torch.float32, torch.int64)
-    assert 0 <= dataset.images.min() < 0.01
-    assert 0.9 < dataset.images.max() <= 1
-    if size == 16:  # still that digit: means of four pixels are about those of 8 × 8
-        small = load(digits((3, 7)), "test").images
-        means = torch.nn.functional.avg_pool2d(dataset.images, 2)
-        assert torch.corrcoef(torch.stack([small.flatten(), means.flatten()]))[0, 1] > 0.95
-
-
 def test_the_digest_is_of_ids_and_pixels_and_not_of_labels() -> None:
     dataset = open_split(digits((3, 7)), "test").at(range(5))
     touched = dataset.images.clone()
