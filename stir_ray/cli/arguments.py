@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from pydantic import TypeAdapter
 from rich.console import Console, RenderableType
+from typer import Argument, Option
 
 from stir_ray.catalog.inspection import (
     InspectedJob,
@@ -25,18 +25,14 @@ from stir_ray.job.loader import read_jobs
 from stir_ray.lake.parquet import Lake, open_lake
 from stir_ray.plan.resolved_job import ResolvedJob
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
-JobFiles = Annotated[
-    list[Path], typer.Argument(metavar="JOB...", help="Job files, e.g. jobs/digits.yaml.")
-]
+JobFile = Annotated[Path, Argument(metavar="JOB", help="A job file, e.g. jobs/digits.yaml.")]
+JobFiles = Annotated[list[Path], Argument(metavar="JOB...", help="Job files, as jobs/digits.yaml.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Override a value of the job file; repeat."),
+    Option("--set", metavar="A.B=VALUE", help="Override a value of the job file; repeat."),
 ]
-Serial = Annotated[
-    bool, typer.Option("--serial", help="Run tasks one after the other in this process, no Ray.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Serial = Annotated[bool, Option("--serial", help="One task at a time in this process, no Ray.")]
+AsJson = Annotated[bool, Option("--json", help="Print JSON, for scripts.")]
 
 Answer = tuple[object, Iterable[RenderableType]]
 """A value, and the tables and lines that show it."""

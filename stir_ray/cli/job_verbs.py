@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from stir_ray.catalog.failures import FailureFilter
 from stir_ray.catalog.inspection import InspectedJob, inspect, memory_lake, resolve
@@ -51,17 +51,13 @@ def retry(  # noqa: PLR0917 - typer makes an option of each
     job: JobFile,
     sets: Overrides = None,
     classes: Annotated[
-        list[str] | None, typer.Option("--class", help="Class of failure, e.g. out_of_memory.")
+        list[str] | None, Option("--class", help="Class of failure, e.g. out_of_memory.")
     ] = None,
-    fingerprint: Annotated[
-        list[str] | None, typer.Option(help="Fingerprint, as `failures` shows it.")
-    ] = None,
-    epoch: Annotated[list[int] | None, typer.Option(help="Epoch of the model.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed of the inversion.")] = None,
-    layer: Annotated[list[int] | None, typer.Option(help="Inverted layer.")] = None,
-    task: Annotated[
-        list[str] | None, typer.Option(help="Id of the task, or how it begins.")
-    ] = None,
+    fingerprint: Annotated[list[str] | None, Option(help="As `failures` shows it.")] = None,
+    epoch: Annotated[list[int] | None, Option(help="Epoch of the model.")] = None,
+    seed: Annotated[list[int] | None, Option(help="Seed of the inversion.")] = None,
+    layer: Annotated[list[int] | None, Option(help="Inverted layer.")] = None,
+    task: Annotated[list[str] | None, Option(help="Id of the task, or how it begins.")] = None,
     serial: Serial = False,
 ) -> None:
     """Run failed tasks again, and what waited for them.
@@ -135,13 +131,12 @@ def plan(
     *,
     flops_per_s: Annotated[
         float | None,
-        typer.Option(
+        Option(
             min=1, metavar="NUMBER", help="FLOP/s of one GPU, e.g. 60e12; default: of earlier runs."
         ),
     ] = None,
     price_per_gpu_hour: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="MONEY", help="Price of one GPU-hour, any currency."),
+        float | None, Option(min=0, metavar="MONEY", help="Price of one GPU-hour, any currency.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -173,7 +168,7 @@ def report(
     sets: Overrides = None,
     compare: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="FILE[:SERIES]",
             help="Published numbers to draw dashed beside the job's own, e.g. "
             "jobs/paper/reference.json:imagenet,random.",
@@ -223,13 +218,11 @@ def report(
 
 
 def analyse(  # noqa: PLR0917 - typer makes an option of each
-    job: Annotated[
-        Path | None, typer.Argument(metavar="[JOB]", help="A job file, e.g. jobs/digits.yaml.")
-    ] = None,
+    job: Annotated[Path | None, Argument(metavar="[JOB]", help="A job file.")] = None,
     sets: Overrides = None,
     dynamics: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="TABLE",
             help="Instead of a job, curves of your own (CSV or Parquet): epoch, layer, perhaps "
             "seed, and any of learning, forgetting, cka_divergence, subspace_similarity.",
@@ -237,14 +230,14 @@ def analyse(  # noqa: PLR0917 - typer makes an option of each
     ] = None,
     accuracy: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="TABLE",
             help="Its accuracies: epoch, severity (0 is clean), accuracy, perhaps corruption.",
         ),
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Where to store the tables of curves of your own."),
+        Option(metavar="FOLDER", help="Where to store the tables of curves of your own."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -275,19 +268,17 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
     job: JobFile,
     address: Annotated[
         str | None,
-        typer.Option(
+        Option(
             envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
             help="Of the head node's dashboard: http://HEAD:8265.",
         ),
     ] = None,
     sets: Overrides = None,
     shared: Annotated[
-        bool, typer.Option("--shared", help="All machines share the file system of the lake.")
+        bool, Option("--shared", help="All machines share the file system of the lake.")
     ] = False,
-    finetune: Annotated[
-        bool, typer.Option("--finetune", help="Train the models and nothing more.")
-    ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Show its log, and end as it ends.")] = False,
+    finetune: Annotated[bool, Option("--finetune", help="Train the models, no more.")] = False,
+    wait: Annotated[bool, Option("--wait", help="Show its log, and end as it ends.")] = False,
 ) -> None:
     """Send a job to a Ray cluster, which computes it without this machine.
 
@@ -320,11 +311,11 @@ def submit(  # noqa: PLR0917 - typer makes an option of each
         ended = client.follow(job_id, lambda text: print(text, end="", flush=True))
     except KeyboardInterrupt:
         print(f"stir-ray: no longer waiting; job {job_id} goes on", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
+        raise Exit(INTERRUPTED) from None
     if ended.code:
         reason = f" ({ended.reason})" if ended.reason else ""
         print(f"stir-ray: job {job_id} ended with exit code {ended.code}{reason}", file=sys.stderr)
-    raise typer.Exit(ended.code)
+    raise Exit(ended.code)
 
 
 def schema() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
-import typer
 from pydantic import ValidationError
+from typer import Argument, Option
 
 from stir_ray.catalog.failures import unfinished
 from stir_ray.catalog.gc import remove, unused
@@ -55,9 +55,7 @@ def status(job: JobFile, sets: Overrides = None, *, as_json: AsJson = False) -> 
 def failures(
     job: JobFile,
     sets: Overrides = None,
-    traceback: Annotated[
-        bool, typer.Option("--traceback", help="Show the traceback of each example.")
-    ] = False,
+    traceback: Annotated[bool, Option("--traceback", help="Show a traceback of each.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what failed, kind by kind, and what to do about each.
@@ -81,7 +79,7 @@ def explain(
     job: JobFile,
     cell: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="CELL",
             help='Columns of results.parquet: "ft|pt epoch=8 seed=0 reference_layer=3 '
             'target_layer=5"; `model=from_scratch` if it is not the finetuned one.',
@@ -108,11 +106,11 @@ def explain(
 def verify(
     job: JobFile,
     sets: Overrides = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Remove what is damaged; the next run computes it.")
-    ] = False,
+    repair: Annotated[bool, Option("--repair", help="Remove what is damaged.")] = False,
 ) -> None:
     """Read a whole lake and report what is damaged or foreign.
+
+    What `--repair` removes, the next run computes again.
 
     Example: stir-ray verify jobs/digits.yaml
     """
@@ -144,14 +142,10 @@ def verify(
 
 
 def gc(
-    job: Annotated[
-        Path | None, typer.Argument(metavar="[JOB]", help="A job file that names the lake.")
-    ] = None,
-    lake: Annotated[
-        str | None, typer.Option(help="The lake itself, where there is no job file.")
-    ] = None,
+    job: Annotated[Path | None, Argument(metavar="[JOB]", help="Names the lake.")] = None,
+    lake: Annotated[str | None, Option(help="The lake itself, where there is no job file.")] = None,
     sets: Overrides = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
+    yes: Annotated[bool, Option("--yes", help="Remove it.")] = False,
 ) -> None:
     """List what no job of a lake needs; `--yes` removes it.
 
@@ -173,22 +167,15 @@ def gc(
 def import_data(
     source: Annotated[
         Literal["cifar10", "cifar100", "pets", "eurosat", "folder"],
-        typer.Argument(
+        Argument(
             metavar="SOURCE",
             help="cifar10, cifar100, pets, eurosat or folder: <root>/<split>/<class>/<image>.",
         ),
     ],
-    root: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Folder of the dataset, and of its download."),
-    ],
-    lake: Annotated[str | None, typer.Option(help="Folder or URL of the lake.")] = None,
-    job: Annotated[
-        Path | None, typer.Option(help="A job file that names the lake, in place of --lake.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the dataset in the lake; default: SOURCE.")
-    ] = None,
+    root: Annotated[Path, Option(metavar="FOLDER", help="Of the dataset, and of its download.")],
+    lake: Annotated[str | None, Option(help="Folder or URL of the lake.")] = None,
+    job: Annotated[Path | None, Option(help="A job file, in place of --lake.")] = None,
+    name: Annotated[str | None, Option(help="Its name in the lake; default: SOURCE.")] = None,
 ) -> None:
     """Put a dataset into the lake.
 
@@ -218,7 +205,7 @@ def import_data(
 def sql(
     words: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar='JOB... ["QUERY"]',
             help="Job files, or folders or URLs of jobs (<lake>/jobs/<name>) or lakes, and the "
             "query; without a query, all tables and columns.",
@@ -227,20 +214,15 @@ def sql(
     ],
     sets: Overrides = None,
     *,
-    tables: Annotated[
-        bool, typer.Option("--tables", help="List tables and columns instead.")
-    ] = False,
+    tables: Annotated[bool, Option("--tables", help="List tables and columns instead.")] = False,
     row_format: Annotated[
         Literal["table", "csv", "json", "parquet"] | None,
-        typer.Option("--format", help="Of the rows; default: that of FILE, or a table."),
+        Option("--format", help="Of the rows; default: that of FILE, or a table."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write all rows there: .csv, .json, .parquet."),
+        Path | None, Option(metavar="FILE", help="Write all rows there: .csv, .json, .parquet.")
     ] = None,
-    rows: Annotated[
-        int, typer.Option(min=0, metavar="NUMBER", help="Most rows that a table shows.")
-    ] = 100,
+    rows: Annotated[int, Option(min=0, metavar="NUMBER", help="Most rows of a table.")] = 100,
 ) -> None:
     """Query the results of jobs in SQL.
 
