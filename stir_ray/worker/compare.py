@@ -1,7 +1,7 @@
 """Show images to models: features and Gram matrices, and from them STIR, CKA and the measures."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +18,7 @@ from stir_ray.models.objectives import OBJECTIVES
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import Initialization, Precision
 from stir_ray.numerics.similarity import linear_gram
-from stir_ray.plan.measurement import Compare, Comparison, Measurement, MeasurementSpec
+from stir_ray.plan.measurement import Compare, Comparison, Measurement
 from stir_ray.plan.tasks import Checkpoint
 from stir_ray.worker.context import WorkerContext
 
@@ -38,9 +38,9 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if missing == set(task.outputs):
         ctx.metrics["whole"] = 1.0
-    write_measurements(
-        task.measurements, WorkerViews(ctx, task.spec, task.reference, task.target), missing
-    )
+    # No layer is inverted for a pair of models.
+    pair = WorkerViews(task.spec, task.reference, 0, task.seed, task.target, ctx)
+    write_measurements(task.measurements, pair, missing)
     absent = []
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.artifacts):
@@ -61,15 +61,8 @@ def compare_layer(
     comparison: Comparison, inverted: "InvertedImages", missing: set[Artifact], ctx: WorkerContext
 ) -> None:
     """Store those artifacts of a comparison that are `missing`."""
-    views = WorkerViews(
-        ctx,
-        comparison.spec,
-        comparison.reference,
-        comparison.target,
-        comparison.layer,
-        comparison.seed,
-        inverted,
-    )
+    subject = {field.name: getattr(comparison, field.name) for field in fields(comparison)}
+    views = WorkerViews(**subject, ctx=ctx, inverted=inverted)
     if comparison.artifact in missing:
         ctx.write(comparison.artifact, {**views.key_columns, **_scores(views)})
     # Last: the failure of an optional measure must not cost the scores.
@@ -127,20 +120,14 @@ def stored_images(artifacts: tuple[Artifact, ...], ctx: WorkerContext) -> Invert
 
 
 @dataclass(frozen=True)
-class WorkerViews:
-    """Features and Gram matrices from which measures are computed; see `measures.Views`."""
+class WorkerViews(Comparison):
+    """Features and Gram matrices from which measures are computed; see `measures.Views`.
+
+    If the reference alone is measured, it is also the target.
+    """
 
     ctx: WorkerContext
-    spec: MeasurementSpec
-    reference: Checkpoint  # the model that was inverted
-    target: Checkpoint  # the model that is shown the images; the reference if it alone is measured
-    layer: int = 0  # the inverted layer, from 1; 0 if none is
-    seed: int = 0  # of the initial images
     inverted: InvertedImages | None = None
-
-    @property
-    def target_layers(self) -> tuple[int, ...]:
-        return self.layers("target")
 
     @property
     def image_ids(self) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from stir_ray import __version__
 from stir_ray.datasets.corruptions.test_set import CorruptedTestSet, open_test_set
+from stir_ray.datasets.sources import Dataset
 from stir_ray.errors import LakeError, MissingArtifact, ModelError
 from stir_ray.execution.executor import Metrics
 from stir_ray.formatting import without_secrets
@@ -42,14 +42,6 @@ from stir_ray.worker.dispatch import WorkerSettings
 
 _Value = TypeVar("_Value")
 _PACKAGES = ("torch", "timm", "numpy", "pyarrow", "ray")
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """The images that a job inverts: float32 (image, channel, height, width), and their ids."""
-
-    images: Tensor
-    ids: tuple[int, ...]
 
 
 class WorkerContext:
@@ -148,10 +140,10 @@ class WorkerContext:
             "halvings": max((micro.halvings for micro in used), default=self._halvings),
         }
 
-    def image_set(self, spec: MeasurementSpec) -> ImageSet:
+    def image_set(self, spec: MeasurementSpec) -> Dataset:
         """Return the images that are inverted, on the device."""
 
-        def read() -> ImageSet:
+        def read() -> Dataset:
             try:
                 table = self.lake.read(IMAGE_SETS, spec.image_artifact.id)
             except FileNotFoundError:
@@ -161,7 +153,8 @@ class WorkerContext:
             shape = [table[name][0].as_py() for name in ("channels", "height", "width")]
             pixels = [np.frombuffer(cell.as_py(), np.float32) for cell in table["image"]]
             images = torch.from_numpy(np.stack(pixels).reshape(-1, *shape)).to(self.device)
-            return ImageSet(images, tuple(table["image_id"].to_pylist()))
+            labels = torch.tensor(table["label"].to_pylist())
+            return Dataset(images, labels, tuple(table["image_id"].to_pylist()))
 
         return self.cached("image set", spec.image_artifact, read)
 
@@ -199,7 +192,10 @@ class WorkerContext:
 
 
 class ModelCache:
-    """Loads models onto the device of a worker, and keeps the last few."""
+    """Loads models onto the device of a worker, and keeps the last few.
+
+    All methods raise `ModelError` if the weights are not those that were inspected.
+    """
 
     def __init__(
         self,
@@ -213,11 +209,7 @@ class ModelCache:
         self._classifiers: LRUCache[str, FrozenModel] = LRUCache(2)
 
     def frozen(self, checkpoint: Checkpoint) -> FrozenModel:
-        """Return the checkpoint's model on the device; its classifier may be another's.
-
-        Raises:
-            ModelError: if the weights are not those that were inspected.
-        """
+        """Return the checkpoint's model on the device; its classifier may be another's."""
         key = checkpoint.weights
         if key not in self._frozen:
             state = self.read(checkpoint.location)
@@ -234,11 +226,7 @@ class ModelCache:
         return self._classifiers[key]
 
     def whole(self, checkpoint: Checkpoint, objective: Objective) -> FrozenModel:
-        """Return the checkpoint's model with its own classifier or decoder.
-
-        Raises:
-            ModelError: if the weights are not those that were inspected.
-        """
+        """Return the checkpoint's model with its own classifier or decoder."""
         state = self.read(checkpoint.location)
         # Files in the lake were checked against the digest in their key.
         if not checkpoint.location.startswith(LAKE) and (

@@ -73,7 +73,7 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
     for comparison in task.comparisons:
         compare_layer(comparison, images, missing, ctx)
     model = task.reference
-    views = WorkerViews(ctx, task.spec, model, model, task.layer, task.seed, images)
+    views = WorkerViews(task.spec, model, task.layer, task.seed, model, ctx, images)
     write_measurements(task.measurements, views, missing)
 
 
@@ -113,7 +113,7 @@ def remaining_drift(
     def view(target: Checkpoint) -> WorkerViews:
         # By all layers of a model, whichever of them a job measures.
         spec = task.spec.with_all_layers_of(target)
-        return WorkerViews(ctx, spec, task.reference, target, task.layer, task.seed, inverted)
+        return WorkerViews(spec, task.reference, task.layer, task.seed, target, ctx, inverted)
 
     def grams(views: WorkerViews) -> tuple[list[Tensor], list[Tensor]]:
         return views.grams("target", "real"), views.grams("target", "inverted")
