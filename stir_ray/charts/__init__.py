@@ -31,7 +31,7 @@ from stir_ray.charts.curves import (
 )
 from stir_ray.charts.gallery import gallery
 from stir_ray.charts.heatmaps import flow, matrices, scores
-from stir_ray.charts.study import hypotheses, prefixes, robustness, strongest_hypotheses
+from stir_ray.charts.robustness_study import hypotheses, prefixes, robustness, strongest_hypotheses
 
 if TYPE_CHECKING:
     from stir_ray.measures.metamers import metamers

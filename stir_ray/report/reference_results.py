@@ -30,7 +30,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from stir_ray.charts.comparison import PublishedNumbers
-from stir_ray.charts.study import Prefixes
+from stir_ray.charts.robustness_study import Prefixes
 from stir_ray.errors import DataError
 from stir_ray.formatting import format_list
 from stir_ray.identity import content_id

@@ -14,7 +14,7 @@ import xarray as xr
 from stir_ray import charts
 from stir_ray.charts.blocks import Chart
 from stir_ray.charts.readings import ComparedModel, compared_models
-from stir_ray.charts.study import StrongestHypothesis, prefix_series
+from stir_ray.charts.robustness_study import StrongestHypothesis, prefix_series
 from stir_ray.charts.style import FINETUNED, FROM_SCRATCH, model_at, model_name
 from stir_ray.measures import MEASURES
 from stir_ray.report.hypotheses import (

@@ -10,7 +10,7 @@ from stir_ray.catalog.runs import runs_of
 from stir_ray.charts.blocks import Chart, render_estimators
 from stir_ray.charts.comparison import NamedResults
 from stir_ray.charts.readings import compared_models
-from stir_ray.charts.study import prefix_series
+from stir_ray.charts.robustness_study import prefix_series
 from stir_ray.charts.style import model_name
 from stir_ray.identity import content_id
 from stir_ray.lake.keys import figure_folder, figure_key, page_key

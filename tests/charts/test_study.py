@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from stir_ray import charts
-from stir_ray.charts.study import Prefixes, StrongestHypothesis
+from stir_ray.charts.robustness_study import Prefixes, StrongestHypothesis
 from stir_ray.numerics.correlation import TRANSIENT
 from stir_ray.results.correlation_study import StoredAnalysis
 from tests.charts.read import line, rows, words
