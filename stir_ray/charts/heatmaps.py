@@ -213,7 +213,7 @@ def _epoch_params(epochs: Sequence[int], epoch: int) -> Iterator[Spec]:
     first, last, step = epochs[0], epochs[-1], int(np.gcd.reduce(np.diff(epochs)))
     bind = {"input": "range", "min": first, "max": last, "step": step, "name": "Epoch "}
     yield {"name": "epoch", "value": epoch, "bind": bind}
-    shown = [max(e for e in epochs if e <= place) for place in range(first, last + 1, step)]
+    shown = [max(e for e in epochs if e <= n) for n in range(first, last + 1, step)]
     yield {"name": "shown", "expr": f"{shown}[(epoch - {first}) / {step}]"}
 
 

@@ -274,7 +274,7 @@ def _x(panel: Panel) -> Spec:
     is_layer = panel.x in {LAYER, INVERTED_LAYER}
     if is_layer:
         axis |= {"values": places, "format": "d"}
-    elif all(float(place).is_integer() for place in places):
+    elif all(float(x).is_integer() for x in places):
         # With few places a step of 1 is not kept: 0, 0.5, 1 would be labelled 0, 1, 1.
         axis |= {"format": "d", "tickMinStep": 1}
         axis |= {"values": places} if len(places) <= 12 else {}

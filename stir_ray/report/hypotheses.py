@@ -85,7 +85,9 @@ def later_p(p: float, epochs: int) -> str:
 def hypothesis_table(rows: pd.DataFrame, title: str) -> Table:
     """Return the strongest hypotheses of each family of the table `hypotheses`."""
     shown = [{"hypothesis": row["hypothesis"], **_tests(row)} for row in _strongest(rows)]
-    columns = list(dict.fromkeys(name for tests in shown for name in tests))
+    # Of a hypothesis with intervals first: they stand behind r, also where others have none.
+    longest = sorted(shown, key=len, reverse=True)
+    columns = list(dict.fromkeys(name for tests in longest for name in tests))
     return Table(
         f"{title}: {len(rows)} were tried, {rows['is_undefined'].sum()} of them undefined",
         columns,
