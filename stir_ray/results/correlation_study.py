@@ -126,7 +126,7 @@ def _family(sample: Sample) -> HypothesisFamily:
     screening = screen(means, curves.accuracy, layers=layers)
     summaries = np.stack([it.summary(means, layers=layers) for it in screening.hypotheses])
     diagnostics = sample.diagnostics(summaries)
-    over_images = interval_over_images(sample, screening)
+    over_images = _interval_over_images(sample, screening)
     examined = tuple(_examined(screening, diagnostics, over_images))
     chosen = summaries[[hypothesis.index for hypothesis in examined]]
     return HypothesisFamily(
@@ -184,7 +184,7 @@ def interval_over_seeds(sample: Sample, screening: Screening) -> Interval | None
     return Interval(np.clip(interval.low, -1, 1), np.clip(interval.high, -1, 1))
 
 
-def interval_over_images(sample: Sample, screening: Screening) -> Interval | None:
+def _interval_over_images(sample: Sample, screening: Screening) -> Interval | None:
     """Return the interval of r of each hypothesis over random halves of the images, if measured.
 
     Accuracy is fixed where that of halves is unknown. Halves are noisier: it leans towards 0.

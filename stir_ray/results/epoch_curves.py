@@ -178,11 +178,8 @@ def epoch_curves(
 ) -> EpochCurves:
     """Return curves and accuracies at the epochs of the curves.
 
-    Args:
-        model: as of `EpochCurves`.
-        estimator: likewise.
-        curves: by metric, (epoch, layer) and perhaps seed.
-        accuracy: as of `accuracy_by_severity`; may lack epochs, or be empty.
+    Curves are by metric, (epoch, layer) and perhaps seed; accuracy is as of `accuracy_by_severity`,
+    and may lack epochs or be empty.
     """
     epochs = curves["epoch"].to_numpy().tolist()
     at_epochs = accuracy.reindex(index=epochs)

@@ -150,7 +150,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
             for name, table in histories.items()
         )
         tests = (
-            columns_of(ROBUSTNESS, artifact) | columns
+            _columns_of(ROBUSTNESS, artifact) | columns
             for columns, artifact in _read_once(ACCURACIES, accuracies, lake)
         )
         tables = {
@@ -230,7 +230,7 @@ def read_result(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
     return lake.read_object(schema, result_key(job.name, schema.name)).to_pandas()
 
 
-def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
+def _inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
     """Return the quality of an inversion, an artifact, under the column names of the results."""
     relative, centred = (inversion[name].to_numpy() for name in ("residual", "centred_residual"))
     low, median, high = np.quantile(relative, [0.05, 0.5, 0.95])
@@ -251,7 +251,7 @@ def inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
     }
 
 
-def columns_of(schema: TableSchema, artifact: pa.Table) -> dict[str, list]:
+def _columns_of(schema: TableSchema, artifact: pa.Table) -> dict[str, list]:
     """Return the columns of an artifact that a table of results has, too."""
     names = {column.name for column in schema.columns}.intersection(artifact.column_names)
     return {name: artifact[name].to_pylist() for name in names}
@@ -259,21 +259,21 @@ def columns_of(schema: TableSchema, artifact: pa.Table) -> dict[str, list]:
 
 def rows_of(cell: Cell, comparison: pa.Table, inversion: pa.Table) -> pa.Table:
     """Return the rows of the results for a cell, from its artifacts."""
-    residuals = inversion_columns(inversion)
-    return make_table(RESULTS, columns_of(RESULTS, comparison) | cell.columns | residuals)
+    residuals = _inversion_columns(inversion)
+    return make_table(RESULTS, _columns_of(RESULTS, comparison) | cell.columns | residuals)
 
 
 def _results(present: Iterable[Cell], lake: Lake) -> pa.Table:
     inversions = {cell.comparison.inversion.id: cell.comparison.inversion.id for cell in present}
     residuals = {
-        artifact: inversion_columns(table)
+        artifact: _inversion_columns(table)
         for artifact, table in _read_once(INVERSIONS, inversions.items(), lake)
     }
     comparisons = ((cell, cell.comparison.artifact.id) for cell in present)
     return concat_tables(
         RESULTS,
         (
-            columns_of(RESULTS, table) | cell.columns | residuals[cell.comparison.inversion.id]
+            _columns_of(RESULTS, table) | cell.columns | residuals[cell.comparison.inversion.id]
             for cell, table in _read_once(COMPARISONS, comparisons, lake)
         ),
     )

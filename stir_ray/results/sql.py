@@ -98,7 +98,7 @@ def connect(location: str | Path, *others: str | Path) -> "DuckDBPyConnection":
 
 
 def queried_tables() -> tuple[TableSchema, ...]:
-    """Return all tables that a job's folder may hold."""
+    """Return the schemas of all tables that a job's folder may hold."""
     return (*result_tables().values(), *ANALYSIS_TABLES)
 
 
