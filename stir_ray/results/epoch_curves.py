@@ -100,10 +100,10 @@ def over_seeds(curve: np.ndarray) -> np.ndarray:
 
 def curves_of_families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
     """Return the curves that hypotheses are about, by family and name, from curves by metric."""
-    known = {name: curves[name] for name in _PAIR if name in curves}
-    families = {name: {name: curve} for name, curve in known.items()}
-    if len(known) == len(_PAIR):
-        families = {"learning and forgetting": learning_and_forgetting(**known)}
+    pair = {name: curves[name] for name in _PAIR if name in curves}
+    families = {name: {name: curve} for name, curve in pair.items()}
+    if len(pair) == len(_PAIR):
+        families = {"learning and forgetting": learning_and_forgetting(**pair)}
     return families | {
         name: {name: curves[metric]} for metric, name in _ALONE.items() if metric in curves
     }
@@ -295,11 +295,11 @@ def user_curves(dynamics: str, accuracy: str | None) -> EpochCurves:
     """
     curves = _read(dynamics, ("epoch", "layer"))
     names = (*_PAIR, *_ALONE)
-    known = [name for name in names if name in curves.columns]
-    if not known:
+    curve_names = [name for name in names if name in curves.columns]
+    if not curve_names:
         raise DataError(f"{dynamics}: no column of curves; expected one of {', '.join(names)}")
     keys = [name for name in ("seed", "epoch", "layer") if name in curves.columns]
-    _check(dynamics, curves, keys, known)
+    _check(dynamics, curves, keys, curve_names)
     measured = pd.DataFrame(columns=["epoch", "severity", "accuracy"])
     if accuracy is not None:
         measured = _read(accuracy, ("epoch", "severity", "accuracy"))
@@ -307,7 +307,7 @@ def user_curves(dynamics: str, accuracy: str | None) -> EpochCurves:
         _check(accuracy, measured, ["epoch", "severity", *kinds], ["accuracy"])
         if not set(measured["epoch"]) & set(curves["epoch"]):
             raise DataError(f"{accuracy}: has no epoch of {dynamics}")
-    arrays = curves.set_index(keys)[known].astype(float).to_xarray()
+    arrays = curves.set_index(keys)[curve_names].astype(float).to_xarray()
     return epoch_curves(_USER, _USER, arrays, accuracy_by_severity(measured))
 
 

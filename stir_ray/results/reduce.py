@@ -124,8 +124,8 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         if test.is_ready and test.outputs[0].id in tested
     ]
     planned: dict[str, list[tuple[Place, str]]] = {}
-    for table, place, artifact in _optional_artifacts(job, study, planned_cells, planned_tests):
-        planned.setdefault(table, []).append((place, artifact))
+    for table, where, artifact in _optional_artifacts(job, study, planned_cells, planned_tests):
+        planned.setdefault(table, []).append((where, artifact))
     optional = {}
     for table, artifacts in planned.items():
         stored = lake.stored(table)
@@ -138,7 +138,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         accuracies=[[*columns.values(), artifact] for columns, artifact in accuracies],
         assume_self_stir_one=job.assume_self_stir_one,
         **{
-            table: [[*asdict(place).values(), artifact] for place, artifact in artifacts]
+            table: [[*asdict(where).values(), artifact] for where, artifact in artifacts]
             for table, artifacts in optional.items()
             if artifacts
         },
@@ -286,7 +286,7 @@ def _read_once(
     placed = list(artifacts)
     ids = sorted({artifact for _, artifact in placed})
     tables = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
-    return ((place, tables[artifact]) for place, artifact in placed)
+    return ((where, tables[artifact]) for where, artifact in placed)
 
 
 def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:
@@ -311,9 +311,9 @@ def _optional_results(stored: _Stored, lake: Lake) -> dict[TableSchema, pa.Table
     def table(source: TableSchema, result: TableSchema, summarize: Any) -> pa.Table:
         names = {column.name for column in result.columns}
         rows = (
-            {name: value for name, value in asdict(place).items() if name in names}
-            | summarize(artifact, place)
-            for place, artifact in _read_once(source, stored.get(source.name, ()), lake)
+            {name: value for name, value in asdict(where).items() if name in names}
+            | summarize(artifact, where)
+            for where, artifact in _read_once(source, stored.get(source.name, ()), lake)
         )
         return concat_tables(result, rows)
 
