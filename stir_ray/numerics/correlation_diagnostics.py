@@ -127,9 +127,6 @@ def diagnose(
         accuracy: per severity, without the clean one.
         clean: accuracy without corruption at the same epochs.
         epochs: their numbers; 1, 2, .. by default.
-
-    Raises:
-        ValueError: for fewer than 5 epochs, or unequal numbers of them.
     """
     n = accuracy.shape[-1]
     if n < LEAST_EPOCHS:
@@ -138,14 +135,14 @@ def diagnose(
     if len(numbers) != n:
         raise ValueError(f"{len(numbers)} numbers of epochs for {n} epochs")
     by_severity = summaries[..., None, :], accuracy
-    checks = [
-        SensitivityCheck("pearson", 0, n, pearson(*by_severity)),
-        SensitivityCheck("spearman", 0, n, spearman(*by_severity)),
-        SensitivityCheck("differences", 0, n, of_differences(*by_severity)),
-    ]
+    whole = {
+        "pearson": pearson(*by_severity),
+        "spearman": spearman(*by_severity),
+        "differences": of_differences(*by_severity),
+    }
     if clean is not None:
-        given_clean = partial(*by_severity, given=clean)
-        checks.append(SensitivityCheck("given_clean", 0, n, given_clean))
+        whole["given_clean"] = partial(*by_severity, given=clean)
+    checks = [SensitivityCheck(name, 0, n, correlation) for name, correlation in whole.items()]
     for k in DROPPED:
         rest = summaries[..., None, k:], accuracy[..., k:]
         if n - k >= SMALLEST_SAMPLE:

@@ -43,13 +43,6 @@ def test_images_are_those_of_the_corruption_severity_and_rows(folder: Path, seve
         assert (images[:, 1, 2, 2] == (255 + added) % 256).all()
 
 
-def test_a_missing_image_is_refused(folder: Path) -> None:
-    release = open_release(folder, ["fog"])
-    for row in (-1, COUNT):
-        with pytest.raises(DataError, match=rf"has no image {row}; expected 0 to {COUNT - 1}$"):
-            release.read("fog", 1, [0, row])
-
-
 def message(folder: Path, *names: str) -> str:
     with pytest.raises(DataError) as caught:
         open_release(folder, names)

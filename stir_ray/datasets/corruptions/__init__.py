@@ -82,18 +82,15 @@ def corrupt(image: Pixels, name: str, severity: int, image_id: int) -> Pixels:
     A function of its arguments alone: random numbers are drawn from (image id, name, severity), so
     that no batch, order or worker count can change it, and no global generator is read or moved.
 
-    The settings are those of CIFAR-10-C and in pixels of 32 × 32 images. Images of other
-    sizes are corrupted with the same settings: blurs, drops and flakes keep their size in pixels,
-    and so harm a larger image less; elastic_transform and pixelate scale with the image.
+    The settings are in pixels of 32 × 32 images. Images of other sizes are corrupted with the same
+    settings: blurs, drops and flakes keep their size in pixels, and so harm a larger image less;
+    elastic_transform and pixelate scale with the image.
 
     Args:
         image: uint8, (height, width, 3), red first; at least 8 × 8.
-        name: one of `CORRUPTIONS`.
+        name: of `CORRUPTIONS`.
         severity: 1 to 5.
         image_id: identifies the image, the same in every run.
-
-    Raises:
-        ValueError: for another image, name or severity.
     """
     if name not in _ALL:
         raise ValueError(f"no corruption {name!r}; there are {', '.join(CORRUPTIONS)}")
