@@ -32,7 +32,7 @@ def score(results: xr.Dataset, name: str, direction: str, model: str) -> np.ndar
 
 @by_both
 @pytest.mark.parametrize("model", LAST)
-@pytest.mark.parametrize(("panel", "name"), enumerate(["learning", "forgetting"]))
+@pytest.mark.parametrize(("panel", "name"), list(enumerate(["learning", "forgetting"])))
 def test_points_bands_and_doubts_are_those_of_the_last_epoch(
     results: xr.Dataset, panel: int, name: str, model: str, by: str
 ) -> None:
@@ -132,7 +132,7 @@ def test_self_stir_and_residuals_are_of_each_models_own_inversions(
 
 
 @by_both
-@pytest.mark.parametrize(("panel", "model"), enumerate(LAST))
+@pytest.mark.parametrize(("panel", "model"), list(enumerate(LAST)))
 def test_baselines_are_those_of_the_model_and_estimator(
     results: xr.Dataset, panel: int, model: str, by: str
 ) -> None:
