@@ -103,8 +103,8 @@ def _path(
         if settings.schedule is Schedule.COSINE:
             rate *= (1 + math.cos(math.pi * t / settings.iterations)) / 2
         if settings.schedule is Schedule.HARMONIC:
-            rate /= 1 + t / 40
-            momentum = 1 - 0.1 / (1 + t / 100)
+            rate /= math.sqrt(1 + (t / 25) ** 2)
+            momentum = 1 - 0.15 / (1 + t / 60)
         if settings.optimizer is Optimizer.ADAM:  # Kingma and Ba 2015, algorithm 1
             mean = momentum * mean + (1 - momentum) * gradient
             decay = settings.second_moment_decay

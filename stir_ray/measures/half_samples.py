@@ -44,7 +44,7 @@ class HalfSamples(Measure):
     """Of equal layers of target and reference; the option is the number of halves."""
 
     name = "half_samples"
-    recipe = 3
+    recipe = 4
     columns = (*COMPARED, *_SCORES)
     key = ("half",)
     result = "half_sample_scores"

@@ -44,7 +44,7 @@ class Metamers(Measure):
 
     name = "metamers"
     scope = Scope.INVERSION
-    recipe = 3
+    recipe = 4
     columns = (
         *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
         Column("pearson", FLOAT, "correlation over units of the layer's representations of image "

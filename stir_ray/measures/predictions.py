@@ -33,7 +33,7 @@ class Predictions(Measure):
     """Of the whole checkpoint: models that differ in their classifiers alone share all else."""
 
     name = "predictions"
-    recipe = 3
+    recipe = 4
     columns = (
         *COMPARED,
         Column("checkpoint", TEXT, "digest of all weights of the target, of its classifier too"),

@@ -66,7 +66,7 @@ class Similarities(Measure):
     """An artifact per similarity, so that one more leaves the others as they are."""
 
     name = "similarities"
-    recipe = 4
+    recipe = 5
     columns = (*COMPARED, *LAYER_PAIR, SEED, IMAGE_COUNT, *_SCORES)
     key = ("reference_layer", "target_layer")
     result = "other_similarities"

@@ -189,7 +189,7 @@ class InversionSettings:
         if self.schedule is Schedule.COSINE:
             return self.step_size * 0.5 * (1.0 + math.cos(math.pi * step / self.iterations))
         warm = 1.0 if since_restart is None else min(1.0, (since_restart + 1) / _WARM_UP)
-        return warm * self.step_size / (1.0 + step / _HALVED_AFTER)
+        return warm * self.step_size / math.hypot(1.0, step / _LARGE_STEPS)
 
     def momentum(self, step: int) -> float:
         """Return β₁ of Adam at a step, the first one being 0.
@@ -198,7 +198,7 @@ class InversionSettings:
         of less noise, and large ones one that is up to date.
         """
         if self.schedule is not Schedule.HARMONIC:
-            return 1.0 - _FORGOTTEN
+            return 0.9
         return 1.0 - _FORGOTTEN / (1.0 + step / _MOMENTUM_DOUBLED_AFTER)
 
 
@@ -207,13 +207,13 @@ RESTART = 400
 """Steps after which a search restarts for the first time; from there on whenever they double. Not
 earlier: restarted after 50, 100 and 200 steps as well, layer 1 of a DINOv2 had a fifth more of its
 centered residual left after 400."""
-_HALVED_AFTER = 40
-"""Steps after which a harmonic step is half as large."""
-_FORGOTTEN = 0.1
+_LARGE_STEPS = 25
+"""Steps of about full size before a harmonic step falls as 1 / k."""
+_FORGOTTEN = 0.15
 """1 − β₁ of the first step."""
-_MOMENTUM_DOUBLED_AFTER = 100
+_MOMENTUM_DOUBLED_AFTER = 60
 """Steps after which a gradient is remembered twice as long. With β₁ = .9 throughout, layer 8 of a
-DINOv2 needed a quarter to a third more steps to centred residuals of .1 (`tokens`); with .95
+DINOv2 needed a quarter to a third more steps to centered residuals of .1 (`tokens`); with .95
 throughout, layers that are easy to invert needed 10 to 20 % more."""
 _WARM_UP = 20
 """Steps in which a restarted search comes to its full step size. Without them unbiased STIR of a
@@ -226,7 +226,7 @@ def _doubled(first: int, limit: int) -> list[int]:
 
 
 DEFAULT = InversionSettings()
-"""Adam with a harmonic step size: up to 400 steps, fewer where an inversion converges before."""
+"""Adam with steps of .1 / √(1 + (k / 25)²): ≤ 400, fewer where an inversion converges before."""
 
 PAPER = InversionSettings(
     optimizer=Optimizer.NORMALIZED_GRADIENT,
