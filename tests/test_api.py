@@ -97,7 +97,7 @@ def test_numbers_are_those_of_a_job(finished: Path) -> None:
             for name in ("stir", "cka"):
                 _same(result[name], there[f"{name}{suffix}"])
             _same(result["stir_drift"], there[f"stir{suffix}_drift"])
-            for name in ("centred_residual_median", "centred_residual_max", "unconverged"):
+            for name in ("centered_residual_median", "centered_residual_max", "unconverged"):
                 _same(result[name], there[name])
             for name in ("noise_stir", "chance_stir", "chance_stir_q95"):
                 _same(result[name], there[name.replace("_stir", f"_stir{suffix}")][0])
@@ -199,7 +199,7 @@ def test_order_and_batches_of_images_are_irrelevant(pt: nn.Module, ft: nn.Module
     first, second, third = (
         stir_ray.invert(pt, settings=BRIEF, **arguments).stir(ft) for arguments in shown
     )
-    for name in ("stir", "cka", "self_stir", "noise_stir", "centred_residual_median"):
+    for name in ("stir", "cka", "self_stir", "noise_stir", "centered_residual_median"):
         # Products of rows in another place may round differently, and Adam's steps with them.
         np.testing.assert_allclose(first[name], second[name], atol=1e-4)
     np.testing.assert_allclose(first["stir"], third["stir"], atol=1e-3)

@@ -59,7 +59,7 @@ class TestDigits:
         diagonal = own.where(results["reference_layer"] == results["target_layer"])
         assert diagonal.min() >= 0.99
         of_own = results.sel(direction=["pt|pt", "ft|ft"])
-        assert of_own["centred_residual_q95"].max() <= 0.1
+        assert of_own["centered_residual_q95"].max() <= 0.1
         assert of_own["is_converged"].min() == 1
 
     def test_hardly_any_value_is_still_moving(self, results: xr.Dataset) -> None:

@@ -118,18 +118,18 @@ class LiveProgress:
     def __init__(self, status: Callable[[], WorkerStatus], console: Console) -> None:
         self._status, self._console = status, console
 
-    def begin(self, stage: str, *, planned: int) -> None:
+    def on_stage_start(self, stage: str, *, planned: int) -> None:
         self._stage = StageProgress(stage, planned, self._status)
         self._live = Live(console=self._console, get_renderable=self._draw)
         self._live.start(refresh=True)
 
-    def found(self) -> None:
+    def on_task_skipped(self) -> None:
         self._stage.task_skipped()
 
-    def ended(self, outcome: TaskResult[Task]) -> None:
+    def on_task_end(self, outcome: TaskResult[Task]) -> None:
         self._stage.task_ended(outcome)
 
-    def end(self) -> None:
+    def on_stage_end(self) -> None:
         self._live.stop()
 
     def _draw(self) -> Group:
@@ -182,7 +182,7 @@ class JsonProgress:
         self._status, self._stream, self._interval_s = status, stream, interval_s
         self._printing = threading.Lock()
 
-    def begin(self, stage: str, *, planned: int) -> None:
+    def on_stage_start(self, stage: str, *, planned: int) -> None:
         self._stage = StageProgress(stage, planned, self._status)
         self._print("begin")
         # A thread, since the executor may wait for a long task, or compute it itself.
@@ -190,10 +190,10 @@ class JsonProgress:
         self._thread = threading.Thread(target=self._repeat, name="progress", daemon=True)
         self._thread.start()
 
-    def found(self) -> None:
+    def on_task_skipped(self) -> None:
         self._stage.task_skipped()
 
-    def ended(self, outcome: TaskResult[Task]) -> None:
+    def on_task_end(self, outcome: TaskResult[Task]) -> None:
         self._stage.task_ended(outcome)
         if failure := outcome.failure:
             self._print(
@@ -203,7 +203,7 @@ class JsonProgress:
                 message=failure.message,
             )
 
-    def end(self) -> None:
+    def on_stage_end(self) -> None:
         self._is_over.set()
         self._thread.join()
         self._print("end")

@@ -92,18 +92,18 @@ class Inversions:
 
     @property
     def residuals(self) -> xr.DataArray:
-        """Centred residuals (reference_layer, image): 0 is perfect, the average image has 1."""
-        residuals = [inverted.centred_residual for inverted in self.by_layer.values()]
+        """Centered residuals (reference_layer, image): 0 is perfect, the average image has 1."""
+        residuals = [inverted.centered_residual for inverted in self.by_layer.values()]
         layers = {"reference_layer": list(self.by_layer), "image": list(self.image_ids)}
         values = torch.stack(residuals).double().cpu().numpy()
-        return _describe(xr.DataArray(values, layers, list(layers)), "centred_residual")
+        return _describe(xr.DataArray(values, layers, list(layers)), "centered_residual")
 
     def stir(self, target: ModelOrInversions, *, estimator: str = "unbiased") -> xr.Dataset:
         """Return STIR(target | this model): which of its invariances the target shares.
 
         Returns:
             `stir`, `stir_drift` (change since half the steps) and `cka` (reference_layer,
-            target_layer); `self_stir`, `centred_residual_median`, `centred_residual_max`,
+            target_layer); `self_stir`, `centered_residual_median`, `centered_residual_max`,
             `unconverged` and `is_converged` (reference_layer), the reliability of the inversions;
             `noise_stir`, `chance_stir` and `chance_stir_q95` (target_layer), STIR where nothing is
             shared.
@@ -117,8 +117,8 @@ class Inversions:
             **self._stir(view, estimator),
             "cka": self._cka(view, estimator),
             "self_stir": metrics.diagonal(self._stir(self.view, estimator)["stir"]),
-            "centred_residual_median": residuals.median("image"),
-            "centred_residual_max": residuals.max("image"),
+            "centered_residual_median": residuals.median("image"),
+            "centered_residual_max": residuals.max("image"),
             "unconverged": (residuals > CONVERGED_RESIDUAL).sum("image"),
             "is_converged": xr.DataArray(converged, [residuals["reference_layer"]]),
             **self._baselines(view, estimator),
@@ -324,7 +324,7 @@ def _invert_layer(
     view: ModelView, layer: int, noise: Tensor, settings: InversionSettings
 ) -> Inverted:
     def remaining_drift(inverted: Inverted) -> float:
-        if not residuals_converged(inverted.centred_residual.double().cpu().numpy()):
+        if not residuals_converged(inverted.centered_residual.double().cpu().numpy()):
             return math.inf
         now = view.grams_of(inverted.images)
         if not self_stir_converged(view.grams, now, view.layers, layer, view.representation):
@@ -345,7 +345,7 @@ def _warn_unless_converged(inversions: Inversions) -> None:
     warnings.warn(
         f"inversions of {len(layers)} of {len(by_layer)} layers did not converge in "
         f"{max(by_layer[layer].iterations for layer in layers)} steps: 95 % of the images have a "
-        f"centred residual of up to {residual:.3f}. Converged means {CONVERGED_RESIDUAL} or less, "
+        f"centered residual of up to {residual:.3f}. Converged means {CONVERGED_RESIDUAL} or less, "
         f"{CRITERION} self-STIR of {CONVERGED_SELF_STIR} or more, and no STIR that changed by more "
         f"than {CONVERGED_DRIFT} since half the steps. Invariances that an inversion misses count "
         "as not shared; take more steps: settings=InversionSettings(iterations=1600)",

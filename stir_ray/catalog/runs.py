@@ -105,13 +105,13 @@ class RunRecorder:
         self._ended, self._exit_code = "running", None
         self._written = time.monotonic()
 
-    def begin(self, stage: str, *, planned: int) -> None:
+    def on_stage_start(self, stage: str, *, planned: int) -> None:
         pass
 
-    def found(self) -> None:
+    def on_task_skipped(self) -> None:
         pass
 
-    def ended(self, outcome: TaskResult[Task]) -> None:
+    def on_task_end(self, outcome: TaskResult[Task]) -> None:
         totals, task = self._stages[outcome.task.stage], outcome.task
         totals.ran += 1
         totals.retried += outcome.attempt > 1
@@ -139,7 +139,7 @@ class RunRecorder:
             for name, of_trainings in self._images.items():
                 of_trainings[task.id] = int(outcome.metrics[name])
 
-    def end(self) -> None:
+    def on_stage_end(self) -> None:
         self._write()
 
     def __enter__(self) -> Self:

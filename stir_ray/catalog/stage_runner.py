@@ -17,19 +17,19 @@ from stir_ray.plan.tasks import Task, is_done
 class Callback(Protocol):
     """Is called as a stage proceeds."""
 
-    def begin(self, stage: str, *, planned: int) -> None:
+    def on_stage_start(self, stage: str, *, planned: int) -> None:
         """Start a stage; how many of the `planned` tasks are stored is not known yet."""
         ...
 
-    def found(self) -> None:
+    def on_task_skipped(self) -> None:
         """Count a task that is stored already."""
         ...
 
-    def ended(self, outcome: TaskResult[Task]) -> None:
+    def on_task_end(self, outcome: TaskResult[Task]) -> None:
         """Count a task that was executed."""
         ...
 
-    def end(self) -> None:
+    def on_stage_end(self) -> None:
         """End the stage."""
         ...
 
@@ -90,12 +90,12 @@ class StageRunner:
         first: list[Failure | None] = []
         planned = sum(1 for _ in self._included(tasks))
         for callback in self._callbacks:
-            callback.begin(stage, planned=planned)
+            callback.on_stage_start(stage, planned=planned)
         try:
             for result in self._executor.run(self._missing(tasks)):
                 self.tally.ran[result.task.stage] += 1
                 for callback in self._callbacks:
-                    callback.ended(result)
+                    callback.on_task_end(result)
                 if len(first) < self._max_identical:
                     first.append(None if is_own_failure(result) else result.failure)
                 if result.failure:
@@ -104,7 +104,7 @@ class StageRunner:
                     self._retry.succeeded(result.task)
         finally:
             for callback in self._callbacks:
-                callback.end()
+                callback.on_stage_end()
 
     def _included(self, tasks: Callable[[], Iterable[Task]]) -> Iterable[Task]:
         return filter(self._retry.includes, tasks()) if self._retry else tasks()
@@ -114,7 +114,7 @@ class StageRunner:
         for task in self._included(tasks):
             if is_done(task, stored):
                 for callback in self._callbacks:
-                    callback.found()
+                    callback.on_task_skipped()
             else:
                 yield task
 

@@ -223,7 +223,7 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     for compared, side, _, line in inverted:
         layers = compared.layers(side)
         median, high = (
-            compared.inversion(f"centred_residual_{name}", side) for name in ("median", "q95")
+            compared.inversion(f"centered_residual_{name}", side) for name in ("median", "q95")
         )
         residuals += line_rows(line, layers, median, low=median, high=high)
         unconverged, images = (compared.inversion(name, side) for name in ("unconverged", "images"))
@@ -233,7 +233,7 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
             self_stir += layer_rows(curve, line, by=by)
     x, needed = INVERTED_LAYER, f"needed: {CONVERGED_SELF_STIR} (unbiased)"
     panels = [
-        Panel("Centred residual: median to 95 % of images", "0: perfect; 1: the average image", x,
+        Panel("Centered residual: median to 95 % of images", "0: perfect; 1: the average image", x,
               residuals, [(CONVERGED_RESIDUAL, "converged")], (0,)),
         Panel(f"Images above {CONVERGED_RESIDUAL}", "images (%)", x, shares, (), (0, 1)),
         Panel("Self-STIR", "1: perfect", x, self_stir, [(CONVERGED_SELF_STIR, needed)], (0.975, 1)),

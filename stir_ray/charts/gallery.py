@@ -25,7 +25,7 @@ class InvertedLayer(NamedTuple):
 
     layer: int  # block that was inverted, from 1
     images: NDArray[np.floating]  # (image, channel, height, width) in [0, 1]; NaN if missing
-    residuals: NDArray[np.floating]  # centred, of each image; NaN where it is not known
+    residuals: NDArray[np.floating]  # centered, of each image; NaN where it is not known
     classes: Sequence[str] = ()  # what models take each image for, in sentences
 
 
@@ -55,7 +55,7 @@ def gallery(images: Gallery) -> Chart:
         [_panel(n, title, names, len(images.originals), height)
          for n, title in enumerate(images.panels)],
         "Inverted images: to one layer, the same as the original",
-        "Below each inverted image: its centred residual, 0 is a perfect inversion; marked above "
+        "Below each inverted image: its centered residual, 0 is a perfect inversion; marked above "
         f"{NOT_INVERTED_RESIDUAL}, which is not inverted.",
         rows,
         columns=2,

@@ -162,7 +162,7 @@ INVERSIONS = _table("inversions", "image_id",
     *(REFERENCE, REFERENCE_LAYER, SEED, IMAGE_ID),
     _number("residual", "relative L2 distance of the two representations; 0 is perfect", "[0, "
             "inf)"),
-    _number("centred_residual", "the same distance over that between the image's representation "
+    _number("centered_residual", "the same distance over that between the image's representation "
             "and the mean of all images", "[0, inf)"),
     _number("start_residual", "relative residual of the initial image, in the precision of the "
             "search", "[0, inf)"),
@@ -248,14 +248,14 @@ RESULTS = _table("results", "model epoch direction seed reference_layer target_l
     *(_number(f"residual_{name}", f"{words} over images of the inversion's residual", "[0, inf)")
       for name, words in _QUANTILES.items()),
     _number("residual_max", "largest residual of any image", "[0, inf)"),
-    _number("centred_residual_median", "median over images of the inversion's centred residual",
+    _number("centered_residual_median", "median over images of the inversion's centered residual",
             "[0, inf)"),
-    _number("centred_residual_q95", "95 % quantile over images of the centred residual; "
+    _number("centered_residual_q95", "95 % quantile over images of the centered residual; "
             "converged: at most 0.1", "[0, inf)"),
-    _number("centred_residual_max", "largest centred residual of any image", "[0, inf)"),
-    _count("unconverged", "images whose centred residual is above 0.1", "[0, images]"),
-    _count("not_inverted", "images whose centred residual is above 0.5", "[0, images]"),
-    _count("stuck", "images whose centred residual is above 0.1 and more than ten times the "
+    _number("centered_residual_max", "largest centered residual of any image", "[0, inf)"),
+    _count("unconverged", "images whose centered residual is above 0.1", "[0, images]"),
+    _count("not_inverted", "images whose centered residual is above 0.5", "[0, images]"),
+    _count("stuck", "images whose centered residual is above 0.1 and more than ten times the "
            "median", "[0, images]"),
     _count("iterations", "steps that the inversion took"),
     Column("is_converged", pa.bool_(), "whether the inversion converged: its residuals, its "

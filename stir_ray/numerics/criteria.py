@@ -29,15 +29,15 @@ _LEAST_DRIFT = 0.001
 """A smaller drift does not show in three decimals, however small the score."""
 
 
-def residuals_converged(centred_residual: NDArray[np.float64]) -> bool:
+def residuals_converged(centered_residual: NDArray[np.float64]) -> bool:
     """Return whether the centered residuals of `CONVERGED_SHARE` of the images are small enough."""
-    return bool(np.mean(centred_residual <= CONVERGED_RESIDUAL) >= CONVERGED_SHARE)
+    return bool(np.mean(centered_residual <= CONVERGED_RESIDUAL) >= CONVERGED_SHARE)
 
 
-def stuck(centred_residual: NDArray[np.float64]) -> int:
+def stuck(centered_residual: NDArray[np.float64]) -> int:
     """Return the number of images that are stuck: not converged, and far beyond all others."""
-    limit = max(STUCK_RATIO * float(np.median(centred_residual)), CONVERGED_RESIDUAL)
-    return int((centred_residual > limit).sum())
+    limit = max(STUCK_RATIO * float(np.median(centered_residual)), CONVERGED_RESIDUAL)
+    return int((centered_residual > limit).sum())
 
 
 def is_moving(value: ArrayLike, drift: ArrayLike) -> NDArray[np.bool_]:

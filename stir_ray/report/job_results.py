@@ -140,7 +140,7 @@ class _GalleryReader:
             if kept is not None and record is not None:
                 stored = images_of(kept)[: shape[0]]
                 images[: len(stored)] = stored
-                residuals[: len(stored)] = record["centred_residual"].to_numpy()[: len(stored)]
+                residuals[: len(stored)] = record["centered_residual"].to_numpy()[: len(stored)]
             sentences = zip(*self._predicted(model, layer), strict=False)
             yield InvertedLayer(layer, images, residuals, list(map(" ".join, sentences)))
 

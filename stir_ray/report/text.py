@@ -211,14 +211,14 @@ def convergence_text(state: "Convergence | None") -> Iterator[str]:
     if state.is_enough:
         yield (
             f"All {state.inversions} inversions converged, after {steps} steps: 95 % of the images "
-            f"have a centred residual of at most {residual}, self-STIR by {CRITERION} CKA is at "
+            f"have a centered residual of at most {residual}, self-STIR by {CRITERION} CKA is at "
             f"least {self_stir}."
         )
     else:
         yield (
             f"WARNING: {state.inversions - state.converged} of {state.inversions} inversions did "
             f"not converge in {steps} steps, and what they miss is counted as forgetting or "
-            f"learning. Converged is a centred residual of at most {criteria.CONVERGED_RESIDUAL} "
+            f"learning. Converged is a centered residual of at most {criteria.CONVERGED_RESIDUAL} "
             f"for 95 % of the images, self-STIR of at least {criteria.CONVERGED_SELF_STIR} by "
             f"{CRITERION} CKA, and no STIR of the model and the pretrained one changed by more "
             f"than {criteria.CONVERGED_DRIFT} since half the steps. Largest residual: {residual} "
@@ -227,8 +227,8 @@ def convergence_text(state: "Convergence | None") -> Iterator[str]:
         )
     if state.stuck or state.not_inverted:
         yield (
-            f"Images: {state.not_inverted} are not inverted (centred residual above "
-            f"{criteria.NOT_INVERTED_RESIDUAL}), {state.stuck} are stuck (centred residual above "
+            f"Images: {state.not_inverted} are not inverted (centered residual above "
+            f"{criteria.NOT_INVERTED_RESIDUAL}), {state.stuck} are stuck (centered residual above "
             f"{criteria.CONVERGED_RESIDUAL} and more than {criteria.STUCK_RATIO} times the median)."
         )
     if state.moving:

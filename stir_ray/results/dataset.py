@@ -16,7 +16,7 @@ from stir_ray.results.metric_info import DIRECTIONS, METRICS
 
 _PER_INVERSION = [
     *(f"residual_{name}" for name in ("q05", "median", "q95", "max")),
-    *(f"centred_residual_{name}" for name in ("median", "q95", "max")),
+    *(f"centered_residual_{name}" for name in ("median", "q95", "max")),
     *("unconverged", "not_inverted", "stuck", "iterations", "is_converged", "images"),
 ]
 """Columns of the results that do not depend on the target."""
@@ -78,7 +78,7 @@ def open_results(path: str) -> xr.Dataset:
         - `stir`, `cka`, … of the table `results`: (model, direction, epoch, seed, reference_layer,
           target_layer). Direction `ft|pt` is STIR(ft | pt): images inverted from pt, shown to ft.
           In [0, 1], and those that end in `_unbiased` in [−1, 1].
-        - `residual_median`, `centred_residual_q95`, `iterations`, `is_converged`, …: the same
+        - `residual_median`, `centered_residual_q95`, `iterations`, `is_converged`, …: the same
           without target_layer.
         - `learning`, `forgetting`, `cka_divergence`, `flow`, `flow_control`,
           `flow_beyond_control`: mean over seeds, (model, estimator, epoch, row_layer,

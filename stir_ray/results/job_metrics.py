@@ -126,10 +126,10 @@ class Convergence:
     inversions: int
     converged: int  # of the inversions
     iterations: tuple[int, int]  # fewest and most steps of an inversion
-    residual: Worst  # largest 95 % quantile over images of the centred residual
+    residual: Worst  # largest 95 % quantile over images of the centered residual
     # Least unbiased self-STIR of the inverted layer; of `tokens` also of all deeper layers.
     self_stir: Worst
-    not_inverted: int  # images with a centred residual above 0.5, of all inversions
+    not_inverted: int  # images with a centered residual above 0.5, of all inversions
     stuck: int  # images with a far larger residual than the others of their inversion
     cells: int  # values of learning, forgetting and flow, by the unbiased estimator
     moving: int  # of the cells
@@ -168,7 +168,7 @@ def convergence(
         epoch=scores["epoch"].mask(is_pretrained, -1),
     )
     inversions = scores.drop_duplicates(["model", "epoch", "seed", "reference_layer"])
-    residual = inversions.loc[inversions["centred_residual_q95"].idxmax()]
+    residual = inversions.loc[inversions["centered_residual_q95"].idxmax()]
     self_stir = scores.loc[scores[_SELF_STIR].idxmin()]
     seen_by = ""
     if self_stir["target_layer"] != self_stir["reference_layer"]:
@@ -183,7 +183,7 @@ def convergence(
         inversions=len(inversions),
         converged=int(inversions["is_converged"].sum()),
         iterations=(int(steps.min()), int(steps.max())),
-        residual=Worst(float(residual["centred_residual_q95"]), _inversion(residual)),
+        residual=Worst(float(residual["centered_residual_q95"]), _inversion(residual)),
         self_stir=Worst(float(self_stir[_SELF_STIR]), _inversion(self_stir) + seen_by),
         not_inverted=int(inversions["not_inverted"].sum()),
         stuck=int(inversions["stuck"].sum()),

@@ -110,8 +110,8 @@ SCORES: Mapping[str, MetricInfo] = {
         bounds=("[0, 1]", "[-1, 1]"),
         source=_STIR_PAPER,
     ),
-    "centred_residual": MetricInfo(
-        "centred residual",
+    "centered_residual": MetricInfo(
+        "centered residual",
         "||rep(x') - rep(x)|| / ||rep(x) - mean rep|| of every inverted image x'; 0 is perfect, an "
         f"image above {NOT_INVERTED_RESIDUAL} counts as not inverted",
         "reference_layer: of the inverted model",

@@ -232,20 +232,20 @@ def read_result(schema: TableSchema, job: Job, lake: Lake) -> pd.DataFrame:
 
 def _inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
     """Return the quality of an inversion, an artifact, under the column names of the results."""
-    relative, centred = (inversion[name].to_numpy() for name in ("residual", "centred_residual"))
+    relative, centered = (inversion[name].to_numpy() for name in ("residual", "centered_residual"))
     low, median, high = np.quantile(relative, [0.05, 0.5, 0.95])
-    centred_median, centred_high = np.quantile(centred, [0.5, 0.95])
+    centered_median, centered_high = np.quantile(centered, [0.5, 0.95])
     return {
         "residual_q05": low,
         "residual_median": median,
         "residual_q95": high,
         "residual_max": relative.max(),
-        "centred_residual_median": centred_median,
-        "centred_residual_q95": centred_high,
-        "centred_residual_max": centred.max(),
-        "unconverged": int((centred > criteria.CONVERGED_RESIDUAL).sum()),
-        "not_inverted": int((centred > criteria.NOT_INVERTED_RESIDUAL).sum()),
-        "stuck": criteria.stuck(centred),
+        "centered_residual_median": centered_median,
+        "centered_residual_q95": centered_high,
+        "centered_residual_max": centered.max(),
+        "unconverged": int((centered > criteria.CONVERGED_RESIDUAL).sum()),
+        "not_inverted": int((centered > criteria.NOT_INVERTED_RESIDUAL).sum()),
+        "stuck": criteria.stuck(centered),
         "iterations": inversion["iterations"][0].as_py(),
         "is_converged": inversion["is_converged"][0].as_py(),
     }

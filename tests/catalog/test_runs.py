@@ -122,9 +122,9 @@ def test_a_rate_is_of_tasks_that_did_their_whole_work_each_with_its_own_images(
         (other, 0.25, {"train_images": 5.0, "test_images": 3.0}),  # its last epoch alone
         (one, 0.5, {"found": 1.0}),
     ):
-        log.ended(TaskResult(task, None, seconds, "here", 1, (), measures, "cpu"))
+        log.on_task_end(TaskResult(task, None, seconds, "here", 1, (), measures, "cpu"))
     shutil.rmtree(Path(job.lake) / "jobs" / job.name / "runs")
-    log.end()
+    log.on_stage_end()
     took = read_run(log.key, lake).stages["train"]
     train, test = {one.id: 17, other.id: 5}, {one.id: 3, other.id: 3}
     scale = workload_size(asked, lake, train_images=train, test_images=test)
@@ -148,7 +148,7 @@ def test_a_run_records_what_ended_it(
 ) -> None:
     job = small_job(tmp_path)
     log = RunRecorder((resolve(job),), lake_of(job), SerialExecutor(lambda _: lambda _, __: None))
-    log.end()
+    log.on_stage_end()
     # Had it been killed, this is what would be there.
     assert [(run.ended, run.exit_code) for run in runs(job)] == [("running", None)]
     with pytest.raises(type(error)), log:

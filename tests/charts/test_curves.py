@@ -123,7 +123,7 @@ def test_self_stir_and_residuals_are_of_each_models_own_inversions(
         expected = score(results, f"stir{suffix}", direction, model)
         np.testing.assert_allclose(numbers(shown), expected, atol=1e-4)
     where = {"model": model, "direction": direction, "epoch": LAST[model]}
-    high = results["centred_residual_q95"].sel(where).mean("seed").values
+    high = results["centered_residual_q95"].sel(where).mean("seed").values
     bands = numbers(row.get("high") for row in rows(chart, panel=0, line=name))
     np.testing.assert_allclose(bands, high, rtol=1e-3)
     drawn = words(chart)

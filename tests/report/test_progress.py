@@ -48,16 +48,16 @@ def lines_of(stream: io.StringIO, event: str = "") -> list[dict[str, Any]]:
 
 def run_stage(progress: JsonProgress | LiveProgress) -> None:
     """Eleven tasks: two stored, four done, one of them at the third attempt, and one failed."""
-    progress.begin("invert", planned=11)
-    progress.found()
-    progress.ended(result(succeeded=True, device_memory_bytes=3 * GIB, stored_bytes=130))
-    progress.ended(result(AWAY, AWAY, succeeded=True, waited_s=17.0, stored_bytes=5))
-    progress.found()
+    progress.on_stage_start("invert", planned=11)
+    progress.on_task_skipped()
+    progress.on_task_end(result(succeeded=True, device_memory_bytes=3 * GIB, stored_bytes=130))
+    progress.on_task_end(result(AWAY, AWAY, succeeded=True, waited_s=17.0, stored_bytes=5))
+    progress.on_task_skipped()
     memory = {"device_memory_bytes": 13.0 * GIB, "device_memory_total_bytes": 79.0 * GIB}
-    progress.ended(result(succeeded=True, **memory))
-    progress.ended(result(WRONG, succeeded=False))
-    progress.ended(result(succeeded=True))
-    progress.end()
+    progress.on_task_end(result(succeeded=True, **memory))
+    progress.on_task_end(result(WRONG, succeeded=False))
+    progress.on_task_end(result(succeeded=True))
+    progress.on_stage_end()
 
 
 def test_json_lines_say_when_a_stage_begins_fails_and_ends() -> None:
@@ -79,11 +79,11 @@ def test_json_lines_say_when_a_stage_begins_fails_and_ends() -> None:
 def test_json_lines_go_on_while_no_task_ends_and_only_until_the_stage_does() -> None:
     stream = io.StringIO()
     progress = JsonProgress(no_workers, stream, 0.01)
-    progress.begin("train", planned=3)
+    progress.on_stage_start("train", planned=3)
     end = time.monotonic() + 60
     while len(lines_of(stream, "progress")) < 3 and time.monotonic() < end:
         time.sleep(0.01)
-    progress.end()
+    progress.on_stage_end()
     lines = lines_of(stream, "progress")
     assert len(lines) >= 3
     assert all(
@@ -105,10 +105,10 @@ def test_no_line_is_older_than_the_previous_line() -> None:
         return at_work()
 
     progress = JsonProgress(status, stream, 0.01)
-    progress.begin("train", planned=3)
+    progress.on_stage_start("train", planned=3)
     assert is_slow.wait(60)
-    progress.ended(result(WRONG, succeeded=False))
-    progress.end()
+    progress.on_task_end(result(WRONG, succeeded=False))
+    progress.on_stage_end()
     seconds = [line["seconds"] for line in lines_of(stream)]
     assert seconds == sorted(seconds)
 
@@ -138,8 +138,8 @@ def test_a_terminal_shows_tasks_workers_and_memory() -> None:
 def test_a_terminal_shows_a_stage_without_workers_or_tasks(planned: int, expected: str) -> None:
     console = terminal()
     progress = LiveProgress(no_workers, console)
-    progress.begin("train", planned=planned)
-    progress.end()
+    progress.on_stage_start("train", planned=planned)
+    progress.on_stage_end()
     assert expected in words_on(console)
 
 

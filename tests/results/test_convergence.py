@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 def results(folder: str) -> pa.Table:
     """A job with nothing amiss."""
     table = open_lake(folder).read_object(RESULTS, result_key("synthetic", RESULTS.name))
-    good = {"is_converged": True, "not_inverted": 0, "stuck": 0, "centred_residual_q95": 0.0812}
+    good = {"is_converged": True, "not_inverted": 0, "stuck": 0, "centered_residual_q95": 0.0812}
     rows = [
         row | good | {"stir_unbiased": 0.995 + row["reference_layer"] / 10_000}
         for row in table.to_pylist()
@@ -70,7 +70,7 @@ def test_every_inversion_counts_once(results: pa.Table, matrices: pa.Table) -> N
     first, last = convergence_text(summary)
     assert first == (
         f"All {summary.inversions} inversions converged, after 200 to 400 steps: 95 % of the "
-        "images have a centred residual of at most 0.082, self-STIR by unbiased CKA is at least "
+        "images have a centered residual of at most 0.082, self-STIR by unbiased CKA is at least "
         "0.995."
     )
     assert last.startswith("No value of learning, forgetting or flow is still moving")
@@ -90,7 +90,7 @@ def test_an_epoch_with_the_pretrained_blocks_has_no_inversions_of_its_own(
 def test_the_worst_inversions_are_named(results: pa.Table, matrices: pa.Table) -> None:
     cells = {"direction": "ft|ft", "model": "finetuned", "epoch": 2, "seed": 1}
     layer = {"reference_layer": 5}
-    bad = changed(results, cells | layer, is_converged=False, centred_residual_q95=0.3123)
+    bad = changed(results, cells | layer, is_converged=False, centered_residual_q95=0.3123)
     bad = changed(bad, cells | layer | {"target_layer": 5}, stir_unbiased=0.9379)
     summary = found(bad, matrices)
     assert summary.inversions - summary.converged == 1

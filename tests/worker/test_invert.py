@@ -184,5 +184,5 @@ def test_every_residual_is_that_of_the_stored_image() -> None:
         torch.testing.assert_close(measured, distance / scale.norm(dim=1), rtol=1e-4, atol=1e-6)
 
     check(inverted.residual, target)
-    check(inverted.centred_residual, target - target.mean(dim=0))
+    check(inverted.centered_residual, target - target.mean(dim=0))
     assert (inverted.iterations, inverted.is_converged) == (6, False)
