@@ -8,9 +8,9 @@ kept in the user's cache, or in the folder that the environment variable STIR_RA
 An image has converged when its centered residual is 0.1 or less. Steps, each of which takes one
 gradient per image, are counted until half of the images have converged, and until 95 % have. The
 default has no horizon: one run tells. The default before it (Adam with a second moment of .999 and
-a cosine to 0) needs a run for every number of steps. Runs are tried, first one with one step fewer
-than the default needs, until the fewest that suffice are known to within a quarter: `84-104` is
-more than 83 and at most 104. A residual stands in brackets where the limit does not suffice.
+a cosine to 0) needs a run for every number of steps. Runs are tried, first one with a tenth fewer
+steps than the default needs, until the fewest that suffice are known to within a quarter: `84-104`
+is more than 83 and at most 104. A residual stands in brackets where the limit does not suffice.
 
 CPU seconds, drift and deep self-STIR are at the steps of 95 %, or at the limit. Seconds of the
 default are a few percent too many: its run is interrupted every ten steps for a look. Drift is the
@@ -18,8 +18,9 @@ largest change of unbiased STIR of the model's own layers since half of the step
 is the least unbiased STIR of the inverted layer and those behind it, or with other representations
 than `tokens` that of the inverted layer.
 
-Exits with 1 if in any row the default needs more steps than the one before. `leaves more` stands
-where neither suffices and the default leaves a larger residual.
+Exits with 1 if in any row the default needs over a tenth more steps than the one before at its own
+best number of steps: less is chance. `leaves more` stands where neither suffices and the default
+leaves a larger residual.
 """
 
 import argparse
@@ -58,6 +59,8 @@ SHARES = (0.5, CONVERGED_SHARE)
 _SIZE = 98
 _EVERY = 10
 """Steps between two looks at a run without a horizon; those between are taken again one by one."""
+_TIE = 1.1
+"""Step sizes that differ by a few percent change the number of steps by as much."""
 _WITHIN = 1.25
 """Ratio of the fewest steps that suffice to the most that do not, at which no more are tried."""
 
@@ -161,8 +164,8 @@ class Needed:
         return f"{self.steps}" if self.steps == self.below + 1 else f"{self.below + 1}-{self.steps}"
 
     def is_at_most(self, other: "Needed") -> bool:
-        """Whether these are no more than any that the other may need."""
-        return self.steps <= other.below + 1 if self.suffices else not other.suffices
+        """Whether these are at most a tenth more than any that the other may need."""
+        return self.steps <= _TIE * (other.below + 1) if self.suffices else not other.suffices
 
     def leaves_more_than(self, other: "Needed") -> bool:
         """Whether neither suffices, and these leave a larger residual."""
@@ -216,9 +219,11 @@ class Horizons:
         self._tried: dict[int, Run] = {}
 
     def converged(self, others: Sequence[Needed]) -> Converged:
-        """When it has converged; tried first are numbers of steps just below those of another."""
+        """When it has converged; tried first are a tenth fewer steps than another needs."""
         needed = [
-            self._needed(share, other.steps - 1 if other.suffices else self._limit)
+            self._needed(
+                share, math.ceil(other.steps / _TIE) - 1 if other.suffices else self._limit
+            )
             for share, other in zip(SHARES, others, strict=True)
         ]
         return Converged.by(self._tried[needed[-1].steps], needed)
@@ -263,7 +268,7 @@ class Compared:
 
     @property
     def is_at_most(self) -> bool:
-        """Whether ours needs no more steps than the one before."""
+        """Whether ours needs at most a tenth more steps than the one before."""
         return all(ours.is_at_most(before) for ours, before in self._pairs)
 
     @property
