@@ -14,7 +14,7 @@ _QUERY = re.compile(r"(\?)[^\s'\")]+")
 _HAS_QUERY = re.compile(r"(?<![\w+.-])(?!(?:file|local|memory):)[\w+.-]+:/+[^?]*\?", re.IGNORECASE)
 
 
-def secret_in(url: str) -> str | None:
+def find_secret(url: str) -> str | None:
     """Return in words what in a URL or path may be a secret, or None."""
     # White space would end a URL in running text, but does not end the password in this one.
     url = re.sub(r"\s", "", url)
@@ -31,7 +31,7 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1…", _USER.sub(r"\1…@", text))
 
 
-def spelled(values: Iterable[int] | Iterable[str]) -> str:
+def format_values(values: Iterable[int] | Iterable[str]) -> str:
     """Return distinct values in order; three or more numbers in a row as `1-12`."""
     runs: list[list] = []
     for value in sorted(set(values)):
@@ -50,7 +50,7 @@ def pluralize(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count != 1 else ''}"
 
 
-def timed(hours: float) -> tuple[str, str]:
+def format_hours(hours: float) -> tuple[str, str]:
     """Return hours and their unit: `h`, or `min` below a tenth of an hour."""
     if 0 < hours < 0.1:
         return f"{60 * hours:.2g}", "min"

@@ -290,7 +290,7 @@ _BYTES = (255 * pictures()).to(torch.uint8)
     ("images", "expected"),
     [
         (_BYTES, ["uint8", "divide by 255"]),
-        (pictures() * 2 - 1, ["lie in [-", "expected [0, 1], before they are normalised"]),
+        (pictures() * 2 - 1, ["lie in [-", "expected [0, 1], before they are normalized"]),
         (pictures(3), ["at least 4 images"]),
         (pictures()[0], ["(image, channel, height, width)"]),
         (pictures(size=24), ["1 x 24 x 24", "takes 16 x 16"]),
@@ -311,7 +311,7 @@ def test_unsuitable_images_are_refused(pt: nn.Module, images: Any, expected: lis
         ({"layers": "most"}, 'expected "all" or numbers'),
         ({"settings": "published"}, "expected InversionSettings, default or paper"),
         ({"representation": "mean"}, "expected tokens, token_mean, cls, patch_mean"),
-        ({"image_ids": [1, 1, 2, 3]}, "3 different ones for 4 images"),
+        ({"image_ids": [1, 1, 2, 3]}, "3 distinct ids for 4 images"),
     ],
 )
 def test_unknown_arguments_are_refused(

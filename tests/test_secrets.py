@@ -2,7 +2,7 @@
 
 import pytest
 
-from stir_ray.formatting import secret_in, without_secrets
+from stir_ray.formatting import find_secret, without_secrets
 
 TELLING = [
     "s3://me:hunter2@bucket/key",
@@ -40,7 +40,7 @@ SILENT = [
 
 @pytest.mark.parametrize("url", TELLING)
 def test_a_secret_is_seen_and_taken_out(url: str) -> None:
-    assert secret_in(url)
+    assert find_secret(url)
     told = without_secrets(f"cannot read '{url}', as {url} says\n{url}")
     assert "hunter2" not in told
     assert "cannot read" in told
@@ -49,12 +49,12 @@ def test_a_secret_is_seen_and_taken_out(url: str) -> None:
 
 @pytest.mark.parametrize("url", SILENT)
 def test_what_tells_no_secret_is_let_be(url: str) -> None:
-    assert secret_in(url) is None
+    assert find_secret(url) is None
     assert without_secrets(f"cannot read {url} and no more") == f"cannot read {url} and no more"
 
 
 def test_white_space_hides_no_password() -> None:
-    assert secret_in("s3://me:hun ter2@bucket/key") == "a password"
+    assert find_secret("s3://me:hun ter2@bucket/key") == "a password"
 
 
 def test_the_query_of_a_path_alone_is_taken_out() -> None:

@@ -78,7 +78,7 @@ def _run(
 ) -> RunSummary:
     with computing(shared, resolved, lake, serial=serial, retry=retry) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
-        studies = [job.study.trained() for job in jobs if job.study.pretrained.is_trained]
+        studies = [job.study.without_untrained() for job in jobs if job.study.pretrained.is_trained]
         runner.run("invert", lambda: deduplicate(study.inversions() for study in studies))
         runner.run("compare", lambda: deduplicate(study.comparisons() for study in studies))
         evaluate(jobs, runner)

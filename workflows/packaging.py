@@ -14,7 +14,7 @@ from pydantic import BaseModel
 import stir_ray
 import workflows
 from stir_ray.errors import InputError, JobError
-from stir_ray.formatting import secret_in
+from stir_ray.formatting import find_secret
 from stir_ray.identity import content_id
 from stir_ray.job import Job
 from stir_ray.job.loader import Grid
@@ -92,7 +92,7 @@ def environment(variables: Mapping[str, str] = os.environ) -> dict[str, str]:
     """
     sent = {name: variables[name] for name in _VARIABLES if variables.get(name)}
     for name, value in sent.items():
-        if secret := secret_in(value):
+        if secret := find_secret(value):
             raise InputError(
                 f"{name}: contains {secret} and everyone who may see the job would see it; keep it "
                 "in the environment or role of the cluster's machines"

@@ -50,7 +50,7 @@ from stir_ray.numerics.precision import resolve_precision
 from stir_ray.numerics.settings import DEFAULT, PAPER, Initialization, InversionSettings
 from stir_ray.results.metric_info import CRITERION, ESTIMATORS, METRICS, SCORES
 from stir_ray.worker.layer_inverter import (
-    Inverted,
+    LayerInversion,
     LayerInverter,
     largest_change,
     self_stir_converged,
@@ -88,7 +88,7 @@ class Inversions:
     image_ids: tuple[int, ...]
     seed: int
     settings: InversionSettings
-    by_layer: Mapping[int, Inverted]
+    by_layer: Mapping[int, LayerInversion]
 
     @property
     def residuals(self) -> xr.DataArray:
@@ -166,7 +166,7 @@ class Inversions:
             ConvergenceWarning: if inversions of ft do not converge.
         """
         if not isinstance(finetuned, Inversions):
-            view = self.view.of(freeze(finetuned))
+            view = self.view.with_model(freeze(finetuned))
             finetuned = _invert(view, self.image_ids, self.seed, self.settings)
             _warn_unless_converged(finetuned)
         reference, target = finetuned.stir_of_both(self, estimator)
@@ -208,7 +208,9 @@ class Inversions:
         return _describe(moved, "cka_divergence", estimator)
 
     def _view(self, other: ModelOrInversions) -> ModelView:
-        return self.view.of(other.view.model if isinstance(other, Inversions) else freeze(other))
+        return self.view.with_model(
+            other.view.model if isinstance(other, Inversions) else freeze(other)
+        )
 
     def stir_of_both(
         self, other: ModelOrInversions, estimator: str
@@ -217,12 +219,12 @@ class Inversions:
         return self._stir(self.view, estimator), self._stir(self._view(other), estimator)
 
     def _stir(self, target: ModelView, estimator: str) -> xr.Dataset:
-        values = self._own_stir if target is self.view else self._compute_stir(target)
+        values = self._self_stir if target is self.view else self._compute_stir(target)
         name = f"stir{_suffix(estimator)}"
         return xr.Dataset({"stir": values[name], "stir_drift": values[f"{name}_drift"]})
 
     @cached_property
-    def _own_stir(self) -> xr.Dataset:
+    def _self_stir(self) -> xr.Dataset:
         return self._compute_stir(self.view)
 
     def _compute_stir(self, target: ModelView) -> xr.Dataset:
@@ -303,7 +305,7 @@ def invert(
     count = len(prepared)
     ids = tuple(range(count)) if image_ids is None else tuple(int(number) for number in image_ids)
     if len(ids) != count or len(set(ids)) != count:
-        raise ValueError(f"image_ids: {len(set(ids))} different ones for {count} images")
+        raise ValueError(f"image_ids: {len(set(ids))} distinct ids for {count} images")
     chosen = choose_layers(layers, depth)
     view = ModelView(frozen, prepared, chosen, layers == "all", representation, batch)
     inversions = _invert(view, ids, seed, settings)
@@ -322,8 +324,8 @@ def _invert(
 
 def _invert_layer(
     view: ModelView, layer: int, noise: Tensor, settings: InversionSettings
-) -> Inverted:
-    def remaining_drift(inverted: Inverted) -> float:
+) -> LayerInversion:
+    def remaining_drift(inverted: LayerInversion) -> float:
         if not residuals_converged(inverted.centered_residual.double().cpu().numpy()):
             return math.inf
         now = view.grams_of(inverted.images)

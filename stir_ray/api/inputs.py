@@ -72,7 +72,7 @@ def _per_channel(
             f"the {name} that the model was trained with is not known (no `pretrained_cfg`); give "
             "it: stir_ray.freeze(model, mean=..., std=...)"
         )
-    # timm's values are for three channels; a grey image takes the first.
+    # timm's values are for three channels; a gray image takes the first.
     values = config[name][: 1 if channels == 1 else None] if given is None else given
     values = torch.tensor(tuple(values), dtype=torch.float32)
     if channels and len(values) not in (1, channels):
@@ -99,7 +99,7 @@ def prepare_images(model: FrozenModel, images: Tensor) -> tuple[Tensor, int]:
     # A NaN fails both comparisons.
     if not (low >= 0 and high <= 1):
         raise ValueError(
-            f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1], before they are normalised"
+            f"images lie in [{low:.3g}, {high:.3g}]; expected [0, 1], before they are normalized"
         )
     prepared = images.detach().to(device=model.mean.device, dtype=torch.float32)
     try:
@@ -134,7 +134,7 @@ class ModelView:
     model: FrozenModel
     images: Tensor  # on the model's device
     layers: tuple[int, ...]  # from 1
-    is_whole: bool  # whether `layers` are all layers of the model
+    has_all_layers: bool  # whether `layers` are all layers of the model
     representation: str  # one of `models.features.POOLINGS`
     batch: int  # images of one forward pass at most
 
@@ -160,10 +160,12 @@ class ModelView:
         size = default_batch_size(self.model, self.images)
         return Microbatches(min(size, self.batch or size))
 
-    def of(self, model: FrozenModel) -> "ModelView":
+    def with_model(self, model: FrozenModel) -> "ModelView":
         """Return the same view of another model, with the same layers as far as it has them."""
         if model is self.model:
             return self
         images, depth = prepare_images(model, self.images)
-        layers = "all" if self.is_whole else [layer for layer in self.layers if layer <= depth]
+        layers = (
+            "all" if self.has_all_layers else [layer for layer in self.layers if layer <= depth]
+        )
         return replace(self, model=model, images=images, layers=choose_layers(layers, depth))

@@ -8,7 +8,7 @@ from stir_ray.catalog.failures import FailedTask, unfinished
 from stir_ray.catalog.inspection import InspectedJob, missing_tasks
 from stir_ray.catalog.verify import check_object
 from stir_ray.errors import InputError
-from stir_ray.formatting import spelled
+from stir_ray.formatting import format_values
 from stir_ray.identity import Artifact
 from stir_ray.lake.keys import artifact_key
 from stir_ray.lake.parquet import Lake, provenance
@@ -140,7 +140,7 @@ def _find_cell(words: Mapping[str, str], study: Study) -> tuple[dict[str, str | 
         if words[name] not in map(str, values):
             model = f" of the {words['model']} model" if name == "epoch" else ""
             raise InputError(
-                f"cell: `{name}={words[name]}`: this job has {name} {spelled(values)}{model}"
+                f"cell: `{name}={words[name]}`: this job has {name} {format_values(values)}{model}"
             )
         columns[name] = int(words[name])
     wanted = {**columns}

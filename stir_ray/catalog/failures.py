@@ -19,7 +19,7 @@ from stir_ray.errors import (
 )
 from stir_ray.execution.executor import TaskResult
 from stir_ray.execution.retry import Failure, FailureClass
-from stir_ray.formatting import spelled
+from stir_ray.formatting import format_values
 from stir_ray.lake.parquet import Lake, make_table
 from stir_ray.lake.schemas import FAILURES
 from stir_ray.lake.store import map_concurrent
@@ -119,7 +119,7 @@ def select(failed: Iterable[FailedTask], criteria: FailureFilter) -> tuple[Faile
     if not selected:
         values = [_values(task) for task in candidates]
         listed = (
-            f"{name} {spelled(distinct)}"
+            f"{name} {format_values(distinct)}"
             for name in (values[0] if values else ())
             if (distinct := set().union(*(of_task[name] for of_task in values)))
         )

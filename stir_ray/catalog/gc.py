@@ -179,5 +179,5 @@ def _add(needed: _Needed, key: str, inspected: InspectedJob, stored: StoredIds) 
     after_training = frozenset(artifact_tables()) - inspections
     if not study.pretrained.is_trained:
         needed.undecided[key] = after_training | {TRAININGS.name, CHECKPOINTS}
-    elif study.trained().compared.keys() != study.compared.keys():
+    elif study.without_untrained().compared.keys() != study.compared.keys():
         needed.undecided[key] = after_training

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from stir_ray.formatting import secret_in
+from stir_ray.formatting import find_secret
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._=-]*$"
 """Pattern of names that are folders anywhere."""
@@ -37,7 +37,7 @@ class Value(BaseModel):
 
 
 def _refuse_secrets(value: _Scalar) -> _Scalar:
-    secret = secret_in(value) if isinstance(value, str) else None
+    secret = find_secret(value) if isinstance(value, str) else None
     if secret:
         message = f"{secret} stands in it; keep it in the machine's environment or role"
         raise PydanticCustomError(UNPRINTABLE, "{message}", {"message": message})

@@ -19,7 +19,7 @@ from fsspec.core import strip_protocol
 from fsspec.utils import get_protocol
 
 from stir_ray.errors import LakeError, StorageUnavailable
-from stir_ray.formatting import secret_in, without_secrets
+from stir_ray.formatting import find_secret, without_secrets
 from stir_ray.identity import bytes_digest
 from stir_ray.lake.disk_cache import DiskCache
 from stir_ray.lake.filesystem import (
@@ -56,7 +56,7 @@ class ObjectStore:
     def __init__(self, url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> None:
         """Connect to `url`, a local folder or anything fsspec knows (`s3://`, `memory://`, …)."""
         protocol = get_protocol(url)
-        if secret := secret_in(url):
+        if secret := find_secret(url):
             raise LakeError(
                 f"lake {without_secrets(url)}: {secret} stands in it; keep it in the machine's "
                 "environment or role"

@@ -58,6 +58,10 @@ class Subject(Protocol):
     def layer(self) -> int: ...  # the inverted layer, from 1
 
 
+SMALL_VALUES = 64
+"""Values that a worker keeps of a kind, if they are small."""
+
+
 class Views(Subject, Protocol):
     """What a worker computes of models and images: float32 features, float64 Gram matrices."""
 
@@ -80,13 +84,9 @@ class Views(Subject, Protocol):
     def all_features(self, model: Model) -> list[Tensor]: ...
     # Classes that the target predicts.
     def classes(self, images: Images) -> list[int]: ...
-    # A large value of a model and images, made unless the worker still has it.
+    # A value of a model and images, made unless the worker still has it. It keeps the last `size`.
     def cached(
-        self, name: Option, model: Model, images: Images, make: Callable[[], Value]
-    ) -> Value: ...
-    # A small one.
-    def remembered(
-        self, name: Option, model: Model, images: Images, make: Callable[[], Value]
+        self, name: Option, model: Model, images: Images, make: Callable[[], Value], size: int = 2
     ) -> Value: ...
 
 

@@ -18,7 +18,7 @@ from stir_ray.lake.schemas import (
     SEED,
     Column,
 )
-from stir_ray.measures.measure import Measure, Place, Scope, Views
+from stir_ray.measures.measure import SMALL_VALUES, Measure, Place, Scope, Views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,8 +80,8 @@ class Metamers(Measure):
         )
 
         real = views.features("real")
-        null = views.remembered(
-            ("null", views.layer), "reference", "real", lambda: null_maximum(real)
+        null = views.cached(
+            ("null", views.layer), "reference", "real", lambda: null_maximum(real), SMALL_VALUES
         )
         of_inverted = representation_similarity(real, views.features("inverted"))
         return {

@@ -17,7 +17,14 @@ from stir_ray.lake.schemas import (
     TEXT,
     Column,
 )
-from stir_ray.measures.measure import Measure, Model, Subject, Views, rows_to_columns
+from stir_ray.measures.measure import (
+    SMALL_VALUES,
+    Measure,
+    Model,
+    Subject,
+    Views,
+    rows_to_columns,
+)
 from stir_ray.numerics.settings import Similarity, SimilarityMeasure
 
 if TYPE_CHECKING:
@@ -113,13 +120,15 @@ class Similarities(Measure):
         inverted, earlier = views.grams("target", "inverted"), views.grams("target", "earlier")
         of_layer = prepared("reference")[views.layers("reference").index(views.layer)]
         real = prepared("target")
-        of_initial = views.remembered(("baselines", option), "target", "initial", make_baselines)
+        chance = views.cached(
+            ("baselines", option), "target", "initial", make_baselines, SMALL_VALUES
+        )
         rows = [
             score_linear("stir", gram, now)
             | drift("stir", gram, now, before, score=score_linear)
             | score("similarity", gram, of_layer)
             | baseline
-            for gram, now, before, baseline in zip(real, inverted, earlier, of_initial, strict=True)
+            for gram, now, before, baseline in zip(real, inverted, earlier, chance, strict=True)
         ]
         return {
             "target_layer": list(views.target_layers),

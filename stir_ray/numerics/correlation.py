@@ -98,7 +98,7 @@ def partial(x: Series, y: Series, *, given: Series) -> Correlation:
     return Correlation(r, significance(r, samples - 1))
 
 
-def of_differences(x: Series, y: Series) -> Correlation:
+def pearson_of_differences(x: Series, y: Series) -> Correlation:
     """Return Pearson's r of the differences between samples, which no common trend can cause."""
     return pearson(np.diff(x, axis=-1), np.diff(y, axis=-1))
 
@@ -159,7 +159,7 @@ class EffectiveSample(NamedTuple):
     p: PerHypothesis  # of Pearson's r, averaged over severities, among so many; NaN if 2 or fewer
 
 
-def effective(summary: Summary, accuracy: Accuracy) -> EffectiveSample:
+def effective_sample(summary: Summary, accuracy: Accuracy) -> EffectiveSample:
     """Return the effective sample of each summary with the accuracy averaged over severities."""
     epochs = effective_epochs(summary, accuracy.mean(axis=0))
     r = pearson(summary[..., None, :], accuracy).averaged().r

@@ -21,12 +21,12 @@ from stir_ray.numerics.correlation import (
     EffectiveSample,
     circular_correlation,
     circular_shift_p,
-    effective,
+    effective_sample,
     leave_one_out,
-    of_differences,
     outlasts_transient,
     partial,
     pearson,
+    pearson_of_differences,
     spearman,
     without_transient,
 )
@@ -94,7 +94,7 @@ class CorrelationDiagnostics:
                 return check.correlation.averaged()
         return None
 
-    def of(self, hypothesis: int) -> CorrelationDiagnostics:
+    def for_hypothesis(self, hypothesis: int) -> CorrelationDiagnostics:
         """Return the diagnostics of one hypothesis."""
         later, whole = (
             EffectiveSample(sample.epochs[hypothesis], sample.p[hypothesis])
@@ -138,7 +138,7 @@ def diagnose(
     whole = {
         "pearson": pearson(*by_severity),
         "spearman": spearman(*by_severity),
-        "differences": of_differences(*by_severity),
+        "differences": pearson_of_differences(*by_severity),
     }
     if clean is not None:
         whole["given_clean"] = partial(*by_severity, given=clean)
@@ -148,13 +148,13 @@ def diagnose(
         if n - k >= SMALLEST_SAMPLE:
             checks.append(SensitivityCheck("pearson", k, n, pearson(*rest)))
         if n - k > SMALLEST_SAMPLE:
-            checks.append(SensitivityCheck("differences", k, n, of_differences(*rest)))
+            checks.append(SensitivityCheck("differences", k, n, pearson_of_differences(*rest)))
     later = without_transient(summaries), without_transient(accuracy)
     return CorrelationDiagnostics(
         epochs=numbers,
         checks=tuple(checks),
-        effective=effective(*later),
-        effective_all_epochs=effective(summaries, accuracy),
+        effective=effective_sample(*later),
+        effective_all_epochs=effective_sample(summaries, accuracy),
         circular_shift_p=circular_shift_p(circular_correlation(*later)),
         circular_shift_p_all_epochs=circular_shift_p(circular_correlation(summaries, accuracy)),
         leave_one_out=leave_one_out(*by_severity).mean(axis=-1),

@@ -34,7 +34,7 @@ def residuals_converged(centered_residual: NDArray[np.float64]) -> bool:
     return bool(np.mean(centered_residual <= CONVERGED_RESIDUAL) >= CONVERGED_SHARE)
 
 
-def stuck(centered_residual: NDArray[np.float64]) -> int:
+def count_stuck(centered_residual: NDArray[np.float64]) -> int:
     """Return the number of images that are stuck: not converged, and far beyond all others."""
     limit = max(STUCK_RATIO * float(np.median(centered_residual)), CONVERGED_RESIDUAL)
     return int((centered_residual > limit).sum())

@@ -109,7 +109,7 @@ def restart(best: Inversion, *, taken: int, settings: InversionSettings) -> Sear
 
     After `taken` steps; `best.residual` is not used.
     """
-    state = begin(rounded(best.images), settings)
+    state = begin(round_as_stored(best.images), settings)
     renewed = state.best._replace(start_residual=best.start_residual, steps=best.steps)
     return replace(state, best=renewed, taken=taken, restarted=taken)
 
@@ -150,7 +150,7 @@ def advance(
     return state
 
 
-def joined(states: Sequence[SearchState]) -> SearchState:
+def concatenate_states(states: Sequence[SearchState]) -> SearchState:
     """Return the states of some images each in a single state, in the order given."""
     first = states[0]
     if len(states) == 1:
@@ -163,7 +163,7 @@ def joined(states: Sequence[SearchState]) -> SearchState:
     return replace(first, best=best, current=current, optimizer=optimizer)
 
 
-def rounded(images: Images) -> Images:
+def round_as_stored(images: Images) -> Images:
     """Return the images with the values they are stored with, those of float16."""
     return images.half().to(images.dtype)
 
@@ -198,7 +198,7 @@ class _Search:
         if len(parts) == 1:
             return parts[0][1]
         order = torch.cat([rows for rows, _ in parts]).argsort()
-        return joined([state for _, state in parts])[order]
+        return concatenate_states([state for _, state in parts])[order]
 
     @property
     def _since_restart(self) -> int:

@@ -76,7 +76,7 @@ class MeasurementSpec:
 
     def gram_flops(self, model: Checkpoint, size: WorkloadSize) -> float:
         """Return the operations of a forward pass of all images and a Gram matrix per layer."""
-        sizes = size.of(model.kind)
+        sizes = size.for_kind(model.kind)
         products = (2 * size.images**2 * sizes.units[n - 1] for n in self.layers_of(model))
         return size.images * sizes.flops[-1] + sum(products)
 
@@ -205,7 +205,7 @@ class Invert(Inversion, Task):
             return self.images_artifact, self.earlier_images
         return (self.images_artifact,) if self.keep else ()
 
-    def shorter(self) -> Iterator["Invert"]:
+    def shorter_inversions(self) -> Iterator["Invert"]:
         """Yield the same inversion with fewer steps at most, from which it may go on."""
         settings = self.spec.settings
         if not settings.can_continue or self.keep is not None:
@@ -254,7 +254,7 @@ class Invert(Inversion, Task):
         What a worker keeps from inversion to inversion is left out: how models see the real images
         and the initial ones is computed a few times per model.
         """
-        model, settings = size.of(self.reference.kind), self.spec.settings
+        model, settings = size.for_kind(self.reference.kind), self.spec.settings
         if steps is None or not settings.stop_when_converged:
             steps = settings.iterations
         steps = min(steps, settings.iterations)
@@ -268,7 +268,7 @@ class Invert(Inversion, Task):
         flops += 2 * sum(self.spec.gram_flops(target, size) for target in self.targets)
         for target in self.targets:
             passes = self.spec.forward_passes(Scope.COMPARISON, target)
-            flops += passes * size.images * size.of(target.kind).flops[-1]
+            flops += passes * size.images * size.for_kind(target.kind).flops[-1]
         kept = 2 * size.images if self.keep is None else self.keep
         return Cost(flops, size.images, kept * size.pixels * _STORED_PIXEL_BYTES)
 
@@ -364,5 +364,5 @@ class Compare(Task):
         passes = inverted * self.spec.forward_passes(Scope.COMPARISON, self.target)
         if self.measures_pair:
             passes += self.spec.forward_passes(Scope.PAIR, self.target)
-        flops = size.images * size.of(self.target.kind).flops[-1]
+        flops = size.images * size.for_kind(self.target.kind).flops[-1]
         return Cost(grams * self.spec.gram_flops(self.target, size) + passes * flops)

@@ -81,7 +81,7 @@ class InspectModel(Inspection):
 
     @property
     def id(self) -> str:
-        """Id of the summary; names the folder of randomly initialised weights."""
+        """Id of the summary; names the folder of randomly initialized weights."""
         return self.outputs[0].id
 
     @property
@@ -186,7 +186,7 @@ class Train(Task):
         The decoder of a reconstruction is left out, as a classifier is: it is one product, 3 % of
         a ViT-B/32.
         """
-        model, epochs = size.of(kind_of(self.architecture)), self.training.epochs
+        model, epochs = size.for_kind(kind_of(self.architecture)), self.training.epochs
         trained = 3 * epochs * size.training_images.get(self.id, 0)
         tested = (epochs + 1) * size.test_images.get(self.id, 0)
         weights = (epochs + 1) * model.parameters * _WEIGHT_BYTES
@@ -248,4 +248,4 @@ class Evaluate(Task):
     def cost(self, size: WorkloadSize, steps: float | None = None) -> Cost:  # noqa: ARG002
         """Count the forward passes; images are corrupted on the CPU."""
         passes = len(self.test.settings.conditions) * self.images
-        return Cost(passes * size.of(self.model.kind).flops[-1])
+        return Cost(passes * size.for_kind(self.model.kind).flops[-1])

@@ -26,9 +26,12 @@ class Study:
     @property
     def is_trained(self) -> bool:
         """Whether all of its models are trained."""
-        return self.pretrained.is_trained and self.trained().compared.keys() == self.compared.keys()
+        return (
+            self.pretrained.is_trained
+            and self.without_untrained().compared.keys() == self.compared.keys()
+        )
 
-    def trained(self) -> "Study":
+    def without_untrained(self) -> "Study":
         """Return the same without models whose training has not ended: it failed."""
         compared = {
             role: checkpoints
@@ -50,9 +53,9 @@ class Study:
         pretrained = self.pretrained
         turn = self.turn % (len(self.seeds) * len(self.spec.layers_of(pretrained)))
         # Twice from the start, so that no plan of a million tasks stands in memory.
-        for part in (slice(turn, None), slice(turn)):
+        for start, stop in ((turn, None), (0, turn)):
             tasks = self._inversions_of(pretrained, (pretrained,), None)
-            yield from islice(tasks, part.start, part.stop)
+            yield from islice(tasks, start, stop)
         for checkpoint in self._distinct(lambda checkpoint: checkpoint.weights):
             yield from self._inversions_of(checkpoint, (checkpoint, pretrained), self.keep)
 

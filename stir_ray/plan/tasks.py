@@ -87,7 +87,7 @@ class WorkloadSize:
     test_images: Mapping[str, int] = field(default_factory=dict)  # of each epoch, likewise
     others: Mapping[str, "WorkloadSize"] = field(default_factory=dict)  # by kind of architecture
 
-    def of(self, kind: str) -> "WorkloadSize":
+    def for_kind(self, kind: str) -> "WorkloadSize":
         """Return the sizes of models of an architecture."""
         return self.others.get(kind, self)
 
@@ -152,7 +152,7 @@ class Task:
 
     @property
     def provides(self) -> frozenset[str]:
-        """Prerequisites of other tasks that this one fulfils."""
+        """Prerequisites of other tasks that this one fulfills."""
         return frozenset()
 
     @property

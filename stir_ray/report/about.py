@@ -6,7 +6,7 @@ from typing import Any
 
 from stir_ray import __version__
 from stir_ray.catalog.runs import RunRecord, StageTotals, device_seconds
-from stir_ray.formatting import pluralize, spelled, timed, without_secrets
+from stir_ray.formatting import format_hours, format_values, pluralize, without_secrets
 from stir_ray.job import Job
 from stir_ray.numerics.settings import Initialization
 from stir_ray.plan.resolved_job import ResolvedJob, is_finetuned
@@ -93,7 +93,7 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
         timm = checkpoints[0].architecture.timm
         other = f" ({timm})" if timm != pretrained else ""
         if role == FINETUNED:
-            epochs = spelled(checkpoint.epoch for checkpoint in checkpoints)
+            epochs = format_values(checkpoint.epoch for checkpoint in checkpoints)
             name = "finetuned" if is_finetuned(job) else "compared"
             many = "epoch" if epochs.isdigit() else "epochs"
             compared.append(f"the {name} model{other} at {many} {epochs}")
@@ -101,10 +101,10 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
             compared.append(f"a model trained {role.replace('_', ' ')}{other}")
     data = job.data.model_dump(mode="json")
     name = data.get("name") or data.get("path") or data["source"]
-    classes = f" (classes {spelled(data['classes'])})" if data.get("classes") else ""
+    classes = f" (classes {format_values(data['classes'])})" if data.get("classes") else ""
     return (
-        f"Layers {spelled(study.spec.layers)} of a pretrained model ({pretrained}) and of what it "
-        f"is compared with {'are being' if reduced.missing else 'were'} inverted on "
+        f"Layers {format_values(study.spec.layers)} of a pretrained model ({pretrained}) and of what "
+        f"it is compared with {'are being' if reduced.missing else 'were'} inverted on "
         f"{job.images.count} images of the {job.images.split} split of {name}{classes}, each from "
         f"{pluralize(len(study.seeds), _STARTS[job.inversion.init])}, and shown to each other: "
         f"{' and '.join(compared) or 'no other model yet'}."
@@ -131,7 +131,7 @@ def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]
             yield from _flat(item, f"{path}.")
         elif isinstance(item, list):
             is_long = len(item) > 12 and all(isinstance(number, int) for number in item)
-            yield path, spelled(item) if is_long else ", ".join(map(str, item))
+            yield path, format_values(item) if is_long else ", ".join(map(str, item))
         else:
             yield path, str(item)
 
@@ -156,7 +156,7 @@ def _cost(runs: Sequence[RunRecord]) -> Iterator[Sequence[str]]:
         if totals.ran:
             devices = sorted({name for run in selected for name in run.devices.get(stage, ())})
             on_gpu = sum(device_seconds(run, stage, run.stages[stage].seconds) for run in selected)
-            time, unit = timed(on_gpu / 3600)
+            time, unit = format_hours(on_gpu / 3600)
             gpu = f" ({time} GPU-{unit})" if devices and CPU not in devices else ""
             seconds = f"{totals.seconds + totals.failed_seconds:,.0f}{gpu}"
             yield stage, str(totals.ran), str(totals.failed), seconds, ", ".join(devices)

@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table as TerminalTable
 
 from stir_ray.catalog.inspection import InspectedJob
-from stir_ray.formatting import format_list, spelled
+from stir_ray.formatting import format_list, format_values
 from stir_ray.lake.parquet import encode, open_lake
 from stir_ray.lake.schemas import HYPOTHESES, LEARNING_WITH_FORGETTING, TableSchema
 from stir_ray.numerics.correlation import TRANSIENT, outlasts_transient
@@ -273,10 +273,10 @@ def _text(
 def _of_model(analysis: Analysis, rows: _Rows) -> Iterator[RenderableType]:
     curves = analysis.curves
     is_corrupted = curves.severities and curves.severities != (CLEAN,)
-    against = f"severities {spelled(curves.severities)}" if is_corrupted else "clean accuracy"
+    against = f"severities {format_values(curves.severities)}" if is_corrupted else "clean accuracy"
     yield (
-        f"{curves.model}: epochs {spelled(curves.epochs)}, layers {spelled(curves.layers)}, "
-        f"{against}, CKA {curves.estimator}"
+        f"{curves.model}: epochs {format_values(curves.epochs)}, "
+        f"layers {format_values(curves.layers)}, {against}, CKA {curves.estimator}"
     )
     if analysis.families:
         shown = hypothesis_table(rows[HYPOTHESES], "Strongest hypotheses")

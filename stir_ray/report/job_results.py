@@ -82,7 +82,7 @@ class ReducedJob:
         if self.reduced.tested:
             tested = self._table(ROBUSTNESS)
         if self.results is not None:
-            images = read_gallery(self.job, self.study.trained(), self.lake)
+            images = read_gallery(self.job, self.study.without_untrained(), self.lake)
         if self.is_analysed:
             analysed = read_analysis(self.job, self.study, self.lake)
         tables = {name: table for name, table in tables.items() if len(table)}

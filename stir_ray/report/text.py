@@ -13,7 +13,7 @@ from rich.table import Table
 from stir_ray.catalog.gc import GarbageReport
 from stir_ray.catalog.runs import RunRecord
 from stir_ray.catalog.status import Forecast, StageForecast, StageStatus, Status
-from stir_ray.formatting import pluralize, spelled, timed
+from stir_ray.formatting import format_hours, format_values, pluralize
 from stir_ray.numerics import criteria
 from stir_ray.results.metric_info import CRITERION
 
@@ -71,7 +71,7 @@ def status_text(status: Status) -> Iterator[RenderableType]:
 
 def _work(stage: StageStatus) -> str:
     if stage.gpu_hours is not None:
-        return "{} GPU-{}".format(*timed(stage.gpu_hours))
+        return "{} GPU-{}".format(*format_hours(stage.gpu_hours))
     return _duration(stage.took.seconds + stage.took.failed_seconds)
 
 
@@ -111,7 +111,7 @@ def garbage_text(garbage: GarbageReport) -> Iterator[RenderableType]:
     for key, tables in garbage.undecided.items():
         yield (
             f"{key}: its models are not all trained, so it may need anything of "
-            f"{spelled(tables)}; run it to its end, or delete this record to give it up."
+            f"{format_values(tables)}; run it to its end, or delete this record to give it up."
         )
 
 
@@ -131,7 +131,7 @@ def plan_text(plan: Forecast) -> Iterator[RenderableType]:
         if steps is not None:
             row.append(f"{stage.flops_expected:.2e}")
         if stage.hours is not None:
-            time, unit = timed(stage.hours)
+            time, unit = format_hours(stage.hours)
             row.append(time if unit == "h" else f"{time} {unit}")
         if stage.money is not None:
             row.append(f"{stage.money:,.2f}")

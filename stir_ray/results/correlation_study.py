@@ -158,7 +158,7 @@ def _examined(
     for index, reason in reasons.items():
         # Named beforehand, a hypothesis is a single test.
         family_wise = float(screening.family_wise[index]) if index == strongest else None
-        sentences = interpretation(diagnostics.of(index), family_wise=family_wise)
+        sentences = interpretation(diagnostics.for_hypothesis(index), family_wise=family_wise)
         if over_images is not None and not np.isnan(over_images.low[index]):
             low, high = over_images.low[index], over_images.high[index]
             doubt = ": its sign may be that of these images alone" if low <= 0 <= high else ""

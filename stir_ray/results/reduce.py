@@ -245,7 +245,7 @@ def _inversion_columns(inversion: pa.Table) -> dict[str, float | int]:
         "centered_residual_max": centered.max(),
         "unconverged": int((centered > criteria.CONVERGED_RESIDUAL).sum()),
         "not_inverted": int((centered > criteria.NOT_INVERTED_RESIDUAL).sum()),
-        "stuck": criteria.stuck(centered),
+        "stuck": criteria.count_stuck(centered),
         "iterations": inversion["iterations"][0].as_py(),
         "is_converged": inversion["is_converged"][0].as_py(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from stir_ray.errors import MissingArtifact
 from stir_ray.identity import Artifact
 from stir_ray.measures import MEASURES
-from stir_ray.measures.measure import Images, Model, rows_to_columns
+from stir_ray.measures.measure import SMALL_VALUES, Images, Model, rows_to_columns
 from stir_ray.measures.scores import baselines, drift, scores
 from stir_ray.models.features import FrozenModel, all_representations, representation
 from stir_ray.models.microbatches import Microbatches
@@ -25,8 +25,6 @@ from stir_ray.worker.context import WorkerContext
 GramMatrices = list[Tensor]
 """A float64 Gram matrix (image, image) per layer, of all images of a study together."""
 _Value = TypeVar("_Value")
-_REMEMBERED = 64
-"""Small values of each kind."""
 
 
 def compare_models(task: Compare, ctx: WorkerContext) -> None:
@@ -38,9 +36,6 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
     missing = ctx.missing(task)
     if missing == set(task.outputs):
         ctx.metrics["whole"] = 1.0
-    # No layer is inverted for a pair of models.
-    pair = WorkerViews(task.spec, task.reference, 0, task.seed, task.target, ctx)
-    write_measurements(task.measurements, pair, missing)
     absent = []
     for comparison in task.comparisons:
         if missing.isdisjoint(comparison.artifacts):
@@ -50,6 +45,9 @@ def compare_models(task: Compare, ctx: WorkerContext) -> None:
             compare_layer(comparison, stored_images(images, ctx), missing, ctx)
         else:
             absent.append(str(comparison.layer))
+    # No layer is inverted for a pair of models. Last: as the measures of a comparison.
+    pair = WorkerViews(task.spec, task.reference, 0, task.seed, task.target, ctx)
+    write_measurements(task.measurements, pair, missing)
     if absent:
         raise MissingArtifact(
             f"inverted images of layer {', '.join(absent)} are not in the lake; see why their "
@@ -88,12 +86,11 @@ def _scores(views: "WorkerViews") -> dict[str, Any]:
         views.grams("target", images) for images in ("real", "inverted", "earlier")
     )
     reference = views.reference_gram()
-    chance = views.remembered(
-        "baselines",
-        "target",
-        "initial",
-        lambda: baselines(real, views.grams("target", "initial"), seed=views.seed),
-    )
+
+    def make_baselines() -> list[dict[str, float]]:
+        return baselines(real, views.grams("target", "initial"), seed=views.seed)
+
+    chance = views.cached("baselines", "target", "initial", make_baselines, SMALL_VALUES)
     rows = [
         scores("stir", gram, now)
         | drift("stir", gram, now, before)
@@ -192,19 +189,20 @@ class WorkerViews(Comparison):
 
         if images in ("inverted", "earlier"):
             return predict()
-        return self.remembered(("classes", self.target.content), "target", images, predict)
+        # By the digest of the classifier too: models that differ in it alone have equal weights.
+        key = self.target.content, self._key("target", images)
+        return self.ctx.cached(("classes", images), key, predict, size=SMALL_VALUES)
 
     def cached(
-        self, name: Hashable, model: Model, images: Images, make: Callable[[], _Value]
+        self,
+        name: Hashable,
+        model: Model,
+        images: Images,
+        make: Callable[[], _Value],
+        size: int = 2,
     ) -> _Value:
         kind = name, images, self.layers(model)
-        return self.ctx.cached(kind, self._key(model, images), make)
-
-    def remembered(
-        self, name: Hashable, model: Model, images: Images, make: Callable[[], _Value]
-    ) -> _Value:
-        key = self._key(model, images)
-        return self.ctx.cached((name, images), key, make, size=_REMEMBERED)
+        return self.ctx.cached(kind, self._key(model, images), make, size=size)
 
     def _pixels(self, images: Images) -> Tensor:
         if images == "real":

@@ -81,7 +81,7 @@ class WorkerContext:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def end(self) -> Metrics:
-        """End a task; return its metrics: also of its memory, and of what it read and stored."""
+        """End a task; return its metrics, with its memory and the bytes it read and stored."""
         for name, count in self._read_counters().items():
             before = self._transferred[name]
             self.metrics[name] = self.metrics.get(name, 0.0) + (count - before)
@@ -214,7 +214,7 @@ class ModelCache:
         if key not in self._frozen:
             state = self.read(checkpoint.location)
             if state_dicts.weights_digest(state, checkpoint.architecture) != key:
-                raise _changed(checkpoint)
+                raise _weights_changed(checkpoint)
             self._frozen[key] = self._load(state, checkpoint)
         return self._frozen[key]
 
@@ -232,7 +232,7 @@ class ModelCache:
         if not checkpoint.location.startswith(LAKE) and (
             state_dicts.checkpoint_digest(state, checkpoint.architecture) != checkpoint.content
         ):
-            raise _changed(checkpoint)
+            raise _weights_changed(checkpoint)
         return self._load(state, checkpoint, has_decoder=objective == "reconstruction")
 
     def _load(
@@ -274,7 +274,7 @@ class ModelCache:
         return state_dicts.decode(content, without_secrets(location))
 
 
-def _changed(checkpoint: Checkpoint) -> ModelError:
+def _weights_changed(checkpoint: Checkpoint) -> ModelError:
     return ModelError(
         f"checkpoint {checkpoint.location}: its weights changed since it was inspected"
     )

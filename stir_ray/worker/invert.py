@@ -23,7 +23,7 @@ from stir_ray.worker.compare import (
 )
 from stir_ray.worker.context import WorkerContext
 from stir_ray.worker.layer_inverter import (
-    Inverted,
+    LayerInversion,
     LayerInverter,
     largest_change,
     self_stir_converged,
@@ -78,12 +78,12 @@ def invert_layer(task: Invert, ctx: WorkerContext) -> None:
 
 
 def _invert(
-    task: Invert, ctx: WorkerContext, inverter: LayerInverter, shorter: Inverted | None
-) -> tuple[Inverted, InvertedImages]:
+    task: Invert, ctx: WorkerContext, inverter: LayerInverter, shorter: LayerInversion | None
+) -> tuple[LayerInversion, InvertedImages]:
     real = ctx.image_set(task.spec).images
     latest: InvertedImages | None = None
 
-    def drift(inverted: Inverted) -> float:
+    def drift(inverted: LayerInversion) -> float:
         nonlocal latest
         latest = InvertedImages(inverted.images, inverted.earlier)
         return remaining_drift(task, inverted.centered_residual, latest, ctx)
@@ -127,10 +127,10 @@ def remaining_drift(
     )
 
 
-def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
+def _shorter(task: Invert, ctx: WorkerContext) -> LayerInversion | None:
     """Return the same inversion with fewer steps from the lake, if this one can continue it."""
     settings = task.spec.settings
-    for shorter in task.shorter():
+    for shorter in task.shorter_inversions():
         artifacts = shorter.inversion, *shorter.image_artifacts
         if not all(ctx.is_stored(artifact) for artifact in artifacts):
             continue
@@ -141,7 +141,7 @@ def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
         }
         images, earlier = (ctx.stored_images(artifact) for artifact in shorter.image_artifacts)
         iterations, drift = (record[name][0].as_py() for name in ("iterations", "drift"))
-        stored = Inverted(
+        stored = LayerInversion(
             images=images, earlier=earlier, iterations=iterations, drift=drift, **columns
         )
         has_ended = stored.is_settled and settings.may_end_after(iterations)
@@ -151,7 +151,12 @@ def _shorter(task: Invert, ctx: WorkerContext) -> Inverted | None:
 
 
 def _write(
-    task: Invert, ctx: WorkerContext, inverted: Inverted, missing: set[Artifact], *, precision: str
+    task: Invert,
+    ctx: WorkerContext,
+    inverted: LayerInversion,
+    missing: set[Artifact],
+    *,
+    precision: str,
 ) -> None:
     ids = list(ctx.image_set(task.spec).ids)
     keys = {

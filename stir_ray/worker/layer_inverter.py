@@ -18,16 +18,16 @@ from stir_ray.numerics.inversion import (
     SearchState,
     advance,
     begin,
-    joined,
+    concatenate_states,
     restart,
-    rounded,
+    round_as_stored,
 )
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import InversionSettings, Precision
 
 
 @dataclass(frozen=True)
-class Inverted:
+class LayerInversion:
     """Inverted images as they are stored, and their residuals."""
 
     images: Tensor  # (image, channel, height, width): float32 of float16 values
@@ -64,15 +64,17 @@ class LayerInverter:
         start: Tensor,
         micro: Microbatches,
         *,
-        remaining_drift: Callable[[Inverted], float],
-        shorter: Inverted | None = None,
-    ) -> Inverted:
+        remaining_drift: Callable[[LayerInversion], float],
+        shorter: LayerInversion | None = None,
+    ) -> LayerInversion:
         """Invert images from `start`, and evaluate convergence after some of the steps.
 
-        `remaining_drift` returns `Inverted.drift`. An inversion with fewer steps is continued.
+        `remaining_drift` returns the `drift` of a result. `shorter`, the same with fewer steps, is
+        continued.
         """
         settings, evaluations = self.settings, self.settings.evaluations
-        state, inverted, earlier = begin(start, settings), shorter, dict[int, Tensor]()
+        state, inverted = begin(start, settings), shorter
+        earlier: dict[int, Tensor] = {}
         if shorter:
             if shorter.is_settled and settings.stop_when_converged:
                 return shorter
@@ -86,7 +88,7 @@ class LayerInverter:
             if steps <= state.taken:
                 continue
             state = self._advance(images, state, steps, micro)
-            earlier[steps] = rounded(state.best.images)
+            earlier[steps] = round_as_stored(state.best.images)
             if steps // 2 not in earlier:
                 continue
             needed = {steps, *(later // 2 for later in evaluations if later >= steps)}
@@ -111,7 +113,7 @@ class LayerInverter:
                 until=until,
             )
 
-        return joined(micro.map_slices(len(images), advance_slice))
+        return concatenate_states(micro.map_slices(len(images), advance_slice))
 
     def _mean(self, images: Tensor, micro: Microbatches) -> Tensor:
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
@@ -127,7 +129,7 @@ class LayerInverter:
         mean: Tensor,
         micro: Microbatches,
         earlier: Mapping[int, Tensor],
-    ) -> Inverted:
+    ) -> LayerInversion:
         # Images are measured as the lake holds them, so that every number can be computed from it.
         best, stored = state.best, earlier[state.taken]
 
@@ -140,7 +142,7 @@ class LayerInverter:
         with matmul_precision(Precision.FLOAT32), torch.no_grad():
             relative, centered = torch.cat(micro.map_slices(len(images), residuals), dim=1)
         half = earlier[state.taken // 2]
-        return Inverted(
+        return LayerInversion(
             stored, relative, centered, best.start_residual, best.steps, state.taken, half
         )
 

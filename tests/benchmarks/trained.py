@@ -41,7 +41,7 @@ from stir_ray.measures.scores import drift, scores
 from stir_ray.models.features import POOLINGS
 from stir_ray.models.microbatches import Microbatches
 from stir_ray.numerics.criteria import CONVERGED_RESIDUAL, CONVERGED_SHARE
-from stir_ray.numerics.inversion import SearchState, advance, begin, rounded
+from stir_ray.numerics.inversion import SearchState, advance, begin, round_as_stored
 from stir_ray.numerics.optimization import initial_noise
 from stir_ray.numerics.precision import matmul_precision
 from stir_ray.numerics.settings import DEFAULT, InversionSettings, Precision, Schedule
@@ -131,7 +131,7 @@ class Run:
             )
             self._seconds += time.process_time() - started
             self._taken += steps - begun.taken
-        return rounded(self._states[steps].best.images)
+        return round_as_stored(self._states[steps].best.images)
 
     def residual(self, steps: int, share: float) -> float:
         """The centered residual that a share of the images does not exceed."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stir_ray.catalog.failures import FailedTask, FailureFilter, RetryFailed, select
 from stir_ray.errors import InputError
-from stir_ray.formatting import spelled
+from stir_ray.formatting import format_values
 from stir_ray.job import Selection
 from stir_ray.plan.model_tasks import CollectImages, InspectModel, SelectTestImages
 from stir_ray.plan.resolved_job import ResolvedJob, files_of
@@ -147,7 +147,7 @@ def test_a_retry_always_inspects_for_nothing_can_be_planned_without_it() -> None
 @given(values=st.sets(st.integers(0, 40), min_size=1))
 def test_numbers_are_spelled_in_order_and_all_of_them(values: set[int]) -> None:
     read: list[int] = []
-    for run in spelled(values).split(", "):
+    for run in format_values(values).split(", "):
         first, _, last = run.partition("-")
         read += range(int(first), int(last or first) + 1)
     assert read == sorted(values)

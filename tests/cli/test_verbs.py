@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from stir_ray.cli import app
-from stir_ray.formatting import timed
+from stir_ray.formatting import format_hours
 from stir_ray.job import Architecture
 from stir_ray.job.loader import schema_text
 from stir_ray.models.architectures import build
@@ -115,7 +115,7 @@ def test_a_plan_has_hours_and_money_at_a_given_rate_or_hours_at_that_of_earlier_
     [(0.05, "3 min"), (0.0004, "0.024 min"), (7, "7 h"), (1234, "1,234 h")],
 )
 def test_a_time_of_few_minutes_is_in_minutes(hours: float, expected: str) -> None:
-    assert " ".join(timed(hours)) == expected
+    assert " ".join(format_hours(hours)) == expected
 
 
 def test_jobs_of_several_files_are_planned_together_and_share_inspections(

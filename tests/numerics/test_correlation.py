@@ -11,9 +11,9 @@ from stir_ray.numerics.correlation import (
     circular_shift_p,
     effective_epochs,
     family_wise_p,
-    of_differences,
     partial,
     pearson,
+    pearson_of_differences,
     percentiles,
     random_halves,
     significance,
@@ -80,7 +80,7 @@ def test_a_constant_correlates_with_nothing(value: float) -> None:
 def test_an_unknown_value_makes_its_own_pairs_undefined_and_no_others() -> None:
     x, y = related(5, 13, 3), related(6, 13, 2)
     x[1, 4] = np.nan
-    for how in (pearson, spearman, of_differences):
+    for how in (pearson, spearman, pearson_of_differences):
         undefined = np.isnan(how(x[:, None], y).r)
         np.testing.assert_array_equal(undefined, [[False] * 2, [True] * 2, [False] * 2])
 

@@ -5,9 +5,9 @@ import pytest
 
 from stir_ray.numerics.correlation import (
     effective_epochs,
-    of_differences,
     partial,
     pearson,
+    pearson_of_differences,
     spearman,
 )
 from stir_ray.numerics.correlation_diagnostics import diagnose, interpretation, prefixes
@@ -247,12 +247,12 @@ def test_each_check_is_the_function_of_its_name_for_one_and_for_many() -> None:
     for (name, without), expected in {
         ("pearson", 0): pearson(*pair),
         ("spearman", 0): spearman(*pair),
-        ("differences", 0): of_differences(*pair),
+        ("differences", 0): pearson_of_differences(*pair),
         ("given_clean", 0): partial(*pair, given=clean),
         ("pearson", 5): pearson(*later),
-        ("differences", 5): of_differences(*later),
+        ("differences", 5): pearson_of_differences(*later),
     }.items():
-        for diagnostics in (result, many.of(1)):
+        for diagnostics in (result, many.for_hypothesis(1)):
             check = diagnostics.check(name, without_first=without)
             assert check is not None
             assert (check.r, check.p) == (

@@ -16,7 +16,7 @@ from stir_ray.job import Job
 from stir_ray.lake.schemas import COMPARISONS, IMAGES, INVERSIONS
 from stir_ray.measures.scores import scores
 from stir_ray.numerics import settings
-from stir_ray.numerics.criteria import is_moving, residuals_converged, stuck
+from stir_ray.numerics.criteria import count_stuck, is_moving, residuals_converged
 from stir_ray.numerics.inversion import SearchState
 from stir_ray.numerics.similarity import linear_gram
 from stir_ray.results.study_reader import read_study
@@ -90,10 +90,10 @@ def test_95_percent_of_the_residuals_decide(residuals: list[float], *, converged
 
 
 def test_images_stick_that_are_far_from_all_others_and_from_converged() -> None:
-    assert stuck(np.array([0.02, 0.02, 0.02, 0.21])) == 1
+    assert count_stuck(np.array([0.02, 0.02, 0.02, 0.21])) == 1
     # More than ten times the median, and converged all the same.
-    assert stuck(np.array([0.001, 0.001, 0.001, 0.09])) == 0
-    assert stuck(np.array([0.4, 0.5, 0.6, 0.9])) == 0
+    assert count_stuck(np.array([0.001, 0.001, 0.001, 0.09])) == 0
+    assert count_stuck(np.array([0.4, 0.5, 0.6, 0.9])) == 0
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_a_hub_that_is_away_is_told_before_anything_is_computed(
     assert code == 2
     assert f"timm weights `{OTHER}`: cannot be downloaded" in error
     assert f"timm/{OTHER}" in asked_for
-    assert not (tmp_path / "lake" / "parts" / "inversions").exists()
+    assert not (tmp_path / "lake" / "artifacts" / "inversions").exists()
 
 
 def test_weights_that_the_hub_changed_meanwhile_are_found(
