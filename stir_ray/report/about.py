@@ -103,8 +103,8 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     name = data.get("name") or data.get("path") or data["source"]
     classes = f" (classes {format_values(data['classes'])})" if data.get("classes") else ""
     return (
-        f"Layers {format_values(study.spec.layers)} of a pretrained model ({pretrained}) and of what "
-        f"it is compared with {'are being' if reduced.missing else 'were'} inverted on "
+        f"Layers {format_values(study.spec.layers)} of a pretrained model ({pretrained}) and of "
+        f"what it is compared with {'are being' if reduced.missing else 'were'} inverted on "
         f"{job.images.count} images of the {job.images.split} split of {name}{classes}, each from "
         f"{pluralize(len(study.seeds), _STARTS[job.inversion.init])}, and shown to each other: "
         f"{' and '.join(compared) or 'no other model yet'}."

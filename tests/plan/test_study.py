@@ -118,7 +118,7 @@ def test_an_epoch_or_a_seed_more_is_only_its_own_work(
 def test_a_model_whose_training_did_not_end_is_left_out_and_nothing_else_changes() -> None:
     planned = tuple(checkpoint(f"{UNTRAINED}x:{epoch}", "from_scratch") for epoch in (0, 1))
     both = replace(STUDY, compared={"finetuned": FINETUNED, "from_scratch": planned})
-    assert both.without_untrained() == STUDY == STUDY.trained()
+    assert both.without_untrained() == STUDY == STUDY.without_untrained()
     partly = replace(STUDY, compared={"finetuned": (*FINETUNED, *planned)})
     assert partly.without_untrained().compared == {}
 
