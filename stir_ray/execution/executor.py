@@ -33,7 +33,7 @@ Metrics = Mapping[str, float]
 @dataclass(frozen=True)
 class Attempt:
     number: int = 1
-    out_of_memory: int = 0  # attempts so far that were; a task halves its batch for each
+    out_of_memory: int = 0  # attempts that ran out of memory; a task halves its batch for each
 
     @classmethod
     def after(cls, failures: Sequence[Failure]) -> Self:

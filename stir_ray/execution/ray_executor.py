@@ -57,7 +57,7 @@ _log = logging.getLogger(__name__)
 def connect(cores: int | None = None) -> None:
     """Connect to the cluster that `RAY_ADDRESS` names; without it start Ray on this machine.
 
-    Ray uses so many `cores` of this machine if it is started here; all if not given.
+    A Ray that is started here uses this many `cores`; all by default.
     """
     # Ray replaces the caller's handler of SIGTERM by its own.
     handler = signal.getsignal(signal.SIGTERM)

@@ -171,11 +171,13 @@ class _LocalityQueue(Generic[Item, Worker]):
         return bool(self._drawn)
 
     def _new_batch(self) -> deque[Item]:
-        batch: deque[Item] = deque(self._drawn.pop() for _ in range(self._draw()))
-        while batch and batch[0].locality_key is not None and len(batch) < _MAX_BATCH:
-            if not self._draw() or self._drawn[0].locality_key != batch[0].locality_key:
+        batch: deque[Item] = deque()
+        while len(batch) < _MAX_BATCH and self._draw():
+            if batch and batch[0].locality_key != self._drawn[0].locality_key:
                 break
             batch.append(self._drawn.pop())
+            if batch[0].locality_key is None:
+                break
         return batch
 
     def _steal(self, worker: Worker) -> Item | None:

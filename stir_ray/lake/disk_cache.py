@@ -104,8 +104,8 @@ class DiskCache:
             yield is_free
 
     def _make_room(self, size: int) -> bool:
-        # Returns whether there is room. A file holds the bytes that all entries take, or more, so
-        # that they need not be listed for each write.
+        # Returns whether there is room. A file holds the total of all entries, or more, so that
+        # they need not be listed for each write.
         total_file = self._root / ".locks" / "bytes-used"
         try:
             used = int(total_file.read_text("ascii"))
@@ -127,7 +127,7 @@ class DiskCache:
                 path.unlink(missing_ok=True)
                 used -= entry_size
         # Before the entry is written: a writer that is killed in between leaves a total that is too
-        # large, which the next look corrects, and never one that is too small.
+        # large, which the next listing corrects, and never one that is too small.
         write_atomic(total_file, str(used + size).encode(), durable=False)
         return fits
 

@@ -36,9 +36,9 @@ _RENEW_AFTER = (ErrorKind.CREDENTIALS_EXPIRED, ErrorKind.LIKELY_PERMANENT, Error
 _MAX_PUT = 5 * 2**30
 """Bytes of a single PUT, by the rules of S3."""
 UPLOAD_TIMEOUT_S, _MIN_UPLOAD_BYTES_PER_S = 60.0, 1e6
-"""An upload that takes so much longer than at this rate counts as hung."""
-# One set-up for AWS and for stores that speak like it. Endpoint, credentials and region come from
-# the environment, profile or role. Retries are off: they would multiply with those of `call`.
+"""An upload that takes this much longer than at this rate counts as hung."""
+# One setup for AWS and for stores that speak its protocol. Endpoint, credentials and region come
+# from the environment, profile or role. Retries are off: they would multiply with those of `call`.
 _S3_CLIENT = {
     "retries": {"mode": "standard", "total_max_attempts": 1},
     "max_pool_connections": 32,
@@ -91,23 +91,22 @@ class RetryingFilesystem:
         the first failure, since a request may take long before it fails; 0 for a single attempt.
         Errors are FileNotFoundError and those of `stir_ray.lake.store.ObjectStore`.
         """
-        attempt, kind = 0, None
+        attempt, kind, files = 0, None, None
         first = since = 0.0
         while True:
-            # A client keeps the credentials that it was made with.
-            with self._lock:
-                files = self._files = self._files or _open(self._protocol)
             try:
+                with self._lock:
+                    files = self._files = self._files or _open(self._protocol)
                 return request(files)
             except Exception as error:
                 now, failed = time.monotonic(), classify_error(error)
                 with self._lock:
-                    # Of many threads that failed together, the first one renews it for all.
+                    # A client keeps the credentials that it was made with. Of many threads that
+                    # failed together, the first one has it made anew for all.
                     if failed.kind in _RENEW_AFTER and self._files is files:
                         self._files = None
                 attempt += 1
-                if attempt == 1:
-                    first = now
+                first = first or now
                 if failed.kind is not kind:
                     kind, since = failed.kind, now
                 end = first + retry_timeout_s
@@ -123,8 +122,7 @@ class RetryingFilesystem:
             # Random, since many workers that failed together would otherwise come back together.
             longest = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2 ** min(attempt - 1, 9))
             wait_s = random.uniform(_MIN_WAIT_S, longest)  # noqa: S311 - a wait, no secret
-            # Never past the end: the last attempt is made when the time is over.
-            wait_s = min(wait_s, end - now)
+            wait_s = min(wait_s, end - now)  # The last attempt is made when the time is over.
             self.waited_s += wait_s
             time.sleep(wait_s)
 

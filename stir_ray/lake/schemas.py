@@ -71,9 +71,10 @@ COMPARED_MODEL = (
     _text("model", "compared with the pretrained model: `finetuned` or `from_scratch`"),
     _count("epoch", "of that model's training", "[0, inf)"),
 )
+_EPOCH = _count("epoch", "of that model's training; 0 where there was none", "[0, inf)")
 INVERTED_MODEL = (
     _text("model", "that was inverted: `pretrained`, `finetuned` or `from_scratch`"),
-    _count("epoch", "of that model's training; 0 where there was none", "[0, inf)"),
+    _EPOCH,
 )
 DIRECTION = _text(
     "direction", "target|reference: `ft|pt` is STIR(ft | pt), as in the table `results`"
@@ -87,7 +88,7 @@ _SCORES = (
     _number("stir_unbiased_drift", "the same of `stir_unbiased`; NaN likewise", "[-2, 2]"),
     _number("cka", "biased linear CKA of target and reference on the images themselves"),
     _number("cka_unbiased", "the same with unbiased HSIC", "[-1, 1]"),
-    _number("noise_stir", "baseline: STIR if nothing were optimised (inverted images = initial "
+    _number("noise_stir", "baseline: STIR if nothing were optimized (inverted images = initial "
             "images clipped to [0, 1]); NaN of gray ones, which are equal"),
     _number("noise_stir_unbiased", "the same with unbiased HSIC; NaN likewise", "[-1, 1]"),
     _number("chance_stir", "baseline: STIR if the inverted images were the real ones in a random "
@@ -284,17 +285,15 @@ HISTORY = _table("history", "model epoch",
     *(column for column in TRAININGS.columns if column.name != "location"),
 )  # fmt: skip
 
-_EVALUATED_EPOCH = _count("epoch", "of that model's training; 0 where there was none", "[0, inf)")
-
 ROBUSTNESS = _table("robustness", "model epoch corruption severity",
     _text("model", "`pretrained`, `finetuned` or `from_scratch`; each tested on the dataset whose "
           "classes it knows"),
-    *(_EVALUATED_EPOCH, *_CONDITION, *_ACCURACY),
+    *(_EPOCH, *_CONDITION, *_ACCURACY),
 )  # fmt: skip
 
 TEST_CORRECT = _table("test_correct", "model epoch corruption severity",
     _text("model", "as in the table `robustness`"),
-    *(_EVALUATED_EPOCH, *_CORRECTNESS),
+    *(_EPOCH, *_CORRECTNESS),
 )  # fmt: skip
 
 RESULT_TABLES = (RESULTS, MATRICES, HISTORY, ROBUSTNESS, TEST_CORRECT)

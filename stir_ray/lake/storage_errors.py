@@ -14,7 +14,7 @@ from stir_ray.formatting import without_secrets
 
 
 class ErrorKind(Enum):
-    """What follows from an error of storage."""
+    """What to do about an error of a store."""
 
     NOT_FOUND = auto()  # there is no such object
     PERMANENT = auto()  # a person must fix it; another request gets the same answer
@@ -101,7 +101,7 @@ _NAMES = _by_word(
     ("ProxyConnectionError SSLError ClientConnectorError", ErrorKind.UNREACHABLE, _ADDRESS),
     ("SSLCertVerificationError", ErrorKind.UNREACHABLE, _ADDRESS),
     ("NotImplementedError", ErrorKind.PERMANENT, _UNABLE),
-    # Of an errno, or raised without it by a file system written in Python.
+    # Python raises these by errno; file systems written in Python raise them without.
     ("FileNotFoundError IsADirectoryError", ErrorKind.NOT_FOUND, _PLACE),
     ("PermissionError NotADirectoryError FileExistsError", ErrorKind.PERMANENT, _PLACE),
     ("ConnectionRefusedError", ErrorKind.UNREACHABLE, _ADDRESS),

@@ -34,7 +34,7 @@ from stir_ray.lake.filesystem import (
 from stir_ray.lake.storage_errors import ErrorKind, classify_error
 
 THREADS = 16
-"""What an object store needs to be fast, and harmless on a disk."""
+"""Requests at a time: an object store needs as many to be fast, and they do a disk no harm."""
 _CHECK_RETRY_S = 5.0
 """At the start a person is waiting, and a wrong address is likelier than an outage."""
 _Item = TypeVar("_Item")
@@ -123,7 +123,7 @@ class ObjectStore:
     def ages(self, folder: str) -> dict[str, float]:
         """Return the seconds since each object below `folder` was written, where the store tells.
 
-        By this machine's clock, of the time that the store has noted.
+        The time of writing is the store's, the age by the clock of this machine.
         """
         now, infos = time.time(), self._infos(folder)
         written = {key: _written_at(info) for key, info in infos.items() if not is_temp_file(key)}
@@ -173,14 +173,15 @@ class ObjectStore:
     def _infos(self, folder: str) -> dict[str, Any]:
         # By default a local folder that cannot be read counts as empty.
         strict = {"on_error": _raise_unless_gone} if self._local else {}
-        path = f"{self._root}/{folder}"
+        root = f"{self._root}/"
         try:
             below = self._call(
-                f"list {folder}".rstrip(), lambda files: files.find(path, detail=True, **strict)
+                f"list {folder}".rstrip(),
+                lambda files: files.find(root + folder, detail=True, **strict),
             )
         except FileNotFoundError:
             return {}
-        infos = ((path[len(self._root) + 1 :], info) for path, info in below.items())
+        infos = ((path.removeprefix(root), info) for path, info in below.items())
         # Consoles of object stores mark folders by empty objects.
         return {key: info for key, info in infos if key and not key.endswith("/")}
 
@@ -189,7 +190,7 @@ def read_file(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S, *, cache_bytes
     """Return the bytes of the file at a path or URL, which need not be of a lake.
 
     Only files on S3 are cached on this machine's disk, up to `cache_bytes`, since S3 tells for
-    certain whether a file has changed. Errors as of `ObjectStore`.
+    certain whether a file has changed. Raises as `ObjectStore` does.
     """
     if not cache_bytes or get_protocol(url) not in S3:
         return _call_url(url, retry_timeout_s, read_object)
@@ -204,12 +205,11 @@ def file_version(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> str:
 
 
 def _call_url(url: str, retry_timeout_s: float, request: Callable[[Any, str], _Result]) -> _Result:
-    shown = without_secrets(url)
+    shown, path = without_secrets(url), strip_protocol(url)
     try:
         filesystem = connect(get_protocol(url))
     except LakeError as error:
         raise LakeError(f"{shown}: {error}") from None
-    path = strip_protocol(url)
     what = f"{shown}: cannot read it"
     return filesystem.call(what, retry_timeout_s, lambda files: request(files, path))
 

@@ -28,10 +28,7 @@ _FEW_TOKENS = 256
 """Up to which plain products are about as fast as torch's fused kernel on a CPU, or faster: of 50
 tokens, the fused one and its gradient took 1 to 1.4 times as long in float32, and 3 to 9 times in
 bfloat16. The memory that plain products keep for the gradient grows with the tokens squared."""
-_HOOKS = (
-    *("_forward_hooks", "_forward_pre_hooks"),
-    *("_backward_hooks", "_backward_pre_hooks"),
-)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _CPU = torch.device("cpu")
 _Kind = TypeVar("_Kind", bound=nn.Module)
 
@@ -124,7 +121,7 @@ def normalization(
     mean = architecture.mean or tuple(config.get("mean", (0.5,)))
     std = architecture.std or tuple(config.get("std", (0.5,)))
     if architecture.arguments.get("in_chans", 3) == 1:
-        # timm's values are for three channels; a grey image uses the first.
+        # timm's values are for three channels; a gray image uses the first.
         return mean[:1], std[:1]
     return mean, std
 

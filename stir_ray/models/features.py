@@ -20,7 +20,7 @@ class FrozenModel:
     std: Tensor  # of the same shape; the divisor after that
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images in [0, 1] as the module takes them; without any clip."""
+        """Return images in [0, 1] as the module takes them, never clipped."""
         return (images - self.mean) / self.std
 
 

@@ -14,12 +14,12 @@ from stir_ray.models.features import FrozenModel, intermediates
 
 _Result = TypeVar("_Result")
 _BYTES_PER_VALUE = {"cuda": 72, "cpu": 200}
-"""Memory for each value that a block puts out: an estimate for the gradient of the image, with a
+"""Memory for each value that a block outputs: an estimate for the gradient of the image, with a
 tenth to spare on a GPU, where a batch that is too large is halved, and half to spare on a CPU,
 where the operating system kills the process."""
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""torch has no class of its own for the memory of the machine, nor for that which cuBLAS takes."""
+"""Texts of the plain RuntimeErrors that torch raises for host memory, and for that of cuBLAS."""
 _log = logging.getLogger(__name__)
 
 

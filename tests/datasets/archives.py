@@ -38,7 +38,7 @@ def levels_of_cifar(split: str) -> np.ndarray:
 
 
 def labels_of_cifar(count: int, classes: int) -> list[int]:
-    return [3 * place % classes for place in range(count)]
+    return [3 * row % classes for row in range(count)]
 
 
 def tar_of(files: Mapping[str, bytes]) -> bytes:
@@ -62,7 +62,9 @@ def put_cifar(root: Path, patch: pytest.MonkeyPatch, kind: Any = datasets.CIFAR1
     classes, key = (10, "labels") if is_10 else (100, "fine_labels")
     names = [f"data_batch_{number}" for number in range(1, 6)] if is_10 else ["train"]
     train = np.array_split(levels_of_cifar("train"), len(names))
-    batches = {name: _batch(of, key, classes) for name, of in zip(names, train, strict=True)}
+    batches = {
+        name: _batch(levels, key, classes) for name, levels in zip(names, train, strict=True)
+    }
     last = "test_batch" if is_10 else "test"
     batches[last] = _batch(levels_of_cifar("test"), key, classes)
     meta = {kind.meta["key"]: [f"class {number}" for number in range(classes)]}
@@ -96,8 +98,8 @@ def picture_file(levels: np.ndarray, kind: str = "JPEG") -> bytes:
 def put_pets(root: Path, patch: pytest.MonkeyPatch) -> None:
     both = [*pets_of("train"), *pets_of("test")]
     photographs = {
-        f"images/{name}.jpg": picture_file(noise(1, 37 + place, 53 - place, seed=place)[0])
-        for place, (name, _) in enumerate(both)
+        f"images/{name}.jpg": picture_file(noise(1, 37 + number, 53 - number, seed=number)[0])
+        for number, (name, _) in enumerate(both)
     }
     annotations = {
         f"annotations/{theirs}.txt": "".join(

@@ -144,9 +144,8 @@ def test_damage_is_found_and_importing_again_mends_it(cifar: Cifar10, lake: Lake
     shard = keys[3]
     for damaged in (lake.objects.get(keys[4]), lake.objects.get(shard)[:-1], b""):
         lake.objects.put(shard, damaged)
-        found = [seen for seen in verify(lake) if isinstance(seen, Finding)]
-        assert [seen.key for seen in found] == [shard]
-        assert found[0].may_be_removed
+        findings = [item for item in verify(lake) if isinstance(item, Finding)]
+        assert [(item.key, item.may_be_removed) for item in findings] == [(shard, True)]
     lake.objects.delete(shard)
     assert imported(cifar, lake).stored == 1
     assert list(verify(lake)) == keys
@@ -160,10 +159,9 @@ def job_on(data: Data, lake: Lake, **changed: Any) -> Job:
     """The small job, on another dataset and trained on it."""
     arguments = {**ARCHITECTURE["arguments"], "in_chans": 3}
     train = {"epochs": 1, "learning_rate": 0.01}
-    said_of_it = data.model_dump(mode="json")
     return small_job(
         lake.objects.url,
-        data={**said_of_it, "size": 16},
+        data={**data.model_dump(mode="json"), "size": 16},
         pretrained={"architecture": {**ARCHITECTURE, "arguments": arguments}, "train": train},
         finetuned={"train": {"epochs": 1, "learning_rate": 0.02}},
         from_scratch=None,
@@ -178,15 +176,15 @@ def test_the_version_of_a_dataset_is_its_content_and_not_its_name(
 ) -> None:
     imported(cifar, lake)
     import_dataset(cifar, "other", lake, shard_bytes=SMALL_SHARD)
-    one, other = (ids_of(in_lake(name), lake) for name in ("cifar10", "other"))
-    assert list(one.values()) == list(other.values())
+    first, other = (ids_of(in_lake(name), lake) for name in ("cifar10", "other"))
+    assert list(first.values()) == list(other.values())
     folder = tmp_path / "folder"
     for split in ("train", "test"):
         (folder / split / "a").mkdir(parents=True)
         (folder / split / "a" / "0.ppm").write_bytes(b"P6 1 1 255\nrgb")
     described_folder = ImageFolder(source="folder", path=str(folder), size=1)
     import_dataset(described_folder, "folder", lake)
-    assert list(ids_of(in_lake("folder"), lake).values()) != list(one.values())
+    assert list(ids_of(in_lake("folder"), lake).values()) != list(first.values())
 
 
 def test_a_job_whose_dataset_is_not_in_the_lake_is_told_before_anything_is_computed(
@@ -198,22 +196,22 @@ def test_a_job_whose_dataset_is_not_in_the_lake_is_told_before_anything_is_compu
 
 
 def test_a_training_is_the_same_bit_by_bit_wherever_its_images_are(
-    cifar: Cifar10, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cifar: Cifar10, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     augmented = {"train": {"epochs": 2, "augmentation": "standard", "batch_size": 9}}
     held, read = (open_lake(str(tmp_path / name)) for name in ("held", "read"))
-    for place in (held, read):
-        imported(cifar, place)
+    for lake in (held, read):
+        imported(cifar, lake)
     # The download is not needed any more.
     (tmp_path / "downloads").rename(tmp_path / "elsewhere")
 
-    def weights(place: Lake, held_bytes: int) -> set[str]:
+    def weights(lake: Lake, held_bytes: int) -> set[str]:
         monkeypatch.setattr(train, "IN_MEMORY_BYTES", held_bytes)
-        is_held = isinstance(open_labeled(in_lake(), "train", place), LabeledImages)
+        is_held = isinstance(open_labeled(in_lake(), "train", lake), LabeledImages)
         assert is_held == (held_bytes > 0)
-        job = job_on(in_lake(), place).model_dump(mode="json")
+        job = job_on(in_lake(), lake).model_dump(mode="json")
         done = finetune.run(validate_job({**job, "finetuned": augmented}, "job"), serial=True)
         assert not done.failed
-        return set(place.objects.list(CHECKPOINTS))
+        return set(lake.objects.list(CHECKPOINTS))
 
     assert weights(held, 2**30) == weights(read, 0)

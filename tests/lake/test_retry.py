@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
+import fsspec
 import pytest
 
 from stir_ray.errors import LakeError, StorageUnavailable
@@ -17,7 +18,11 @@ AWAY = OSError(errno.EIO, "Input/output error")
 
 
 class NoCredentialsError(Exception):
-    """As botocore calls it."""
+    """Named as botocore's."""
+
+
+class RefreshError(Exception):
+    """Named as google-auth's."""
 
 
 class Clock:
@@ -109,6 +114,21 @@ def test_what_another_attempt_cannot_change_is_not_repeated(
     with pytest.raises(expected, match=message):
         clock.call(300, until(math.inf, error))
     assert clock.sleeps == []
+
+
+def test_a_client_that_cannot_be_made_anew_at_once_is_made_later(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, make = [AWAY, AWAY], fsspec.filesystem
+
+    def filesystem(*arguments: str, **options: bool) -> object:
+        if failures:
+            raise failures.pop()
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(fsspec, "filesystem", filesystem)
+    assert clock.call(300, until(0.01, RefreshError())) > 0
+    assert len(clock.sleeps) == 3
 
 
 def test_what_hardly_ever_passes_is_repeated_for_seconds(clock: Clock) -> None:

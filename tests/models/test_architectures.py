@@ -110,8 +110,8 @@ def test_what_timm_cannot_build_is_told_in_one_line(
 
 
 def test_mean_and_std_are_those_of_the_job_or_of_the_weights_that_are_named() -> None:
-    grey = VIT.model_copy(update={"mean": (0.3,), "std": (0.7,)})
-    assert normalization(grey, build(grey, classes=0)) == ((0.3,), (0.7,))
+    gray = VIT.model_copy(update={"mean": (0.3,), "std": (0.7,)})
+    assert normalization(gray, build(gray, classes=0)) == ((0.3,), (0.7,))
     color = vit(in_chans=3)
     assert normalization(color, build(color, classes=0)) == ((0.5,) * 3, (0.5,) * 3)
     assert normalization(VIT, build(VIT, classes=0)) == ((0.5,), (0.5,))
