@@ -205,11 +205,12 @@ def file_version(url: str, retry_timeout_s: float = RETRY_TIMEOUT_S) -> str:
 
 
 def _call_url(url: str, retry_timeout_s: float, request: Callable[[Any, str], _Result]) -> _Result:
-    shown, path = without_secrets(url), strip_protocol(url)
+    shown = without_secrets(url)
     try:
         filesystem = connect(get_protocol(url))
     except LakeError as error:
         raise LakeError(f"{shown}: {error}") from None
+    path = strip_protocol(url)
     what = f"{shown}: cannot read it"
     return filesystem.call(what, retry_timeout_s, lambda files: request(files, path))
 
