@@ -48,7 +48,7 @@ def with_compared(weights: Sequence[str]) -> Study:
 
 
 def stored_by(tasks: Iterable[Task], *, but: Iterable[Artifact] = ()) -> dict[str, frozenset[str]]:
-    """What a lake holds when the tasks are done, some parts left out."""
+    """What a lake holds when the tasks are done, some artifacts left out."""
     tables = (
         "image_sets",
         "models",
@@ -58,8 +58,8 @@ def stored_by(tasks: Iterable[Task], *, but: Iterable[Artifact] = ()) -> dict[st
         "comparisons",
         "subspaces",
     )
-    left_out = set(but)
-    parts = {part for task in tasks for part in task.outputs} - left_out
+    absent = set(but)
+    parts = {part for task in tasks for part in task.outputs} - absent
     return {table: frozenset(p.id for p in parts if p.table == table) for table in tables}
 
 
@@ -71,7 +71,7 @@ def other_id(number: int = 1) -> str:
 def job(**changed: Any) -> Job:
     """A job that trains all its models, with whole top-level keys changed."""
     train = {"epochs": 3, "learning_rate": 0.01}
-    said: dict[str, Any] = {
+    described: dict[str, Any] = {
         "schema_version": 1,
         "name": "example",
         "lake": "./lake",
@@ -84,4 +84,4 @@ def job(**changed: Any) -> Job:
         "finetuned": {"train": train},
         "from_scratch": {"train": train | {"seed": 13}},
     }
-    return validate_job(said | changed, "example")
+    return validate_job(described | changed, "example")

@@ -39,9 +39,9 @@ def inverted(study: Study) -> list[tuple[str, int, int]]:
 def test_weights_are_inverted_once_per_seed_and_layer(weights: list[str]) -> None:
     study = with_compared(weights)
     distinct = {"pt", *weights}
-    found = inverted(study)
-    assert len(found) == len(set(found)) == len(distinct) * len(SEEDS) * len(LAYERS)
-    assert {weight for weight, _, _ in found} == distinct
+    inversions = inverted(study)
+    assert len(inversions) == len(set(inversions)) == len(distinct) * len(SEEDS) * len(LAYERS)
+    assert {weight for weight, _, _ in inversions} == distinct
     assert len(list(study.comparisons())) == (len(distinct) - 1) * len(SEEDS)
 
 
@@ -60,9 +60,9 @@ def test_every_view_that_a_matrix_needs_is_made_by_exactly_one_task(weights: lis
     study = with_compared(weights)
     tasks = [*study.inversions(), *study.comparisons()]
     views = [
-        (one.reference.weights, one.target.weights, one.layer, one.seed)
+        (each.reference.weights, each.target.weights, each.layer, each.seed)
         for task in tasks
-        for one in task.comparisons
+        for each in task.comparisons
     ]
     pairs = {("pt", "pt")}
     for weight in set(weights):
@@ -91,12 +91,12 @@ def test_the_pretrained_model_comes_first_then_epochs_in_order_and_deep_layers_f
     assert layers == sorted(LAYERS, reverse=True) * (len(SEEDS) * len(expected))
 
 
-def test_all_images_of_the_pretrained_model_are_kept_and_of_others_what_was_asked() -> None:
+def test_all_images_of_the_pretrained_model_are_kept_and_a_sample_of_others() -> None:
     # Every later epoch looks at those of the pretrained model.
     kept = {(task.reference.weights, task.keep) for task in STUDY.inversions()}
     assert kept == {("pt", None), *((f"ft {epoch}", 2) for epoch in EPOCHS)}
     whole = {task.images_artifact for task in STUDY.inversions() if task.keep is None}
-    assert {one.images() for task in STUDY.comparisons() for one in task.comparisons} == whole
+    assert {each.images() for task in STUDY.comparisons() for each in task.comparisons} == whole
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_all_images_of_the_pretrained_model_are_kept_and_of_others_what_was_aske
         ({"seeds": (*SEEDS, 11)}, 5 * 4, 3),
     ],
 )
-def test_an_epoch_or_a_seed_more_is_only_its_own_work(
+def test_an_epoch_or_a_seed_more_adds_only_its_tasks(
     more: dict[str, Any], inversions: int, comparisons: int
 ) -> None:
     done = stored_by([*STUDY.inversions(), *STUDY.comparisons()])
@@ -130,13 +130,13 @@ def test_the_plan_is_the_same_every_time_and_starts_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("layers", "expected"),
     [("all", (1, 2, 3, 4, 5)), ("2-4", (2, 3, 4)), ([5, 1], (1, 5))],
 )
 def test_layers_are_counted_from_one_to_the_last_block(
-    said: Any, expected: tuple[int, ...]
+    layers: Any, expected: tuple[int, ...]
 ) -> None:
-    assert layers_of(job(layers=said), {"pretrained": 5}) == expected
+    assert layers_of(job(layers=layers), {"pretrained": 5}) == expected
 
 
 def test_all_layers_are_those_of_the_deepest_model_and_each_has_its_own() -> None:
@@ -157,8 +157,8 @@ def test_a_listed_layer_must_be_one_of_every_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("keep_images", "kept"),
     [("none", 0), ("all", None), ({"sample": 3}, 3), ({"sample": 11}, 11), ({"sample": 13}, 11)],
 )
-def test_no_more_images_are_kept_than_there_are(said: Any, kept: int | None) -> None:
-    assert kept_images(job(keep_images=said)) == kept
+def test_no_more_images_are_kept_than_there_are(keep_images: Any, kept: int | None) -> None:
+    assert kept_images(job(keep_images=keep_images)) == kept

@@ -38,13 +38,13 @@ ALL: tuple[Task, ...] = (GATHER, INSPECT, TRAIN, *STUDY.inversions(), *STUDY.com
 ARTIFACTS = [part for task in ALL for part in task.outputs]
 
 
-def asking(**changed: Any) -> Callable[[Any], Any]:
-    """The same task of another question."""
+def with_spec(**changed: Any) -> Callable[[Any], Any]:
+    """Change the spec of a task."""
     return lambda task: replace(task, spec=replace(SPEC, **changed))
 
 
-def being(**changed: Any) -> Callable[[Any], Any]:
-    """The same task, some of its own fields changed."""
+def with_fields(**changed: Any) -> Callable[[Any], Any]:
+    """Change fields of a task."""
     return lambda task: replace(task, **changed)
 
 
@@ -54,25 +54,25 @@ def settings(**changed: Any) -> InversionSettings:
 
 
 MATTERS_TO_AN_INVERSION = {
-    "seed": being(seed=8),
-    "layer": being(layer=4),
-    "reference weights": being(reference=checkpoint("other")),
-    "image set": asking(image_set="other digest"),
-    "representation": asking(representation="cls"),
-    "iterations": asking(settings=settings(iterations=19)),
-    "step size": asking(settings=settings(step_size=0.3)),
-    "update": asking(settings=settings(optimizer=Optimizer.NORMALIZED_GRADIENT)),
-    "schedule": asking(settings=settings(schedule=Schedule.CONSTANT)),
+    "seed": with_fields(seed=8),
+    "layer": with_fields(layer=4),
+    "reference weights": with_fields(reference=checkpoint("other")),
+    "image set": with_spec(image_set="other digest"),
+    "representation": with_spec(representation="cls"),
+    "iterations": with_spec(settings=settings(iterations=19)),
+    "step size": with_spec(settings=settings(step_size=0.3)),
+    "update": with_spec(settings=settings(optimizer=Optimizer.NORMALIZED_GRADIENT)),
+    "schedule": with_spec(settings=settings(schedule=Schedule.CONSTANT)),
 }
 MATTERS_TO_A_COMPARISON = MATTERS_TO_AN_INVERSION | {
-    "target weights": being(target=checkpoint("other")),
-    "target for reference": being(reference=FINETUNED[0], target=PRETRAINED),
-    "layers asked about": asking(layers=(1, 2, 3)),
+    "target weights": with_fields(target=checkpoint("other")),
+    "target for reference": with_fields(reference=FINETUNED[0], target=PRETRAINED),
+    "measured layers": with_spec(layers=(1, 2, 3)),
 }
 moved = replace(PRETRAINED, location="s3://elsewhere", role="finetuned", epoch=5)
 MATTERS_TO_NEITHER = {
-    "place of the images": asking(image_artifact=Artifact("image_sets", "f" * 32)),
-    "place, role and epoch of the reference": being(reference=moved),
+    "location of the images": with_spec(image_artifact=Artifact("image_sets", "f" * 32)),
+    "location, role and epoch of the reference": with_fields(reference=moved),
 }
 
 
@@ -168,7 +168,7 @@ def test_another_inspection_has_another_id(other: Task) -> None:
 
 def test_images_are_what_their_version_says_and_not_where_they_lie() -> None:
     here, there = (ImageFolder(source="folder", path=path, size=8) for path in ("x", "s3://y"))
-    gathers = [CollectImages(place, GATHER.selection, "version 3") for place in (here, there)]
+    gathers = [CollectImages(data, GATHER.selection, "version 3") for data in (here, there)]
     assert gathers[0].outputs == gathers[1].outputs
     assert replace(TRAIN, data=here, version="3").id == replace(TRAIN, data=there, version="3").id
     assert replace(TRAIN, data=here, version="3").id != replace(TRAIN, data=here, version="5").id
@@ -179,7 +179,7 @@ def test_equal_content_of_different_tables_has_different_ids() -> None:
     assert len(set(ids)) == len(ids) == 5
 
 
-def test_no_part_is_made_by_two_tasks() -> None:
+def test_no_artifact_is_stored_by_two_tasks() -> None:
     assert len(set(ARTIFACTS)) == len(ARTIFACTS)
 
 
@@ -191,7 +191,7 @@ def test_what_remains_is_what_is_planned_minus_what_is_stored(missing: set[Artif
     assert [task for task in ALL if not is_done(task, stored)] == expected
 
 
-def test_foreign_parts_finish_nothing() -> None:
+def test_artifacts_of_other_tasks_finish_nothing() -> None:
     strangers = stored_by([replace(TRAIN, start=None), STRANGER])
     assert list(remaining(ALL, strangers)) == list(ALL)
 

@@ -34,7 +34,7 @@ Taken = list[tuple[int, int]]
 
 @pytest.fixture
 def gram() -> Callable[[float], Tensor]:
-    """The same features, and as much noise of another kind as is asked for."""
+    """The same features, and noise of a given scale."""
     generator = torch.Generator().manual_seed(3)
     features, noise = torch.randn(2, 23, 700, generator=generator)
     return lambda scale: linear_gram(features + scale * noise)
@@ -114,7 +114,7 @@ def test_a_number_moves_by_more_than_a_hundredth_or_a_third_of_itself(
     assert bool(is_moving(value, drift)) is moving
 
 
-def test_which_layers_a_job_asks_about_changes_no_end_of_an_inversion(
+def test_the_layers_of_a_job_do_not_change_when_an_inversion_ends(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(invert, "residuals_converged", lambda _: True)
@@ -190,7 +190,7 @@ def test_a_job_with_more_steps_goes_on_from_what_is_stored(
     assert list(tables_of(continued)) == list(tables_of(fresh))
 
 
-def test_what_converged_takes_no_more_steps(
+def test_a_converged_inversion_takes_no_more_steps(
     tmp_path: Path, taken: Taken, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(invert, "residuals_converged", lambda _: True)

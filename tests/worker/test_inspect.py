@@ -1,4 +1,4 @@
-"""What is said of a job's images while they are looked at for the first time."""
+"""Warnings about a job's images when they are collected."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def put_images(folder: Path) -> None:
     drawn = np.random.default_rng(3)
     for split in ("train", "test"):
         for name in "abc":
-            place = folder / split / name
-            place.mkdir(parents=True)
+            target = folder / split / name
+            target.mkdir(parents=True)
             for number in range(5):
                 picture = drawn.integers(0, 256, (16, 16), dtype=np.uint8)
-                Image.fromarray(picture).save(place / f"{number}.png")
+                Image.fromarray(picture).save(target / f"{number}.png")
 
 
 def test_first_images_of_a_folder_that_are_of_some_classes_alone_are_warned_of(

@@ -39,7 +39,7 @@ STORED = IMAGE_SETS, MODELS, TRAININGS, INVERSIONS, IMAGES, COMPARISONS
 MODELS_INVERTED = 2 + EPOCHS
 
 
-def test_a_job_makes_every_part_once(finished: Path) -> None:
+def test_a_job_stores_each_artifact_once(finished: Path) -> None:
     lake = open_lake(str(finished))
     inversions = MODELS_INVERTED * LAYERS * SEEDS
     # A model looks at its own inversions, and pretrained and compared ones look at each other's.
@@ -51,20 +51,20 @@ def test_a_job_makes_every_part_once(finished: Path) -> None:
     assert len(lake.stored(TRAININGS)) == 3
 
 
-def test_fewer_epochs_of_a_finetuning_are_compared_if_asked_for(
+def test_fewer_epochs_of_a_finetuning_are_compared_if_the_job_names_them(
     finished_copy: Callable[[], Job],
 ) -> None:
-    every = finished_copy()
-    lake = Path(every.lake)
-    some = every.finetuned.model_dump() | {"epochs": [0, EPOCHS]}
-    job = small_job(lake, name="some", finetuned=some)
+    whole = finished_copy()
+    lake = Path(whole.lake)
+    finetuned = whole.finetuned.model_dump() | {"epochs": [0, EPOCHS]}
+    job = small_job(lake, name="fewer", finetuned=finetuned)
     assert invariance.run(job, serial=True).tally.tasks == 0
-    found, all_of_them = (open_results(str(lake / "jobs" / name)) for name in ("some", "small"))
-    compared = [one["stir"].sel(model="finetuned") for one in (found, all_of_them)]
-    some_epochs, all_epochs = (one.dropna("epoch", how="all") for one in compared)
-    assert all_epochs.epoch.values.tolist() == list(range(EPOCHS + 1))
-    assert some_epochs.epoch.values.tolist() == [0, EPOCHS]
-    assert some_epochs.equals(all_epochs.sel(epoch=[0, EPOCHS]))
+    results = (open_results(str(lake / "jobs" / name)) for name in ("fewer", "small"))
+    compared = (result["stir"].sel(model="finetuned") for result in results)
+    fewer, every_epoch = (stir.dropna("epoch", how="all") for stir in compared)
+    assert every_epoch.epoch.values.tolist() == list(range(EPOCHS + 1))
+    assert fewer.epoch.values.tolist() == [0, EPOCHS]
+    assert fewer.equals(every_epoch.sel(epoch=[0, EPOCHS]))
 
 
 def test_deleted_artifacts_are_all_that_is_computed_again(
@@ -88,7 +88,7 @@ def test_deleted_artifacts_are_all_that_is_computed_again(
 
 
 def _written(job: Job) -> dict[str, int]:
-    """Parts and checkpoints by key, with the time they were written."""
+    """Artifacts and checkpoints by key, with the time they were written."""
     root = Path(job.lake)
     files = [path for top in ("artifacts", "checkpoints") for path in (root / top).rglob("*.*")]
     return {str(path.relative_to(root)): path.stat().st_mtime_ns for path in files}
@@ -113,20 +113,20 @@ def test_the_batch_size_changes_no_score_by_more_than_rounding(
     np.testing.assert_allclose(parts["stir"], whole["stir"], atol=1e-3)
 
 
-def test_results_have_every_place_and_epoch_0_is_the_pretrained_model(finished: Path) -> None:
+def test_results_have_all_cells_and_epoch_0_is_the_pretrained_model(finished: Path) -> None:
     results = open_results(str(finished / "jobs" / "small"))
     finetuned = results.sel(model="finetuned", epoch=[0, 1, 2])
     assert finetuned["stir"].shape == (4, 3, SEEDS, LAYERS, LAYERS)
     assert finetuned["stir"].notnull().all()
     assert (finetuned["images"] == COUNT).all()
     for metric in ("learning", "forgetting", "cka_divergence"):
-        # The same parts on both sides of the difference.
+        # The same artifacts on both sides of the difference.
         assert (finetuned[metric].sel(epoch=0) == 0).all()
     assert results["forgetting"].sel(model="from_scratch", epoch=1).notnull().all()
     assert results["test_accuracy"].sel(trained_model="finetuned", training_epoch=2).notnull()
 
 
-def test_a_cell_without_a_part_is_missing_and_never_zero(
+def test_a_cell_without_its_artifact_is_missing_and_never_zero(
     finished_copy: Callable[[], Job],
 ) -> None:
     job = finished_copy()
@@ -208,28 +208,28 @@ def test_the_record_of_a_training_that_another_run_ended_first_stays(
     job = finished_copy()
     key = min(open_lake(job.lake).objects.list("artifacts/trainings"))
     record = Path(job.lake) / key
-    of_another_run = record.read_bytes()
+    other_record = record.read_bytes()
     record.unlink()
     really = training.train
 
-    def train(*said: Any, **more: Any) -> Iterator[Epoch]:
-        yield from really(*said, **more)
-        record.write_bytes(of_another_run)
+    def train(*args: Any, **named: Any) -> Iterator[Epoch]:
+        yield from really(*args, **named)
+        record.write_bytes(other_record)
 
     monkeypatch.setattr(training, "train", train)
     assert invariance.run(job, serial=True).tally.tasks == 1
-    assert record.read_bytes() == of_another_run
+    assert record.read_bytes() == other_record
 
 
 def test_results_are_not_made_of_weights_that_another_run_replaced(
     finished_copy: Callable[[], Job],
 ) -> None:
     job = finished_copy()
-    asked, lake = resolve(job), open_lake(job.lake)
-    study = read_study(asked, lake)
+    resolved, lake = resolve(job), open_lake(job.lake)
+    study = read_study(resolved, lake)
     changed = replace(study.pretrained, weights="0" * 32)
     with pytest.raises(MissingArtifact, match="another run repeated this training"):
-        reduce_job(asked, replace(study, pretrained=changed), lake)
+        reduce_job(resolved, replace(study, pretrained=changed), lake)
 
 
 def test_finetuning_alone_trains_and_measures_nothing(tmp_path: Path) -> None:

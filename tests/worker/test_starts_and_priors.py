@@ -17,8 +17,8 @@ from tests.small_job import COUNT, small_job
 from workflows import invariance
 
 
-def asking(lake: Path, *, seeds: list[int], **inversion: Any) -> Job:
-    """The smallest job that inverts like that."""
+def job_with(lake: Path, *, seeds: list[int], **inversion: Any) -> Job:
+    """The smallest job with such an inversion."""
     return small_job(
         lake,
         inversion={"iterations": 7, **inversion},
@@ -32,7 +32,7 @@ def asking(lake: Path, *, seeds: list[int], **inversion: Any) -> Job:
 
 
 def read(job: Job, table: str) -> pd.DataFrame:
-    """A result."""
+    """A table of results."""
     return pd.read_parquet(Path(job.lake) / "jobs" / "small" / f"{table}.parquet")
 
 
@@ -52,12 +52,12 @@ def read(job: Job, table: str) -> pd.DataFrame:
 def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[str, Any]) -> None:
     is_gray = inversion["init"] == "gray"
     # Gray is one start for all seeds.
-    job = asking(tmp_path / "lake", seeds=[3] if is_gray else [3, 5], **inversion)
+    job = job_with(tmp_path / "lake", seeds=[3] if is_gray else [3, 5], **inversion)
     assert not invariance.run(job, serial=True).tally.failed
     lake = open_lake(job.lake)
-    assert not [one for one in verify(lake) if isinstance(one, Finding)]
-    parts = lake.read_artifacts(INVERSIONS, lake.stored(INVERSIONS))
-    rows = pd.concat(part.to_pandas() for part in parts)
+    assert not [item for item in verify(lake) if isinstance(item, Finding)]
+    tables = lake.read_artifacts(INVERSIONS, lake.stored(INVERSIONS))
+    rows = pd.concat(table.to_pandas() for table in tables)
     assert (rows["residual"] < rows["start_residual"]).mean() > 0.9
     by_seed = rows.groupby(["reference", "image_id"])["start_residual"].nunique()
     # Of eleven images two seeds may draw the same other one.
@@ -70,6 +70,8 @@ def test_a_job_runs_with_every_start_and_prior(tmp_path: Path, inversion: dict[s
 def test_a_blur_wider_than_the_images_is_refused_before_anything_is_inverted(
     tmp_path: Path,
 ) -> None:
-    job = asking(tmp_path / "lake", seeds=[3], regularizer={"blur": {"sigma": 5.4, "interval": 2}})
+    job = job_with(
+        tmp_path / "lake", seeds=[3], regularizer={"blur": {"sigma": 5.4, "interval": 2}}
+    )
     with pytest.raises(JobError, match=r"blur\.sigma: 5\.4.*17 pixels.*16.*less than a third"):
         invariance.run(job, serial=True)

@@ -37,32 +37,32 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     drawn = np.random.default_rng(5)
     for split, count in (("train", 2), ("test", 7)):
         for number in range(count):
-            place = folder / "images" / split / "ab"[number % 2]
-            place.mkdir(parents=True, exist_ok=True)
+            target = folder / "images" / split / "ab"[number % 2]
+            target.mkdir(parents=True, exist_ok=True)
             smooth = drawn.integers(0, 256, (5, 5, 3)).astype(np.uint8)
-            Image.fromarray(smooth).resize((160, 160)).save(place / f"{number}.png")
+            Image.fromarray(smooth).resize((160, 160)).save(target / f"{number}.png")
     return folder
 
 
 @pytest.fixture
-def asked_for(files: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The hub, and what it was asked for."""
-    asked: list[str] = []
+def downloads(files: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The repositories that are downloaded from the hub."""
+    names: list[str] = []
 
     def hf_hub_download(repo_id: str, filename: str, **_: Any) -> str:
-        asked.append(repo_id)
+        names.append(repo_id)
         path = files / repo_id / filename
         if not path.exists():
             raise LocalEntryNotFoundError(f"{repo_id}/{filename} cannot be reached")
         return str(path)
 
     monkeypatch.setattr(_hub, "hf_hub_download", hf_hub_download)
-    return asked
+    return names
 
 
 def job(files: Path, lake: Path, **changed: Any) -> Job:
     """Two models of the hub, and photographs."""
-    said: dict[str, Any] = {
+    described: dict[str, Any] = {
         "data": {"source": "folder", "path": str(files / "images"), "size": 160},
         "images": {"count": 5},
         "pretrained": {"timm": ONE},
@@ -72,31 +72,33 @@ def job(files: Path, lake: Path, **changed: Any) -> Job:
         "seeds": [7],
         "inversion": {"iterations": 2},
     }
-    return small_job(lake, **said | changed)
+    return small_job(lake, **described | changed)
 
 
-def numbers(one: Job) -> pd.DataFrame:
-    """The results, by place."""
-    found = pd.read_parquet(Path(one.lake) / result_key(one.name, "results"))
-    places = ["model", "direction", "epoch", "seed", "reference_layer", "target_layer"]
-    return found.set_index(places).sort_index()
+def numbers(finished: Job) -> pd.DataFrame:
+    """The results, by model, direction, epoch, seed and layers."""
+    table = pd.read_parquet(Path(finished.lake) / result_key(finished.name, "results"))
+    keys = ["model", "direction", "epoch", "seed", "reference_layer", "target_layer"]
+    return table.set_index(keys).sort_index()
 
 
 def test_names_of_the_hub_give_what_their_files_give(
-    files: Path, tmp_path: Path, asked_for: list[str]
+    files: Path, tmp_path: Path, downloads: list[str]
 ) -> None:
     hub = job(files, tmp_path / "lake")
     assert not invariance.run(hub, serial=True).tally.failed
-    assert set(asked_for) == {f"timm/{name}" for name in (ONE, OTHER)}
-    asked_for.clear()
+    assert set(downloads) == {f"timm/{name}" for name in (ONE, OTHER)}
+    downloads.clear()
 
-    def own(name: str) -> dict[str, Any]:
+    def local_file(name: str) -> dict[str, Any]:
         file = files / "timm" / name / "model.safetensors"
         return {"architecture": {"timm": name}, "checkpoint": str(file)}
 
-    by_file = job(files, tmp_path / "other", pretrained=own(ONE), finetuned=own(OTHER))
+    by_file = job(
+        files, tmp_path / "other", pretrained=local_file(ONE), finetuned=local_file(OTHER)
+    )
     assert not invariance.run(by_file, serial=True).tally.failed
-    assert not asked_for
+    assert not downloads
     first, second = numbers(hub), numbers(by_file)
     assert set(first.reset_index()["direction"]) == {"pt|pt", "ft|pt", "ft|ft", "pt|ft"}
     for name in ("stir", "cka", "residual_max"):
@@ -107,7 +109,7 @@ def test_names_of_the_hub_give_what_their_files_give(
 
 
 def test_a_hub_that_is_away_is_told_before_anything_is_computed(
-    files: Path, tmp_path: Path, asked_for: list[str]
+    files: Path, tmp_path: Path, downloads: list[str]
 ) -> None:
     there = files / "timm" / OTHER / "model.safetensors"
     hidden = there.rename(there.with_suffix(".hidden"))
@@ -118,15 +120,15 @@ def test_a_hub_that_is_away_is_told_before_anything_is_computed(
         hidden.rename(there)
     assert code == 2
     assert f"timm weights `{OTHER}`: cannot be downloaded" in error
-    assert f"timm/{OTHER}" in asked_for
+    assert f"timm/{OTHER}" in downloads
     assert not (tmp_path / "lake" / "artifacts" / "inversions").exists()
 
 
 def test_weights_that_the_hub_changed_meanwhile_are_found(
-    files: Path, tmp_path: Path, asked_for: list[str]
+    files: Path, tmp_path: Path, downloads: list[str]
 ) -> None:
     assert not invariance.run(job(files, tmp_path / "lake", layers=[1]), serial=True).tally.failed
-    one = job(files, tmp_path / "lake")
+    larger = job(files, tmp_path / "lake")
     there = files / "timm" / OTHER / "model.safetensors"
     before = there.read_bytes()
     state = safetensors.torch.load(before)
@@ -134,7 +136,7 @@ def test_weights_that_the_hub_changed_meanwhile_are_found(
     try:
         there.write_bytes(safetensors.torch.save(state))
         with pytest.raises(InputError, match="its weights changed since it was inspected"):
-            invariance.run(one, serial=True)
-        assert asked_for.count(f"timm/{OTHER}") > 1
+            invariance.run(larger, serial=True)
+        assert downloads.count(f"timm/{OTHER}") > 1
     finally:
         there.write_bytes(before)
