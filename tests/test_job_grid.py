@@ -146,9 +146,9 @@ def test_who_needs_one_job_is_told_how_to_choose_it(path: Path) -> None:
     [
         ({}, ["grid", "a.b.c: [value"]),
         ({RATE: 0.5}, [RATE, "expected a list"]),
-        ({RATE: [0.5, 1, 0.5]}, [RATE, "0.5 stands there twice"]),
-        ({RATE: [0.001, "1e-3"]}, [RATE, "0.001 stands there twice"]),
-        ({"data": [DIGITS, DIGITS]}, ["`data`", "stands there twice"]),
+        ({RATE: [0.5, 1, 0.5]}, [RATE, "0.5 is given twice"]),
+        ({RATE: [0.001, "1e-3"]}, [RATE, "0.001 is given twice"]),
+        ({"data": [DIGITS, DIGITS]}, ["`data`", "is given twice"]),
         ({"data": [{"label": "a b", "value": DIGITS}]}, ["`data`", "label `a b`", "letters"]),
         ({"data": [DIGITS], "data.size": [8]}, ["`data.size` lies inside `data`"]),
         ({"finetuned..epochs": [3]}, ["`finetuned..epochs`", "dotted path"]),

@@ -92,6 +92,8 @@ def test_a_lake_must_be_shared_by_all_machines(lake: str, shared: bool, is_sent:
     ("key", "changed"),
     [
         ("data.path", {"data": FOLDER | {"path": "images"}}),
+        ("data.root", {"data": {"source": "cifar10", "root": "downloads"}}),
+        ("robustness.source.npy", {"robustness": {"source": {"npy": "CIFAR-10-C"}}}),
         ("pretrained.checkpoint", {"pretrained": CHECKPOINT | {"checkpoint": "./x.safetensors"}}),
         ("finetuned.checkpoints", {"finetuned": {"checkpoints": "~/{epoch}", "epochs": [3]}}),
         (

@@ -19,7 +19,7 @@ from stir_ray.job.loader import Grid
 from stir_ray.lake.parquet import Lake
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.plan.tasks import deduplicate
-from workflows.runtime import as_program, computing
+from workflows.runtime import as_program, open_runner
 
 
 def run(job: Job, *, serial: bool = False) -> TaskCounts:
@@ -29,9 +29,9 @@ def run(job: Job, *, serial: bool = False) -> TaskCounts:
 
 
 def run_all(grid: Grid, *, serial: bool = False) -> tuple[TaskCounts, list[str]]:
-    """Do the same for all jobs of a file; return also the names of those not wholly trained."""
+    """Do the same for all jobs of a file; return also the names of those not fully trained."""
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, resolved, lake, serial=serial) as runner:
+    with open_runner(grid.shared, resolved, lake, serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
     return runner.tally, [job.job.name for job in jobs if not job.study.is_trained]
 

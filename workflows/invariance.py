@@ -12,7 +12,7 @@ from stir_ray.plan.tasks import deduplicate
 from stir_ray.report.summary import JobSummary, RunSummary, finish
 from workflows.finetune import plan, train
 from workflows.robustness import evaluate
-from workflows.runtime import as_program, computing
+from workflows.runtime import as_program, open_runner
 
 
 def run(job: Job, *, serial: bool = False) -> JobSummary:
@@ -76,7 +76,7 @@ def _run(
     serial: bool,
     retry: RetryFailed | None = None,
 ) -> RunSummary:
-    with computing(shared, resolved, lake, serial=serial, retry=retry) as runner:
+    with open_runner(shared, resolved, lake, serial=serial, retry=retry) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
         studies = [job.study.without_untrained() for job in jobs if job.study.pretrained.is_trained]
         runner.run("invert", lambda: deduplicate(study.inversions() for study in studies))

@@ -21,7 +21,7 @@ from stir_ray.job.loader import Grid
 
 JOB_FILE = "job.yaml"
 """Its name in the folder that is sent."""
-_PATH_KEYS = ("path", "checkpoint", "checkpoints")
+_PATH_KEYS = ("path", "root", "npy", "checkpoint", "checkpoints")
 # These say which store a URL means. Credentials stay here: the cluster's machines have their own.
 _VARIABLES = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 # Ray gives a driver 3 seconds to end when its job is stopped.
@@ -32,7 +32,7 @@ def check_paths(job: Job, *, shared: bool) -> None:
     """Check that every path of a job means the same on all machines.
 
     `shared` says that the lake's absolute path is on a file system of all machines. Other paths
-    need no such word: a missing file ends the run at once, but a missing lake would be created on
+    need no option: a missing file ends the run at once, but a missing lake would be created on
     every machine.
 
     Raises:

@@ -170,7 +170,7 @@ def _notes(now: Mapping[str, Any]) -> Iterator[str]:
 
 
 class JsonProgress:
-    """JSON lines at the begin and end of a stage, at every failure, and once per interval.
+    """JSON lines at the beginning and end of a stage, at every failure, and once per interval.
 
     The keys are `time`, `event` (`begin`, `progress`, `failed`, `end`) and those of
     `StageProgress.snapshot`; of a failed task also `task`, `failure_class` and `message`.

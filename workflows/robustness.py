@@ -10,7 +10,7 @@ from stir_ray.job.loader import Grid
 from stir_ray.plan.tasks import deduplicate
 from stir_ray.report.summary import RunSummary, finish
 from workflows.finetune import plan, train
-from workflows.runtime import as_program, computing
+from workflows.runtime import as_program, open_runner
 
 
 def run(job: Job, *, serial: bool = False) -> RunSummary:
@@ -31,7 +31,7 @@ def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:
                 "`robustness: {corruptions: benchmark}`"
             )
     resolved, lake = resolve_all(grid), lake_of(grid.shared)
-    with computing(grid.shared, resolved, lake, serial=serial) as runner:
+    with open_runner(grid.shared, resolved, lake, serial=serial) as runner:
         jobs = train(plan(resolved, lake, runner), runner)
         evaluate(jobs, runner)
     return finish(jobs, runner.tally)

@@ -1,4 +1,4 @@
-"""What a command runs in: an executor, the record of the run, and how errors end the process."""
+"""The executor and the record of a run, and how errors end the process."""
 
 import signal
 import sys
@@ -32,7 +32,7 @@ def as_program(run: Callable[[Grid], object]) -> None:
     """Run a driver on the job file that the command line names, as a submitted job does."""
     interrupt_on_sigterm()
     begin_logging()
-    with one_line():
+    with exit_on_error():
         run(read_jobs(sys.argv[1] if len(sys.argv) > 1 else "JOB", sys.argv[2:]))
 
 
@@ -42,7 +42,7 @@ def interrupt_on_sigterm() -> None:
 
 
 @contextmanager
-def one_line() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Print an error as one line, and end the process with its exit code.
 
     Raises:
@@ -59,7 +59,7 @@ def one_line() -> Iterator[None]:
 
 
 @contextmanager
-def computing(
+def open_runner(
     job: Job,
     resolved: Sequence[ResolvedJob],
     lake: Lake,

@@ -1,1 +1,1 @@
-"""What the lake knows of jobs: asked, done, failed, spent, promised, right and unused."""
+"""Plans, runs, failures and costs of the jobs of a lake, and what in it is damaged or unused."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stir_ray.catalog.failures import FailedTask, unfinished
-from stir_ray.catalog.inspection import InspectedJob, missing_tasks
+from stir_ray.catalog.inspection import InspectedJob
 from stir_ray.catalog.verify import check_object
 from stir_ray.errors import InputError
 from stir_ray.formatting import format_values
@@ -18,7 +18,7 @@ from stir_ray.plan.measurement import Compare, Comparison, Invert
 from stir_ray.plan.study import Study
 from stir_ray.plan.tasks import FINETUNED, Checkpoint, Task, task_id
 from stir_ray.results.metric_info import DIRECTIONS
-from stir_ray.results.reduce import Cell, cells, pairs, rows_of
+from stir_ray.results.reduce import Cell, cells, pairs, result_rows
 
 RIGHT, DAMAGED, MISSING, NOT_KEPT, UNNAMED = "right", "damaged", "missing", "not kept", "unnamed"
 _COLUMNS = ("model", "direction", "epoch", "seed", "reference_layer", "target_layer")
@@ -40,7 +40,7 @@ class ArtifactState:
 
 @dataclass(frozen=True)
 class BlockingTask:
-    """A task that is not done, between a number and the cause that it is missing."""
+    """A task that is not done, and that a missing number waits for."""
 
     task: Task
     id: str  # empty before a model is trained that it depends on
@@ -91,7 +91,7 @@ def explain(inspected: InspectedJob, words: Iterable[str]) -> Explanation:
     numbers = None
     if states[scores].state == states[others[0]].state == RIGHT:
         tables = lake.read(COMPARISONS, scores.id), lake.read(INVERSIONS, others[0].id)
-        for row in rows_of(cell, *tables).to_pylist():
+        for row in result_rows(cell, *tables).to_pylist():
             if row["target_layer"] == columns["target_layer"]:
                 numbers = {name: row[name] for name in row if name not in RESULTS.key}
     not_kept = () if inversion.image_artifacts else (ArtifactState(IMAGES.name, "", NOT_KEPT),)
@@ -143,17 +143,12 @@ def _find_cell(words: Mapping[str, str], study: Study) -> tuple[dict[str, str | 
                 f"cell: `{name}={words[name]}`: this job has {name} {format_values(values)}{model}"
             )
         columns[name] = int(words[name])
-    wanted = {**columns}
-    del wanted["target_layer"]
     (cell,) = (
         cell
         for cell in cells(study)
-        if wanted
-        == {
-            **cell.columns,
-            "seed": cell.comparison.seed,
-            "reference_layer": cell.comparison.layer,
-        }
+        if columns.items() >= cell.columns.items()
+        and cell.comparison.seed == columns["seed"]
+        and cell.comparison.layer == columns["reference_layer"]
     )
     return columns, cell
 
@@ -186,7 +181,7 @@ def _alias_of(cell: Cell, study: Study) -> str:
 def _blocked_by(
     inspected: InspectedJob, comparison: Comparison, artifacts: set[Artifact]
 ) -> Iterator[BlockingTask]:
-    missing = {task_id(task): task for task in missing_tasks(inspected.resolved, inspected.lake)}
+    missing = {task_id(task): task for task in inspected.missing(inspected.lake)}
     is_root: dict[str, bool] = {}
 
     def follow(blocking: str, required: frozenset[str]) -> None:

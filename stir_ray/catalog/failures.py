@@ -82,7 +82,7 @@ class FailureFilter:
         """Return whether a failed task is selected."""
         has_prefix = not self.tasks or failed.id.startswith(tuple(self.tasks))
         criteria = ((getattr(self, name), values) for name, values in _values(failed).items())
-        return has_prefix and all(not given or given & values for given, values in criteria)
+        return has_prefix and all(not wanted or wanted & values for wanted, values in criteria)
 
 
 def _values(failed: FailedTask) -> dict[str, set]:
@@ -121,7 +121,7 @@ def select(failed: Iterable[FailedTask], criteria: FailureFilter) -> tuple[Faile
         listed = (
             f"{name} {format_values(distinct)}"
             for name in (values[0] if values else ())
-            if (distinct := set().union(*(of_task[name] for of_task in values)))
+            if (distinct := set().union(*(task_values[name] for task_values in values)))
         )
         raise InputError(
             f"no failed task matches; there are {len(candidates)} failed, of {'; '.join(listed)}"
@@ -193,7 +193,7 @@ def _as_utf8(text: str) -> str:
 
 
 def is_own_failure(result: TaskResult[Task]) -> bool:
-    """Return whether a failure comes of the task's own settings, and says nothing of other tasks.
+    """Return whether the task's own settings caused a failure, which other tasks need not share.
 
     In a grid, the first trainings may all diverge because of too large a learning rate.
     """

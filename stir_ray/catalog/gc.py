@@ -71,8 +71,8 @@ class _Needed:
         if artifact := artifact_key.parse(key):
             return artifact[1] in self.ids[artifact[0]]
         training = training_of(key) or ""
-        of_ended = self.checkpoints.get(training)
-        return training in self.ids[TRAININGS.name] if of_ended is None else key in of_ended
+        keys = self.checkpoints.get(training)
+        return training in self.ids[TRAININGS.name] if keys is None else key in keys
 
 
 def unused(lake: Lake, *, young_s: float = _YOUNG_S) -> GarbageReport:
@@ -87,7 +87,7 @@ def unused(lake: Lake, *, young_s: float = _YOUNG_S) -> GarbageReport:
     """
     sizes = lake.objects.list(ARTIFACTS) | lake.objects.list(CHECKPOINTS)
     if not sizes:
-        raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
+        raise LakeError(f"lake {lake.objects.location()}: no artifacts; is the location right?")
     sizes |= {key: size for key, size in lake.objects.list(JOBS).items() if run_key.parse(key)}
     needed = _needed(lake)
     undecided = frozenset().union(*needed.undecided.values())
@@ -119,7 +119,7 @@ def remove(garbage: GarbageReport, lake: Lake) -> None:
     # The record of a training goes before its checkpoints: if the process is killed in between, it
     # leaves checkpoints without a record, and not a record without checkpoints.
     for is_checkpoint in (False, True):
-        keys = [it.key for it in garbage.unused if (it.table == CHECKPOINTS) == is_checkpoint]
+        keys = [item.key for item in garbage.unused if (item.table == CHECKPOINTS) == is_checkpoint]
         for _ in map_concurrent(lake.objects.delete, keys):
             pass
 

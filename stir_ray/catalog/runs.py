@@ -136,8 +136,8 @@ class RunRecorder:
         job = self._job_of_size.get(_size_of_task(task), 0)
         self._costs[task.stage, job].add(task, int(steps) if steps else None)
         if isinstance(task, Train):
-            for name, of_trainings in self._images.items():
-                of_trainings[task.id] = int(outcome.metrics[name])
+            for name, counts in self._images.items():
+                counts[task.id] = int(outcome.metrics[name])
 
     def on_stage_end(self) -> None:
         self._write()

@@ -15,23 +15,19 @@ from stir_ray.plan.tasks import Task, is_done
 
 
 class Callback(Protocol):
-    """Is called as a stage proceeds."""
+    """Follows the progress of stages."""
 
     def on_stage_start(self, stage: str, *, planned: int) -> None:
         """Start a stage; how many of the `planned` tasks are stored is not known yet."""
-        ...
 
     def on_task_skipped(self) -> None:
         """Count a task that is stored already."""
-        ...
 
     def on_task_end(self, outcome: TaskResult[Task]) -> None:
         """Count a task that was executed."""
-        ...
 
     def on_stage_end(self) -> None:
         """End the stage."""
-        ...
 
 
 @dataclass

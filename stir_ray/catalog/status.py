@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from pydantic import computed_field
 
-from stir_ray.catalog.inspection import InspectedJob, ListedLake
+from stir_ray.catalog.inspection import InspectedJob
 from stir_ray.catalog.runs import (
     RunRecord,
     StageTotals,
@@ -95,22 +96,23 @@ class Status:
 
 def status_of(inspected: InspectedJob) -> Status:
     """Return how far a job is, from its lake alone."""
-    lake = ListedLake(inspected.lake)
+    lake, sizes = inspected.lake, cache(inspected.lake.sizes)
     runs, stages = runs_of(inspected.resolved.id, lake), []
     stored: dict[str, list[int]] = {}
     for stage, tasks in inspected.stages():
         planned, done = 0, 0
         for task in tasks:
             planned += 1
-            sizes = [lake.sizes(output.table).get(output.id) for output in task.outputs]
-            done += None not in sizes
-            for output, size in zip(task.outputs, sizes, strict=True):
-                stored.setdefault(output.table, []).extend([] if size is None else [size])
+            done += all(output.id in sizes(output.table) for output in task.outputs)
+            for output in task.outputs:
+                table = stored.setdefault(output.table, [])
+                if output.id in sizes(output.table):
+                    table.append(sizes(output.table)[output.id])
             if isinstance(task, Train):
                 checkpoints = lake.objects.list(training_folder(task.id)).values()
                 stored.setdefault(CHECKPOINTS, []).extend(checkpoints)
         stages.append(_stage_status(stage, planned, done, runs))
-    holdings = {table: Holding(len(sizes), sum(sizes)) for table, sizes in stored.items()}
+    holdings = {table: Holding(len(each), sum(each)) for table, each in stored.items()}
     return Status(stages, holdings, runs)
 
 

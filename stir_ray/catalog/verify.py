@@ -81,7 +81,7 @@ def verify(lake: Lake) -> Iterator[Finding | str]:
     tops = (CHECKPOINTS, ARTIFACTS, JOBS, DATASETS)
     checkpoints, *others = (lake.objects.list(top) for top in tops)
     if not (checkpoints or others[0] or others[2]):
-        raise LakeError(f"lake {lake.objects.location()}: holds no part; is it the right place?")
+        raise LakeError(f"lake {lake.objects.location()}: no artifacts; is the location right?")
     intact = set()
     for result in _read(partial(check_object, lake), checkpoints):
         if isinstance(result, str):
@@ -158,7 +158,7 @@ def _table_problem(lake: Lake, key: str) -> str | None:
     if shard:
         digest = shard_digest(table["image_id"].to_pylist(), table["image"].to_pylist())
         if digest != shard[-1]:
-            return "its images are not those it was named by"
+            return "its images are not those that its name says"
     return next(value_problems(schema, table), "")
 
 

@@ -10,13 +10,13 @@ from typer.core import TyperGroup
 
 from stir_ray.cli import job_verbs, lake_verbs
 from stir_ray.worker.logs import begin_logging
-from workflows.runtime import interrupt_on_sigterm, one_line
+from workflows.runtime import exit_on_error, interrupt_on_sigterm
 
 
 class _Verbs(TyperGroup):
     # Ends every verb with one line and an exit code for each error of ours.
     def invoke(self, ctx: typer.Context) -> Any:
-        with one_line():
+        with exit_on_error():
             return super().invoke(ctx)
 
 

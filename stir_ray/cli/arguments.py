@@ -105,19 +105,20 @@ def select(
 
 
 def _require_one_lake(jobs: Sequence[SelectedJob]) -> None:
-    names: dict[str, object] = {_TOTAL: "the key of all together in JSON"}
+    names, first = dict[str, str](), jobs[0]
     for selected in jobs:
-        file, job, first = selected.file, selected.job, jobs[0]
+        file, job = selected.file, selected.job
         if job.lake != first.job.lake:
             raise JobError(
                 f"{file}: its lake is {job.lake}, and that of {first.file} is {first.job.lake}; "
                 "jobs of one lake at a time, or `--set lake=...` for all"
             )
-        if job.name in names:
+        if job.name == _TOTAL or job.name in names:
+            where = f"`{names[job.name]}` too" if job.name in names else "JSON of all jobs together"
             raise JobError(
-                f"{file}: `name: {job.name}` as in {names[job.name]}; give each job its own name"
+                f"{file}: the name `{job.name}` is used in {where}; give each job a name of its own"
             )
-        names[job.name] = file
+        names[job.name] = str(file)
 
 
 def open_named_lake(

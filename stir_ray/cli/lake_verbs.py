@@ -129,7 +129,7 @@ def verify(
         print(f"{result.key}: {result.problem}{' (removed)' if is_removed else ''}", flush=True)
     count = sum(finding.is_damage for finding in findings)
     print(
-        f"{intact} objects are right, {count} are damaged, {len(findings) - count} do not belong "
+        f"{intact} objects are intact, {count} are damaged, {len(findings) - count} do not belong "
         "here"
     )
     if damaged and repair:
@@ -198,7 +198,7 @@ def import_data(
     opened.objects.check()
     done = import_dataset(dataset_to_import(source, str(root)), name, opened)
     counts = ", ".join(f"{count} {split}" for split, count in done.images.items())
-    shards = f"{done.stored} shards stored, {done.already_stored} were there"
+    shards = f"{done.stored} shards stored, {done.already_stored} already there"
     print(f"{name}: {counts} images; {shards}.")
 
 
@@ -244,7 +244,9 @@ def sql(
         locations.append(last)
     if not locations:
         raise InputError(f'sql: of which job? stir-ray sql JOB "{last}"')
-    jobs = queries.named([job for location in locations for job in _tables(location, sets)])
+    jobs = queries.with_unique_names(
+        [job for location in locations for job in _tables(location, sets)]
+    )
     is_list = tables or not is_query
     result = queries.query(f"from {queries.COLUMNS}" if is_list else last, jobs)
     if chosen == "table":

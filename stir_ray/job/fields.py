@@ -58,7 +58,7 @@ def refuse_repeated(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return values of which none is repeated."""
     repeated = next((value for value in values if values.count(value) > 1), None)
     if repeated is not None:
-        raise ValueError(f"{repeated} stands there twice")
+        raise ValueError(f"{repeated} is given twice")
     return values
 
 

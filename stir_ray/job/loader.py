@@ -165,7 +165,7 @@ class _StrictLoader(yaml.SafeLoader):
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key `{without_secrets(str(key))}` stands there twice",
+                    problem=f"the key `{without_secrets(str(key))}` is given twice",
                     problem_mark=node.value[index][0].start_mark,
                 )
         return super().construct_mapping(node, deep=deep)
@@ -312,7 +312,7 @@ def _by_label(values: Any, where: str) -> dict[str, Any]:
                 "letters, digits, and any of . _ -"
             )
         if label in by_label:
-            raise JobError(f"{where}: {label} stands there twice")
+            raise JobError(f"{where}: {label} is given twice")
         by_label[label] = value
     return by_label
 

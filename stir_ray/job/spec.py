@@ -282,7 +282,7 @@ class Execution(Value):
     batch_size: PositiveInt | None = None
     """Images per forward pass; all at once if not given."""
     max_identical_failures: PositiveInt = 5
-    """If as many tasks of a stage as this end first and all fail alike, the run stops itself."""
+    """The run stops if the first tasks of a stage, this many of them, all fail in the same way."""
     time_limits_s: TimeLimits = TimeLimits()
     """Per stage; a task that takes longer is killed and tried once more on another node."""
     storage_retry_s: NonNegativeFloat = 300
@@ -345,10 +345,10 @@ class Job(Value):
     two different images are: the first criterion of Feather et al. 2023. The second, that the class
     stays, is `predictions`."""
     half_samples: NonNegativeInt = 0
-    """So many random halves of the images, of each of which STIR and CKA of equal layers are
-    measured too, and with `robustness` which test images every model gets right: then
-    `stir-ray analyse` reports how far a correlation could have been off with other images.
-    200 are good; 0 is none."""
+    """Number of random halves of the images, on each of which STIR and CKA of equal layers are
+    measured too, and with `robustness` which test images every model classifies correctly. With
+    them `stir-ray analyse` reports how much a correlation depends on the choice of images. 200 are
+    enough; 0 measures none."""
     measures: tuple[str, ...] = ()
     """Further measures by name: those of `stir_ray/measures` that have no key of their own."""
     keep_images: Annotated[

@@ -124,7 +124,7 @@ def _family(sample: Sample) -> HypothesisFamily:
     curves = sample.curves
     means, layers = sample.means, curves.layers
     screening = screen(means, curves.accuracy, layers=layers)
-    summaries = np.stack([it.summary(means, layers=layers) for it in screening.hypotheses])
+    summaries = np.stack([each.summary(means, layers=layers) for each in screening.hypotheses])
     diagnostics = sample.diagnostics(summaries)
     over_images = _interval_over_images(sample, screening)
     examined = tuple(_examined(screening, diagnostics, over_images))
@@ -281,15 +281,15 @@ def analysis_tables(analyses: Iterable[Analysis]) -> dict[TableSchema, pa.Table]
 
 def _hypotheses(family: HypothesisFamily) -> dict[str, Any]:
     screening, diagnostics, curves = family.screening, family.diagnostics, family.sample.curves
-    tried = screening.hypotheses
-    unknown = np.full(len(tried), np.nan)
+    hypotheses = screening.hypotheses
+    unknown = np.full(len(hypotheses), np.nan)
     columns = {
         "family": family.name,
-        "hypothesis": [str(hypothesis) for hypothesis in tried],
-        "curve": [hypothesis.curve for hypothesis in tried],
-        "aggregate": [str(hypothesis.aggregate) for hypothesis in tried],
-        "first_layer": [hypothesis.layers[0] for hypothesis in tried],
-        "last_layer": [hypothesis.layers[-1] for hypothesis in tried],
+        "hypothesis": [str(hypothesis) for hypothesis in hypotheses],
+        "curve": [hypothesis.curve for hypothesis in hypotheses],
+        "aggregate": [str(hypothesis.aggregate) for hypothesis in hypotheses],
+        "first_layer": [hypothesis.layers[0] for hypothesis in hypotheses],
+        "last_layer": [hypothesis.layers[-1] for hypothesis in hypotheses],
         "is_undefined": np.isnan(screening.r),
         "rank": np.argsort(screening.strongest_first()) + 1,
         "epochs": len(curves.epochs),

@@ -112,7 +112,7 @@ def curves_of_families(curves: Mapping[str, np.ndarray]) -> dict[str, dict[str, 
 def samples(curves: EpochCurves) -> Iterator[Sample]:
     """Yield a sample of each family that there are curves for."""
     halves = curves.halves
-    of_halves = curves_of_families(halves.curves) if halves else {}
+    families = curves_of_families(halves.curves) if halves else {}
     for name, family in curves_of_families(curves.curves).items():
         finite = np.asarray(np.isfinite(curves.accuracy).all(axis=0))
         for values in family.values():
@@ -124,10 +124,10 @@ def samples(curves: EpochCurves) -> Iterator[Sample]:
             [np.isfinite(values[:, finite]).any(axis=(1, 2)) for values in family.values()], axis=0
         )
         family_halves = None
-        if halves and name in of_halves:
+        if halves and name in families:
             family_halves = replace(
                 halves,
-                curves={curve: values[:, :, finite] for curve, values in of_halves[name].items()},
+                curves={curve: values[:, :, finite] for curve, values in families[name].items()},
                 accuracy=None if halves.accuracy is None else halves.accuracy[..., finite],
             )
         sample = replace(
@@ -263,11 +263,11 @@ def _halves(
     # The target layer is the reference layer.
     same = dict.fromkeys(("reference_layer", "target_layer"), scores["layer"])
     values = _metrics(scores.assign_coords(same), whole.estimator, job)
-    accuracy = None if correct.empty else _accuracy_of_halves(correct, whole, job.half_samples)
+    accuracy = None if correct.empty else _half_accuracy(correct, whole, job.half_samples)
     return Halves(job.half_samples, _arrays(values, "half", "seed", "epoch", "layer"), accuracy)
 
 
-def _accuracy_of_halves(correct: pd.DataFrame, whole: EpochCurves, halves: int) -> np.ndarray:
+def _half_accuracy(correct: pd.DataFrame, whole: EpochCurves, halves: int) -> np.ndarray:
     """Return the mean over corruptions, as of all images; NaN where one of them is missing."""
     accuracy = np.full((halves, len(whole.severities), len(whole.epochs)), np.nan)
     for row, severity in enumerate(whole.severities):

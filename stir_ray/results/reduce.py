@@ -39,7 +39,7 @@ from stir_ray.results.metric_info import FT_FT, FT_PT, PT_FT, PT_PT
 from stir_ray.results.study_reader import evaluations, trainings
 
 _RECIPE = 6
-_Where = TypeVar("_Where")
+_Key = TypeVar("_Key")
 _Stored = Mapping[str, list[tuple[Place, str]]]
 """Places in the results and ids of stored artifacts, by table."""
 
@@ -102,14 +102,14 @@ class Reduced:
         return not (self.missing or self.untested or self.missing_optional)
 
 
-def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
+def reduce_job(resolved: ResolvedJob, study: Study, lake: Lake) -> Reduced:
     """Write the results of a job, unless those in the lake are of the same artifacts.
 
     Raises:
         MissingArtifact: if another run repeated a training meanwhile, with other weights.
     """
-    job = asked.job
-    planned_cells, planned_tests = list(cells(study)), evaluations(asked, lake)
+    job = resolved.job
+    planned_cells, planned_tests = list(cells(study)), evaluations(resolved, lake)
     compared, inverted = lake.stored(COMPARISONS), lake.stored(INVERSIONS)
     tested = lake.stored(ACCURACIES) if planned_tests else frozenset[str]()
     present = [
@@ -117,7 +117,7 @@ def reduce_job(asked: ResolvedJob, study: Study, lake: Lake) -> Reduced:
         for cell in planned_cells
         if cell.comparison.artifact.id in compared and cell.comparison.inversion.id in inverted
     ]
-    histories = _histories(asked, study, lake)
+    histories = _histories(resolved, study, lake)
     accuracies = [
         ({"model": test.model.role, "epoch": test.model.epoch}, test.outputs[0].id)
         for test in planned_tests
@@ -257,7 +257,7 @@ def _columns_of(schema: TableSchema, artifact: pa.Table) -> dict[str, list]:
     return {name: artifact[name].to_pylist() for name in names}
 
 
-def rows_of(cell: Cell, comparison: pa.Table, inversion: pa.Table) -> pa.Table:
+def result_rows(cell: Cell, comparison: pa.Table, inversion: pa.Table) -> pa.Table:
     """Return the rows of the results for a cell, from its artifacts."""
     residuals = _inversion_columns(inversion)
     return make_table(RESULTS, _columns_of(RESULTS, comparison) | cell.columns | residuals)
@@ -280,20 +280,20 @@ def _results(present: Iterable[Cell], lake: Lake) -> pa.Table:
 
 
 def _read_once(
-    schema: TableSchema, artifacts: Iterable[tuple[_Where, str]], lake: Lake
-) -> Iterator[tuple[_Where, pa.Table]]:
-    """Yield places with their artifacts; one that equal models share is read once."""
-    placed = list(artifacts)
-    ids = sorted({artifact for _, artifact in placed})
+    schema: TableSchema, artifacts: Iterable[tuple[_Key, str]], lake: Lake
+) -> Iterator[tuple[_Key, pa.Table]]:
+    """Yield artifacts with their keys; one that equal models share is read once."""
+    keyed = list(artifacts)
+    ids = sorted({artifact for _, artifact in keyed})
     tables = dict(zip(ids, lake.read_artifacts(schema, ids), strict=True))
-    return ((where, tables[artifact]) for where, artifact in placed)
+    return ((key, tables[artifact]) for key, artifact in keyed)
 
 
-def _histories(asked: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:
+def _histories(resolved: ResolvedJob, study: Study, lake: Lake) -> dict[str, pa.Table]:
     """Return losses and accuracy by epoch of every training of the study's models."""
     recorded = lake.stored(TRAININGS)
     histories = {}
-    for task in trainings(asked, lake):
+    for task in trainings(resolved, lake):
         if task.id in recorded:
             history = lake.read(TRAININGS, task.id)
             checkpoint = study.compared.get(task.name, (study.pretrained,))[-1]

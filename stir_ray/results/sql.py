@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 COLUMNS = "columns"
-_LOCKED_IN: dict[str, str | bool | int | float | list[str]] = {
+_DUCKDB_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -94,7 +94,7 @@ def connect(location: str | Path, *others: str | Path) -> "DuckDBPyConnection":
         >>> lake.sql("select job, epoch, max(mean) from matrices group by all").df()
     """
     jobs = [job for folder in (location, *others) for job in tables_at(str(folder))]
-    return _connect(_Reader(named(jobs)))
+    return _connect(_Reader(with_unique_names(jobs)))
 
 
 def queried_tables() -> tuple[TableSchema, ...]:
@@ -143,7 +143,7 @@ def tables_at(folder: str) -> list[JobTables]:
     return [job.require_results(f"give <lake>/{JOBS}/<name>, and `stir-ray run` the job first")]
 
 
-def named(jobs: Sequence[JobTables]) -> list[JobTables]:
+def with_unique_names(jobs: Sequence[JobTables]) -> list[JobTables]:
     """Return each job once, those that share a name under their locations."""
     unique = list({job.location: job for job in jobs}.values())
     counts = Counter(job.name for job in unique)
@@ -172,7 +172,7 @@ def _connect(reader: "_Reader") -> "DuckDBPyConnection":
     # Here, because it takes a tenth of a second, and only queries need it.
     import duckdb
 
-    connection = duckdb.connect(":memory:", config=_LOCKED_IN)
+    connection = duckdb.connect(":memory:", config=_DUCKDB_CONFIG)
     for schema in queried_tables():
         connection.register(schema.name, _View(reader, schema))
     connection.register(COLUMNS, _View(reader, None))

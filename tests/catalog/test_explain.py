@@ -37,9 +37,9 @@ def unchanged(finished: Path, tmp_path: Path) -> Path:
 
 def explained(path: Path, *words: str) -> dict[str, Any]:
     """What is said of a cell, for scripts."""
-    code, said, error = stir_ray("explain", path, *words, "--json")
+    code, output, error = stir_ray("explain", path, *words, "--json")
     assert code == 0, error
-    return json.loads(said)
+    return json.loads(output)
 
 
 def lose(path: Path, *tables: str, cell: str = CELL) -> None:
@@ -53,41 +53,41 @@ def lose(path: Path, *tables: str, cell: str = CELL) -> None:
 def test_every_number_is_that_of_the_results(finished: Path) -> None:
     job = small_job(finished)
     lake = open_lake(job.lake)
-    known = inspected_in_lake(resolve(job), lake)
-    assert known
+    inspected = inspected_in_lake(resolve(job), lake)
+    assert inspected
     rows = lake.read_object(RESULTS, result_key("small", "results")).to_pylist()
     assert len(rows) == (3 + 1) * 4 * SEEDS * LAYERS**2
     # Every model, epoch, direction, seed and layer is among them.
     for row in rows[::13]:
-        place = {name: row.pop(name) for name in RESULTS.key}
-        words = [f"{name}={value}" for name, value in place.items()]
-        found = explain(known, reversed(words))
-        assert found.cell == place
-        assert found.numbers == row
-        assert not found.blocked_by
+        columns = {name: row.pop(name) for name in RESULTS.key}
+        words = [f"{name}={value}" for name, value in columns.items()]
+        result = explain(inspected, reversed(words))
+        assert result.cell == columns
+        assert result.numbers == row
+        assert not result.blocked_by
         # Scores, residuals, images; of the pretrained model's also those after half of the steps.
-        is_whole = place["direction"].endswith("|pt") or place["epoch"] == 0
-        assert [part.state for part in found.artifacts] == ["right"] * (4 if is_whole else 3)
+        is_whole = columns["direction"].endswith("|pt") or columns["epoch"] == 0
+        assert [part.state for part in result.artifacts] == ["right"] * (4 if is_whole else 3)
 
 
 def test_a_number_tells_who_made_it_of_which_models(finished: Path, unchanged: Path) -> None:
-    found = explained(unchanged, CELL)
+    result = explained(unchanged, CELL)
     study, _ = study_of(small_job(finished))
     target = study.compared["finetuned"][2]
-    assert found["reference"]["weights"] == study.pretrained.weights
-    assert found["target"] == {
+    assert result["reference"]["weights"] == study.pretrained.weights
+    assert result["target"] == {
         "label": "finetuned epoch 2",
         "weights": target.weights,
         "location": target.location,
     }
-    made = {part["table"]: part["made"] for part in found["parts"]}
+    made = {part["table"]: part["made"] for part in result["parts"]}
     assert made["comparisons"]["task"] == "show pretrained to finetuned epoch 2, seed 1"
     assert made["inversions"]["task"] == "invert pretrained, layer 2, seed 1"
-    assert {one["job"] for one in made.values()} == {"small"}
-    assert found["do"] == found["waits"] == []
-    _, said, _ = stir_ray("explain", unchanged, CELL)
-    for word in (f"{found['numbers']['stir']:.6f}", "right", "by job small", "on cpu", "(code "):
-        assert word in said
+    assert {each["job"] for each in made.values()} == {"small"}
+    assert result["do"] == result["waits"] == []
+    _, output, _ = stir_ray("explain", unchanged, CELL)
+    for word in (f"{result['numbers']['stir']:.6f}", "right", "by job small", "on cpu", "(code "):
+        assert word in output
 
 
 def test_words_stand_in_any_order_and_the_model_need_not_be_said(unchanged: Path) -> None:
@@ -117,12 +117,12 @@ def test_a_slip_is_one_line_that_says_what_there_is(unchanged: Path) -> None:
 
 
 def test_epoch_0_shares_the_parts_of_the_pretrained_model(unchanged: Path) -> None:
-    found = explained(unchanged, CELL.replace("epoch=2", "epoch=0"))
-    own = explained(unchanged, CELL.replace("ft|pt", "pt|pt"))
-    assert found["shares"] == "finetuned epoch 0 has the weights of pretrained: they share parts"
-    assert found["numbers"] == own["numbers"]
-    assert found["parts"] == own["parts"]
-    assert own["shares"] == ""
+    result = explained(unchanged, CELL.replace("epoch=2", "epoch=0"))
+    same = explained(unchanged, CELL.replace("ft|pt", "pt|pt"))
+    assert result["shares"] == "finetuned epoch 0 has the weights of pretrained: they share parts"
+    assert result["numbers"] == same["numbers"]
+    assert result["parts"] == same["parts"]
+    assert same["shares"] == ""
 
 
 def test_what_was_never_tried_is_computed_by_a_run(path: Path) -> None:
@@ -130,12 +130,12 @@ def test_what_was_never_tried_is_computed_by_a_run(path: Path) -> None:
     lose(path, "comparisons")
     # The same task needs them, but not for this number.
     lose(path, "images", cell=CELL.replace("reference_layer=2", "reference_layer=1"))
-    found = explained(path, CELL)
-    assert found["numbers"] is None
-    ((label, is_root_cause),) = [(one["label"], one["is_root_cause"]) for one in found["waits"]]
+    result = explained(path, CELL)
+    assert result["numbers"] is None
+    ((label, is_root_cause),) = [(each["label"], each["is_root_cause"]) for each in result["waits"]]
     assert (label, is_root_cause) == ("show pretrained to finetuned epoch 2, seed 1", True)
     assert "not tried yet: show pretrained" in stir_ray("explain", path, CELL)[1]
-    (command,) = found["do"]
+    (command,) = result["do"]
     assert stir_ray(*shlex.split(command)[1:], "--serial")[0] == 0
     assert explained(path, CELL)["numbers"] == before
 
@@ -145,16 +145,16 @@ def test_a_missing_number_leads_to_the_failure_that_is_its_cause(path: Path) -> 
     lose(path, "comparisons", "inversions", "images")
     with watched(broken=True):
         assert stir_ray("run", path, "--serial")[0] == 3
-    found = explained(path, CELL)
-    assert [(one["label"], one["is_root_cause"]) for one in found["waits"]] == [
+    result = explained(path, CELL)
+    assert [(each["label"], each["is_root_cause"]) for each in result["waits"]] == [
         ("invert pretrained, layer 2, seed 1", True),
         ("show pretrained to finetuned epoch 2, seed 1", False),
     ]
-    cause = found["waits"][0]
+    cause = result["waits"][0]
     assert cause["failure"]["message"] == "seed 1 diverged"
     # The other layers of the same task are there, and lead to nothing.
     assert explained(path, CELL.replace("reference_layer=2", "reference_layer=1"))["waits"] == []
-    (command,) = found["do"]
+    (command,) = result["do"]
     assert cause["task"].startswith(shlex.split(command)[-1])
     with watched() as ran:
         stir_ray(*shlex.split(command)[1:], "--serial")
@@ -164,18 +164,18 @@ def test_a_missing_number_leads_to_the_failure_that_is_its_cause(path: Path) -> 
 
 def test_a_number_of_a_model_that_is_not_trained_waits_for_its_training(unchanged: Path) -> None:
     sets = ["--set", "finetuned.train.seed=7"]
-    found = explained(unchanged, CELL, *sets)
-    assert [(one["label"], one["is_root_cause"]) for one in found["waits"]] == [
+    result = explained(unchanged, CELL, *sets)
+    assert [(each["label"], each["is_root_cause"]) for each in result["waits"]] == [
         ("train finetuned", True),
         ("show pretrained to finetuned epoch 2, seed 1", False),
     ]
     # Ids that depend on its weights are not known.
-    assert [bool(one["task"]) for one in found["waits"]] == [True, False]
-    states = {part["table"]: part["state"] for part in found["parts"]}
+    assert [bool(each["task"]) for each in result["waits"]] == [True, False]
+    states = {part["table"]: part["state"] for part in result["parts"]}
     assert states == {"comparisons": "unnamed", "inversions": "right", "images": "right"}
-    assert found["do"] == [shlex.join(["stir-ray", "run", str(unchanged), *sets])]
-    _, said, _ = stir_ray("explain", unchanged, CELL, *sets)
-    assert "not tried yet: train finetuned" in said
+    assert result["do"] == [shlex.join(["stir-ray", "run", str(unchanged), *sets])]
+    _, output, _ = stir_ray("explain", unchanged, CELL, *sets)
+    assert "not tried yet: train finetuned" in output
 
 
 def test_a_number_from_a_damaged_part_is_not_told(path: Path) -> None:
@@ -183,11 +183,11 @@ def test_a_number_from_a_damaged_part_is_not_told(path: Path) -> None:
     study, lake = study_of(small_job(path.parent / "lake"))
     inversion = Inversion(study.spec, study.pretrained, 2, 1).inversion
     lake.objects.put(artifact_key("inversions", inversion.id), b"something else")
-    found = explained(path, CELL)
-    assert found["numbers"] is None
-    assert [part["state"] for part in found["parts"]] == ["right", "damaged", "right", "right"]
-    assert "not readable as Parquet" in found["parts"][1]["problem"]
-    for command in found["do"]:
+    result = explained(path, CELL)
+    assert result["numbers"] is None
+    assert [part["state"] for part in result["parts"]] == ["right", "damaged", "right", "right"]
+    assert "not readable as Parquet" in result["parts"][1]["problem"]
+    for command in result["do"]:
         stir_ray(*shlex.split(command)[1:], *(["--serial"] if " run " in command else []))
     assert explained(path, CELL)["numbers"] == before
 

@@ -77,8 +77,8 @@ def test_a_message_with_bytes_that_are_no_text_is_recorded(tmp_path: Path) -> No
     lake, outcome = open_lake(str(tmp_path)), _failed("no such file: caf\udce9.png")
     assert outcome.failure
     record_failure(lake, outcome, outcome.failure, job="small")
-    (found,) = unfinished([outcome.task], lake).failed
-    assert found.message == "no such file: caf\\udce9.png"
+    (result,) = unfinished([outcome.task], lake).failed
+    assert result.message == "no such file: caf\\udce9.png"
 
 
 def test_of_all_failures_a_run_holds_the_last_alone(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ def test_while_a_model_is_not_trained_what_it_may_need_stays(path: Path) -> None
         each for each in trained if len(list((lake / "checkpoints" / each.stem).iterdir())) == 3
     )
     finetuned.unlink()
-    left = lake / resume_key(finetuned.stem, 1, "0" * 32)
-    left.write_bytes(b"optimiser")
+    state = lake / resume_key(finetuned.stem, 1, "0" * 32)
+    state.write_bytes(b"optimiser")
     age(lake)
     surplus = unused(open_lake(str(lake)))
     assert surplus.unused == ()
@@ -199,13 +199,13 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
         alien.parent.mkdir(exist_ok=True)
         alien.write_text("mine")
     # Of a training that died before it removed it.
-    left = lake / resume_key(folder.name, 1, "0" * 32)
-    left.write_bytes(b"optimiser")
+    state = lake / resume_key(folder.name, 1, "0" * 32)
+    state.write_bytes(b"optimiser")
     draft = lake / f"artifacts/images/.tmp-{7:032x}"
     draft.write_bytes(b"half an ima")
     age(lake)
     # Records of failures that still count are needed.
-    assert listed(path) == {str(each.relative_to(lake)) for each in (superseded, left, draft)}
+    assert listed(path) == {str(each.relative_to(lake)) for each in (superseded, state, draft)}
     stir_ray("retry", path, "--serial", "--layer", 2)
     age(lake)
     surplus = unused(open_lake(str(lake))).unused
@@ -214,7 +214,7 @@ def test_superseded_checkpoints_and_failures_of_done_tasks_go(path: Path) -> Non
     assert Unused(str(draft.relative_to(lake)), "temporary files", 11) in surplus
     stir_ray("gc", path, "--yes")
     assert not superseded.exists()
-    assert not left.exists()
+    assert not state.exists()
     assert not draft.exists()
     assert all(alien.exists() for alien in aliens)
     assert stir_ray("failures", path)[1].startswith("1 x permanent (ValueError")
@@ -237,4 +237,4 @@ def test_a_lake_is_named_by_a_job_or_by_itself(path: Path, tmp_path: Path) -> No
     assert stir_ray("gc", path, "--lake", tmp_path / "lake")[0] == 2
     assert stir_ray("gc", "--lake", tmp_path / "lake")[0] == 0
     code, _, error = stir_ray("gc", "--lake", tmp_path / "leak")
-    assert (code, "is it the right place?" in error) == (2, True)
+    assert (code, "is the location right?" in error) == (2, True)

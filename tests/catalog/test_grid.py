@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from stir_ray.errors import CorruptArtifact, DataError, StorageUnavailable, Task
 from stir_ray.job.loader import Grid, read_jobs
 from stir_ray.lake.parquet import open_lake, provenance
 from stir_ray.lake.schemas import TRAININGS
+from stir_ray.lake.store import ObjectStore
 from stir_ray.measures import result_tables
 from stir_ray.plan.resolved_job import ResolvedJob
 from stir_ray.report import summary
@@ -25,8 +28,10 @@ from workflows import finetune, invariance
 OPTIMIZER, RATE = "finetuned.train.optimizer", "finetuned.train.learning_rate"
 LAYERS, SEEDS, EPOCHS = 2, 3, 1
 GRID = {OPTIMIZER: ["adam", "sgd"], RATE: [0.002, 0.01]}
-NAMES = [f"small-optimizer={one}-learning_rate={rate}" for one in GRID[OPTIMIZER]
-         for rate in GRID[RATE]]  # fmt: skip
+NAMES = [
+    f"small-optimizer={optimizer}-learning_rate={rate}"
+    for optimizer, rate in product(*GRID.values())
+]
 
 
 def grid_file(folder: Path, grid: dict[str, list], **changed: Any) -> Path:
@@ -79,7 +84,7 @@ def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
     for name in NAMES:
         folder = Path(grid.shared.lake) / "jobs" / name
         assert {path.stem for path in folder.glob("*.parquet")} == {
-            one.name for one in result_tables().values()
+            each.name for each in result_tables().values()
         }
         assert len(list((folder / "specs").iterdir())) == 1
         means.add(float(open_results(str(folder))["stir"].sel(epoch=EPOCHS).mean()))
@@ -95,29 +100,44 @@ def test_a_finished_grid_starts_no_task_and_neither_does_one_of_its_jobs(done: D
 def test_verbs_about_one_job_go_through_all_of_a_file(done: Done, tmp_path: Path) -> None:
     path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
     for verb in ("status", "reduce", "failures"):
-        code, said, error = stir_ray(verb, path)
+        code, output, error = stir_ray(verb, path)
         assert code == 0, error
-        assert [line[:-1] for line in said.splitlines() if line[:-1] in NAMES] == NAMES
-    code, said, _ = stir_ray("failures", path, "--json")
-    assert (code, json.loads(said)) == (
+        assert [line[:-1] for line in output.splitlines() if line[:-1] in NAMES] == NAMES
+    code, output, _ = stir_ray("failures", path, "--json")
+    assert (code, json.loads(output)) == (
         0,
         {name: {"failed": [], "not_attempted": 0} for name in NAMES},
     )
-    code, said, _ = stir_ray("reduce", path, "--set", f"{OPTIMIZER}=sgd", "--set", f"{RATE}=0.01")
-    assert (code, f"/jobs/{NAMES[3]}" in said) == (0, True)
-    assert NAMES[0] not in said
-    code, said, _ = stir_ray("verify", path)
-    assert (code, "0 are damaged, 0 do not belong" in said) == (0, True)
-    code, said, _ = stir_ray("gc", path)
-    assert (code, said) == (0, "Nothing is unused.\n")
+    code, output, _ = stir_ray("reduce", path, "--set", f"{OPTIMIZER}=sgd", "--set", f"{RATE}=0.01")
+    assert (code, f"/jobs/{NAMES[3]}" in output) == (0, True)
+    assert NAMES[0] not in output
+    code, output, _ = stir_ray("verify", path)
+    assert (code, "0 are damaged, 0 do not belong" in output) == (0, True)
+    code, output, _ = stir_ray("gc", path)
+    assert (code, output) == (0, "Nothing is unused.\n")
+
+
+def test_the_status_of_a_grid_lists_each_table_once(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = grid_file(tmp_path, GRID, lake=done[0].shared.lake)
+    listings, original = Counter[str](), ObjectStore.list
+
+    def count(store: ObjectStore, folder: str) -> dict[str, int]:
+        listings[folder] += folder.startswith("artifacts/")
+        return original(store, folder)
+
+    monkeypatch.setattr(ObjectStore, "list", count)
+    assert stir_ray("status", path)[0] == 0
+    assert max(listings.values()) == 1
 
 
 def test_what_is_wrong_with_a_job_of_a_file_is_an_error_and_no_output(tmp_path: Path) -> None:
     path = grid_file(tmp_path, {RATE: [0.002, 0.01]})
-    code, said, error = stir_ray("reduce", path)
+    code, output, error = stir_ray("reduce", path)
     names = [job.name for job in read_jobs(path).jobs]
     assert code != 0
-    assert said.split() == [f"{name}:" for name in names]
+    assert output.split() == [f"{name}:" for name in names]
     assert all(f"{name}: " in error for name in names)
 
 
@@ -125,24 +145,23 @@ def test_a_training_that_diverges_stops_no_other_job(tmp_path: Path) -> None:
     # As many as would stop a run, before the one that is sound.
     serial = {"max_identical_failures": 2, "threads_per_worker": 1}
     path = grid_file(tmp_path, {RATE: [1e30, 1e29, 0.01]}, execution=serial, seeds=[0])
-    code, said, error = stir_ray("run", path, "--serial")
+    code, output, error = stir_ray("run", path, "--serial")
     assert code == 3, error
     last = error.strip().splitlines()[-1]
     wild, other, sound = (f"small-learning_rate={rate}" for rate in ("1e30", "1e29", "0.01"))
     assert f"2 tasks failed, 2 of 3 jobs are incomplete: {wild}, {other};" in last
-    own = {"epoch": EPOCHS, "direction": "ft|ft"}
+    finetuned = {"epoch": EPOCHS, "direction": "ft|ft"}
     for name, has_numbers in ((sound, True), (wild, False)):
         stir = open_results(str(tmp_path / "lake" / "jobs" / name))["stir"]
-        assert (stir.sel(epoch=0).notnull().all(), stir.sel(own).notnull().any()) == (
-            True, has_numbers,
-        )  # fmt: skip
-    code, said, _ = stir_ray("failures", path)
-    of_wild, of_sound = said.split(f"{sound}:")
+        assert stir.sel(epoch=0).notnull().all()
+        assert stir.sel(finetuned).notnull().any() == has_numbers
+    code, output, _ = stir_ray("failures", path)
+    of_wild, of_sound = output.split(f"{sound}:")
     assert f"--set {RATE}=1e30 --class permanent" in of_wild
     assert "No task of this job failed" in of_sound
-    code, said, error = stir_ray("finetune", path, "--serial")
+    code, output, error = stir_ray("finetune", path, "--serial")
     assert (code, f"{wild}, {other}: " in error) == (3, True)
-    assert "2 tasks ran, 2 failed" in said
+    assert "2 tasks ran, 2 failed" in output
 
 
 def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(tmp_path: Path) -> None:
@@ -165,17 +184,17 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
         {first: StorageUnavailable("late"), second: CorruptArtifact("part x")},
     )
 
-    def reduce_job(asked: ResolvedJob, *said: Any) -> Reduced:
-        if asked.job.name in errors:
-            raise errors[asked.job.name]
-        return really(asked, *said)
+    def reduce_job(resolved: ResolvedJob, *output: Any) -> Reduced:
+        if resolved.job.name in errors:
+            raise errors[resolved.job.name]
+        return really(resolved, *output)
 
     monkeypatch.setattr(summary, "reduce_job", reduce_job)
-    code, said, error = stir_ray("run", path, "--serial")
+    code, output, error = stir_ray("run", path, "--serial")
     last = error.strip().splitlines()[-1]
     assert code == StorageUnavailable.exit_code
     assert f"2 of 3 jobs have no results of this run: {first}, {second}; of the first: late" in last
-    assert (f"{second}: part x" in said, f"/{third}" in said) == (True, True)
+    assert (f"{second}: part x" in output, f"/{third}" in output) == (True, True)
     assert (tmp_path / "lake" / "jobs" / third / "results.parquet").is_file()
     # Alone, it is its own error.
     del errors[first]
@@ -187,15 +206,15 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
 def test_a_plan_of_a_grid_counts_once_what_its_jobs_share(done: Done, tmp_path: Path) -> None:
     _, summaries = done
     path = grid_file(tmp_path, GRID)
-    code, said, error = stir_ray("plan", path, "--json")
+    code, output, error = stir_ray("plan", path, "--json")
     assert code == 0, error
-    *alone, total = json.loads(said).values()
-    assert {one["stage"]: one["to_do"] for one in total["stages"]} == dict(summaries.tally.ran)
-    compare = [one["stages"][-1]["flops"] for one in (*alone, total)]
+    *alone, total = json.loads(output).values()
+    assert {each["stage"]: each["to_do"] for each in total["stages"]} == dict(summaries.tally.ran)
+    compare = [each["stages"][-1]["flops"] for each in (*alone, total)]
     assert compare[-1] == pytest.approx(sum(compare[:-1]))
-    assert total["total"]["flops"] < sum(one["total"]["flops"] for one in alone)
-    code, said, _ = stir_ray("plan", path)
-    assert (code, "All 4 jobs in one run, what they share counted once:" in said) == (0, True)
+    assert total["total"]["flops"] < sum(each["total"]["flops"] for each in alone)
+    code, output, _ = stir_ray("plan", path)
+    assert (code, "All 4 jobs in one run, what they share counted once:" in output) == (0, True)
 
 
 def test_a_job_that_does_not_fit_is_named_and_nothing_is_trained(tmp_path: Path) -> None:

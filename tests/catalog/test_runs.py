@@ -89,18 +89,18 @@ def test_failed_tasks_are_counted_and_their_operations_are_not(tmp_path: Path) -
     took = run.stages["train"]
     assert (took.ran, took.failed, run.ended, run.exit_code) == (3, 1, "tasks failed", 3)
     assert took.failed_seconds > 0
-    lake, asked = lake_of(job), resolve(job)
+    lake, resolved = lake_of(job), resolve(job)
     images = {"pretrained": (428, 109), "from_scratch": (432, 110)}
-    known = inspected_in_lake(asked, lake)
-    assert known
-    trained = [task for task in _trainings(known) if task.name in images]
+    inspected = inspected_in_lake(resolved, lake)
+    assert inspected
+    trained = [task for task in _trainings(inspected) if task.name in images]
     train, test = ({task.id: images[task.name][at] for task in trained} for at in (0, 1))
-    scale = workload_size(asked, lake, train_images=train, test_images=test)
+    scale = workload_size(resolved, lake, train_images=train, test_images=test)
     assert took.flops == sum(task.cost(scale).flops for task in trained) > 0
 
 
-def _trainings(known: InspectedJob) -> list[Train]:
-    tasks = dict(known.stages())["train"]
+def _trainings(inspected: InspectedJob) -> list[Train]:
+    tasks = dict(inspected.stages())["train"]
     return [task for task in tasks if isinstance(task, Train)]
 
 
@@ -108,27 +108,27 @@ def test_a_rate_is_of_tasks_that_did_their_whole_work_each_with_its_own_images(
     finished_copy: Callable[[], Job],
 ) -> None:
     job = finished_copy()
-    asked, lake = resolve(job), lake_of(job)
-    known = inspected_in_lake(asked, lake)
-    assert known
-    one = _trainings(known)[0]
+    resolved, lake = resolve(job), lake_of(job)
+    inspected = inspected_in_lake(resolved, lake)
+    assert inspected
+    each = _trainings(inspected)[0]
     # Of the same role, as in a grid over datasets.
-    other = replace(one, version="other files")
+    other = replace(each, version="other files")
     whole = {"whole": 1.0, "train_images": 17.0, "test_images": 3.0}
-    log = RunRecorder((asked,), lake, SerialExecutor(lambda _: lambda _, __: None))
+    log = RunRecorder((resolved,), lake, SerialExecutor(lambda _: lambda _, __: None))
     for task, seconds, measures in (
-        (one, 7.0, whole),
+        (each, 7.0, whole),
         (other, 11.0, whole | {"train_images": 5.0}),
         (other, 0.25, {"train_images": 5.0, "test_images": 3.0}),  # its last epoch alone
-        (one, 0.5, {"found": 1.0}),
+        (each, 0.5, {"found": 1.0}),
     ):
         log.on_task_end(TaskResult(task, None, seconds, "here", 1, (), measures, "cpu"))
     shutil.rmtree(Path(job.lake) / "jobs" / job.name / "runs")
     log.on_stage_end()
     took = read_run(log.key, lake).stages["train"]
-    train, test = {one.id: 17, other.id: 5}, {one.id: 3, other.id: 3}
-    scale = workload_size(asked, lake, train_images=train, test_images=test)
-    assert took.flops == one.cost(scale).flops + other.cost(scale).flops > 0
+    train, test = {each.id: 17, other.id: 5}, {each.id: 3, other.id: 3}
+    scale = workload_size(resolved, lake, train_images=train, test_images=test)
+    assert took.flops == each.cost(scale).flops + other.cost(scale).flops > 0
     assert (took.ran, took.seconds, took.flops_seconds) == (4, 18.75, 18.0)
     rate = last_throughput(all_runs(lake))
     assert rate
@@ -180,12 +180,12 @@ def test_a_damaged_record_is_found_and_read_past(finished_copy: Callable[[], Job
     (record,) = (Path(job.lake) / "jobs" / job.name / "runs").iterdir()
     key = str(record.relative_to(job.lake))
     whole = json.loads(record.read_text())
-    for said in (b"{", b"[]", json.dumps(whole | {"stages": 3}).encode()):
-        record.write_bytes(said)
+    for output in (b"{", b"[]", json.dumps(whole | {"stages": 3}).encode()):
+        record.write_bytes(output)
         with pytest.raises(CorruptArtifact):
             read_run(key, lake)
         assert runs(job) == []
-        (finding,) = (one for one in verify.verify(lake) if not isinstance(one, str))
+        (finding,) = (each for each in verify.verify(lake) if not isinstance(each, str))
         assert finding.key == key
         assert finding.may_be_removed
 
@@ -197,7 +197,7 @@ def test_the_log_of_a_job_that_is_given_up_is_unused(finished_copy: Callable[[],
     kept, gone = run_key("small", began, 7), run_key("gone", began, 7)
     for key in (kept, gone):
         lake.objects.put(key, b"{}")
-    assert [one.key for one in unused(lake, young_s=-1).unused] == [gone]
+    assert [each.key for each in unused(lake, young_s=-1).unused] == [gone]
     assert unused(lake).unused == ()
 
 
@@ -206,10 +206,10 @@ def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
     """Every task of the small job: operations as they were counted, and as they were planned."""
     few = {"from_scratch": None, "finetuned": {"train": {"epochs": 1}}, "layers": [1, 3]}
     job = small_job(tmp_path, inversion={"iterations": 41}, **few)
-    asked, lake = resolve(job), lake_of(job)
+    resolved, lake = resolve(job), lake_of(job)
     settings = WorkerSettings(lake.objects.url, job.name, None, 0.0)
     work = make_worker(settings, 1)
-    for task in asked.inspections():
+    for task in resolved.inspections():
         work(task, Attempt())
     images: dict[str, dict[str, int]] = {"train_images": {}, "test_images": {}}
 
@@ -217,9 +217,9 @@ def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
         done = set()
         # Twice over the trainings: the last is planned when the first has ended.
         for stage in ("train", "train", "invert", "compare"):
-            known = inspected_in_lake(asked, lake)
-            assert known
-            for task in dict(known.stages())[stage]:
+            inspected = inspected_in_lake(resolved, lake)
+            assert inspected
+            for task in dict(inspected.stages())[stage]:
                 if task.outputs[0] in done or "untrained:" in repr(task):
                     continue
                 done.add(task.outputs[0])
@@ -228,7 +228,7 @@ def of_tasks(tmp_path: Path) -> Iterator[tuple[Task, float, float]]:
                     measures = worker(task, Attempt()) or {}
                 for name, of_trainings in images.items():
                     of_trainings[getattr(task, "id", "")] = int(measures.get(name, 0))
-                scale = workload_size(asked, lake, **images)
+                scale = workload_size(resolved, lake, **images)
                 yield task, counter.get_total_flops(), task.cost(scale).flops
 
     return counted()
@@ -238,8 +238,8 @@ def test_planned_operations_are_those_that_a_counter_counts(
     of_tasks: Iterator[tuple[Task, float, float]],
 ) -> None:
     counted, planned, tasks = dict[str, float](), dict[str, float](), dict[str, int]()
-    for task, found, expected in of_tasks:
-        counted[task.stage] = counted.get(task.stage, 0) + found
+    for task, result, expected in of_tasks:
+        counted[task.stage] = counted.get(task.stage, 0) + result
         planned[task.stage] = planned.get(task.stage, 0) + expected
         tasks[task.stage] = tasks.get(task.stage, 0) + 1
     assert tasks == {"train": 2, "invert": 8, "compare": 2}

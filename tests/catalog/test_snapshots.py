@@ -101,9 +101,9 @@ def test_a_command_looks_at_each_file_once(own: Path, looked: Counter[str], verb
 
 @pytest.mark.parametrize("verb", ["status", "failures", "explain", "reduce", "verify", "gc"])
 def test_a_job_whose_files_are_gone_is_known_to_its_lake(own: Path, gone: None, verb: str) -> None:
-    code, said, error = stir_ray(verb, own, *([CELL] if verb == "explain" else []))
+    code, output, error = stir_ray(verb, own, *([CELL] if verb == "explain" else []))
     assert code == 0, error
-    assert said
+    assert output
     lines = error.strip().splitlines()
     # What is damaged or unused is read from the lake alone.
     assert len(lines) == (verb not in ("gc", "verify"))
@@ -146,10 +146,10 @@ def test_a_changed_checkpoint_is_another_model_and_the_last_one_is_recalled(
 def test_a_record_says_what_was_asked_of_the_lake_that_it_lies_in(own: Path) -> None:
     lake = open_lake(str(own.parent / "lake"))
     (key,) = snapshot_keys(lake)
-    found = read_snapshot(key, lake)[0]
-    said = read_job(own, ["execution={}", "lake=elsewhere"])
-    assert found.job == said.model_copy(update={"lake": lake.objects.url})
-    save_snapshots([found], lake)
+    result = read_snapshot(key, lake)[0]
+    output = read_job(own, ["execution={}", "lake=elsewhere"])
+    assert result.job == output.model_copy(update={"lake": lake.objects.url})
+    save_snapshots([result], lake)
     assert snapshot_keys(lake) == [key]
 
 

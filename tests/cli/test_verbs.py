@@ -154,8 +154,8 @@ def test_jobs_of_several_files_are_planned_together_and_share_inspections(
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({}, "second.yaml: `name: small` as in"),
-        ({"name": "total"}, "second.yaml: `name: total` as in the key of all together"),
+        ({}, "second.yaml: the name `small` is used in"),
+        ({"name": "total"}, "second.yaml: the name `total` is used in JSON of all jobs"),
         ({"name": "b", "lake": "elsewhere"}, "second.yaml: its lake is elsewhere, and that of"),
     ],
 )

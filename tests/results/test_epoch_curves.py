@@ -60,8 +60,8 @@ def test_no_accuracy_is_no_severity() -> None:
 
 def curves() -> xr.Dataset:
     values = np.random.default_rng(0).random((len(LAYERS), len(EPOCHS), 3))
-    places = {"layer": list(LAYERS), "epoch": list(EPOCHS), "seed": [0, 1, 2]}
-    return xr.Dataset({"forgetting": (list(places), values)}, coords=places)
+    keys = {"layer": list(LAYERS), "epoch": list(EPOCHS), "seed": [0, 1, 2]}
+    return xr.Dataset({"forgetting": (list(keys), values)}, coords=keys)
 
 
 def test_curves_and_accuracies_are_of_the_same_epochs() -> None:

@@ -87,8 +87,8 @@ def test_the_layer_that_forgets_most_is_found_by_epoch(folder: Path) -> None:
 def test_jobs_of_a_lake_are_compared_by_their_names(folder: Path, other: Path) -> None:
     shutil.move(other, folder.with_name("other"))
     expected = forgetting(SHAPE, 4) - forgetting(OTHER, 4)
-    for places in ([folder, folder.with_name("other")], [folder.parent.parent]):
-        result = rows(*places, DIFFERENCES)
+    for keys in ([folder, folder.with_name("other")], [folder.parent.parent]):
+        result = rows(*keys, DIFFERENCES)
         assert [row["layer"] for row in result] == list(SHAPE.layers)
         np.testing.assert_allclose([row["difference"] for row in result], expected, atol=1e-12)
 
@@ -211,11 +211,11 @@ def test_bad_input_is_one_line(
 ) -> None:
     (tmp_path / "nothing").mkdir()
     never_run = job_file(small_job(tmp_path / "fresh"), tmp_path)
-    places = {"job": folder, "empty": tmp_path / "nothing", "never_run": never_run}
-    code, output, error = run_verb("sql", *(word.format(**places) for word in words))
+    keys = {"job": folder, "empty": tmp_path / "nothing", "never_run": never_run}
+    code, output, error = run_verb("sql", *(word.format(**keys) for word in words))
     assert (code, output, error.count("\n")) == (2, "", 1)
     for part in expected:
-        assert part.format(**places).lower() in error.lower()
+        assert part.format(**keys).lower() in error.lower()
 
 
 def test_tables_of_different_runs_are_not_mixed(folder: Path) -> None:
