@@ -26,7 +26,7 @@ def run(job: Job, *, serial: bool = False) -> JobSummary:
         InputError: if something about job, models, images or lake must be corrected first.
         RunAborted: if the first tasks all fail in the same way.
     """
-    return run_all(Grid.of(job), serial=serial).of_jobs[job.name]
+    return run_all(Grid.of(job), serial=serial).jobs[job.name]
 
 
 def run_all(grid: Grid, *, serial: bool = False) -> RunSummary:

@@ -136,7 +136,7 @@ def _by_layer(
 
 
 def _job_looks(jobs: Sequence[NamedResults]) -> dict[str, Look]:
-    """Colours that differ while there are enough, and else from dark to light in their order."""
+    """Return a look per line; the colours go from dark to light where there are too few."""
     colours = PALETTE if len(jobs) <= len(PALETTE) else depth_colours(len(jobs))
     looks = {}
     for n, job in enumerate(jobs):

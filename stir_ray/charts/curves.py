@@ -233,7 +233,7 @@ def convergence(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
             self_stir += layer_rows(curve, line, by=by)
     x, needed = INVERTED_LAYER, f"needed: {CONVERGED_SELF_STIR} (unbiased)"
     panels = [
-        Panel("Centered residual: median to 95 % of images", "0: perfect; 1: the average image", x,
+        Panel("Centered residual: median to 95th percentile", "0: perfect; 1: the average image", x,
               residuals, [(CONVERGED_RESIDUAL, "converged")], (0,)),
         Panel(f"Images above {CONVERGED_RESIDUAL}", "images (%)", x, shares, (), (0, 1)),
         Panel("Self-STIR", "1: perfect", x, self_stir, [(CONVERGED_SELF_STIR, needed)], (0.975, 1)),
@@ -263,11 +263,8 @@ def baselines(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
         ]
         title = model_at(compared.model, compared.epochs[-1], results)
         panels.append(Panel(title, "STIR (1: full agreement)", LAYER, rows))
-    title, note = (
-        "What the trained model shares, between self-STIR and chance",
-        chance_note(results),
-    )
-    looks |= BASELINES
+    title = "What the trained model shares, between self-STIR and chance"
+    note, looks = chance_note(results), looks | BASELINES
     return line_chart(
         title, note, looks, panels, results=results, estimator=estimator, shared_y=True
     )
@@ -302,7 +299,7 @@ def learning_against_forgetting(results: xr.Dataset, *, estimator: str = "unbias
         panels.append(Panel(title.strip(), "learning", "forgetting", rows, ()))
     looks = dict(sorted(looks.items(), key=lambda look: int(look[0].split()[-1])))
     sample, title = sample_note(results, every_row), "Do layers learn where they forget?"
-    note = f"A point is a layer. {sample} p: as if layers were independent. Chance: r = 0."
+    note = f"Each point is a layer. {sample} p: as if layers were independent. Chance: r = 0."
     return line_chart(
         title, note, looks, panels, estimator=estimator, joined=False, named=True, height=240
     )

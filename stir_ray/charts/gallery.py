@@ -15,7 +15,7 @@ from stir_ray.numerics.criteria import NOT_INVERTED_RESIDUAL
 
 _EXACT_SIDE, _THUMBNAIL_SIDE, _QUALITY = 32, 96, 85
 """Images up to 32 pixels a side are shown as they are, larger ones as JPEG of 96: an inverted
-image is noise, of which a lossless copy would be large."""
+image is noise, and a lossless copy of it would be large."""
 _CELL, _CAPTION, _LETTERS = 44, 13, 12
 _DOUBTFUL = "#B45F00"
 
@@ -26,7 +26,7 @@ class InvertedLayer(NamedTuple):
     layer: int  # block that was inverted, from 1
     images: NDArray[np.floating]  # (image, channel, height, width) in [0, 1]; NaN if missing
     residuals: NDArray[np.floating]  # centered, of each image; NaN where it is not known
-    classes: Sequence[str] = ()  # what models take each image for, in sentences
+    classes: Sequence[str] = ()  # sentences on the classes that models predict for each image
 
 
 class Gallery(NamedTuple):
@@ -55,8 +55,8 @@ def gallery(images: Gallery) -> Chart:
         [_panel(n, title, names, len(images.originals), height)
          for n, title in enumerate(images.panels)],
         "Inverted images: to one layer, the same as the original",
-        "Below each inverted image: its centered residual, 0 is a perfect inversion; marked above "
-        f"{NOT_INVERTED_RESIDUAL}, which is not inverted.",
+        "Below each inverted image: its centered residual (0: perfect); marked above "
+        f"{NOT_INVERTED_RESIDUAL}: not inverted.",
         rows,
         columns=2,
         table={"row": "", "n": "image", "text": "residual or class", "classes": "classes"},

@@ -83,7 +83,7 @@ def flow(
     metrics = ("flow", "flow_control", "flow_beyond_control")
     compared, name, panels = _metrics(results, model, metrics)
     words = (f"Invariance flow: {name}", "pretrained layer i", _SIDES, "difference of STIR")
-    return _of_model(compared, panels, words, epoch, estimator)
+    return _model_chart(compared, panels, words, epoch, estimator)
 
 
 def matrices(
@@ -94,7 +94,7 @@ def matrices(
     compared, name, panels = _metrics(results, model, metrics)
     title = f"Learning and forgetting between all layers: {name}"
     words = (title, "layer i, which sees the images", "0: no change.", "difference of STIR or CKA")
-    return _of_model(compared, panels, words, epoch, estimator)
+    return _model_chart(compared, panels, words, epoch, estimator)
 
 
 def scores(
@@ -116,7 +116,7 @@ def scores(
     ]
     title = f"What the layers of both models share: {name}"
     words = (title, "layer i of the other model", "1: full agreement.", "STIR or CKA")
-    return _of_model(compared, panels, words, epoch, estimator)
+    return _model_chart(compared, panels, words, epoch, estimator)
 
 
 def _metrics(
@@ -135,7 +135,7 @@ def _metrics(
     return compared, name, panels
 
 
-def _of_model(
+def _model_chart(
     compared: ComparedModel,
     panels: Sequence[MatrixPanel],
     words: tuple[str, str, str, str],
@@ -147,7 +147,9 @@ def _of_model(
         raise ValueError(f"epoch {epoch}: there are {', '.join(map(str, compared.epochs))}")
     pt, ft = compared.layers("pt"), compared.layers("ft")
     if pt != ft:
-        note += f" Of {len(pt)} and {len(ft)} layers: a difference needs a layer of both models."
+        note += (
+            f" The models have {len(pt)} and {len(ft)} layers: a difference needs a layer of both."
+        )
     seeds = max(v.most_seeds for panel in panels for v in panel.values.values())
     title, note = f"{title}, epoch {{epoch}}", f"{sample(compared.results, seeds)} {note}"
     return matrix_chart(
@@ -209,7 +211,7 @@ def matrix_chart(
 
 
 def _epoch_params(epochs: Sequence[int], epoch: int) -> Iterator[Spec]:
-    """A slider, and the epoch that it shows: the last measured one at or before its place."""
+    """Yield a slider, and the epoch that it shows: the last measured one up to its position."""
     first, last, step = epochs[0], epochs[-1], int(np.gcd.reduce(np.diff(epochs)))
     bind = {"input": "range", "min": first, "max": last, "step": step, "name": "Epoch "}
     yield {"name": "epoch", "value": epoch, "bind": bind}

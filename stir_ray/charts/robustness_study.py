@@ -1,4 +1,4 @@
-"""Accuracy on corrupted images, and the hypotheses of what goes with it."""
+"""Accuracy on corrupted images, and the hypotheses of what correlates with it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -49,7 +49,7 @@ class Prefixes(NamedTuple):
     """The r of a hypothesis over the first epochs alone, as others published it."""
 
     series: str  # what it is of, e.g. a dataset
-    epochs: Sequence[int]  # the last that each r counts
+    epochs: Sequence[int]  # the last that each r includes
     r: Numbers  # Pearson's, averaged over severities
     source: str  # who published it
     hypothesis: str = ""  # in words; empty where it is not known
@@ -102,7 +102,7 @@ def robustness(table: pd.DataFrame, *, model: str) -> Chart:
         lines += line_rows(kind, mean.index, mean)
     looks = {_MEAN: Look("#000000", "square"), **line_looks(kinds)}
     panel = Panel(f"Epoch {table['epoch'].iloc[0]}", y, "severity (0: clean)", lines, ())
-    note = f"{note} Band: from the lowest to the highest corruption."
+    note = f"{note} Band: from the lowest to the highest of the corruptions."
     return line_chart(title, note, looks, [panel])
 
 
@@ -140,7 +140,7 @@ def hypotheses(rows: pd.DataFrame, *, against: str, note: str, name: str) -> Cha
     epochs = " to ".join(str(n) for n in sorted({rows["epochs"].min(), rows["epochs"].max()}))
     return assemble(
         [_curve_panel(n, curve, sets) for n, curve in enumerate(curves)],
-        f"Which summary of the layers goes with accuracy: {name} model",
+        f"Which summary of the layers correlates with accuracy: {name} model",
         f"r with {against}, over {epochs} epochs. Hypotheses: {tried}. {note} Framed: Bonferroni "
         f"p < {_SIGNIFICANT} in the family if epochs were independent. Grey: undefined, but "
         f"counted. {_bold_note(rows)}",
@@ -198,10 +198,10 @@ def _bold_note(rows: pd.DataFrame) -> str:
     names = ("max_statistic_p", "max_statistic_p_all_epochs")
     without, with_first = (int((rows[name] < _SIGNIFICANT).sum()) for name in names)
     return (
-        f"Bold ({without}): without the first {TRANSIENT} epochs it is stronger than the strongest "
-        "of its family in 95 % of the circular shifts, which is what chance makes of such slow "
-        f"curves. With those epochs it would be {with_first}: a transient that both curves begin "
-        "with is enough."
+        f"Bold ({without}): without the first {TRANSIENT} epochs, stronger than the strongest of "
+        "its family in 95 % of the circular shifts, which show what chance makes of such slow "
+        f"curves. With those epochs {with_first} would be bold: a transient at the start of both "
+        "curves is enough."
     )
 
 
@@ -237,9 +237,9 @@ def strongest_hypotheses(
         panels.append(Panel(title, "accuracy (%)", x, rows, ()))
     return line_chart(
         f"The strongest hypotheses, epoch by epoch: {name} model",
-        f"A point is an epoch. {note} r: averaged over severities. p: by circular shifts without "
-        f"the first {TRANSIENT} epochs, all hypotheses of the family tried; in brackets with them, "
-        "which a transient that both curves begin with makes small by itself.",
+        f"Each point is an epoch. {note} r: averaged over severities. p: by circular shifts "
+        f"without the first {TRANSIENT} epochs, all hypotheses of the family tried; in brackets "
+        "with those epochs, where a transient at the start of both curves alone makes it small.",
         _severity_looks(severities),
         panels,
         joined=False,
@@ -271,7 +271,7 @@ def prefixes(
         lines += line_rows(other.label, other.epochs, other.r)
     lowest = min((row["y"] for row in lines if row["y"] is not None), default=0)
     reach = (-1.0 if lowest < 0 else 0.0, 1.0)
-    panel = Panel("", "Pearson's r with accuracy", "last epoch that counts", lines, reach=reach)
+    panel = Panel("", "Pearson's r with accuracy", "last epoch included", lines, reach=reach)
     sources = "".join(f" Dashed: {s}." for s in dict.fromkeys(o.source for o in published))
     note = f"{note} The hypotheses were chosen with all epochs known. Chance: r = 0.{sources}"
     return line_chart(f"r if training had stopped earlier: {name} model", note, looks, [panel])

@@ -41,7 +41,7 @@ _SCORES = (
 
 
 class HalfSamples(Measure):
-    """Of equal layers of target and reference; the option is the number of halves."""
+    """Compares equal layers of target and reference; the option is the number of halves."""
 
     name = "half_samples"
     recipe = 4
@@ -79,8 +79,8 @@ HALF_SAMPLES = HalfSamples()
 def halves_of(image_set: str, images: int, count: int) -> np.ndarray:
     """Return the images of each half as booleans (half, image).
 
-    Half b depends on the image set and b alone, so that the difference of two scores is one of the
-    same images, and has the spread that differences have.
+    Half b depends on the image set and b alone: two scores of it are of the same images, and their
+    difference has the spread that differences have.
 
     Args:
         image_set: digest of the images.

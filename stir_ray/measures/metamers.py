@@ -40,7 +40,7 @@ _NULL = (
 
 
 class Metamers(Measure):
-    """Per image how well its inverted image agrees with it, and the largest of a null."""
+    """How well each inverted image agrees with its original, and the best of a null."""
 
     name = "metamers"
     scope = Scope.INVERSION

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Predictions(Measure):
-    """Of the whole checkpoint: models that differ in their classifiers alone share all else."""
+    """Depends on the whole checkpoint: equal blocks may have two classifiers."""
 
     name = "predictions"
     recipe = 4
@@ -139,5 +139,5 @@ def predictions(results: xr.Dataset, unchanged: pd.DataFrame) -> Chart:
     ]
     looks[start] = Look(GREY, "diamond", DASHED)
     title = "Predictions that inverted images leave unchanged"
-    note = "Chance: if both predictions were independent."
+    note = "Chance: if the two predictions were independent."
     return line_chart(title, note, looks, panels, results=results, shared_y=True)

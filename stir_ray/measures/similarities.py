@@ -152,7 +152,7 @@ SIMILARITIES = Similarities()
 
 
 def _prepare(option: SimilarityMeasure, gram: Tensor) -> Tensor:
-    """Do with a linear Gram matrix all that can be done before it is compared with another."""
+    """Prepare a linear Gram matrix for comparisons with others."""
     from stir_ray.numerics.similarity import procrustes_coordinates, rbf_of_linear
 
     if option.similarity is Similarity.RBF_CKA:
@@ -179,6 +179,9 @@ def similarities(
         table: `other_similarities` of the same job.
         model: `finetuned` or `from_scratch`; the first that there is if none is given.
         estimator: of CKA, shown first.
+
+    Raises:
+        ValueError: if the table has no rows of the model.
     """
     import numpy as np
 
@@ -196,7 +199,10 @@ def similarities(
     )
 
     model = model or compared_model(results).model
-    compared, epoch = next(each for each in last_epochs(table, results) if each[0].model == model)
+    epochs = {compared.model: epoch for compared, epoch in last_epochs(table, results)}
+    if model not in epochs:
+        raise ValueError(f"no rows of {model}; there are: {', '.join(epochs) or 'none'}")
+    epoch, compared = epochs[model], compared_model(results, model)
     line = f"STIR({model_name(model, results)} | {PRETRAINED})"
     lines = {
         "self-STIR": ("stir", "pt|pt", ""),
@@ -250,10 +256,7 @@ def similarities_over_epochs(
                 )
             ]
             panels.append(Panel(f"{title}\n{quantity}", "1: full agreement", EPOCH, rows, ()))
-    title, looks = (
-        f"Other measures while the {name} model is trained",
-        layer_looks(layers),
-    )
+    title, looks = f"Other measures while the {name} model is trained", layer_looks(layers)
     shown = {"columns": 2, "bands": False, "height": 150}
     return line_chart(title, "", looks, panels, results=results, estimator=estimator, **shown)
 

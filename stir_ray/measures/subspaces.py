@@ -40,7 +40,7 @@ _SIMILARITY = (
 
 
 class Subspaces(Measure):
-    """Of all layers of target and reference; the option is the number of directions."""
+    """Compares all layers of target and reference; the option is the number of directions."""
 
     name = "subspaces"
     scope = Scope.PAIR
@@ -131,22 +131,19 @@ def subspaces(results: xr.Dataset, *, estimator: str = "unbiased") -> Chart:
     }
     panels = []
     for compared, cells in _compared(results):
-        name, layers = (
-            model_at(compared.model, compared.epochs[-1], results),
-            compared.shared_layers,
-        )
+        name = model_at(compared.model, compared.epochs[-1], results)
+        layers = compared.shared_layers
         rows = metric_rows(compared, "forgetting", "forgetting")
         rows += metric_rows(compared, "cka_divergence", "CKA divergence")
         panels.append(Panel(f"{name}: what was lost", "difference of STIR or CKA", LAYER, rows))
         rows = line_rows("subspace similarity", layers, cells["subspace_similarity"].values)
         rows += line_rows("chance", layers, cells["subspace_chance"].values)
-        counts = sorted(
-            {int(cells["subspace_directions"].min()), int(cells["subspace_directions"].max())}
-        )
-        title = f"{name}: {' to '.join(map(str, counts))} directions"
+        counts = cells["subspace_directions"]
+        span = " to ".join(map(str, sorted({int(counts.min()), int(counts.max())})))
+        title = f"{name}: {span} directions"
         panels.append(Panel(title, "shared part, 0 to 1", LAYER, rows, (), (0, 1)))
     images = f"{results['images'].max().fillna(0).item():.0f} images."
-    note = f"{images} Subspaces are of the images themselves: no inversion takes part."
+    note = f"{images} The subspaces are those of the images themselves: no inversion takes part."
     title = "Subspace similarity to the pretrained model"
     return line_chart(title, note, looks, panels, estimator=estimator, columns=2)
 

@@ -16,42 +16,35 @@ from stir_ray.report.text import convergence_text
 from stir_ray.results.reduce import Reduced
 
 _ASSUMED = (
-    "Self-STIR is taken for 1 (`assume_self_stir_one`), as in the paper: learning, forgetting and "
-    "the control are differences from 1 where equal layers look at their own inversions, and not "
-    "from the self-STIR that was measured and stands among the diagnostics."
+    "Self-STIR is assumed to be 1 (`assume_self_stir_one`), as in the paper: where a layer sees "
+    "its own inversions, learning, forgetting and the control are differences from 1 instead of "
+    "from the measured self-STIR, which is among the diagnostics."
 )
 _WARNING = "WARNING: "
 _STARTS = {
-    Initialization.NOISE: "noise start",
-    Initialization.LIGHT_NOISE: "start of light noise",
-    Initialization.GRAY: "gray start",
-    Initialization.OTHER_IMAGE: "start from another image",
+    Initialization.NOISE: "noise",
+    Initialization.LIGHT_NOISE: "light noise",
+    Initialization.GRAY: "gray",
+    Initialization.OTHER_IMAGE: "another image",
 }
 
 
 @dataclass(frozen=True)
 class About:
-    """What a job is of."""
+    """What the page says about its job as a whole."""
 
     name: str
     sentence: str  # what was computed
-    converged: str = ""  # that the inversions converged, and that the numbers do not move, if so
+    converged: str = ""  # that the inversions converged and the numbers do not move, if so
     warnings: Sequence[str] = ()  # what to know before anything else is read
     settings: Sequence[tuple[str, str]] = ()  # of the job, flat
-    versions: Sequence[tuple[str, str]] = ()  # of the code and of what it stands on
-    cost: Sequence[Sequence[str]] = ()  # of its runs, by stage
+    versions: Sequence[tuple[str, str]] = ()  # of the code and of its packages
+    cost: Sequence[Sequence[str]] = ()  # of its runs: stage, tasks, failed ones, seconds, devices
     runs: str = ""  # in words
-    cost_columns: Sequence[str] = (
-        "stage",
-        "tasks that ran",
-        "failed",
-        "seconds of work",
-        "devices",
-    )
 
 
 def about(
-    asked: ResolvedJob,
+    resolved: ResolvedJob,
     study: Study,
     reduced: Reduced,
     runs: Sequence[RunRecord],
@@ -60,13 +53,13 @@ def about(
     """Describe a job.
 
     Args:
-        asked: the job.
+        resolved: the job.
         study: its models and images.
         reduced: how complete its results are.
-        runs: that had something to do, oldest first.
+        runs: that ran tasks, oldest first.
         origin: provenance of its first inversion; empty where there is none yet.
     """
-    job = asked.job
+    job = resolved.job
     lines = list(convergence_text(reduced.convergence))
     doubts = [line.removeprefix(_WARNING) for line in lines if line.startswith(_WARNING)]
     warnings = [doubt[:1].upper() + doubt[1:].replace("`", "") for doubt in doubts]
@@ -104,9 +97,10 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
     classes = f" (classes {format_values(data['classes'])})" if data.get("classes") else ""
     return (
         f"Layers {format_values(study.spec.layers)} of a pretrained model ({pretrained}) and of "
-        f"what it is compared with {'are being' if reduced.missing else 'were'} inverted on "
-        f"{job.images.count} images of the {job.images.split} split of {name}{classes}, each from "
-        f"{pluralize(len(study.seeds), _STARTS[job.inversion.init])}, and shown to each other: "
+        f"the models compared with it {'are being' if reduced.missing else 'were'} inverted on "
+        f"{job.images.count} images of the {job.images.split} split of {name}{classes}, starting "
+        f"from {_STARTS[job.inversion.init]} ({pluralize(len(study.seeds), 'seed')}); the "
+        "pretrained model and each of the others see each other's inverted images. Compared: "
         f"{' and '.join(compared) or 'no other model yet'}."
     )
 
@@ -114,14 +108,14 @@ def _sentence(job: Job, study: Study, reduced: Reduced) -> str:
 def _gaps(reduced: Reduced) -> Iterator[str]:
     if reduced.missing:
         yield (
-            f"{reduced.missing} of {reduced.cells} cells have no number yet; they are hatched or "
+            f"{reduced.missing} of {reduced.cells} cells have no number yet; they are grey or "
             "left out below, and never counted as 0. `stir-ray failures` says which failed and "
-            "why, `stir-ray run` computes what is missing."
+            "why; `stir-ray run` computes what is missing."
         )
     if reduced.untested:
         yield f"{reduced.untested} of {reduced.models} models are not tested on images yet."
     if reduced.missing_optional:
-        yield f"{pluralize(reduced.missing_optional, 'further measure')} missing."
+        yield f"{pluralize(reduced.missing_optional, 'result')} of optional measures missing."
 
 
 def _flat(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -164,14 +158,14 @@ def _cost(runs: Sequence[RunRecord]) -> Iterator[Sequence[str]]:
 
 def _in_words(runs: Sequence[RunRecord]) -> str:
     if not runs:
-        return "No run left a record of what it took."
+        return "No run has recorded what it took."
     last = runs[-1]
     minutes = sum((run.updated - run.began).total_seconds() for run in runs) / 60
-    ended = "has no recorded end: it runs, or was killed" if last.exit_code is None else last.ended
+    ended = "has no recorded end: running, or killed" if last.exit_code is None else last.ended
     is_shared = any(len(run.jobs) > 1 for run in runs)
     where = f" on {pluralize(len(last.nodes), 'machine')}" if last.nodes else ""
     return (
-        f"{pluralize(len(runs), 'run')} that had something to do took {minutes:,.1f} minutes. The "
+        f"{pluralize(len(runs), 'run')} with work to do took {minutes:,.1f} minutes. The "
         f"last began {last.began:%Y-%m-%d %H:%M} UTC with {pluralize(last.workers, 'worker')}"
-        f"{where}; {ended}.{' Other jobs were computed in some of them.' if is_shared else ''}"
+        f"{where}; {ended}.{' Some of them computed other jobs too.' if is_shared else ''}"
     )

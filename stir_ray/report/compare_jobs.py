@@ -26,7 +26,7 @@ _NO_RESULT = {"name", "lake", "execution", "schema_version"}
 """Keys that change no result."""
 _UNKNOWN = "–"
 _BEFORE_AXIS = re.compile(r"-(?=[A-Za-z_][\w.]*=)", re.ASCII)
-"""Where an axis begins in the name of a job of a grid: a value may have a `-`, too."""
+"""Where an axis begins in the name of a job of a grid: a value may hold a `-` too."""
 
 
 def write_comparison(
@@ -57,8 +57,8 @@ def write_comparison(
         if each.results is not None
     ]
     lake = reduced[0].lake
-    places = [f"{each.lake.objects.location()} {each.job.name}" for each in reduced]
-    digest = content_id("side by side", recipe=1, places=places)[:8]
+    locations = [f"{each.lake.objects.location()} {each.job.name}" for each in reduced]
+    digest = content_id("side by side", recipe=1, places=locations)[:8]
     suffix = "" if is_one_file else f"-{digest}"
     numbers, stem = published.numbers if published else None, f"20-jobs-by-layer{suffix}"
     chart = compare_jobs(jobs, published=numbers)
@@ -78,9 +78,9 @@ def write_comparison(
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names without what all begin with, up to a `-`; equal ones numbered.
+    """Return names without the parts, split at `-`, that all begin with; equal ones are numbered.
 
-    Of jobs of a grid, `base-axis=value-axis=value`, whole axes are left out.
+    In a grid, `base-axis=value-axis=value`, whole axes are left out.
     """
     is_grid = any("=" in name for name in names)
     steps = [_BEFORE_AXIS.split(name) if is_grid else name.split("-") for name in names]

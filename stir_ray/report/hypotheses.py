@@ -42,12 +42,12 @@ _TOO_FEW = "too few epochs"
 _WITHOUT = f"without the first {TRANSIENT}"
 _COLUMNS = {
     "pearson_r": "r",
-    "pearson_p": "p, were epochs independent",
+    "pearson_p": "p, if epochs were independent",
     "bonferroni_p": "p, Bonferroni",
     "max_statistic_p": f"p, shifts, all tried, {_WITHOUT}",
     "max_statistic_p_all_epochs": "p, shifts, all tried, transient included",
-    "effective_epochs": f"epochs they are worth, {_WITHOUT}",
-    "effective_epochs_all_epochs": "epochs they are worth, transient included",
+    "effective_epochs": f"effective epochs, {_WITHOUT}",
+    "effective_epochs_all_epochs": "effective epochs, transient included",
     "spearman_r": "r of ranks",
     "differences_r": "r of steps",
     "given_clean_r": "r given clean accuracy",
@@ -60,7 +60,7 @@ _LATER = ("max_statistic_p", "effective_epochs")
 _IN_TERMINAL = ("hypothesis", *itertools.islice(_COLUMNS.values(), 5))
 _INTERVALS = {"seeds": "r, 95 % t interval over {seeds} seeds", "images": "r, 95 % over images"}
 """Of columns `<key>_low` and `<key>_high`; shown where they are known."""
-_CAPTION = "A transient that both curves begin with makes the p that includes it small by itself."
+_CAPTION = "A transient at the start of both curves alone makes the p that includes it small."
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ def _study(
 ) -> Study:
     frames = {schema: rows.to_pandas() for schema, rows in tables.items()}
 
-    def rows_of(curves: EpochCurves) -> _Rows:
+    def select(curves: EpochCurves) -> _Rows:
         query = f"model == {curves.model!r} and estimator == {curves.estimator!r}"
         columns = ["model", "estimator"]
         return {schema: rows.query(query).drop(columns=columns) for schema, rows in frames.items()}
 
-    pairs = [(analysis, rows_of(analysis.curves)) for analysis in analyses]
+    pairs = [(analysis, select(analysis.curves)) for analysis in analyses]
     record = {"analyses": [_record(*pair) for pair in pairs], "tables": dict(stored)}
     return record, _text(pairs, stored)
 
@@ -257,7 +257,7 @@ def _text(
     for analysis, rows in analyses:
         if analysis.curves.model not in models:
             # By the first estimator, which is that of the paper.
-            yield from _of_model(analysis, rows)
+            yield from _model_text(analysis, rows)
             models.add(analysis.curves.model)
             continue
         for row in rows[HYPOTHESES].query("rank == 1").to_dict("records"):
@@ -270,7 +270,7 @@ def _text(
     yield from stored.values()
 
 
-def _of_model(analysis: Analysis, rows: _Rows) -> Iterator[RenderableType]:
+def _model_text(analysis: Analysis, rows: _Rows) -> Iterator[RenderableType]:
     curves = analysis.curves
     is_corrupted = curves.severities and curves.severities != (CLEAN,)
     against = f"severities {format_values(curves.severities)}" if is_corrupted else "clean accuracy"

@@ -1,4 +1,4 @@
-"""What there is to see of a reduced job: numbers, tables, inverted images, the study."""
+"""What is shown of a reduced job: numbers, tables, inverted images, the study."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -33,7 +33,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class JobResults:
-    """What there is of a job; None of what it has not."""
+    """What is shown of a job; None where there is nothing."""
 
     results: xr.Dataset | None = None  # as `open_results` gives them, if there is a number
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)  # of measures, by name
@@ -44,16 +44,16 @@ class JobResults:
 
 @dataclass(frozen=True)
 class ReducedJob:
-    """A job that was reduced; what there is to see of it is read when it is first needed."""
+    """A reduced job; what is shown of it is read when it is first needed."""
 
-    asked: ResolvedJob
+    resolved: ResolvedJob
     study: Study
     lake: Lake
     reduced: Reduced
 
     @property
     def job(self) -> Job:
-        return self.asked.job
+        return self.resolved.job
 
     @cached_property
     def results(self) -> xr.Dataset | None:
@@ -72,7 +72,7 @@ class ReducedJob:
 
     @cached_property
     def shown(self) -> JobResults:
-        """All of it."""
+        """All that charts and page show."""
         tables, tested, images, analysed = {}, None, None, None
         for measure in MEASURES.values():
             # There is no table of a measure that was added after the job was reduced.
@@ -145,7 +145,7 @@ class _GalleryReader:
             yield InvertedLayer(layer, images, residuals, list(map(" ".join, sentences)))
 
     def _predicted(self, reference: Checkpoint, layer: int) -> Iterator[list[str]]:
-        """Yield what each model that looks at an inversion takes the images for."""
+        """Yield sentences on the classes that each model which sees the inversions predicts."""
         study = self.study
         others = self.compared if reference.role == PRETRAINED else [study.pretrained]
         for target in (reference, *others):

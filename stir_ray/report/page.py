@@ -45,15 +45,12 @@ _AXES_WIDTH = 70
 
 
 def job_page(about: About, shown: JobResults) -> bytes:
-    parts = _sections(sections(shown))
     return _page(
         "job.html.jinja",
         title=f"{about.name}: what training did to invariances",
         about=about,
         tiles=list(_tiles(shown.results)) if shown.results is not None else [],
-        contents=[(part["id"], part["title"]) for part in parts]
-        + [("about", "How it was computed")],
-        sections=parts,
+        sections=_sections(sections(shown)),
     )
 
 

@@ -70,11 +70,9 @@ def _sections(job: JobResults) -> Iterator[Section]:
         }
         yield Section("epochs", drawings)
         drawings = {"2-cka-divergence-by-layer": charts.cka_divergence(results)}
-        drawings |= _of_measures(results, job.tables, "divergence")
+        drawings |= _measure_charts(results, job.tables, "divergence")
         findings = [text for compared in models for text in _largest_difference(compared)]
-        yield Section(
-            "divergence", drawings | _of_measures(results, job.tables, "divergence"), findings
-        )
+        yield Section("divergence", drawings, findings)
     if tested is not None:
         drawings = {
             stem_of("9-accuracy-on-corrupted-images", model): charts.robustness(tested, model=model)
@@ -83,7 +81,7 @@ def _sections(job: JobResults) -> Iterator[Section]:
         }
         yield Section("robustness", drawings)
     if results is not None:
-        yield Section("measures", _of_measures(results, job.tables, "measures"))
+        yield Section("measures", _measure_charts(results, job.tables, "measures"))
         if job.images is not None:
             yield Section("gallery", {"8-gallery": charts.gallery(job.images)})
         drawings = {
@@ -101,7 +99,7 @@ def stem_of(chart: str, model: str) -> str:
     return f"{chart}-{model.replace('_', '-')}"
 
 
-def _of_measures(
+def _measure_charts(
     results: xr.Dataset, tables: Mapping[str, pd.DataFrame], section: str
 ) -> dict[str, Chart]:
     drawn = [
@@ -122,8 +120,8 @@ def _largest_difference(compared: ComparedModel) -> Iterator[str]:
         n = int(np.nanargmax(apart))
         name = model_at(compared.model, compared.epochs[-1], compared.results).capitalize()
         yield (
-            f"{name}: they differ most in layer {compared.shared_layers[n]}, where forgetting is "
-            f"{forgetting[n]:.2f} and CKA divergence {cka[n]:.2f} (unbiased CKA)."
+            f"{name}: the two differ most in layer {compared.shared_layers[n]}, where "
+            f"forgetting is {forgetting[n]:.2f} and CKA divergence {cka[n]:.2f} (unbiased CKA)."
         )
 
 

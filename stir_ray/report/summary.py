@@ -33,19 +33,19 @@ class RunSummary:
     """The outcome of a run for the jobs of a file."""
 
     tally: TaskCounts
-    of_jobs: Mapping[str, JobSummary]  # by name, of each job that has results
+    jobs: Mapping[str, JobSummary]  # by name, those that have results
     errors: Mapping[str, StirRayError]  # why each of the others has none
 
     @property
-    def _jobs(self) -> int:
-        return len(self.of_jobs) + len(self.errors)
+    def _count(self) -> int:
+        return len(self.jobs) + len(self.errors)
 
     def text(self) -> Iterator[str]:
         """Say how many tasks ran, and what there is now of each job."""
         counts = ", ".join(f"{count} {stage}" for stage, count in self.tally.ran.items())
         yield f"Tasks run: {counts}." if counts else "No task ran: everything was in the lake."
-        for name, done in self.of_jobs.items():
-            if self._jobs == 1:
+        for name, done in self.jobs.items():
+            if self._count == 1:
                 yield f"Page: {done.report.page}"
                 yield from results_text(done.job, done.reduced)
                 yield f"Figures: {done.report.figures}"
@@ -54,29 +54,30 @@ class RunSummary:
         yield from (f"{name}: {error}" for name, error in self.errors.items())
 
     def require_complete(self) -> None:
-        """Go on only if everything is computed.
+        """Raise unless everything is computed.
 
         Raises:
-            TasksFailed: naming what is not, and of which jobs.
-            StirRayError: of the first job without results, if there is one, naming all.
+            TasksFailed: with what is missing, and of which jobs.
+            StirRayError: that of the first job without results, with the names of all.
         """
-        jobs = self.of_jobs
-        incomplete = [name for name, job in jobs.items() if not job.reduced.is_complete]
-        text = f"{len(incomplete)} of {len(jobs)} jobs are incomplete: {format_list(incomplete)}"
-        if len(jobs) == 1:
-            text = ", ".join(_missing(job.reduced) for job in jobs.values())
+        reduced = {name: job.reduced for name, job in self.jobs.items()}
+        incomplete = [name for name, results in reduced.items() if not results.is_complete]
+        text = f"{len(incomplete)} of {len(reduced)} jobs are incomplete: {format_list(incomplete)}"
+        if len(reduced) == 1:
+            text = ", ".join(map(_missing, reduced.values()))
         self._require(not incomplete, text)
 
     def require_tested(self) -> None:
-        """Go on only if every model is tested; errors as `require_complete`."""
-        untested = sum(job.reduced.untested for job in self.of_jobs.values())
+        """Raise unless every model is tested; errors as `require_complete`."""
+        untested = sum(job.reduced.untested for job in self.jobs.values())
         self._require(not untested, f"{pluralize(untested, 'model')} not tested")
 
     def _require(self, is_done: bool, missing: str) -> None:
-        for first in self.errors.values():
+        if self.errors:
+            first = next(iter(self.errors.values()))
             raise type(first)(
-                f"{len(self.errors)} of {self._jobs} jobs have no results of this run: "
-                f"{format_list(tuple(self.errors))}; of the first: {first}"
+                f"{len(self.errors)} of {self._count} jobs have no results of this run: "
+                f"{format_list(tuple(self.errors))}; the first: {first}"
             )
         if self.tally.failed or not is_done:
             raise TasksFailed(
@@ -89,19 +90,19 @@ def finish(jobs: Sequence[InspectedJob], tally: TaskCounts) -> RunSummary:
     """Reduce and report each job; one that cannot be reduced stops no other.
 
     Raises:
-        StirRayError: of a job that is alone.
+        StirRayError: if there is one job, and it cannot be reduced.
     """
     lake = ListedLake(jobs[0].lake)
-    of_jobs: dict[str, JobSummary] = {}
+    summaries: dict[str, JobSummary] = {}
     errors: dict[str, StirRayError] = {}
     for job in jobs:
         try:
-            of_jobs[job.job.name] = _finish(job, lake, tally)
+            summaries[job.job.name] = _finish(job, lake, tally)
         except StirRayError as error:
             if len(jobs) == 1:
                 raise
             errors[job.job.name] = error
-    return RunSummary(tally, of_jobs, errors)
+    return RunSummary(tally, summaries, errors)
 
 
 def _finish(job: InspectedJob, lake: Lake, tally: TaskCounts) -> JobSummary:
@@ -146,7 +147,7 @@ def _missing(reduced: Reduced) -> str:
 
 
 def _optional(reduced: Reduced) -> str:
-    return f"{pluralize(reduced.missing_optional, 'further measure')} missing"
+    return f"{pluralize(reduced.missing_optional, 'result')} of optional measures missing"
 
 
 def _folder(job: Job) -> str:

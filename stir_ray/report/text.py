@@ -88,7 +88,7 @@ def _sizes(title: str, sizes: dict[str, tuple[int, int]]) -> Table:
 
 
 def _last_run(run: RunRecord) -> str:
-    ended = "no end is recorded: it runs, or was killed" if run.exit_code is None else run.ended
+    ended = "no end is recorded: running, or killed" if run.exit_code is None else run.ended
     # A run of which no task has ended has named no machine yet.
     where = f" on {pluralize(len(run.nodes), 'machine')}" if run.nodes else ""
     return (
@@ -151,11 +151,11 @@ def _plan_notes(plan: Forecast) -> Iterator[str]:
         "are small."
     )
     yield (
-        "An inversion ends before its last step where it converges: no earlier run of this lake "
-        "tells when, so hours are those of all steps."
+        "An inversion that converges ends before its last step, but no earlier run in this lake "
+        "says when, so hours are for all steps."
         if steps is None
-        else f"Expected: {steps:.0f} steps per inversion, as in earlier runs of this lake; hours "
-        "are of these."
+        else f"Expected: {steps:.0f} steps per inversion, as in earlier runs in this lake; hours "
+        "are for these."
     )
     if rate:
         origin = f"as on {rate.device} in the last run" if rate.device else "as given"
@@ -218,11 +218,12 @@ def convergence_text(state: "Convergence | None") -> Iterator[str]:
         yield (
             f"WARNING: {state.inversions - state.converged} of {state.inversions} inversions did "
             f"not converge in {steps} steps, and what they miss is counted as forgetting or "
-            f"learning. Converged is a centered residual of at most {criteria.CONVERGED_RESIDUAL} "
-            f"for 95 % of the images, self-STIR of at least {criteria.CONVERGED_SELF_STIR} by "
-            f"{CRITERION} CKA, and no STIR of the model and the pretrained one changed by more "
-            f"than {criteria.CONVERGED_DRIFT} since half the steps. Largest residual: {residual} "
-            f"({state.residual.where}); least self-STIR: {self_stir} ({state.self_stir.where})."
+            "learning. Converged means a centered residual of at most "
+            f"{criteria.CONVERGED_RESIDUAL} for 95 % of the images, self-STIR of at least "
+            f"{criteria.CONVERGED_SELF_STIR} by {CRITERION} CKA, and no STIR of the model and the "
+            f"pretrained one that changed by more than {criteria.CONVERGED_DRIFT} since half the "
+            f"steps. Largest residual: {residual} ({state.residual.where}); least self-STIR: "
+            f"{self_stir} ({state.self_stir.where})."
             f"{'' if state.moving else f' {remedy}'}"
         )
     if state.stuck or state.not_inverted:

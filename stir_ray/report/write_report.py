@@ -26,8 +26,8 @@ from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import models_analysed, sections, stem_of
 from stir_ray.results import analysis_inputs
 
-_DRAWING = 11
-"""Raised by hand when page or figures of equal results come to look different."""
+_DRAWING = 12
+"""Raised by hand when the page or figures of equal results change."""
 _INDEX = "index.json"
 """Which figures lie in the folder, and what they and the page were drawn from."""
 
@@ -41,7 +41,7 @@ class Report:
 
 
 def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = None) -> Report:
-    """Write the page and the figures of a job, if it has others now than those that are there.
+    """Write the page and the figures of a job, unless those that are there are current.
 
     Args:
         reduced_job: the job.
@@ -62,14 +62,14 @@ def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = N
     elif reduced_job.results is not None:
         digest = f"{inputs}:{published.digest}"
         write_figures(lake, job, "published", digest, lambda: _beside(reduced_job, published))
-    runs = runs_of(reduced_job.asked.id, lake)
+    runs = runs_of(reduced_job.resolved.id, lake)
     runs = [run for run in runs if any(totals.ran for totals in run.stages.values())]
     digest = content_id(
         "page",
         recipe=_DRAWING,
         **drawn_from,
         version=__version__,
-        asked=reduced_job.asked.id,
+        job=reduced_job.resolved.id,
         cells=[reduced.cells, reduced.missing, reduced.models, reduced.untested],
         is_finetuned=is_finetuned(reduced_job.job),
         runs=[[run.began.isoformat(), run.updated.isoformat(), run.ended] for run in runs],
@@ -80,7 +80,7 @@ def write_report(reduced_job: ReducedJob, published: ReferenceResults | None = N
         spec = study.spec
         first = Inversion(spec, study.pretrained, spec.layers[0], study.seeds[0]).inversion.id
         origin = provenance(lake.read(INVERSIONS, first)) if lake.has(INVERSIONS, first) else {}
-        words = about(reduced_job.asked, study, reduced, runs, origin)
+        words = about(reduced_job.resolved, study, reduced, runs, origin)
         lake.objects.put(page_key(job), job_page(words, reduced_job.shown))
         _put_index(lake, job, {**index, "page": digest})
     locate = lake.objects.location

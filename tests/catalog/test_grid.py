@@ -78,7 +78,7 @@ def test_what_the_jobs_of_a_grid_share_is_computed_once(done: Done) -> None:
 
 def test_every_job_of_a_grid_is_complete_under_its_own_name(done: Done) -> None:
     grid, summaries = done
-    assert list(summaries.of_jobs) == [job.name for job in grid.jobs] == NAMES
+    assert list(summaries.jobs) == [job.name for job in grid.jobs] == NAMES
     summaries.require_complete()
     means = set()
     for name in NAMES:
@@ -168,8 +168,8 @@ def test_a_pretraining_that_fails_leaves_the_jobs_that_start_from_another(tmp_pa
     rate = "pretrained.train.learning_rate"
     grid = read_jobs(grid_file(tmp_path, {rate: [1e30, 0.002]}, seeds=[0]))
     summaries = invariance.run_all(grid, serial=True)
-    missing = [summary.reduced.missing for summary in summaries.of_jobs.values()]
-    assert missing == [summaries.of_jobs["small-learning_rate=1e30"].reduced.cells, 0]
+    missing = [summary.reduced.missing for summary in summaries.jobs.values()]
+    assert missing == [summaries.jobs["small-learning_rate=1e30"].reduced.cells, 0]
     with pytest.raises(TasksFailed, match="1 of 2 jobs are incomplete: small-learning_rate=1e30;"):
         summaries.require_complete()
 
@@ -193,7 +193,7 @@ def test_a_job_that_cannot_be_reduced_keeps_no_other_from_it_and_is_named(
     code, output, error = stir_ray("run", path, "--serial")
     last = error.strip().splitlines()[-1]
     assert code == StorageUnavailable.exit_code
-    assert f"2 of 3 jobs have no results of this run: {first}, {second}; of the first: late" in last
+    assert f"2 of 3 jobs have no results of this run: {first}, {second}; the first: late" in last
     assert (f"{second}: part x" in output, f"/{third}" in output) == (True, True)
     assert (tmp_path / "lake" / "jobs" / third / "results.parquet").is_file()
     # Alone, it is its own error.

@@ -160,7 +160,7 @@ def test_a_failed_finetuning_leaves_the_rest_of_the_study(
     wild = Training(epochs=1, learning_rate=1e30)
     job = finished_copy().model_copy(update={"finetuned": TrainedFinetuning(train=wild)})
     done = invariance.run_all(Grid.of(job), serial=True)
-    summary = done.of_jobs["small"]
+    summary = done.jobs["small"]
     assert dict(summary.tally.ran) == {"train": 1}
     results = open_results(f"{job.lake}/jobs/small")
     # Its epoch 0 is the pretrained model, so it is there all the same.

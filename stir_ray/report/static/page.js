@@ -8,9 +8,9 @@ const make = (tag, text, attributes) => {
   return element;
 };
 const unpacked = ({ columns, rows }) =>
-  rows.map((row) => Object.fromEntries(columns.map((name, place) => [name, row[place]])));
+  rows.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]])));
 const shown = (value) => !["", "null", "undefined", "NaN"].includes(String(value));
-const known = (value) => (shown(value ?? "") ? value : "–");
+const orDash = (value) => (shown(value ?? "") ? value : "–");
 
 function specOf(figure) {
   const spec = JSON.parse(figure.querySelector("script").textContent);
@@ -97,7 +97,7 @@ function tablesOf({ spec, view }) {
     const by = view.signal("estimator");
     return matrices.map(({ title, rows: down, columns: across }, panel) => {
       const { v } = rows.find((row) => row.panel === panel && row.by === by && row.epoch === epoch);
-      const cell = (i, j) => known(v[i * across.length + j] === null ? "" : v[i * across.length + j] / 1e4);
+      const cell = (i, j) => orDash(v[i * across.length + j] === null ? "" : v[i * across.length + j] / 1e4);
       return tableOf(`${title}, epoch ${epoch}, ${by} CKA`, ["layer", ...across],
         down.map((layer, i) => [layer, ...across.map((_, j) => cell(i, j))]));
     });
@@ -105,7 +105,7 @@ function tablesOf({ spec, view }) {
   const names = Object.keys(table);
   return [...new Set(rows.map((row) => row.panel ?? 0))].map((panel) =>
     tableOf(panels[panel] ?? "", Object.values(table), rows
-      .filter((row) => (row.panel ?? 0) === panel).map((row) => names.map((name) => known(row[name])))));
+      .filter((row) => (row.panel ?? 0) === panel).map((row) => names.map((name) => orDash(row[name])))));
 }
 
 function tableOf(caption, columns, rows) {
