@@ -181,8 +181,8 @@ class ObjectStore:
             )
         except FileNotFoundError:
             return {}
-        infos = ((path.removeprefix(root), info) for path, info in below.items())
-        # Consoles of object stores mark folders by empty objects.
+        # An empty S3 folder lists itself, without its `/`; consoles mark folders by empty objects.
+        infos = ((path[len(root) :], info) for path, info in below.items())
         return {key: info for key, info in infos if key and not key.endswith("/")}
 
 
