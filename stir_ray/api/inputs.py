@@ -154,7 +154,7 @@ class ModelView:
         )
         return [linear_gram(layer).cpu() for layer in features]
 
-    @property
+    @cached_property
     def microbatches(self) -> Microbatches:
         """Slices of as many images as should fit into the memory of the model's device."""
         size = default_batch_size(self.model, self.images)

@@ -125,5 +125,5 @@ class StageRunner:
         if all_failed_alike(first, self._max_identical):
             raise RunAborted(
                 f"the first {self._max_identical} tasks failed alike, one of them: "
-                f"{result.task.label}: {failure.message}; mend the cause and run again"
+                f"{result.task.label}: {failure.message}; fix the cause and run again"
             )

@@ -102,7 +102,7 @@ class RetryingFilesystem:
                 now, failed = time.monotonic(), classify_error(error)
                 with self._lock:
                     # A client keeps the credentials that it was made with. Of many threads that
-                    # failed together, the first one has it made anew for all.
+                    # failed together, the first one has a new one made for all.
                     if failed.kind in _RENEW_AFTER and self._files is files:
                         self._files = None
                 attempt += 1

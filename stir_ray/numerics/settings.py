@@ -15,9 +15,9 @@ class Schedule(StrEnum):
     """How the step size changes over the steps."""
 
     HARMONIC = "harmonic"
-    """step_size / (1 + k / 40) at step k, with β₁ = 1 - .1 / (1 + k / 100). It has no horizon: an
-    inversion of 400 steps is, up to step 200, an inversion of 200 steps, so that it can be stopped
-    early and continued later."""
+    """step_size / √(1 + (k / 25)²) at step k, with β₁ = 1 - .15 / (1 + k / 60). It has no horizon:
+    an inversion of 400 steps is, up to step 200, an inversion of 200 steps, so that it can be
+    stopped early and continued later."""
     CONSTANT = "constant"
     COSINE = "cosine"
     """Half a cosine from `step_size` to 0 at the last step."""

@@ -26,7 +26,7 @@ class RefreshError(Exception):
 
 
 class Clock:
-    """Time that passes only where somebody sleeps, and a request on a file system."""
+    """Time that passes only where code sleeps, and a request on a file system."""
 
     def __init__(self) -> None:
         self.now = 1e6

@@ -57,7 +57,7 @@ def pair_job(lake: Path, **changed: Any) -> Job:
 
 
 def save(path: Path, architecture: dict[str, Any], *, seed: int) -> None:
-    """Random weights as a file of somebody's."""
+    """Random weights in a file."""
     model = architectures.build(Architecture(**architecture), classes=5, seed=seed)
     path.write_bytes(state_dicts.encode(model.state_dict()))
 
