@@ -26,7 +26,7 @@ from stir_ray.report.reference_results import ReferenceResults
 from stir_ray.report.sections import models_analysed, sections, stem_of
 from stir_ray.results import analysis_inputs
 
-_DRAWING = 12
+_DRAWING = 13
 """Raised by hand when the page or figures of equal results change."""
 _INDEX = "index.json"
 """Which figures lie in the folder, and what they and the page were drawn from."""

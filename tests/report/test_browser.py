@@ -201,8 +201,15 @@ def test_no_other_script_runs_and_nothing_is_fetched(browser: Any, path: Path) -
 def test_on_paper_headings_and_charts_stay_and_controls_go(opened: Opener, path: Path) -> None:
     page = drawn(opened(path, color_scheme="dark"))
     reader = PdfReader(io.BytesIO(page.pdf(format="A4", print_background=True)))
-    text = " ".join(" ".join(of.extract_text() for of in reader.pages).split())
-    text = unicodedata.normalize("NFKC", text)  # ligatures
+    # Normalized, since fonts have ligatures.
+    sheets = [
+        unicodedata.normalize("NFKC", " ".join(sheet.extract_text().split()))
+        for sheet in reader.pages
+    ]
+    text = " ".join(sheets)
+    for figure in page.locator("figure.chart").all():
+        title, note = (figure.locator(part).inner_text() for part in ("h3", "figcaption"))
+        assert any(title in sheet and note in sheet for sheet in sheets), title
     for heading in page.locator("h1, h2").all_inner_texts():
         assert heading in text
     assert f"Invariance flow: finetuned, epoch {EPOCHS[-1]}" in text
