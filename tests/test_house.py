@@ -119,7 +119,7 @@ def variables(path: Path) -> Iterator[str]:
     [
         (product_lines, 22_918, 17_000),
         (product_files, 127, 120),
-        (lines_of_tests, 22_515, 17_000),
+        (lines_of_tests, 22_510, 17_000),
         (long_files, 0, 0),
         (public_names, 671, 500),
         (shared_module_names, 0, 0),
